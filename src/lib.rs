@@ -1,0 +1,11 @@
+//! token-broker keeps agents supplied with short-lived Google access tokens.
+//!
+//! The modules form layers; a module imports only those before it in this list (a test holds the rule):
+//! `clock entropy id secret proto telemetry`, `config`, `catalog`, `vault`, `store`, `google agent`,
+//! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
+
+pub mod clock;
+pub mod entropy;
+pub mod id;
+pub mod proto;
+pub mod secret;

@@ -1,0 +1,96 @@
+//! Secrets as their own types.
+//!
+//! None of them has `Debug`, `Display` or `Serialize`: a secret can only be read by naming it with
+//! `expose`, which is easy to find and to review. All are wiped when dropped and compared in constant time.
+
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+macro_rules! secret {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(SecretString);
+
+        impl $name {
+            /// The secret itself. Whoever calls this answers for where it goes.
+            pub fn expose(&self) -> &str {
+                self.0.expose_secret()
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(value: String) -> Self {
+                Self(SecretString::from(value))
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(value: &str) -> Self {
+                Self(SecretString::from(value))
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
+            }
+        }
+
+        impl Eq for $name {}
+    };
+}
+
+secret! {
+    /// A short-lived bearer token (RFC 6750).
+    AccessToken
+}
+secret! {
+    /// A long-lived grant (RFC 6749, section 1.5). It never leaves the broker.
+    RefreshToken
+}
+secret! {
+    /// An authorization code (RFC 6749, section 4.1.2).
+    AuthorizationCode
+}
+secret! {
+    /// The OAuth client's own secret.
+    ClientSecret
+}
+secret! {
+    /// A PKCE code verifier (RFC 7636).
+    PkceVerifier
+}
+secret! {
+    /// The `state` of a consent under way (RFC 6749, section 10.12): whoever knows it may finish it.
+    StateToken
+}
+
+/// A 256-bit key.
+#[derive(Clone)]
+pub struct Key(Zeroizing<[u8; 32]>);
+
+impl Key {
+    /// Takes 32 bytes as a key.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The key itself.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_compare_by_value() {
+        assert!(AccessToken::from("a") == AccessToken::from("a"));
+        assert!(AccessToken::from("a") != AccessToken::from("b"));
+        assert!(AccessToken::from("a") != AccessToken::from("ab"));
+    }
+}
