@@ -58,7 +58,8 @@ impl SystemClock {
             TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET,
             &spec,
         )?;
-        let timer = AsyncFd::register(timer).map_err(|_| Errno::MFILE)?;
+        #[expect(deprecated, reason = "`OwnedFd` keeps the I/O safety that the deprecation asks for")]
+        let timer = AsyncFd::new(timer).map_err(|_| Errno::MFILE)?;
         // Readable means the moment came or the clock was set. Both are reasons to look again.
         let _ready = timer.readable().await.map_err(|_| Errno::IO)?;
         Ok(())
