@@ -4,8 +4,15 @@
 //! `clock entropy id secret proto telemetry`, `config`, `catalog`, `vault`, `store`, `google agent`,
 //! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
+pub mod agent;
+pub mod broker;
+pub mod catalog;
 pub mod clock;
 pub mod entropy;
+pub mod google;
 pub mod id;
 pub mod proto;
 pub mod secret;
+pub mod store;
+pub mod telemetry;
+pub mod vault;

@@ -1,0 +1,101 @@
+//! An agent's situation at one moment, as every surface shows it. Readers share it without a lock.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::{
+    agent::Manifest,
+    catalog::ScopeSet,
+    id::{CapabilityKey, IntegrationId},
+    secret::AccessToken,
+};
+
+/// Why an agent has a token or has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AgentState {
+    /// A fresh token is there.
+    Active,
+    /// The owner has connected no account.
+    NotConnected,
+    /// A required capability was not granted.
+    PermissionMissing,
+    /// The owner has to connect again.
+    ReconnectRequired,
+    /// Access was withdrawn on purpose.
+    Revoked,
+    /// The provider cannot be reached; a token may still be valid.
+    ProviderUnavailable,
+    /// The operator has to act.
+    Misconfigured,
+}
+
+impl AgentState {
+    /// The stable code that files, problems and `ErrorInfo` carry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::NotConnected => "not_connected",
+            Self::PermissionMissing => "permission_missing",
+            Self::ReconnectRequired => "reconnect_required",
+            Self::Revoked => "revoked",
+            Self::ProviderUnavailable => "provider_unavailable",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+}
+
+impl Serialize for AgentState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// How one declared capability stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CapabilityStatus {
+    /// The declared key.
+    pub key: CapabilityKey,
+    /// The granted scopes cover it.
+    pub granted: bool,
+    /// The agent works without it.
+    pub optional: bool,
+    /// The wider key that satisfies it, when its own scope was not granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub satisfied_by: Option<CapabilityKey>,
+}
+
+/// An access token and what it may do. No `Debug`: it holds a secret.
+pub struct IssuedToken {
+    /// The token.
+    pub access_token: AccessToken,
+    /// The account it was obtained with.
+    pub integration: IntegrationId,
+    /// What it carries.
+    pub scopes: ScopeSet,
+    /// When it was obtained.
+    pub issued_at: Timestamp,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
+/// An agent's situation.
+pub struct AgentSnapshot {
+    /// What it declared.
+    pub manifest: Arc<Manifest>,
+    /// Where it stands.
+    pub state: AgentState,
+    /// A sentence a person can act on; empty when all is well.
+    pub message: String,
+    /// Where a person can fix it.
+    pub action_url: Option<String>,
+    /// The connected account's address.
+    pub account: Option<Arc<str>>,
+    /// Each declared capability, in the manifest's order.
+    pub capabilities: Arc<[CapabilityStatus]>,
+    /// The granted ones among them: what the token serves.
+    pub granted: Arc<[CapabilityKey]>,
+    /// The token; it may have expired since, so compare with the clock.
+    pub token: Option<Arc<IssuedToken>>,
+}

@@ -1,0 +1,101 @@
+//! The OAuth client for Google, as the broker sees it.
+//!
+//! [`Provider`] is the seam to the outside world; [`client`](self) implements it over HTTPS.
+
+pub mod error;
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    catalog::ScopeSet,
+    secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken, StateToken},
+};
+
+pub use error::{FailureKind, ProviderError};
+
+/// What a provider's method returns.
+pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProviderError>> + Send + 'a>>;
+
+/// A provider shared by the parts of the program.
+pub type SharedProvider = Arc<dyn Provider>;
+
+/// What a consent asks for.
+pub struct ConsentRequest<'a> {
+    /// The scopes; `openid` and the address are added by the provider.
+    pub scopes: &'a ScopeSet,
+    /// What was granted before, when permissions are added.
+    pub granted: Option<&'a ScopeSet>,
+    /// The account to pre-select: its address or `sub`.
+    pub login_hint: Option<&'a str>,
+}
+
+/// A consent that has begun: what to open, and what to keep until it comes back.
+pub struct Consent {
+    /// Where the person's browser has to go.
+    pub authorization_url: url::Url,
+    /// Comes back with the redirect.
+    pub state: StateToken,
+    /// Comes back inside the id token.
+    pub nonce: String,
+    /// Proves that the exchange comes from whoever began (RFC 7636).
+    pub verifier: PkceVerifier,
+}
+
+/// A successful answer of the token endpoint.
+pub struct TokenAnswer {
+    /// The access token.
+    pub access_token: AccessToken,
+    /// How long it lives from `answered_at` on.
+    pub expires_in: Duration,
+    /// What it carries; `None` when the answer does not say, which means: what was asked for.
+    pub scopes: Option<ScopeSet>,
+    /// A refresh token, where the answer has one.
+    pub refresh_token: Option<RefreshToken>,
+    /// How long that one lives, where the answer says so.
+    pub refresh_token_expires_in: Option<Duration>,
+    /// An id token, unchecked.
+    pub id_token: Option<String>,
+    /// The provider's own time, from the `Date` header.
+    pub server_time: Option<Timestamp>,
+}
+
+/// Who consented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The account's id, which never changes.
+    pub subject: String,
+    /// The account's address, which can.
+    pub email: String,
+}
+
+/// Google, or what is shaped like it.
+pub trait Provider: Send + Sync + 'static {
+    /// The OAuth client and token endpoint that grants belong to, such as
+    /// `https://oauth2.googleapis.com/token#<client_id>`.
+    fn authority(&self) -> &str;
+
+    /// Begins a consent.
+    fn consent(&self, request: &ConsentRequest<'_>) -> Result<Consent, ProviderError>;
+
+    /// Exchanges the code of a redirect.
+    fn exchange<'a>(
+        &'a self,
+        code: &'a AuthorizationCode,
+        verifier: &'a PkceVerifier,
+    ) -> ProviderFuture<'a, TokenAnswer>;
+
+    /// Checks an id token (signature, `iss`, `aud`, `exp`, `nonce`) and says whose it is.
+    fn identify<'a>(&'a self, id_token: &'a str, nonce: &'a str) -> ProviderFuture<'a, Identity>;
+
+    /// Obtains an access token, narrowed to `scopes` literally.
+    fn refresh<'a>(
+        &'a self,
+        token: &'a RefreshToken,
+        scopes: &'a ScopeSet,
+    ) -> ProviderFuture<'a, TokenAnswer>;
+
+    /// Ends the grant and everything else of that account in the provider's project.
+    fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()>;
+}

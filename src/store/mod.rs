@@ -1,0 +1,118 @@
+//! What survives a restart, behind one narrow interface.
+//!
+//! The broker sees records and the [`Store`] trait. Where they are kept is the implementation's business:
+//! SQLite today, a database shared by many nodes later.
+
+pub mod record;
+
+use std::{pin::Pin, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    id::{AgentName, IntegrationId},
+    telemetry::audit::{AuditEvent, AuditLine, ChainReport},
+};
+
+pub use record::{
+    AgentRecord, Contents, Health, IntegrationKind, IntegrationRecord, RenewalIntent, RenewalOutcome,
+    TokenRecord,
+};
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The record changed or went away since it was read; nothing was written.
+    #[error("the record changed meanwhile")]
+    Conflict,
+    /// Another daemon has this state directory open.
+    #[error(
+        "another token-broker is running on the state directory {0}: stop it, or give this one its own state_dir"
+    )]
+    Locked(String),
+    /// The database was written by a newer version.
+    #[error(
+        "the database {path} has schema version {found}, this program knows up to {known}: \
+         install the newer version again, or restore a backup made before the upgrade"
+    )]
+    Newer {
+        /// Where it is.
+        path: String,
+        /// What it says.
+        found: i64,
+        /// What this program knows.
+        known: i64,
+    },
+    /// The file, its folder or the disk.
+    #[error("{path}: {reason}")]
+    Storage {
+        /// Where it is.
+        path: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A row that does not make sense; the others are not touched.
+    #[error("the record {record} in the database cannot be read: {reason}")]
+    Corrupt {
+        /// Which row.
+        record: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The store has been shut down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// What a store's method returns.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A store shared by the parts of the program.
+pub type SharedStore = Arc<dyn Store>;
+
+/// Durable records. When a future of this trait resolves to `Ok`, the change is on disk.
+pub trait Store: Send + Sync + 'static {
+    /// Everything, once, at start.
+    fn load(&self) -> StoreFuture<'_, Contents>;
+
+    /// One account as it is now.
+    fn integration(&self, id: &IntegrationId) -> StoreFuture<'_, Option<IntegrationRecord>>;
+
+    /// Adds an account (`replaces` is `None`), or replaces the version that was read and forgets its
+    /// access tokens and renewal intent. [`StoreError::Conflict`] when that version is no longer there.
+    /// Returns the new version, which is higher than the one before.
+    fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64>;
+
+    /// Commits the intent to renew and returns the account as it was just before, earlier intent included:
+    /// one that is still there was cut short by a crash. `None` when the account is gone.
+    fn begin_renewal(&self, id: &IntegrationId, now: Timestamp)
+    -> StoreFuture<'_, Option<IntegrationRecord>>;
+
+    /// Commits what came of a renewal and clears its intent, if the account still has `version`. Returns the
+    /// version after the commit; [`StoreError::Conflict`] when the account was replaced or deleted meanwhile.
+    fn finish_renewal(
+        &self,
+        id: &IntegrationId,
+        version: u64,
+        outcome: RenewalOutcome,
+    ) -> StoreFuture<'_, u64>;
+
+    /// Deletes an account with its access tokens. False when it was not there.
+    fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool>;
+
+    /// Adds or replaces an agent that came over the API.
+    fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()>;
+
+    /// Deletes such an agent. False when it was not there.
+    fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool>;
+
+    /// Appends events to the audit chain, in order.
+    fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
+
+    /// Lines of the audit chain after `after`, oldest first, at most `limit`; with `newest`, the last
+    /// `limit` lines instead of the first.
+    fn audit(&self, after: u64, limit: u32, newest: bool) -> StoreFuture<'_, Vec<AuditLine>>;
+
+    /// Recomputes the whole audit chain.
+    fn verify_audit(&self) -> StoreFuture<'_, ChainReport>;
+}

@@ -1,0 +1,134 @@
+//! The records as the broker sees them. Secrets in them are sealed.
+
+use jiff::Timestamp;
+
+use crate::{
+    catalog::ScopeSet,
+    id::{AgentName, IntegrationId, OwnerId},
+    vault::Sealed,
+};
+
+/// What kind of account an integration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IntegrationKind {
+    /// A person's Google account (`google`).
+    Google,
+    /// A Google service account (`google-sa`).
+    GoogleServiceAccount,
+}
+
+impl IntegrationKind {
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Google => "google",
+            Self::GoogleServiceAccount => "google-sa",
+        }
+    }
+}
+
+/// Whether a grant works, as far as it was last known. Passing trouble is not recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It worked when it was last used.
+    Active,
+    /// The provider refused it; the owner has to connect again. The sentence says why.
+    ReconnectRequired(String),
+    /// Access was withdrawn on purpose. The sentence says by whom.
+    Revoked(String),
+    /// The operator has to act. The sentence says how.
+    Misconfigured(String),
+}
+
+/// A renewal that was begun and not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenewalIntent {
+    /// When it was begun.
+    pub started_at: Timestamp,
+    /// How many times in a row it was begun without an end: 1 for the first.
+    pub attempts: u32,
+}
+
+/// A connected account. Its secret is sealed, so the record itself may be copied and logged about.
+#[derive(Clone)]
+pub struct IntegrationRecord {
+    /// Its id.
+    pub id: IntegrationId,
+    /// What kind it is.
+    pub kind: IntegrationKind,
+    /// Whose it is.
+    pub owner: OwnerId,
+    /// The provider's own id of the account: the id token's `sub`.
+    pub subject: String,
+    /// The account's address, for people.
+    pub account: String,
+    /// The OAuth client and token endpoint that the grant belongs to; it is never sent elsewhere.
+    pub authority: String,
+    /// What the person really granted.
+    pub scopes: ScopeSet,
+    /// Whether it works.
+    pub health: Health,
+    /// Grows with each change of the grant.
+    pub version: u64,
+    /// When it was connected last.
+    pub connected_at: Timestamp,
+    /// When a token was last obtained with it.
+    pub renewed_at: Option<Timestamp>,
+    /// When the grant itself ends, where the provider said so.
+    pub grant_expires_at: Option<Timestamp>,
+    /// A renewal that was begun and not finished.
+    pub renewal: Option<RenewalIntent>,
+    /// The refresh token.
+    pub secret: Sealed,
+}
+
+/// An access token that is still alive, kept so that a restart needs no request.
+#[derive(Clone)]
+pub struct TokenRecord {
+    /// The account it was obtained with.
+    pub integration: IntegrationId,
+    /// What was asked for; with the account, the key.
+    pub requested: ScopeSet,
+    /// What it carries.
+    pub granted: ScopeSet,
+    /// When it was obtained.
+    pub issued_at: Timestamp,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+    /// The token.
+    pub secret: Sealed,
+}
+
+/// What came of a renewal, committed in one transaction.
+pub struct RenewalOutcome {
+    /// The refresh token that replaces the one before; `None` keeps it.
+    pub rotated: Option<Sealed>,
+    /// Whether the grant works.
+    pub health: Health,
+    /// When a token was obtained; `None` when none was.
+    pub renewed_at: Option<Timestamp>,
+    /// The new access token.
+    pub token: Option<TokenRecord>,
+}
+
+/// An agent that came over the API: its manifest as JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentRecord {
+    /// Its name.
+    pub name: AgentName,
+    /// What it declared.
+    pub manifest: String,
+}
+
+/// Everything in the store that the broker needs at start.
+#[derive(Default)]
+pub struct Contents {
+    /// The connected accounts.
+    pub integrations: Vec<IntegrationRecord>,
+    /// Access tokens, also expired ones.
+    pub tokens: Vec<TokenRecord>,
+    /// Agents that came over the API.
+    pub agents: Vec<AgentRecord>,
+    /// Rows that could not be read, one sentence each; they were left alone.
+    pub problems: Vec<String>,
+}

@@ -1,0 +1,3 @@
+//! Logs, metrics and the audit chain.
+
+pub mod audit;
