@@ -1,16 +1,21 @@
 //! An agent's situation at one moment, as every surface shows it. Readers share it without a lock.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::problem::{Problem, ProblemCode};
 use crate::{
     agent::Manifest,
     catalog::ScopeSet,
+    clock,
     id::{CapabilityKey, IntegrationId},
     secret::AccessToken,
 };
+
+/// The life below which Google's own libraries renew (google-auth 225 s, google-auth-library 300 s).
+const FRESHNESS_FLOOR: Duration = Duration::from_secs(300);
 
 /// Why an agent has a token or has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +85,25 @@ pub struct IssuedToken {
     pub expires_at: Timestamp,
 }
 
+impl IssuedToken {
+    /// Below this much remaining life a token is not handed out while a fresher one can be had: Google's
+    /// libraries ask again on every call under 300 s. Tokens that are short-lived from the start keep a fifth.
+    pub fn floor(&self) -> Duration {
+        let lifetime = clock::remaining(self.issued_at, self.expires_at).unwrap_or_default();
+        FRESHNESS_FLOOR.min(lifetime / 5)
+    }
+
+    /// True while the token works and has more life than [`Self::floor`].
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        self.remaining(now).is_some_and(|left| left > self.floor())
+    }
+
+    /// How long it still works; `None` when it has expired.
+    pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
+        clock::remaining(now, self.expires_at)
+    }
+}
+
 /// An agent's situation.
 pub struct AgentSnapshot {
     /// What it declared.
@@ -98,4 +122,21 @@ pub struct AgentSnapshot {
     pub granted: Arc<[CapabilityKey]>,
     /// The token; it may have expired since, so compare with the clock.
     pub token: Option<Arc<IssuedToken>>,
+}
+
+impl AgentSnapshot {
+    /// The token, if it still works.
+    pub fn living_token(&self, now: Timestamp) -> Option<&Arc<IssuedToken>> {
+        self.token.as_ref().filter(|token| token.remaining(now).is_some())
+    }
+
+    /// What an agent is told that asks for a token it cannot have.
+    pub fn problem(&self) -> Problem {
+        Problem {
+            code: ProblemCode::State(self.state),
+            message: self.message.clone(),
+            action_url: self.action_url.clone(),
+            retry_after: None,
+        }
+    }
 }

@@ -1,0 +1,42 @@
+//! What an agent asks for, and what it gets.
+
+use std::{sync::Arc, time::Duration};
+
+use super::snapshot::IssuedToken;
+use crate::{id::CapabilityKey, store::IntegrationKind};
+
+/// What an agent asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenQuery {
+    /// Only these of the agent's capabilities; empty for all that were granted. As the caller spelled them.
+    pub capabilities: Vec<String>,
+    /// At least this much life.
+    pub min_ttl: Duration,
+    /// Which kind of account.
+    pub integration: IntegrationKind,
+}
+
+impl Default for TokenQuery {
+    fn default() -> Self {
+        Self {
+            capabilities: Vec::new(),
+            min_ttl: Duration::ZERO,
+            integration: IntegrationKind::Google,
+        }
+    }
+}
+
+impl TokenQuery {
+    /// True when whatever token the agent has will do.
+    pub fn is_plain(&self) -> bool {
+        self.capabilities.is_empty() && self.min_ttl.is_zero() && self.integration == IntegrationKind::Google
+    }
+}
+
+/// What an agent gets.
+pub struct TokenGrant {
+    /// The token.
+    pub token: Arc<IssuedToken>,
+    /// The agent's capabilities that it serves.
+    pub capabilities: Arc<[CapabilityKey]>,
+}
