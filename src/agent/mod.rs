@@ -2,6 +2,7 @@
 
 pub mod manifest;
 pub mod resolve;
+mod yaml;
 
-pub use manifest::{Manifest, Requirement};
+pub use manifest::{Manifest, ManifestError, Requirement};
 pub use resolve::{NarrowError, Narrowed, Resolution, ResolvedCapability, resolve, resolve_for};
