@@ -12,12 +12,13 @@ pub(crate) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         let shorter = candidate.len().min(word.len());
         let distance = strsim::osa_distance(&word, candidate);
         let close = distance <= (shorter / 3).max(1);
-        // What was left off at the front: `gmail.send` for `google.gmail.send`.
-        let tail = candidate
+        // What was left off: `gmail.send` and `google.gmail.read` are short for one key each.
+        let front = candidate
             .strip_suffix(word.as_str())
             .is_some_and(|front| front.ends_with('.') && word.len() > 3);
-        let distance = if tail { 1 } else { distance };
-        if (close || tail) && best.is_none_or(|(least, _)| distance < least) {
+        let end = candidate.starts_with(&word) && 4 * word.len() >= 3 * candidate.len();
+        let distance = if front || end { 1 } else { distance };
+        if (close || front || end) && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }
     }
