@@ -12,7 +12,7 @@ pub mod key;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
 use zeroize::Zeroizing;
 
-use crate::{entropy::SharedEntropy, secret::Key};
+use crate::entropy::SharedEntropy;
 
 pub use binding::Binding;
 use binding::Layer;
@@ -205,7 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{catalog::ScopeSet, entropy::SystemEntropy, id::IntegrationId};
+    use crate::{catalog::ScopeSet, entropy::SystemEntropy, id::IntegrationId, secret::Key};
 
     fn vault_of(active: u8, previous: &[u8]) -> Vault {
         let previous = previous.iter().map(|byte| Key::new([*byte; 32])).collect();
@@ -216,11 +216,22 @@ mod tests {
     }
 
     fn id(digit: u8) -> IntegrationId {
-        format!("int_{:020x}", digit).parse().unwrap()
+        format!("int_{digit:020x}").parse().unwrap()
     }
 
     fn scopes(text: &str) -> ScopeSet {
         ScopeSet::parse(text).unwrap()
+    }
+
+    fn binding<'a>(kind: u8, integration: &'a IntegrationId, requested: &'a ScopeSet) -> Binding<'a> {
+        match kind {
+            0 => Binding::RefreshToken(integration),
+            1 => Binding::AccessToken {
+                integration,
+                requested,
+            },
+            _ => Binding::KeyCheck,
+        }
     }
 
     #[test]
@@ -328,13 +339,6 @@ mod tests {
         ) {
             let vault = vault_of(1, &[]);
             let (ids, sets) = ((id(a), id(b)), (scopes(&sets.0), scopes(&sets.1)));
-            fn binding<'a>(kind: u8, integration: &'a IntegrationId, requested: &'a ScopeSet) -> Binding<'a> {
-                match kind {
-                    0 => Binding::RefreshToken(integration),
-                    1 => Binding::AccessToken { integration, requested },
-                    _ => Binding::KeyCheck,
-                }
-            }
             let here = binding(kinds.0, &ids.0, &sets.0);
             let there = binding(kinds.1, &ids.1, &sets.1);
             let opened = vault.open(&there, &vault.seal(&here, b"secret"));
