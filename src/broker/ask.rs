@@ -9,10 +9,10 @@ use super::{
     situation::state_of,
 };
 use crate::{
-    agent::{Requirement, resolve},
+    agent::resolve,
+    catalog::IntegrationKind,
     clock,
     id::CapabilityKey,
-    store::IntegrationKind,
 };
 
 /// How long an asker waits for a fresher token while the one at hand still works.
@@ -110,15 +110,9 @@ impl Broker {
             return Ok(key.clone());
         }
         let account = world.accounts.get(&key.integration).ok_or_else(|| snapshot.problem())?;
-        let requirements: Vec<Requirement> = snapshot
-            .manifest
-            .integrations
-            .iter()
-            .filter(|requirement| capabilities.contains(&requirement.key))
-            .cloned()
-            .collect();
-        let resolution = resolve(self.catalog(), &requirements, &account.record.scopes);
-        Ok(TokenKey { integration: key.integration.clone(), scopes: resolution.scopes })
+        let resolution = resolve(self.catalog(), &snapshot.manifest.integrations, &account.record.scopes);
+        let narrowed = resolution.narrow(self.catalog(), capabilities).map_err(|_| snapshot.problem())?;
+        Ok(TokenKey { integration: key.integration.clone(), scopes: narrowed.scopes })
     }
 
     fn cached(&self, key: &TokenKey) -> Option<Arc<IssuedToken>> {

@@ -10,13 +10,13 @@ use super::{
     accounts::AccountRef,
 };
 use crate::{
-    catalog::ScopeSet,
+    catalog::{IntegrationKind, ScopeSet},
     clock::{self, Clock},
     entropy::Entropy,
     google::{Consent, ConsentRequest, Identity, ProviderError, Redirect, RedirectOutcome, TokenAnswer},
     id::{CapabilityKey, IntegrationId, OwnerId},
     secret::{AuthorizationCode, PkceVerifier, RefreshToken, StateToken},
-    store::{Health, IntegrationKind, IntegrationRecord, StoreError},
+    store::{Health, IntegrationRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
     vault::Binding,
 };
@@ -239,7 +239,7 @@ impl Broker {
         let one = |name: &String| {
             let found = name.parse::<CapabilityKey>().ok().and_then(|key| self.catalog().get(&key));
             match found {
-                Some(capability) if capability.integration == IntegrationKind::Google.as_str() => {
+                Some(capability) if capability.integration == IntegrationKind::Google => {
                     Ok(capability.key.clone())
                 }
                 Some(_) => Err(ConnectError::Capability(format!(
@@ -389,7 +389,7 @@ impl Broker {
             .map(|record| record.version);
         let now = self.now();
         let mut record = IntegrationRecord {
-            secret: self.vault.seal(&Binding::refresh_token(&id), refresh_token.expose().as_bytes()),
+            secret: self.vault.seal(&Binding::RefreshToken(&id), refresh_token.expose().as_bytes()),
             id,
             kind: IntegrationKind::Google,
             owner: pending.owner.clone(),

@@ -140,7 +140,7 @@ impl Broker {
     pub(super) fn open_refresh_token(&self, record: &IntegrationRecord) -> Result<RefreshToken, String> {
         let plain = self
             .vault
-            .open(&Binding::refresh_token(&record.id), &record.secret)
+            .open(&Binding::RefreshToken(&record.id), &record.secret)
             .map_err(|error| format!("The grant of {} cannot be opened: {error}", record.account))?;
         std::str::from_utf8(&plain)
             .map(RefreshToken::from)
@@ -174,7 +174,7 @@ impl Broker {
         let version = loop {
             let outcome = RenewalOutcome {
                 rotated: rotated.as_ref().map(|secret| {
-                    self.vault.seal(&Binding::refresh_token(&record.id), secret.expose().as_bytes())
+                    self.vault.seal(&Binding::RefreshToken(&record.id), secret.expose().as_bytes())
                 }),
                 health: Health::Active,
                 renewed_at: Some(issued_at),
@@ -209,7 +209,7 @@ impl Broker {
             issued_at: token.issued_at,
             expires_at: token.expires_at,
             secret: self.vault.seal(
-                &Binding::access_token(&key.integration, &key.scopes),
+                &Binding::AccessToken { integration: &key.integration, requested: &key.scopes },
                 token.access_token.expose().as_bytes(),
             ),
         }

@@ -69,7 +69,7 @@ fn not_connected(around: &Surroundings, manifest: &Arc<Manifest>) -> Situation {
         message,
         action_url: Some(action_url(around, manifest)),
         account: None,
-        capabilities: resolution.capabilities.into(),
+        capabilities: statuses(&resolution),
         granted: Arc::default(),
         token: None,
     };
@@ -129,7 +129,7 @@ fn without_token(
         message,
         action_url: person_can_act.then(|| action_url(around, manifest)),
         account: Some(account.record.account.as_str().into()),
-        capabilities: resolution.capabilities.clone().into(),
+        capabilities: statuses(resolution),
         granted: Arc::default(),
         token: None,
     };
@@ -178,19 +178,30 @@ fn with_token(
         (_, None) => (AgentState::ProviderUnavailable, "The token is being obtained.".to_owned()),
     };
     let person_can_act = matches!(state, AgentState::PermissionMissing | AgentState::ReconnectRequired);
-    let granted: Arc<[CapabilityKey]> =
-        resolution.capabilities.iter().filter(|c| c.granted).map(|c| c.key.clone()).collect();
     let snapshot = AgentSnapshot {
         manifest: manifest.clone(),
         state,
         message,
         action_url: person_can_act.then(|| action_url(around, manifest)),
         account: Some(account.record.account.as_str().into()),
-        capabilities: resolution.capabilities.into(),
-        granted,
+        capabilities: statuses(&resolution),
+        granted: resolution.granted().cloned().collect(),
         token: token.cloned(),
     };
     Situation { snapshot, key: None }
+}
+
+fn statuses(resolution: &Resolution) -> Arc<[CapabilityStatus]> {
+    resolution
+        .capabilities
+        .iter()
+        .map(|capability| CapabilityStatus {
+            key: capability.key.clone(),
+            granted: capability.granted,
+            optional: capability.optional,
+            satisfied_by: capability.satisfied_by.clone(),
+        })
+        .collect()
 }
 
 /// The state that a failure leads to when there is no fresh token.
@@ -210,13 +221,12 @@ pub(super) fn same(a: &AgentSnapshot, b: &AgentSnapshot) -> bool {
         (None, None) => true,
         _ => false,
     };
-    let capabilities = |s: &AgentSnapshot| -> Arc<[CapabilityStatus]> { s.capabilities.clone() };
     same_token
         && a.state == b.state
         && a.message == b.message
         && a.action_url == b.action_url
         && a.account == b.account
         && a.granted == b.granted
-        && capabilities(a) == capabilities(b)
+        && a.capabilities == b.capabilities
         && (Arc::ptr_eq(&a.manifest, &b.manifest) || a.manifest == b.manifest)
 }

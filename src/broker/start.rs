@@ -89,7 +89,7 @@ impl Broker {
         }
         let cut_off = account.record.renewal.is_some();
         let key = TokenKey { integration: record.integration, scopes: record.requested };
-        let opened = self.vault.open(&Binding::access_token(&key.integration, &key.scopes), &record.secret);
+        let opened = self.vault.open(&Binding::AccessToken { integration: &key.integration, requested: &key.scopes }, &record.secret);
         let Some(text) = opened.ok().and_then(|plain| std::str::from_utf8(&plain).ok().map(AccessToken::from)) else {
             tracing::warn!(integration = %key.integration, "a stored token cannot be opened; a new one is obtained");
             return;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub use record::{
-    AgentRecord, Contents, Health, IntegrationKind, IntegrationRecord, RenewalIntent, RenewalOutcome,
+    AgentRecord, Contents, Health, IntegrationRecord, RenewalIntent, RenewalOutcome,
     TokenRecord,
 };
 
