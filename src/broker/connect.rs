@@ -13,7 +13,7 @@ use crate::{
     catalog::{IntegrationKind, ScopeSet},
     clock::{self, Clock},
     entropy::Entropy,
-    google::{Consent, ConsentRequest, Identity, ProviderError, Redirect, RedirectOutcome, TokenAnswer},
+    google::{Consent, ConsentRequest, Identity, ProviderError, Redirect, TokenAnswer, redirect::Outcome},
     id::{CapabilityKey, IntegrationId, OwnerId},
     secret::{AuthorizationCode, PkceVerifier, RefreshToken, StateToken},
     store::{Health, IntegrationRecord, StoreError},
@@ -293,38 +293,31 @@ impl Broker {
             return Err(ConnectError::UnknownConnect(shown));
         };
         loop {
-            tokio::select! {
-                found = ending.wait_for(Option::is_some) => {
-                    return found.ok().and_then(|ending| ending.clone()).unwrap_or(Err(ConnectError::TimedOut));
-                }
-                () = self.clock.sleep_until(expires_at) => {
-                    // An exchange that began in time may still be under way: its end comes, well or badly.
-                    let over = self.now() >= expires_at;
-                    let under_way = self.consents.lock().pending.values().all(|p| p.connect_id != connect_id);
-                    if over && !under_way {
-                        return Err(ConnectError::TimedOut);
-                    }
-                    if over && ending.borrow().is_none() {
-                        return ending
-                            .wait_for(Option::is_some)
-                            .await
-                            .ok()
-                            .and_then(|ending| ending.clone())
-                            .unwrap_or(Err(ConnectError::TimedOut));
-                    }
-                }
+            let now = self.now();
+            let waiting = self.consents.lock().pending.values().any(|pending| pending.connect_id == connect_id);
+            if waiting && now >= expires_at {
+                return Err(ConnectError::TimedOut);
             }
+            // Once the redirect has come, its end comes too, well or badly.
+            let patience = async {
+                if waiting { self.clock.sleep_until(expires_at).await } else { std::future::pending().await }
+            };
+            let found = tokio::select! {
+                found = ending.wait_for(Option::is_some) => found.ok().and_then(|ending| ending.clone()),
+                () = patience => continue,
+            };
+            return found.unwrap_or(Err(ConnectError::TimedOut));
         }
     }
 
-    async fn finish(self: &Arc<Self>, pending: &Pending, outcome: RedirectOutcome) -> Result<Connected, ConnectError> {
+    async fn finish(self: &Arc<Self>, pending: &Pending, outcome: Outcome) -> Result<Connected, ConnectError> {
         let code: AuthorizationCode = match outcome {
-            RedirectOutcome::Code(code) => code,
-            RedirectOutcome::Error { error, .. } if error == "access_denied" => {
+            Outcome::Code { code } => code,
+            Outcome::Error { error, .. } if error == "access_denied" => {
                 return Err(ConnectError::Denied(pending.owner.clone()));
             }
-            RedirectOutcome::Error { error, description } => {
-                return Err(ConnectError::Provider(ProviderError::on_redirect(&error, description.as_deref())));
+            Outcome::Error { error, description } => {
+                return Err(ConnectError::Provider(ProviderError::of_redirect(&error, description.as_deref())));
             }
         };
         let mut answer =
@@ -332,7 +325,7 @@ impl Broker {
         self.learn_time(answer.server_time);
         let refresh_token = answer.refresh_token.take().ok_or(ConnectError::NoRefreshToken)?;
         let id_token = answer.id_token.take().ok_or_else(|| {
-            ConnectError::Provider(ProviderError::malformed("the answer to the exchange has no id token"))
+            ConnectError::Provider(ProviderError::malformed("the answer to the exchange has no id token", answer.server_time))
         })?;
         let identity =
             self.provider.identify(&id_token, &pending.nonce).await.map_err(ConnectError::Provider)?;
