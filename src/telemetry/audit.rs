@@ -203,10 +203,10 @@ impl ChainCheck {
         true
     }
 
-    /// Takes a line that cannot even be read.
-    pub fn unreadable(&mut self, sequence: u64, reason: &str) {
+    /// Takes a line that cannot even be read. Always false.
+    pub fn unreadable(&mut self, sequence: i64, reason: &str) -> bool {
         self.report.lines += 1;
-        self.broken(format!("line {sequence} cannot be read: {reason}"));
+        self.broken(format!("line {sequence} cannot be read: {reason}"))
     }
 
     /// What was found, after the last line.
@@ -324,7 +324,10 @@ mod tests {
     fn the_hash_is_the_documented_one() {
         // Kept by users and compared years later: computed by other means, it must never change.
         let (lines, _) = trail(1);
-        assert_eq!(lines[0].hash, "b8781459e259d25ece20375941da45e08477d4e84e8e882c93a77937d24aad0b");
+        assert_eq!(
+            lines[0].hash,
+            "b8781459e259d25ece20375941da45e08477d4e84e8e882c93a77937d24aad0b"
+        );
     }
 
     #[test]
