@@ -171,12 +171,12 @@ impl Broker {
     ) -> Result<Disconnected, AccountError> {
         let mut result = self.preview_disconnect(which, revocation)?;
         let record = result.account.record.clone();
-        let waiting = {
+        let (turn, waiting) = {
             let mut world = self.world();
             self.forget_tokens(&mut world, &record.id);
-            world.remove_account(&record.id);
+            let account = world.remove_account(&record.id).ok_or_else(|| unknown(which))?;
             let agents = world.agents_of(&record.owner);
-            self.republish(&mut world, agents)
+            (account.turn, self.republish(&mut world, agents))
         };
         let mut problems = Vec::new();
         for (handle, revision) in waiting {
@@ -185,7 +185,9 @@ impl Broker {
                 problems.push(format!("the directory of the agent `{}` could not be cleared", handle.name()));
             }
         }
-        // The row is read once more: a renewal under way may have rotated the grant.
+        // A renewal under way may be rotating the grant: let it end, but not hold the deletion for long. The row
+        // is read once more, so that what is revoked is the grant that lives.
+        let _turn = tokio::time::timeout(DELIVERY_PATIENCE, turn.lock_owned()).await;
         let stored = self.store.integration(&record.id).await.ok().flatten();
         if let Err(error) = self.store.delete_integration(&record.id).await {
             // Without the row's end the account would be back after a restart: say so, and bring it back now.

@@ -143,6 +143,11 @@ impl Broker {
         self.renewals.earliest()
     }
 
+    /// How many renewals wait for their moment.
+    pub fn renewals_waiting(&self) -> usize {
+        self.renewals.len()
+    }
+
     /// Renews what is due and lets go of what has expired, until `shutdown`.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let renewing = renewal::run(self.clone(), shutdown.clone());

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::{self, Clock},
-    google::{FailureKind, ProviderError, TokenAnswer, error::testing_mode_hint},
+    google::{FailureKind, ProviderError, TokenAnswer, testing_mode_hint},
     id::IntegrationId,
     secret::RefreshToken,
     store::{Health, IntegrationRecord, RenewalOutcome, StoreError, TokenRecord},

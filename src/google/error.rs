@@ -54,6 +54,11 @@ pub(super) fn code(error: &str) -> String {
 }
 
 impl ProviderError {
+    /// True when the provider may have done what it was asked without its answer arriving.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.code.as_str(), "network" | "timeout" | "malformed_answer")
+    }
+
     fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -80,7 +85,7 @@ impl ProviderError {
     }
 
     /// An answer that cannot be used. `what` names it and says why.
-    pub(super) fn malformed(what: &str, server_time: Option<Timestamp>) -> Self {
+    pub fn malformed(what: &str, server_time: Option<Timestamp>) -> Self {
         let message = format!("{what}. A proxy may stand between. It is tried again.");
         Self {
             server_time,

@@ -26,6 +26,7 @@ use crate::{
 };
 
 pub use self::{
+    classify::testing_mode_hint,
     client::{Client, ClientOptions, ClientType},
     endpoints::Endpoints,
     error::{FailureKind, ProviderError},
