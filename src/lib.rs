@@ -9,6 +9,7 @@ pub mod broker;
 pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod entropy;
 pub mod google;
 pub mod id;

@@ -122,6 +122,11 @@ impl Broker {
         views
     }
 
+    /// How many accounts there are.
+    pub fn account_count(&self) -> usize {
+        self.world().accounts.len()
+    }
+
     /// One account.
     pub fn account(&self, which: &AccountRef) -> Result<AccountView, AccountError> {
         let world = self.world();

@@ -155,8 +155,8 @@ impl Broker {
         tokio::join!(renewing, expiring);
     }
 
-    /// Writes what the audit trail still lacks. To be called last.
-    pub async fn close(&self) {
+    /// Waits until the audit trail holds everything so far.
+    pub async fn flush_audit(&self) {
         self.recorder.flush().await;
     }
 

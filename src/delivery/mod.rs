@@ -1,0 +1,3 @@
+//! What leaves the broker.
+
+pub mod admin;
