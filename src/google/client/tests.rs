@@ -245,6 +245,8 @@ async fn a_huge_answer_is_not_read() {
         (announced.kind, announced.code.as_str()),
         (FailureKind::Retry, "malformed_answer")
     );
+    let promised = Answer::stalled("").header("content-length", "99999999999");
+    assert_eq!(refused(promised).await.code, "malformed_answer");
     let huge: &'static str = "x".repeat(64 * 1024 + 1).leak();
     let streamed = refused(Answer::stalled(huge)).await;
     assert_eq!(streamed.code, "malformed_answer");
