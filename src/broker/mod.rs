@@ -65,7 +65,7 @@ pub struct BrokerOptions {
     /// How long a consent may take.
     pub consent_timeout: Duration,
     /// Origins that a browser may be sent to after a consent.
-    pub return_origins: Vec<String>,
+    pub return_origins: Vec<url::Origin>,
 }
 
 /// What a broker is made of.
@@ -153,6 +153,11 @@ impl Broker {
         let renewing = renewal::run(self.clone(), shutdown.clone());
         let expiring = publish::run_expiries(self.clone(), shutdown.clone());
         tokio::join!(renewing, expiring);
+    }
+
+    /// Waits until no renewal is under way, so that none is cut off between its answer and the commit.
+    pub async fn landed(&self) {
+        self.flights.landed().await;
     }
 
     /// Waits until the audit trail holds everything so far.

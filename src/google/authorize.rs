@@ -9,7 +9,8 @@ use crate::{
     entropy::Entropy,
 };
 
-use super::{ClientOptions, ClientType, Consent, ConsentRequest};
+use super::{ClientOptions, Consent, ConsentRequest};
+use crate::config::ClientType;
 
 /// What makes the provider say who consented.
 const IDENTITY_SCOPES: [&str; 2] = ["openid", "email"];

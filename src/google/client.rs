@@ -5,6 +5,7 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::{
+    config::ClientType,
     catalog::ScopeSet,
     clock::SharedClock,
     entropy::SharedEntropy,
@@ -21,15 +22,6 @@ use super::{
     jwks::Keys,
     token,
 };
-
-/// What kind of OAuth client was registered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientType {
-    /// A server's: what was granted before is added to each consent.
-    Web,
-    /// An installed program's: it asks for old and new permissions together.
-    Desktop,
-}
 
 /// What the operator configured. No `Debug`: it holds the client's secret.
 #[derive(Clone)]

@@ -27,7 +27,7 @@ use crate::{
 
 pub use self::{
     classify::testing_mode_hint,
-    client::{Client, ClientOptions, ClientType},
+    client::{Client, ClientOptions},
     endpoints::Endpoints,
     error::{FailureKind, ProviderError},
     http::Limits,

@@ -4,15 +4,6 @@ use tracing_subscriber::{
     EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For programs: one JSON object a line.
-    Json,
-}
-
 /// Changes the level while the daemon runs.
 pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
 
@@ -24,17 +15,18 @@ impl LogHandle {
     }
 }
 
-/// Starts logging for this process.
+/// Starts logging for this process: one JSON object a line, or text for people.
 ///
 /// # Errors
 /// When `filter` is not a filter, or the process logs already.
-pub fn init(format: LogFormat, filter: &str) -> Result<LogHandle, String> {
+pub fn init(json: bool, filter: &str) -> Result<LogHandle, String> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let started = match format {
-        LogFormat::Text => registry.with(lines.with_ansi(rustix::termios::isatty(rustix::stdio::stderr()))).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    let started = if json {
+        registry.with(lines.json().flatten_event(true)).try_init()
+    } else {
+        registry.with(lines.with_ansi(rustix::termios::isatty(rustix::stdio::stderr()))).try_init()
     };
     started.map_err(|error| error.to_string())?;
     Ok(LogHandle(handle))
