@@ -5,6 +5,8 @@
 //! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod clock;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod entropy;
 pub mod id;
 pub mod proto;
