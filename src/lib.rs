@@ -10,6 +10,8 @@ pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod entropy;
 pub mod google;
 pub mod id;
