@@ -205,3 +205,17 @@ async fn pruning_stops_at_the_first_young_line_whatever_the_clock_did() {
         }
     );
 }
+
+#[tokio::test]
+async fn pruning_does_not_hide_a_removed_line() {
+    let (folder, store) = trail(6).await;
+    raw(folder.path())
+        .execute("DELETE FROM audit WHERE sequence = 3", [])
+        .unwrap();
+    let error = store.prune_audit(at(4)).await.unwrap_err().to_string();
+    assert!(
+        error.contains("audit line 3") && error.contains("it is missing"),
+        "{error}"
+    );
+    assert_eq!(sequences(&store, 0, 10, false).await, [1, 2, 4, 5, 6]);
+}

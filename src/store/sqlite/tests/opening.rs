@@ -227,6 +227,30 @@ async fn a_damaged_database_is_left_alone() {
 }
 
 #[tokio::test]
+async fn rows_out_of_order_are_damage() {
+    let (folder, store) = fresh();
+    for number in 0..10 {
+        store.put_integration(account(number), None).await.unwrap();
+    }
+    drop(store);
+    let mut bytes = database_bytes(&folder);
+    let name = id(5).to_string().into_bytes();
+    let place = bytes
+        .windows(name.len())
+        .position(|window| window == name)
+        .unwrap();
+    bytes[place + 4] = b'f';
+    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
+    // It would be looked for, and not found, where it belongs.
+    let error = refusal(&folder, &vault(1)).to_string();
+    assert!(
+        error.contains("the database is damaged (row not in PRIMARY KEY order"),
+        "{error}"
+    );
+    assert_eq!(database_bytes(&folder), bytes);
+}
+
+#[tokio::test]
 async fn a_column_of_the_wrong_type_does_not_stop_the_start() {
     let (folder, store) = fresh();
     store.put_integration(account(1), None).await.unwrap();
