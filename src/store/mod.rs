@@ -4,7 +4,7 @@
 //! `SQLite` today, a database shared by many nodes later.
 
 pub mod record;
-pub mod sqlite;
+mod sqlite;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -86,7 +86,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// A store shared by the parts of the program.
 pub type SharedStore = Arc<dyn Store>;
 
-/// Durable records. When a future of this trait resolves to `Ok`, the change is on disk.
+/// Durable records. When a future of this trait resolves to `Ok`, the change is on disk. Times are kept to the
+/// microsecond.
 pub trait Store: Send + Sync + 'static {
     /// Everything, once, at start.
     fn load(&self) -> StoreFuture<'_, Contents>;

@@ -105,11 +105,6 @@ impl Vault {
         self.keyring.active_id()
     }
 
-    /// True when secrets sealed with this master key can be opened.
-    pub fn knows(&self, key: KeyId) -> bool {
-        self.keyring.find(key).is_some()
-    }
-
     /// Seals `secret` so that it opens for the same `binding` only.
     pub fn seal(&self, binding: &Binding<'_>, secret: &[u8]) -> Sealed {
         let (key_id, master) = self.keyring.active();

@@ -28,6 +28,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "secure_delete", true)?;
+        // A write-ahead log that a long read made grow is cut back to this many bytes.
+        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
         Ok(connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?)
     };
     match set_up().map_err(|fault| fault.at(path))?.as_str() {

@@ -65,11 +65,11 @@ pub(super) fn reason(error: &Error) -> String {
             "the database cannot be opened: check that the file and its folder belong to the daemon's user"
         }
         Some(ErrorCode::SystemIoFailure) => {
-            "the disk failed to read or write: this change was not written; check the file system and the \
+            "the disk failed to read or write: what was asked was not done; check the file system and the \
              kernel's log"
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another program holds the database: this change was not written; stop that program"
+            "another program holds the database: what was asked was not done; stop that program"
         }
         _ => return format!("the database refused: {error}"),
     };

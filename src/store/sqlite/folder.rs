@@ -111,9 +111,17 @@ fn ensure_private(folder: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// True when the folder is empty or holds a broker's state already.
+/// True when the folder holds a broker's state already, or nothing (but for what a new file system brings).
 fn is_ours(folder: &Path) -> io::Result<bool> {
-    Ok(folder.join(DATABASE).exists() || fs::read_dir(folder)?.next().is_none())
+    if folder.join(DATABASE).exists() || folder.join(LOCK).exists() {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(folder)? {
+        if entry?.file_name() != "lost+found" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn is_open_to_others(mode: u32) -> bool {
@@ -152,6 +160,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         open(folder.path(), 0o755);
+        fs::create_dir(folder.path().join("lost+found")).unwrap();
         drop(claim(folder.path()).unwrap());
         assert_eq!(mode_of(folder.path()), 0o700, "an empty one");
 

@@ -13,6 +13,8 @@ mod integrations;
 mod key_check;
 mod reader;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod trail;
 mod writer;

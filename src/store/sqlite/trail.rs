@@ -89,11 +89,18 @@ pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<u64, F
         .query_row(params![integer(start.sequence), micros(before)], |row| row.get(0))
         .optional()?;
     let last = keep.map_or(integer(limit), |sequence| (sequence - 1).min(integer(limit)));
+    if last <= integer(start.sequence) {
+        return Ok(0);
+    }
     let hash: Option<String> = connection
         .prepare_cached("SELECT hash FROM audit WHERE sequence = ?")?
         .query_row([last], |row| row.get(0))
         .optional()?;
-    let Some(hash) = hash else { return Ok(0) };
+    let Some(hash) = hash else {
+        // Pruning on would hide that somebody removed it.
+        let reason = "it is missing; `audit verify` says more".to_owned();
+        return Err(corrupt(format!("audit line {last}"), reason).into());
+    };
     let deleted = connection
         .prepare_cached("DELETE FROM audit WHERE sequence <= ?")?
         .execute([last])?;
