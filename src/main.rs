@@ -1,3 +1,7 @@
 //! The `token-broker` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    token_broker::app::main()
+}

@@ -6,4 +6,3 @@ mod yaml;
 
 pub use manifest::{Manifest, ManifestError, Requirement};
 pub use resolve::{NarrowError, Narrowed, Resolution, ResolvedCapability, resolve, resolve_for};
-mod tmpscan; pub use tmpscan::*;
