@@ -21,6 +21,9 @@ use rustix::fs::OFlags;
 use super::manifest::{MAX_BYTES, Manifest};
 use crate::{catalog::Catalog, id::AgentName};
 
+/// How often the folder is listed at most when files are missing from the list.
+const LOOKS: usize = 3;
+
 /// A manifest and the file that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestFile {
@@ -119,15 +122,22 @@ impl Folder {
     /// Reads what changed. Files whose identity, size and times are the same are not opened, unless they were
     /// named to [`Folder::distrust`]: times are too coarse to tell two quick writes apart. Blocks on the disk.
     pub fn scan(&mut self) -> Scan {
-        match list(&self.path) {
-            Ok(names) => {
-                self.unreadable = None;
-                self.update(names);
+        // A file that is renamed while the folder is listed can appear under neither name. So when one is
+        // missing, the folder is listed again before its agent counts as gone.
+        for _ in 0..LOOKS {
+            match list(&self.path) {
+                Ok(names) => {
+                    self.unreadable = None;
+                    if !self.update(names) {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let never_there = error.kind() == ErrorKind::NotFound && self.entries.is_empty();
+                    self.unreadable = (!never_there).then(|| self.unreadable_folder(&error));
+                    break;
+                }
             }
-            Err(error) if error.kind() == ErrorKind::NotFound && self.entries.is_empty() => {
-                self.unreadable = None;
-            }
-            Err(error) => self.unreadable = Some(self.unreadable_folder(&error)),
         }
         let scan = self.outcome();
         self.last = Some(scan.clone());
@@ -155,13 +165,18 @@ impl Folder {
         }
     }
 
-    fn update(&mut self, names: Vec<OsString>) {
+    /// Looks at these files. True when one that was known is missing.
+    fn update(&mut self, names: Vec<OsString>) -> bool {
         let mut before = std::mem::take(&mut self.entries);
+        let mut missing = false;
         for name in names {
             let mut entry = before.remove(&name).unwrap_or_default();
             let path = self.path.join(&name);
             match look(&self.catalog, &path, entry.stamp) {
-                Found::Gone => continue,
+                Found::Gone => {
+                    missing = true;
+                    continue;
+                }
                 Found::Unchanged => {}
                 Found::Unreadable(message) => entry.fails(None, &path, &message),
                 Found::Read(stamp, Err(message)) => entry.fails(Some(stamp), &path, &message),
@@ -169,6 +184,7 @@ impl Folder {
             }
             self.entries.insert(name, entry);
         }
+        missing || !before.is_empty()
     }
 
     fn unreadable_folder(&self, error: &io::Error) -> String {

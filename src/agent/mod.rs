@@ -3,8 +3,10 @@
 pub mod folder;
 pub mod manifest;
 pub mod resolve;
+pub mod watch;
 mod yaml;
 
 pub use folder::{Folder, ManifestFile, ManifestProblem, Scan};
 pub use manifest::{Manifest, ManifestError, Requirement};
 pub use resolve::{NarrowError, Narrowed, Resolution, ResolvedCapability, resolve, resolve_for};
+pub use watch::watch;
