@@ -21,7 +21,7 @@ use notify::{
 };
 use tokio::{
     sync::{Notify, mpsc},
-    task,
+    task::{self, JoinError},
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -64,7 +64,11 @@ async fn run(
     };
     loop {
         let scan;
-        (session, scan) = look(session, news).await;
+        (session, scan) = match look(session, news).await {
+            Some(looked) => looked,
+            // The program is ending.
+            None => return,
+        };
         if let Some(scan) = scan {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -80,16 +84,16 @@ async fn run(
     }
 }
 
-/// Looks at the folder where blocking is allowed.
-async fn look(mut session: Session, news: News) -> (Session, Option<Scan>) {
+/// Looks at the folder where blocking is allowed. `None` when the runtime is shutting down.
+async fn look(mut session: Session, news: News) -> Option<(Session, Option<Scan>)> {
     let looked = task::spawn_blocking(move || {
         let scan = session.look(&news);
         (session, scan)
     });
-    match looked.await {
-        Ok(result) => result,
-        // It is never cancelled, so it panicked, and that is not for this task to hide.
-        Err(error) => panic::resume_unwind(error.into_panic()),
+    match looked.await.map_err(JoinError::try_into_panic) {
+        Ok(result) => Some(result),
+        Err(Ok(panic)) => panic::resume_unwind(panic),
+        Err(Err(_cancelled)) => None,
     }
 }
 

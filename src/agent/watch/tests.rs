@@ -321,6 +321,30 @@ async fn it_ends_when_it_is_told_or_nobody_listens() {
     timeout(SAFETY_NET, &mut scene.task).await.unwrap().unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn notices_are_gathered_until_it_is_quiet_or_patience_ends() {
+    let mailbox = Arc::new(Mailbox::default());
+    let notices = async |count: u32| {
+        for _ in 0..count {
+            mailbox.put(Path::new("/f"), Ok(Event::new(EventKind::Any)));
+            sleep(QUIET / 2).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    for (count, expected) in [(1, QUIET), (4, QUIET * 5 / 2), (1000, PATIENCE)] {
+        let started = Instant::now();
+        tokio::select! {
+            () = notices(count) => {}
+            () = mailbox.settled() => {}
+        }
+        let waited = started.elapsed();
+        assert!(
+            waited >= expected && waited <= expected + QUIET / 10,
+            "{count}: {waited:?}"
+        );
+    }
+}
+
 #[test]
 fn lost_notices_and_floods_of_names_mean_everything() {
     let folder = Path::new("/f");
