@@ -63,12 +63,10 @@ async fn run(
         ..News::default()
     };
     loop {
-        let scan;
-        (session, scan) = match look(session, news).await {
-            Some(looked) => looked,
-            // The program is ending.
-            None => return,
+        let Some((looked, scan)) = look(session, news).await else {
+            return;
         };
+        session = looked;
         if let Some(scan) = scan {
             tokio::select! {
                 () = shutdown.cancelled() => return,
