@@ -3,11 +3,14 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{JoinSet, spawn_blocking},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agent::{Folder, Watcher},
+    agent::{self, Folder, Scan},
     broker::{Broker, BrokerOptions, BrokerParts},
     catalog::Catalog,
     clock::{Clock, SharedClock, SystemClock},
@@ -50,7 +53,7 @@ pub struct App {
     config: Config,
     store: Arc<SqliteStore>,
     readiness: Arc<Readiness>,
-    watcher: Watcher,
+    rescan: Arc<Notify>,
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
 }
@@ -75,7 +78,7 @@ impl App {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let folder = Folder::new(config.agents_dir(), catalog);
-        let watcher = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await;
+        let rescan = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await?;
         let options = DeliveryOptions { runtime_dir: config.runtime_dir.clone() };
         let delivery = Delivery::start(options, broker.clone(), changes, shutdown.clone())?;
         let admin = AdminSocket::bind(&config.runtime_dir.join("admin.sock"))
@@ -102,7 +105,7 @@ impl App {
             http = %http_address, admin = %admin_socket.display(), agents = names.len(),
             integrations = broker.account_count(), "ready"
         );
-        Ok(Self { http_address, admin_socket, broker, config, store, readiness, watcher, tasks, shutdown })
+        Ok(Self { http_address, admin_socket, broker, config, store, readiness, rescan, tasks, shutdown })
     }
 
     /// The configuration in force, with the addresses that were bound.
@@ -112,7 +115,7 @@ impl App {
 
     /// Reads the manifests again.
     pub fn rescan(&self) {
-        self.watcher.rescan();
+        self.rescan.notify_one();
     }
 
     /// Lets what is under way end, writes what is still to be written, and closes the database.
@@ -129,6 +132,37 @@ impl App {
         self.broker.flush_audit().await;
         self.store.close().await;
         tracing::info!("stopped");
+    }
+}
+
+/// Applies the manifests as they are now, and from then on as they change. Notifying what it returns makes it
+/// read all of them again.
+async fn watch_agents(
+    mut folder: Folder,
+    broker: Arc<Broker>,
+    tasks: &mut JoinSet<()>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Arc<Notify>> {
+    let (folder, scan) = spawn_blocking(move || {
+        let scan = folder.scan();
+        (folder, scan)
+    })
+    .await?;
+    apply(&broker, &scan);
+    let (scans, mut changes) = mpsc::channel(1);
+    let rescan = Arc::new(Notify::new());
+    tasks.spawn(agent::watch(folder, scans, rescan.clone(), shutdown));
+    tasks.spawn(async move {
+        while let Some(scan) = changes.recv().await {
+            apply(&broker, &scan);
+        }
+    });
+    Ok(rescan)
+}
+
+fn apply(broker: &Broker, scan: &Scan) {
+    for problem in broker.apply_scan(scan) {
+        tracing::error!("{problem}");
     }
 }
 

@@ -101,7 +101,7 @@ impl Broker {
     /// be followed, one sentence each.
     pub fn apply_scan(&self, scan: &Scan) -> Vec<String> {
         let mut world = self.world();
-        let mut problems: Vec<String> = scan.problems.iter().map(ToString::to_string).collect();
+        let mut problems: Vec<String> = scan.problems.iter().map(|problem| problem.message.clone()).collect();
         let gone: Vec<AgentName> = world
             .agents
             .iter()
