@@ -4,7 +4,7 @@ use super::*;
 use crate::store::{AgentRecord, RenewalIntent, StoreError};
 
 #[tokio::test]
-async fn every_field_survives_a_restart() {
+async fn every_field_of_an_account_survives_a_restart() {
     let (folder, store) = fresh();
     let sent = IntegrationRecord {
         kind: IntegrationKind::GoogleServiceAccount,
@@ -12,11 +12,7 @@ async fn every_field_survives_a_restart() {
         renewed_at: Some(at(7)),
         ..account(1)
     };
-    let version = store.put_integration(sent.clone(), None).await.unwrap();
-    store
-        .finish_renewal(&id(1), version, renewed(token(1, "a", 7)))
-        .await
-        .unwrap();
+    store.put_integration(sent.clone(), None).await.unwrap();
     store
         .put_integration(
             IntegrationRecord {
@@ -27,16 +23,10 @@ async fn every_field_survives_a_restart() {
         )
         .await
         .unwrap();
-    let agent = AgentRecord {
-        name: "bot".parse().unwrap(),
-        manifest: "{}".into(),
-    };
-    store.put_agent(agent.clone()).await.unwrap();
     drop(store);
 
     let contents = open(&folder).load().await.unwrap();
     assert!(contents.problems.is_empty());
-    assert_eq!(contents.agents, [agent]);
     let [first, second] = contents.integrations.as_slice() else {
         panic!("two accounts")
     };
@@ -50,16 +40,39 @@ async fn every_field_survives_a_restart() {
         (first.connected_at, first.grant_expires_at),
         (sent.connected_at, sent.grant_expires_at)
     );
-    assert_eq!((first.renewed_at, &first.health), (Some(at(7)), &Health::Active));
+    assert_eq!((first.renewed_at, &first.health), (sent.renewed_at, &sent.health));
     assert!(first.secret == sent.secret);
     assert_eq!(
         (second.renewed_at, second.grant_expires_at, &second.renewal),
         (None, None, &None)
     );
+}
+
+#[tokio::test]
+async fn every_field_of_a_token_and_an_agent_survives_a_restart() {
+    let (folder, store) = fresh();
+    let version = store.put_integration(account(1), None).await.unwrap();
+    let sent = TokenRecord {
+        granted: scopes("a"),
+        ..token(1, "a b", 7)
+    };
+    store
+        .finish_renewal(&id(1), version, renewed(sent.clone()))
+        .await
+        .unwrap();
+    let agent = AgentRecord {
+        name: "bot".parse().unwrap(),
+        manifest: "{}".into(),
+    };
+    store.put_agent(agent.clone()).await.unwrap();
+    drop(store);
+
+    let contents = open(&folder).load().await.unwrap();
+    assert_eq!(contents.agents, [agent]);
+    assert_eq!(contents.integrations[0].renewed_at, Some(at(7)));
     let [kept] = contents.tokens.as_slice() else {
         panic!("one token")
     };
-    let sent = token(1, "a", 7);
     assert_eq!(
         (&kept.integration, &kept.requested, &kept.granted),
         (&id(1), &sent.requested, &sent.granted)
