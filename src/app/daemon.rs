@@ -1,6 +1,6 @@
 //! A running daemon.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -13,7 +13,7 @@ use crate::{
     agent::{self, Folder, Scan},
     broker::{Broker, BrokerOptions, BrokerParts},
     catalog::Catalog,
-    clock::{Clock, SharedClock, SystemClock},
+    clock::{self, Clock, SharedClock, SystemClock},
     config::Config,
     delivery::{
         Delivery, DeliveryOptions,
@@ -89,6 +89,8 @@ impl App {
         tasks.spawn(delivery.run());
 
         tasks.spawn(broker.clone().run(shutdown.clone()));
+        let keep = Duration::from_hours(24).saturating_mul(config.audit.retention_days);
+        tasks.spawn(prune_audit(store.clone(), parts.clock.clone(), keep, shutdown.clone()));
         let facts = Facts {
             started_at: parts.clock.now(),
             runtime_dir: config.runtime_dir.clone(),
@@ -158,6 +160,24 @@ async fn watch_agents(
         }
     });
     Ok(rescan)
+}
+
+/// Drops audit lines that are older than `keep`, at the start and once a day.
+async fn prune_audit(store: Arc<SqliteStore>, clock: SharedClock, keep: Duration, shutdown: CancellationToken) {
+    loop {
+        match store.prune_audit(clock::before(clock.now(), keep)).await {
+            Ok(0) => {}
+            Ok(lines) => tracing::info!(lines, "old audit lines were dropped"),
+            Err(error) => tracing::warn!(%error, "old audit lines could not be dropped"),
+        }
+        let tomorrow = clock::after(clock.now(), Duration::from_hours(24));
+        while clock.now() < tomorrow {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = clock.sleep_until(tomorrow) => {}
+            }
+        }
+    }
 }
 
 fn apply(broker: &Broker, scan: &Scan) {
