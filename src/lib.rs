@@ -8,6 +8,7 @@ pub mod agent;
 pub mod broker;
 pub mod catalog;
 pub mod clock;
+pub mod delivery;
 pub mod entropy;
 pub mod google;
 pub mod id;
