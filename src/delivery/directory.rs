@@ -203,23 +203,26 @@ impl Runtime {
         tree::remove(self.agents.as_fd(), name.as_str()).map_err(failed)
     }
 
-    /// The agents that have a directory, and what a removal that was cut short left behind.
-    pub(super) fn entries(&self) -> rustix::io::Result<(Vec<AgentName>, Vec<String>)> {
-        let (mut agents, mut leftovers) = (Vec::new(), Vec::new());
-        for name in tree::names(self.agents.as_fd())? {
-            let Ok(name) = name.to_str() else { continue };
-            match name.parse() {
-                Ok(agent) => agents.push(agent),
-                Err(_) if name.starts_with(tree::REMOVED) => leftovers.push(name.to_owned()),
-                Err(_) => {}
-            }
-        }
-        Ok((agents, leftovers))
+    /// The agents that have a directory.
+    pub(super) fn agents(&self) -> rustix::io::Result<Vec<AgentName>> {
+        let names = tree::names(self.agents.as_fd())?;
+        Ok(names
+            .iter()
+            .filter_map(|name| name.to_str().ok()?.parse().ok())
+            .collect())
     }
 
-    /// Removes what a removal that was cut short left behind.
-    pub(super) fn remove_leftover(&self, name: &str) -> rustix::io::Result<()> {
-        tree::remove(self.agents.as_fd(), name)
+    /// Finishes the removals that a killed process had begun.
+    pub(super) fn remove_leftovers(&self) {
+        let names = tree::names(self.agents.as_fd()).unwrap_or_default();
+        for name in names
+            .iter()
+            .filter(|name| name.to_bytes().starts_with(tree::REMOVED.as_bytes()))
+        {
+            if let Err(error) = tree::remove(self.agents.as_fd(), name.as_c_str()) {
+                tracing::warn!(?name, %error, "what is left of a removed agent cannot be removed");
+            }
+        }
     }
 }
 
@@ -235,6 +238,23 @@ impl AgentDir {
     /// True when the directory was not there before.
     pub(super) fn was_made(&self) -> bool {
         self.made
+    }
+
+    /// Who may read it.
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Removes what a process that was killed was making: it may hold a token.
+    pub(super) fn sweep(&self) {
+        for entry in Entry::ALL {
+            let _ = self.remove_temporary(entry);
+        }
+    }
+
+    /// Removes whatever is where an entry's successor is made.
+    pub(super) fn remove_temporary(&self, entry: Entry) -> rustix::io::Result<()> {
+        tree::remove(self.fd.as_fd(), entry.temporary())
     }
 
     /// The directory itself.
@@ -292,7 +312,7 @@ impl AgentDir {
         let open = || rustix::fs::openat(&self.fd, entry.temporary(), flags, Mode::RUSR);
         match open() {
             Err(Errno::EXIST) => {
-                tree::remove(self.fd.as_fd(), entry.temporary())?;
+                self.remove_temporary(entry)?;
                 open()
             }
             result => result,

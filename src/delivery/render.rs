@@ -3,7 +3,11 @@
 //! `env` has to mean the same to `docker --env-file`, to a shell's `set -a; . env` and to dotenv parsers.
 //! They disagree about quotes, so nothing is quoted: a value that needs quoting is not written at all.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeSeq};
@@ -26,14 +30,14 @@ pub(super) struct View<'a> {
     /// A sentence a person can act on; empty when all is well.
     pub(super) message: &'a str,
     /// The token that may be shown.
-    pub(super) token: Option<&'a IssuedToken>,
+    pub(super) token: Option<&'a Arc<IssuedToken>>,
 }
 
 /// The words for a token that cannot be written.
 const UNSAFE_TOKEN: &str = "The provider's token holds characters that RFC 6750 does not allow, so it was not \
                             delivered: check the provider's endpoint in the configuration.";
-/// The words for a token that expired before its successor came.
-const EXPIRED: &str = "The token has expired and no new one has been obtained yet.";
+/// The words for an active agent whose token expired before its successor came.
+const NO_TOKEN: &str = "There is no living token at the moment; a new one is being obtained.";
 
 impl<'a> View<'a> {
     /// What may be shown of `snapshot` at `now`.
@@ -42,12 +46,12 @@ impl<'a> View<'a> {
             snapshot.state,
             AgentState::Active | AgentState::ProviderUnavailable
         );
-        let living = snapshot.living_token(now).map(AsRef::as_ref).filter(|_| may_hold);
+        let living = snapshot.living_token(now).filter(|_| may_hold);
         let unsafe_token = living.is_some_and(|token| !is_bearer_token(token.access_token.expose()));
         let (state, message, token) = if unsafe_token {
             (AgentState::Misconfigured, UNSAFE_TOKEN, None)
         } else if living.is_none() && snapshot.state == AgentState::Active {
-            (AgentState::ProviderUnavailable, EXPIRED, None)
+            (AgentState::ProviderUnavailable, NO_TOKEN, None)
         } else {
             (snapshot.state, snapshot.message.as_str(), living)
         };
@@ -107,6 +111,32 @@ impl<'a> View<'a> {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
         text
+    }
+
+    /// Stands for what the token may do and for whom: two tokens with equal rights may replace each other
+    /// late, others may not.
+    pub(super) fn rights(&self, keys: &RandomState) -> u64 {
+        let token = self
+            .token
+            .map(|token| (token.integration.as_str(), token.scopes.to_string()));
+        let manifest = &self.snapshot.manifest;
+        let reader = (manifest.owner.as_str(), manifest.uid, manifest.gid);
+        keys.hash_one((token, reader, &self.snapshot.granted))
+    }
+
+    /// Stands for everything but the token.
+    pub(super) fn situation(&self, keys: &RandomState) -> u64 {
+        keys.hash_one(self.status_json())
+    }
+
+    /// True when there is a token and nothing to say about it.
+    pub(super) fn is_well(&self) -> bool {
+        self.token.is_some() && self.state == AgentState::Active && self.message.is_empty()
+    }
+
+    /// The agent's situation as a whole.
+    pub(super) fn snapshot(&self) -> &'a AgentSnapshot {
+        self.snapshot
     }
 
     /// Where a person can fix it.
@@ -279,7 +309,7 @@ mod tests {
         let snapshot = snapshot("a").with_token(token("t"));
         let view = View::new(&snapshot, at("2024-01-15T11:00:00Z"));
         assert_eq!(view.env().as_str(), "TOKEN_BROKER_STATE=provider_unavailable\n");
-        assert!(view.message.contains("expired"));
+        assert!(view.message.contains("being obtained"));
     }
 
     #[test]
