@@ -33,7 +33,8 @@ pub struct AgentHandle {
 }
 
 impl AgentHandle {
-    pub(super) fn new(name: AgentName, snapshot: AgentSnapshot) -> Arc<Self> {
+    #[doc(hidden)]
+    pub fn new(name: AgentName, snapshot: AgentSnapshot) -> Arc<Self> {
         Arc::new(Self {
             name,
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -132,13 +133,15 @@ impl AgentHandle {
         }
     }
 
-    pub(super) fn publish(&self, snapshot: AgentSnapshot) {
+    #[doc(hidden)]
+    pub fn publish(&self, snapshot: AgentSnapshot) {
         self.snapshot.store(Arc::new(snapshot));
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();
     }
 
-    pub(super) fn mark_removed(&self) {
+    #[doc(hidden)]
+    pub fn mark_removed(&self) {
         self.removed.store(true, Ordering::Release);
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();

@@ -108,6 +108,11 @@ pub struct Broker {
 }
 
 impl Broker {
+    #[doc(hidden)]
+    pub fn stand_in(clock: SharedClock) -> Self {
+        Self { clock }
+    }
+
     /// The present moment, corrected by the provider's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
