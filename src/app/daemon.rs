@@ -80,13 +80,13 @@ impl App {
         let folder = Folder::new(config.agents_dir(), catalog);
         let rescan = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await?;
         let options = DeliveryOptions { runtime_dir: config.runtime_dir.clone() };
-        let delivery = Delivery::start(options, broker.clone(), changes, shutdown.clone())?;
+        let delivery = Delivery::start(&options, broker.clone(), parts.clock.clone(), changes, shutdown.clone())?;
         let admin = AdminSocket::bind(&config.runtime_dir.join("admin.sock"))
             .with_context(|| format!("{}/admin.sock cannot be bound", config.runtime_dir.display()))?;
         delivery.settled().await;
         let names: Vec<_> = broker.handles().iter().map(|handle| handle.name().clone()).collect();
         delivery.remove_strangers(&names).await;
-        tasks.spawn(delivery.run());
+        tasks.spawn(delivery.finished());
 
         tasks.spawn(broker.clone().run(shutdown.clone()));
         let keep = Duration::from_hours(24).saturating_mul(config.audit.retention_days);

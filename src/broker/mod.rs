@@ -20,6 +20,8 @@ mod renewal;
 mod situation;
 pub mod snapshot;
 mod start;
+#[cfg(test)]
+pub(crate) mod testing;
 mod time;
 mod world;
 
@@ -108,11 +110,6 @@ pub struct Broker {
 }
 
 impl Broker {
-    #[doc(hidden)]
-    pub fn stand_in(clock: SharedClock) -> Self {
-        Self { clock }
-    }
-
     /// The present moment, corrected by the provider's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()

@@ -30,7 +30,7 @@ use crate::{
             watch_access_token_response::Event,
         },
     },
-    store::IntegrationKind,
+    catalog::IntegrationKind,
 };
 
 /// The largest request that is read: a few capabilities.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     broker::{TokenGrant, TokenQuery},
     clock,
-    store::IntegrationKind,
+    catalog::IntegrationKind,
 };
 
 /// How often an event stream says that it is still there.

@@ -83,9 +83,8 @@ impl Server {
     }
 
     /// Tells the broker what of an agent is on disk.
-    #[expect(clippy::unused_self, reason = "the broker will want to hear it")]
     pub(super) fn note_delivered(&self, agent: &Arc<AgentHandle>, revision: u64, problem: Option<String>) {
-        agent.set_delivered(revision, problem);
+        self.broker.note_delivered(agent, revision, problem);
     }
 
     /// Ends one agent's socket, and with the whole program all of them.

@@ -103,12 +103,16 @@ async fn routes(broker: Arc<Broker>, facts: Facts, shutdown: &CancellationToken)
     let service = Service { broker, facts, shutdown: shutdown.clone() };
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<AdminServiceServer<Service>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
-    Ok(Routes::new(AdminServiceServer::new(service)).add_service(health).add_service(reflection).prepare())
+    let describe = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection = describe().build_v1().map_err(|error| error.to_string())?;
+    // Many clients still ask in the older form.
+    let older = describe().build_v1alpha().map_err(|error| error.to_string())?;
+    let routes = Routes::new(AdminServiceServer::new(service)).add_service(health);
+    Ok(routes.add_service(reflection).add_service(older).prepare())
 }
 
 async fn serve_connection(stream: UnixStream, routes: Routes, shutdown: CancellationToken) {

@@ -19,7 +19,7 @@ use super::{
     testing::{at, in_memory, name},
 };
 use crate::{
-    broker::{AgentHandle, AgentSnapshot, Broker, ChangeSender, handle::changes},
+    broker::{self, AgentHandle, AgentSnapshot, ChangeSender, handle::changes},
     clock::ManualClock,
 };
 
@@ -47,7 +47,7 @@ impl Scene {
         let options = DeliveryOptions {
             runtime_dir: temp.path().to_owned(),
         };
-        let broker = Arc::new(Broker::stand_in(Arc::new(clock.clone())));
+        let broker = broker::testing::idle(Arc::new(clock.clone()));
         let delivery = Delivery::start(
             &options,
             broker,

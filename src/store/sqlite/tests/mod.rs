@@ -14,12 +14,13 @@ use tempfile::TempDir;
 
 use super::{SqliteStore, folder::DATABASE};
 use crate::{
+    catalog::IntegrationKind,
     catalog::ScopeSet,
     clock,
     entropy::SystemEntropy,
     id::IntegrationId,
     secret::Key,
-    store::{Health, IntegrationKind, IntegrationRecord, RenewalOutcome, Store, StoreError, TokenRecord},
+    store::{Health, IntegrationRecord, RenewalOutcome, Store, StoreError, TokenRecord},
     vault::{Binding, Keyring, Sealed, Vault},
 };
 
