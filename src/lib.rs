@@ -8,6 +8,7 @@ pub mod agent;
 pub mod broker;
 pub mod catalog;
 pub mod clock;
+pub mod config;
 pub mod entropy;
 pub mod google;
 pub mod id;

@@ -1,8 +1,18 @@
 //! An agent's manifest.
 
+use std::{collections::HashSet, fmt};
+
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentName, CapabilityKey, OwnerId};
+use crate::{
+    catalog::Catalog,
+    id::{AgentName, CapabilityKey, OwnerId},
+};
+
+/// A manifest is at most this many bytes long.
+pub const MAX_BYTES: usize = 64 * 1024;
+const MAX_REQUIREMENTS: usize = 64;
+const MAX_DESCRIPTION: usize = 500;
 
 /// What an agent declares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,4 +45,270 @@ pub struct Requirement {
     /// The agent works without it as well.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+}
+
+/// What is wrong with a manifest, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ManifestError {
+    /// The file, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The column, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
+    /// The field, such as `integrations[0].key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{file}:")?;
+        }
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, "{line}:{column}:")?;
+        }
+        if self.file.is_some() || self.line.is_some() {
+            f.write_str(" ")?;
+        }
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ManifestError {}
+
+impl ManifestError {
+    /// An error in a field.
+    pub(super) fn in_field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: Some(field.into()),
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+
+    /// An error in the whole.
+    pub(super) fn in_all(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Manifest {
+    /// Checks that every declared capability is in the catalogue.
+    pub fn validate(&self, catalog: &Catalog) -> Result<(), ManifestError> {
+        for (index, requirement) in self.integrations.iter().enumerate() {
+            if let Err(unknown) = catalog.require(&requirement.key) {
+                let field = format!("integrations[{index}].key");
+                return Err(ManifestError::in_field(field, unknown.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a manifest from JSON, as [`Manifest::to_json`] writes it. Whether its capabilities exist is for
+    /// [`Manifest::validate`] to say.
+    pub fn from_json(text: &str) -> Result<Self, ManifestError> {
+        check_size(text)?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let manifest: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let path = error.path().to_string();
+            from_json_error(&path, error.inner())
+        })?;
+        json.end().map_err(|error| from_json_error("", &error))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// This manifest as one line of JSON.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "it cannot fail for texts, numbers and booleans"
+    )]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a manifest holds only texts, numbers and booleans")
+    }
+
+    /// The rules that no single field can check for itself.
+    pub(super) fn check(&self) -> Result<(), ManifestError> {
+        for (field, id) in [("uid", self.uid), ("gid", self.gid)] {
+            // (uid_t)-1 means "leave it as it is" to chown(2).
+            if id == Some(u32::MAX) {
+                return Err(ManifestError::in_field(field, "4294967295 is no user or group"));
+            }
+        }
+        if self.integrations.len() > MAX_REQUIREMENTS {
+            let message = format!(
+                "{} entries: an agent declares at most {MAX_REQUIREMENTS}",
+                self.integrations.len()
+            );
+            return Err(ManifestError::in_field("integrations", message));
+        }
+        let mut seen = HashSet::new();
+        for (index, requirement) in self.integrations.iter().enumerate() {
+            if !seen.insert(&requirement.key) {
+                let message = format!("`{}` is declared twice", requirement.key);
+                return Err(ManifestError::in_field(
+                    format!("integrations[{index}].key"),
+                    message,
+                ));
+            }
+            if let Some(message) = wrong_description(&requirement.description) {
+                let field = format!("integrations[{index}].description");
+                return Err(ManifestError::in_field(field, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrong_description(text: &str) -> Option<String> {
+    let length = text.chars().count();
+    if length > MAX_DESCRIPTION {
+        return Some(format!(
+            "{length} characters long: at most {MAX_DESCRIPTION} are shown to people"
+        ));
+    }
+    let control = text.chars().find(|c| c.is_control())?;
+    Some(format!(
+        "it holds the control character `{}`: write one line of text",
+        control.escape_debug()
+    ))
+}
+
+/// Refuses what is longer than any honest manifest, before it is read.
+pub(super) fn check_size(text: &str) -> Result<(), ManifestError> {
+    if text.len() > MAX_BYTES {
+        return Err(ManifestError::in_all(too_long(text.len() as u64)));
+    }
+    Ok(())
+}
+
+/// The message about a manifest of this many bytes.
+pub(super) fn too_long(bytes: u64) -> String {
+    format!("{bytes} bytes long: a manifest has at most {MAX_BYTES}")
+}
+
+/// The path of a field as it is shown; `None` for the whole.
+pub(super) fn shown_path(path: &str) -> Option<String> {
+    (!matches!(path, "" | "." | "?")).then(|| path.to_owned())
+}
+
+fn from_json_error(path: &str, error: &serde_json::Error) -> ManifestError {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    ManifestError {
+        field: shown_path(path),
+        message: text.strip_suffix(&place).unwrap_or(&text).to_owned(),
+        ..ManifestError::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(json: &str) -> String {
+        Manifest::from_json(json).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn json_survives_a_round_trip() {
+        let text = r#"{"agent":"invoice-bot","owner":"alice","uid":1000,"integrations":[{"key":"google.gmail.send","description":"Send order confirmations"},{"key":"google.calendar","optional":true}]}"#;
+        let manifest = Manifest::from_json(text).unwrap();
+        assert_eq!(manifest.to_json(), text);
+        assert_eq!(manifest.validate(&Catalog::builtin()), Ok(()));
+    }
+
+    #[test]
+    fn a_json_error_names_the_field() {
+        for (json, message) in [
+            (
+                r#"{"agent":"a","owner":"b","uid":-1}"#,
+                "uid: invalid value: integer `-1`, expected u32",
+            ),
+            (r#"{"agent":"a"}"#, "missing field `owner`"),
+            (r#"{"agent":"a","owner":"b"} x"#, "trailing characters"),
+            (
+                r#"{"agent":"a","owner":"b","integrations":[{"key":"google.drive","x":1}]}"#,
+                "integrations[0].x: unknown field `x`, expected one of `key`, `description`, `optional`",
+            ),
+            (
+                r#"{"agent":"a","owner":"b","uid":4294967295}"#,
+                "uid: 4294967295 is no user or group",
+            ),
+        ] {
+            assert_eq!(refused(json), message, "{json}");
+        }
+    }
+
+    #[test]
+    fn limits_are_held() {
+        let requirement = |key: &str, description: &str| Requirement {
+            key: key.parse().unwrap(),
+            description: description.to_owned(),
+            optional: false,
+        };
+        let with = |integrations: Vec<Requirement>| {
+            let agent = "a".parse().unwrap();
+            let owner = "b".parse().unwrap();
+            Manifest {
+                agent,
+                owner,
+                uid: None,
+                gid: None,
+                integrations,
+            }
+            .check()
+        };
+        let many = |count: usize| (0..count).map(|n| requirement(&format!("x.k{n}"), "")).collect();
+        assert_eq!(with(many(64)), Ok(()));
+        assert_eq!(
+            with(many(65)).unwrap_err().to_string(),
+            "integrations: 65 entries: an agent declares at most 64"
+        );
+        assert_eq!(with(vec![requirement("x.a", &"ä".repeat(500))]), Ok(()));
+        assert_eq!(
+            with(vec![requirement("x.a", &"ä".repeat(501))])
+                .unwrap_err()
+                .to_string(),
+            "integrations[0].description: 501 characters long: at most 500 are shown to people"
+        );
+        assert_eq!(
+            with(vec![requirement("x.a", "a\u{1b}[31m")])
+                .unwrap_err()
+                .to_string(),
+            "integrations[0].description: it holds the control character `\\u{1b}`: write one line of text"
+        );
+        assert_eq!(
+            with(vec![requirement("x.a", ""), requirement("x.a", "")])
+                .unwrap_err()
+                .to_string(),
+            "integrations[1].key: `x.a` is declared twice"
+        );
+        let long = format!(r#"{{"agent":"a","owner":"b"}}{}"#, " ".repeat(MAX_BYTES));
+        assert_eq!(refused(&long), "65561 bytes long: a manifest has at most 65536");
+    }
+
+    #[test]
+    fn an_unknown_capability_is_named_with_a_suggestion() {
+        let manifest =
+            Manifest::from_json(r#"{"agent":"a","owner":"b","integrations":[{"key":"google.gmal.send"}]}"#)
+                .unwrap();
+        assert_eq!(
+            manifest.validate(&Catalog::builtin()).unwrap_err().to_string(),
+            "integrations[0].key: `google.gmal.send` is not in the catalogue: did you mean `google.gmail.send`?"
+        );
+    }
 }

@@ -1,0 +1,180 @@
+//! One capability.
+
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::{
+    CatalogError,
+    scope::{Scope, ScopeSet},
+};
+use crate::{config::CapabilityEntry, id::CapabilityKey};
+
+/// What kind of account a capability is exercised with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IntegrationKind {
+    /// A person's Google account (`google`).
+    Google,
+    /// A Google service account (`google-sa`).
+    GoogleServiceAccount,
+}
+
+impl IntegrationKind {
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Google => "google",
+            Self::GoogleServiceAccount => "google-sa",
+        }
+    }
+}
+
+impl FromStr for IntegrationKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Google, Self::GoogleServiceAccount]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| {
+                format!(
+                    "integration is `{}`: expected `google` or `google-sa`",
+                    text.escape_debug()
+                )
+            })
+    }
+}
+
+impl Serialize for IntegrationKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// How closely Google reviews an app that asks for a scope before strangers may grant it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verification {
+    /// Not reviewed.
+    None,
+    /// "Sensitive": the app is reviewed.
+    Sensitive,
+    /// "Restricted": reviewed, and a security assessment each year.
+    Restricted,
+}
+
+impl Verification {
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sensitive => "sensitive",
+            Self::Restricted => "restricted",
+        }
+    }
+}
+
+impl FromStr for Verification {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::None, Self::Sensitive, Self::Restricted]
+            .into_iter()
+            .find(|class| class.as_str() == text)
+            .ok_or_else(|| {
+                format!(
+                    "verification is `{}`: expected `none`, `sensitive` or `restricted`",
+                    text.escape_debug()
+                )
+            })
+    }
+}
+
+impl Serialize for Verification {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Something an agent can be allowed to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Capability {
+    /// Its key.
+    pub key: CapabilityKey,
+    /// What it allows, in a few words.
+    pub title: String,
+    /// What agents use it for.
+    #[serde(rename = "use")]
+    pub usage: String,
+    /// The heading that it is listed under.
+    pub group: String,
+    /// The kind of account that it is exercised with.
+    pub integration: IntegrationKind,
+    /// The strictest class among its scopes.
+    pub verification: Verification,
+    /// The scopes that it needs, all of them.
+    #[serde(serialize_with = "list")]
+    pub scopes: ScopeSet,
+    /// Wider keys: when the scopes of one of them are granted, this capability is.
+    pub satisfied_by: Vec<CapabilityKey>,
+}
+
+fn list<S: Serializer>(scopes: &ScopeSet, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(scopes.iter())
+}
+
+/// A capability, and the narrower keys which it says that it satisfies.
+pub(super) struct Parsed {
+    pub(super) capability: Capability,
+    pub(super) satisfies: Vec<CapabilityKey>,
+}
+
+/// Checks an entry by itself; whether the keys that it names exist is the catalogue's to say.
+pub(super) fn parse(entry: &CapabilityEntry) -> Result<Parsed, CatalogError> {
+    let wrong = |reason: String| CatalogError::new(entry, reason);
+    let key: CapabilityKey = entry.key.parse().map_err(|e| wrong(format!("key {e}")))?;
+    let keys = |field: &str, texts: &[String]| {
+        texts
+            .iter()
+            .map(|text| text.parse().map_err(|e| wrong(format!("{field} names {e}"))))
+            .collect::<Result<Vec<CapabilityKey>, _>>()
+    };
+    let scopes: ScopeSet = entry
+        .scopes
+        .iter()
+        .map(|text| text.parse::<Scope>().map_err(|e| wrong(format!("scope {e}"))))
+        .collect::<Result<_, _>>()?;
+    if scopes.is_empty() {
+        return Err(wrong(
+            "scopes is empty: a capability needs at least one".to_owned(),
+        ));
+    }
+    for (field, text) in [
+        ("title", &entry.title),
+        ("use", &entry.usage),
+        ("group", &entry.group),
+    ] {
+        if text.chars().count() > 120 || text.chars().any(char::is_control) {
+            return Err(wrong(format!(
+                "{field} is not one line of at most 120 characters"
+            )));
+        }
+    }
+    if entry.title.trim().is_empty() {
+        return Err(wrong(
+            "title is empty: say in a few words what it allows".to_owned(),
+        ));
+    }
+    Ok(Parsed {
+        satisfies: keys("satisfies", &entry.satisfies)?,
+        capability: Capability {
+            title: entry.title.clone(),
+            usage: entry.usage.clone(),
+            group: entry.group.clone(),
+            integration: entry.integration.parse().map_err(wrong)?,
+            verification: entry.verification.parse().map_err(wrong)?,
+            satisfied_by: keys("satisfied_by", &entry.satisfied_by)?,
+            key,
+            scopes,
+        },
+    })
+}

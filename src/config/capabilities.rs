@@ -1,0 +1,48 @@
+//! `[[capabilities]]`: what the operator adds to the catalogue.
+
+use serde::Deserialize;
+
+/// A capability as a file spells it. The catalogue checks what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapabilityEntry {
+    /// The key, such as `google.tasks.readonly`.
+    pub key: String,
+    /// What it allows, in a few words.
+    pub title: String,
+    /// What agents use it for.
+    #[serde(default, rename = "use")]
+    pub usage: String,
+    /// The heading that it is listed under.
+    #[serde(default = "other")]
+    pub group: String,
+    /// The scopes that it needs, all of them.
+    pub scopes: Vec<String>,
+    /// The kind of account: `google` or `google-sa`.
+    #[serde(default = "google")]
+    pub integration: String,
+    /// How closely Google reviews an app that asks for it: `none`, `sensitive` or `restricted`.
+    #[serde(default = "none")]
+    pub verification: String,
+    /// Wider keys: when one of them is granted, this one is.
+    #[serde(default)]
+    pub satisfied_by: Vec<String>,
+    /// Narrower keys: when this one is granted, they are.
+    #[serde(default)]
+    pub satisfies: Vec<String>,
+    /// Where it was written, such as `config.toml:31`; empty for the catalogue that is built in.
+    #[serde(skip)]
+    pub origin: String,
+}
+
+fn other() -> String {
+    "Other".to_owned()
+}
+
+fn google() -> String {
+    "google".to_owned()
+}
+
+fn none() -> String {
+    "none".to_owned()
+}
