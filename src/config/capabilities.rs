@@ -1,6 +1,14 @@
 //! `[[capabilities]]`: what the operator adds to the catalogue.
 
+use std::path::Path;
+
 use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    error::ConfigError,
+    values::{from_toml, line_of},
+};
 
 /// A capability as a file spells it. The catalogue checks what it says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -45,4 +53,39 @@ fn google() -> String {
 
 fn none() -> String {
     "none".to_owned()
+}
+
+/// The part of the file that this section reads; the rest is checked elsewhere.
+#[derive(Deserialize)]
+struct Additions {
+    #[serde(default)]
+    capabilities: Vec<Spanned<CapabilityEntry>>,
+}
+
+/// The additions in the text of the file `file`.
+pub(super) fn from_file(file: &Path, text: &str) -> Result<Vec<CapabilityEntry>, ConfigError> {
+    let parsed: Additions = toml::from_str(text).map_err(|error| from_toml(file, text, &error))?;
+    let with_origin = |entry: Spanned<CapabilityEntry>| {
+        let line = line_of(text, entry.span().start);
+        CapabilityEntry {
+            origin: format!("{}:{line}", file.display()),
+            ..entry.into_inner()
+        }
+    };
+    Ok(parsed.capabilities.into_iter().map(with_origin).collect())
+}
+
+/// The additions in the variable `TOKEN_BROKER_CAPABILITIES`: a TOML array of inline tables.
+pub(super) fn from_variable(value: &str) -> Result<Vec<CapabilityEntry>, ConfigError> {
+    let parsed: Additions = toml::from_str(&format!("capabilities = {value}")).map_err(|error| {
+        ConfigError::new(format!(
+            "TOKEN_BROKER_CAPABILITIES: expected [{{key = \"…\", title = \"…\", scopes = [\"…\"]}}]: {}",
+            error.message()
+        ))
+    })?;
+    let with_origin = |entry: Spanned<CapabilityEntry>| CapabilityEntry {
+        origin: "TOKEN_BROKER_CAPABILITIES".to_owned(),
+        ..entry.into_inner()
+    };
+    Ok(parsed.capabilities.into_iter().map(with_origin).collect())
 }

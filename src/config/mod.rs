@@ -1,6 +1,249 @@
 //! The configuration file and its environment variables.
+//!
+//! Values are collected from both first, with where they came from; then each section takes its own, checks
+//! them, and names key, value and place of what it cannot use.
 
+pub mod audit;
 pub mod capabilities;
+pub mod connect;
+pub mod error;
+pub mod google;
+pub mod key;
+mod keys;
+pub mod log;
+pub mod renewal;
+mod secret_file;
 pub(crate) mod suggest;
+pub mod template;
+mod values;
 
+use std::{
+    io::{ErrorKind, Read},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use url::Url;
+use zeroize::Zeroizing;
+
+pub use audit::AuditSection;
 pub use capabilities::CapabilityEntry;
+pub use connect::ConnectSection;
+pub use error::ConfigError;
+pub use google::{ClientType, GoogleSection, OAuthClient};
+pub use key::{KeySection, KeySource};
+pub use log::{LogFormat, LogSection};
+pub use renewal::RenewalSection;
+pub use template::template;
+
+use values::Values;
+
+/// Where the configuration file is unless told otherwise.
+pub const DEFAULT_FILE: &str = "/etc/token-broker/config.toml";
+
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The whole configuration, checked. No `Debug`: it may hold the client's secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file it came from; it may not exist when everything came from the environment.
+    pub file: PathBuf,
+    /// Where the database lives.
+    pub state_dir: PathBuf,
+    /// Where sockets and agents' directories are.
+    pub runtime_dir: PathBuf,
+    /// Where HTTP is served.
+    pub http_listen: SocketAddr,
+    /// How a browser reaches it.
+    pub public_url: Url,
+    /// `[key]`.
+    pub key: KeySection,
+    /// `[google]`.
+    pub google: GoogleSection,
+    /// `[log]`.
+    pub log: LogSection,
+    /// `[renewal]`.
+    pub renewal: RenewalSection,
+    /// `[audit]`.
+    pub audit: AuditSection,
+    /// `[connect]`.
+    pub connect: ConnectSection,
+    /// `[[capabilities]]`: the operator's additions to the catalogue.
+    pub capabilities: Vec<CapabilityEntry>,
+    derived: Derived,
+    warnings: Vec<String>,
+}
+
+/// Which URLs follow from `http_listen`.
+#[derive(Clone, PartialEq, Eq)]
+struct Derived {
+    public_url: bool,
+    redirect_uri: bool,
+}
+
+impl Config {
+    /// Reads the file and the environment; the environment wins. Without `path` the file at
+    /// [`DEFAULT_FILE`] is read if it exists; a file that was named must exist.
+    pub fn load(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let file = path.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = match read_file(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound && path.is_none() => None,
+            result => Some(result.map_err(|error| ConfigError::in_file(file, unreadable(&error)))?),
+        };
+        let absolute =
+            std::path::absolute(file).map_err(|error| ConfigError::in_file(file, error.to_string()))?;
+        Self::from_parts(&absolute, text.as_ref().map(|text| text.as_str()), env)
+    }
+
+    fn from_parts(
+        file: &Path,
+        text: Option<&str>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut values = Values::new(file);
+        values.read_file(text.unwrap_or_default())?;
+        values.read_env(env);
+        let http_listen = required(
+            &values,
+            values.parsed("http_listen", "an address and port, such as 127.0.0.1:8420")?,
+            "http_listen",
+        )?;
+        let given_url = public_url(&values)?;
+        let derived = Derived {
+            public_url: given_url.is_none(),
+            redirect_uri: values.text("google.redirect_uri")?.is_none(),
+        };
+        let public_url = match given_url {
+            Some(url) => url,
+            None => local_url(http_listen)?,
+        };
+        let capabilities = match &values.capabilities_variable {
+            Some(value) => capabilities::from_variable(value)?,
+            None => capabilities::from_file(file, text.unwrap_or_default())?,
+        };
+        let config = Self {
+            file: file.to_owned(),
+            state_dir: required(&values, values.path("state_dir")?, "state_dir")?,
+            runtime_dir: required(&values, values.path("runtime_dir")?, "runtime_dir")?,
+            http_listen,
+            key: KeySection::read(&values)?,
+            log: LogSection::read(&values)?,
+            renewal: RenewalSection::read(&values)?,
+            audit: AuditSection::read(&values)?,
+            connect: ConnectSection::read(&values)?,
+            google: GoogleSection::read(&mut values, &public_url)?,
+            public_url,
+            capabilities,
+            derived,
+            warnings: values.warnings,
+        };
+        config.checked()
+    }
+
+    /// What no section sees by itself.
+    fn checked(mut self) -> Result<Self, ConfigError> {
+        if self.state_dir == self.runtime_dir {
+            return Err(ConfigError::new(format!(
+                "state_dir and runtime_dir are both {}: parts of runtime_dir are given to agents, so keep the \
+                 database elsewhere",
+                self.state_dir.display()
+            )));
+        }
+        let plain = self.public_url.scheme() == "http";
+        if plain && !self.http_listen.ip().is_loopback() {
+            self.warnings.push(format!(
+                "http_listen {} is reachable from other machines and public_url is plain http: authorization \
+                 codes travel unencrypted; put TLS in front and set public_url to its https address",
+                self.http_listen
+            ));
+        }
+        if plain && !google::is_loopback(&self.public_url) {
+            self.warnings.push(format!(
+                "public_url {} is plain http on a name that is not this machine: Google accepts only https as \
+                 a redirect there",
+                self.public_url
+            ));
+        }
+        Ok(self)
+    }
+
+    /// The folder of the agents' manifests: `agents.d` beside the file.
+    pub fn agents_dir(&self) -> PathBuf {
+        self.file.with_file_name("agents.d")
+    }
+
+    /// What deserves attention and stops nothing.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Takes over the address that was really bound (`http_listen` may say port 0) into the URLs that follow
+    /// from it.
+    pub fn bound(&mut self, address: SocketAddr) -> Result<(), ConfigError> {
+        self.http_listen = address;
+        if self.derived.public_url {
+            self.public_url = local_url(address)?;
+            if self.derived.redirect_uri {
+                self.google.redirect_uri = self.page("oauth/callback");
+            }
+        }
+        Ok(())
+    }
+
+    /// The URL of one of the daemon's pages, such as `oauth/callback`.
+    pub fn page(&self, page: &str) -> Url {
+        google::below(&self.public_url, page)
+    }
+}
+
+fn read_file(file: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let file = std::fs::File::open(file)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(std::io::Error::other(format!(
+            "it is longer than {MAX_FILE_BYTES} bytes"
+        )));
+    }
+    Ok(text)
+}
+
+fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file: `token-broker init` writes one".to_owned(),
+        ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A key that has a default in the table has a value.
+fn required<T>(values: &Values, value: Option<T>, path: &str) -> Result<T, ConfigError> {
+    value.ok_or_else(|| values.wrong(path, "a value"))
+}
+
+fn public_url(values: &Values) -> Result<Option<Url>, ConfigError> {
+    const EXPECTED: &str = "an http:// or https:// URL without user, query or fragment";
+    let url: Option<Url> = values.parsed("public_url", EXPECTED)?;
+    match url {
+        Some(url) if !google::is_plain_web(&url) => Err(values.wrong("public_url", EXPECTED)),
+        other => Ok(other),
+    }
+}
+
+/// How a browser on this machine reaches an address that HTTP is served on.
+fn local_url(listen: SocketAddr) -> Result<Url, ConfigError> {
+    let host = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let address = SocketAddr::new(host, listen.port());
+    Url::parse(&format!("http://{address}"))
+        .map_err(|error| ConfigError::new(format!("http_listen {listen}: no URL follows from it: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! `[google]`: the OAuth client.
+
+use std::{path::PathBuf, str::FromStr};
+
+use url::{Host, Url};
+
+use super::{
+    error::ConfigError,
+    secret_file::{self, Access},
+    values::Values,
+};
+use crate::secret::ClientSecret;
+
+/// The `[google]` section. No `Debug`: it may hold the client's secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GoogleSection {
+    /// The client's id; without it no account can be connected.
+    pub client_id: Option<String>,
+    /// What kind of client Google knows it as.
+    pub client_type: ClientType,
+    /// Where Google sends people back to.
+    pub redirect_uri: Url,
+    /// An emulator's origin instead of Google's.
+    pub endpoint_base: Option<Url>,
+    secret: Secret,
+}
+
+/// What kind of OAuth client it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientType {
+    /// `web`.
+    Web,
+    /// `desktop`: Google does not support `include_granted_scopes` for it.
+    Desktop,
+}
+
+impl FromStr for ClientType {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "web" => Ok(Self::Web),
+            "desktop" => Ok(Self::Desktop),
+            _ => Err(()),
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Secret {
+    None,
+    Value(ClientSecret),
+    File(PathBuf),
+}
+
+/// A client that is complete. No `Debug`: it holds a secret.
+pub struct OAuthClient {
+    /// Its id.
+    pub id: String,
+    /// Its secret; a desktop client may have none.
+    pub secret: Option<ClientSecret>,
+}
+
+impl GoogleSection {
+    pub(super) fn read(values: &mut Values, public_url: &Url) -> Result<Self, ConfigError> {
+        const CLIENT_ID: &str = "a client id, such as 1234-abcd.apps.googleusercontent.com";
+        let client_id = values.text("google.client_id")?;
+        let printable = |id: &String| id.len() <= 256 && id.bytes().all(|b| b.is_ascii_graphic());
+        if !client_id.as_ref().is_none_or(printable) {
+            return Err(values.wrong("google.client_id", CLIENT_ID));
+        }
+        Ok(Self {
+            client_id,
+            client_type: values
+                .parsed("google.client_type", "\"web\" or \"desktop\"")?
+                .unwrap_or(ClientType::Web),
+            redirect_uri: redirect_uri(values, public_url)?,
+            endpoint_base: endpoint_base(values)?,
+            secret: secret(values)?,
+        })
+    }
+
+    /// The client with its secret, which is read now where it is in a file.
+    pub fn client(&self) -> Result<OAuthClient, ConfigError> {
+        let Some(id) = self.client_id.clone() else {
+            return Err(ConfigError::new(
+                "google.client_id is not set: create an OAuth client at \
+                 https://console.cloud.google.com/auth/clients and set it, or TOKEN_BROKER_GOOGLE_CLIENT_ID",
+            ));
+        };
+        let secret = match &self.secret {
+            Secret::Value(secret) => Some(secret.clone()),
+            Secret::File(path) => {
+                let text = secret_file::read(path, Access::Private).map_err(|reason| {
+                    ConfigError::new(format!("google.client_secret_file {}: {reason}", path.display()))
+                })?;
+                Some(ClientSecret::from(text.as_str()))
+            }
+            Secret::None if self.client_type == ClientType::Web => {
+                return Err(ConfigError::new(
+                    "google.client_secret_file is not set: a web client has a secret; set the file, or \
+                     TOKEN_BROKER_GOOGLE_CLIENT_SECRET",
+                ));
+            }
+            Secret::None => None,
+        };
+        Ok(OAuthClient { id, secret })
+    }
+}
+
+fn secret(values: &mut Values) -> Result<Secret, ConfigError> {
+    const VALUE: &str = "google.client_secret";
+    const FILE: &str = "google.client_secret_file";
+    match values.prefer(VALUE, FILE)? {
+        Some(VALUE) => {
+            if values.is_in_file(VALUE) {
+                check_config_is_private(values)?;
+            }
+            let text = values.take_secret(VALUE)?;
+            Ok(text.map_or(Secret::None, |text| Secret::Value(ClientSecret::from(text))))
+        }
+        Some(_) => Ok(values.path(FILE)?.map_or(Secret::None, Secret::File)),
+        None => Ok(Secret::None),
+    }
+}
+
+/// A secret written into the configuration makes that file a secret.
+fn check_config_is_private(values: &Values) -> Result<(), ConfigError> {
+    use std::os::unix::fs::MetadataExt;
+    let file = values.file();
+    let mode = std::fs::metadata(file)
+        .map_err(|error| ConfigError::in_file(file, error.to_string()))?
+        .mode();
+    secret_file::check_mode(file, mode).map_err(|reason| {
+        let place = values.place("google.client_secret");
+        ConfigError::new(format!(
+            "{place} is a secret in a file that is not: {reason}, or use google.client_secret_file"
+        ))
+    })
+}
+
+fn redirect_uri(values: &Values, public_url: &Url) -> Result<Url, ConfigError> {
+    const EXPECTED: &str = "an http:// or https:// URL without user, query or fragment";
+    let given: Option<Url> = values.parsed("google.redirect_uri", EXPECTED)?;
+    match given {
+        None => Ok(below(public_url, "oauth/callback")),
+        Some(url) if is_plain_web(&url) => Ok(url),
+        Some(_) => Err(values.wrong("google.redirect_uri", EXPECTED)),
+    }
+}
+
+fn endpoint_base(values: &Values) -> Result<Option<Url>, ConfigError> {
+    const EXPECTED: &str = "an origin, such as https://emulator.example; plain http:// only on a loopback \
+                            address, because secrets travel there";
+    let given: Option<Url> = values.parsed("google.endpoint_base", EXPECTED)?;
+    let safe = |url: &Url| {
+        let origin = is_plain_web(url) && url.path() == "/";
+        origin && (url.scheme() == "https" || is_loopback(url))
+    };
+    match given {
+        Some(url) if !safe(&url) => Err(values.wrong("google.endpoint_base", EXPECTED)),
+        other => Ok(other),
+    }
+}
+
+/// True for an `http` or `https` URL that has no user, query or fragment.
+pub(super) fn is_plain_web(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+}
+
+/// True when the URL's host is this machine by name or number.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// The URL of a page below `base`, whether or not that ends in a slash.
+pub(super) fn below(base: &Url, page: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{page}", base.path().trim_end_matches('/')));
+    url
+}

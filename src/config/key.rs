@@ -1,0 +1,263 @@
+//! `[key]`: where the master key comes from.
+
+use std::{fmt, path::PathBuf, process::Stdio, str::FromStr, time::Duration};
+
+use tokio::io::AsyncReadExt;
+use zeroize::Zeroizing;
+
+use super::{
+    error::ConfigError,
+    secret_file::{self, Access},
+    values::Values,
+};
+
+/// How long a `command:` source may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+
+const FORM: &str = "file:PATH, env:VARIABLE, credential:NAME or command:PROGRAM ARGUMENTS";
+
+/// The `[key]` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySection {
+    /// The key that seals.
+    pub source: KeySource,
+    /// Keys that still open what they sealed.
+    pub previous: Vec<KeySource>,
+}
+
+/// Where a key comes from. It holds the way to the key, not the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// `file:`, readable by its owner alone.
+    File(PathBuf),
+    /// `env:`, an environment variable.
+    Variable(String),
+    /// `credential:`, a file in `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredential=`).
+    Credential(String),
+    /// `command:`, the output of a program, started without a shell.
+    Command(Vec<String>),
+}
+
+/// A text that is no [`KeySource`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected {FORM}")]
+pub struct InvalidKeySource;
+
+impl FromStr for KeySource {
+    type Err = InvalidKeySource;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKeySource> {
+        let (kind, value) = text.split_once(':').ok_or(InvalidKeySource)?;
+        let value = value.trim();
+        if value.is_empty() || value.chars().any(char::is_control) {
+            return Err(InvalidKeySource);
+        }
+        match kind {
+            "file" => Ok(Self::File(value.into())),
+            "env" if !value.contains([' ', '=']) => Ok(Self::Variable(value.to_owned())),
+            "credential" if !value.contains('/') && value != ".." => Ok(Self::Credential(value.to_owned())),
+            "command" => Ok(Self::Command(
+                value.split_whitespace().map(str::to_owned).collect(),
+            )),
+            _ => Err(InvalidKeySource),
+        }
+    }
+}
+
+/// As it is written, but for a command's arguments, which are the operator's own.
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Variable(name) => write!(f, "env:{name}"),
+            Self::Credential(name) => write!(f, "credential:{name}"),
+            Self::Command(words) => write!(f, "command:{}", words.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+impl KeySource {
+    /// Fetches the key's text, without the white space around it. `env` looks up an environment variable.
+    pub async fn read(&self, env: impl Fn(&str) -> Option<String>) -> Result<Zeroizing<String>, ConfigError> {
+        let text = match self {
+            Self::File(path) => secret_file::read(path, Access::Private).map_err(|reason| {
+                if path.exists() {
+                    reason
+                } else {
+                    format!("{reason}: `token-broker init` writes a new one, a backup has the one in use")
+                }
+            }),
+            Self::Variable(name) => match env(name).map(Zeroizing::new) {
+                Some(value) => secret_file::text(value.as_bytes()),
+                None => Err("the variable is not set".to_owned()),
+            },
+            Self::Credential(name) => match env("CREDENTIALS_DIRECTORY") {
+                Some(folder) => secret_file::read(&PathBuf::from(folder).join(name), Access::Given),
+                None => Err(format!(
+                    "$CREDENTIALS_DIRECTORY is not set: add `LoadCredential={name}:PATH` to the systemd unit"
+                )),
+            },
+            Self::Command(words) => run(words, COMMAND_LIMIT).await,
+        };
+        text.map_err(|reason| ConfigError::new(format!("the key {self}: {reason}")))
+    }
+}
+
+/// The output of a program. What it writes to standard error is dropped: it may quote what it fetched.
+async fn run(words: &[String], limit: Duration) -> Result<Zeroizing<String>, String> {
+    let (program, arguments) = words.split_first().ok_or("the command is empty")?;
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("it does not start: {error}"))?;
+    let output = async {
+        let mut bytes = secret_file::buffer();
+        if let Some(pipe) = child.stdout.take() {
+            let mut pipe = pipe.take(secret_file::MAX_BYTES + 1);
+            pipe.read_to_end(&mut bytes)
+                .await
+                .map_err(|error| error.to_string())?;
+        }
+        if bytes.len() as u64 > secret_file::MAX_BYTES {
+            return secret_file::text(&bytes);
+        }
+        let status = child.wait().await.map_err(|error| error.to_string())?;
+        if !status.success() {
+            return Err(format!("it failed ({status}): run it by hand to see why"));
+        }
+        secret_file::text(&bytes)
+    };
+    tokio::time::timeout(limit, output)
+        .await
+        .unwrap_or_else(|_| Err(format!("it did not end within {} s", limit.as_secs())))
+}
+
+impl KeySection {
+    pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
+        let parse = |path: &'static str, text: &str| match text.parse() {
+            Ok(KeySource::File(file)) => Ok(KeySource::File(values.resolve(path, &file)?)),
+            Ok(source) => Ok(source),
+            Err(InvalidKeySource) => Err(values.wrong(path, FORM)),
+        };
+        Ok(Self {
+            source: match values.text("key.source")? {
+                Some(text) => parse("key.source", &text)?,
+                None => KeySource::File(values.beside_file("master.key")?),
+            },
+            previous: values
+                .list("key.previous")?
+                .iter()
+                .map(|text| parse("key.previous", text))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing(_: &str) -> Option<String> {
+        None
+    }
+
+    async fn read(source: &str) -> Result<String, String> {
+        let source: KeySource = source.parse().unwrap();
+        source
+            .read(nothing)
+            .await
+            .map(|text| text.to_string())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn sources_are_recognised_and_shown() {
+        for text in ["file:/k", "env:KEY", "credential:master", "command:/bin/vault"] {
+            assert_eq!(text.parse::<KeySource>().unwrap().to_string(), text);
+        }
+        let command: KeySource = "command:vault kv get".parse().unwrap();
+        assert_eq!(command.to_string(), "command:vault");
+    }
+
+    #[test]
+    fn what_is_no_source_is_refused() {
+        for text in [
+            "",
+            "/k",
+            "file:",
+            "vault:x",
+            "env:A B",
+            "credential:../x",
+            "credential:..",
+            "command: ",
+        ] {
+            assert_eq!(text.parse::<KeySource>(), Err(InvalidKeySource), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_variable_and_a_credential_are_looked_up() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("master"), "k1\n").unwrap();
+        let folder = dir.path().display().to_string();
+        let env = |name: &str| match name {
+            "KEY" => Some("k2\n".to_owned()),
+            "CREDENTIALS_DIRECTORY" => Some(folder.clone()),
+            _ => None,
+        };
+        let read = async |text: &str| text.parse::<KeySource>().unwrap().read(env).await.unwrap();
+        assert_eq!(read("credential:master").await.as_str(), "k1");
+        assert_eq!(read("env:KEY").await.as_str(), "k2");
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_source_and_what_to_do() {
+        assert_eq!(
+            read("env:KEY").await.unwrap_err(),
+            "the key env:KEY: the variable is not set"
+        );
+        assert_eq!(
+            read("credential:master").await.unwrap_err(),
+            "the key credential:master: $CREDENTIALS_DIRECTORY is not set: add `LoadCredential=master:PATH` \
+             to the systemd unit"
+        );
+        assert_eq!(
+            read("file:/does/not/exist").await.unwrap_err(),
+            "the key file:/does/not/exist: there is no such file: `token-broker init` writes a new one, a \
+             backup has the one in use"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_command_gives_its_output_or_its_failure() {
+        assert_eq!(read("command:echo k3").await.unwrap(), "k3");
+        assert_eq!(
+            read("command:false").await.unwrap_err(),
+            "the key command:false: it failed (exit status: 1): run it by hand to see why"
+        );
+        let error = read("command:/does/not/exist").await.unwrap_err();
+        assert!(
+            error.starts_with("the key command:/does/not/exist: it does not start: "),
+            "{error}"
+        );
+        assert_eq!(
+            read("command:head -c 70000 /dev/zero").await.unwrap_err(),
+            "the key command:head: it is longer than 65536 bytes"
+        );
+        assert_eq!(
+            read("command:yes").await.unwrap_err(),
+            "the key command:yes: it is longer than 65536 bytes"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_stopped() {
+        let words = ["sleep".to_owned(), "3600".to_owned()];
+        let error = run(&words, Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(error, "it did not end within 0 s");
+    }
+}

@@ -1,0 +1,200 @@
+//! The table of all keys: names, defaults and what they are for. The reader, the environment variables and
+//! the template that `init` writes all come from it.
+
+/// How a value is spelled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// A string.
+    Text,
+    /// A whole number.
+    Number,
+    /// A list of strings; separated by commas in an environment variable.
+    List,
+}
+
+/// One key.
+pub(super) struct Key {
+    /// Its path, such as `google.client_id`.
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    /// What holds without it, as an environment variable would spell it; `None` where the default is derived
+    /// from something else, or there is none.
+    pub(super) default: Option<&'static str>,
+    /// A value for the template where there is no default.
+    pub(super) example: &'static str,
+    /// What it is for, in the template's lines.
+    pub(super) doc: &'static str,
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    let default = Some(default);
+    Key {
+        path,
+        kind,
+        default,
+        example: "",
+        doc,
+    }
+}
+
+const fn open(path: &'static str, kind: Kind, example: &'static str, doc: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        default: None,
+        example,
+        doc,
+    }
+}
+
+/// All keys but `[[capabilities]]`, which has a form of its own, in the template's order.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "state_dir",
+        Kind::Text,
+        "/var/lib/token-broker",
+        "Where the encrypted database lives. Back it up together with the master key.",
+    ),
+    key(
+        "runtime_dir",
+        Kind::Text,
+        "/run/token-broker",
+        "Where the admin socket and the agents' directories are. It should be a tmpfs.",
+    ),
+    key(
+        "http_listen",
+        Kind::Text,
+        "127.0.0.1:8420",
+        "Where the OAuth callback, the pages for people, /metrics, /healthz and /readyz are served.",
+    ),
+    open(
+        "public_url",
+        Kind::Text,
+        "http://127.0.0.1:8420",
+        "How a person's browser reaches http_listen. Derived from http_listen unless set.",
+    ),
+    open(
+        "key.source",
+        Kind::Text,
+        "file:/etc/token-broker/master.key",
+        "Where the master key comes from: file:PATH, env:VARIABLE, credential:NAME (systemd) or\n\
+         command:PROGRAM ARGUMENTS (its output). master.key beside this file unless set.",
+    ),
+    key(
+        "key.previous",
+        Kind::List,
+        "",
+        "Keys from before a rotation, in the same form: still needed to read what they sealed.",
+    ),
+    open(
+        "google.client_id",
+        Kind::Text,
+        "….apps.googleusercontent.com",
+        "The OAuth client, from https://console.cloud.google.com/auth/clients.",
+    ),
+    open(
+        "google.client_secret_file",
+        Kind::Text,
+        "/etc/token-broker/client_secret",
+        "A file that holds its secret and that nobody else can read.",
+    ),
+    open(
+        "google.client_secret",
+        Kind::Text,
+        "…",
+        "The secret itself, better kept in the environment than here.",
+    ),
+    key(
+        "google.client_type",
+        Kind::Text,
+        "web",
+        "\"web\", or \"desktop\" for a client of that type: Google adds no permissions to its grants, so\n\
+         old and new ones are asked for together.",
+    ),
+    open(
+        "google.redirect_uri",
+        Kind::Text,
+        "http://127.0.0.1:8420/oauth/callback",
+        "Must be registered with the client exactly so. <public_url>/oauth/callback unless set.",
+    ),
+    open(
+        "google.endpoint_base",
+        Kind::Text,
+        "http://127.0.0.1:9005",
+        "An emulator that serves Google's paths. HTTPS, or plain HTTP on a loopback address.",
+    ),
+    key(
+        "log.format",
+        Kind::Text,
+        "text",
+        "\"text\" for people, \"json\" for programs.",
+    ),
+    key(
+        "log.level",
+        Kind::Text,
+        "info",
+        "error, warn, info, debug or trace; also per module, as in \"info,token_broker::broker=debug\".",
+    ),
+    key(
+        "renewal.concurrency",
+        Kind::Number,
+        "64",
+        "How many renewals run at the same time, 1 to 1024.",
+    ),
+    key(
+        "audit.retention_days",
+        Kind::Number,
+        "365",
+        "How long audit events are kept, 1 to 36500 days.",
+    ),
+    key(
+        "connect.return_url_origins",
+        Kind::List,
+        "",
+        "Where a platform may send people back to after a consent, such as \"https://platform.example\".",
+    ),
+    key(
+        "connect.timeout_minutes",
+        Kind::Number,
+        "10",
+        "How long a person may take over a consent, 1 to 1440 minutes.",
+    ),
+];
+
+/// The environment variable of a key.
+pub(super) fn variable(path: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", path.replace('.', "_").to_ascii_uppercase())
+}
+
+/// What all variables begin with.
+pub(super) const VARIABLE_PREFIX: &str = "TOKEN_BROKER_";
+
+/// The key with this path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// True when some key lies in the section of this name.
+pub(super) fn is_section(name: &str) -> bool {
+    KEYS.iter().any(|key| section(key.path) == name)
+}
+
+/// The section of a key; empty at the root.
+pub(super) fn section(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(section, _)| section)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_keys_share_a_variable() {
+        let variables: HashSet<_> = KEYS.iter().map(|key| variable(key.path)).collect();
+        assert_eq!(variables.len(), KEYS.len());
+        assert!(variables.contains("TOKEN_BROKER_GOOGLE_CLIENT_ID"));
+        assert!(variables.contains("TOKEN_BROKER_STATE_DIR"));
+    }
+}

@@ -1,0 +1,159 @@
+//! The configuration file that `token-broker init` writes.
+
+use std::fmt::Write;
+
+use super::{
+    error::ConfigError,
+    keys::{self, KEYS, Key, Kind},
+};
+
+const HEAD: &str = "\
+# token-broker's configuration.
+#
+# What is commented out shows the default, or an example where there is none. Each key can also come from
+# the environment, which wins over this file: key `client_id` in [google] is TOKEN_BROKER_GOOGLE_CLIENT_ID;
+# lists are separated by commas there. Paths are relative to this file's folder. Agents are declared in the
+# folder agents.d beside this file.
+";
+
+const CAPABILITIES: &str = "
+# Capabilities beyond the built-in ones (`token-broker capabilities` lists those). `satisfied_by` names wider
+# keys that include this one, `satisfies` narrower ones; `verification` is none, sensitive or restricted.
+# [[capabilities]]
+# key = \"google.tasks.readonly\"
+# title = \"Read tasks\"
+# use = \"Plan the day\"
+# group = \"Tasks\"
+# scopes = [\"https://www.googleapis.com/auth/tasks.readonly\"]
+# verification = \"none\"
+";
+
+/// The whole file, commented, with every key and every default. `values` are set, each as an environment
+/// variable would spell it; a path that is no key is an error.
+pub fn template(values: &[(&str, &str)]) -> Result<String, ConfigError> {
+    if let Some((path, _)) = values.iter().find(|(path, _)| keys::find(path).is_none()) {
+        return Err(ConfigError::new(format!("{path}: there is no such key")));
+    }
+    let mut text = HEAD.to_owned();
+    let mut section = "";
+    for key in KEYS {
+        let (own_section, name) = (
+            keys::section(key.path),
+            key.path.rsplit('.').next().unwrap_or(key.path),
+        );
+        if own_section != section {
+            section = own_section;
+            push(&mut text, format_args!("\n[{section}]"));
+        }
+        text.push('\n');
+        for line in key.doc.lines() {
+            push(&mut text, format_args!("# {line}"));
+        }
+        if let Some((_, value)) = values.iter().find(|(path, _)| *path == key.path) {
+            push(&mut text, format_args!("{name} = {}", literal(key, value)));
+        } else {
+            let shown = key.default.unwrap_or(key.example);
+            push(&mut text, format_args!("# {name} = {}", literal(key, shown)));
+        }
+    }
+    text.push_str(CAPABILITIES);
+    Ok(text)
+}
+
+fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+fn literal(key: &Key, value: &str) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    match key.kind {
+        Kind::Text => quoted(value),
+        Kind::Number => value.to_owned(),
+        Kind::List => {
+            let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+            format!("[{}]", items.map(quoted).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::config::Config;
+
+    fn load(dir: &Path, text: &str) -> Config {
+        let path = dir.join("config.toml");
+        fs::write(&path, text).unwrap();
+        Config::load(Some(&path), std::iter::empty())
+            .map_err(|e| e.to_string())
+            .unwrap()
+    }
+
+    #[test]
+    fn the_template_loads_and_equals_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let defaults = load(dir.path(), "");
+        assert!(load(dir.path(), &template(&[]).unwrap()) == defaults);
+    }
+
+    #[test]
+    fn the_defaults_that_it_shows_are_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let defaults = load(dir.path(), "");
+        let text = template(&[]).unwrap();
+        let mut active = text.clone();
+        for key in KEYS {
+            let name = key.path.rsplit('.').next().unwrap();
+            let shown = format!(
+                "# {name} = {}\n",
+                literal(key, key.default.unwrap_or(key.example))
+            );
+            assert!(text.contains(&shown), "{shown}");
+            if key.default.is_some() {
+                active = active.replace(&shown, &shown[2..]);
+            }
+        }
+        assert_ne!(active, text);
+        assert!(load(dir.path(), &active) == defaults);
+    }
+
+    #[test]
+    fn values_are_set_whatever_they_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("odd \"name\"");
+        let text = template(&[
+            ("state_dir", state.to_str().unwrap()),
+            ("google.client_id", "id.apps.googleusercontent.com"),
+            ("renewal.concurrency", "7"),
+            (
+                "connect.return_url_origins",
+                "https://a.example, https://b.example",
+            ),
+        ]);
+        let config = load(dir.path(), &text.unwrap());
+        assert_eq!(config.state_dir, state);
+        assert_eq!(
+            config.google.client_id.as_deref(),
+            Some("id.apps.googleusercontent.com")
+        );
+        assert_eq!(config.renewal.concurrency, 7);
+        assert_eq!(config.connect.return_url_origins.len(), 2);
+    }
+
+    #[test]
+    fn the_example_of_a_capability_loads() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, example) = CAPABILITIES.split_once("# [[").unwrap();
+        let example = format!("# [[{example}").replace("# ", "");
+        assert_eq!(load(dir.path(), &example).capabilities.len(), 1);
+    }
+
+    #[test]
+    fn a_value_for_no_key_is_refused() {
+        let error = template(&[("google.id", "x")]).unwrap_err().to_string();
+        assert_eq!(error, "google.id: there is no such key");
+    }
+}

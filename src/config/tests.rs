@@ -1,0 +1,368 @@
+//! The whole configuration, as an operator writes it.
+
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use super::*;
+
+const FILE: &str = "/etc/token-broker/config.toml";
+
+fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::from_parts(Path::new(FILE), Some(text), env).map_err(|error| error.to_string())
+}
+
+fn refused(text: &str) -> String {
+    parse(text, &[]).err().unwrap()
+}
+
+#[test]
+fn the_documented_file_is_read() {
+    let config = parse(
+        r#"
+state_dir = "/var/lib/token-broker"
+runtime_dir = "/run/token-broker"
+http_listen = "127.0.0.1:8420"
+public_url = "http://127.0.0.1:8420"
+
+[key]
+source = "file:/etc/token-broker/master.key"
+
+[google]
+client_id = "1234.apps.googleusercontent.com"
+client_secret_file = "/etc/token-broker/client_secret"
+client_type = "web"
+endpoint_base = "http://127.0.0.1:9005"
+"#,
+        &[],
+    )
+    .unwrap();
+    assert_eq!(
+        config.google.endpoint_base.unwrap().as_str(),
+        "http://127.0.0.1:9005/"
+    );
+    assert_eq!(
+        config.google.redirect_uri.as_str(),
+        "http://127.0.0.1:8420/oauth/callback"
+    );
+    assert_eq!(config.key.source.to_string(), "file:/etc/token-broker/master.key");
+    assert_eq!(config.warnings, [""; 0]);
+}
+
+#[test]
+fn nothing_at_all_gives_the_defaults() {
+    let config = parse("", &[]).unwrap();
+    assert_eq!(config.state_dir, Path::new("/var/lib/token-broker"));
+    assert_eq!(config.runtime_dir, Path::new("/run/token-broker"));
+    assert_eq!(config.public_url.as_str(), "http://127.0.0.1:8420/");
+    assert_eq!(config.key.source.to_string(), "file:/etc/token-broker/master.key");
+    assert_eq!(config.agents_dir(), Path::new("/etc/token-broker/agents.d"));
+    assert_eq!(config.renewal.concurrency, 64);
+    assert_eq!(config.audit.retention_days, 365);
+    assert_eq!(config.connect.timeout, Duration::from_secs(600));
+    assert_eq!(config.log.level, "info");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    for (text, message) in [
+        (
+            "stat_dir = 'x'",
+            ":1: stat_dir: there is no such key: did you mean state_dir?",
+        ),
+        (
+            "\n[google]\n# no\nclientid = 'x'",
+            ":4: google.clientid: there is no such key: did you mean google.client_id?",
+        ),
+        ("[kye]\nsource = 'x'", ":1: kye: there is no such key"),
+        ("google.web.id = 1", ":1: google.web: there is no such key"),
+        (
+            "google = 3",
+            ":1: google: expected a section, written as [google]",
+        ),
+        (
+            "[state_dir]\nx = 1",
+            ":1: state_dir is a value of type table: expected a text in quotes",
+        ),
+    ] {
+        assert_eq!(refused(text), format!("{FILE}{message}"), "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_named_with_key_and_what_is_expected() {
+    for (text, message) in [
+        (
+            "http_listen = 'here'",
+            ":1: http_listen is \"here\": expected an address and port, such as 127.0.0.1:8420",
+        ),
+        ("state_dir = 3", ":1: state_dir is 3: expected a text in quotes"),
+        (
+            "[renewal]\nconcurrency = 0",
+            ":2: renewal.concurrency is 0: expected a whole number from 1 to 1024",
+        ),
+        (
+            "[renewal]\nconcurrency = '64'",
+            ":2: renewal.concurrency is \"64\": expected a whole number from 1 to 1024",
+        ),
+        (
+            "[log]\nformat = 'xml'",
+            ":2: log.format is \"xml\": expected \"text\" or \"json\"",
+        ),
+        (
+            "[log]\nlevel = 'loud'",
+            ":2: log.level is \"loud\": expected error, warn, info, debug or trace, or a list such as \
+             \"info,token_broker=debug\"",
+        ),
+        (
+            "public_url = 'https://x.example/?a=b'",
+            ":1: public_url is \"https://x.example/?a=b\": expected an http:// or https:// URL without user, \
+             query or fragment",
+        ),
+        (
+            "[key]\nsource = '/etc/master.key'",
+            ":2: key.source is \"/etc/master.key\": expected file:PATH, env:VARIABLE, credential:NAME or \
+             command:PROGRAM ARGUMENTS",
+        ),
+        (
+            "[connect]\nreturn_url_origins = 'https://x.example'",
+            ":2: connect.return_url_origins is \"https://x.example\": expected a list of texts, such as \
+             [\"one\", \"two\"]",
+        ),
+        (
+            "[connect]\nreturn_url_origins = ['https://x.example/path']",
+            ":2: connect.return_url_origins is \"https://x.example/path\": expected origins, such as \
+             \"https://platform.example\", without a path",
+        ),
+        ("state_dir = 'x", ":1: invalid literal string, expected `'`"),
+        ("state_dir = 'x'\nstate_dir = 'y'", ":2: duplicate key"),
+    ] {
+        assert_eq!(refused(text), format!("{FILE}{message}"), "{text}");
+    }
+}
+
+#[test]
+fn the_environment_wins_and_its_errors_name_the_variable() {
+    let text = "state_dir = '/a'\n[renewal]\nconcurrency = 3";
+    let env = [
+        ("TOKEN_BROKER_STATE_DIR", "/b"),
+        ("TOKEN_BROKER_RENEWAL_CONCURRENCY", "5"),
+        (
+            "TOKEN_BROKER_CONNECT_RETURN_URL_ORIGINS",
+            "https://a.example,https://b.example:8443",
+        ),
+        ("TOKEN_BROKER_HTTP_LISTEN", ""),
+        ("PATH", "/bin"),
+    ];
+    let config = parse(text, &env).unwrap();
+    assert_eq!(config.state_dir, Path::new("/b"));
+    assert_eq!(config.renewal.concurrency, 5);
+    assert!(
+        config
+            .connect
+            .allows_return_to(&"https://b.example:8443/done?x=1".parse().unwrap())
+    );
+    assert!(
+        !config
+            .connect
+            .allows_return_to(&"https://b.example/done".parse().unwrap())
+    );
+    assert_eq!(
+        parse("", &[("TOKEN_BROKER_AUDIT_RETENTION_DAYS", "long")])
+            .err()
+            .unwrap(),
+        "TOKEN_BROKER_AUDIT_RETENTION_DAYS is \"long\": expected a whole number from 1 to 36500"
+    );
+}
+
+#[test]
+fn a_slip_in_a_variable_is_a_warning_and_others_are_left_alone() {
+    let env = [
+        ("TOKEN_BROKER_STATEDIR", "/b"),
+        ("TOKEN_BROKER_SERVICE_HOST", "10.0.0.1"),
+        ("TOKEN_BROKER_PORT_8420_TCP", "tcp://10.0.0.1:8420"),
+        ("TOKEN_BROKER_STATE", "active"),
+        ("TOKEN_BROKER_CONFIG", "/x"),
+    ];
+    assert_eq!(
+        parse("", &env).unwrap().warnings(),
+        ["TOKEN_BROKER_STATEDIR is not used: did you mean TOKEN_BROKER_STATE_DIR?"]
+    );
+}
+
+#[test]
+fn secrets_travel_only_over_https_or_loopback() {
+    for good in [
+        "https://idp.example",
+        "http://localhost:9005",
+        "http://[::1]:1",
+        "http://127.9.9.9/",
+    ] {
+        assert!(
+            parse(&format!("[google]\nendpoint_base = '{good}'"), &[]).is_ok(),
+            "{good}"
+        );
+    }
+    for bad in [
+        "http://idp.example",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://127.0.0.1:9005/base",
+        "https://user@idp.example",
+        "ftp://127.0.0.1",
+        "127.0.0.1:9005",
+    ] {
+        let error = refused(&format!("[google]\nendpoint_base = '{bad}'"));
+        assert!(error.contains(&format!("endpoint_base is \"{bad}\"")), "{error}");
+    }
+}
+
+#[test]
+fn a_public_listener_without_tls_is_warned_about() {
+    let warnings = |text: &str| parse(text, &[]).unwrap().warnings.len();
+    assert_eq!(warnings("http_listen = '0.0.0.0:8420'"), 1);
+    assert_eq!(
+        warnings("http_listen = '0.0.0.0:8420'\npublic_url = 'https://b.example'"),
+        0
+    );
+    assert_eq!(warnings("public_url = 'http://b.example'"), 1);
+    assert_eq!(warnings("http_listen = '[::1]:8420'"), 0);
+}
+
+#[test]
+fn urls_follow_the_address_that_was_bound() {
+    let mut config = parse("http_listen = '0.0.0.0:0'", &[]).unwrap();
+    config.bound("0.0.0.0:4711".parse().unwrap()).unwrap();
+    assert_eq!(config.public_url.as_str(), "http://127.0.0.1:4711/");
+    assert_eq!(
+        config.google.redirect_uri.as_str(),
+        "http://127.0.0.1:4711/oauth/callback"
+    );
+    let mut given = parse("public_url = 'https://b.example/broker/'", &[]).unwrap();
+    given.bound("127.0.0.1:4711".parse().unwrap()).unwrap();
+    assert_eq!(
+        given.google.redirect_uri.as_str(),
+        "https://b.example/broker/oauth/callback"
+    );
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    let config = parse(
+        "state_dir = 'state'\n[key]\nsource = 'file:k'\nprevious = ['file:old']",
+        &[],
+    )
+    .unwrap();
+    assert_eq!(config.state_dir, Path::new("/etc/token-broker/state"));
+    assert_eq!(config.key.source.to_string(), "file:/etc/token-broker/k");
+    assert_eq!(config.key.previous[0].to_string(), "file:/etc/token-broker/old");
+    let here = std::env::current_dir().unwrap();
+    let config = parse("", &[("TOKEN_BROKER_STATE_DIR", "state")]).unwrap();
+    assert_eq!(config.state_dir, here.join("state"));
+}
+
+#[test]
+fn the_database_is_kept_out_of_what_agents_see() {
+    let error = refused("state_dir = '/x'\nruntime_dir = '/x'");
+    assert!(
+        error.starts_with("state_dir and runtime_dir are both /x: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn capabilities_are_added_from_file_or_environment() {
+    let text = "\n[[capabilities]]\nkey = 'a.b'\ntitle = 'x'\nscopes = ['s']\n";
+    let config = parse(text, &[]).unwrap();
+    assert_eq!(config.capabilities[0].origin, format!("{FILE}:2"));
+    let variable = "[{key = 'c.d', title = 'x', scopes = ['s']}]";
+    let config = parse(text, &[("TOKEN_BROKER_CAPABILITIES", variable)]).unwrap();
+    assert_eq!(config.capabilities[0].key, "c.d");
+    assert_eq!(config.capabilities[0].origin, "TOKEN_BROKER_CAPABILITIES");
+    assert!(
+        refused("[[capabilities]]\nkey = 'a.b'\ntitel = 'x'")
+            .starts_with(&format!("{FILE}:3: unknown field"))
+    );
+}
+
+#[test]
+fn a_named_file_must_exist_and_the_default_one_need_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("none.toml");
+    let error = Config::load(Some(&path), std::iter::empty())
+        .err()
+        .unwrap()
+        .to_string();
+    assert_eq!(
+        error,
+        format!(
+            "{}: there is no such file: `token-broker init` writes one",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn a_client_is_complete_or_says_what_is_missing() {
+    let client = |text: &str, env: &[(&str, &str)]| {
+        parse(text, env)
+            .unwrap()
+            .google
+            .client()
+            .map_err(|error| error.to_string())
+    };
+    let error = client("", &[]).err().unwrap();
+    assert!(
+        error.starts_with("google.client_id is not set: create an OAuth client"),
+        "{error}"
+    );
+    let error = client("[google]\nclient_id = 'x'", &[]).err().unwrap();
+    assert!(
+        error.starts_with("google.client_secret_file is not set: a web client has a secret"),
+        "{error}"
+    );
+    let desktop = client("[google]\nclient_id = 'x'\nclient_type = 'desktop'", &[])
+        .ok()
+        .unwrap();
+    assert!(desktop.secret.is_none());
+    let secret = [("TOKEN_BROKER_GOOGLE_CLIENT_SECRET", "s3cret")];
+    let text = "[google]\nclient_id = 'x'\nclient_secret_file = '/none'";
+    assert_eq!(
+        client(text, &secret).ok().unwrap().secret.unwrap().expose(),
+        "s3cret"
+    );
+    assert_eq!(
+        client(text, &[]).err().unwrap(),
+        "google.client_secret_file /none: there is no such file"
+    );
+    let both = "[google]\nclient_secret = 'a'\nclient_secret_file = 'b'";
+    assert_eq!(
+        refused(both),
+        format!("{FILE}:3: google.client_secret_file excludes google.client_secret: set one of the two")
+    );
+}
+
+#[test]
+fn a_secret_in_the_file_makes_the_file_a_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    fs::write(&path, "[google]\nclient_id = 'x'\nclient_secret = 's3cret'\n").unwrap();
+    let load = |mode| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        Config::load(Some(&path), std::iter::empty()).map_err(|error| error.to_string())
+    };
+    let error = load(0o644).err().unwrap();
+    assert!(
+        error.contains("run `chmod 600") && !error.contains("s3cret"),
+        "{error}"
+    );
+    let client = load(0o600).unwrap().google.client().ok().unwrap();
+    assert_eq!(client.secret.unwrap().expose(), "s3cret");
+}
+
+#[test]
+fn a_secret_of_the_wrong_type_is_not_shown() {
+    let error = refused("[google]\nclient_secret = ['s3cret']");
+    assert!(!error.contains("s3cret"), "{error}");
+}
