@@ -1,9 +1,10 @@
 //! What survives a restart, behind one narrow interface.
 //!
 //! The broker sees records and the [`Store`] trait. Where they are kept is the implementation's business:
-//! SQLite today, a database shared by many nodes later.
+//! `SQLite` today, a database shared by many nodes later.
 
 pub mod record;
+mod sqlite;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -12,12 +13,14 @@ use jiff::Timestamp;
 use crate::{
     id::{AgentName, IntegrationId},
     telemetry::audit::{AuditEvent, AuditLine, ChainReport},
+    vault::KeyId,
 };
 
 pub use record::{
     AgentRecord, Contents, Health, IntegrationKind, IntegrationRecord, RenewalIntent, RenewalOutcome,
     TokenRecord,
 };
+pub use sqlite::SqliteStore;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,19 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// The master key is not the one that the database is sealed with.
+    #[error(
+        "{path} is sealed with master key {needed}, the configured one is {configured}: put key {needed} back, \
+         or give state_dir a new folder to start empty"
+    )]
+    WrongKey {
+        /// Where it is.
+        path: String,
+        /// The key that its rows are sealed with.
+        needed: KeyId,
+        /// The key in the configuration.
+        configured: KeyId,
+    },
     /// The store has been shut down.
     #[error("the store is closed")]
     Closed,
@@ -70,7 +86,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// A store shared by the parts of the program.
 pub type SharedStore = Arc<dyn Store>;
 
-/// Durable records. When a future of this trait resolves to `Ok`, the change is on disk.
+/// Durable records. When a future of this trait resolves to `Ok`, the change is on disk. Times are kept to the
+/// microsecond.
 pub trait Store: Send + Sync + 'static {
     /// Everything, once, at start.
     fn load(&self) -> StoreFuture<'_, Contents>;
@@ -115,4 +132,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Recomputes the whole audit chain.
     fn verify_audit(&self) -> StoreFuture<'_, ChainReport>;
+
+    /// Deletes the lines before the first that is not older than `before`; the chain stays verifiable from
+    /// there on. Returns how many were deleted.
+    fn prune_audit(&self, before: Timestamp) -> StoreFuture<'_, u64>;
 }

@@ -1,4 +1,23 @@
 //! Seals what must not be read at rest.
+//!
+//! Each secret gets a data key of its own; the data key is wrapped by the master key. Both layers are
+//! XChaCha20-Poly1305 with random 192-bit nonces and carry, as associated data, the format version, what
+//! the secret is for and which row it belongs to ([`Binding`]): a ciphertext that was moved to another row
+//! or purpose does not open.
+
+mod binding;
+mod envelope;
+pub mod key;
+
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
+use zeroize::Zeroizing;
+
+use crate::entropy::SharedEntropy;
+
+pub use binding::Binding;
+use binding::Layer;
+use envelope::{Envelope, NONCE_LEN, TAG_LEN};
+pub use key::{KeyError, KeyId, Keyring};
 
 /// A sealed secret: an envelope of bytes that only the vault opens.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,5 +32,317 @@ impl Sealed {
     /// The envelope, to be stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// Why a sealed secret does not open. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VaultError {
+    /// The keyring lacks the master key.
+    #[error(
+        "{what} is sealed with master key {found}, which is not configured (the active one is {active}): \
+         put key {found} back"
+    )]
+    UnknownKey {
+        /// Which secret.
+        what: String,
+        /// The key it needs.
+        found: KeyId,
+        /// The key that new secrets are sealed with.
+        active: KeyId,
+    },
+    /// The master key is right and the content is not.
+    #[error(
+        "{what} does not open with master key {key}: it was altered, or moved there from another record; \
+         restore it from a backup, or connect the account again"
+    )]
+    Tampered {
+        /// Which secret.
+        what: String,
+        /// The key it names.
+        key: KeyId,
+    },
+    /// Too short for an envelope.
+    #[error(
+        "{what} is truncated: it has {length} bytes, an envelope has at least {}; restore it from a backup, \
+         or connect the account again",
+        envelope::MIN_LEN
+    )]
+    Truncated {
+        /// Which secret.
+        what: String,
+        /// How many bytes there are.
+        length: usize,
+    },
+    /// Written by a version of this program that does not exist yet, or not by this program.
+    #[error(
+        "{what} is sealed in format {found}, this program knows format {}: install the newer version again, \
+         or restore it from a backup",
+        envelope::VERSION
+    )]
+    UnknownFormat {
+        /// Which secret.
+        what: String,
+        /// The version byte.
+        found: u8,
+    },
+}
+
+/// Seals and opens secrets. No `Debug`: it holds the master keys.
+pub struct Vault {
+    keyring: Keyring,
+    entropy: SharedEntropy,
+}
+
+impl Vault {
+    /// A vault that seals with the keyring's active key and opens with each of its keys.
+    pub fn new(keyring: Keyring, entropy: SharedEntropy) -> Self {
+        Self { keyring, entropy }
+    }
+
+    /// The master key that new secrets are sealed with.
+    pub fn active_key(&self) -> KeyId {
+        self.keyring.active_id()
+    }
+
+    /// Seals `secret` so that it opens for the same `binding` only.
+    pub fn seal(&self, binding: &Binding<'_>, secret: &[u8]) -> Sealed {
+        let (key_id, master) = self.keyring.active();
+        let mut data_key = Zeroizing::new([0; 32]);
+        self.entropy.fill(&mut *data_key);
+        let wrap_nonce = self.entropy.bytes();
+        let nonce = self.entropy.bytes();
+
+        let wrap_context = binding.associated_data(Layer::DataKey(key_id));
+        let mut wrapped_key = [0; 32 + TAG_LEN];
+        wrapped_key[..32].copy_from_slice(&*data_key);
+        encrypt(master.expose(), &wrap_nonce, &wrap_context, &mut wrapped_key);
+
+        let context = binding.associated_data(Layer::Payload);
+        let mut ciphertext = vec![0; secret.len() + TAG_LEN];
+        ciphertext[..secret.len()].copy_from_slice(secret);
+        encrypt(&data_key, &nonce, &context, &mut ciphertext);
+
+        Sealed(
+            Envelope {
+                key_id,
+                wrap_nonce: &wrap_nonce,
+                wrapped_key: &wrapped_key,
+                nonce: &nonce,
+                ciphertext: &ciphertext,
+            }
+            .to_bytes(),
+        )
+    }
+
+    /// Opens what was sealed for `binding`.
+    pub fn open(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let what = || binding.to_string();
+        let envelope = Envelope::parse(&sealed.0).map_err(|problem| match problem {
+            envelope::Malformed::Truncated(length) => VaultError::Truncated { what: what(), length },
+            envelope::Malformed::Version(found) => VaultError::UnknownFormat { what: what(), found },
+        })?;
+        let key_id = envelope.key_id;
+        let master = self.keyring.find(key_id).ok_or_else(|| VaultError::UnknownKey {
+            what: what(),
+            found: key_id,
+            active: self.active_key(),
+        })?;
+        let tampered = || VaultError::Tampered {
+            what: what(),
+            key: key_id,
+        };
+
+        let wrap_context = binding.associated_data(Layer::DataKey(key_id));
+        let unwrapped = decrypt(
+            master.expose(),
+            envelope.wrap_nonce,
+            &wrap_context,
+            envelope.wrapped_key,
+        )
+        .ok_or_else(tampered)?;
+        let data_key: &[u8; 32] = unwrapped.as_slice().try_into().map_err(|_| tampered())?;
+        let context = binding.associated_data(Layer::Payload);
+        decrypt(data_key, envelope.nonce, &context, envelope.ciphertext).ok_or_else(tampered)
+    }
+}
+
+/// Encrypts `buffer` in place; its last [`TAG_LEN`] bytes become the tag.
+fn encrypt(key: &[u8; 32], nonce: &[u8; NONCE_LEN], context: &[u8], buffer: &mut [u8]) {
+    let end = buffer.len() - TAG_LEN;
+    let (text, tag) = buffer.split_at_mut(end);
+    let nonce: &XNonce = nonce.into();
+    let computed = XChaCha20Poly1305::new(key.into())
+        .encrypt_inout_detached(nonce, context, text.into())
+        .expect("a secret is shorter than ChaCha20's limit of 256 GiB");
+    tag.copy_from_slice(&computed);
+}
+
+/// Decrypts what [`encrypt`] wrote; `None` when anything about it differs.
+fn decrypt(
+    key: &[u8; 32],
+    nonce: &[u8; NONCE_LEN],
+    context: &[u8],
+    ciphertext: &[u8],
+) -> Option<Zeroizing<Vec<u8>>> {
+    let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    let nonce: &XNonce = nonce.into();
+    XChaCha20Poly1305::new(key.into())
+        .decrypt_in_place(nonce, context, &mut *buffer)
+        .ok()?;
+    Some(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{catalog::ScopeSet, entropy::SystemEntropy, id::IntegrationId, secret::Key};
+
+    fn vault_of(active: u8, previous: &[u8]) -> Vault {
+        let previous = previous.iter().map(|byte| Key::new([*byte; 32])).collect();
+        Vault::new(
+            Keyring::new(Key::new([active; 32]), previous),
+            Arc::new(SystemEntropy),
+        )
+    }
+
+    fn id(digit: u8) -> IntegrationId {
+        format!("int_{digit:020x}").parse().unwrap()
+    }
+
+    fn scopes(text: &str) -> ScopeSet {
+        ScopeSet::parse(text).unwrap()
+    }
+
+    fn binding<'a>(kind: u8, integration: &'a IntegrationId, requested: &'a ScopeSet) -> Binding<'a> {
+        match kind {
+            0 => Binding::RefreshToken(integration),
+            1 => Binding::AccessToken {
+                integration,
+                requested,
+            },
+            _ => Binding::KeyCheck,
+        }
+    }
+
+    #[test]
+    fn two_seals_of_one_secret_share_nothing_but_the_key_id() {
+        let vault = vault_of(1, &[]);
+        let id = id(1);
+        let binding = Binding::RefreshToken(&id);
+        let (a, b) = (vault.seal(&binding, b"secret"), vault.seal(&binding, b"secret"));
+        assert_eq!(a.as_bytes()[..9], b.as_bytes()[..9]);
+        for range in [9..33, 33..81, 81..105, 105..127] {
+            assert_ne!(a.as_bytes()[range.clone()], b.as_bytes()[range]);
+        }
+        assert!(!a.as_bytes().windows(6).any(|window| window == b"secret"));
+    }
+
+    #[test]
+    fn a_previous_key_opens_and_the_active_one_seals() {
+        let id = id(1);
+        let binding = Binding::RefreshToken(&id);
+        let old = vault_of(1, &[]).seal(&binding, b"secret");
+        let rotated = vault_of(2, &[1]);
+        assert_eq!(**rotated.open(&binding, &old).unwrap(), *b"secret");
+        let new = rotated.seal(&binding, b"secret");
+        assert_eq!(**vault_of(2, &[]).open(&binding, &new).unwrap(), *b"secret");
+    }
+
+    #[test]
+    fn a_missing_key_is_named_with_what_to_do() {
+        let id = id(1);
+        let binding = Binding::RefreshToken(&id);
+        let sealed = vault_of(1, &[]).seal(&binding, b"secret");
+        let (found, active) = (KeyId::of(&Key::new([1; 32])), KeyId::of(&Key::new([2; 32])));
+        let error = vault_of(2, &[]).open(&binding, &sealed).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the refresh token of {id} is sealed with master key {found}, which is not configured \
+                 (the active one is {active}): put key {found} back"
+            )
+        );
+    }
+
+    #[test]
+    fn truncated_and_foreign_envelopes_are_told_apart() {
+        let vault = vault_of(1, &[]);
+        let mut bytes = vault.seal(&Binding::KeyCheck, b"").as_bytes().to_vec();
+        let short = Sealed::from_bytes(bytes[..50].to_vec());
+        assert!(matches!(
+            vault.open(&Binding::KeyCheck, &short),
+            Err(VaultError::Truncated { length: 50, .. })
+        ));
+        bytes[0] = 2;
+        assert!(matches!(
+            vault.open(&Binding::KeyCheck, &Sealed::from_bytes(bytes)),
+            Err(VaultError::UnknownFormat { found: 2, .. })
+        ));
+    }
+
+    #[test]
+    fn a_data_key_from_another_row_does_not_help() {
+        let vault = vault_of(1, &[]);
+        let (mine, other) = (id(1), id(2));
+        let ours = vault.seal(&Binding::RefreshToken(&mine), b"mine");
+        let theirs = vault.seal(&Binding::RefreshToken(&other), b"them");
+        // The other row's payload under its own data key, with our wrapped key in front, and the reverse.
+        for (head, tail) in [(&ours, &theirs), (&theirs, &ours)] {
+            let mixed = [&head.as_bytes()[..81], &tail.as_bytes()[81..]].concat();
+            assert!(
+                vault
+                    .open(&Binding::RefreshToken(&mine), &Sealed::from_bytes(mixed))
+                    .is_err()
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_opens(secret in prop::collection::vec(any::<u8>(), 0..600)) {
+            let (vault, id, requested) = (vault_of(1, &[]), id(1), scopes("a b"));
+            for binding in [
+                Binding::RefreshToken(&id),
+                Binding::AccessToken { integration: &id, requested: &requested },
+                Binding::KeyCheck,
+            ] {
+                let opened = vault.open(&binding, &vault.seal(&binding, &secret)).unwrap();
+                prop_assert_eq!(&**opened, &secret[..]);
+            }
+        }
+
+        #[test]
+        fn any_flipped_bit_is_noticed(
+            secret in prop::collection::vec(any::<u8>(), 0..64), place in any::<prop::sample::Index>(), bit in 0..8_u32,
+        ) {
+            let (vault, id) = (vault_of(1, &[]), id(1));
+            let binding = Binding::RefreshToken(&id);
+            let mut bytes = vault.seal(&binding, &secret).as_bytes().to_vec();
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1_u8 << bit;
+            prop_assert!(vault.open(&binding, &Sealed::from_bytes(bytes)).is_err());
+        }
+
+        #[test]
+        fn nothing_opens_elsewhere(
+            a in 0..3_u8, b in 0..3_u8, kinds in (0..3_u8, 0..3_u8), sets in ("[a-c]( [a-c]){0,2}", "[a-c]( [a-c]){0,2}"),
+        ) {
+            let vault = vault_of(1, &[]);
+            let (ids, sets) = ((id(a), id(b)), (scopes(&sets.0), scopes(&sets.1)));
+            let here = binding(kinds.0, &ids.0, &sets.0);
+            let there = binding(kinds.1, &ids.1, &sets.1);
+            let opened = vault.open(&there, &vault.seal(&here, b"secret"));
+            prop_assert_eq!(opened.is_ok(), here == there);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(vault_of(1, &[]).open(&Binding::KeyCheck, &Sealed::from_bytes(bytes)).is_err());
+        }
     }
 }

@@ -1,0 +1,94 @@
+//! Reads columns into the program's types. What does not fit is said in a sentence that names the column.
+
+use std::{fmt::Display, str::FromStr};
+
+use jiff::Timestamp;
+use rusqlite::{
+    Row,
+    types::{FromSqlError, ValueRef},
+};
+
+use crate::{catalog::ScopeSet, store::StoreError, vault::Sealed};
+
+/// What is wrong with a column.
+pub(super) type Unreadable = String;
+
+/// The error for a row with an unreadable column.
+pub(super) fn corrupt(record: impl Into<String>, reason: Unreadable) -> StoreError {
+    StoreError::Corrupt {
+        record: record.into(),
+        reason,
+    }
+}
+
+fn value<'row, T>(
+    row: &'row Row<'_>,
+    name: &str,
+    read: impl FnOnce(ValueRef<'row>) -> Result<T, FromSqlError>,
+) -> Result<T, Unreadable> {
+    let value = row.get_ref(name).map_err(|error| error.to_string())?;
+    read(value).map_err(|error| unfit(name, error))
+}
+
+fn unfit(name: &str, error: impl Display) -> Unreadable {
+    format!("its {name} does not make sense: {error}")
+}
+
+pub(super) fn text<'row>(row: &'row Row<'_>, name: &str) -> Result<&'row str, Unreadable> {
+    value(row, name, |value| value.as_str())
+}
+
+pub(super) fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {
+    text(row, name)?.parse().map_err(|error| unfit(name, error))
+}
+
+pub(super) fn scopes(row: &Row<'_>, name: &str) -> Result<ScopeSet, Unreadable> {
+    ScopeSet::parse(text(row, name)?).map_err(|error| unfit(name, error))
+}
+
+pub(super) fn number<T: TryFrom<i64, Error: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {
+    value(row, name, |value| value.as_i64())?
+        .try_into()
+        .map_err(|error| unfit(name, error))
+}
+
+pub(super) fn time(row: &Row<'_>, name: &str) -> Result<Timestamp, Unreadable> {
+    let micros = value(row, name, |value| value.as_i64())?;
+    Timestamp::from_microsecond(micros).map_err(|error| unfit(name, error))
+}
+
+pub(super) fn time_or_none(row: &Row<'_>, name: &str) -> Result<Option<Timestamp>, Unreadable> {
+    let micros = value(row, name, |value| value.as_i64_or_null())?;
+    micros
+        .map(Timestamp::from_microsecond)
+        .transpose()
+        .map_err(|error| unfit(name, error))
+}
+
+pub(super) fn sealed(row: &Row<'_>, name: &str) -> Result<Sealed, Unreadable> {
+    value(row, name, |value| {
+        value.as_blob().map(|bytes| Sealed::from_bytes(bytes.to_vec()))
+    })
+}
+
+/// A row's name for an error, whatever is in the column.
+pub(super) fn label(row: &Row<'_>, name: &str) -> String {
+    match row.get_ref(name) {
+        Ok(ValueRef::Text(bytes)) => String::from_utf8_lossy(bytes)
+            .chars()
+            .take(80)
+            .flat_map(char::escape_debug)
+            .collect(),
+        _ => format!("without a readable {name}"),
+    }
+}
+
+/// A time as it is stored: microseconds since 1970.
+pub(super) fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+/// A count or place as it is stored. All are counted up from 0 one at a time, so none comes near the limit.
+pub(super) fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,77 @@
+//! What can go wrong inside a database operation, and how it is said.
+
+use std::path::Path;
+
+use rusqlite::{Error, ErrorCode};
+
+use crate::store::StoreError;
+
+/// Why an operation on the database failed.
+pub(super) enum Fault {
+    /// What the store's caller is to hear.
+    Store(StoreError),
+    /// What the database said.
+    Database(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Fault {
+    pub(super) fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            Self::Database(error) => storage(path, reason(&error)),
+        }
+    }
+}
+
+/// An error of the file, its folder or the disk.
+pub(super) fn storage(path: &Path, reason: impl Into<String>) -> StoreError {
+    StoreError::Storage {
+        path: path.display().to_string(),
+        reason: reason.into(),
+    }
+}
+
+/// What the database said, and what to do about it.
+pub(super) fn reason(error: &Error) -> String {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            "the disk is full: this change was not written, everything before it is intact; free some space"
+        }
+        Some(ErrorCode::NotADatabase) => {
+            "this is not a database, or it is damaged beyond reading; it was left as it is: restore it from a \
+             backup, or move it away to start empty"
+        }
+        Some(ErrorCode::DatabaseCorrupt) => {
+            "the database is damaged; it was left as it is: restore it from a backup, or move it away to \
+             start empty"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "the database cannot be written: give the daemon's user the file and its folder, on a writable \
+             file system"
+        }
+        Some(ErrorCode::CannotOpen) => {
+            "the database cannot be opened: check that the file and its folder belong to the daemon's user"
+        }
+        Some(ErrorCode::SystemIoFailure) => {
+            "the disk failed to read or write: what was asked was not done; check the file system and the \
+             kernel's log"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another program holds the database: what was asked was not done; stop that program"
+        }
+        _ => return format!("the database refused: {error}"),
+    };
+    format!("{advice} ({error})")
+}

@@ -1,0 +1,212 @@
+//! The connected accounts and their renewals.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use crate::{
+    id::IntegrationId,
+    store::{Health, IntegrationKind, IntegrationRecord, RenewalIntent, RenewalOutcome, StoreError},
+};
+
+use super::{
+    column::{self, Unreadable, corrupt, integer, micros},
+    fault::Fault,
+    tokens,
+};
+
+const ALL: &str = "SELECT * FROM integrations ORDER BY id";
+const ONE: &str = "SELECT * FROM integrations WHERE id = ?";
+const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, account, authority, scopes, health, \
+     health_reason, version, connected_at, renewed_at, grant_expires_at, secret) \
+     VALUES (:id, :kind, :owner, :subject, :account, :authority, :scopes, :health, :health_reason, :version, \
+     :connected_at, :renewed_at, :grant_expires_at, :secret)";
+
+/// Every account, and a sentence for each row that is none.
+pub(super) fn load(
+    connection: &Connection,
+    problems: &mut Vec<String>,
+) -> Result<Vec<IntegrationRecord>, Fault> {
+    let mut statement = connection.prepare(ALL)?;
+    let mut rows = statement.query([])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        match read(row) {
+            Ok(record) => records.push(record),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    Ok(records)
+}
+
+/// One account.
+pub(super) fn get(connection: &Connection, id: &IntegrationId) -> Result<Option<IntegrationRecord>, Fault> {
+    let mut statement = connection.prepare_cached(ONE)?;
+    let mut rows = statement.query([id.as_str()])?;
+    Ok(rows.next()?.map(read).transpose()?)
+}
+
+/// Adds or replaces an account; returns its version.
+pub(super) fn put(
+    connection: &Connection,
+    record: &IntegrationRecord,
+    replaces: Option<u64>,
+) -> Result<u64, Fault> {
+    if version(connection, &record.id)? != replaces {
+        return Err(StoreError::Conflict.into());
+    }
+    // Goes with its access tokens, and with its intent to renew.
+    delete(connection, &record.id)?;
+    let version = next_version(connection)?;
+    let (health, health_reason) = health_columns(&record.health);
+    connection.prepare_cached(INSERT)?.execute(named_params! {
+        ":id": record.id.as_str(),
+        ":kind": record.kind.as_str(),
+        ":owner": record.owner.as_str(),
+        ":subject": record.subject,
+        ":account": record.account,
+        ":authority": record.authority,
+        ":scopes": record.scopes.to_string(),
+        ":health": health,
+        ":health_reason": health_reason,
+        ":version": integer(version),
+        ":connected_at": micros(record.connected_at),
+        ":renewed_at": record.renewed_at.map(micros),
+        ":grant_expires_at": record.grant_expires_at.map(micros),
+        ":secret": record.secret.as_bytes(),
+    })?;
+    Ok(version)
+}
+
+/// Deletes an account; its access tokens go with it.
+pub(super) fn delete(connection: &Connection, id: &IntegrationId) -> Result<bool, Fault> {
+    let deleted = connection
+        .prepare_cached("DELETE FROM integrations WHERE id = ?")?
+        .execute([id.as_str()])?;
+    Ok(deleted > 0)
+}
+
+/// Records the intent to renew; returns the account as it was before.
+pub(super) fn begin_renewal(
+    connection: &Connection,
+    id: &IntegrationId,
+    now: Timestamp,
+) -> Result<Option<IntegrationRecord>, Fault> {
+    let before = get(connection, id)?;
+    connection
+        .prepare_cached(
+            "UPDATE integrations SET renewal_started_at = ?, renewal_attempts = renewal_attempts + 1 \
+             WHERE id = ?",
+        )?
+        .execute(params![micros(now), id.as_str()])?;
+    Ok(before)
+}
+
+/// Records what came of a renewal; returns the version after it.
+pub(super) fn finish_renewal(
+    connection: &Connection,
+    id: &IntegrationId,
+    expected: u64,
+    outcome: &RenewalOutcome,
+) -> Result<u64, Fault> {
+    let Some(before) = get(connection, id)?.filter(|record| record.version == expected) else {
+        return Err(StoreError::Conflict.into());
+    };
+    let version = if outcome.rotated.is_some() || outcome.health != before.health {
+        next_version(connection)?
+    } else {
+        expected
+    };
+    let (health, health_reason) = health_columns(&outcome.health);
+    connection
+        .prepare_cached(
+            "UPDATE integrations SET secret = coalesce(:secret, secret), health = :health, \
+             health_reason = :health_reason, version = :version, renewed_at = coalesce(:renewed_at, renewed_at), \
+             renewal_started_at = NULL, renewal_attempts = 0 WHERE id = :id",
+        )?
+        .execute(named_params! {
+            ":secret": outcome.rotated.as_ref().map(crate::vault::Sealed::as_bytes),
+            ":health": health,
+            ":health_reason": health_reason,
+            ":version": integer(version),
+            ":renewed_at": outcome.renewed_at.map(micros),
+            ":id": id.as_str(),
+        })?;
+    if let Some(now) = outcome.renewed_at {
+        tokens::purge(connection, id, now)?;
+    }
+    if let Some(token) = &outcome.token {
+        tokens::put(connection, token)?;
+    }
+    Ok(version)
+}
+
+fn version(connection: &Connection, id: &IntegrationId) -> Result<Option<u64>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT id, version FROM integrations WHERE id = ?")?;
+    let found = statement
+        .query_row([id.as_str()], |row| Ok(column::number(row, "version")))
+        .optional()?;
+    Ok(found.transpose().map_err(|reason| corrupt(id.as_str(), reason))?)
+}
+
+fn next_version(connection: &Connection) -> Result<u64, Fault> {
+    let mut statement =
+        connection.prepare_cached("UPDATE grant_version SET last = last + 1 RETURNING last")?;
+    let next = statement.query_row([], |row| Ok(column::number(row, "last")))?;
+    Ok(next.map_err(|reason| corrupt("grant_version", reason))?)
+}
+
+fn read(row: &Row<'_>) -> Result<IntegrationRecord, StoreError> {
+    read_columns(row).map_err(|reason| corrupt(column::label(row, "id"), reason))
+}
+
+fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
+    let renewal = match column::time_or_none(row, "renewal_started_at")? {
+        Some(started_at) => Some(RenewalIntent {
+            started_at,
+            attempts: column::number(row, "renewal_attempts")?,
+        }),
+        None => None,
+    };
+    Ok(IntegrationRecord {
+        id: column::parsed(row, "id")?,
+        kind: kind(column::text(row, "kind")?)?,
+        owner: column::parsed(row, "owner")?,
+        subject: column::text(row, "subject")?.to_owned(),
+        account: column::text(row, "account")?.to_owned(),
+        authority: column::text(row, "authority")?.to_owned(),
+        scopes: column::scopes(row, "scopes")?,
+        health: health(column::text(row, "health")?, column::text(row, "health_reason")?)?,
+        version: column::number(row, "version")?,
+        connected_at: column::time(row, "connected_at")?,
+        renewed_at: column::time_or_none(row, "renewed_at")?,
+        grant_expires_at: column::time_or_none(row, "grant_expires_at")?,
+        renewal,
+        secret: column::sealed(row, "secret")?,
+    })
+}
+
+fn kind(name: &str) -> Result<IntegrationKind, Unreadable> {
+    [IntegrationKind::Google, IntegrationKind::GoogleServiceAccount]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+        .ok_or_else(|| format!("its kind `{}` is unknown", name.escape_debug()))
+}
+
+fn health_columns(health: &Health) -> (&'static str, &str) {
+    match health {
+        Health::Active => ("active", ""),
+        Health::ReconnectRequired(reason) => ("reconnect_required", reason),
+        Health::Revoked(reason) => ("revoked", reason),
+        Health::Misconfigured(reason) => ("misconfigured", reason),
+    }
+}
+
+fn health(name: &str, reason: &str) -> Result<Health, Unreadable> {
+    match name {
+        "active" => Ok(Health::Active),
+        "reconnect_required" => Ok(Health::ReconnectRequired(reason.to_owned())),
+        "revoked" => Ok(Health::Revoked(reason.to_owned())),
+        "misconfigured" => Ok(Health::Misconfigured(reason.to_owned())),
+        other => Err(format!("its health `{}` is unknown", other.escape_debug())),
+    }
+}

@@ -1,0 +1,179 @@
+//! The store of one node: an `SQLite` database in a folder of its own.
+//!
+//! One thread writes, with group commit ([`writer`]); readers have connections of their own ([`reader`]). The
+//! database is in WAL mode with `synchronous=FULL`: what was answered is on disk, and a process that is killed
+//! leaves a database that opens again. No `rusqlite` type leaves this module.
+
+mod agents;
+mod column;
+mod connection;
+mod fault;
+mod folder;
+mod integrations;
+mod key_check;
+mod reader;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod trail;
+mod writer;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use crate::{
+    id::{AgentName, IntegrationId},
+    telemetry::audit::{AuditEvent, AuditLine, ChainReport},
+    vault::Vault,
+};
+
+use super::{AgentRecord, Contents, IntegrationRecord, RenewalOutcome, Store, StoreError, StoreFuture};
+use fault::Fault;
+use reader::Readers;
+use writer::Writer;
+
+/// Records in a state folder, which it owns until it is closed or dropped.
+pub struct SqliteStore {
+    // Dropped first: the last connection to go tidies up, and that should be the writer's.
+    readers: Readers,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens the database in `state_dir`, which both come to be if need be, and brings it up to date. Blocks.
+    ///
+    /// Fails when another daemon has it open ([`StoreError::Locked`]), when it was written by a newer version
+    /// ([`StoreError::Newer`]), when it is sealed with a master key that `vault` lacks
+    /// ([`StoreError::WrongKey`]), and when the file, its folder or the disk is not fit for use. A database
+    /// that is refused is left as it is.
+    pub fn open(state_dir: &Path, vault: &Vault) -> Result<Self, StoreError> {
+        let lock = folder::claim(state_dir)?;
+        let path = folder::database_file(state_dir)?;
+        let mut connection = connection::open_writer(&path)?;
+        prepare(&mut connection, &path, vault).map_err(|fault| fault.at(&path))?;
+        Ok(Self {
+            readers: Readers::new(path.clone()),
+            writer: Writer::start(connection, path, lock)?,
+        })
+    }
+
+    /// Commits what waits, empties the write-ahead log into the database and lets go of the folder. Whatever
+    /// is asked afterwards gets [`StoreError::Closed`]. Dropping the store does the same and blocks meanwhile.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    fn read<T, F>(&self, work: F) -> StoreFuture<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        Box::pin(self.readers.run(work))
+    }
+
+    fn write<T, F>(&self, work: F) -> StoreFuture<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        Box::pin(self.writer.run(work))
+    }
+}
+
+/// What is wrong with a database is found before anything in it changes.
+fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<(), Fault> {
+    if schema::version(connection)? > 0 {
+        schema::check(connection, path)?;
+        key_check::verify(connection, path, vault)?;
+    }
+    schema::migrate(connection)?;
+    key_check::note(connection, vault)
+}
+
+impl Store for SqliteStore {
+    fn load(&self) -> StoreFuture<'_, Contents> {
+        self.read(|connection| {
+            let mut problems = Vec::new();
+            Ok(Contents {
+                integrations: integrations::load(connection, &mut problems)?,
+                tokens: tokens::load(connection, &mut problems)?,
+                agents: agents::load(connection, &mut problems)?,
+                problems,
+            })
+        })
+    }
+
+    fn integration(&self, id: &IntegrationId) -> StoreFuture<'_, Option<IntegrationRecord>> {
+        let id = id.clone();
+        self.read(move |connection| integrations::get(connection, &id))
+    }
+
+    fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64> {
+        self.write(move |connection| integrations::put(connection, &record, replaces))
+    }
+
+    fn begin_renewal(
+        &self,
+        id: &IntegrationId,
+        now: Timestamp,
+    ) -> StoreFuture<'_, Option<IntegrationRecord>> {
+        let id = id.clone();
+        self.write(move |connection| integrations::begin_renewal(connection, &id, now))
+    }
+
+    fn finish_renewal(
+        &self,
+        id: &IntegrationId,
+        version: u64,
+        outcome: RenewalOutcome,
+    ) -> StoreFuture<'_, u64> {
+        let id = id.clone();
+        self.write(move |connection| integrations::finish_renewal(connection, &id, version, &outcome))
+    }
+
+    fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {
+        let id = id.clone();
+        self.write(move |connection| integrations::delete(connection, &id))
+    }
+
+    fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
+        self.write(move |connection| agents::put(connection, &agent))
+    }
+
+    fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool> {
+        let name = name.clone();
+        self.write(move |connection| agents::delete(connection, &name))
+    }
+
+    fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
+        self.write(move |connection| trail::append(connection, events))
+    }
+
+    fn audit(&self, after: u64, limit: u32, newest: bool) -> StoreFuture<'_, Vec<AuditLine>> {
+        self.read(move |connection| trail::list(connection, after, limit, newest))
+    }
+
+    fn verify_audit(&self) -> StoreFuture<'_, ChainReport> {
+        self.read(trail::verify)
+    }
+
+    fn prune_audit(&self, before: Timestamp) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let mut pruned = 0;
+            loop {
+                let step = self
+                    .writer
+                    .run(move |connection| trail::prune(connection, before))
+                    .await?;
+                pruned += step;
+                if step < trail::PRUNE_STEP {
+                    return Ok(pruned);
+                }
+            }
+        })
+    }
+}

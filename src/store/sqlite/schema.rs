@@ -1,0 +1,68 @@
+//! The tables, brought up to date one version at a time. `PRAGMA user_version` says where a database stands.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::store::StoreError;
+
+use super::fault::{Fault, storage};
+
+/// What takes the schema from the version before to the next, from 0 on. Only ever grows.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+
+/// Changes nothing, and fails on a database of a version that this program does not know.
+pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    let found = version(connection)?;
+    let known = MIGRATIONS.len().try_into().unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::Newer {
+            path: path.display().to_string(),
+            found,
+            known,
+        }
+        .into());
+    }
+    Ok(())
+}
+
+/// Runs the missing migrations, each in a transaction of its own together with its version number.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
+    let found = version(connection)?;
+    for (target, migration) in (1_i64..).zip(MIGRATIONS).filter(|(target, _)| *target > found) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", target)?;
+        transaction.commit()?;
+        tracing::info!(version = target, "database schema brought up to date");
+    }
+    Ok(())
+}
+
+/// Looks for damage in the tables that everything depends on. What is wrong inside single rows is not for
+/// here: they are reported one by one when they are read.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    for table in ["master_keys", "integrations", "access_tokens", "agents"] {
+        let mut statement = connection.prepare(&format!("PRAGMA integrity_check({table})"))?;
+        let findings = statement.query_map([], |row| row.get::<_, String>(0))?;
+        for finding in findings {
+            let finding = finding?;
+            if finding != "ok" && !finding.contains(" value in ") {
+                return Err(storage(
+                    path,
+                    format!(
+                        "the database is damaged ({finding}); it was left as it is: restore it from a backup, \
+                         or move it away to start empty"
+                    ),
+                )
+                .into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which version the database has; 0 before the first migration.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}

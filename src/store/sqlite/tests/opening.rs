@@ -1,0 +1,284 @@
+//! What a start finds in the state folder.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::{store::StoreError, vault::KeyId};
+
+fn refusal(folder: &TempDir, vault: &Vault) -> StoreError {
+    SqliteStore::open(folder.path(), vault)
+        .err()
+        .expect("it is refused")
+}
+
+fn database_bytes(folder: &TempDir) -> Vec<u8> {
+    fs::read(folder.path().join(DATABASE)).unwrap()
+}
+
+#[tokio::test]
+async fn every_file_is_for_the_owner_alone() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{:?}",
+            entry.file_name()
+        );
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(
+        names,
+        ["broker.db", "broker.db-shm", "broker.db-wal", "broker.lock"]
+    );
+}
+
+#[tokio::test]
+async fn the_database_is_set_up_as_promised() {
+    let (_folder, store) = fresh();
+    let settings = store
+        .write(|connection| {
+            let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            Ok([
+                read("synchronous")?,
+                read("foreign_keys")?,
+                read("secure_delete")?,
+                read("application_id")?,
+            ])
+        })
+        .await
+        .unwrap();
+    assert_eq!(settings, [2, 1, 1, 0x746b_6272]);
+    let mode = store
+        .write(|connection| {
+            Ok(connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0))?)
+        })
+        .await;
+    assert_eq!(mode.unwrap(), "wal");
+    let written = store
+        .read(|connection| Ok(connection.execute("DELETE FROM agents", [])?))
+        .await;
+    assert!(
+        matches!(written, Err(StoreError::Storage { .. })),
+        "a reader cannot write"
+    );
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_refused_until_the_first_is_gone() {
+    let (folder, store) = fresh();
+    let error = refusal(&folder, &vault(1));
+    assert!(matches!(error, StoreError::Locked(_)));
+    assert!(
+        error.to_string().contains(&folder.path().display().to_string()),
+        "{error}"
+    );
+    store.put_integration(account(1), None).await.unwrap();
+    drop(store);
+    assert_eq!(open(&folder).load().await.unwrap().integrations.len(), 1);
+}
+
+#[tokio::test]
+async fn a_closed_store_leaves_one_file_and_answers_nothing() {
+    let (folder, store) = fresh();
+    let (put, ()) = tokio::join!(store.put_integration(account(1), None), store.close());
+    put.unwrap();
+    assert!(matches!(
+        store.put_integration(account(2), None).await,
+        Err(StoreError::Closed)
+    ));
+    assert!(matches!(store.load().await, Err(StoreError::Closed)));
+    store.close().await;
+    assert!(
+        !folder.path().join("broker.db-wal").exists(),
+        "the log was emptied into the database"
+    );
+    // The folder is free while the closed store still exists.
+    assert_eq!(open(&folder).load().await.unwrap().integrations.len(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_named_beside_the_right_one() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    drop(store);
+    let before = database_bytes(&folder);
+    let (needed, configured) = (KeyId::of(&Key::new([1; 32])), KeyId::of(&Key::new([2; 32])));
+    assert_eq!(
+        refusal(&folder, &vault(2)).to_string(),
+        format!(
+            "{} is sealed with master key {needed}, the configured one is {configured}: put key {needed} back, \
+             or give state_dir a new folder to start empty",
+            folder.path().join(DATABASE).display()
+        )
+    );
+    assert_eq!(database_bytes(&folder), before);
+    assert_eq!(
+        grant(&open(&folder), 1).await,
+        "grant",
+        "the right key opens it as before"
+    );
+}
+
+#[tokio::test]
+async fn a_key_stays_needed_after_another_took_its_place() {
+    let (folder, store) = fresh();
+    drop(store);
+    let both = Vault::new(
+        Keyring::new(Key::new([2; 32]), vec![Key::new([1; 32])]),
+        Arc::new(SystemEntropy),
+    );
+    drop(SqliteStore::open(folder.path(), &both).unwrap());
+    assert!(matches!(refusal(&folder, &vault(1)), StoreError::WrongKey { .. }));
+    assert!(matches!(refusal(&folder, &vault(2)), StoreError::WrongKey { .. }));
+    SqliteStore::open(folder.path(), &both).unwrap();
+}
+
+#[tokio::test]
+async fn an_altered_key_check_is_not_taken_for_a_wrong_key() {
+    let (folder, store) = fresh();
+    drop(store);
+    raw(folder.path())
+        .execute(
+            "UPDATE master_keys SET sealed_check = CAST(substr(sealed_check, 1, 120) || x'00' AS BLOB)",
+            [],
+        )
+        .unwrap();
+    let error = refusal(&folder, &vault(1)).to_string();
+    assert!(
+        error.contains("the key check of the database does not open"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_database_is_left_alone() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    raw(folder.path())
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    // As a crash of the newer version would leave it: part of it is in the write-ahead log only.
+    let crashed = crashed_copy(&folder);
+    let before = database_bytes(&crashed);
+    let error = refusal(&crashed, &vault(1));
+    assert!(
+        matches!(
+            error,
+            StoreError::Newer {
+                found: 99,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(database_bytes(&crashed), before);
+    assert!(crashed.path().join("broker.db-wal").metadata().unwrap().len() > 0);
+}
+
+#[test]
+fn what_is_no_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let junk = b"Dear diary, today I wrote quite a long text that is surely not a database. ".repeat(20);
+    fs::write(folder.path().join(DATABASE), &junk).unwrap();
+    let error = refusal(&folder, &vault(1)).to_string();
+    assert!(error.contains("broker.db: this is not a database"), "{error}");
+    assert_eq!(database_bytes(&folder), junk);
+}
+
+#[test]
+fn another_programs_database_is_left_alone() {
+    for setup in ["CREATE TABLE theirs (x)", "PRAGMA application_id = 7"] {
+        let folder = tempfile::tempdir().unwrap();
+        raw(folder.path()).execute_batch(setup).unwrap();
+        let before = database_bytes(&folder);
+        let error = refusal(&folder, &vault(1)).to_string();
+        assert!(error.contains("belongs to another program"), "{error}");
+        assert_eq!(database_bytes(&folder), before);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_left_alone() {
+    let (folder, store) = fresh();
+    for number in 0..100 {
+        store.put_integration(account(number), None).await.unwrap();
+    }
+    drop(store);
+    // The root page of a table, its header overwritten.
+    let page: u32 = raw(folder.path())
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'integrations'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let mut bytes = database_bytes(&folder);
+    bytes[(page as usize - 1) * 4096..][..64].fill(0xaa);
+    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
+    let error = refusal(&folder, &vault(1)).to_string();
+    assert!(error.contains("the database is damaged"), "{error}");
+    assert_eq!(database_bytes(&folder), bytes);
+}
+
+#[tokio::test]
+async fn rows_out_of_order_are_damage() {
+    let (folder, store) = fresh();
+    for number in 0..10 {
+        store.put_integration(account(number), None).await.unwrap();
+    }
+    drop(store);
+    let mut bytes = database_bytes(&folder);
+    let name = id(5).to_string().into_bytes();
+    let place = bytes
+        .windows(name.len())
+        .position(|window| window == name)
+        .unwrap();
+    bytes[place + 4] = b'f';
+    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
+    // It would be looked for, and not found, where it belongs.
+    let error = refusal(&folder, &vault(1)).to_string();
+    assert!(
+        error.contains("the database is damaged (row not in PRIMARY KEY order"),
+        "{error}"
+    );
+    assert_eq!(database_bytes(&folder), bytes);
+}
+
+#[tokio::test]
+async fn a_column_of_the_wrong_type_does_not_stop_the_start() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(2), None).await.unwrap();
+    drop(store);
+    // A record's header lists the types of its columns: texts of 24, 6 and 5 bytes for id, kind and owner. One
+    // flipped bit makes the owner a blob (https://sqlite.org/fileformat.html#record_format).
+    let mut bytes = database_bytes(&folder);
+    let header = [13 + 2 * 24, 13 + 2 * 6, 13 + 2 * 5];
+    let place = bytes.windows(3).position(|window| window == header).unwrap();
+    bytes[place + 2] ^= 1;
+    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
+    let contents = open(&folder).load().await.unwrap();
+    assert_eq!(contents.integrations.len(), 1, "{:?}", contents.problems);
+    assert!(
+        contents.problems[0].contains("its owner does not make sense"),
+        "{:?}",
+        contents.problems
+    );
+}
+
+#[tokio::test]
+async fn a_start_cut_short_before_the_tables_is_completed() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(DATABASE), b"").unwrap();
+    raw(folder.path())
+        .pragma_update(None, "application_id", 0x746b_6272)
+        .unwrap();
+    open(&folder).put_integration(account(1), None).await.unwrap();
+    assert_eq!(open(&folder).load().await.unwrap().integrations.len(), 1);
+}

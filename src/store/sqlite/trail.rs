@@ -1,0 +1,169 @@
+//! The audit trail as it is kept: its lines, the last one that was pruned, and the last one that was written.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use crate::telemetry::audit::{AuditEvent, AuditLine, ChainCheck, ChainPoint, ChainReport};
+
+use super::{
+    column::{self, Unreadable, corrupt, integer, micros},
+    fault::Fault,
+};
+
+/// How many lines one transaction prunes at most, so that other writes need not wait for a long one.
+pub(super) const PRUNE_STEP: u64 = 1000;
+
+/// Chains `events` to the end, in order.
+pub(super) fn append(connection: &Connection, events: Vec<AuditEvent>) -> Result<(), Fault> {
+    let mut end = bound(connection, "end")?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash) \
+         VALUES (:sequence, :time, :actor, :action, :integration, :capabilities, :decision, :detail, :hash)",
+    )?;
+    for event in events {
+        let line = end.append(event);
+        insert.execute(named_params! {
+            ":sequence": integer(line.sequence),
+            ":time": micros(line.time),
+            ":actor": line.actor,
+            ":action": line.action,
+            ":integration": line.integration,
+            ":capabilities": line.capabilities.join(" "),
+            ":decision": line.decision,
+            ":detail": line.detail,
+            ":hash": line.hash,
+        })?;
+    }
+    set_bound(connection, "end", &end)
+}
+
+/// Lines after `after`, oldest first: the first `limit` of them, or the last.
+pub(super) fn list(
+    connection: &Connection,
+    after: u64,
+    limit: u32,
+    newest: bool,
+) -> Result<Vec<AuditLine>, Fault> {
+    let order = if newest { "DESC" } else { "ASC" };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT * FROM audit WHERE sequence > ? ORDER BY sequence {order} LIMIT ?"
+    ))?;
+    let mut rows = statement.query(params![integer(after), limit])?;
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next()? {
+        lines.push(read(row).map_err(|reason| corrupt(line_label(row), reason))?);
+    }
+    if newest {
+        lines.reverse();
+    }
+    Ok(lines)
+}
+
+/// Recomputes the chain from the last pruned line to the last written one.
+pub(super) fn verify(connection: &Connection) -> Result<ChainReport, Fault> {
+    let mut check = ChainCheck::new(bound(connection, "start")?, bound(connection, "end")?);
+    let mut statement = connection.prepare("SELECT * FROM audit ORDER BY sequence")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let whole = match read(row) {
+            Ok(line) => check.line(&line),
+            Err(reason) => check.unreadable(row.get("sequence")?, &reason),
+        };
+        if !whole {
+            break;
+        }
+    }
+    Ok(check.finish())
+}
+
+/// Deletes lines older than `before` from the start, at most [`PRUNE_STEP`]; returns how many. A line that is
+/// younger ends it, even where a clock that was set back put older ones behind it: the rest stays a chain.
+pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<u64, Fault> {
+    let start = bound(connection, "start")?;
+    let end = bound(connection, "end")?;
+    let limit = end.sequence.min(start.sequence.saturating_add(PRUNE_STEP));
+    let keep: Option<i64> = connection
+        .prepare_cached(
+            "SELECT sequence FROM audit WHERE sequence > ? AND time >= ? ORDER BY sequence LIMIT 1",
+        )?
+        .query_row(params![integer(start.sequence), micros(before)], |row| row.get(0))
+        .optional()?;
+    let last = keep.map_or(integer(limit), |sequence| (sequence - 1).min(integer(limit)));
+    if last <= integer(start.sequence) {
+        return Ok(0);
+    }
+    let hash: Option<String> = connection
+        .prepare_cached("SELECT hash FROM audit WHERE sequence = ?")?
+        .query_row([last], |row| row.get(0))
+        .optional()?;
+    let Some(hash) = hash else {
+        // Pruning on would hide that somebody removed it.
+        let reason = "it is missing; `audit verify` says more".to_owned();
+        return Err(corrupt(format!("audit line {last}"), reason).into());
+    };
+    let deleted = connection
+        .prepare_cached("DELETE FROM audit WHERE sequence <= ?")?
+        .execute([last])?;
+    set_bound(
+        connection,
+        "start",
+        &ChainPoint {
+            sequence: last.unsigned_abs(),
+            hash,
+        },
+    )?;
+    Ok(deleted as u64)
+}
+
+fn bound(connection: &Connection, name: &str) -> Result<ChainPoint, Fault> {
+    let mut statement =
+        connection.prepare_cached("SELECT sequence, hash FROM audit_bounds WHERE bound = ?")?;
+    let point = statement
+        .query_row([name], |row| {
+            let point = || {
+                Ok(ChainPoint {
+                    sequence: column::number(row, "sequence")?,
+                    hash: column::text(row, "hash")?.to_owned(),
+                })
+            };
+            Ok(point())
+        })
+        .optional()?;
+    match point {
+        None => Ok(ChainPoint::default()),
+        Some(point) => {
+            Ok(point.map_err(|reason: Unreadable| corrupt(format!("audit bound `{name}`"), reason))?)
+        }
+    }
+}
+
+fn set_bound(connection: &Connection, name: &str, point: &ChainPoint) -> Result<(), Fault> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO audit_bounds (bound, sequence, hash) VALUES (?, ?, ?)")?
+        .execute(params![name, integer(point.sequence), point.hash])?;
+    Ok(())
+}
+
+fn line_label(row: &Row<'_>) -> String {
+    column::number::<u64>(row, "sequence")
+        .map_or_else(|reason| reason, |number| format!("audit line {number}"))
+}
+
+fn read(row: &Row<'_>) -> Result<AuditLine, Unreadable> {
+    let capabilities = column::text(row, "capabilities")?;
+    Ok(AuditLine {
+        sequence: column::number(row, "sequence")?,
+        time: column::time(row, "time")?,
+        actor: column::text(row, "actor")?.to_owned(),
+        action: column::text(row, "action")?.to_owned(),
+        integration: column::text(row, "integration")?.to_owned(),
+        // Exactly what `join` wrote reads back; anything else must not hash alike.
+        capabilities: match capabilities {
+            "" => Vec::new(),
+            listed => listed.split(' ').map(str::to_owned).collect(),
+        },
+        decision: column::text(row, "decision")?.to_owned(),
+        detail: column::text(row, "detail")?.to_owned(),
+        hash: column::text(row, "hash")?.to_owned(),
+    })
+}

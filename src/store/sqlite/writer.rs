@@ -1,0 +1,224 @@
+//! The one thread that writes, with group commit.
+//!
+//! While one commit waits for the disk, the next operations gather; they then share one transaction and one
+//! `fsync`. Each runs in a savepoint of its own, so one that fails takes nothing from the others, and each is
+//! answered only after the commit.
+
+use std::{
+    path::{Path, PathBuf},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::StoreError;
+
+use super::{
+    fault::{Fault, reason, storage},
+    folder::FolderLock,
+};
+
+/// The most operations that share a commit.
+const MAX_BATCH: usize = 256;
+/// The most operations that wait; more senders wait with them, so that memory stays bounded.
+const MAX_WAITING: usize = 1024;
+
+/// Hands operations to the thread.
+pub(super) struct Writer {
+    inbox: mpsc::Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Message {
+    Operation(Box<dyn Operation>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Writer {
+    /// Starts the thread. It keeps `lock` until it has closed the connection.
+    pub(super) fn start(connection: Connection, path: PathBuf, lock: FolderLock) -> Result<Self, StoreError> {
+        let (inbox, waiting) = mpsc::channel(MAX_WAITING);
+        let failed = path.clone();
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                let closers = Committer { connection, path }.serve(waiting);
+                drop(lock);
+                for closer in closers {
+                    let _ = closer.send(());
+                }
+            })
+            .map_err(|error| storage(&failed, format!("the writer thread cannot be started: {error}")))?;
+        Ok(Self {
+            inbox,
+            thread: Some(thread),
+        })
+    }
+
+    /// Runs `work` in a transaction; resolves when that is on disk. Whoever stops waiting does not undo it.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let operation = Box::new(Pending {
+            work: Some(work),
+            result: Err(StoreError::Closed),
+            reply,
+        });
+        self.inbox
+            .send(Message::Operation(operation))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Commits what waits, empties the write-ahead log into the database and lets go of the folder.
+    pub(super) async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.inbox.send(Message::Close(reply)).await.is_ok() {
+            // An error means that the thread is gone already.
+            let _ = closed.await;
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Without senders the thread commits what waits, and ends.
+        self.inbox = mpsc::channel(1).0;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer thread panicked");
+        }
+    }
+}
+
+/// An operation that waits for its commit.
+trait Operation: Send {
+    /// Runs it and keeps what came of it. Returns what is to be undone and why, when it failed.
+    fn run(&mut self, connection: &Connection, path: &Path) -> Result<(), String>;
+
+    /// Answers the caller: what came of it when the batch was committed, else what ended the batch.
+    fn answer(self: Box<Self>, batch: Result<(), StoreError>);
+}
+
+struct Pending<T, F> {
+    work: Option<F>,
+    result: Result<T, StoreError>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Operation for Pending<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T, Fault> + Send,
+{
+    fn run(&mut self, connection: &Connection, path: &Path) -> Result<(), String> {
+        if let Some(work) = self.work.take() {
+            self.result = work(connection).map_err(|fault| fault.at(path));
+        }
+        match &self.result {
+            Ok(_) => Ok(()),
+            Err(StoreError::Storage { reason, .. }) => Err(reason.clone()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn answer(self: Box<Self>, batch: Result<(), StoreError>) {
+        // A caller that went away is no concern of the others.
+        let _ = self.reply.send(batch.and(self.result));
+    }
+}
+
+/// The thread's side.
+struct Committer {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Committer {
+    /// Commits until there is nobody left to send; returns who asked to hear of the end.
+    fn serve(self, mut waiting: mpsc::Receiver<Message>) -> Vec<oneshot::Sender<()>> {
+        let mut messages = Vec::with_capacity(MAX_BATCH);
+        let mut closers = Vec::new();
+        while waiting.blocking_recv_many(&mut messages, MAX_BATCH) > 0 {
+            let mut batch = Vec::with_capacity(messages.len());
+            for message in messages.drain(..) {
+                match message {
+                    Message::Operation(operation) => batch.push(operation),
+                    Message::Close(closer) => {
+                        // What is already in the queue is still served.
+                        waiting.close();
+                        closers.push(closer);
+                    }
+                }
+            }
+            self.commit(batch);
+        }
+        self.finish();
+        closers
+    }
+
+    fn commit(&self, mut batch: Vec<Box<dyn Operation>>) {
+        if batch.is_empty() {
+            return;
+        }
+        let lost = self.attempt(&mut batch).err();
+        if let Some(reason) = &lost {
+            tracing::error!(database = %self.path.display(), operations = batch.len(), "commit failed: {reason}");
+            // The database may have rolled back by itself.
+            if !self.connection.is_autocommit()
+                && let Err(error) = self.execute("ROLLBACK")
+            {
+                tracing::error!(database = %self.path.display(), "rollback failed: {error}");
+            }
+        }
+        for operation in batch {
+            operation.answer(
+                lost.as_ref()
+                    .map_or(Ok(()), |reason| Err(storage(&self.path, reason.as_str()))),
+            );
+        }
+    }
+
+    /// Runs and commits a batch; the reason when none of it was written.
+    fn attempt(&self, batch: &mut [Box<dyn Operation>]) -> Result<(), String> {
+        self.execute("BEGIN IMMEDIATE")?;
+        for operation in batch {
+            self.execute("SAVEPOINT operation")?;
+            if let Err(failure) = operation.run(&self.connection, &self.path) {
+                // A full disk can end the whole transaction, and with it what ran before.
+                if self.connection.is_autocommit() {
+                    return Err(failure);
+                }
+                self.execute("ROLLBACK TO operation")?;
+            }
+            self.execute("RELEASE operation")?;
+        }
+        self.execute("COMMIT")
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), String> {
+        let run = || self.connection.prepare_cached(sql)?.execute([]);
+        run().map(drop).map_err(|error| reason(&error))
+    }
+
+    /// Empties the write-ahead log, unless a reader is still at it: it is read again at the next start.
+    fn finish(self) {
+        let checkpoint = || {
+            self.connection.busy_timeout(Duration::ZERO)?;
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+        };
+        match checkpoint() {
+            Ok(false) => {}
+            Ok(true) => tracing::debug!("the write-ahead log stays: a reader is at it"),
+            Err(error) => tracing::warn!("the write-ahead log stays: {}", reason(&error)),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a sealed secret is for: the identity that its ciphertext is bound to.
+
+use std::fmt;
+
+use crate::{catalog::ScopeSet, id::IntegrationId};
+
+use super::{KeyId, envelope::VERSION};
+
+/// The one place where a sealed secret opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding<'a> {
+    /// The refresh token of an account.
+    RefreshToken(&'a IntegrationId),
+    /// An access token of an account.
+    AccessToken {
+        /// The account it was obtained with.
+        integration: &'a IntegrationId,
+        /// What was asked for.
+        requested: &'a ScopeSet,
+    },
+    /// A fixed text by which a store recognises its master key.
+    KeyCheck,
+}
+
+/// Which of the two ciphertexts of an envelope is meant.
+#[derive(Clone, Copy)]
+pub(super) enum Layer {
+    /// The data key, wrapped by this master key.
+    DataKey(KeyId),
+    /// The secret itself.
+    Payload,
+}
+
+impl Binding<'_> {
+    /// The associated data: each field behind its length, so that no two bindings share an encoding.
+    pub(super) fn associated_data(&self, layer: Layer) -> Vec<u8> {
+        let mut data = vec![VERSION];
+        match layer {
+            Layer::DataKey(key_id) => {
+                field(&mut data, b"data key");
+                field(&mut data, &key_id.to_bytes());
+            }
+            Layer::Payload => field(&mut data, b"payload"),
+        }
+        match self {
+            Self::RefreshToken(integration) => {
+                field(&mut data, b"refresh token");
+                field(&mut data, integration.as_str().as_bytes());
+            }
+            Self::AccessToken {
+                integration,
+                requested,
+            } => {
+                field(&mut data, b"access token");
+                field(&mut data, integration.as_str().as_bytes());
+                field(&mut data, requested.to_string().as_bytes());
+            }
+            Self::KeyCheck => field(&mut data, b"key check"),
+        }
+        data
+    }
+}
+
+fn field(data: &mut Vec<u8>, value: &[u8]) {
+    data.extend_from_slice(&(value.len() as u64).to_be_bytes());
+    data.extend_from_slice(value);
+}
+
+/// Names the secret in an error.
+impl fmt::Display for Binding<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RefreshToken(integration) => write!(f, "the refresh token of {integration}"),
+            Self::AccessToken {
+                integration,
+                requested,
+            } => {
+                write!(f, "the access token of {integration} for `{requested}`")
+            }
+            Self::KeyCheck => f.write_str("the key check of the database"),
+        }
+    }
+}

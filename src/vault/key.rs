@@ -1,0 +1,193 @@
+//! Master keys: how they are named, written and kept together.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    prelude::BASE64_STANDARD,
+};
+use zeroize::Zeroizing;
+
+use crate::{entropy::Entropy, secret::Key};
+
+/// The name of a master key: it says which key is needed and tells nothing about it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 8]);
+
+impl KeyId {
+    /// The first 8 bytes of SHA-256 over a domain string and the key.
+    pub fn of(key: &Key) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(b"token-broker master key id v1\0");
+        context.update(key.expose());
+        let mut id = [0; 8];
+        id.copy_from_slice(&context.finish().as_ref()[..8]);
+        Self(id)
+    }
+
+    /// An id as it was stored.
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id, to be stored.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0
+    }
+}
+
+/// 16 hexadecimal digits.
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+/// The master keys in use: one that seals, and older ones that still open. No `Debug`.
+pub struct Keyring {
+    active: (KeyId, Key),
+    previous: Vec<(KeyId, Key)>,
+}
+
+impl Keyring {
+    /// A keyring that seals with `active` and opens with `previous`, too.
+    pub fn new(active: Key, previous: Vec<Key>) -> Self {
+        let named = |key: Key| (KeyId::of(&key), key);
+        Self {
+            active: named(active),
+            previous: previous.into_iter().map(named).collect(),
+        }
+    }
+
+    /// The id of the key that seals.
+    pub fn active_id(&self) -> KeyId {
+        self.active.0
+    }
+
+    pub(super) fn active(&self) -> (KeyId, &Key) {
+        (self.active.0, &self.active.1)
+    }
+
+    pub(super) fn find(&self, id: KeyId) -> Option<&Key> {
+        std::iter::once(&self.active)
+            .chain(&self.previous)
+            .find_map(|(known, key)| (*known == id).then_some(key))
+    }
+}
+
+/// Why a text is not a master key. Holds nothing of the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Nothing there.
+    #[error("the master key is empty: it is 32 random bytes in base64, as `token-broker init` writes it")]
+    Empty,
+    /// Some other text.
+    #[error(
+        "the master key is not base64: it is 32 random bytes in base64, as `token-broker init` writes it"
+    )]
+    NotBase64,
+    /// Base64 of something else.
+    #[error(
+        "the master key has {0} bytes after base64 decoding, not 32: it is 32 random bytes in base64, as \
+         `token-broker init` writes it"
+    )]
+    Length(usize),
+}
+
+// Whatever wrote the key, `=` at the end says nothing that the length does not.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Reads a master key: 32 bytes in standard base64; white space around it does not matter.
+pub fn parse(text: &[u8]) -> Result<Key, KeyError> {
+    let text = text.trim_ascii();
+    if text.is_empty() {
+        return Err(KeyError::Empty);
+    }
+    let mut decoded = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
+    let length = LENIENT
+        .decode_slice(text, &mut decoded)
+        .map_err(|_| KeyError::NotBase64)?;
+    let bytes = decoded[..length]
+        .try_into()
+        .map_err(|_| KeyError::Length(length))?;
+    Ok(Key::new(bytes))
+}
+
+/// A new random master key.
+pub fn generate(entropy: &dyn Entropy) -> Key {
+    Key::new(entropy.bytes())
+}
+
+/// A master key as [`parse`] reads it.
+pub fn encode(key: &Key) -> Zeroizing<String> {
+    Zeroizing::new(BASE64_STANDARD.encode(key.expose()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    #[test]
+    fn a_written_key_reads_back() {
+        let key = generate(&SystemEntropy);
+        let text = encode(&key);
+        for written in [
+            text.to_string(),
+            format!("{}\n", *text),
+            format!(" {}\r\n", text.trim_end_matches('=')),
+        ] {
+            assert!(
+                parse(written.as_bytes()).is_ok_and(|read| read.expose() == key.expose()),
+                "{written:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_said_plainly() {
+        let error = |text: &[u8]| parse(text).err();
+        assert_eq!(error(b" \n"), Some(KeyError::Empty));
+        assert_eq!(error(b"not a key!"), Some(KeyError::NotBase64));
+        assert_eq!(error(&[0xff; 32]), Some(KeyError::NotBase64));
+        assert_eq!(error(b"AAAA"), Some(KeyError::Length(3)));
+        assert_eq!(error("ab".repeat(32).as_bytes()), Some(KeyError::Length(48)));
+        assert_eq!(
+            error(BASE64_STANDARD.encode([7; 33]).as_bytes()),
+            Some(KeyError::Length(33))
+        );
+    }
+
+    #[test]
+    fn an_id_is_stable_and_tells_keys_apart() {
+        // Stored in every envelope: it must never change.
+        assert_eq!(KeyId::of(&Key::new([7; 32])).to_string(), "b8080401d6757196");
+        assert_ne!(KeyId::of(&Key::new([7; 32])), KeyId::of(&Key::new([8; 32])));
+    }
+
+    #[test]
+    fn a_keyring_finds_each_of_its_keys() {
+        let keyring = Keyring::new(Key::new([1; 32]), vec![Key::new([2; 32]), Key::new([3; 32])]);
+        for byte in 1..=3 {
+            let key = Key::new([byte; 32]);
+            assert!(
+                keyring
+                    .find(KeyId::of(&key))
+                    .is_some_and(|found| found.expose() == key.expose())
+            );
+        }
+        assert!(keyring.find(KeyId::of(&Key::new([4; 32]))).is_none());
+    }
+}
