@@ -7,8 +7,11 @@
 pub mod agent;
 pub mod broker;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod entropy;
 pub mod google;
 pub mod id;

@@ -1,0 +1,267 @@
+//! What a test or the control address does to a running emulator.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    assertion,
+    core::Core,
+    fault::{Fault, FaultId, InvalidFault, OrderedFault},
+    keys::KeyError,
+    options::{Account, AutoApprove, Rotation},
+    state::{AccountId, ClientId},
+    stats::Stats,
+};
+use crate::secret::{AccessToken, RefreshToken};
+
+/// A hold on a running emulator, for tests in the same process. Clones share it.
+#[derive(Clone)]
+pub struct Handle {
+    core: Arc<Core>,
+    control_url: Arc<str>,
+}
+
+/// A message that Gmail accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SentMail {
+    /// The account that sent it.
+    pub account: String,
+    /// The addresses in `To`, `Cc` and `Bcc`.
+    pub recipients: Vec<String>,
+    /// Its subject.
+    pub subject: String,
+    /// How its text begins.
+    pub snippet: String,
+}
+
+/// What an account has granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountView {
+    /// The account's address.
+    pub email: String,
+    /// Its stable identifier.
+    pub sub: String,
+    /// How many refresh tokens of it are on record, over all clients.
+    pub refresh_tokens: usize,
+    /// What the person allowed each client.
+    pub consents: Vec<ConsentView>,
+}
+
+/// What a person allowed one client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConsentView {
+    /// The client.
+    pub client_id: String,
+    /// The scopes, sorted.
+    pub scopes: Vec<String>,
+}
+
+/// An account or client that the emulator does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the emulator has no {kind} `{name}`")]
+pub struct Unknown {
+    kind: &'static str,
+    name: String,
+}
+
+impl Handle {
+    pub(super) fn new(core: Arc<Core>, control_url: Arc<str>) -> Self {
+        Self { core, control_url }
+    }
+
+    /// The origin of Google's endpoints, without a slash at the end.
+    pub fn base_url(&self) -> &str {
+        &self.core.base_url
+    }
+
+    /// The origin of the control address, without a slash at the end.
+    pub fn control_url(&self) -> &str {
+        &self.control_url
+    }
+
+    /// What was asked so far.
+    pub fn stats(&self) -> Stats {
+        self.core.stats.snapshot()
+    }
+
+    /// Waits until the counters satisfy `enough`.
+    pub async fn wait_until(&self, enough: impl Fn(&Stats) -> bool) -> Stats {
+        self.core.stats.wait_until(enough).await
+    }
+
+    /// Orders a fault.
+    ///
+    /// # Errors
+    /// The fault names a status or a header that HTTP does not have.
+    pub fn inject_fault(&self, fault: Fault) -> Result<FaultId, InvalidFault> {
+        self.core.faults.order(fault)
+    }
+
+    /// Takes one fault back and releases the requests that it holds; false where there is no such fault.
+    pub fn clear_fault(&self, id: FaultId) -> bool {
+        self.core.faults.clear(|known| known == id) > 0
+    }
+
+    /// Takes all faults back.
+    pub fn clear_faults(&self) {
+        self.core.faults.clear(|_| true);
+    }
+
+    /// The faults in force, and how often each has struck.
+    pub fn faults(&self) -> Vec<OrderedFault> {
+        self.core.faults.list()
+    }
+
+    /// The person removes the app: everything that the account (address or `sub`) granted ends.
+    ///
+    /// # Errors
+    /// There is no such account.
+    pub fn revoke_account(&self, account: &str) -> Result<(), Unknown> {
+        let id = self.find(account)?;
+        self.core.state().revoke(id);
+        Ok(())
+    }
+
+    /// The person changes the password: refresh tokens with Gmail scopes end.
+    ///
+    /// # Errors
+    /// There is no such account.
+    pub fn change_password(&self, account: &str) -> Result<(), Unknown> {
+        let id = self.find(account)?;
+        self.core.state().change_password(id);
+        Ok(())
+    }
+
+    /// How long the access tokens live that are issued from now on.
+    pub fn set_token_lifetime(&self, lifetime: Duration) {
+        self.core.state().behaviour.lifetime = lifetime;
+    }
+
+    /// Whether refreshes rotate the refresh token from now on.
+    pub fn set_rotation(&self, rotation: Rotation) {
+        self.core.state().behaviour.rotation = rotation;
+    }
+
+    /// Whether the consent screen is in Testing: concerns the refresh tokens issued from now on.
+    pub fn set_testing_mode(&self, testing: bool) {
+        self.core.state().behaviour.testing_mode = testing;
+    }
+
+    /// Consents without showing a page, from now on.
+    pub fn set_auto_approve(&self, policy: Option<AutoApprove>) {
+        self.core.state().behaviour.auto_approve = policy;
+    }
+
+    /// Adds an account. One that is there already, by its address, stays as it is.
+    pub fn add_account(&self, account: Account) {
+        let mut state = self.core.state();
+        if state.find(&account.email).is_none() {
+            state.add_account(account, None);
+        }
+    }
+
+    /// A refresh token for the main client, as if the account's owner had just consented. An unknown
+    /// address becomes an account. Takes the same time however many there are.
+    pub fn seed_grant(&self, account: &str, scopes: &[&str]) -> RefreshToken {
+        let claims = self
+            .core
+            .state()
+            .seed(account, ClientId(0), scopes, self.core.now());
+        self.core.minter.refresh(claims)
+    }
+
+    /// The same for another client of the project.
+    ///
+    /// # Errors
+    /// There is no such client.
+    pub fn seed_grant_for(
+        &self,
+        client_id: &str,
+        account: &str,
+        scopes: &[&str],
+    ) -> Result<RefreshToken, Unknown> {
+        let (client, _) = self.core.client(client_id).ok_or_else(|| Unknown {
+            kind: "client",
+            name: client_id.to_owned(),
+        })?;
+        let claims = self.core.state().seed(account, client, scopes, self.core.now());
+        Ok(self.core.minter.refresh(claims))
+    }
+
+    /// Whether an access token is alive: what a resource server would find.
+    pub fn is_alive(&self, token: &AccessToken) -> bool {
+        self.core.account_of_token(token.expose()).is_some()
+    }
+
+    /// Makes a service account `<name>@<project>.iam.gserviceaccount.com`; returns its key file as Google's
+    /// console gives it. A second call with the same name replaces the key.
+    ///
+    /// # Errors
+    /// The RSA key could not be made.
+    pub fn create_service_account(&self, name: &str) -> Result<Value, KeyError> {
+        assertion::create(&self.core, name)
+    }
+
+    /// Lets a service account act for people with these scopes (domain-wide delegation).
+    ///
+    /// # Errors
+    /// There is no such service account.
+    pub fn delegate(&self, service_account: &str, scopes: &[&str]) -> Result<(), Unknown> {
+        let known = assertion::delegate(&self.core, service_account, scopes);
+        known.then_some(()).ok_or_else(|| Unknown {
+            kind: "service account",
+            name: service_account.to_owned(),
+        })
+    }
+
+    /// The messages that Gmail accepted and still keeps, account by account, oldest first.
+    pub fn sent_mails(&self) -> Vec<SentMail> {
+        let state = self.core.state();
+        let mut sent = Vec::new();
+        for (_, account) in state.accounts() {
+            let Some(workspace) = &account.workspace else {
+                continue;
+            };
+            let filed = workspace
+                .messages
+                .iter()
+                .filter(|filed| filed.labels.iter().any(|l| l == "SENT"));
+            sent.extend(filed.map(|filed| SentMail {
+                account: account.identity.email.clone(),
+                recipients: filed.message.recipients(),
+                subject: filed.message.header("subject").unwrap_or_default().to_owned(),
+                snippet: filed.message.snippet(),
+            }));
+        }
+        sent
+    }
+
+    /// What each account has granted.
+    pub fn accounts(&self) -> Vec<AccountView> {
+        let state = self.core.state();
+        let view = |(id, account): (AccountId, &super::state::AccountState)| AccountView {
+            email: account.identity.email.clone(),
+            sub: account.identity.sub.clone(),
+            refresh_tokens: state.live_grants(id),
+            consents: account
+                .consents
+                .iter()
+                .map(|(client, consent)| ConsentView {
+                    client_id: self.core.clients[client.0].id.clone(),
+                    scopes: consent.scopes.iter().cloned().collect(),
+                })
+                .collect(),
+        };
+        state.accounts().map(view).collect()
+    }
+
+    fn find(&self, account: &str) -> Result<AccountId, Unknown> {
+        let found = self.core.state().find(account);
+        found.ok_or_else(|| Unknown {
+            kind: "account",
+            name: account.to_owned(),
+        })
+    }
+}

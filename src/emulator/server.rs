@@ -1,0 +1,171 @@
+//! The two listeners, and every connection on a task of its own.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+use super::{
+    control,
+    core::Core,
+    dispatch::{self, Dropped},
+    handle::Handle,
+    keys::{KeyError, RsaKey},
+    message::Reply,
+    options::Options,
+};
+use crate::{clock::SharedClock, entropy::SharedEntropy};
+
+/// Why an emulator does not start or run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It would be reachable from elsewhere.
+    #[error(
+        "the emulator refuses to listen on {0}: anybody who reaches it gets tokens; choose a loopback address, \
+         or allow other addresses explicitly"
+    )]
+    NotLoopback(SocketAddr),
+    /// An address is not to be had.
+    #[error("the emulator cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The key that signs id tokens could not be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// A Google-shaped OAuth server that has its addresses and is ready to serve.
+pub struct Emulator {
+    core: Arc<Core>,
+    handle: Handle,
+    listener: TcpListener,
+    control: TcpListener,
+}
+
+impl Emulator {
+    /// Takes the addresses. From here on connections wait in the backlog, until [`Emulator::serve`] runs.
+    ///
+    /// # Errors
+    /// An address beyond loopback that is not allowed, an address that is not to be had, or no RSA key.
+    pub async fn bind(options: Options, clock: SharedClock, entropy: SharedEntropy) -> Result<Self, Error> {
+        let listener = listen(options.listen, options.allow_non_loopback).await?;
+        let control = listen(options.control, options.allow_non_loopback).await?;
+        let base_url = match &options.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => origin(&listener, options.listen),
+        };
+        let (signing, _) = RsaKey::generate(&*entropy)?;
+        let core = Arc::new(Core::new(&options, base_url, signing, clock, entropy));
+        let handle = Handle::new(core.clone(), origin(&control, options.control).into());
+        Ok(Self {
+            core,
+            handle,
+            listener,
+            control,
+        })
+    }
+
+    /// The origin of Google's endpoints, without a slash at the end.
+    pub fn base_url(&self) -> &str {
+        self.handle.base_url()
+    }
+
+    /// The origin of the control address, without a slash at the end.
+    pub fn control_url(&self) -> &str {
+        self.handle.control_url()
+    }
+
+    /// A hold on the emulator, for the same process.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until `shutdown` comes; then open connections are closed at once.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let Self {
+            core,
+            handle,
+            listener,
+            control,
+        } = self;
+        let mut connections = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return,
+                // Finished connections leave the set.
+                Some(_) = connections.join_next() => {}
+                stream = accept(&listener) => {
+                    let core = core.clone();
+                    let answer = move |request| dispatch::answer(core.clone(), request);
+                    connections.spawn(converse(stream, answer));
+                }
+                stream = accept(&control) => {
+                    let handle = handle.clone();
+                    let answer = move |request| control::answer(handle.clone(), request);
+                    connections.spawn(converse(stream, answer));
+                }
+            }
+        }
+    }
+}
+
+/// The next connection. Where none can be had, out of descriptors for one, it waits a moment and tries
+/// again.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Serves one connection, HTTP/1.1 or HTTP/2, to its end.
+async fn converse<A, F>(stream: TcpStream, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Send,
+    F: Future<Output = Result<Reply, Dropped>> + Send + 'static,
+{
+    // Without this, small answers may wait for an acknowledgement (Nagle's algorithm).
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(answer);
+    // A connection that breaks, or is broken on purpose, concerns nobody else.
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn listen(address: SocketAddr, allow_non_loopback: bool) -> Result<TcpListener, Error> {
+    if !address.ip().is_loopback() && !allow_non_loopback {
+        return Err(Error::NotLoopback(address));
+    }
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen { address, source })
+}
+
+/// The origin under which this machine reaches a listener.
+fn origin(listener: &TcpListener, asked: SocketAddr) -> String {
+    let mut address = listener.local_addr().unwrap_or(asked);
+    if address.ip().is_unspecified() {
+        let loopback = match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    format!("http://{address}")
+}
