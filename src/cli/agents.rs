@@ -11,7 +11,7 @@ use super::{
     manifests,
     output::{Output, Text, Tone},
     question::confirm,
-    view::Agent,
+    view::{Agent, Capability},
     when,
 };
 use crate::{
@@ -129,7 +129,7 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
         table(&agents, output)?;
     }
     for problem in &answer.problems {
-        output.toned(Tone::Warn, &format!("\nmanifest not in force: {problem}"))?;
+        output.remark("manifest not in force", problem, "")?;
     }
     Ok(Exit::Ok)
 }
@@ -150,14 +150,10 @@ pub fn table(agents: &[Agent], output: &mut Output) -> Result<(), Failure> {
     let rows = agents.iter().map(row).collect();
     output.table(&["AGENT", "OWNER", "STATE", "ACCOUNT", "GRANTED", "EXPIRES"], rows)?;
     for agent in agents {
-        if !agent.message.is_empty() {
-            output.line(&format!("\n{}: {}", agent.agent, agent.message))?;
-        }
-        if !agent.action_url.is_empty() {
-            output.line(&format!("  fix it: {}", agent.action_url))?;
-        }
+        output.remark(&agent.agent, &agent.message, &agent.action_url)?;
         if !agent.delivery_problem.is_empty() {
-            output.line(&format!("\n{}: its files are not up to date: {}", agent.agent, agent.delivery_problem))?;
+            let problem = format!("its files are not up to date: {}", agent.delivery_problem);
+            output.remark(&agent.agent, &problem, "")?;
         }
     }
     Ok(())
@@ -192,26 +188,7 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
         ("source", agent.source.as_str().into()),
         ("not delivered", Text::toned(Tone::Bad, agent.delivery_problem.as_str())),
     ])?;
-    if agent.capabilities.is_empty() {
-        return Ok(());
-    }
-    output.line("")?;
-    let row = |capability: &super::view::Capability| {
-        let tone = match (capability.granted, capability.optional) {
-            (true, _) => Tone::Good,
-            (false, true) => Tone::Warn,
-            (false, false) => Tone::Bad,
-        };
-        let by = if capability.satisfied_by.is_empty() { "-" } else { &capability.satisfied_by };
-        vec![
-            Text::from(capability.key.as_str()),
-            Text::toned(tone, capability.standing()),
-            by.into(),
-            capability.description.as_str().into(),
-        ]
-    };
-    let rows = agent.capabilities.iter().map(row).collect();
-    output.table(&["CAPABILITY", "STANDING", "THROUGH", "WHAT FOR"], rows)
+    Capability::table(&agent.capabilities, output)
 }
 
 impl AddArgs {

@@ -58,7 +58,7 @@ impl From<&catalog::Capability> for Capability {
 
 /// Runs `capabilities`.
 pub async fn run(args: &CapabilitiesArgs, global: &Global, output: &mut Output) -> Outcome {
-    let capabilities = match admin_client::connect(global, output).await {
+    let capabilities: Vec<Capability> = match admin_client::connect(global, output).await {
         Ok(mut admin) => {
             let answer = admin.list_capabilities(v1::ListCapabilitiesRequest {}).await.map_err(refused)?;
             answer.into_inner().capabilities.into_iter().map(Into::into).collect()

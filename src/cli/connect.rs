@@ -61,7 +61,7 @@ struct Connected {
 pub async fn run(args: ConnectArgs, global: &Global, output: &mut Output) -> Outcome {
     let mut admin = admin_client::connect(global, output).await?;
     let begun = begin(&args, &mut admin).await?;
-    output.line(&begun.authorization_url)?;
+    output.literal(&begun.authorization_url)?;
     let opened = !args.no_browser && browser::open(&begun.authorization_url);
     output.note(if opened {
         "Your browser was asked to open this address. Sign in there, and approve."

@@ -128,11 +128,8 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
     };
     let rows = integrations.iter().map(row).collect();
     output.table(&["ID", "OWNER", "ACCOUNT", "STATE", "CAPABILITIES", "AGENTS", "RENEWED"], rows)?;
-    for integration in integrations.iter().filter(|integration| !integration.message.is_empty()) {
-        output.line(&format!("\n{}: {}", integration.id, integration.message))?;
-        if !integration.action_url.is_empty() {
-            output.line(&format!("  fix it: {}", integration.action_url))?;
-        }
+    for integration in &integrations {
+        output.remark(&integration.id, &integration.message, &integration.action_url)?;
     }
     Ok(Exit::Ok)
 }

@@ -15,6 +15,7 @@ mod completions;
 mod connect;
 mod demo;
 mod doctor;
+mod environment;
 mod exec;
 mod exit;
 mod google_emulator;
@@ -23,8 +24,10 @@ mod integrations;
 mod manifests;
 mod output;
 mod progress;
+mod question;
 mod serve;
 mod settings;
+mod situation;
 mod status;
 #[cfg(test)]
 mod testing;

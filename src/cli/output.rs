@@ -71,7 +71,7 @@ pub struct Text {
 impl Text {
     /// A cell in a tone.
     pub fn toned(tone: Tone, text: impl Into<String>) -> Self {
-        Self { tone, text: harmless(text.into()) }
+        Self { tone, text: harmless(&text.into(), false) }
     }
 
     /// A state's name in its tone.
@@ -116,11 +116,6 @@ impl Output {
         }
     }
 
-    /// What standard output carries.
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
     /// True when a program reads the output.
     pub fn is_json(&self) -> bool {
         self.format == Format::Json
@@ -141,10 +136,35 @@ impl Output {
         self.clock.now()
     }
 
-    /// A line on standard output.
+    /// A line on standard output, for people.
     pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.toned(Tone::Plain, text)
+    }
+
+    /// A line on standard output in a tone.
+    pub fn toned(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
+        let text = paint(self.colour_out, tone, &harmless(text, true));
+        self.literal(&text)
+    }
+
+    /// A line on standard output as it is, for programs.
+    pub fn literal(&mut self, text: &str) -> Result<(), Failure> {
         writeln!(self.out, "{text}")?;
         Ok(self.out.flush()?)
+    }
+
+    /// After an empty line, what there is to say about `subject`, and where it can be fixed.
+    pub fn remark(&mut self, subject: &str, text: &str, action_url: &str) -> Result<(), Failure> {
+        if !text.is_empty() || !action_url.is_empty() {
+            self.line("")?;
+        }
+        if !text.is_empty() {
+            self.line(&format!("{subject}: {text}"))?;
+        }
+        if !action_url.is_empty() {
+            self.line(&format!("  fix it: {action_url}"))?;
+        }
+        Ok(())
     }
 
     /// Text on standard output as it is, without a newline of its own.
@@ -156,14 +176,14 @@ impl Output {
     /// A JSON document on one line of standard output.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(io::Error::from)?;
-        self.line(&text)
+        self.literal(&text)
     }
 
     /// A table on standard output. Cells are never wrapped, so that every row stays one line for `grep`.
     pub fn table(&mut self, head: &[&str], rows: Vec<Vec<Text>>) -> Result<(), Failure> {
         let colour = self.colour_out;
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(presets::NOTHING);
         // Every cell carries as many invisible characters as the others, so the layout holds.
         table.set_header(head.iter().map(|name| Cell::new(tint(colour, Tone::Strong, name))));
         for row in rows {
@@ -190,12 +210,6 @@ impl Output {
         Ok(self.out.flush()?)
     }
 
-    /// A line on standard output in a tone.
-    pub fn toned(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
-        let text = paint(self.colour_out, tone, text);
-        self.line(&text)
-    }
-
     /// A line on standard error. When even that cannot be written, nobody is there to be told.
     pub fn note(&mut self, text: &str) {
         let _ = writeln!(self.err, "{text}");
@@ -218,7 +232,7 @@ impl Output {
             return self.note(&text.to_string());
         }
         let label = paint(self.colour_err, Tone::Bad, "error:");
-        let message = harmless(failure.message.clone());
+        let message = harmless(&failure.message, true);
         let reason = failure.reason.as_ref().map(|reason| format!(" [{reason}]")).unwrap_or_default();
         self.note(&format!("{label} {message}{reason}"));
         if let Some(url) = &failure.action_url {
@@ -227,13 +241,17 @@ impl Output {
     }
 }
 
-/// Text that came from elsewhere must not move the reader's cursor.
-fn harmless(text: String) -> String {
-    if text.chars().any(char::is_control) {
-        text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
-    } else {
-        text
+/// Text that came from elsewhere must not move the reader's cursor; in a sentence a line may end.
+fn harmless(text: &str, lines: bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !(lines && c == '\n') {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
     }
+    safe
 }
 
 fn paint(colour: bool, tone: Tone, text: &str) -> String {

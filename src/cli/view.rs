@@ -2,9 +2,13 @@
 //! unknown or does not apply is left out.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::when;
+use super::{
+    exit::Failure,
+    output::{Output, Text, Tone},
+    when,
+};
 use crate::proto::v1;
 
 /// A connected account.
@@ -60,7 +64,7 @@ impl From<v1::Integration> for Integration {
 }
 
 /// A declared capability and how it stands.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Capability {
     /// The declared key.
     pub key: String,
@@ -69,21 +73,37 @@ pub struct Capability {
     /// The agent works without it.
     pub optional: bool,
     /// The wider key that satisfies it.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub satisfied_by: String,
     /// What the agent uses it for.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
 }
 
 impl Capability {
-    /// In words: what a table says.
-    pub fn standing(&self) -> &'static str {
-        match (self.granted, self.optional) {
-            (true, _) => "granted",
-            (false, true) => "missing (optional)",
-            (false, false) => "missing",
+    /// A row for each, after an empty line; nothing when there is none.
+    pub fn table(capabilities: &[Self], output: &mut Output) -> Result<(), Failure> {
+        if capabilities.is_empty() {
+            return Ok(());
         }
+        output.line("")?;
+        let rows = capabilities.iter().map(Self::row).collect();
+        output.table(&["CAPABILITY", "STANDING", "THROUGH", "WHAT FOR"], rows)
+    }
+
+    fn row(&self) -> Vec<Text> {
+        let (tone, standing) = match (self.granted, self.optional) {
+            (true, _) => (Tone::Good, "granted"),
+            (false, true) => (Tone::Warn, "missing (optional)"),
+            (false, false) => (Tone::Bad, "missing"),
+        };
+        let through = if self.satisfied_by.is_empty() { "-" } else { &self.satisfied_by };
+        vec![
+            self.key.as_str().into(),
+            Text::toned(tone, standing),
+            through.into(),
+            self.description.as_str().into(),
+        ]
     }
 }
 
