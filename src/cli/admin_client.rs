@@ -19,10 +19,10 @@ use super::{
 use crate::proto::v1::admin_service_client::AdminServiceClient;
 
 /// A connected client.
-pub type Admin = AdminServiceClient<Channel>;
+pub(super) type Admin = AdminServiceClient<Channel>;
 
 /// Connects to the daemon's admin socket.
-pub async fn connect(global: &Global, output: &mut Output) -> Result<Admin, Failure> {
+pub(super) async fn connect(global: &Global, output: &mut Output) -> Result<Admin, Failure> {
     let socket = settings::admin_socket(global)?;
     if global.verbose > 0 {
         output.note(&format!("admin socket: {}", socket.display()));
@@ -31,7 +31,7 @@ pub async fn connect(global: &Global, output: &mut Output) -> Result<Admin, Fail
 }
 
 /// Connects to one socket.
-pub async fn open(socket: &Path) -> io::Result<Admin> {
+pub(super) async fn open(socket: &Path) -> io::Result<Admin> {
     let mut stream = Some(UnixStream::connect(socket).await?);
     // One connection for one command: when it is lost, the command ends and says so.
     let connector = tower::service_fn(move |_: Uri| {
@@ -47,7 +47,7 @@ pub async fn open(socket: &Path) -> io::Result<Admin> {
 }
 
 /// Why the daemon cannot be reached, and what to do.
-pub fn unreachable(socket: &Path, error: &io::Error) -> Failure {
+pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     let path = socket.display();
     let message = match error.kind() {
         io::ErrorKind::NotFound => format!(
@@ -58,7 +58,9 @@ pub fn unreachable(socket: &Path, error: &io::Error) -> Failure {
             "the daemon is not running: nobody answers on the socket {path}. Start it with `token-broker serve`"
         ),
         io::ErrorKind::PermissionDenied => {
-            let owner = owner_of(socket).map(|uid| format!(" (uid {uid})")).unwrap_or_default();
+            let owner = owner_of(socket)
+                .map(|uid| format!(" (uid {uid})"))
+                .unwrap_or_default();
             format!("this user may not open the socket {path}: run the command as the daemon's user{owner}")
         }
         _ => format!("the daemon cannot be reached on the socket {path}: {error}"),
@@ -68,16 +70,21 @@ pub fn unreachable(socket: &Path, error: &io::Error) -> Failure {
 
 /// Whose the socket is, or the nearest folder above it that can be looked at.
 fn owner_of(socket: &Path) -> Option<u32> {
-    socket.ancestors().find_map(|path| path.metadata().ok()).map(|metadata| metadata.uid())
+    socket
+        .ancestors()
+        .find_map(|path| path.metadata().ok())
+        .map(|metadata| metadata.uid())
 }
 
 /// What the daemon's refusal means for the caller.
 #[expect(clippy::needless_pass_by_value, reason = "fits `map_err`")]
-pub fn refused(status: Status) -> Failure {
+pub(super) fn refused(status: Status) -> Failure {
     if let Some(info) = status.get_details_error_info() {
         let exit = Exit::for_reason(&info.reason).unwrap_or_else(|| exit_for(status.code()));
         let url = info.metadata.get("action_url").cloned().unwrap_or_default();
-        return Failure::new(exit, status.message()).with_reason(info.reason).with_action_url(url);
+        return Failure::new(exit, status.message())
+            .with_reason(info.reason)
+            .with_action_url(url);
     }
     if status.source().is_some() {
         return Failure::new(
@@ -91,7 +98,9 @@ pub fn refused(status: Status) -> Failure {
         status.message().to_owned()
     };
     let message = match status.code() {
-        Code::Unimplemented => format!("the running daemon does not know this command ({message}): is it older?"),
+        Code::Unimplemented => {
+            format!("the running daemon does not know this command ({message}): is it older?")
+        }
         _ => message,
     };
     Failure::new(exit_for(status.code()), message)
@@ -108,9 +117,12 @@ fn exit_for(code: Code) -> Exit {
 }
 
 /// A part of an answer that the protocol always carries.
-pub fn required<T>(part: Option<T>) -> Result<T, Failure> {
+pub(super) fn required<T>(part: Option<T>) -> Result<T, Failure> {
     part.ok_or_else(|| {
-        Failure::new(Exit::Failed, "the daemon's answer is incomplete: is it of another version than this command?")
+        Failure::new(
+            Exit::Failed,
+            "the daemon's answer is incomplete: is it of another version than this command?",
+        )
     })
 }
 
@@ -123,7 +135,10 @@ mod tests {
     use super::*;
 
     fn with_info(reason: &str, url: Option<&str>) -> Status {
-        let metadata: HashMap<_, _> = url.map(|url| ("action_url".to_owned(), url.to_owned())).into_iter().collect();
+        let metadata: HashMap<_, _> = url
+            .map(|url| ("action_url".to_owned(), url.to_owned()))
+            .into_iter()
+            .collect();
         let details = ErrorDetails::with_error_info(reason, "token-broker", metadata);
         Status::with_error_details(Code::FailedPrecondition, "it did not work", details)
     }
@@ -150,7 +165,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("admin.sock");
         let error = open(&missing).await.err().unwrap();
-        assert!(unreachable(&missing, &error).message.contains("there is no socket"));
+        assert!(
+            unreachable(&missing, &error)
+                .message
+                .contains("there is no socket")
+        );
 
         // A socket whose listener is gone.
         drop(std::os::unix::net::UnixListener::bind(&missing).unwrap());
@@ -161,6 +180,10 @@ mod tests {
 
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         let uid = dir.path().metadata().unwrap().uid();
-        assert!(unreachable(&missing, &denied).message.contains(&format!("(uid {uid})")));
+        assert!(
+            unreachable(&missing, &denied)
+                .message
+                .contains(&format!("(uid {uid})"))
+        );
     }
 }

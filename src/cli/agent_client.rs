@@ -23,7 +23,7 @@ use super::{
 use crate::id::AgentName;
 
 /// Where an agent finds its socket: its directory is mounted there by convention.
-pub const DEFAULT_SOCKET: &str = "/run/token-broker/broker.sock";
+pub(super) const DEFAULT_SOCKET: &str = "/run/token-broker/broker.sock";
 const SOCKET_VARIABLE: &str = "TOKEN_BROKER_SOCKET";
 /// A renewal waits for the provider; the daemon gives up well before this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// Which agent to speak for.
 #[derive(Debug, Clone, Default, Args)]
-pub struct AgentArgs {
+pub(super) struct AgentArgs {
     /// The agent's socket [env: TOKEN_BROKER_SOCKET] [default: /run/token-broker/broker.sock]
     #[arg(long, value_name = "PATH", conflicts_with = "agent")]
     pub socket: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub struct AgentArgs {
 
 impl AgentArgs {
     /// The socket that these options name, or the environment; `None` when nothing does.
-    pub fn named(&self, global: &Global) -> Result<Option<PathBuf>, Failure> {
+    pub(super) fn named(&self, global: &Global) -> Result<Option<PathBuf>, Failure> {
         if let Some(agent) = &self.agent {
             return settings::agent_socket(agent, global).map(Some);
         }
@@ -52,7 +52,7 @@ impl AgentArgs {
     }
 
     /// The socket to use.
-    pub fn client(&self, global: &Global) -> Result<AgentSocket, Failure> {
+    pub(super) fn client(&self, global: &Global) -> Result<AgentSocket, Failure> {
         let named = self.named(global)?;
         Ok(AgentSocket::new(named.unwrap_or_else(|| DEFAULT_SOCKET.into())))
     }
@@ -60,29 +60,35 @@ impl AgentArgs {
 
 /// A client of one agent's socket.
 #[derive(Debug, Clone)]
-pub struct AgentSocket {
+pub(super) struct AgentSocket {
     path: PathBuf,
 }
 
 impl AgentSocket {
     /// A client of the socket at `path`.
-    pub fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
     /// Asks for `target` (path and query). A problem that the daemon answers with is a failure.
-    pub async fn get(&self, target: &str) -> Result<Bytes, Failure> {
+    pub(super) async fn get(&self, target: &str) -> Result<Bytes, Failure> {
         let exchange = async {
             let response = self.request(target, "*/*").await?;
             let status = response.status();
             let body = self.body(response).await?;
-            if status.is_success() { Ok(body) } else { Err(problem(status, &body)) }
+            if status.is_success() {
+                Ok(body)
+            } else {
+                Err(problem(status, &body))
+            }
         };
-        tokio::time::timeout(ANSWER_LIMIT, exchange).await.unwrap_or_else(|_| Err(self.silent()))
+        tokio::time::timeout(ANSWER_LIMIT, exchange)
+            .await
+            .unwrap_or_else(|_| Err(self.silent()))
     }
 
     /// Opens the stream of changes.
-    pub async fn watch(&self) -> Result<Changes, Failure> {
+    pub(super) async fn watch(&self) -> Result<Changes, Failure> {
         let response = tokio::time::timeout(ANSWER_LIMIT, self.request("/v1/watch", "text/event-stream"));
         let response = response.await.unwrap_or_else(|_| Err(self.silent()))?;
         let status = response.status();
@@ -95,16 +101,22 @@ impl AgentSocket {
     }
 
     async fn request(&self, target: &str, accept: &str) -> Result<Response<Incoming>, Failure> {
-        let stream = UnixStream::connect(&self.path).await.map_err(|error| unreachable(&self.path, &error))?;
+        let stream = UnixStream::connect(&self.path)
+            .await
+            .map_err(|error| unreachable(&self.path, &error))?;
         let lost = |error: hyper::Error| self.lost(&error);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(lost)?;
         // Ends with the exchange; what goes wrong shows in the exchange itself.
         tokio::spawn(connection);
         let request = Request::get(target)
             .header(header::HOST, "broker")
             .header(header::ACCEPT, accept)
-            .header(header::USER_AGENT, concat!("token-broker/", env!("CARGO_PKG_VERSION")))
+            .header(
+                header::USER_AGENT,
+                concat!("token-broker/", env!("CARGO_PKG_VERSION")),
+            )
             .body(Empty::<Bytes>::new())
             .map_err(|error| Failure::usage(format!("`{target}` cannot be asked for: {error}")))?;
         sender.send_request(request).await.map_err(lost)
@@ -112,31 +124,41 @@ impl AgentSocket {
 
     async fn body(&self, response: Response<Incoming>) -> Result<Bytes, Failure> {
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-        body.map(http_body_util::Collected::to_bytes).map_err(|error| self.lost(&*error))
+        body.map(http_body_util::Collected::to_bytes)
+            .map_err(|error| self.lost(&*error))
     }
 
     fn lost(&self, error: &dyn std::error::Error) -> Failure {
         let path = self.path.display();
-        Failure::new(Exit::Unreachable, format!("the daemon broke the connection on {path}: {error}"))
+        Failure::new(
+            Exit::Unreachable,
+            format!("the daemon broke the connection on {path}: {error}"),
+        )
     }
 
     fn silent(&self) -> Failure {
         let (path, limit) = (self.path.display(), ANSWER_LIMIT.as_secs());
-        Failure::new(Exit::Unreachable, format!("the daemon did not answer on {path} within {limit} s"))
+        Failure::new(
+            Exit::Unreachable,
+            format!("the daemon did not answer on {path} within {limit} s"),
+        )
     }
 }
 
 /// The stream of changes (server-sent events). What an event says is asked for again where it matters, so
 /// only that one came is of interest.
-pub struct Changes(Incoming);
+pub(super) struct Changes(Incoming);
 
 impl Changes {
     /// Waits for the next change; `None` when the stream ended.
-    pub async fn next(&mut self) -> Option<()> {
+    pub(super) async fn next(&mut self) -> Option<()> {
         loop {
             let frame = self.0.frame().await?.ok()?;
             // A comment keeps the connection alive and is no event.
-            if frame.data_ref().is_some_and(|data| !data.is_empty() && !data.starts_with(b":")) {
+            if frame
+                .data_ref()
+                .is_some_and(|data| !data.is_empty() && !data.starts_with(b":"))
+            {
                 return Some(());
             }
         }
@@ -164,7 +186,9 @@ fn problem(status: StatusCode, body: &[u8]) -> Failure {
     });
     let sentence = details.detail.or(details.title).filter(|text| !text.is_empty());
     let sentence = sentence.unwrap_or_else(|| format!("the daemon answered {status}"));
-    Failure::new(exit, sentence).with_reason(code).with_action_url(details.action_url.unwrap_or_default())
+    Failure::new(exit, sentence)
+        .with_reason(code)
+        .with_action_url(details.action_url.unwrap_or_default())
 }
 
 fn unreachable(socket: &Path, error: &io::Error) -> Failure {
@@ -201,7 +225,10 @@ mod tests {
         let failure = broker.client().get("/v1/token").await.unwrap_err();
         assert_eq!(failure.exit, Exit::NeedsPerson);
         assert_eq!(failure.message, "alice has not granted google.drive");
-        assert_eq!(failure.action_url.as_deref(), Some("http://127.0.0.1:8420/agents/bot"));
+        assert_eq!(
+            failure.action_url.as_deref(),
+            Some("http://127.0.0.1:8420/agents/bot")
+        );
     }
 
     #[test]
@@ -209,7 +236,10 @@ mod tests {
         assert_eq!(problem(StatusCode::NOT_FOUND, b"<html>").exit, Exit::NotFound);
         let body = br#"{"code":"brand_new","title":"Later","detail":null,"action_url":null}"#;
         let failure = problem(StatusCode::SERVICE_UNAVAILABLE, body);
-        assert_eq!((failure.exit, failure.message.as_str()), (Exit::TryLater, "Later"));
+        assert_eq!(
+            (failure.exit, failure.message.as_str()),
+            (Exit::TryLater, "Later")
+        );
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use crate::{
 
 /// What can be done with agents.
 #[derive(Debug, Subcommand)]
-pub enum AgentsCommand {
+pub(super) enum AgentsCommand {
     /// List the agents
     #[command(visible_alias = "ls")]
     List(ListArgs),
@@ -39,7 +39,7 @@ pub enum AgentsCommand {
 
 /// Which agents to list.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(super) struct ListArgs {
     /// Only this owner's
     #[arg(long)]
     owner: Option<OwnerId>,
@@ -47,7 +47,7 @@ pub struct ListArgs {
 
 /// One agent.
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(super) struct ShowArgs {
     /// Its name
     agent: AgentName,
 }
@@ -63,7 +63,7 @@ Agents also come from manifests in `agents.d` beside the configuration file; tho
 /// An agent's declaration, in a file or in options.
 #[derive(Debug, Args)]
 #[command(after_help = ADD_EXAMPLES)]
-pub struct AddArgs {
+pub(super) struct AddArgs {
     /// Its name, a DNS label
     #[arg(required_unless_present = "file", requires = "owner")]
     agent: Option<AgentName>,
@@ -92,7 +92,7 @@ pub struct AddArgs {
 
 /// Which agent to remove.
 #[derive(Debug, Args)]
-pub struct RemoveArgs {
+pub(super) struct RemoveArgs {
     /// Its name
     agent: AgentName,
     /// Do not ask
@@ -101,7 +101,7 @@ pub struct RemoveArgs {
 }
 
 /// Runs `agents`.
-pub async fn run(command: AgentsCommand, global: &Global, output: &mut Output) -> Outcome {
+pub(super) async fn run(command: AgentsCommand, global: &Global, output: &mut Output) -> Outcome {
     match command {
         AgentsCommand::Validate(args) => manifests::validate(&args, global, output),
         AgentsCommand::Add(args) => {
@@ -109,15 +109,25 @@ pub async fn run(command: AgentsCommand, global: &Global, output: &mut Output) -
             let spec = args.spec()?;
             add(spec, &mut admin_client::connect(global, output).await?, output).await
         }
-        AgentsCommand::List(args) => list(&args, &mut admin_client::connect(global, output).await?, output).await,
-        AgentsCommand::Show(args) => show(&args, &mut admin_client::connect(global, output).await?, output).await,
-        AgentsCommand::Remove(args) => remove(&args, &mut admin_client::connect(global, output).await?, output).await,
+        AgentsCommand::List(args) => {
+            list(&args, &mut admin_client::connect(global, output).await?, output).await
+        }
+        AgentsCommand::Show(args) => {
+            show(&args, &mut admin_client::connect(global, output).await?, output).await
+        }
+        AgentsCommand::Remove(args) => {
+            remove(&args, &mut admin_client::connect(global, output).await?, output).await
+        }
     }
 }
 
 async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
     let owner = args.owner.as_ref().map(ToString::to_string).unwrap_or_default();
-    let answer = admin.list_agents(v1::ListAgentsRequest { owner }).await.map_err(refused)?.into_inner();
+    let answer = admin
+        .list_agents(v1::ListAgentsRequest { owner })
+        .await
+        .map_err(refused)?
+        .into_inner();
     let agents: Vec<Agent> = answer.agents.into_iter().map(Into::into).collect();
     if output.is_json() {
         output.json(&serde_json::json!({ "agents": agents, "problems": answer.problems }))?;
@@ -135,20 +145,30 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
 }
 
 /// A row for each agent, then a sentence for each one that has something to say.
-pub fn table(agents: &[Agent], output: &mut Output) -> Result<(), Failure> {
+pub(super) fn table(agents: &[Agent], output: &mut Output) -> Result<(), Failure> {
     let now = output.now();
     let row = |agent: &Agent| {
         vec![
             Text::from(agent.agent.as_str()),
             agent.owner.as_str().into(),
             Text::state(&agent.state),
-            if agent.account.is_empty() { "-".into() } else { agent.account.as_str().into() },
+            if agent.account.is_empty() {
+                "-".into()
+            } else {
+                agent.account.as_str().into()
+            },
             agent.coverage().into(),
-            agent.expires_at.map_or_else(|| "-".to_owned(), |time| when::relative(now, time)).into(),
+            agent
+                .expires_at
+                .map_or_else(|| "-".to_owned(), |time| when::relative(now, time))
+                .into(),
         ]
     };
     let rows = agents.iter().map(row).collect();
-    output.table(&["AGENT", "OWNER", "STATE", "ACCOUNT", "GRANTED", "EXPIRES"], rows)?;
+    output.table(
+        &["AGENT", "OWNER", "STATE", "ACCOUNT", "GRANTED", "EXPIRES"],
+        rows,
+    )?;
     for agent in agents {
         output.remark(&agent.agent, &agent.message, &agent.action_url)?;
         if !agent.delivery_problem.is_empty() {
@@ -160,7 +180,9 @@ pub fn table(agents: &[Agent], output: &mut Output) -> Result<(), Failure> {
 }
 
 async fn show(args: &ShowArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
-    let request = v1::GetAgentRequest { agent: args.agent.to_string() };
+    let request = v1::GetAgentRequest {
+        agent: args.agent.to_string(),
+    };
     let answer = admin.get_agent(request).await.map_err(refused)?.into_inner();
     describe(&required(answer.agent)?.into(), output)?;
     Ok(Exit::Ok)
@@ -178,7 +200,10 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
         ("owner", agent.owner.as_str().into()),
         ("account", agent.account.as_str().into()),
         ("state", Text::state(&agent.state)),
-        ("message", Text::toned(Tone::of_state(&agent.state), agent.message.as_str())),
+        (
+            "message",
+            Text::toned(Tone::of_state(&agent.state), agent.message.as_str()),
+        ),
         ("fix it", agent.action_url.as_str().into()),
         ("token expires", time(agent.expires_at).into()),
         ("next renewal", time(agent.next_renewal_at).into()),
@@ -186,7 +211,10 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
         ("uid", number(agent.uid).into()),
         ("gid", number(agent.gid).into()),
         ("source", agent.source.as_str().into()),
-        ("not delivered", Text::toned(Tone::Bad, agent.delivery_problem.as_str())),
+        (
+            "not delivered",
+            Text::toned(Tone::Bad, agent.delivery_problem.as_str()),
+        ),
     ])?;
     Capability::table(&agent.capabilities, output)
 }
@@ -199,10 +227,24 @@ impl AddArgs {
         let (Some(agent), Some(owner)) = (self.agent, self.owner) else {
             return Err(Failure::usage("name the agent and its --owner, or give a --file"));
         };
-        let requirement = |optional| move |key| Requirement { key, description: String::new(), optional };
+        let requirement = |optional| {
+            move |key| Requirement {
+                key,
+                description: String::new(),
+                optional,
+            }
+        };
         let required = self.capabilities.into_iter().map(requirement(false));
-        let integrations = required.chain(self.optional.into_iter().map(requirement(true))).collect();
-        Ok(spec_of(&Manifest { agent, owner, uid: self.uid, gid: self.gid, integrations }))
+        let integrations = required
+            .chain(self.optional.into_iter().map(requirement(true)))
+            .collect();
+        Ok(spec_of(&Manifest {
+            agent,
+            owner,
+            uid: self.uid,
+            gid: self.gid,
+            integrations,
+        }))
     }
 }
 
@@ -222,7 +264,11 @@ fn spec_of(manifest: &Manifest) -> v1::AgentSpec {
 }
 
 async fn add(spec: v1::AgentSpec, admin: &mut Admin, output: &mut Output) -> Outcome {
-    let answer = admin.put_agent(v1::PutAgentRequest { spec: Some(spec) }).await.map_err(refused)?.into_inner();
+    let answer = admin
+        .put_agent(v1::PutAgentRequest { spec: Some(spec) })
+        .await
+        .map_err(refused)?
+        .into_inner();
     describe(&required(answer.agent)?.into(), output)?;
     Ok(Exit::Ok)
 }
@@ -231,11 +277,23 @@ async fn remove(args: &RemoveArgs, admin: &mut Admin, output: &mut Output) -> Ou
     let agent = args.agent.to_string();
     if !args.yes {
         // An agent that does not exist is said before the question.
-        let answer = admin.get_agent(v1::GetAgentRequest { agent: agent.clone() }).await.map_err(refused)?;
+        let answer = admin
+            .get_agent(v1::GetAgentRequest { agent: agent.clone() })
+            .await
+            .map_err(refused)?;
         let shown = Agent::from(required(answer.into_inner().agent)?);
-        confirm(output, &format!("Remove the agent {} and its directory {}?", shown.agent, shown.directory))?;
+        confirm(
+            output,
+            &format!(
+                "Remove the agent {} and its directory {}?",
+                shown.agent, shown.directory
+            ),
+        )?;
     }
-    admin.delete_agent(v1::DeleteAgentRequest { agent: agent.clone() }).await.map_err(refused)?;
+    admin
+        .delete_agent(v1::DeleteAgentRequest { agent: agent.clone() })
+        .await
+        .map_err(refused)?;
     if output.is_json() {
         output.json(&serde_json::json!({ "removed": agent }))?;
     } else {

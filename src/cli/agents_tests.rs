@@ -22,7 +22,11 @@ fn two_agents() -> FakeAdmin {
     }
 }
 
-async fn run_with(admin: FakeAdmin, command: AgentsCommand, format: Format) -> (Outcome, Captured, Vec<String>) {
+async fn run_with(
+    admin: FakeAdmin,
+    command: AgentsCommand,
+    format: Format,
+) -> (Outcome, Captured, Vec<String>) {
     let server = admin.serve().await;
     let (mut output, out, _) = Output::captured(format);
     let outcome = run(command, &server.global(), &mut output).await;
@@ -31,7 +35,12 @@ async fn run_with(admin: FakeAdmin, command: AgentsCommand, format: Format) -> (
 
 #[tokio::test]
 async fn the_list_is_a_table_and_then_what_is_wrong() {
-    let (outcome, out, _) = run_with(two_agents(), AgentsCommand::List(ListArgs { owner: None }), Format::Text).await;
+    let (outcome, out, _) = run_with(
+        two_agents(),
+        AgentsCommand::List(ListArgs { owner: None }),
+        Format::Text,
+    )
+    .await;
     assert_eq!(outcome, Ok(Exit::Ok));
     assert_eq!(
         out.text(),
@@ -53,9 +62,20 @@ async fn one_agent_is_shown_with_its_capabilities() {
     let command = AgentsCommand::Show(parse(&["invoice-bot"]));
     let (_, out, _) = run_with(two_agents(), command, Format::Text).await;
     let text = out.text();
-    assert!(text.contains("directory      /run/token-broker/agents/invoice-bot\n"), "{text}");
-    assert!(text.contains("google.drive       missing (optional)  -        Send order"), "{text}");
-    let (_, out, _) = run_with(two_agents(), AgentsCommand::Show(parse(&["planner"])), Format::Json).await;
+    assert!(
+        text.contains("directory      /run/token-broker/agents/invoice-bot\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("google.drive       missing (optional)  -        Send order"),
+        "{text}"
+    );
+    let (_, out, _) = run_with(
+        two_agents(),
+        AgentsCommand::Show(parse(&["planner"])),
+        Format::Json,
+    )
+    .await;
     let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
     assert_eq!(value["state"], "permission_missing");
     assert_eq!(value["capabilities"][1]["granted"], false);
@@ -64,14 +84,31 @@ async fn one_agent_is_shown_with_its_capabilities() {
 
 #[tokio::test]
 async fn an_agent_is_added_from_options_or_from_a_file() {
-    let line = ["planner", "--owner", "alice", "--capability", "google.drive", "--optional", "google.docs"];
-    let (outcome, _, calls) = run_with(FakeAdmin::default(), AgentsCommand::Add(parse(&line)), Format::Text).await;
+    let line = [
+        "planner",
+        "--owner",
+        "alice",
+        "--capability",
+        "google.drive",
+        "--optional",
+        "google.docs",
+    ];
+    let (outcome, _, calls) = run_with(
+        FakeAdmin::default(),
+        AgentsCommand::Add(parse(&line)),
+        Format::Text,
+    )
+    .await;
     assert_eq!(outcome, Ok(Exit::Ok));
     assert_eq!(calls, ["put planner of alice: google.drive google.docs?"]);
 
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bot.yaml");
-    std::fs::write(&file, "agent: bot\nowner: bob\nintegrations:\n  - key: google.docs\n").unwrap();
+    std::fs::write(
+        &file,
+        "agent: bot\nowner: bob\nintegrations:\n  - key: google.docs\n",
+    )
+    .unwrap();
     let add = AgentsCommand::Add(parse(&["--file", file.to_str().unwrap()]));
     let (_, _, calls) = run_with(FakeAdmin::default(), add, Format::Text).await;
     assert_eq!(calls, ["put bot of bob: google.docs"]);
@@ -91,7 +128,10 @@ async fn an_agent_is_removed_only_when_that_is_meant() {
     assert_eq!(calls, [""; 0]);
     let (outcome, out, calls) = run_with(two_agents(), remove(&["planner", "--yes"]), Format::Text).await;
     assert_eq!(outcome, Ok(Exit::Ok));
-    assert_eq!((out.text().as_str(), calls), ("Removed the agent planner\n", vec!["delete planner".to_owned()]));
+    assert_eq!(
+        (out.text().as_str(), calls),
+        ("Removed the agent planner\n", vec!["delete planner".to_owned()])
+    );
     let (outcome, ..) = run_with(two_agents(), remove(&["nobody", "--yes"]), Format::Text).await;
     assert_eq!(outcome.unwrap_err().exit, Exit::NotFound);
 }

@@ -35,7 +35,7 @@ In an agent's container:
     after_long_help = format!("{OVERVIEW}\n\n{}", exit::TABLE),
     disable_help_subcommand = true,
 )]
-pub struct Cli {
+pub(super) struct Cli {
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
@@ -48,17 +48,32 @@ pub struct Cli {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
     /// Configuration file [default: /etc/token-broker/config.toml]
-    #[arg(long, global = true, value_name = "FILE", env = "TOKEN_BROKER_CONFIG", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "TOKEN_BROKER_CONFIG",
+        help_heading = "Global options"
+    )]
     pub config: Option<PathBuf>,
     /// What standard output carries
     #[arg(
-        long, global = true, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true,
-        help = "What standard output carries: text or json", help_heading = "Global options"
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        help = "What standard output carries: text or json",
+        help_heading = "Global options"
     )]
     pub output: Format,
     /// The daemon's admin socket [default: <runtime_dir>/admin.sock]
     #[arg(
-        long, global = true, value_name = "PATH", env = "TOKEN_BROKER_ADMIN_SOCKET",
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "TOKEN_BROKER_ADMIN_SOCKET",
         help_heading = "Global options"
     )]
     pub admin_socket: Option<PathBuf>,
@@ -69,7 +84,7 @@ pub struct Global {
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Write a configuration and a master key
     Init(init::InitArgs),
     /// Run the daemon
@@ -134,7 +149,9 @@ mod tests {
     fn what_follows_the_dashes_belongs_to_the_command() {
         let cli = Cli::try_parse_from(["token-broker", "exec", "--", "env", "--config", "x"]).unwrap();
         assert_eq!(cli.global.config, None);
-        let Command::Exec(exec) = cli.command else { panic!("{:?}", cli.command) };
+        let Command::Exec(exec) = cli.command else {
+            panic!("{:?}", cli.command)
+        };
         assert_eq!(exec.command, ["env", "--config", "x"]);
     }
 }

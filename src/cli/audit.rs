@@ -14,7 +14,7 @@ use crate::{clock, proto::v1};
 
 /// What can be done with the audit trail.
 #[derive(Debug, Subcommand)]
-pub enum AuditCommand {
+pub(super) enum AuditCommand {
     /// Show the last events, or those after a given one
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
@@ -29,7 +29,7 @@ Examples:
 
 /// Which events to show.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(super) struct ListArgs {
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -39,7 +39,7 @@ pub struct ListArgs {
 }
 
 /// Runs `audit`.
-pub async fn run(command: AuditCommand, global: &Global, output: &mut Output) -> Outcome {
+pub(super) async fn run(command: AuditCommand, global: &Global, output: &mut Output) -> Outcome {
     let mut admin = admin_client::connect(global, output).await?;
     match command {
         AuditCommand::List(args) => list(&args, &mut admin, output).await,
@@ -53,7 +53,11 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
         limit: args.limit,
         newest: args.after.is_none(),
     };
-    let answer = admin.list_audit_events(request).await.map_err(refused)?.into_inner();
+    let answer = admin
+        .list_audit_events(request)
+        .await
+        .map_err(refused)?
+        .into_inner();
     let events: Vec<AuditEvent> = answer.events.into_iter().map(Into::into).collect();
     if output.is_json() {
         output.json(&serde_json::json!({ "events": events }))?;
@@ -64,7 +68,19 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
         return Ok(Exit::Ok);
     }
     let rows = events.into_iter().map(row).collect();
-    output.table(&["SEQ", "TIME", "ACTOR", "ACTION", "DECISION", "INTEGRATION", "CAPABILITIES", "DETAIL"], rows)?;
+    output.table(
+        &[
+            "SEQ",
+            "TIME",
+            "ACTOR",
+            "ACTION",
+            "DECISION",
+            "INTEGRATION",
+            "CAPABILITIES",
+            "DETAIL",
+        ],
+        rows,
+    )?;
     Ok(Exit::Ok)
 }
 
@@ -89,7 +105,10 @@ fn row(event: AuditEvent) -> Vec<Text> {
 
 async fn verify(admin: &mut Admin, output: &mut Output) -> Outcome {
     let work = admin.verify_audit(v1::VerifyAuditRequest {});
-    let answer = progress::during(output, "recomputing the chain", work).await.map_err(refused)?.into_inner();
+    let answer = progress::during(output, "recomputing the chain", work)
+        .await
+        .map_err(refused)?
+        .into_inner();
     if output.is_json() {
         output.json(&serde_json::json!({
             "intact": answer.intact,
@@ -97,9 +116,15 @@ async fn verify(admin: &mut Admin, output: &mut Output) -> Outcome {
             "problem": Some(&answer.problem).filter(|problem| !problem.is_empty()),
         }))?;
     } else if answer.intact {
-        output.toned(Tone::Good, &format!("The audit trail is whole: {} events.", answer.events))?;
+        output.toned(
+            Tone::Good,
+            &format!("The audit trail is whole: {} events.", answer.events),
+        )?;
     } else {
-        output.toned(Tone::Bad, &format!("The audit trail is broken: {}", answer.problem))?;
+        output.toned(
+            Tone::Bad,
+            &format!("The audit trail is broken: {}", answer.problem),
+        )?;
     }
     Ok(if answer.intact { Exit::Ok } else { Exit::Failed })
 }
@@ -114,7 +139,10 @@ mod tests {
     fn event(sequence: u64, decision: &str) -> v1::AuditEvent {
         v1::AuditEvent {
             sequence,
-            time: Some(prost_types::Timestamp { seconds: 1_705_312_800, nanos: 0 }),
+            time: Some(prost_types::Timestamp {
+                seconds: 1_705_312_800,
+                nanos: 0,
+            }),
             actor: "agent:invoice-bot".to_owned(),
             action: "token.issued".to_owned(),
             capabilities: vec!["google.gmail.send".to_owned()],
@@ -126,9 +154,17 @@ mod tests {
 
     #[tokio::test]
     async fn the_trail_is_a_table_or_json() {
-        let admin = FakeAdmin { audit: vec![event(7, "allowed"), event(8, "denied")], ..FakeAdmin::default() };
+        let admin = FakeAdmin {
+            audit: vec![event(7, "allowed"), event(8, "denied")],
+            ..FakeAdmin::default()
+        };
         let server = admin.serve().await;
-        let list = || AuditCommand::List(ListArgs { limit: 50, after: None });
+        let list = || {
+            AuditCommand::List(ListArgs {
+                limit: 50,
+                after: None,
+            })
+        };
         let (mut output, out, _) = Output::captured(Format::Text);
         assert_eq!(run(list(), &server.global(), &mut output).await, Ok(Exit::Ok));
         assert_eq!(
@@ -147,15 +183,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_broken_chain_is_a_failure() {
-        let broken = FakeAdmin { audit_problem: "line 8 does not follow line 7".to_owned(), ..FakeAdmin::default() };
+        let broken = FakeAdmin {
+            audit_problem: "line 8 does not follow line 7".to_owned(),
+            ..FakeAdmin::default()
+        };
         let server = broken.serve().await;
         let (mut output, out, _) = Output::captured(Format::Text);
-        assert_eq!(run(AuditCommand::Verify, &server.global(), &mut output).await, Ok(Exit::Failed));
-        assert_eq!(out.text(), "The audit trail is broken: line 8 does not follow line 7\n");
+        assert_eq!(
+            run(AuditCommand::Verify, &server.global(), &mut output).await,
+            Ok(Exit::Failed)
+        );
+        assert_eq!(
+            out.text(),
+            "The audit trail is broken: line 8 does not follow line 7\n"
+        );
 
         let server = FakeAdmin::default().serve().await;
         let (mut output, out, _) = Output::captured(Format::Json);
-        assert_eq!(run(AuditCommand::Verify, &server.global(), &mut output).await, Ok(Exit::Ok));
+        assert_eq!(
+            run(AuditCommand::Verify, &server.global(), &mut output).await,
+            Ok(Exit::Ok)
+        );
         assert_eq!(out.text(), "{\"events\":0,\"intact\":true,\"problem\":null}\n");
     }
 }

@@ -16,7 +16,7 @@ use crate::{catalog, proto::v1};
 ///
 /// Asks the daemon; while none runs, shows the built-in catalogue with the configuration's additions.
 #[derive(Debug, Args)]
-pub struct CapabilitiesArgs {
+pub(super) struct CapabilitiesArgs {
     /// Also show the provider's scopes
     #[arg(long)]
     scopes: bool,
@@ -57,11 +57,19 @@ impl From<&catalog::Capability> for Capability {
 }
 
 /// Runs `capabilities`.
-pub async fn run(args: &CapabilitiesArgs, global: &Global, output: &mut Output) -> Outcome {
+pub(super) async fn run(args: &CapabilitiesArgs, global: &Global, output: &mut Output) -> Outcome {
     let capabilities: Vec<Capability> = match admin_client::connect(global, output).await {
         Ok(mut admin) => {
-            let answer = admin.list_capabilities(v1::ListCapabilitiesRequest {}).await.map_err(refused)?;
-            answer.into_inner().capabilities.into_iter().map(Into::into).collect()
+            let answer = admin
+                .list_capabilities(v1::ListCapabilitiesRequest {})
+                .await
+                .map_err(refused)?;
+            answer
+                .into_inner()
+                .capabilities
+                .into_iter()
+                .map(Into::into)
+                .collect()
         }
         Err(failure) if failure.exit == Exit::Unreachable && global.admin_socket.is_none() => {
             output.note("(No daemon answers: this is the catalogue as the next one would have it.)");
@@ -82,8 +90,11 @@ fn show(capabilities: &[Capability], scopes: bool, output: &mut Output) -> Resul
         head.push("SCOPES");
     }
     let row = |capability: &Capability| {
-        let mut row: Vec<Text> =
-            vec![capability.key.as_str().into(), capability.title.as_str().into(), capability.usage.as_str().into()];
+        let mut row: Vec<Text> = vec![
+            capability.key.as_str().into(),
+            capability.title.as_str().into(),
+            capability.usage.as_str().into(),
+        ];
         if scopes {
             row.push(capability.scopes.join(" ").into());
         }
@@ -103,14 +114,18 @@ mod tests {
     async fn the_daemons_catalogue_is_a_table_or_json() {
         let server = FakeAdmin::default().serve().await;
         let (mut output, out, _) = Output::captured(Format::Text);
-        run(&CapabilitiesArgs { scopes: true }, &server.global(), &mut output).await.unwrap();
+        run(&CapabilitiesArgs { scopes: true }, &server.global(), &mut output)
+            .await
+            .unwrap();
         assert_eq!(
             out.text(),
             "KEY                ALLOWS       FOR EXAMPLE  SCOPES\n\
              google.gmail.send  Send emails  Replies      https://www.googleapis.com/auth/gmail.send\n"
         );
         let (mut output, out, _) = Output::captured(Format::Json);
-        run(&CapabilitiesArgs { scopes: false }, &server.global(), &mut output).await.unwrap();
+        run(&CapabilitiesArgs { scopes: false }, &server.global(), &mut output)
+            .await
+            .unwrap();
         let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
         assert_eq!(value["capabilities"][0]["use"], "Replies");
     }
@@ -120,9 +135,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.toml");
         std::fs::write(&config, format!("runtime_dir = {:?}\n", dir.path())).unwrap();
-        let global = Global { config: Some(config), ..Global::default() };
+        let global = Global {
+            config: Some(config),
+            ..Global::default()
+        };
         let (mut output, out, err) = Output::captured(Format::Text);
-        run(&CapabilitiesArgs { scopes: false }, &global, &mut output).await.unwrap();
+        run(&CapabilitiesArgs { scopes: false }, &global, &mut output)
+            .await
+            .unwrap();
         assert!(out.text().contains("google.sheets.readonly"), "{}", out.text());
         assert!(err.text().contains("No daemon answers"));
     }

@@ -18,14 +18,14 @@ Examples:
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct CompletionsArgs {
+pub(super) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
 /// Runs `completions`.
-pub fn run(args: &CompletionsArgs, output: &mut Output) -> Outcome {
+pub(super) fn run(args: &CompletionsArgs, output: &mut Output) -> Outcome {
     let mut script = Vec::new();
     generate(args.shell, &mut Cli::command(), "token-broker", &mut script);
     output.raw(&String::from_utf8_lossy(&script))?;

@@ -32,7 +32,7 @@ account is connected. Whoever sees the address can finish the consent: on a mach
 /// Connect a person's Google account, or add permissions to it
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct ConnectArgs {
+pub(super) struct ConnectArgs {
     /// Whose account it is to be, as the platform names them
     #[arg(long)]
     owner: OwnerId,
@@ -58,7 +58,7 @@ struct Connected {
 }
 
 /// Runs `connect`.
-pub async fn run(args: ConnectArgs, global: &Global, output: &mut Output) -> Outcome {
+pub(super) async fn run(args: ConnectArgs, global: &Global, output: &mut Output) -> Outcome {
     let mut admin = admin_client::connect(global, output).await?;
     let begun = begin(&args, &mut admin).await?;
     output.literal(&begun.authorization_url)?;
@@ -69,9 +69,14 @@ pub async fn run(args: ConnectArgs, global: &Global, output: &mut Output) -> Out
         "Open this address in a browser, sign in, and approve."
     });
     if let Some(until) = when::from_proto(begun.expires_at) {
-        output.note(&format!("It can be used until {}.", when::both(output.now(), until)));
+        output.note(&format!(
+            "It can be used until {}.",
+            when::both(output.now(), until)
+        ));
     }
-    let wait = admin.wait_connect(WaitConnectRequest { connect_id: begun.connect_id });
+    let wait = admin.wait_connect(WaitConnectRequest {
+        connect_id: begun.connect_id,
+    });
     let wait = tokio::time::timeout(args.timeout, wait);
     match progress::during(output, "waiting for the consent", wait).await {
         Ok(answer) => report(answer.map_err(refused)?.into_inner(), &args, output),
@@ -97,8 +102,14 @@ fn report(answer: WaitConnectResponse, args: &ConnectArgs, output: &mut Output) 
         output.json(&connected)?;
         return Ok(Exit::Ok);
     }
-    let Connected { integration, capabilities_missing } = connected;
-    output.line(&format!("Connected {} for {} ({})", integration.account, integration.owner, integration.id))?;
+    let Connected {
+        integration,
+        capabilities_missing,
+    } = connected;
+    output.line(&format!(
+        "Connected {} for {} ({})",
+        integration.account, integration.owner, integration.id
+    ))?;
     output.line(&format!("  granted: {}", list(&integration.capabilities)))?;
     if !capabilities_missing.is_empty() {
         output.line(&format!("  missing: {}", list(&capabilities_missing)))?;
@@ -112,7 +123,11 @@ fn report(answer: WaitConnectResponse, args: &ConnectArgs, output: &mut Output) 
 }
 
 fn list(keys: &[String]) -> String {
-    if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") }
+    if keys.is_empty() {
+        "nothing".to_owned()
+    } else {
+        keys.join(", ")
+    }
 }
 
 /// Some of Google's refusals are pages of its own that never redirect: nobody learns of them but the person.
@@ -143,7 +158,13 @@ mod tests {
 
     async fn connect(admin: FakeAdmin, format: Format, extra: &[&str]) -> (Outcome, Captured, Captured) {
         let server = admin.serve().await;
-        let mut line = vec!["--owner", "alice", "--capability", "google.gmail.send", "--no-browser"];
+        let mut line = vec![
+            "--owner",
+            "alice",
+            "--capability",
+            "google.gmail.send",
+            "--no-browser",
+        ];
         line.extend_from_slice(extra);
         let (mut output, out, err) = Output::captured(format);
         let outcome = run(parse::<ConnectArgs>(&line), &server.global(), &mut output).await;
@@ -160,12 +181,19 @@ mod tests {
              Connected alice@example.com for alice (int_00000000000000000001)\n  \
              granted: google.gmail.send, google.calendar.readonly\n"
         );
-        assert!(err.text().contains("in 10m (2024-01-15T12:10:00Z)"), "{}", err.text());
+        assert!(
+            err.text().contains("in 10m (2024-01-15T12:10:00Z)"),
+            "{}",
+            err.text()
+        );
     }
 
     #[tokio::test]
     async fn with_json_one_object_comes_last() {
-        let admin = FakeAdmin { missing: vec!["google.drive".to_owned()], ..FakeAdmin::default() };
+        let admin = FakeAdmin {
+            missing: vec!["google.drive".to_owned()],
+            ..FakeAdmin::default()
+        };
         let (outcome, out, _) = connect(admin, Format::Json, &[]).await;
         assert_eq!(outcome, Ok(Exit::Ok));
         let text = out.text();
@@ -181,19 +209,38 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_comes_with_the_command_that_adds_it() {
         let missing = vec!["google.drive".to_owned(), "google.docs".to_owned()];
-        let (_, out, err) = connect(FakeAdmin { missing, ..FakeAdmin::default() }, Format::Text, &[]).await;
+        let (_, out, err) = connect(
+            FakeAdmin {
+                missing,
+                ..FakeAdmin::default()
+            },
+            Format::Text,
+            &[],
+        )
+        .await;
         assert!(out.text().contains("missing: google.drive, google.docs"));
-        assert!(err.text().contains("connect --owner alice --capability google.drive --capability google.docs"));
+        assert!(
+            err.text()
+                .contains("connect --owner alice --capability google.drive --capability google.docs")
+        );
     }
 
     #[tokio::test]
     async fn a_consent_that_never_comes_back_names_googles_own_pages() {
-        let admin = FakeAdmin { consent: None, ..FakeAdmin::default() };
+        let admin = FakeAdmin {
+            consent: None,
+            ..FakeAdmin::default()
+        };
         let (outcome, out, _) = connect(admin, Format::Text, &["--timeout", "10ms"]).await;
         let failure = outcome.unwrap_err();
         assert_eq!(failure.exit, Exit::TimedOut);
         assert!(failure.message.contains("within 10ms"), "{failure}");
-        for page in ["redirect_uri_mismatch", "admin_policy_enforced", "org_internal", "disallowed_useragent"] {
+        for page in [
+            "redirect_uri_mismatch",
+            "admin_policy_enforced",
+            "org_internal",
+            "disallowed_useragent",
+        ] {
             assert!(failure.message.contains(page), "{page}");
         }
         assert_eq!(out.text().lines().count(), 1);
@@ -202,10 +249,16 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_ends_with_its_own_exit() {
         let refusal = FakeAdmin::refusal("permission_missing", "alice said no", "http://127.0.0.1:8420/fix");
-        let admin = FakeAdmin { consent: Some(Err(refusal)), ..FakeAdmin::default() };
+        let admin = FakeAdmin {
+            consent: Some(Err(refusal)),
+            ..FakeAdmin::default()
+        };
         let (outcome, ..) = connect(admin, Format::Text, &[]).await;
         let failure = outcome.unwrap_err();
-        assert_eq!((failure.exit, failure.message.as_str()), (Exit::NeedsPerson, "alice said no"));
+        assert_eq!(
+            (failure.exit, failure.message.as_str()),
+            (Exit::NeedsPerson, "alice said no")
+        );
         assert_eq!(failure.action_url.as_deref(), Some("http://127.0.0.1:8420/fix"));
     }
 }

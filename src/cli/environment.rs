@@ -9,7 +9,7 @@ use super::{
 };
 
 /// What the daemon sets; a value that was inherited must not outlive the one that is delivered.
-pub const DELIVERED: [&str; 8] = [
+pub(super) const DELIVERED: [&str; 8] = [
     "GOOGLE_OAUTH_ACCESS_TOKEN",
     "GOOGLE_OAUTH_TOKEN_EXPIRES_AT",
     "GOOGLE_OAUTH_CAPABILITIES",
@@ -21,11 +21,11 @@ pub const DELIVERED: [&str; 8] = [
 ];
 
 /// The variables of an agent. No `Debug`: they hold its token.
-pub struct Environment(Vec<(String, Zeroizing<String>)>);
+pub(super) struct Environment(Vec<(String, Zeroizing<String>)>);
 
 impl Environment {
     /// Asks the agent's socket.
-    pub async fn fetch(socket: &AgentSocket) -> Result<Self, Failure> {
+    pub(super) async fn fetch(socket: &AgentSocket) -> Result<Self, Failure> {
         let body = socket.get("/v1/env").await?;
         let text = std::str::from_utf8(&body)
             .map_err(|_| Failure::new(Exit::Failed, "the daemon's environment is not UTF-8"))?;
@@ -43,17 +43,18 @@ impl Environment {
     }
 
     /// Names and values, in the daemon's order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// True when there is a token in it.
-    pub fn has_token(&self) -> bool {
-        self.iter().any(|(name, value)| name.ends_with("_ACCESS_TOKEN") && !value.is_empty())
+    pub(super) fn has_token(&self) -> bool {
+        self.iter()
+            .any(|(name, value)| name.ends_with("_ACCESS_TOKEN") && !value.is_empty())
     }
 
     /// Why there is no token, in the daemon's own words.
-    pub async fn why_no_token(socket: &AgentSocket) -> Failure {
+    pub(super) async fn why_no_token(socket: &AgentSocket) -> Failure {
         match Situation::fetch(socket).await {
             Ok(situation) => situation.failure(),
             Err(failure) => failure,
@@ -71,7 +72,13 @@ mod tests {
             "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.a=b\n\n# comment\nTOKEN_BROKER_STATE=active\nbroken\nA B=c\n",
         );
         let lines: Vec<_> = environment.iter().collect();
-        assert_eq!(lines, [("GOOGLE_OAUTH_ACCESS_TOKEN", "ya29.a=b"), ("TOKEN_BROKER_STATE", "active")]);
+        assert_eq!(
+            lines,
+            [
+                ("GOOGLE_OAUTH_ACCESS_TOKEN", "ya29.a=b"),
+                ("TOKEN_BROKER_STATE", "active")
+            ]
+        );
         assert!(environment.has_token());
         assert!(!Environment::parse("TOKEN_BROKER_STATE=revoked\n").has_token());
     }

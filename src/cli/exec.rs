@@ -24,7 +24,7 @@ moment it starts; a program that runs longer than a token lives reads the file `
 /// Run a command with an agent's token in its environment
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct ExecArgs {
+pub(super) struct ExecArgs {
     #[command(flatten)]
     agent: AgentArgs,
     /// How long to wait for a token
@@ -36,13 +36,17 @@ pub struct ExecArgs {
 }
 
 /// Waits for the variables that the command gets.
-pub async fn variables(args: &ExecArgs, global: &Global, output: &mut Output) -> Result<Environment, Failure> {
+pub(super) async fn variables(
+    args: &ExecArgs,
+    global: &Global,
+    output: &mut Output,
+) -> Result<Environment, Failure> {
     wait::until_ready(&args.agent.client(global)?, args.timeout, output).await
 }
 
 /// Becomes the command. Returns only when that is not possible.
 #[expect(clippy::needless_pass_by_value, reason = "the token is not needed after this")]
-pub fn replace(command: &[OsString], variables: Environment) -> Outcome {
+pub(super) fn replace(command: &[OsString], variables: Environment) -> Outcome {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::usage("there is no command to run: write it after `--`"));
     };
@@ -54,12 +58,14 @@ pub fn replace(command: &[OsString], variables: Environment) -> Outcome {
     let error = command.envs(variables.iter()).exec();
     let program = program.display();
     Err(match error.kind() {
-        io::ErrorKind::NotFound => {
-            Failure::new(Exit::CommandNotFound, format!("`{program}` cannot be run: there is no such command"))
-        }
-        io::ErrorKind::PermissionDenied => {
-            Failure::new(Exit::CannotExecute, format!("`{program}` cannot be run: it is not an executable file"))
-        }
+        io::ErrorKind::NotFound => Failure::new(
+            Exit::CommandNotFound,
+            format!("`{program}` cannot be run: there is no such command"),
+        ),
+        io::ErrorKind::PermissionDenied => Failure::new(
+            Exit::CannotExecute,
+            format!("`{program}` cannot be run: it is not an executable file"),
+        ),
         _ => Failure::new(Exit::CannotExecute, format!("`{program}` cannot be run: {error}")),
     })
 }

@@ -32,7 +32,7 @@ pub enum Exit {
 }
 
 /// The documentation of every code.
-pub const TABLE: &str = "\
+pub(super) const TABLE: &str = "\
 Exit codes:
     0  done
     1  it did not work, or a check found something wrong

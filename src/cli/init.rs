@@ -31,7 +31,7 @@ exists already, nothing is written. Keep a copy of master.key: without it the st
 /// Write a configuration and a master key
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct InitArgs {
+pub(super) struct InitArgs {
     /// Where to write [default: the folder of --config, or /etc/token-broker]
     #[arg(long, value_name = "DIR")]
     config_dir: Option<PathBuf>,
@@ -43,9 +43,11 @@ pub struct InitArgs {
 fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     if key == "google.client_secret" {
-        return Err("a secret does not belong on a command line, where others can see it: set \
+        return Err(
+            "a secret does not belong on a command line, where others can see it: set \
                     google.client_secret_file, and write the secret into that file"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -58,7 +60,7 @@ struct Plan {
 }
 
 /// Runs `init`.
-pub fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outcome {
+pub(super) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outcome {
     let plan = Plan::new(args, global)?;
     plan.refuse_existing()?;
     let text = plan.text(args)?;
@@ -95,8 +97,11 @@ impl Plan {
 
     /// The configuration's text. Whoever is not root cannot use the system's folders, and gets their own.
     fn text(&self, args: &InitArgs) -> Result<String, Failure> {
-        let mut values: Vec<(&str, &str)> =
-            args.set.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let mut values: Vec<(&str, &str)> = args
+            .set
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
         if !rustix::process::geteuid().is_root() {
             for (key, folder) in [("state_dir", "state"), ("runtime_dir", "run")] {
                 if values.iter().all(|(given, _)| *given != key) {
@@ -139,17 +144,28 @@ fn undo(path: &Path) {
 }
 
 fn create_dir(path: &Path) -> Result<(), Failure> {
-    DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(|error| cannot_write(path, &error))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(|error| cannot_write(path, &error))
 }
 
 /// Writes a file that must not exist yet, to the disk.
 fn create(path: &Path, mode: u32, parts: &[&[u8]]) -> Result<(), Failure> {
-    let open = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let open = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path);
     let mut file = open.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => exists(path),
         _ => cannot_write(path, &error),
     })?;
-    let written = parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| file.sync_all());
+    let written = parts
+        .iter()
+        .try_for_each(|part| file.write_all(part))
+        .and_then(|()| file.sync_all());
     written.map_err(|error| {
         undo(path);
         cannot_write(path, &error)
@@ -169,10 +185,15 @@ fn exists(path: &Path) -> Failure {
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     let advice = match error.kind() {
-        io::ErrorKind::PermissionDenied => ": run the command as root, or choose a folder of your own with --config-dir",
+        io::ErrorKind::PermissionDenied => {
+            ": run the command as root, or choose a folder of your own with --config-dir"
+        }
         _ => "",
     };
-    Failure::new(Exit::Failed, format!("{} cannot be written: {error}{advice}", path.display()))
+    Failure::new(
+        Exit::Failed,
+        format!("{} cannot be written: {error}{advice}", path.display()),
+    )
 }
 
 fn report(plan: &Plan, output: &mut Output) -> Result<(), Failure> {
@@ -193,10 +214,18 @@ fn report(plan: &Plan, output: &mut Output) -> Result<(), Failure> {
     output.line("")?;
     output.line("Next:")?;
     for (step, text) in [
-        format!("keep a copy of {} in a safe place: without it the stored grants cannot be opened", key.display()),
-        format!("set client_id and client_secret_file in the section [google] of {}", config.display()),
+        format!(
+            "keep a copy of {} in a safe place: without it the stored grants cannot be opened",
+            key.display()
+        ),
+        format!(
+            "set client_id and client_secret_file in the section [google] of {}",
+            config.display()
+        ),
         format!("run the daemon: token-broker{option} serve"),
-        format!("connect an account: token-broker{option} connect --owner alice --capability google.gmail.send"),
+        format!(
+            "connect an account: token-broker{option} connect --owner alice --capability google.gmail.send"
+        ),
         format!("look for mistakes: token-broker{option} doctor"),
     ]
     .iter()
@@ -225,7 +254,9 @@ mod tests {
     }
 
     fn is_empty(dir: &Path) -> bool {
-        fs::read_dir(dir).unwrap().all(|entry| entry.unwrap().path().is_dir())
+        fs::read_dir(dir)
+            .unwrap()
+            .all(|entry| entry.unwrap().path().is_dir())
     }
 
     #[test]
@@ -235,8 +266,13 @@ mod tests {
         let (outcome, out) = init(&dir, &["--set", "google.client_id=x.apps.googleusercontent.com"]);
         assert_eq!(outcome, Ok(Exit::Ok));
         assert!(out.contains("serve"), "{out}");
-        let config = Config::load(Some(&dir.join("config.toml")), std::iter::empty()).ok().unwrap();
-        assert_eq!(config.google.client_id.as_deref(), Some("x.apps.googleusercontent.com"));
+        let config = Config::load(Some(&dir.join("config.toml")), std::iter::empty())
+            .ok()
+            .unwrap();
+        assert_eq!(
+            config.google.client_id.as_deref(),
+            Some("x.apps.googleusercontent.com")
+        );
         assert_eq!(dir.join("master.key").metadata().unwrap().mode() & 0o777, 0o600);
         assert!(key::parse(&fs::read(dir.join("master.key")).unwrap()).is_ok());
         assert!(config.agents_dir().is_dir());
@@ -249,7 +285,10 @@ mod tests {
             fs::write(dir.path().join(present), "precious").unwrap();
             let failure = init(dir.path(), &[]).0.unwrap_err();
             assert_eq!(failure.exit, Exit::Failed);
-            assert!(failure.message.contains(&format!("{present} exists already")), "{failure}");
+            assert!(
+                failure.message.contains(&format!("{present} exists already")),
+                "{failure}"
+            );
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
             assert_eq!(fs::read_to_string(dir.path().join(present)).unwrap(), "precious");
         }

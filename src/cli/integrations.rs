@@ -20,7 +20,7 @@ use crate::{
 
 /// What can be done with connected accounts.
 #[derive(Debug, Subcommand)]
-pub enum IntegrationsCommand {
+pub(super) enum IntegrationsCommand {
     /// List the connected accounts
     #[command(visible_alias = "ls")]
     List(ListArgs),
@@ -35,7 +35,7 @@ pub enum IntegrationsCommand {
 
 /// Which accounts to list.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(super) struct ListArgs {
     /// Only this owner's
     #[arg(long)]
     owner: Option<OwnerId>,
@@ -43,7 +43,7 @@ pub struct ListArgs {
 
 /// One account: by its id, or by its owner.
 #[derive(Debug, Args)]
-pub struct Which {
+pub(super) struct Which {
     /// The integration's id, as `integrations list` shows it
     #[arg(value_name = "ID", required_unless_present = "owner", conflicts_with_all = ["owner", "account"])]
     id: Option<IntegrationId>,
@@ -77,7 +77,7 @@ Google account; with it Google ends everything of that account in the same Googl
 /// How to let go of an account.
 #[derive(Debug, Args)]
 #[command(after_help = DISCONNECT_EXAMPLES)]
-pub struct DisconnectArgs {
+pub(super) struct DisconnectArgs {
     #[command(flatten)]
     which: Which,
     /// Also revoke at Google
@@ -92,7 +92,7 @@ pub struct DisconnectArgs {
 }
 
 /// Runs `integrations`.
-pub async fn run(command: IntegrationsCommand, global: &Global, output: &mut Output) -> Outcome {
+pub(super) async fn run(command: IntegrationsCommand, global: &Global, output: &mut Output) -> Outcome {
     let mut admin = admin_client::connect(global, output).await?;
     match command {
         IntegrationsCommand::List(args) => list(&args, &mut admin, output).await,
@@ -104,14 +104,24 @@ pub async fn run(command: IntegrationsCommand, global: &Global, output: &mut Out
 
 async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
     let owner = args.owner.as_ref().map(ToString::to_string).unwrap_or_default();
-    let answer = admin.list_integrations(v1::ListIntegrationsRequest { owner }).await.map_err(refused)?;
-    let integrations: Vec<Integration> = answer.into_inner().integrations.into_iter().map(Into::into).collect();
+    let answer = admin
+        .list_integrations(v1::ListIntegrationsRequest { owner })
+        .await
+        .map_err(refused)?;
+    let integrations: Vec<Integration> = answer
+        .into_inner()
+        .integrations
+        .into_iter()
+        .map(Into::into)
+        .collect();
     if output.is_json() {
         output.json(&serde_json::json!({ "integrations": integrations }))?;
         return Ok(Exit::Ok);
     }
     if integrations.is_empty() {
-        output.note("No account is connected. Connect one: token-broker connect --owner OWNER --capability KEY");
+        output.note(
+            "No account is connected. Connect one: token-broker connect --owner OWNER --capability KEY",
+        );
         return Ok(Exit::Ok);
     }
     let now = output.now();
@@ -123,11 +133,25 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
             Text::state(&integration.state),
             integration.capabilities.len().to_string().into(),
             integration.agents.len().to_string().into(),
-            integration.renewed_at.map_or_else(|| "never".into(), |time| when::relative(now, time)).into(),
+            integration
+                .renewed_at
+                .map_or_else(|| "never".into(), |time| when::relative(now, time))
+                .into(),
         ]
     };
     let rows = integrations.iter().map(row).collect();
-    output.table(&["ID", "OWNER", "ACCOUNT", "STATE", "CAPABILITIES", "AGENTS", "RENEWED"], rows)?;
+    output.table(
+        &[
+            "ID",
+            "OWNER",
+            "ACCOUNT",
+            "STATE",
+            "CAPABILITIES",
+            "AGENTS",
+            "RENEWED",
+        ],
+        rows,
+    )?;
     for integration in &integrations {
         output.remark(&integration.id, &integration.message, &integration.action_url)?;
     }
@@ -135,7 +159,9 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
 }
 
 async fn show(which: &Which, admin: &mut Admin, output: &mut Output) -> Outcome {
-    let request = v1::GetIntegrationRequest { integration: Some(which.reference()) };
+    let request = v1::GetIntegrationRequest {
+        integration: Some(which.reference()),
+    };
     let answer = admin.get_integration(request).await.map_err(refused)?;
     let integration = required(answer.into_inner().integration)?.into();
     describe(&integration, output)?;
@@ -143,7 +169,9 @@ async fn show(which: &Which, admin: &mut Admin, output: &mut Output) -> Outcome 
 }
 
 async fn check(which: &Which, admin: &mut Admin, output: &mut Output) -> Outcome {
-    let request = v1::CheckIntegrationRequest { integration: Some(which.reference()) };
+    let request = v1::CheckIntegrationRequest {
+        integration: Some(which.reference()),
+    };
     let answer = progress::during(output, "asking Google", admin.check_integration(request)).await;
     let integration: Integration = required(answer.map_err(refused)?.into_inner().integration)?.into();
     describe(&integration, output)?;
@@ -162,7 +190,10 @@ fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failur
         ("owner", integration.owner.as_str().into()),
         ("account", integration.account.as_str().into()),
         ("state", Text::state(&integration.state)),
-        ("message", Text::toned(Tone::of_state(&integration.state), integration.message.as_str())),
+        (
+            "message",
+            Text::toned(Tone::of_state(&integration.state), integration.message.as_str()),
+        ),
         ("fix it", integration.action_url.as_str().into()),
         ("capabilities", integration.capabilities.join(" ").into()),
         ("scopes", integration.scopes.join(" ").into()),
@@ -193,16 +224,29 @@ async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output: &mut Outpu
             [] => "No agent uses it.".to_owned(),
             agents => format!("These agents lose access: {}.", agents.join(", ")),
         };
-        let revoke = if args.revoke { " and revoke it at Google" } else { "" };
-        let Integration { account, owner, id, .. } = &plan.integration;
+        let revoke = if args.revoke {
+            " and revoke it at Google"
+        } else {
+            ""
+        };
+        let Integration {
+            account, owner, id, ..
+        } = &plan.integration;
         output.note(&format!("{account} of {owner} ({id}). {agents}"));
         confirm(output, &format!("Disconnect it{revoke}?"))?;
     }
     // By its id: what is disconnected is what was shown, whatever happened to the owner meanwhile.
-    let reference = v1::IntegrationRef { id: plan.integration.id, ..Default::default() };
+    let reference = v1::IntegrationRef {
+        id: plan.integration.id,
+        ..Default::default()
+    };
     let done = let_go(reference, args.revoke, false, admin, output).await?;
     report(&done, args.revoke, output)?;
-    Ok(if done.problem.is_empty() { Exit::Ok } else { Exit::Failed })
+    Ok(if done.problem.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
 }
 
 async fn let_go(
@@ -212,7 +256,11 @@ async fn let_go(
     admin: &mut Admin,
     output: &mut Output,
 ) -> Result<Disconnected, Failure> {
-    let request = v1::DisconnectRequest { integration: Some(reference), revoke, dry_run };
+    let request = v1::DisconnectRequest {
+        integration: Some(reference),
+        revoke,
+        dry_run,
+    };
     let answer = progress::during(output, "disconnecting", admin.disconnect(request)).await;
     let answer = answer.map_err(refused)?.into_inner();
     Ok(Disconnected {
@@ -228,10 +276,20 @@ fn report(done: &Disconnected, revoke: bool, output: &mut Output) -> Result<(), 
     if output.is_json() {
         return output.json(done);
     }
-    let Integration { account, owner, id, .. } = &done.integration;
-    let (verb, lose) = if done.dry_run { ("Would disconnect", "would lose") } else { ("Disconnected", "lost") };
+    let Integration {
+        account, owner, id, ..
+    } = &done.integration;
+    let (verb, lose) = if done.dry_run {
+        ("Would disconnect", "would lose")
+    } else {
+        ("Disconnected", "lost")
+    };
     output.line(&format!("{verb} {account} of {owner} ({id})"))?;
-    let agents = if done.agents.is_empty() { "none".to_owned() } else { done.agents.join(", ") };
+    let agents = if done.agents.is_empty() {
+        "none".to_owned()
+    } else {
+        done.agents.join(", ")
+    };
     output.line(&format!("  agents that {lose} access: {agents}"))?;
     let revocation = match (revoke, done.dry_run, done.revoked) {
         (false, ..) => "not asked for; the person can remove it at https://myaccount.google.com/connections",

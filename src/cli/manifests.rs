@@ -33,7 +33,7 @@ configuration adds, if there is one.";
 /// Which manifests to check.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct ValidateArgs {
+pub(super) struct ValidateArgs {
     /// Manifests, or folders of them (`-` for standard input)
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -55,14 +55,14 @@ struct Verdict {
 }
 
 /// Reads one manifest; what its capabilities are worth is for the daemon to say.
-pub fn read(file: &Path) -> Result<Manifest, Failure> {
+pub(super) fn read(file: &Path) -> Result<Manifest, Failure> {
     let name = shown(file);
     let text = text_of(file).map_err(|error| Failure::new(Exit::Failed, unreadable(&name, &error)))?;
     Manifest::from_yaml(&text, &name).map_err(|error| Failure::misconfigured(error.to_string()))
 }
 
 /// Runs `agents validate`.
-pub fn validate(args: &ValidateArgs, global: &Global, output: &mut Output) -> Outcome {
+pub(super) fn validate(args: &ValidateArgs, global: &Global, output: &mut Output) -> Outcome {
     let catalog = settings::catalog(global)?;
     let mut seen = HashMap::new();
     let mut verdicts = Vec::new();
@@ -89,8 +89,8 @@ fn judge(file: &Path, catalog: &Catalog, seen: &mut HashMap<String, String>) -> 
             ..ManifestError::default()
         })
         .and_then(|text| Manifest::from_yaml_with(catalog, &text, &name));
-    let checked = checked.and_then(|manifest| {
-        match seen.insert(manifest.agent.to_string(), name.clone()) {
+    let checked = checked.and_then(
+        |manifest| match seen.insert(manifest.agent.to_string(), name.clone()) {
             None => Ok(manifest),
             Some(first) => Err(ManifestError {
                 file: Some(name.clone()),
@@ -98,8 +98,8 @@ fn judge(file: &Path, catalog: &Catalog, seen: &mut HashMap<String, String>) -> 
                 message: format!("`{}` is declared in {first} as well", manifest.agent),
                 ..ManifestError::default()
             }),
-        }
-    });
+        },
+    );
     let (manifest, error) = match checked {
         Ok(manifest) => (Some(manifest), None),
         Err(error) => (None, Some(error)),
@@ -136,7 +136,10 @@ fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             let mut inside = Vec::new();
             for entry in fs::read_dir(file).map_err(failed)? {
                 let path = entry.map_err(failed)?.path();
-                if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+                if path
+                    .extension()
+                    .is_some_and(|extension| extension == "yaml" || extension == "yml")
+                {
                     inside.push(path);
                 }
             }
@@ -159,7 +162,11 @@ fn text_of(file: &Path) -> io::Result<String> {
 }
 
 fn shown(file: &Path) -> String {
-    if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() }
+    if file.as_os_str() == "-" {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    }
 }
 
 fn unreadable(name: &str, error: &io::Error) -> String {
@@ -179,10 +186,22 @@ mod tests {
         }
         let config = dir.path().join("config.toml");
         fs::write(&config, "").unwrap();
-        let global = Global { config: Some(config), ..Global::default() };
+        let global = Global {
+            config: Some(config),
+            ..Global::default()
+        };
         let (mut output, out, _) = Output::captured(format);
-        let outcome = validate(&ValidateArgs { files: vec![dir.path().to_owned()] }, &global, &mut output);
-        (outcome, out.text().replace(&format!("{}/", dir.path().display()), ""))
+        let outcome = validate(
+            &ValidateArgs {
+                files: vec![dir.path().to_owned()],
+            },
+            &global,
+            &mut output,
+        );
+        (
+            outcome,
+            out.text().replace(&format!("{}/", dir.path().display()), ""),
+        )
     }
 
     #[test]

@@ -75,7 +75,9 @@ where
         Err(error) => {
             // Help and the version go to standard output and are no failure.
             let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()).into();
+            return u8::try_from(error.exit_code())
+                .unwrap_or(Exit::Usage.code())
+                .into();
         }
     };
     let mut output = Output::standard(cli.global.output);

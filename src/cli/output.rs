@@ -25,7 +25,7 @@ pub enum Format {
 
 /// How a piece of text is meant. It shows only on a terminal, and never alone: the words say it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Tone {
+pub(super) enum Tone {
     /// As it is.
     #[default]
     Plain,
@@ -41,7 +41,7 @@ pub enum Tone {
 
 impl Tone {
     /// The tone of an agent's or an account's state.
-    pub fn of_state(state: &str) -> Self {
+    pub(super) fn of_state(state: &str) -> Self {
         match state {
             "active" => Self::Good,
             "provider_unavailable" | "not_connected" => Self::Warn,
@@ -63,19 +63,22 @@ impl Tone {
 
 /// A cell of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Text {
+pub(super) struct Text {
     tone: Tone,
     text: String,
 }
 
 impl Text {
     /// A cell in a tone.
-    pub fn toned(tone: Tone, text: impl Into<String>) -> Self {
-        Self { tone, text: harmless(&text.into(), false) }
+    pub(super) fn toned(tone: Tone, text: impl Into<String>) -> Self {
+        Self {
+            tone,
+            text: harmless(&text.into(), false),
+        }
     }
 
     /// A state's name in its tone.
-    pub fn state(state: &str) -> Self {
+    pub(super) fn state(state: &str) -> Self {
         Self::toned(Tone::of_state(state), state)
     }
 }
@@ -87,7 +90,7 @@ impl<T: Into<String>> From<T> for Text {
 }
 
 /// Where a command writes, and the time that it shows.
-pub struct Output {
+pub(super) struct Output {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     format: Format,
@@ -101,13 +104,14 @@ pub struct Output {
 impl Output {
     /// Standard output and standard error. Colours only on a terminal, and not with `NO_COLOR`
     /// (<https://no-color.org>) or a terminal that knows none.
-    pub fn standard(format: Format) -> Self {
+    pub(super) fn standard(format: Format) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         Self {
             colour_out: wanted && io::stdout().is_terminal(),
             colour_err: wanted && io::stderr().is_terminal(),
-            progress: std::env::var_os("TERM").is_none_or(|term| term != "dumb") && io::stderr().is_terminal(),
+            progress: std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+                && io::stderr().is_terminal(),
             interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
             out: Box::new(io::stdout()),
             err: Box::new(io::stderr()),
@@ -117,44 +121,44 @@ impl Output {
     }
 
     /// True when a program reads the output.
-    pub fn is_json(&self) -> bool {
+    pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
     /// True when a person is there to answer a question.
-    pub fn is_interactive(&self) -> bool {
+    pub(super) fn is_interactive(&self) -> bool {
         self.interactive
     }
 
     /// True when progress may be drawn and redrawn.
-    pub fn shows_progress(&self) -> bool {
+    pub(super) fn shows_progress(&self) -> bool {
         self.progress
     }
 
     /// The present moment.
-    pub fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     /// A line on standard output, for people.
-    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.toned(Tone::Plain, text)
     }
 
     /// A line on standard output in a tone.
-    pub fn toned(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
+    pub(super) fn toned(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
         let text = paint(self.colour_out, tone, &harmless(text, true));
         self.literal(&text)
     }
 
     /// A line on standard output as it is, for programs.
-    pub fn literal(&mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn literal(&mut self, text: &str) -> Result<(), Failure> {
         writeln!(self.out, "{text}")?;
         Ok(self.out.flush()?)
     }
 
     /// After an empty line, what there is to say about `subject`, and where it can be fixed.
-    pub fn remark(&mut self, subject: &str, text: &str, action_url: &str) -> Result<(), Failure> {
+    pub(super) fn remark(&mut self, subject: &str, text: &str, action_url: &str) -> Result<(), Failure> {
         if !text.is_empty() || !action_url.is_empty() {
             self.line("")?;
         }
@@ -168,26 +172,32 @@ impl Output {
     }
 
     /// Text on standard output as it is, without a newline of its own.
-    pub fn raw(&mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn raw(&mut self, text: &str) -> Result<(), Failure> {
         self.out.write_all(text.as_bytes())?;
         Ok(self.out.flush()?)
     }
 
     /// A JSON document on one line of standard output.
-    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+    pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(io::Error::from)?;
         self.literal(&text)
     }
 
     /// A table on standard output. Cells are never wrapped, so that every row stays one line for `grep`.
-    pub fn table(&mut self, head: &[&str], rows: Vec<Vec<Text>>) -> Result<(), Failure> {
+    pub(super) fn table(&mut self, head: &[&str], rows: Vec<Vec<Text>>) -> Result<(), Failure> {
         let colour = self.colour_out;
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // Every cell carries as many invisible characters as the others, so the layout holds.
-        table.set_header(head.iter().map(|name| Cell::new(tint(colour, Tone::Strong, name))));
+        table.set_header(
+            head.iter()
+                .map(|name| Cell::new(tint(colour, Tone::Strong, name))),
+        );
         for row in rows {
-            table.add_row(row.into_iter().map(|cell| Cell::new(tint(colour, cell.tone, &cell.text))));
+            table.add_row(
+                row.into_iter()
+                    .map(|cell| Cell::new(tint(colour, cell.tone, &cell.text))),
+            );
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
@@ -199,30 +209,41 @@ impl Output {
     }
 
     /// Lines of `name  value` on standard output, the values aligned; rows without a value are left out.
-    pub fn fields(&mut self, fields: Vec<(&str, Text)>) -> Result<(), Failure> {
-        let fields: Vec<_> = fields.into_iter().filter(|(_, value)| !value.text.is_empty()).collect();
-        let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    pub(super) fn fields(&mut self, fields: Vec<(&str, Text)>) -> Result<(), Failure> {
+        let fields: Vec<_> = fields
+            .into_iter()
+            .filter(|(_, value)| !value.text.is_empty())
+            .collect();
+        let width = fields
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or_default();
         for (name, value) in fields {
             let name = format!("{name:width$}");
             let value = paint(self.colour_out, value.tone, &value.text);
-            writeln!(self.out, "{}  {value}", paint(self.colour_out, Tone::Strong, &name))?;
+            writeln!(
+                self.out,
+                "{}  {value}",
+                paint(self.colour_out, Tone::Strong, &name)
+            )?;
         }
         Ok(self.out.flush()?)
     }
 
     /// A line on standard error. When even that cannot be written, nobody is there to be told.
-    pub fn note(&mut self, text: &str) {
+    pub(super) fn note(&mut self, text: &str) {
         let _ = writeln!(self.err, "{text}");
     }
 
     /// Text on standard error without a newline: a question, or progress that is drawn over.
-    pub fn prompt(&mut self, text: &str) {
+    pub(super) fn prompt(&mut self, text: &str) {
         let _ = write!(self.err, "{text}");
         let _ = self.err.flush();
     }
 
     /// Reports a failure on standard error: as a sentence, or as one JSON object.
-    pub fn failure(&mut self, failure: &Failure) {
+    pub(super) fn failure(&mut self, failure: &Failure) {
         if failure.message.is_empty() {
             return;
         }
@@ -233,7 +254,11 @@ impl Output {
         }
         let label = paint(self.colour_err, Tone::Bad, "error:");
         let message = harmless(&failure.message, true);
-        let reason = failure.reason.as_ref().map(|reason| format!(" [{reason}]")).unwrap_or_default();
+        let reason = failure
+            .reason
+            .as_ref()
+            .map(|reason| format!(" [{reason}]"))
+            .unwrap_or_default();
         self.note(&format!("{label} {message}{reason}"));
         if let Some(url) = &failure.action_url {
             self.note(&format!("  fix it here: {url}"));
@@ -255,11 +280,19 @@ fn harmless(text: &str, lines: bool) -> String {
 }
 
 fn paint(colour: bool, tone: Tone, text: &str) -> String {
-    if tone == Tone::Plain { text.to_owned() } else { tint(colour, tone, text) }
+    if tone == Tone::Plain {
+        text.to_owned()
+    } else {
+        tint(colour, tone, text)
+    }
 }
 
 fn tint(colour: bool, tone: Tone, text: &str) -> String {
-    if colour { format!("\x1b[{}m{text}\x1b[0m", tone.sgr()) } else { text.to_owned() }
+    if colour {
+        format!("\x1b[{}m{text}\x1b[0m", tone.sgr())
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -284,7 +317,10 @@ pub(crate) mod testing {
 
     impl Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -356,7 +392,10 @@ mod tests {
     #[test]
     fn colours_do_not_move_the_columns() {
         let (output, out, _) = Output::captured(Format::Text);
-        output.coloured().table(&["OWNER", "STATE", "AGENTS"], rows()).unwrap();
+        output
+            .coloured()
+            .table(&["OWNER", "STATE", "AGENTS"], rows())
+            .unwrap();
         let coloured = out.text();
         assert!(coloured.contains("\x1b[32mactive\x1b[0m"), "{coloured:?}");
         let mut plain = coloured;
@@ -371,14 +410,22 @@ mod tests {
     #[test]
     fn text_from_elsewhere_cannot_move_the_cursor() {
         let (mut output, out, _) = Output::captured(Format::Text);
-        output.fields(vec![("account", "a\x1b[2J@example.com".into())]).unwrap();
+        output
+            .fields(vec![("account", "a\x1b[2J@example.com".into())])
+            .unwrap();
         assert_eq!(out.text(), "account  a\\u{1b}[2J@example.com\n");
     }
 
     #[test]
     fn fields_without_a_value_are_left_out() {
         let (mut output, out, _) = Output::captured(Format::Text);
-        output.fields(vec![("agent", "bot".into()), ("message", "".into()), ("owner id", "alice".into())]).unwrap();
+        output
+            .fields(vec![
+                ("agent", "bot".into()),
+                ("message", "".into()),
+                ("owner id", "alice".into()),
+            ])
+            .unwrap();
         assert_eq!(out.text(), "agent     bot\nowner id  alice\n");
     }
 

@@ -10,7 +10,7 @@ const STEP: Duration = Duration::from_millis(120);
 const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
 
 /// Waits for `work`; meanwhile standard error says `label` and for how long, where it is a terminal.
-pub async fn during<T>(output: &mut Output, label: &str, work: impl Future<Output = T>) -> T {
+pub(super) async fn during<T>(output: &mut Output, label: &str, work: impl Future<Output = T>) -> T {
     if !output.shows_progress() {
         return work.await;
     }
@@ -23,7 +23,10 @@ pub async fn during<T>(output: &mut Output, label: &str, work: impl Future<Outpu
     loop {
         let frame = frames.next().unwrap_or(&FRAMES[0]);
         // Carriage return, then erase to the end of the line (ECMA-48 EL).
-        output.prompt(&format!("\r\x1b[K{frame} {label} ({})", when::short(whole(begun.elapsed()))));
+        output.prompt(&format!(
+            "\r\x1b[K{frame} {label} ({})",
+            when::short(whole(begun.elapsed()))
+        ));
         if let Ok(done) = tokio::time::timeout(STEP, &mut work).await {
             output.prompt("\r\x1b[K");
             return done;

@@ -9,7 +9,7 @@ use super::{
 
 /// Asks on the terminal; anything but yes is a failure that says that nothing was changed. Where nobody can
 /// answer, `--yes` has to be given.
-pub fn confirm(output: &mut Output, question: &str) -> Result<(), Failure> {
+pub(super) fn confirm(output: &mut Output, question: &str) -> Result<(), Failure> {
     if !output.is_interactive() {
         return Err(Failure::usage(format!(
             "{question} There is no terminal to answer on: give --yes. Nothing was changed"
@@ -35,7 +35,13 @@ mod tests {
 
     #[test]
     fn only_yes_is_yes() {
-        for (answer, yes) in [("y\n", true), ("YES\n", true), ("n\n", false), ("\n", false), ("", false)] {
+        for (answer, yes) in [
+            ("y\n", true),
+            ("YES\n", true),
+            ("n\n", false),
+            ("\n", false),
+            ("", false),
+        ] {
             assert_eq!(agrees(&mut answer.as_bytes()).unwrap(), yes, "{answer:?}");
         }
     }

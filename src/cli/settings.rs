@@ -6,20 +6,22 @@ use super::{args::Global, exit::Failure};
 use crate::{catalog::Catalog, config::Config, id::AgentName};
 
 /// Where sockets and agents' directories are while no configuration says otherwise.
-pub const DEFAULT_RUNTIME_DIR: &str = "/run/token-broker";
+pub(super) const DEFAULT_RUNTIME_DIR: &str = "/run/token-broker";
 
 /// Reads the configuration and the environment.
-pub fn load(global: &Global) -> Result<Config, Failure> {
-    Config::load(global.config.as_deref(), environment()).map_err(|error| Failure::misconfigured(error.to_string()))
+pub(super) fn load(global: &Global) -> Result<Config, Failure> {
+    Config::load(global.config.as_deref(), environment())
+        .map_err(|error| Failure::misconfigured(error.to_string()))
 }
 
 /// The environment's variables, but for those whose value no text can hold.
-pub fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The admin socket to talk to.
-pub fn admin_socket(global: &Global) -> Result<PathBuf, Failure> {
+pub(super) fn admin_socket(global: &Global) -> Result<PathBuf, Failure> {
     match &global.admin_socket {
         Some(socket) => Ok(socket.clone()),
         None => Ok(runtime_dir(global)?.join("admin.sock")),
@@ -27,18 +29,23 @@ pub fn admin_socket(global: &Global) -> Result<PathBuf, Failure> {
 }
 
 /// The socket of an agent on this node.
-pub fn agent_socket(agent: &AgentName, global: &Global) -> Result<PathBuf, Failure> {
-    Ok(runtime_dir(global)?.join("agents").join(agent.as_str()).join("broker.sock"))
+pub(super) fn agent_socket(agent: &AgentName, global: &Global) -> Result<PathBuf, Failure> {
+    Ok(runtime_dir(global)?
+        .join("agents")
+        .join(agent.as_str())
+        .join("broker.sock"))
 }
 
 /// The capabilities that agents can ask for.
-pub fn catalog(global: &Global) -> Result<Catalog, Failure> {
+pub(super) fn catalog(global: &Global) -> Result<Catalog, Failure> {
     let catalog = Catalog::builtin();
     if !may_read(global) {
         return Ok(catalog);
     }
     let config = load(global)?;
-    catalog.with(&config.capabilities).map_err(|error| Failure::misconfigured(error.to_string()))
+    catalog
+        .with(&config.capabilities)
+        .map_err(|error| Failure::misconfigured(error.to_string()))
 }
 
 fn runtime_dir(global: &Global) -> Result<PathBuf, Failure> {
@@ -67,10 +74,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.toml");
         std::fs::write(&config, "runtime_dir = \"/run/elsewhere\"\n").unwrap();
-        let mut global = Global { config: Some(config), ..Global::default() };
+        let mut global = Global {
+            config: Some(config),
+            ..Global::default()
+        };
         assert_eq!(admin_socket(&global), Ok("/run/elsewhere/admin.sock".into()));
         let agent = "bot".parse().unwrap();
-        assert_eq!(agent_socket(&agent, &global), Ok("/run/elsewhere/agents/bot/broker.sock".into()));
+        assert_eq!(
+            agent_socket(&agent, &global),
+            Ok("/run/elsewhere/agents/bot/broker.sock".into())
+        );
         global.admin_socket = Some("/tmp/a.sock".into());
         assert_eq!(admin_socket(&global), Ok("/tmp/a.sock".into()));
     }
@@ -79,7 +92,10 @@ mod tests {
     fn a_named_configuration_has_to_be_there_and_right() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.toml");
-        let global = Global { config: Some(config.clone()), ..Global::default() };
+        let global = Global {
+            config: Some(config.clone()),
+            ..Global::default()
+        };
         assert_eq!(admin_socket(&global).unwrap_err().exit, Exit::Misconfigured);
         std::fs::write(&config, "runtime_dirr = \"/x\"\n").unwrap();
         let failure = admin_socket(&global).unwrap_err();

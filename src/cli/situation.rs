@@ -11,7 +11,7 @@ use super::{
 
 /// The document of `/v1/status`, which is also `status.json`. Holds no secret.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Situation {
+pub(super) struct Situation {
     agent: String,
     owner: String,
     state: String,
@@ -24,29 +24,35 @@ pub struct Situation {
 
 impl Situation {
     /// Asks the agent's socket.
-    pub async fn fetch(socket: &AgentSocket) -> Result<Self, Failure> {
+    pub(super) async fn fetch(socket: &AgentSocket) -> Result<Self, Failure> {
         Self::parse(&socket.get("/v1/status").await?)
     }
 
     /// Reads the document.
-    pub fn parse(body: &[u8]) -> Result<Self, Failure> {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Failure> {
         serde_json::from_slice(body).map_err(|error| {
             Failure::new(
                 Exit::Failed,
-                format!("the daemon's status is not what this command knows ({error}): are they of one version?"),
+                format!(
+                    "the daemon's status is not what this command knows ({error}): are they of one version?"
+                ),
             )
         })
     }
 
     /// What a command ends with that shows it.
-    pub fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         Exit::for_reason(&self.state).unwrap_or(Exit::Failed)
     }
 
     /// Why the agent has no token.
-    pub fn failure(&self) -> Failure {
+    pub(super) fn failure(&self) -> Failure {
         // Without a token even an active agent is a failure: it changed between two questions.
-        let exit = if self.exit() == Exit::Ok { Exit::TryLater } else { self.exit() };
+        let exit = if self.exit() == Exit::Ok {
+            Exit::TryLater
+        } else {
+            self.exit()
+        };
         let message = self.message.clone().filter(|message| !message.is_empty());
         let message = message.unwrap_or_else(|| format!("the agent {} has no token", self.agent));
         Failure::new(exit, message)
@@ -55,14 +61,17 @@ impl Situation {
     }
 
     /// Shows it to people.
-    pub fn show(&self, output: &mut Output) -> Result<(), Failure> {
+    pub(super) fn show(&self, output: &mut Output) -> Result<(), Failure> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         output.fields(vec![
             ("agent", self.agent.as_str().into()),
             ("owner", self.owner.as_str().into()),
             ("account", text(&self.account).into()),
             ("state", Text::state(&self.state)),
-            ("message", Text::toned(Tone::of_state(&self.state), text(&self.message))),
+            (
+                "message",
+                Text::toned(Tone::of_state(&self.state), text(&self.message)),
+            ),
             ("fix it", text(&self.action_url).into()),
         ])?;
         Capability::table(&self.capabilities, output)

@@ -28,13 +28,13 @@ In an agent's container, where there is no admin socket, shows that agent.";
 /// Show how the daemon, or one agent, is doing
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct StatusArgs {
+pub(super) struct StatusArgs {
     #[command(flatten)]
     agent: AgentArgs,
 }
 
 /// Runs `status`.
-pub async fn run(args: &StatusArgs, global: &Global, output: &mut Output) -> Outcome {
+pub(super) async fn run(args: &StatusArgs, global: &Global, output: &mut Output) -> Outcome {
     if let Some(socket) = args.agent.named(global)? {
         return agent(&AgentSocket::new(socket), output).await;
     }
@@ -49,8 +49,9 @@ async fn agent(socket: &AgentSocket, output: &mut Output) -> Outcome {
     let body = socket.get("/v1/status").await?;
     let situation = Situation::parse(&body)?;
     if output.is_json() {
-        let value: serde_json::Value = serde_json::from_slice(&body)
-            .map_err(|error| Failure::new(Exit::Failed, format!("the daemon's status is malformed: {error}")))?;
+        let value: serde_json::Value = serde_json::from_slice(&body).map_err(|error| {
+            Failure::new(Exit::Failed, format!("the daemon's status is malformed: {error}"))
+        })?;
         output.json(&value)?;
     } else {
         situation.show(output)?;
@@ -60,9 +61,16 @@ async fn agent(socket: &AgentSocket, output: &mut Output) -> Outcome {
 
 async fn daemon(global: &Global, output: &mut Output) -> Outcome {
     let mut admin = admin_client::connect(global, output).await?;
-    let status = admin.get_daemon_status(v1::GetDaemonStatusRequest {}).await.map_err(refused)?;
+    let status = admin
+        .get_daemon_status(v1::GetDaemonStatusRequest {})
+        .await
+        .map_err(refused)?;
     let daemon = Daemon::from(status.into_inner());
-    let listed = admin.list_agents(v1::ListAgentsRequest::default()).await.map_err(refused)?.into_inner();
+    let listed = admin
+        .list_agents(v1::ListAgentsRequest::default())
+        .await
+        .map_err(refused)?
+        .into_inner();
     let agents: Vec<Agent> = listed.agents.into_iter().map(Into::into).collect();
     if output.is_json() {
         output.json(&serde_json::json!({ "daemon": daemon, "agents": agents }))?;
@@ -82,7 +90,10 @@ fn show(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     let skew = match daemon.clock_skew_seconds {
         0 => String::new(),
         ahead @ 1.. => format!("this machine's clock is {ahead}s behind the provider's"),
-        behind => format!("this machine's clock is {}s ahead of the provider's", behind.unsigned_abs()),
+        behind => format!(
+            "this machine's clock is {}s ahead of the provider's",
+            behind.unsigned_abs()
+        ),
     };
     output.fields(vec![
         ("version", daemon.version.as_str().into()),
@@ -90,7 +101,10 @@ fn show(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
         ("runtime_dir", daemon.runtime_dir.as_str().into()),
         ("public_url", daemon.public_url.as_str().into()),
         ("integrations", daemon.integrations.to_string().into()),
-        ("agents", format!("{}, {} with a token", daemon.agents, daemon.agents_active).into()),
+        (
+            "agents",
+            format!("{}, {} with a token", daemon.agents, daemon.agents_active).into(),
+        ),
         ("next renewal", time(daemon.next_renewal_at).into()),
         ("clock", skew.into()),
     ])?;
@@ -112,10 +126,15 @@ mod tests {
 
     #[tokio::test]
     async fn the_daemon_is_shown_with_its_agents() {
-        let admin = FakeAdmin { agents: vec![agent_of_alice("invoice-bot")], ..FakeAdmin::default() };
+        let admin = FakeAdmin {
+            agents: vec![agent_of_alice("invoice-bot")],
+            ..FakeAdmin::default()
+        };
         let server = admin.serve().await;
         let (mut output, out, _) = Output::captured(Format::Text);
-        let args = StatusArgs { agent: AgentArgs::default() };
+        let args = StatusArgs {
+            agent: AgentArgs::default(),
+        };
         assert_eq!(run(&args, &server.global(), &mut output).await, Ok(Exit::Ok));
         assert_eq!(
             out.text(),
@@ -146,6 +165,11 @@ mod tests {
         let (mut output, out, _) = Output::captured(Format::Text);
         let outcome = run(&parse(&broker.options(&[])), &Global::default(), &mut output).await;
         assert_eq!(outcome, Ok(Exit::NeedsPerson));
-        assert!(out.text().contains("state    revoked\nmessage  alice withdrew it\n"), "{}", out.text());
+        assert!(
+            out.text()
+                .contains("state    revoked\nmessage  alice withdrew it\n"),
+            "{}",
+            out.text()
+        );
     }
 }

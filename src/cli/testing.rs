@@ -9,6 +9,8 @@ pub(super) use broker::FakeBroker;
 /// Parses one command's arguments.
 pub(super) fn parse<T: clap::Args>(line: &[impl AsRef<str>]) -> T {
     let command = T::augment_args(clap::Command::new("test").no_binary_name(true));
-    let matches = command.try_get_matches_from(line.iter().map(AsRef::as_ref)).unwrap();
+    let matches = command
+        .try_get_matches_from(line.iter().map(AsRef::as_ref))
+        .unwrap();
     T::from_arg_matches(&matches).unwrap()
 }

@@ -26,7 +26,7 @@ Prints the bare token and nothing else; --output json prints the whole answer.";
 /// Print an agent's access token
 #[derive(Debug, Args)]
 #[command(after_help = TOKEN_EXAMPLES)]
-pub struct TokenArgs {
+pub(super) struct TokenArgs {
     #[command(flatten)]
     agent: AgentArgs,
     /// Narrow the token to this capability of the agent's (repeatable)
@@ -47,7 +47,7 @@ Without a token the lines that there are come all the same, and the exit code sa
 /// Print an agent's environment
 #[derive(Debug, Args)]
 #[command(after_help = ENV_EXAMPLES)]
-pub struct EnvArgs {
+pub(super) struct EnvArgs {
     #[command(flatten)]
     agent: AgentArgs,
     /// Write `export` before each line
@@ -62,7 +62,7 @@ struct Answer {
 }
 
 /// Runs `token`.
-pub async fn run(args: &TokenArgs, global: &Global, output: &mut Output) -> Outcome {
+pub(super) async fn run(args: &TokenArgs, global: &Global, output: &mut Output) -> Outcome {
     let body = args.agent.client(global)?.get(&args.target()).await?;
     let malformed = || Failure::new(Exit::Failed, "the daemon's answer to /v1/token is malformed");
     if output.is_json() {
@@ -81,26 +81,40 @@ impl TokenArgs {
         let capabilities = self.capabilities.iter().map(|key| format!("capability={key}"));
         let min_ttl = self.min_ttl.map(|ttl| format!("min_ttl={}", ttl.as_secs()));
         let query: Vec<String> = capabilities.chain(min_ttl).collect();
-        if query.is_empty() { "/v1/token".to_owned() } else { format!("/v1/token?{}", query.join("&")) }
+        if query.is_empty() {
+            "/v1/token".to_owned()
+        } else {
+            format!("/v1/token?{}", query.join("&"))
+        }
     }
 }
 
 /// Runs `env`.
-pub async fn env(args: &EnvArgs, global: &Global, output: &mut Output) -> Outcome {
+pub(super) async fn env(args: &EnvArgs, global: &Global, output: &mut Output) -> Outcome {
     let socket = args.agent.client(global)?;
     let environment = Environment::fetch(&socket).await?;
     if output.is_json() {
-        let object: serde_json::Map<_, _> =
-            environment.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let object: serde_json::Map<_, _> = environment
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
         output.json(&object)?;
     } else {
         let prefix = if args.export { "export " } else { "" };
         for (name, value) in environment.iter() {
-            let value = if args.export { quoted(value) } else { value.to_owned() };
+            let value = if args.export {
+                quoted(value)
+            } else {
+                value.to_owned()
+            };
             output.literal(&format!("{prefix}{name}={value}"))?;
         }
     }
-    if environment.has_token() { Ok(Exit::Ok) } else { Err(Environment::why_no_token(&socket).await) }
+    if environment.has_token() {
+        Ok(Exit::Ok)
+    } else {
+        Err(Environment::why_no_token(&socket).await)
+    }
 }
 
 /// A word that every POSIX shell takes literally.
@@ -126,7 +140,10 @@ mod tests {
         let (mut output, out, err) = Output::captured(Format::Text);
         assert_eq!(run(&args, &Global::default(), &mut output).await, Ok(Exit::Ok));
         assert_eq!((out.text().as_str(), err.text().as_str()), ("ya29.fake\n", ""));
-        assert_eq!(broker.requests(), ["/v1/token?capability=google.drive&min_ttl=600"]);
+        assert_eq!(
+            broker.requests(),
+            ["/v1/token?capability=google.drive&min_ttl=600"]
+        );
     }
 
     #[tokio::test]
@@ -134,7 +151,9 @@ mod tests {
         let broker = FakeBroker::start().await;
         broker.set_active("ya29.fake");
         let (mut output, out, _) = Output::captured(Format::Json);
-        run(&parse(&broker.options(&[])), &Global::default(), &mut output).await.unwrap();
+        run(&parse(&broker.options(&[])), &Global::default(), &mut output)
+            .await
+            .unwrap();
         let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
         assert_eq!(value["access_token"], "ya29.fake");
         assert_eq!(value["token_type"], "Bearer");
@@ -145,8 +164,13 @@ mod tests {
         let broker = FakeBroker::start().await;
         broker.set_state("reconnect_required", "alice has to connect again");
         let (mut output, out, _) = Output::captured(Format::Text);
-        let failure = run(&parse(&broker.options(&[])), &Global::default(), &mut output).await.unwrap_err();
-        assert_eq!((failure.exit, failure.message.as_str()), (Exit::NeedsPerson, "alice has to connect again"));
+        let failure = run(&parse(&broker.options(&[])), &Global::default(), &mut output)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (failure.exit, failure.message.as_str()),
+            (Exit::NeedsPerson, "alice has to connect again")
+        );
         assert_eq!(out.text(), "");
     }
 
@@ -155,7 +179,11 @@ mod tests {
         let broker = FakeBroker::start().await;
         broker.set_active("ya29.fake");
         for (options, format, expected) in [
-            (vec![], Format::Text, "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.fake\nTOKEN_BROKER_STATE=active\n"),
+            (
+                vec![],
+                Format::Text,
+                "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.fake\nTOKEN_BROKER_STATE=active\n",
+            ),
             (
                 vec!["--export"],
                 Format::Text,
@@ -179,9 +207,14 @@ mod tests {
         let broker = FakeBroker::start().await;
         broker.set_state("revoked", "alice withdrew it");
         let (mut output, out, _) = Output::captured(Format::Text);
-        let failure = env(&parse(&broker.options(&[])), &Global::default(), &mut output).await.unwrap_err();
+        let failure = env(&parse(&broker.options(&[])), &Global::default(), &mut output)
+            .await
+            .unwrap_err();
         assert_eq!(out.text(), "TOKEN_BROKER_STATE=revoked\n");
-        assert_eq!((failure.exit, failure.message.as_str()), (Exit::NeedsPerson, "alice withdrew it"));
+        assert_eq!(
+            (failure.exit, failure.message.as_str()),
+            (Exit::NeedsPerson, "alice withdrew it")
+        );
     }
 
     #[test]

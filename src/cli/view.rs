@@ -13,7 +13,7 @@ use crate::proto::v1;
 
 /// A connected account.
 #[derive(Debug, Clone, Serialize)]
-pub struct Integration {
+pub(super) struct Integration {
     /// Its id.
     pub id: String,
     /// `google` or `google-sa`.
@@ -65,7 +65,7 @@ impl From<v1::Integration> for Integration {
 
 /// A declared capability and how it stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Capability {
+pub(super) struct Capability {
     /// The declared key.
     pub key: String,
     /// The granted scopes cover it.
@@ -82,7 +82,7 @@ pub struct Capability {
 
 impl Capability {
     /// A row for each, after an empty line; nothing when there is none.
-    pub fn table(capabilities: &[Self], output: &mut Output) -> Result<(), Failure> {
+    pub(super) fn table(capabilities: &[Self], output: &mut Output) -> Result<(), Failure> {
         if capabilities.is_empty() {
             return Ok(());
         }
@@ -97,7 +97,11 @@ impl Capability {
             (false, true) => (Tone::Warn, "missing (optional)"),
             (false, false) => (Tone::Bad, "missing"),
         };
-        let through = if self.satisfied_by.is_empty() { "-" } else { &self.satisfied_by };
+        let through = if self.satisfied_by.is_empty() {
+            "-"
+        } else {
+            &self.satisfied_by
+        };
         vec![
             self.key.as_str().into(),
             Text::toned(tone, standing),
@@ -121,7 +125,7 @@ impl From<v1::CapabilityStatus> for Capability {
 
 /// An agent.
 #[derive(Debug, Clone, Serialize)]
-pub struct Agent {
+pub(super) struct Agent {
     /// Its name.
     pub agent: String,
     /// Whose account it uses.
@@ -162,8 +166,12 @@ pub struct Agent {
 
 impl Agent {
     /// How many of the declared capabilities are granted, such as `2/3`.
-    pub fn coverage(&self) -> String {
-        let granted = self.capabilities.iter().filter(|capability| capability.granted).count();
+    pub(super) fn coverage(&self) -> String {
+        let granted = self
+            .capabilities
+            .iter()
+            .filter(|capability| capability.granted)
+            .count();
         format!("{granted}/{}", self.capabilities.len())
     }
 }
@@ -193,7 +201,7 @@ impl From<v1::Agent> for Agent {
 
 /// A line of the audit trail.
 #[derive(Debug, Clone, Serialize)]
-pub struct AuditEvent {
+pub(super) struct AuditEvent {
     /// Its place in the chain.
     pub sequence: u64,
     /// When.
@@ -234,7 +242,7 @@ impl From<v1::AuditEvent> for AuditEvent {
 
 /// How the daemon is.
 #[derive(Debug, Clone, Serialize)]
-pub struct Daemon {
+pub(super) struct Daemon {
     /// Its version.
     pub version: String,
     /// Since when it runs.
@@ -287,7 +295,10 @@ mod tests {
 
     #[test]
     fn states_are_shown_by_their_stable_code() {
-        let mut agent = v1::Agent { status: Some(v1::AgentStatus::default()), ..Default::default() };
+        let mut agent = v1::Agent {
+            status: Some(v1::AgentStatus::default()),
+            ..Default::default()
+        };
         if let Some(status) = &mut agent.status {
             status.set_state(v1::AgentState::PermissionMissing);
         }

@@ -28,7 +28,7 @@ Waits also for the daemon and the socket themselves. Exits with 124 when the tim
 /// Wait until an agent has a token
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct WaitArgs {
+pub(super) struct WaitArgs {
     #[command(flatten)]
     agent: AgentArgs,
     /// How long to wait
@@ -37,7 +37,7 @@ pub struct WaitArgs {
 }
 
 /// Runs `wait`.
-pub async fn run(args: &WaitArgs, global: &Global, output: &mut Output) -> Outcome {
+pub(super) async fn run(args: &WaitArgs, global: &Global, output: &mut Output) -> Outcome {
     let socket = args.agent.client(global)?;
     until_ready(&socket, args.timeout, output).await?;
     if output.is_json() {
@@ -47,7 +47,7 @@ pub async fn run(args: &WaitArgs, global: &Global, output: &mut Output) -> Outco
 }
 
 /// Waits until the agent has a token, and returns its environment.
-pub async fn until_ready(
+pub(super) async fn until_ready(
     socket: &AgentSocket,
     timeout: Duration,
     output: &mut Output,
@@ -91,12 +91,20 @@ async fn changed(changes: Option<&mut Changes>) -> bool {
 
 async fn attempt(socket: &AgentSocket) -> Result<Environment, Failure> {
     let environment = Environment::fetch(socket).await?;
-    if environment.has_token() { Ok(environment) } else { Err(Environment::why_no_token(socket).await) }
+    if environment.has_token() {
+        Ok(environment)
+    } else {
+        Err(Environment::why_no_token(socket).await)
+    }
 }
 
 fn gave_up(timeout: Duration, reason: Failure) -> Failure {
     let message = format!("no token within {}: {}", when::short(timeout), reason.message);
-    Failure { exit: Exit::TimedOut, message, ..reason }
+    Failure {
+        exit: Exit::TimedOut,
+        message,
+        ..reason
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +119,12 @@ mod tests {
 
     async fn wait(broker: &FakeBroker, timeout: &str) -> Outcome {
         let (mut output, ..) = Output::captured(Format::Text);
-        run(&parse(&broker.options(&["--timeout", timeout])), &Global::default(), &mut output).await
+        run(
+            &parse(&broker.options(&["--timeout", timeout])),
+            &Global::default(),
+            &mut output,
+        )
+        .await
     }
 
     #[tokio::test]
@@ -152,7 +165,10 @@ mod tests {
         broker.set_state("permission_missing", "alice has not granted google.drive");
         let failure = wait(&broker, "0").await.unwrap_err();
         assert_eq!(failure.exit, Exit::TimedOut);
-        assert_eq!(failure.message, "no token within 0s: alice has not granted google.drive");
+        assert_eq!(
+            failure.message,
+            "no token within 0s: alice has not granted google.drive"
+        );
         assert_eq!(failure.reason.as_deref(), Some("permission_missing"));
     }
 }

@@ -7,8 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock;
 
 /// Reads a duration such as `90`, `90s`, `10m`, `1h30m` or `2d`; a bare number is seconds.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let problem = || format!("`{text}` is not a duration: write seconds, or a number and a unit such as `90s`, `10m`, `1h`");
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let problem = || {
+        format!(
+            "`{text}` is not a duration: write seconds, or a number and a unit such as `90s`, `10m`, `1h`"
+        )
+    };
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(Duration::from_secs(seconds.into()));
     }
@@ -23,7 +27,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         total += unit_length(unit).ok_or_else(problem)? * number;
         rest = tail;
     }
-    if text.is_empty() { Err(problem()) } else { Ok(total) }
+    if text.is_empty() {
+        Err(problem())
+    } else {
+        Ok(total)
+    }
 }
 
 fn unit_length(unit: &str) -> Option<Duration> {
@@ -38,11 +46,15 @@ fn unit_length(unit: &str) -> Option<Duration> {
 }
 
 /// A duration in its two largest units at most, as [`parse_duration`] reads it: `45s`, `10m`, `1h30m`, `3d4h`.
-pub fn short(duration: Duration) -> String {
+pub(super) fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
     let Some(first) = units.iter().position(|(length, _)| seconds >= *length) else {
-        return if duration.is_zero() { "0s".to_owned() } else { format!("{}ms", duration.as_millis()) };
+        return if duration.is_zero() {
+            "0s".to_owned()
+        } else {
+            format!("{}ms", duration.as_millis())
+        };
     };
     let (length, name) = units[first];
     let mut text = format!("{}{name}", seconds / length);
@@ -57,7 +69,7 @@ pub fn short(duration: Duration) -> String {
 }
 
 /// `in 52m`, `3h ago`, `now`.
-pub fn relative(now: Timestamp, time: Timestamp) -> String {
+pub(super) fn relative(now: Timestamp, time: Timestamp) -> String {
     let distance = time.duration_since(now);
     let text = short(Duration::from_secs(distance.unsigned_abs().as_secs()));
     match distance {
@@ -68,12 +80,12 @@ pub fn relative(now: Timestamp, time: Timestamp) -> String {
 }
 
 /// Relative and exact: `in 52m (2024-01-15T10:30:00Z)`.
-pub fn both(now: Timestamp, time: Timestamp) -> String {
+pub(super) fn both(now: Timestamp, time: Timestamp) -> String {
     format!("{} ({})", relative(now, time), clock::rfc3339(time))
 }
 
 /// A moment that came over the wire; `None` when it is absent or out of range.
-pub fn from_proto(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+pub(super) fn from_proto(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
 }
 
@@ -87,7 +99,14 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_type_them() {
-        for (text, seconds) in [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172_800), ("0", 0)] {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("10m", 600),
+            ("1h30m", 5400),
+            ("2d", 172_800),
+            ("0", 0),
+        ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
@@ -98,9 +117,15 @@ mod tests {
 
     #[test]
     fn durations_are_written_short() {
-        for (seconds, text) in
-            [(0, "0s"), (45, "45s"), (61, "1m1s"), (847, "14m"), (3600, "1h"), (5400, "1h30m"), (273_600, "3d4h")]
-        {
+        for (seconds, text) in [
+            (0, "0s"),
+            (45, "45s"),
+            (61, "1m1s"),
+            (847, "14m"),
+            (3600, "1h"),
+            (5400, "1h30m"),
+            (273_600, "3d4h"),
+        ] {
             assert_eq!(short(Duration::from_secs(seconds)), text);
         }
         assert_eq!(short(Duration::from_millis(20)), "20ms");
@@ -112,12 +137,24 @@ mod tests {
         assert_eq!(relative(now, at("2024-01-15T10:52:00Z")), "in 52m");
         assert_eq!(relative(now, at("2024-01-15T07:00:00Z")), "3h ago");
         assert_eq!(relative(now, at("2024-01-15T10:00:00.4Z")), "now");
-        assert_eq!(both(now, at("2024-01-15T10:30:00Z")), "in 30m (2024-01-15T10:30:00Z)");
+        assert_eq!(
+            both(now, at("2024-01-15T10:30:00Z")),
+            "in 30m (2024-01-15T10:30:00Z)"
+        );
     }
 
     #[test]
     fn a_moment_out_of_range_is_none() {
-        assert_eq!(from_proto(Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 })), None);
-        assert_eq!(from_proto(Some(prost_types::Timestamp { seconds: 0, nanos: 0 })), Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(
+            from_proto(Some(prost_types::Timestamp {
+                seconds: i64::MAX,
+                nanos: 0
+            })),
+            None
+        );
+        assert_eq!(
+            from_proto(Some(prost_types::Timestamp { seconds: 0, nanos: 0 })),
+            Some(Timestamp::UNIX_EPOCH)
+        );
     }
 }

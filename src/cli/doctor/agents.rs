@@ -19,7 +19,14 @@ struct Expected {
 pub(super) fn check(config: &Config, seen: &Seen) -> Vec<Finding> {
     let (mut expected, mut findings) = manifests(config);
     if let Some(agents) = &seen.agents {
-        expected = agents.iter().map(|agent| Expected { name: agent.agent.clone(), uid: agent.uid, gid: agent.gid }).collect();
+        expected = agents
+            .iter()
+            .map(|agent| Expected {
+                name: agent.agent.clone(),
+                uid: agent.uid,
+                gid: agent.gid,
+            })
+            .collect();
     }
     findings.extend(directories(&config.runtime_dir, &expected));
     findings.extend(open_files(seen, expected.len()));
@@ -31,13 +38,21 @@ fn manifests(config: &Config) -> (Vec<Expected>, Vec<Finding>) {
     let folder = config.agents_dir();
     let shown = folder.display();
     // What is wrong with the additions is said elsewhere.
-    let catalog = Catalog::builtin().with(&config.capabilities).unwrap_or_else(|_| Catalog::builtin());
+    let catalog = Catalog::builtin()
+        .with(&config.capabilities)
+        .unwrap_or_else(|_| Catalog::builtin());
     let Ok(entries) = fs::read_dir(&folder) else {
-        return (Vec::new(), vec![Finding::ok(CHECK, format!("none: there is no folder {shown}"))]);
+        return (
+            Vec::new(),
+            vec![Finding::ok(CHECK, format!("none: there is no folder {shown}"))],
+        );
     };
     let (mut good, mut wrong) = (Vec::new(), Vec::new());
     for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_none_or(|extension| extension != "yaml" && extension != "yml") {
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "yaml" && extension != "yml")
+        {
             continue;
         }
         let name = path.display().to_string();
@@ -47,13 +62,20 @@ fn manifests(config: &Config) -> (Vec<Expected>, Vec<Finding>) {
         });
         match read {
             Ok(manifest) => {
-                good.push(Expected { name: manifest.agent.to_string(), uid: manifest.uid, gid: manifest.gid });
+                good.push(Expected {
+                    name: manifest.agent.to_string(),
+                    uid: manifest.uid,
+                    gid: manifest.gid,
+                });
             }
             Err(message) => wrong.push(Finding::fail(CHECK, message, "correct it")),
         }
     }
     if wrong.is_empty() {
-        wrong.push(Finding::ok(CHECK, format!("{} in {shown}, all valid", good.len())));
+        wrong.push(Finding::ok(
+            CHECK,
+            format!("{} in {shown}, all valid", good.len()),
+        ));
     }
     wrong.truncate(SHOWN);
     (good, wrong)
@@ -62,15 +84,31 @@ fn manifests(config: &Config) -> (Vec<Expected>, Vec<Finding>) {
 fn directories(runtime_dir: &Path, agents: &[Expected]) -> Vec<Finding> {
     const CHECK: &str = "agent directories";
     let root = runtime_dir.join("agents");
-    let Ok(metadata) = root.metadata() else { return Vec::new() };
-    let looked_at = agents.iter().filter(|agent| root.join(&agent.name).is_dir()).count();
-    let wrong = agents.iter().filter_map(|agent| wrong_owner(&root, agent, metadata.uid()));
+    let Ok(metadata) = root.metadata() else {
+        return Vec::new();
+    };
+    let looked_at = agents
+        .iter()
+        .filter(|agent| root.join(&agent.name).is_dir())
+        .count();
+    let wrong = agents
+        .iter()
+        .filter_map(|agent| wrong_owner(&root, agent, metadata.uid()));
     let mut findings: Vec<Finding> = wrong
-        .map(|message| Finding::fail(CHECK, message, "the daemon needs CAP_CHOWN, or to run as that user"))
+        .map(|message| {
+            Finding::fail(
+                CHECK,
+                message,
+                "the daemon needs CAP_CHOWN, or to run as that user",
+            )
+        })
         .take(SHOWN)
         .collect();
     if findings.is_empty() {
-        findings.push(Finding::ok(CHECK, format!("{looked_at} under {}, owned as declared", root.display())));
+        findings.push(Finding::ok(
+            CHECK,
+            format!("{looked_at} under {}, owned as declared", root.display()),
+        ));
     }
     findings
 }
@@ -82,10 +120,16 @@ fn wrong_owner(root: &Path, agent: &Expected, daemon: u32) -> Option<String> {
     let (shown, mode) = (file.display(), metadata.mode() & 0o777);
     let uid = agent.uid.unwrap_or(daemon);
     if metadata.uid() != uid {
-        return Some(format!("{shown} belongs to uid {}, and the agent runs as uid {uid}", metadata.uid()));
+        return Some(format!(
+            "{shown} belongs to uid {}, and the agent runs as uid {uid}",
+            metadata.uid()
+        ));
     }
     if let Some(gid) = agent.gid.filter(|gid| *gid != metadata.gid()) {
-        return Some(format!("{shown} belongs to gid {}, and the agent declares gid {gid}", metadata.gid()));
+        return Some(format!(
+            "{shown} belongs to gid {}, and the agent declares gid {gid}",
+            metadata.gid()
+        ));
     }
     let allowed = if agent.gid.is_some() { 0o440 } else { 0o400 };
     (mode & !allowed != 0).then(|| format!("{shown} has mode {mode:04o} instead of {allowed:04o}"))
@@ -98,7 +142,11 @@ fn open_files(seen: &Seen, agents: usize) -> Option<Finding> {
     let needed = 256 + 2 * agents as u64;
     Some(if limit < needed {
         let message = format!("the daemon may open {limit} files, and {agents} agents take about {needed}");
-        Finding::fail(CHECK, message, "raise it: LimitNOFILE= in the systemd unit, or `ulimit -n`")
+        Finding::fail(
+            CHECK,
+            message,
+            "raise it: LimitNOFILE= in the systemd unit, or `ulimit -n`",
+        )
     } else {
         Finding::ok(CHECK, format!("up to {limit} for {agents} agents"))
     })
@@ -119,18 +167,29 @@ mod tests {
         let me = rustix::process::geteuid().as_raw();
         let find = |uid, mode| {
             fs::set_permissions(folder.join("env"), fs::Permissions::from_mode(mode)).unwrap();
-            let agent = Expected { name: "bot".to_owned(), uid, gid: None };
+            let agent = Expected {
+                name: "bot".to_owned(),
+                uid,
+                gid: None,
+            };
             directories(dir.path(), &[agent])[0].clone()
         };
         assert_eq!(find(None, 0o400).verdict, Verdict::Ok);
         assert_eq!(find(Some(me), 0o400).verdict, Verdict::Ok);
-        assert!(find(Some(me + 1), 0o400).message.contains("the agent runs as uid"));
+        assert!(
+            find(Some(me + 1), 0o400)
+                .message
+                .contains("the agent runs as uid")
+        );
         assert!(find(None, 0o444).message.contains("mode 0444 instead of 0400"));
     }
 
     #[test]
     fn too_few_open_files_are_found() {
-        let seen = |limit| Seen { agents: None, open_files: Some(limit) };
+        let seen = |limit| Seen {
+            agents: None,
+            open_files: Some(limit),
+        };
         assert_eq!(open_files(&seen(1024), 384).unwrap().verdict, Verdict::Ok);
         assert_eq!(open_files(&seen(1024), 385).unwrap().verdict, Verdict::Fail);
     }

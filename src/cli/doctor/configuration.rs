@@ -2,7 +2,10 @@
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
-use super::{Finding, super::{args::Global, settings}};
+use super::{
+    super::{args::Global, settings},
+    Finding,
+};
 use crate::{
     catalog::Catalog,
     config::{Config, KeySource},
@@ -24,12 +27,20 @@ pub(super) fn check(global: &Global) -> (Option<Config>, Vec<Finding>) {
         Finding::ok(CHECK, format!("{file} can be used"))
     } else {
         let advice = "write one with `token-broker init`, or name yours with --config";
-        Finding::warn(CHECK, format!("there is no {file}: defaults and the environment are used"), advice)
+        Finding::warn(
+            CHECK,
+            format!("there is no {file}: defaults and the environment are used"),
+            advice,
+        )
     }];
     let warnings = config.warnings().iter();
     findings.extend(warnings.map(|warning| Finding::warn(CHECK, warning.as_str(), "")));
     if let Err(error) = Catalog::builtin().with(&config.capabilities) {
-        findings.push(Finding::fail("capabilities", error.to_string(), "correct the section [[capabilities]]"));
+        findings.push(Finding::fail(
+            "capabilities",
+            error.to_string(),
+            "correct the section [[capabilities]]",
+        ));
     }
     findings.push(match config.google.client() {
         Ok(client) => Finding::ok("google client", client.id),
@@ -53,13 +64,20 @@ async fn check_source(source: &KeySource) -> Finding {
         && let Some(owner) = someone_elses(path)
     {
         let advice = "run the doctor as that user, or as root";
-        return Finding::warn(CHECK, format!("{source} belongs to uid {owner} and was not looked at"), advice);
+        return Finding::warn(
+            CHECK,
+            format!("{source} belongs to uid {owner} and was not looked at"),
+            advice,
+        );
     }
     let advice = "restore the key in use from its copy; only for a new setup, `token-broker init` writes one";
     match source.read(|name| std::env::var(name).ok()).await {
         Err(error) => Finding::fail(CHECK, error.to_string(), ""),
         Ok(text) => match key::parse(text.as_bytes()) {
-            Ok(_) => Finding::ok(CHECK, format!("{source} can be read by its owner alone, and is a key")),
+            Ok(_) => Finding::ok(
+                CHECK,
+                format!("{source} can be read by its owner alone, and is a key"),
+            ),
             Err(error) => Finding::fail(CHECK, format!("{source}: {error}"), advice),
         },
     }

@@ -5,7 +5,6 @@ use std::{fs, path::Path};
 use rustix::process::{Resource, getrlimit};
 
 use super::{
-    Finding,
     super::{
         admin_client::{self, refused},
         args::Global,
@@ -13,6 +12,7 @@ use super::{
         settings,
         view::{Agent, Daemon},
     },
+    Finding,
 };
 use crate::{config::Config, proto::v1};
 
@@ -30,7 +30,10 @@ pub(super) struct Seen {
 /// Asks the daemon how it is.
 pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Vec<Finding>) {
     const CHECK: &str = "daemon";
-    let mut seen = Seen { agents: None, open_files: getrlimit(Resource::Nofile).current };
+    let mut seen = Seen {
+        agents: None,
+        open_files: getrlimit(Resource::Nofile).current,
+    };
     let socket = match (&global.admin_socket, config) {
         (Some(socket), _) => socket.clone(),
         (None, Some(config)) => config.runtime_dir.join("admin.sock"),
@@ -45,16 +48,31 @@ pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Ve
             seen.agents = Some(agents);
             (seen, findings)
         }
-        Err(failure) if failure.exit == Exit::Unreachable => (seen, vec![Finding::warn(CHECK, failure.message, "")]),
-        Err(failure) => (seen, vec![Finding::fail(CHECK, failure.message, "look at the daemon's log")]),
+        Err(failure) if failure.exit == Exit::Unreachable => {
+            (seen, vec![Finding::warn(CHECK, failure.message, "")])
+        }
+        Err(failure) => (
+            seen,
+            vec![Finding::fail(CHECK, failure.message, "look at the daemon's log")],
+        ),
     }
 }
 
 async fn ask(socket: &Path) -> Result<(Daemon, Vec<Agent>), Failure> {
-    let mut admin =
-        admin_client::open(socket).await.map_err(|error| admin_client::unreachable(socket, &error))?;
-    let status = admin.get_daemon_status(v1::GetDaemonStatusRequest {}).await.map_err(refused)?.into_inner();
-    let agents = admin.list_agents(v1::ListAgentsRequest::default()).await.map_err(refused)?.into_inner().agents;
+    let mut admin = admin_client::open(socket)
+        .await
+        .map_err(|error| admin_client::unreachable(socket, &error))?;
+    let status = admin
+        .get_daemon_status(v1::GetDaemonStatusRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let agents = admin
+        .list_agents(v1::ListAgentsRequest::default())
+        .await
+        .map_err(refused)?
+        .into_inner()
+        .agents;
     Ok((status.into(), agents.into_iter().map(Into::into).collect()))
 }
 
@@ -63,7 +81,10 @@ fn judge(daemon: &Daemon) -> Vec<Finding> {
     let here = env!("CARGO_PKG_VERSION");
     let mut findings = vec![if daemon.version == here {
         let (all, active) = (daemon.agents, daemon.agents_active);
-        Finding::ok(CHECK, format!("version {here} runs; {active} of {all} agents have a token"))
+        Finding::ok(
+            CHECK,
+            format!("version {here} runs; {active} of {all} agents have a token"),
+        )
     } else {
         let message = format!("version {} runs, and this is {here}", daemon.version);
         Finding::warn(CHECK, message, "restart the daemon after an upgrade")
@@ -76,10 +97,17 @@ fn judge(daemon: &Daemon) -> Vec<Finding> {
 
 /// What there is to say about a clock that the provider's is `ahead` seconds before.
 pub(super) fn clock(ahead: i64, how: &str) -> Option<Finding> {
-    let (seconds, direction) = (ahead.unsigned_abs(), if ahead > 0 { "behind" } else { "ahead of" });
+    let (seconds, direction) = (
+        ahead.unsigned_abs(),
+        if ahead > 0 { "behind" } else { "ahead of" },
+    );
     (ahead.abs() >= SKEW_LIMIT).then(|| {
         let message = format!("this machine's clock is {seconds}s {direction} the provider's, {how}");
-        Finding::warn("clock", message, "let NTP set it: the daemon corrects for it, agents do not")
+        Finding::warn(
+            "clock",
+            message,
+            "let NTP set it: the daemon corrects for it, agents do not",
+        )
     })
 }
 
@@ -92,7 +120,9 @@ async fn limit_of_listener(socket: &Path) -> Option<Option<u64>> {
 
 /// The soft limit of open files in `/proc/PID/limits`; the inner `None` stands for no limit.
 fn open_files(limits: &str) -> Option<Option<u64>> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
     match line.split_whitespace().next()? {
         "unlimited" => Some(None),
         number => number.parse().ok().map(Some),
@@ -102,17 +132,28 @@ fn open_files(limits: &str) -> Option<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{super::testing::{FakeAdmin, agent_of_alice}, Verdict},
+        super::{
+            super::testing::{FakeAdmin, agent_of_alice},
+            Verdict,
+        },
         *,
     };
 
     #[tokio::test]
     async fn a_running_daemon_is_asked_for_its_problems_and_agents() {
-        let server = FakeAdmin { agents: vec![agent_of_alice("bot")], ..FakeAdmin::default() }.serve().await;
+        let server = FakeAdmin {
+            agents: vec![agent_of_alice("bot")],
+            ..FakeAdmin::default()
+        }
+        .serve()
+        .await;
         let (seen, findings) = check(&server.global(), None).await;
         assert_eq!(seen.agents.map(|agents| agents.len()), Some(1));
         assert_eq!(findings[0].verdict, Verdict::Ok);
-        assert_eq!((findings[1].verdict, findings[1].message.as_str()), (Verdict::Warn, "the disk is nearly full"));
+        assert_eq!(
+            (findings[1].verdict, findings[1].message.as_str()),
+            (Verdict::Warn, "the disk is nearly full")
+        );
         assert_eq!(findings.len(), 2);
     }
 
@@ -120,8 +161,14 @@ mod tests {
     fn the_open_file_limit_of_a_process_is_read() {
         let own = fs::read_to_string("/proc/self/limits").unwrap();
         assert_eq!(open_files(&own), Some(getrlimit(Resource::Nofile).current));
-        assert_eq!(open_files("Max open files   1024   4096   files"), Some(Some(1024)));
-        assert_eq!(open_files("Max open files   unlimited   unlimited   files"), Some(None));
+        assert_eq!(
+            open_files("Max open files   1024   4096   files"),
+            Some(Some(1024))
+        );
+        assert_eq!(
+            open_files("Max open files   unlimited   unlimited   files"),
+            Some(None)
+        );
     }
 
     #[test]

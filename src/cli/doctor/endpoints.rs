@@ -29,10 +29,16 @@ const GOOGLE: [&str; 3] = [
 /// Asks each endpoint for anything at all.
 pub(super) async fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
     let client = match HttpsConnectorBuilder::new().with_native_roots() {
-        Ok(connector) => Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build()),
+        Ok(connector) => {
+            Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build())
+        }
         Err(error) => {
             let advice = "install the system's CA certificates (the package ca-certificates)";
-            return vec![Finding::fail(CHECK, format!("no certificate authority is trusted: {error}"), advice)];
+            return vec![Finding::fail(
+                CHECK,
+                format!("no certificate authority is trusted: {error}"),
+                advice,
+            )];
         }
     };
     let asked = addresses(config).into_iter().map(|url| {
@@ -74,7 +80,9 @@ type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
 /// Whatever the answer is, it shows that name resolution, network and TLS work.
 async fn reach(client: &HttpClient, url: &Url) -> Result<HeaderMap, String> {
-    let request = Request::get(url.as_str()).body(Empty::new()).map_err(|error| error.to_string())?;
+    let request = Request::get(url.as_str())
+        .body(Empty::new())
+        .map_err(|error| error.to_string())?;
     match tokio::time::timeout(LIMIT, client.request(request)).await {
         Ok(Ok(response)) => Ok(response.into_parts().0.headers),
         Ok(Err(error)) => Err(innermost(&error)),
@@ -93,7 +101,9 @@ fn innermost(error: &dyn Error) -> String {
 
 /// The `Date` header (RFC 9110, section 5.6.7).
 fn http_date(headers: &HeaderMap) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(headers.get(header::DATE)?.to_str().ok()?).ok().map(|date| date.timestamp())
+    jiff::fmt::rfc2822::parse(headers.get(header::DATE)?.to_str().ok()?)
+        .ok()
+        .map(|date| date.timestamp())
 }
 
 #[cfg(test)]

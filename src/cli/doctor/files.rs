@@ -25,7 +25,11 @@ fn state_dir(path: &Path) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if !metadata.is_dir() {
-        return vec![Finding::fail(CHECK, format!("{shown} is not a folder"), "move it away")];
+        return vec![Finding::fail(
+            CHECK,
+            format!("{shown} is not a folder"),
+            "move it away",
+        )];
     }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -35,7 +39,11 @@ fn state_dir(path: &Path) -> Vec<Finding> {
     findings.extend(foreign(CHECK, path, metadata.uid()));
     if is_in_memory(path) {
         let message = format!("{shown} is in memory: the next start of the machine loses every grant");
-        findings.push(Finding::fail(CHECK, message, "set state_dir to a folder on a disk"));
+        findings.push(Finding::fail(
+            CHECK,
+            message,
+            "set state_dir to a folder on a disk",
+        ));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(CHECK, format!("{shown} is its owner's alone")));
@@ -51,7 +59,11 @@ fn runtime_dir(path: &Path) -> Vec<Finding> {
         Err(error) => return vec![absent(CHECK, path, &error)],
     };
     if !metadata.is_dir() {
-        return vec![Finding::fail(CHECK, format!("{shown} is not a folder"), "move it away")];
+        return vec![Finding::fail(
+            CHECK,
+            format!("{shown} is not a folder"),
+            "move it away",
+        )];
     }
     let mut findings = Vec::new();
     let mode = metadata.mode() & 0o7777;
@@ -75,9 +87,11 @@ fn runtime_dir(path: &Path) -> Vec<Finding> {
 fn absent(check: &'static str, path: &Path, error: &io::Error) -> Finding {
     let shown = path.display();
     match error.kind() {
-        io::ErrorKind::NotFound => {
-            Finding::warn(check, format!("there is no {shown} yet"), "the daemon makes it at its start, where it may")
-        }
+        io::ErrorKind::NotFound => Finding::warn(
+            check,
+            format!("there is no {shown} yet"),
+            "the daemon makes it at its start, where it may",
+        ),
         io::ErrorKind::PermissionDenied => Finding::warn(
             check,
             format!("{shown} may not be looked at by this user"),
@@ -91,14 +105,22 @@ fn absent(check: &'static str, path: &Path, error: &io::Error) -> Finding {
 fn foreign(check: &'static str, path: &Path, owner: u32) -> Option<Finding> {
     let me = rustix::process::geteuid();
     (!me.is_root() && owner != me.as_raw()).then(|| {
-        let message = format!("{} belongs to uid {owner}, and this is uid {}", path.display(), me.as_raw());
+        let message = format!(
+            "{} belongs to uid {owner}, and this is uid {}",
+            path.display(),
+            me.as_raw()
+        );
         Finding::warn(check, message, "run the doctor and the daemon as the same user")
     })
 }
 
 fn is_in_memory(path: &Path) -> bool {
     // The field's type differs between architectures; the numbers fit all of them.
-    #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the type differs between architectures")]
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_lossless,
+        reason = "the type differs between architectures"
+    )]
     let kind = rustix::fs::statfs(path).map(|found| found.f_type as i64);
     kind.is_ok_and(|kind| kind == TMPFS_MAGIC || kind & 0xffff_ffff == RAMFS_MAGIC)
 }

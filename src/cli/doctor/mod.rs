@@ -28,7 +28,7 @@ container it finds a single-file mount.";
 /// Find the usual mistakes
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct DoctorArgs {
+pub(super) struct DoctorArgs {
     /// Leave the provider's endpoints alone
     #[arg(long)]
     offline: bool,
@@ -62,15 +62,28 @@ pub(super) struct Finding {
 
 impl Finding {
     pub(super) fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, message: message.into(), advice: String::new() }
+        Self {
+            check,
+            verdict: Verdict::Ok,
+            message: message.into(),
+            advice: String::new(),
+        }
     }
 
     pub(super) fn warn(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warn, message: message.into(), advice: advice.into() }
+        Self {
+            check,
+            verdict: Verdict::Warn,
+            message: message.into(),
+            advice: advice.into(),
+        }
     }
 
     pub(super) fn fail(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, ..Self::warn(check, message, advice) }
+        Self {
+            verdict: Verdict::Fail,
+            ..Self::warn(check, message, advice)
+        }
     }
 }
 
@@ -100,7 +113,12 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
 }
 
 fn report(findings: &[Finding], output: &mut Output) -> Result<(), Failure> {
-    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let count = |verdict| {
+        findings
+            .iter()
+            .filter(|finding| finding.verdict == verdict)
+            .count()
+    };
     let (warnings, failures) = (count(Verdict::Warn), count(Verdict::Fail));
     if output.is_json() {
         return output.json(&serde_json::json!({
@@ -124,7 +142,10 @@ fn report(findings: &[Finding], output: &mut Output) -> Result<(), Failure> {
     let summary = match (failures, warnings) {
         (0, 0) => (Tone::Good, "Everything looks right.".to_owned()),
         (0, _) => (Tone::Warn, format!("It should work; {warnings} worth a look.")),
-        _ => (Tone::Bad, format!("{failures} to repair, {warnings} worth a look.")),
+        _ => (
+            Tone::Bad,
+            format!("{failures} to repair, {warnings} worth a look."),
+        ),
     };
     output.line("")?;
     output.toned(summary.0, &summary.1)
@@ -150,7 +171,10 @@ mod tests {
             fs::create_dir(dir.join(name)).unwrap();
             fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).unwrap();
         }
-        Global { config: Some(config), ..Global::default() }
+        Global {
+            config: Some(config),
+            ..Global::default()
+        }
     }
 
     async fn findings(global: &Global) -> Vec<Finding> {
@@ -161,7 +185,9 @@ mod tests {
     async fn verdict(global: &Global, check: &str) -> Vec<(Verdict, String)> {
         let found = findings(global).await;
         let of_check = found.into_iter().filter(|finding| finding.check == check);
-        of_check.map(|finding| (finding.verdict, finding.message)).collect()
+        of_check
+            .map(|finding| (finding.verdict, finding.message))
+            .collect()
     }
 
     #[tokio::test]
@@ -169,7 +195,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let global = sound(dir.path());
         let found = findings(&global).await;
-        let failures: Vec<_> = found.iter().filter(|finding| finding.verdict == Verdict::Fail).collect();
+        let failures: Vec<_> = found
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Fail)
+            .collect();
         assert_eq!(failures, [&Finding::ok("", ""); 0]);
         assert_eq!(verdict(&global, "daemon").await[0].0, Verdict::Warn);
     }
@@ -180,11 +209,17 @@ mod tests {
         type Mistake = fn(&Path, &dyn Fn(&Path, u32));
         let mistakes: [(&str, Mistake); 7] = [
             ("master key", |dir, mode| mode(&dir.join("master.key"), 0o644)),
-            ("master key", |dir, _| fs::write(dir.join("master.key"), "AAAA").unwrap()),
-            ("master key", |dir, _| fs::remove_file(dir.join("master.key")).unwrap()),
+            ("master key", |dir, _| {
+                fs::write(dir.join("master.key"), "AAAA").unwrap()
+            }),
+            ("master key", |dir, _| {
+                fs::remove_file(dir.join("master.key")).unwrap()
+            }),
             ("state_dir", |dir, mode| mode(&dir.join("state"), 0o755)),
             ("runtime_dir", |dir, mode| mode(&dir.join("run"), 0o777)),
-            ("google client", |dir, _| fs::remove_file(dir.join("secret")).unwrap()),
+            ("google client", |dir, _| {
+                fs::remove_file(dir.join("secret")).unwrap()
+            }),
             ("manifests", |dir, _| {
                 fs::create_dir(dir.join("agents.d")).unwrap();
                 fs::write(dir.join("agents.d/a.yaml"), "agent: A\n").unwrap();
@@ -195,7 +230,10 @@ mod tests {
             let global = sound(dir.path());
             mistake(dir.path(), &mode);
             let found = verdict(&global, check).await;
-            assert!(found.iter().any(|(verdict, _)| *verdict == Verdict::Fail), "{check}: {found:?}");
+            assert!(
+                found.iter().any(|(verdict, _)| *verdict == Verdict::Fail),
+                "{check}: {found:?}"
+            );
         }
     }
 
@@ -205,13 +243,19 @@ mod tests {
         let global = sound(dir.path());
         fs::write(dir.path().join("config.toml"), "state_dirr = \"x\"\n").unwrap();
         let found = findings(&global).await;
-        assert_eq!((found[0].check, found[0].verdict), ("configuration", Verdict::Fail));
+        assert_eq!(
+            (found[0].check, found[0].verdict),
+            ("configuration", Verdict::Fail)
+        );
         assert!(found[0].message.contains("config.toml:1"), "{found:?}");
     }
 
     #[test]
     fn the_report_is_text_or_json() {
-        let found = [Finding::ok("a", "fine"), Finding::fail("b", "broken", "repair it")];
+        let found = [
+            Finding::ok("a", "fine"),
+            Finding::fail("b", "broken", "repair it"),
+        ];
         let (mut output, out, _) = Output::captured(Format::Text);
         report(&found, &mut output).unwrap();
         assert_eq!(
@@ -221,6 +265,9 @@ mod tests {
         let (mut output, out, _) = Output::captured(Format::Json);
         report(&found, &mut output).unwrap();
         let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
-        assert_eq!((&value["ok"], &value["checks"][1]["advice"]), (&false.into(), &"repair it".into()));
+        assert_eq!(
+            (&value["ok"], &value["checks"][1]["advice"]),
+            (&false.into(), &"repair it".into())
+        );
     }
 }

@@ -24,26 +24,39 @@ pub(super) fn check() -> Vec<Finding> {
         }
     }
     if wrong.is_empty() {
-        return vec![Finding::ok(CHECK, "no file of an agent's directory is mounted by itself")];
+        return vec![Finding::ok(
+            CHECK,
+            "no file of an agent's directory is mounted by itself",
+        )];
     }
     let advice = "mount the agent's whole directory, conventionally at /run/token-broker";
-    wrong.into_iter().map(|message| Finding::fail(CHECK, message, advice)).collect()
+    wrong
+        .into_iter()
+        .map(|message| Finding::fail(CHECK, message, advice))
+        .collect()
 }
 
 /// The mount tables, one for each mount namespace.
 fn tables() -> impl Iterator<Item = String> {
     let mut seen = HashSet::new();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let processes = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let others = processes.filter(|path| {
-        path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
     });
-    std::iter::once("/proc/self".into()).chain(others).filter_map(move |process| {
-        let namespace = fs::read_link(process.join("ns/mnt")).ok()?;
-        if !seen.insert(namespace) {
-            return None;
-        }
-        fs::read_to_string(process.join("mountinfo")).ok()
-    })
+    std::iter::once("/proc/self".into())
+        .chain(others)
+        .filter_map(move |process| {
+            let namespace = fs::read_link(process.join("ns/mnt")).ok()?;
+            if !seen.insert(namespace) {
+                return None;
+            }
+            fs::read_to_string(process.join("mountinfo")).ok()
+        })
 }
 
 /// What is mounted where.
@@ -68,7 +81,9 @@ fn single_file(line: &str) -> Option<Place> {
 fn unescape(field: &str) -> String {
     [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")]
         .iter()
-        .fold(field.to_owned(), |text, (escape, character)| text.replace(escape, character))
+        .fold(field.to_owned(), |text, (escape, character)| {
+            text.replace(escape, character)
+        })
 }
 
 #[cfg(test)]
@@ -82,7 +97,10 @@ mod tests {
         };
         assert_eq!(
             single_file(&line("/token-broker/agents/bot/env", r"/app/my\040.env")),
-            Some(Place { source: "/token-broker/agents/bot/env".to_owned(), target: "/app/my .env".to_owned() })
+            Some(Place {
+                source: "/token-broker/agents/bot/env".to_owned(),
+                target: "/app/my .env".to_owned()
+            })
         );
         for (source, target) in [
             ("/token-broker/agents/bot", "/run/token-broker"),

@@ -34,7 +34,7 @@ pub(crate) struct FakeAdmin {
     pub(crate) disconnect_problem: String,
     pub(crate) audit: Vec<v1::AuditEvent>,
     pub(crate) audit_problem: String,
-    calls: Arc<Mutex<Vec<String>>>,
+    pub(crate) calls: Arc<Mutex<Vec<String>>>,
 }
 
 impl Default for FakeAdmin {
@@ -56,13 +56,16 @@ impl Default for FakeAdmin {
 /// A served [`FakeAdmin`]; it ends with the test's runtime.
 pub(crate) struct FakeServer {
     dir: TempDir,
-    calls: Arc<Mutex<Vec<String>>>,
+    pub(crate) calls: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeServer {
     /// Options that lead to it.
     pub(crate) fn global(&self) -> Global {
-        Global { admin_socket: Some(self.socket()), ..Global::default() }
+        Global {
+            admin_socket: Some(self.socket()),
+            ..Global::default()
+        }
     }
 
     /// What it was asked, in order.
@@ -77,7 +80,10 @@ impl FakeServer {
 
 /// Seconds after noon.
 fn noon(seconds: i64) -> Option<Timestamp> {
-    Some(Timestamp { seconds: 1_705_320_000 + seconds, nanos: 0 })
+    Some(Timestamp {
+        seconds: 1_705_320_000 + seconds,
+        nanos: 0,
+    })
 }
 
 /// An account that works.
@@ -88,7 +94,10 @@ pub(crate) fn alice() -> v1::Integration {
         owner: "alice".to_owned(),
         account: "alice@example.com".to_owned(),
         state: IntegrationState::Active.into(),
-        capabilities: vec!["google.gmail.send".to_owned(), "google.calendar.readonly".to_owned()],
+        capabilities: vec![
+            "google.gmail.send".to_owned(),
+            "google.calendar.readonly".to_owned(),
+        ],
         scopes: vec!["https://www.googleapis.com/auth/gmail.send".to_owned()],
         connected_at: noon(-86_400),
         renewed_at: noon(-600),
@@ -117,7 +126,10 @@ pub(crate) fn agent_of_alice(name: &str) -> v1::Agent {
             agent: name.to_owned(),
             owner: "alice".to_owned(),
             state: AgentState::Active.into(),
-            capabilities: vec![capability("google.gmail.send", true), capability("google.drive", false)],
+            capabilities: vec![
+                capability("google.gmail.send", true),
+                capability("google.drive", false),
+            ],
             account: "alice@example.com".to_owned(),
             ..Default::default()
         }),
@@ -139,7 +151,10 @@ impl FakeAdmin {
 
     /// Serves it on a socket of its own.
     pub(crate) async fn serve(self) -> FakeServer {
-        let server = FakeServer { dir: tempfile::tempdir().unwrap(), calls: Arc::clone(&self.calls) };
+        let server = FakeServer {
+            dir: tempfile::tempdir().unwrap(),
+            calls: Arc::clone(&self.calls),
+        };
         let listener = UnixListener::bind(server.socket()).unwrap();
         let service = Server::builder().add_service(AdminServiceServer::new(self));
         tokio::spawn(service.serve_with_incoming(UnixListenerStream::new(listener)));
@@ -148,7 +163,10 @@ impl FakeAdmin {
     }
 
     fn call(&self, text: impl Into<String>) {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(text.into());
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(text.into());
     }
 
     fn find(&self, reference: Option<v1::IntegrationRef>) -> Result<v1::Integration, Status> {
@@ -156,7 +174,10 @@ impl FakeAdmin {
         let ours = &self.integration;
         let found = reference.id == ours.id || reference.owner == ours.owner;
         found.then(|| ours.clone()).ok_or_else(|| {
-            Status::not_found(format!("no account is connected for {}{}", reference.id, reference.owner))
+            Status::not_found(format!(
+                "no account is connected for {}{}",
+                reference.id, reference.owner
+            ))
         })
     }
 
@@ -187,11 +208,21 @@ impl AdminService for FakeAdmin {
         }))
     }
 
-    async fn begin_connect(&self, request: Request<v1::BeginConnectRequest>) -> Answer<v1::BeginConnectResponse> {
+    async fn begin_connect(
+        &self,
+        request: Request<v1::BeginConnectRequest>,
+    ) -> Answer<v1::BeginConnectResponse> {
         let request = request.into_inner();
-        self.call(format!("begin {} {}", request.owner, request.capabilities.join(" ")));
+        self.call(format!(
+            "begin {} {}",
+            request.owner,
+            request.capabilities.join(" ")
+        ));
         Ok(Response::new(v1::BeginConnectResponse {
-            authorization_url: format!("https://accounts.google.com/o/oauth2/v2/auth?owner={}", request.owner),
+            authorization_url: format!(
+                "https://accounts.google.com/o/oauth2/v2/auth?owner={}",
+                request.owner
+            ),
             connect_id: "con_1".to_owned(),
             expires_at: noon(600),
         }))
@@ -204,7 +235,10 @@ impl AdminService for FakeAdmin {
         Err(Status::unimplemented("the command line never asks for it"))
     }
 
-    async fn wait_connect(&self, request: Request<v1::WaitConnectRequest>) -> Answer<v1::WaitConnectResponse> {
+    async fn wait_connect(
+        &self,
+        request: Request<v1::WaitConnectRequest>,
+    ) -> Answer<v1::WaitConnectResponse> {
         self.call(format!("wait {}", request.into_inner().connect_id));
         match &self.consent {
             None => std::future::pending().await,
@@ -245,21 +279,38 @@ impl AdminService for FakeAdmin {
     async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
         let request = request.into_inner();
         let integration = self.find(request.integration)?;
-        self.call(format!("disconnect {} revoke={} dry_run={}", integration.id, request.revoke, request.dry_run));
+        self.call(format!(
+            "disconnect {} revoke={} dry_run={}",
+            integration.id, request.revoke, request.dry_run
+        ));
         Ok(Response::new(v1::DisconnectResponse {
             agents: integration.agents.clone(),
             integration: Some(integration),
             revoked: request.revoke && !request.dry_run && self.disconnect_problem.is_empty(),
-            problem: if request.dry_run { String::new() } else { self.disconnect_problem.clone() },
+            problem: if request.dry_run {
+                String::new()
+            } else {
+                self.disconnect_problem.clone()
+            },
         }))
     }
 
     async fn put_agent(&self, request: Request<v1::PutAgentRequest>) -> Answer<v1::PutAgentResponse> {
         let spec = request.into_inner().spec.unwrap_or_default();
         let keys = spec.integrations.iter();
-        let keys: Vec<_> = keys.map(|r| format!("{}{}", r.key, if r.optional { "?" } else { "" })).collect();
-        self.call(format!("put {} of {}: {}", spec.agent, spec.owner, keys.join(" ")));
-        let agent = v1::Agent { spec: Some(spec.clone()), ..agent_of_alice(&spec.agent) };
+        let keys: Vec<_> = keys
+            .map(|r| format!("{}{}", r.key, if r.optional { "?" } else { "" }))
+            .collect();
+        self.call(format!(
+            "put {} of {}: {}",
+            spec.agent,
+            spec.owner,
+            keys.join(" ")
+        ));
+        let agent = v1::Agent {
+            spec: Some(spec.clone()),
+            ..agent_of_alice(&spec.agent)
+        };
         Ok(Response::new(v1::PutAgentResponse { agent: Some(agent) }))
     }
 
@@ -273,7 +324,10 @@ impl AdminService for FakeAdmin {
         Ok(Response::new(v1::ListAgentsResponse { agents, problems }))
     }
 
-    async fn delete_agent(&self, request: Request<v1::DeleteAgentRequest>) -> Answer<v1::DeleteAgentResponse> {
+    async fn delete_agent(
+        &self,
+        request: Request<v1::DeleteAgentRequest>,
+    ) -> Answer<v1::DeleteAgentResponse> {
         let agent = request.into_inner().agent;
         self.agent(&agent)?;
         self.call(format!("delete {agent}"));
@@ -289,9 +343,17 @@ impl AdminService for FakeAdmin {
         request: Request<v1::ListAuditEventsRequest>,
     ) -> Answer<v1::ListAuditEventsResponse> {
         let request = request.into_inner();
-        let v1::ListAuditEventsRequest { after_sequence, limit, newest } = request;
-        self.call(format!("audit after={after_sequence} limit={limit} newest={newest}"));
-        Ok(Response::new(v1::ListAuditEventsResponse { events: self.audit.clone() }))
+        let v1::ListAuditEventsRequest {
+            after_sequence,
+            limit,
+            newest,
+        } = request;
+        self.call(format!(
+            "audit after={after_sequence} limit={limit} newest={newest}"
+        ));
+        Ok(Response::new(v1::ListAuditEventsResponse {
+            events: self.audit.clone(),
+        }))
     }
 
     async fn verify_audit(&self, _: Request<v1::VerifyAuditRequest>) -> Answer<v1::VerifyAuditResponse> {

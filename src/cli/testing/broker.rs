@@ -55,7 +55,10 @@ impl FakeBroker {
             revision: watch::Sender::new(0),
             watchers: watch::Sender::new(0),
         };
-        Self { dir: tempfile::tempdir().unwrap(), shared: Arc::new(shared) }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            shared: Arc::new(shared),
+        }
     }
 
     /// A daemon that answers.
@@ -106,7 +109,12 @@ impl FakeBroker {
 
     /// Waits until somebody watches.
     pub(crate) async fn watched(&self) {
-        let _ = self.shared.watchers.subscribe().wait_for(|watchers| *watchers > 0).await;
+        let _ = self
+            .shared
+            .watchers
+            .subscribe()
+            .wait_for(|watchers| *watchers > 0)
+            .await;
     }
 
     /// The agent has this token.
@@ -114,7 +122,8 @@ impl FakeBroker {
         self.publish(Answers {
             token: (
                 200,
-                serde_json::json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3000 }).to_string(),
+                serde_json::json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3000 })
+                    .to_string(),
             ),
             env: format!("GOOGLE_OAUTH_ACCESS_TOKEN={token}\nTOKEN_BROKER_STATE=active\n"),
             status: status("active", ""),
@@ -133,7 +142,10 @@ impl FakeBroker {
 
     /// `/v1/token` answers this problem.
     pub(crate) fn set_problem(&self, status: u16, body: &str) {
-        self.publish(Answers { token: (status, body.to_owned()), ..Answers::default() });
+        self.publish(Answers {
+            token: (status, body.to_owned()),
+            ..Answers::default()
+        });
     }
 
     fn publish(&self, answers: Answers) {
@@ -167,7 +179,10 @@ impl Shared {
             "/v1/status" => (200, answers.status),
             _ => (404, String::new()),
         };
-        Response::builder().status(code).body(Full::from(body).boxed()).unwrap()
+        Response::builder()
+            .status(code)
+            .body(Full::from(body).boxed())
+            .unwrap()
     }
 
     fn watch(&self) -> Response<Body> {
