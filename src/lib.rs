@@ -5,18 +5,22 @@
 //! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod agent;
+pub mod app;
 pub mod broker;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod delivery;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod entropy;
 pub mod google;
 pub mod id;
+pub mod lifecycle;
 pub mod proto;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod vault;
+pub mod web;

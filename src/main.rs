@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use token_broker::cli::{self, Programs};
-
 fn main() -> ExitCode {
-    cli::run(std::env::args_os(), &Programs::default())
+    token_broker::app::main()
 }

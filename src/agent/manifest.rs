@@ -190,14 +190,13 @@ fn wrong_description(text: &str) -> Option<String> {
 /// Refuses what is longer than any honest manifest, before it is read.
 pub(super) fn check_size(text: &str) -> Result<(), ManifestError> {
     if text.len() > MAX_BYTES {
-        return Err(ManifestError::in_all(too_long(text.len() as u64)));
+        let message = format!(
+            "it is {} bytes long, and a manifest has at most {MAX_BYTES}",
+            text.len()
+        );
+        return Err(ManifestError::in_all(message));
     }
     Ok(())
-}
-
-/// The message about a manifest of this many bytes.
-pub(super) fn too_long(bytes: u64) -> String {
-    format!("{bytes} bytes long: a manifest has at most {MAX_BYTES}")
 }
 
 /// The path of a field as it is shown; `None` for the whole.
@@ -298,7 +297,10 @@ mod tests {
             "integrations[1].key: `x.a` is declared twice"
         );
         let long = format!(r#"{{"agent":"a","owner":"b"}}{}"#, " ".repeat(MAX_BYTES));
-        assert_eq!(refused(&long), "65561 bytes long: a manifest has at most 65536");
+        assert_eq!(
+            refused(&long),
+            "it is 65561 bytes long, and a manifest has at most 65536"
+        );
     }
 
     #[test]

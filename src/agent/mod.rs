@@ -1,8 +1,12 @@
 //! What agents declare, and how it compares with what was granted.
 
+pub mod folder;
 pub mod manifest;
 pub mod resolve;
+pub mod watch;
 mod yaml;
 
+pub use folder::{Folder, ManifestFile, ManifestProblem, Scan};
 pub use manifest::{Manifest, ManifestError, Requirement};
 pub use resolve::{NarrowError, Narrowed, Resolution, ResolvedCapability, resolve, resolve_for};
+pub use watch::watch;

@@ -298,7 +298,7 @@ integrations:
         );
         assert_eq!(
             refused(&format!("{HEAD}#{}", "x".repeat(70_000))),
-            "bot.yaml: 70033 bytes long: a manifest has at most 65536"
+            "bot.yaml: it is 70033 bytes long, and a manifest has at most 65536"
         );
     }
 }

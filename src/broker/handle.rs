@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -24,10 +24,17 @@ pub struct AgentHandle {
     delivery_changed: Notify,
     delivery_problem: Mutex<Option<String>>,
     queued: AtomicBool,
+    /// Tokens handed out since the last audit line.
+    pub(super) uses: AtomicU64,
+    /// The token that the last audit line was about, by its time of issue.
+    pub(super) audited_issue: AtomicI64,
+    /// The revision that the last audit line of a refusal was about.
+    pub(super) audited_denial: AtomicU64,
 }
 
 impl AgentHandle {
-    pub(super) fn new(name: AgentName, snapshot: AgentSnapshot) -> Arc<Self> {
+    #[doc(hidden)]
+    pub fn new(name: AgentName, snapshot: AgentSnapshot) -> Arc<Self> {
         Arc::new(Self {
             name,
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -38,6 +45,9 @@ impl AgentHandle {
             delivery_changed: Notify::new(),
             delivery_problem: Mutex::default(),
             queued: AtomicBool::new(false),
+            uses: AtomicU64::new(0),
+            audited_issue: AtomicI64::new(i64::MIN),
+            audited_denial: AtomicU64::new(0),
         })
     }
 
@@ -123,13 +133,15 @@ impl AgentHandle {
         }
     }
 
-    pub(super) fn publish(&self, snapshot: AgentSnapshot) {
+    #[doc(hidden)]
+    pub fn publish(&self, snapshot: AgentSnapshot) {
         self.snapshot.store(Arc::new(snapshot));
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();
     }
 
-    pub(super) fn mark_removed(&self) {
+    #[doc(hidden)]
+    pub fn mark_removed(&self) {
         self.removed.store(true, Ordering::Release);
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();

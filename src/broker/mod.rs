@@ -1,53 +1,182 @@
 //! Keeps every agent's token fresh.
+//!
+//! [`Broker`] knows agents, accounts and tokens; it renews ahead of time, once per account and scope set,
+//! and publishes each agent's situation to its handle. `ARCHITECTURE.md` tells the rules it follows.
 
+mod accounts;
+mod agents;
+mod ask;
+mod backoff;
+pub mod connect;
 pub mod events;
+mod flight;
 pub mod handle;
 pub mod problem;
+mod publish;
 pub mod query;
+mod queue;
+mod recorder;
+mod renewal;
+mod situation;
 pub mod snapshot;
+mod start;
+mod time;
+mod world;
 
-use jiff::Timestamp;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use crate::clock::SharedClock;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
+use crate::{
+    catalog::Catalog, clock::Clock, entropy::SharedEntropy, google::SharedProvider, store::SharedStore,
+    telemetry::Metrics, vault::Vault,
+};
+
+pub use accounts::{AccountError, AccountRef, AccountView, Disconnected, Revocation};
+pub use agents::{AgentError, AgentView};
+pub use connect::{ConnectError, ConnectStarted, Connected};
 pub use events::{Event, EventKind};
 pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
 pub use problem::{Problem, ProblemCode};
 pub use query::{TokenGrant, TokenQuery};
 pub use snapshot::{AgentSnapshot, AgentState, CapabilityStatus, IssuedToken};
+pub use world::AgentSource;
+
+use connect::Consents;
+use flight::Flights;
+use queue::Queue;
+use recorder::Recorder;
+use renewal::Renewed;
+use situation::Surroundings;
+use time::BrokerClock;
+use world::{TokenKey, World};
+
+/// What a broker is told once.
+pub struct BrokerOptions {
+    /// Where people reach the daemon, without a slash at the end.
+    pub public_url: String,
+    /// How many renewals run at once.
+    pub concurrency: usize,
+    /// How long a consent may take.
+    pub consent_timeout: Duration,
+    /// Origins that a browser may be sent to after a consent.
+    pub return_origins: Vec<url::Origin>,
+}
+
+/// What a broker is made of.
+pub struct BrokerParts {
+    /// Time.
+    pub clock: crate::clock::SharedClock,
+    /// Randomness.
+    pub entropy: SharedEntropy,
+    /// Durable records.
+    pub store: SharedStore,
+    /// Google.
+    pub provider: SharedProvider,
+    /// Seals and opens.
+    pub vault: Arc<Vault>,
+    /// Capabilities.
+    pub catalog: Arc<Catalog>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+}
 
 /// The broker.
 pub struct Broker {
-    clock: SharedClock,
+    options: BrokerOptions,
+    clock: BrokerClock,
+    entropy: SharedEntropy,
+    store: SharedStore,
+    provider: SharedProvider,
+    vault: Arc<Vault>,
+    metrics: Arc<Metrics>,
+    around: Surroundings,
+    world: Mutex<World>,
+    renewals: Queue,
+    expiries: Queue,
+    flights: Flights<TokenKey, Renewed>,
+    consents: Consents,
+    recorder: Recorder,
+    manifest_problems: Mutex<Vec<String>>,
+    changes: ChangeSender,
+    events: broadcast::Sender<Event>,
 }
 
 impl Broker {
+    #[doc(hidden)]
+    pub fn stand_in(clock: SharedClock) -> Self {
+        Self { clock }
+    }
+
     /// The present moment, corrected by the provider's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// The token that the agent has, when it is fresh enough to hand out as it is: no wait, no lock, no disk.
-    pub fn current(&self, agent: &AgentHandle) -> Option<TokenGrant> {
-        let snapshot = agent.peek();
-        let token = snapshot
-            .token
-            .as_ref()
-            .filter(|token| token.is_fresh(self.now()))?;
-        Some(TokenGrant {
-            token: token.clone(),
-            capabilities: snapshot.granted.clone(),
-        })
+    /// How far the provider's clock is ahead of the daemon's.
+    pub fn clock_skew(&self) -> SignedDuration {
+        self.clock.skew()
     }
 
-    /// A token that answers `query`, renewed first if need be.
-    pub async fn token(&self, agent: &AgentHandle, query: &TokenQuery) -> Result<TokenGrant, Problem> {
-        if query.is_plain()
-            && let Some(grant) = self.current(agent)
-        {
-            return Ok(grant);
-        }
-        std::future::ready(()).await;
-        Err(agent.snapshot().problem())
+    /// The capabilities there are.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.around.catalog
+    }
+
+    /// Where people reach the daemon, without a slash at the end.
+    pub fn public_url(&self) -> &str {
+        &self.options.public_url
+    }
+
+    /// Durable records, for whoever lists the audit trail.
+    pub fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
+    /// Every event from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// When the next renewal is due.
+    pub fn next_renewal(&self) -> Option<Timestamp> {
+        self.renewals.earliest()
+    }
+
+    /// How many renewals wait for their moment.
+    pub fn renewals_waiting(&self) -> usize {
+        self.renewals.len()
+    }
+
+    /// Renews what is due and lets go of what has expired, until `shutdown`.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let renewing = renewal::run(self.clone(), shutdown.clone());
+        let expiring = publish::run_expiries(self.clone(), shutdown.clone());
+        tokio::join!(renewing, expiring);
+    }
+
+    /// Waits until no renewal is under way, so that none is cut off between its answer and the commit.
+    pub async fn landed(&self) {
+        self.flights.landed().await;
+    }
+
+    /// Waits until the audit trail holds everything so far.
+    pub async fn flush_audit(&self) {
+        self.recorder.flush().await;
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        // A panic while the world was held leaves plain data, each field whole.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn emit(&self, event: Event) {
+        // Nobody watching is fine.
+        let _ = self.events.send(event);
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::snapshot::IssuedToken;
-use crate::{id::CapabilityKey, store::IntegrationKind};
+use crate::{catalog::IntegrationKind, id::CapabilityKey};
 
 /// What an agent asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

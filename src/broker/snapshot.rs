@@ -37,6 +37,17 @@ pub enum AgentState {
 }
 
 impl AgentState {
+    /// All there are.
+    pub const ALL: [Self; 7] = [
+        Self::Active,
+        Self::NotConnected,
+        Self::PermissionMissing,
+        Self::ReconnectRequired,
+        Self::Revoked,
+        Self::ProviderUnavailable,
+        Self::Misconfigured,
+    ];
+
     /// The stable code that files, problems and `ErrorInfo` carry.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -33,8 +33,12 @@ const MAX_BODY: usize = 1024 * 1024;
 /// Which agent to speak for.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct AgentArgs {
-    /// The agent's socket [env: TOKEN_BROKER_SOCKET] [default: /run/token-broker/broker.sock]
-    #[arg(long, value_name = "PATH", conflicts_with = "agent")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with = "agent",
+        help = "The agent's socket [env: TOKEN_BROKER_SOCKET] [default: /run/token-broker/broker.sock]"
+    )]
     pub socket: Option<PathBuf>,
     /// On the node: the agent whose socket to use
     #[arg(long, value_name = "NAME")]

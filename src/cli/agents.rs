@@ -9,8 +9,9 @@ use super::{
     args::Global,
     exit::{Exit, Failure, Outcome},
     manifests,
-    output::{Output, Text, Tone},
+    output::Output,
     question::confirm,
+    style::{Text, Tone},
     view::{Agent, Capability},
     when,
 };

@@ -68,12 +68,12 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub output: Format,
-    /// The daemon's admin socket [default: <runtime_dir>/admin.sock]
     #[arg(
         long,
         global = true,
         value_name = "PATH",
         env = "TOKEN_BROKER_ADMIN_SOCKET",
+        help = "The daemon's admin socket [default: <runtime_dir>/admin.sock]",
         help_heading = "Global options"
     )]
     pub admin_socket: Option<PathBuf>,

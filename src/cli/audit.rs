@@ -6,8 +6,9 @@ use super::{
     admin_client::{self, Admin, refused},
     args::Global,
     exit::{Exit, Outcome},
-    output::{Output, Text, Tone},
+    output::Output,
     progress,
+    style::{Text, Tone},
     view::AuditEvent,
 };
 use crate::{clock, proto::v1};

@@ -7,8 +7,9 @@ use super::{
     admin_client::{self, refused},
     args::Global,
     exit::{Exit, Failure, Outcome},
-    output::{Output, Text},
+    output::Output,
     settings,
+    style::Text,
 };
 use crate::{catalog, proto::v1};
 

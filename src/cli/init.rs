@@ -63,7 +63,7 @@ struct Plan {
 pub(super) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outcome {
     let plan = Plan::new(args, global)?;
     plan.refuse_existing()?;
-    let text = plan.text(args)?;
+    let text = Plan::text(args)?;
     plan.write(&text, &SystemEntropy)?;
     report(&plan, output)?;
     Ok(Exit::Ok)
@@ -96,7 +96,7 @@ impl Plan {
     }
 
     /// The configuration's text. Whoever is not root cannot use the system's folders, and gets their own.
-    fn text(&self, args: &InitArgs) -> Result<String, Failure> {
+    fn text(args: &InitArgs) -> Result<String, Failure> {
         let mut values: Vec<(&str, &str)> = args
             .set
             .iter()

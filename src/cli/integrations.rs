@@ -7,9 +7,10 @@ use super::{
     admin_client::{self, Admin, refused, required},
     args::Global,
     exit::{Exit, Failure, Outcome},
-    output::{Output, Text, Tone},
+    output::Output,
     progress,
     question::confirm,
+    style::{Text, Tone},
     view::{self, Integration},
     when,
 };

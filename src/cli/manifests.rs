@@ -13,8 +13,9 @@ use serde::Serialize;
 use super::{
     args::Global,
     exit::{Exit, Failure, Outcome},
-    output::{Output, Tone},
+    output::Output,
     settings,
+    style::Tone,
 };
 use crate::{
     agent::{Manifest, ManifestError},

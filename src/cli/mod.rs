@@ -29,6 +29,7 @@ mod serve;
 mod settings;
 mod situation;
 mod status;
+mod style;
 #[cfg(test)]
 mod testing;
 mod token;

@@ -10,7 +10,10 @@ use comfy_table::{Cell, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::exit::Failure;
+use super::{
+    exit::Failure,
+    style::{Palette, Text, Tone, harmless},
+};
 use crate::clock::{SharedClock, SystemClock};
 
 /// What standard output carries.
@@ -23,79 +26,13 @@ pub enum Format {
     Json,
 }
 
-/// How a piece of text is meant. It shows only on a terminal, and never alone: the words say it too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Tone {
-    /// As it is.
-    #[default]
-    Plain,
-    /// A heading.
-    Strong,
-    /// All is well.
-    Good,
-    /// Worth a look.
-    Warn,
-    /// Somebody has to act.
-    Bad,
-}
-
-impl Tone {
-    /// The tone of an agent's or an account's state.
-    pub(super) fn of_state(state: &str) -> Self {
-        match state {
-            "active" => Self::Good,
-            "provider_unavailable" | "not_connected" => Self::Warn,
-            _ => Self::Bad,
-        }
-    }
-
-    /// The SGR parameter (ECMA-48). Always two characters: see [`Output::table`].
-    fn sgr(self) -> &'static str {
-        match self {
-            Self::Plain => "39",
-            Self::Strong => "01",
-            Self::Good => "32",
-            Self::Warn => "33",
-            Self::Bad => "31",
-        }
-    }
-}
-
-/// A cell of a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Text {
-    tone: Tone,
-    text: String,
-}
-
-impl Text {
-    /// A cell in a tone.
-    pub(super) fn toned(tone: Tone, text: impl Into<String>) -> Self {
-        Self {
-            tone,
-            text: harmless(&text.into(), false),
-        }
-    }
-
-    /// A state's name in its tone.
-    pub(super) fn state(state: &str) -> Self {
-        Self::toned(Tone::of_state(state), state)
-    }
-}
-
-impl<T: Into<String>> From<T> for Text {
-    fn from(text: T) -> Self {
-        Self::toned(Tone::Plain, text)
-    }
-}
-
 /// Where a command writes, and the time that it shows.
 pub(super) struct Output {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     format: Format,
-    colour_out: bool,
-    colour_err: bool,
+    palette_out: Palette,
+    palette_err: Palette,
     progress: bool,
     interactive: bool,
     clock: SharedClock,
@@ -107,9 +44,16 @@ impl Output {
     pub(super) fn standard(format: Format) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let palette = |terminal| {
+            if terminal && wanted {
+                Palette::Coloured
+            } else {
+                Palette::Plain
+            }
+        };
         Self {
-            colour_out: wanted && io::stdout().is_terminal(),
-            colour_err: wanted && io::stderr().is_terminal(),
+            palette_out: palette(io::stdout().is_terminal()),
+            palette_err: palette(io::stderr().is_terminal()),
             progress: std::env::var_os("TERM").is_none_or(|term| term != "dumb")
                 && io::stderr().is_terminal(),
             interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
@@ -147,7 +91,7 @@ impl Output {
 
     /// A line on standard output in a tone.
     pub(super) fn toned(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
-        let text = paint(self.colour_out, tone, &harmless(text, true));
+        let text = self.palette_out.paint(tone, &harmless(text, true));
         self.literal(&text)
     }
 
@@ -185,18 +129,18 @@ impl Output {
 
     /// A table on standard output. Cells are never wrapped, so that every row stays one line for `grep`.
     pub(super) fn table(&mut self, head: &[&str], rows: Vec<Vec<Text>>) -> Result<(), Failure> {
-        let colour = self.colour_out;
+        let palette = self.palette_out;
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // Every cell carries as many invisible characters as the others, so the layout holds.
         table.set_header(
             head.iter()
-                .map(|name| Cell::new(tint(colour, Tone::Strong, name))),
+                .map(|name| Cell::new(palette.tint(Tone::Strong, name))),
         );
         for row in rows {
             table.add_row(
                 row.into_iter()
-                    .map(|cell| Cell::new(tint(colour, cell.tone, &cell.text))),
+                    .map(|cell| Cell::new(palette.tint(cell.tone, &cell.text))),
             );
         }
         for column in table.column_iter_mut() {
@@ -221,11 +165,11 @@ impl Output {
             .unwrap_or_default();
         for (name, value) in fields {
             let name = format!("{name:width$}");
-            let value = paint(self.colour_out, value.tone, &value.text);
+            let value = self.palette_out.paint(value.tone, &value.text);
             writeln!(
                 self.out,
                 "{}  {value}",
-                paint(self.colour_out, Tone::Strong, &name)
+                self.palette_out.paint(Tone::Strong, &name)
             )?;
         }
         Ok(self.out.flush()?)
@@ -252,7 +196,7 @@ impl Output {
             let text = serde_json::json!({ "error": failure, "exit_code": failure.exit.code() });
             return self.note(&text.to_string());
         }
-        let label = paint(self.colour_err, Tone::Bad, "error:");
+        let label = self.palette_err.paint(Tone::Bad, "error:");
         let message = harmless(&failure.message, true);
         let reason = failure
             .reason
@@ -266,42 +210,13 @@ impl Output {
     }
 }
 
-/// Text that came from elsewhere must not move the reader's cursor; in a sentence a line may end.
-fn harmless(text: &str, lines: bool) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && !(lines && c == '\n') {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
-fn paint(colour: bool, tone: Tone, text: &str) -> String {
-    if tone == Tone::Plain {
-        text.to_owned()
-    } else {
-        tint(colour, tone, text)
-    }
-}
-
-fn tint(colour: bool, tone: Tone, text: &str) -> String {
-    if colour {
-        format!("\x1b[{}m{text}\x1b[0m", tone.sgr())
-    } else {
-        text.to_owned()
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod testing {
     //! An output that a test reads.
 
     use std::sync::{Mutex, PoisonError};
 
-    use super::{Arc, Format, Output, Timestamp, Write, io};
+    use super::{Arc, Format, Output, Palette, Timestamp, Write, io};
     use crate::clock::ManualClock;
 
     /// What was written.
@@ -343,8 +258,8 @@ pub(crate) mod testing {
                 out: Box::new(out.clone()),
                 err: Box::new(err.clone()),
                 format,
-                colour_out: false,
-                colour_err: false,
+                palette_out: Palette::Plain,
+                palette_err: Palette::Plain,
                 progress: false,
                 interactive: false,
                 clock: Arc::new(ManualClock::new(noon())),
@@ -360,7 +275,7 @@ pub(crate) mod testing {
 
         /// With colours, as on a terminal.
         pub(crate) fn coloured(mut self) -> Self {
-            self.colour_out = true;
+            self.palette_out = Palette::Coloured;
             self
         }
     }

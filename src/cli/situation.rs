@@ -5,7 +5,8 @@ use serde::Deserialize;
 use super::{
     agent_client::AgentSocket,
     exit::{Exit, Failure},
-    output::{Output, Text, Tone},
+    output::Output,
+    style::{Text, Tone},
     view::Capability,
 };
 

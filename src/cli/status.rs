@@ -10,9 +10,10 @@ use super::{
     agents,
     args::Global,
     exit::{Exit, Failure, Outcome},
-    output::{Output, Tone},
+    output::Output,
     settings,
     situation::Situation,
+    style::Tone,
     view::{Agent, Daemon},
     when,
 };

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     exit::Failure,
-    output::{Output, Text, Tone},
+    output::Output,
+    style::{Text, Tone},
     when,
 };
 use crate::proto::v1;

@@ -62,7 +62,7 @@ pub(super) fn short(duration: Duration) -> String {
         let more = seconds % length / next;
         // Seconds beside minutes only while there are few minutes: `14m7s` says no more than `14m`.
         if more > 0 && (*next > 1 || seconds < 600) {
-            text.push_str(&format!("{more}{name}"));
+            text += &format!("{more}{name}");
         }
     }
     text

@@ -22,7 +22,7 @@ const AUDIENCE: &str = "https://oauth2.googleapis.com/token";
 const LONGEST: i64 = 3600;
 
 /// How far the two clocks may differ.
-const LEEWAY: Duration = Duration::from_mins(5);
+const LEEWAY: Duration = Duration::from_secs(300);
 
 #[derive(Deserialize)]
 struct Claims {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     dispatch::Dropped,
-    fault::Fault,
-    handle::Handle,
+    fault::{Fault, InvalidFault},
+    handle::{Handle, Unknown},
     message::{Call, Reply, Unread, json as reply_json},
     options::{AutoApprove, Rotation},
 };
@@ -50,13 +50,25 @@ struct ServiceAccountBody {
 /// What is wrong with an order, as a sentence.
 struct Refused(StatusCode, String);
 
+impl From<Unknown> for Refused {
+    fn from(error: Unknown) -> Self {
+        Self::not_found(error.to_string())
+    }
+}
+
+impl From<InvalidFault> for Refused {
+    fn from(error: InvalidFault) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
 impl Refused {
-    fn bad(error: impl ToString) -> Self {
-        Self(StatusCode::BAD_REQUEST, error.to_string())
+    fn bad(error: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, error.into())
     }
 
-    fn unknown(error: impl ToString) -> Self {
-        Self(StatusCode::NOT_FOUND, error.to_string())
+    fn not_found(error: impl Into<String>) -> Self {
+        Self(StatusCode::NOT_FOUND, error.into())
     }
 }
 
@@ -87,7 +99,7 @@ fn carry_out(handle: &Handle, call: &Call) -> Result<Value, Refused> {
         (&Method::GET, ["mails"]) => value(&handle.sent_mails()),
         (&Method::GET, ["faults"]) => value(&handle.faults()),
         (&Method::POST, ["faults"]) => {
-            let id = handle.inject_fault(body::<Fault>(call)?).map_err(Refused::bad)?;
+            let id = handle.inject_fault(body::<Fault>(call)?)?;
             Ok(json!({ "id": id }))
         }
         (&Method::DELETE, ["faults"]) => {
@@ -99,11 +111,11 @@ fn carry_out(handle: &Handle, call: &Call) -> Result<Value, Refused> {
             if known {
                 Ok(json!({}))
             } else {
-                Err(Refused::unknown(format!("there is no fault `{id}`")))
+                Err(Refused::not_found(format!("there is no fault `{id}`")))
             }
         }
         (&Method::POST, [order]) => order_given(handle, call, order),
-        _ => Err(Refused::unknown(format!(
+        _ => Err(Refused::not_found(format!(
             "the control address has no {} {}",
             call.method, call.path
         ))),
@@ -114,14 +126,10 @@ fn carry_out(handle: &Handle, call: &Call) -> Result<Value, Refused> {
 fn order_given(handle: &Handle, call: &Call, order: &str) -> Result<Value, Refused> {
     match order {
         "revoke" => {
-            handle
-                .revoke_account(&body::<AccountBody>(call)?.account)
-                .map_err(Refused::unknown)?;
+            handle.revoke_account(&body::<AccountBody>(call)?.account)?;
         }
         "password-change" => {
-            handle
-                .change_password(&body::<AccountBody>(call)?.account)
-                .map_err(Refused::unknown)?;
+            handle.change_password(&body::<AccountBody>(call)?.account)?;
         }
         "lifetime" => {
             handle.set_token_lifetime(std::time::Duration::from_secs(
@@ -133,7 +141,7 @@ fn order_given(handle: &Handle, call: &Call, order: &str) -> Result<Value, Refus
         "grants" => return seed(handle, &body(call)?),
         "service-accounts" => return service_account(handle, &body(call)?),
         _ => {
-            return Err(Refused::unknown(format!(
+            return Err(Refused::not_found(format!(
                 "the control address has no POST /{order}"
             )));
         }
@@ -144,9 +152,7 @@ fn order_given(handle: &Handle, call: &Call, order: &str) -> Result<Value, Refus
 fn seed(handle: &Handle, order: &GrantBody) -> Result<Value, Refused> {
     let scopes: Vec<&str> = order.scopes.iter().map(String::as_str).collect();
     let token = match &order.client_id {
-        Some(client) => handle
-            .seed_grant_for(client, &order.account, &scopes)
-            .map_err(Refused::unknown)?,
+        Some(client) => handle.seed_grant_for(client, &order.account, &scopes)?,
         None => handle.seed_grant(&order.account, &scopes),
     };
     Ok(json!({ "refresh_token": token.expose() }))
@@ -158,7 +164,7 @@ fn service_account(handle: &Handle, order: &ServiceAccountBody) -> Result<Value,
         .map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let scopes: Vec<&str> = order.delegated_scopes.iter().map(String::as_str).collect();
     let email = file["client_email"].as_str().unwrap_or_default();
-    handle.delegate(email, &scopes).map_err(Refused::unknown)?;
+    handle.delegate(email, &scopes)?;
     Ok(file)
 }
 

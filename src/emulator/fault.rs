@@ -162,10 +162,9 @@ impl Fault {
     pub(super) fn status(&self) -> StatusCode {
         let by_error = || match self.error.as_deref() {
             Some("invalid_client" | "unauthorized_client") => 401,
-            Some("temporarily_unavailable") => 503,
+            Some("temporarily_unavailable") | None => 503,
             Some("internal_failure" | "server_error") => 500,
             Some(_) => 400,
-            None => 503,
         };
         StatusCode::from_u16(self.status.unwrap_or_else(by_error))
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

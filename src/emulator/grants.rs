@@ -17,7 +17,7 @@ use super::{
 use crate::clock;
 
 /// How long a refresh token lives that nobody uses.
-const UNUSED: Duration = Duration::from_hours(24 * 180);
+const UNUSED: Duration = Duration::from_secs(180 * 86_400);
 
 /// What one refresh token, or a family of rotated ones, stands for.
 pub(super) struct Grant {
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn six_months_unused_end_a_grant() {
         let (mut grants, token) = one();
-        let later = clock::after(now(), UNUSED - Duration::from_secs(1));
+        let later = clock::after(now(), UNUSED / 2);
         grants.renew(token, Rotation::Off, later);
         assert!(grants.get(token, clock::after(now(), UNUSED)).is_ok());
         assert_eq!(

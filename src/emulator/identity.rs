@@ -1,4 +1,4 @@
-//! Who a person is: id tokens, the keys that sign them, userinfo and discovery (OpenID Connect Core 1.0).
+//! Who a person is: id tokens, the keys that sign them, userinfo and discovery (`OpenID` Connect Core 1.0).
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::{
 use crate::clock;
 
 /// How long an id token is good for.
-const ID_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
+const ID_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 #[derive(Serialize)]
 struct IdClaims<'a> {

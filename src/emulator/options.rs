@@ -89,6 +89,7 @@ pub struct AutoApprove {
 /// What an emulator is told when it starts. The default is a Google project with one web client and
 /// two people.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, not a state")]
 pub struct Options {
     /// Where Google's endpoints and APIs are served; port 0 takes a free one.
     pub listen: SocketAddr,

@@ -19,7 +19,7 @@ use super::{
 use crate::clock;
 
 /// How long an authorization code may wait for its exchange (RFC 6749, section 4.1.2).
-const CODE_LIFETIME: Duration = Duration::from_mins(10);
+const CODE_LIFETIME: Duration = Duration::from_secs(600);
 
 /// The life of a refresh token while the consent screen is in Testing.
 const TESTING_LIFETIME: Duration = Duration::from_secs(604_799);

@@ -11,7 +11,7 @@ use crate::clock::{after, before, rfc3339};
 /// How much a mailbox and a calendar keep; the oldest entries make room.
 const KEPT: usize = 1000;
 
-const DAY: Duration = Duration::from_hours(24);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A message in a mailbox.
 pub(super) struct Filed {
@@ -65,12 +65,12 @@ impl Workspace {
                 "From: Carol <carol@example.com>\r\nTo: {email}\r\nSubject: {subject}\r\n\
                  Content-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n"
             );
-            let message = Message::parse(raw.as_bytes(), before(now, Duration::from_hours(hours)));
+            let message = Message::parse(raw.as_bytes(), before(now, Duration::from_secs(hours * 3600)));
             workspace.file(message, None, &["UNREAD", "INBOX"]);
         }
         for (days, summary) in [(1, "Weekly planning"), (2, "Lunch with Carol")] {
             let start = after(now, DAY * days);
-            let end = after(start, Duration::from_mins(45));
+            let end = after(start, Duration::from_secs(45 * 60));
             let body = json!({
                 "summary": summary,
                 "start": { "dateTime": rfc3339(start) },

@@ -3,6 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    classify::{Call, classify},
+    http::{Reply, TransportError},
+    scrub::scrub,
+};
 
 /// Who can do something about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +30,8 @@ pub enum FailureKind {
 pub struct ProviderError {
     /// Who can act.
     pub kind: FailureKind,
-    /// The provider's `error`, or `network`, `timeout`, `http_503`, `malformed_answer`.
+    /// The provider's `error`, or `network`, `certificate`, `timeout`, `http_503`, `malformed_answer`,
+    /// `invalid_id_token`.
     pub code: String,
     /// The provider's `error_subtype`.
     pub subtype: Option<String>,
@@ -33,4 +41,270 @@ pub struct ProviderError {
     pub retry_after: Option<Duration>,
     /// The provider's own time, from the `Date` header.
     pub server_time: Option<Timestamp>,
+}
+
+/// What the provider's `error` may look like; anything else could be an echo or an attack on a terminal.
+pub(super) fn code(error: &str) -> String {
+    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if (1..=64).contains(&error.len()) && error.bytes().all(valid) {
+        error.to_owned()
+    } else {
+        "unknown_error".to_owned()
+    }
+}
+
+impl ProviderError {
+    /// True when the provider may have done what it was asked without its answer arriving.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.code.as_str(), "network" | "timeout" | "malformed_answer")
+    }
+
+    fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            code: code.into(),
+            subtype: None,
+            message: message.into(),
+            retry_after: None,
+            server_time: None,
+        }
+    }
+
+    /// A redirect that says why there is no code ([`Outcome::Error`](super::redirect::Outcome)).
+    pub fn of_redirect(error: &str, description: Option<&str>) -> Self {
+        let code = code(error);
+        let (kind, sentence) = classify(Call::Authorize, 302, &code, None);
+        let words = description.map(|text| scrub(text, &[]));
+        let message = format!("{sentence} ({})", quote(&code, words.as_deref()));
+        Self::new(kind, code, message)
+    }
+
+    /// An id token that proves nothing.
+    pub(super) fn id_token(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self::new(kind, "invalid_id_token", message)
+    }
+
+    /// An answer that cannot be used. `what` names it and says why.
+    pub fn malformed(what: &str, server_time: Option<Timestamp>) -> Self {
+        let message = format!("{what}. A proxy may stand between. It is tried again.");
+        Self {
+            server_time,
+            ..Self::new(FailureKind::Retry, "malformed_answer", message)
+        }
+    }
+
+    /// No answer from `host`.
+    pub(super) fn transport(host: &str, error: &TransportError) -> Self {
+        let (code, message) = match error {
+            TransportError::NoRoots(reason) => (
+                "certificate",
+                format!(
+                    "No certificate authorities to check {host} with: install the system's `ca-certificates` or \
+                     name a bundle with SSL_CERT_FILE ({reason})."
+                ),
+            ),
+            TransportError::Certificate(reason) => (
+                "certificate",
+                format!(
+                    "The TLS certificate of {host} was not accepted: {reason}. A proxy may stand between, its \
+                     authority may be unknown here, or this machine's clock may be wrong. It is tried again."
+                ),
+            ),
+            TransportError::NoConnection => (
+                "timeout",
+                format!("{host} took no connection in time. It is tried again."),
+            ),
+            TransportError::Timeout(limit) => (
+                "timeout",
+                format!("{host} did not answer within {limit:?}. It is tried again."),
+            ),
+            TransportError::TooLarge(limit) => (
+                "malformed_answer",
+                format!("{host} sent more than {limit} bytes, which Google never does. It is tried again."),
+            ),
+            TransportError::Network(reason) => (
+                "network",
+                format!("{host} cannot be reached: {reason}. It is tried again."),
+            ),
+        };
+        Self::new(FailureKind::Retry, code, message)
+    }
+
+    /// An answer that refuses. `secrets` are what the request held, should the answer echo them.
+    pub(super) fn refused(call: Call, reply: &Reply, secrets: &[&str], now: Timestamp) -> Self {
+        let status = reply.status.as_u16();
+        let body = RefusalBody::parse(&reply.body, secrets);
+        let (kind, sentence) = classify(
+            call,
+            status,
+            body.error.as_deref().unwrap_or(""),
+            body.subtype.as_deref(),
+        );
+        let (code, said) = match body.error {
+            Some(code) => {
+                let said = format!("HTTP {status}, {}", quote(&code, body.description.as_deref()));
+                (code, said)
+            }
+            None => (format!("http_{status}"), format!("HTTP {status}")),
+        };
+        Self {
+            subtype: body.subtype,
+            retry_after: reply.retry_after(now),
+            server_time: reply.date(),
+            ..Self::new(kind, code, format!("{sentence} ({said})"))
+        }
+    }
+}
+
+fn quote(code: &str, description: Option<&str>) -> String {
+    match description {
+        Some(words) if !words.is_empty() => format!("{code}: {words}"),
+        _ => code.to_owned(),
+    }
+}
+
+/// What a refusal says (RFC 6749, section 5.2), free of secrets.
+struct RefusalBody {
+    error: Option<String>,
+    subtype: Option<String>,
+    description: Option<String>,
+}
+
+impl RefusalBody {
+    /// Reads both forms that Google uses: `error` as a string, and as an object with `status` and `message`.
+    fn parse(body: &[u8], secrets: &[&str]) -> Self {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let clean = |value: &Value| value.as_str().map(|text| scrub(text, secrets));
+        let error = &json["error"];
+        Self {
+            error: clean(error)
+                .or_else(|| clean(&error["status"]).map(|status| status.to_ascii_lowercase()))
+                .map(|text| code(&text)),
+            subtype: clean(&json["error_subtype"]).map(|text| code(&text)),
+            description: clean(&json["error_description"]).or_else(|| clean(&error["message"])),
+        }
+    }
+}
+
+/// Whether a refused revocation says that the token was gone already.
+pub(super) fn is_gone(error: &ProviderError) -> bool {
+    error.code == "invalid_token"
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, StatusCode, header};
+    use proptest::prelude::*;
+    use serde_json::json;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn reply(status: u16, body: &[u8], headers: &[(header::HeaderName, &'static str)]) -> Reply {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+        Reply {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: headers.collect(),
+            body: Zeroizing::new(body.to_vec()),
+        }
+    }
+
+    fn refused(status: u16, body: &Value, secrets: &[&str]) -> ProviderError {
+        let reply = reply(status, body.to_string().as_bytes(), &[]);
+        ProviderError::refused(Call::Refresh, &reply, secrets, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_refusal_keeps_what_the_provider_said() {
+        let error = refused(
+            400,
+            &json!({"error": "invalid_grant", "error_subtype": "invalid_rapt", "error_description": "reauth related error"}),
+            &[],
+        );
+        assert_eq!(error.code, "invalid_grant");
+        assert_eq!(error.subtype.as_deref(), Some("invalid_rapt"));
+        assert!(
+            error
+                .message
+                .ends_with("(HTTP 400, invalid_grant: reauth related error)"),
+            "{error}"
+        );
+        let nested = refused(
+            403,
+            &json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "No."}}),
+            &[],
+        );
+        assert_eq!(
+            (nested.kind, nested.code.as_str()),
+            (FailureKind::Operator, "permission_denied")
+        );
+        assert!(nested.message.ends_with("permission_denied: No.)"));
+    }
+
+    #[test]
+    fn an_echoed_secret_is_found_nowhere() {
+        const CANARY: &str = "1__0gCANARY_refresh_token";
+        for body in [
+            json!({"error": "invalid_grant", "error_description": format!("bad token {CANARY}")}),
+            json!({"error": CANARY}),
+            json!({"error": "invalid_grant", "error_subtype": CANARY}),
+            json!({"error": {"status": CANARY, "message": CANARY}}),
+        ] {
+            let error = refused(400, &body, &[CANARY]);
+            assert!(
+                !format!("{error} {error:?}")
+                    .to_ascii_lowercase()
+                    .contains("canary"),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_no_code_is_not_repeated() {
+        for odd in ["", "two words", "a\u{1b}[2J", &"x".repeat(65)] {
+            assert_eq!(refused(400, &json!({"error": odd}), &[]).code, "unknown_error");
+        }
+        assert_eq!(ProviderError::of_redirect("<script>", None).code, "unknown_error");
+    }
+
+    #[test]
+    fn waiting_is_asked_for_in_seconds_or_by_a_moment() {
+        let now = "2024-01-15T10:00:00Z".parse().unwrap();
+        let date = (header::DATE, "Mon, 15 Jan 2024 10:30:00 GMT");
+        let wait = |headers: &[_]| reply(503, b"", headers).retry_after(now);
+        assert_eq!(wait(&[]), None);
+        assert_eq!(
+            wait(&[(header::RETRY_AFTER, "120")]),
+            Some(Duration::from_secs(120))
+        );
+        let moment = (header::RETRY_AFTER, "Mon, 15 Jan 2024 10:31:00 GMT");
+        assert_eq!(
+            wait(&[moment.clone(), date.clone()]),
+            Some(Duration::from_secs(60))
+        );
+        assert_eq!(
+            wait(std::slice::from_ref(&moment)),
+            Some(Duration::from_secs(31 * 60))
+        );
+        let past = (header::RETRY_AFTER, "Mon, 15 Jan 2024 09:00:00 GMT");
+        assert_eq!(wait(&[past, date]), Some(Duration::ZERO));
+        assert_eq!(
+            wait(&[(header::RETRY_AFTER, "99999999999")]),
+            Some(Duration::from_secs(86_400))
+        );
+        for odd in ["soon", "-1", "1.5", ""] {
+            assert_eq!(wait(&[(header::RETRY_AFTER, odd)]), None, "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(status in 100_u16..1000, body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let reply = reply(status, &body, &[]);
+            let _ = ProviderError::refused(Call::Exchange, &reply, &["canary"], Timestamp::UNIX_EPOCH);
+        }
+    }
 }

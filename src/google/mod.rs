@@ -1,8 +1,20 @@
 //! The OAuth client for Google, as the broker sees it.
 //!
-//! [`Provider`] is the seam to the outside world; [`client`](self) implements it over HTTPS.
+//! [`Provider`] is the seam to the outside world; [`Client`] implements it over HTTPS.
 
+mod authorize;
+pub mod classify;
+mod client;
+pub mod endpoints;
 pub mod error;
+mod http;
+mod idtoken;
+mod jwks;
+pub mod redirect;
+mod scrub;
+#[cfg(test)]
+mod testing;
+mod token;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -13,7 +25,14 @@ use crate::{
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken, StateToken},
 };
 
-pub use error::{FailureKind, ProviderError};
+pub use self::{
+    classify::testing_mode_hint,
+    client::{Client, ClientOptions},
+    endpoints::Endpoints,
+    error::{FailureKind, ProviderError},
+    http::Limits,
+    redirect::Redirect,
+};
 
 /// What a provider's method returns.
 pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProviderError>> + Send + 'a>>;

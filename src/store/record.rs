@@ -3,29 +3,10 @@
 use jiff::Timestamp;
 
 use crate::{
-    catalog::ScopeSet,
+    catalog::{IntegrationKind, ScopeSet},
     id::{AgentName, IntegrationId, OwnerId},
     vault::Sealed,
 };
-
-/// What kind of account an integration is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IntegrationKind {
-    /// A person's Google account (`google`).
-    Google,
-    /// A Google service account (`google-sa`).
-    GoogleServiceAccount,
-}
-
-impl IntegrationKind {
-    /// The name that users see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Google => "google",
-            Self::GoogleServiceAccount => "google-sa",
-        }
-    }
-}
 
 /// Whether a grant works, as far as it was last known. Passing trouble is not recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]

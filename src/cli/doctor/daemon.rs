@@ -39,9 +39,7 @@ pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Ve
         (None, Some(config)) => config.runtime_dir.join("admin.sock"),
         (None, None) => Path::new(settings::DEFAULT_RUNTIME_DIR).join("admin.sock"),
     };
-    if let Some(limit) = limit_of_listener(&socket).await {
-        seen.open_files = limit;
-    }
+    seen.open_files = limit_of_listener(&socket).await.or(seen.open_files);
     match ask(&socket).await {
         Ok((daemon, agents)) => {
             let findings = judge(&daemon);
@@ -112,20 +110,20 @@ pub(super) fn clock(ahead: i64, how: &str) -> Option<Finding> {
 }
 
 /// The limit of the process that listens on the socket; `None` when that cannot be told.
-async fn limit_of_listener(socket: &Path) -> Option<Option<u64>> {
+async fn limit_of_listener(socket: &Path) -> Option<u64> {
     let stream = tokio::net::UnixStream::connect(socket).await.ok()?;
     let process = stream.peer_cred().ok()?.pid()?;
     open_files(&fs::read_to_string(format!("/proc/{process}/limits")).ok()?)
 }
 
-/// The soft limit of open files in `/proc/PID/limits`; the inner `None` stands for no limit.
-fn open_files(limits: &str) -> Option<Option<u64>> {
+/// The soft limit of open files in `/proc/PID/limits`.
+fn open_files(limits: &str) -> Option<u64> {
     let line = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"))?;
     match line.split_whitespace().next()? {
-        "unlimited" => Some(None),
-        number => number.parse().ok().map(Some),
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
     }
 }
 
@@ -160,14 +158,14 @@ mod tests {
     #[test]
     fn the_open_file_limit_of_a_process_is_read() {
         let own = fs::read_to_string("/proc/self/limits").unwrap();
-        assert_eq!(open_files(&own), Some(getrlimit(Resource::Nofile).current));
         assert_eq!(
-            open_files("Max open files   1024   4096   files"),
-            Some(Some(1024))
+            open_files(&own).filter(|limit| *limit != u64::MAX),
+            getrlimit(Resource::Nofile).current
         );
+        assert_eq!(open_files("Max open files   1024   4096   files"), Some(1024));
         assert_eq!(
             open_files("Max open files   unlimited   unlimited   files"),
-            Some(None)
+            Some(u64::MAX)
         );
     }
 

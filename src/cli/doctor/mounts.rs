@@ -66,7 +66,7 @@ struct Place {
     target: String,
 }
 
-/// Reads a line of `mountinfo` (proc_pid_mountinfo(5)): the fourth field is what is mounted, as a path in its
+/// Reads a line of `mountinfo` (`proc_pid_mountinfo(5)`): the fourth field is what is mounted, as a path in its
 /// own file system, the fifth is where. `…/agents/<name>/<entry>` is a file of an agent's directory.
 fn single_file(line: &str) -> Option<Place> {
     let mut fields = line.split(' ').skip(3);

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use crate::{
+    catalog::IntegrationKind,
     id::IntegrationId,
-    store::{Health, IntegrationKind, IntegrationRecord, RenewalIntent, RenewalOutcome, StoreError},
+    store::{Health, IntegrationRecord, RenewalIntent, RenewalOutcome, StoreError},
 };
 
 use super::{

@@ -1,6 +1,7 @@
 //! The store on real databases in folders of their own.
 
 mod audit;
+mod damage;
 mod opening;
 mod renewals;
 mod writing;
@@ -18,7 +19,7 @@ use crate::{
     entropy::SystemEntropy,
     id::IntegrationId,
     secret::Key,
-    store::{Health, IntegrationKind, IntegrationRecord, RenewalOutcome, Store, TokenRecord},
+    store::{Health, IntegrationKind, IntegrationRecord, RenewalOutcome, Store, StoreError, TokenRecord},
     vault::{Binding, Keyring, Sealed, Vault},
 };
 
@@ -39,6 +40,17 @@ fn fresh() -> (TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     (folder, store)
+}
+
+/// Why a start is refused.
+fn refusal(folder: &TempDir, vault: &Vault) -> StoreError {
+    SqliteStore::open(folder.path(), vault)
+        .err()
+        .expect("it is refused")
+}
+
+fn database_bytes(folder: &TempDir) -> Vec<u8> {
+    fs::read(folder.path().join(DATABASE)).unwrap()
 }
 
 /// The database as anybody with the file would see and change it.

@@ -5,16 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::{store::StoreError, vault::KeyId};
 
-fn refusal(folder: &TempDir, vault: &Vault) -> StoreError {
-    SqliteStore::open(folder.path(), vault)
-        .err()
-        .expect("it is refused")
-}
-
-fn database_bytes(folder: &TempDir) -> Vec<u8> {
-    fs::read(folder.path().join(DATABASE)).unwrap()
-}
-
 #[tokio::test]
 async fn every_file_is_for_the_owner_alone() {
     let (folder, store) = fresh();
@@ -179,97 +169,6 @@ async fn a_newer_database_is_left_alone() {
     );
     assert_eq!(database_bytes(&crashed), before);
     assert!(crashed.path().join("broker.db-wal").metadata().unwrap().len() > 0);
-}
-
-#[test]
-fn what_is_no_database_is_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let junk = b"Dear diary, today I wrote quite a long text that is surely not a database. ".repeat(20);
-    fs::write(folder.path().join(DATABASE), &junk).unwrap();
-    let error = refusal(&folder, &vault(1)).to_string();
-    assert!(error.contains("broker.db: this is not a database"), "{error}");
-    assert_eq!(database_bytes(&folder), junk);
-}
-
-#[test]
-fn another_programs_database_is_left_alone() {
-    for setup in ["CREATE TABLE theirs (x)", "PRAGMA application_id = 7"] {
-        let folder = tempfile::tempdir().unwrap();
-        raw(folder.path()).execute_batch(setup).unwrap();
-        let before = database_bytes(&folder);
-        let error = refusal(&folder, &vault(1)).to_string();
-        assert!(error.contains("belongs to another program"), "{error}");
-        assert_eq!(database_bytes(&folder), before);
-    }
-}
-
-#[tokio::test]
-async fn a_damaged_database_is_left_alone() {
-    let (folder, store) = fresh();
-    for number in 0..100 {
-        store.put_integration(account(number), None).await.unwrap();
-    }
-    drop(store);
-    // The root page of a table, its header overwritten.
-    let page: u32 = raw(folder.path())
-        .query_row(
-            "SELECT rootpage FROM sqlite_schema WHERE name = 'integrations'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    let mut bytes = database_bytes(&folder);
-    bytes[(page as usize - 1) * 4096..][..64].fill(0xaa);
-    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
-    let error = refusal(&folder, &vault(1)).to_string();
-    assert!(error.contains("the database is damaged"), "{error}");
-    assert_eq!(database_bytes(&folder), bytes);
-}
-
-#[tokio::test]
-async fn rows_out_of_order_are_damage() {
-    let (folder, store) = fresh();
-    for number in 0..10 {
-        store.put_integration(account(number), None).await.unwrap();
-    }
-    drop(store);
-    let mut bytes = database_bytes(&folder);
-    let name = id(5).to_string().into_bytes();
-    let place = bytes
-        .windows(name.len())
-        .position(|window| window == name)
-        .unwrap();
-    bytes[place + 4] = b'f';
-    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
-    // It would be looked for, and not found, where it belongs.
-    let error = refusal(&folder, &vault(1)).to_string();
-    assert!(
-        error.contains("the database is damaged (row not in PRIMARY KEY order"),
-        "{error}"
-    );
-    assert_eq!(database_bytes(&folder), bytes);
-}
-
-#[tokio::test]
-async fn a_column_of_the_wrong_type_does_not_stop_the_start() {
-    let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
-    store.put_integration(account(2), None).await.unwrap();
-    drop(store);
-    // A record's header lists the types of its columns: texts of 24, 6 and 5 bytes for id, kind and owner. One
-    // flipped bit makes the owner a blob (https://sqlite.org/fileformat.html#record_format).
-    let mut bytes = database_bytes(&folder);
-    let header = [13 + 2 * 24, 13 + 2 * 6, 13 + 2 * 5];
-    let place = bytes.windows(3).position(|window| window == header).unwrap();
-    bytes[place + 2] ^= 1;
-    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
-    let contents = open(&folder).load().await.unwrap();
-    assert_eq!(contents.integrations.len(), 1, "{:?}", contents.problems);
-    assert!(
-        contents.problems[0].contains("its owner does not make sense"),
-        "{:?}",
-        contents.problems
-    );
 }
 
 #[tokio::test]

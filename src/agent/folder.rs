@@ -1,0 +1,353 @@
+//! The folder of manifests, read as a whole.
+//!
+//! A file whose new content is bad keeps its last good version in force, and a folder that cannot be read
+//! keeps everything in force: an editor's half-written file or a hiccup of a volume takes no agent away.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, ErrorKind, Read},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::fs::OFlags;
+
+use super::manifest::{MAX_BYTES, Manifest};
+use crate::{catalog::Catalog, id::AgentName};
+
+/// How often the folder is listed at most when files are missing from the list.
+const LOOKS: usize = 3;
+
+/// A manifest and the file that it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestFile {
+    /// What it declares.
+    pub manifest: Arc<Manifest>,
+    /// Where it was read.
+    pub path: PathBuf,
+}
+
+/// A file, or the folder, that needs a person's attention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestProblem {
+    /// Which one.
+    pub path: PathBuf,
+    /// What is wrong with it, beginning with its path.
+    pub message: String,
+}
+
+/// What is in force after the folder was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scan {
+    /// The agents; one that is unchanged keeps its allocation.
+    pub manifests: BTreeMap<AgentName, Arc<ManifestFile>>,
+    /// What is wrong, in the order of the files' names.
+    pub problems: Vec<ManifestProblem>,
+}
+
+/// Identity and version of a file's content, as far as the file system tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// What is known about one file.
+#[derive(Default)]
+struct Entry {
+    /// `None` when it has to be read again.
+    stamp: Option<Stamp>,
+    good: Option<Arc<ManifestFile>>,
+    problem: Option<String>,
+}
+
+/// What a look at one file found.
+enum Found {
+    Gone,
+    Unchanged,
+    Read(Stamp, Result<Manifest, String>),
+    Unreadable(String),
+}
+
+/// A folder of manifests and what was read from it so far.
+pub struct Folder {
+    path: PathBuf,
+    catalog: Arc<Catalog>,
+    entries: BTreeMap<OsString, Entry>,
+    /// Which file each agent comes from.
+    in_force: BTreeMap<AgentName, OsString>,
+    unreadable: Option<String>,
+    last: Option<Scan>,
+}
+
+impl Folder {
+    /// The folder at `path`, not read yet. It need not exist.
+    pub fn new(path: impl Into<PathBuf>, catalog: Arc<Catalog>) -> Self {
+        Self {
+            path: path.into(),
+            catalog,
+            entries: BTreeMap::new(),
+            in_force: BTreeMap::new(),
+            unreadable: None,
+            last: None,
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads what changed. Files whose identity, size and times are the same are not opened, unless they were
+    /// named to [`Folder::distrust`]: times are too coarse to tell two quick writes apart. Blocks on the disk.
+    pub fn scan(&mut self) -> Scan {
+        // A file that is renamed while the folder is listed can appear under neither name. So when one is
+        // missing, the folder is listed again before its agent counts as gone.
+        for _ in 0..LOOKS {
+            match list(&self.path) {
+                Ok(names) => {
+                    self.unreadable = None;
+                    if !self.update(names) {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let never_there = error.kind() == ErrorKind::NotFound && self.entries.is_empty();
+                    self.unreadable = (!never_there).then(|| self.unreadable_folder(&error));
+                    break;
+                }
+            }
+        }
+        let scan = self.outcome();
+        self.last = Some(scan.clone());
+        scan
+    }
+
+    /// Like [`Folder::scan`]; `None` when the outcome is the same as of the scan before.
+    pub fn scan_if_changed(&mut self) -> Option<Scan> {
+        let last = self.last.take();
+        let scan = self.scan();
+        (last.as_ref() != Some(&scan)).then_some(scan)
+    }
+
+    /// The next scan reads this file again, whatever its times say.
+    pub fn distrust(&mut self, name: &OsStr) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.stamp = None;
+        }
+    }
+
+    /// The next scan reads every file again.
+    pub fn distrust_all(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.stamp = None;
+        }
+    }
+
+    /// Looks at these files. True when one that was known is missing.
+    fn update(&mut self, names: Vec<OsString>) -> bool {
+        let mut before = std::mem::take(&mut self.entries);
+        let mut missing = false;
+        for name in names {
+            let mut entry = before.remove(&name).unwrap_or_default();
+            let path = self.path.join(&name);
+            match look(&self.catalog, &path, entry.stamp) {
+                Found::Gone => {
+                    missing = true;
+                    continue;
+                }
+                Found::Unchanged => {}
+                Found::Unreadable(message) => entry.fails(None, &path, &message),
+                Found::Read(stamp, Err(message)) => entry.fails(Some(stamp), &path, &message),
+                Found::Read(stamp, Ok(manifest)) => entry.succeeds(stamp, path, manifest),
+            }
+            self.entries.insert(name, entry);
+        }
+        missing || !before.is_empty()
+    }
+
+    fn unreadable_folder(&self, error: &io::Error) -> String {
+        let path = self.path.display();
+        let kept = format!(
+            "the agents that it declared ({}) stay in force",
+            self.in_force.len()
+        );
+        if error.kind() == ErrorKind::NotFound {
+            format!("{path}: the folder is gone; {kept}: create it again, empty to remove them")
+        } else {
+            format!("{path}: the folder cannot be read ({error}); {kept}")
+        }
+    }
+
+    /// Settles which file speaks for each agent, and gathers the problems.
+    fn outcome(&mut self) -> Scan {
+        let mut claims: BTreeMap<&AgentName, Vec<(&OsString, &Arc<ManifestFile>)>> = BTreeMap::new();
+        for (name, entry) in &self.entries {
+            if let Some(file) = &entry.good {
+                claims.entry(&file.manifest.agent).or_default().push((name, file));
+            }
+        }
+        let mut scan = Scan::default();
+        let mut in_force = BTreeMap::new();
+        let mut rejected = BTreeMap::new();
+        for (agent, files) in claims {
+            // Whoever speaks for the agent now goes on doing so; else the first by name.
+            let holder = self.in_force.get(agent);
+            let chosen = files
+                .iter()
+                .position(|(name, _)| Some(*name) == holder)
+                .unwrap_or(0);
+            let (name, winner) = files[chosen];
+            for (other, file) in files.iter().filter(|(other, _)| *other != name) {
+                let (path, winner) = (file.path.display(), winner.path.display());
+                let message = format!(
+                    "{path}: agent `{agent}` is already declared in {winner}, which stays in force: remove one \
+                     of the two"
+                );
+                rejected.insert((*other).clone(), message);
+            }
+            scan.manifests.insert(agent.clone(), Arc::clone(winner));
+            in_force.insert(agent.clone(), name.clone());
+        }
+        scan.problems = self.problems(&rejected);
+        self.in_force = in_force;
+        scan
+    }
+
+    fn problems(&self, rejected: &BTreeMap<OsString, String>) -> Vec<ManifestProblem> {
+        let mut problems = Vec::new();
+        if let Some(message) = &self.unreadable {
+            problems.push(problem(self.path.clone(), message));
+        }
+        for (name, entry) in &self.entries {
+            for message in entry.problem.iter().chain(rejected.get(name)) {
+                problems.push(problem(self.path.join(name), message));
+            }
+        }
+        problems
+    }
+}
+
+impl Entry {
+    fn fails(&mut self, stamp: Option<Stamp>, path: &Path, message: &str) {
+        self.stamp = stamp;
+        let kept = if self.good.is_some() {
+            "; the version read before stays in force"
+        } else {
+            ""
+        };
+        // Errors of the reader begin with the path already.
+        let path = path.display().to_string();
+        self.problem = Some(if message.starts_with(&path) {
+            format!("{message}{kept}")
+        } else {
+            format!("{path}: {message}{kept}")
+        });
+    }
+
+    fn succeeds(&mut self, stamp: Stamp, path: PathBuf, manifest: Manifest) {
+        self.stamp = Some(stamp);
+        self.problem = None;
+        if self.good.as_ref().is_none_or(|good| *good.manifest != manifest) {
+            let manifest = Arc::new(manifest);
+            self.good = Some(Arc::new(ManifestFile { manifest, path }));
+        }
+    }
+}
+
+fn problem(path: PathBuf, message: &str) -> ManifestProblem {
+    let message = message.to_owned();
+    ManifestProblem { path, message }
+}
+
+/// The names of the manifests in a folder, sorted.
+fn list(folder: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if is_manifest(&name) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// True for `*.yaml` and `*.yml`, but for hidden files, which editors and Kubernetes use for themselves.
+fn is_manifest(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    !name.starts_with(b".") && (name.ends_with(b".yaml") || name.ends_with(b".yml"))
+}
+
+fn look(catalog: &Catalog, path: &Path, known: Option<Stamp>) -> Found {
+    // Symbolic links are followed: a mounted ConfigMap consists of them.
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return failed(path, &error),
+    };
+    if !metadata.is_file() {
+        return Found::Unreadable("it is not a regular file".to_owned());
+    }
+    if known == Some(Stamp::of(&metadata)) {
+        return Found::Unchanged;
+    }
+    match read(path) {
+        Err(error) => failed(path, &error),
+        Ok((stamp, content)) => Found::Read(stamp, parse(catalog, path, content)),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Found {
+    match error.kind() {
+        ErrorKind::NotFound if fs::symlink_metadata(path).is_ok() => {
+            Found::Unreadable("it is a symbolic link to a file that does not exist".to_owned())
+        }
+        ErrorKind::NotFound => Found::Gone,
+        _ => Found::Unreadable(format!("it cannot be read: {error}")),
+    }
+}
+
+fn read(path: &Path) -> io::Result<(Stamp, Vec<u8>)> {
+    // A FIFO put there since must not hold up the others.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    // Before the content: what changes meanwhile is seen as a change.
+    let stamp = Stamp::of(&file.metadata()?);
+    let mut content = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut content)?;
+    Ok((stamp, content))
+}
+
+fn parse(catalog: &Catalog, path: &Path, content: Vec<u8>) -> Result<Manifest, String> {
+    if content.len() > MAX_BYTES {
+        return Err(format!(
+            "it is longer than {MAX_BYTES} bytes, the most that a manifest has"
+        ));
+    }
+    let text = String::from_utf8(content).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    Manifest::from_yaml_with(catalog, &text, &path.display().to_string()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

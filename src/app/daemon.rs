@@ -1,0 +1,283 @@
+//! A running daemon.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{JoinSet, spawn_blocking},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agent::{self, Folder, Scan},
+    broker::{Broker, BrokerOptions, BrokerParts},
+    catalog::Catalog,
+    clock::{self, Clock, SharedClock, SystemClock},
+    config::Config,
+    delivery::{
+        Delivery, DeliveryOptions,
+        admin::{AdminSocket, Facts},
+    },
+    entropy::{SharedEntropy, SystemEntropy},
+    google::{Client, ClientOptions, Endpoints, Limits},
+    lifecycle::DRAIN,
+    store::{Contents, SqliteStore, Store},
+    telemetry::Metrics,
+    vault::{self, Keyring, Vault},
+    web::{HttpServer, Readiness, Web},
+};
+
+/// What a test may hold still.
+pub struct AppParts {
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: SharedEntropy,
+}
+
+impl Default for AppParts {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+}
+
+/// A daemon that runs until [`App::stop`].
+pub struct App {
+    /// Where HTTP is served.
+    pub http_address: SocketAddr,
+    /// The admin socket.
+    pub admin_socket: PathBuf,
+    /// The broker, for tests and the demo.
+    pub broker: Arc<Broker>,
+    config: Config,
+    store: Arc<SqliteStore>,
+    readiness: Arc<Readiness>,
+    rescan: Arc<Notify>,
+    tasks: JoinSet<()>,
+    shutdown: CancellationToken,
+}
+
+impl App {
+    /// Starts everything. When it returns, every agent has its files and every socket answers.
+    ///
+    /// # Errors
+    /// The first part that does not start, with a sentence that says what to do.
+    pub async fn start(mut config: Config, parts: AppParts) -> anyhow::Result<Self> {
+        let http = HttpServer::bind(config.http_listen)
+            .await
+            .with_context(|| format!("http_listen {} cannot be bound", config.http_listen))?;
+        config.bound(http.address())?;
+        let vault = Arc::new(open_vault(&config, &parts.entropy).await?);
+        let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
+        let contents = store.load().await?;
+        let catalog = Arc::new(Catalog::builtin().with(&config.capabilities)?);
+        let metrics = Arc::new(Metrics::default());
+        let (broker, changes) = start_broker(
+            &config,
+            &parts,
+            &store,
+            vault,
+            catalog.clone(),
+            &metrics,
+            contents,
+        )?;
+
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let folder = Folder::new(config.agents_dir(), catalog);
+        let rescan = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await?;
+        let options = DeliveryOptions {
+            runtime_dir: config.runtime_dir.clone(),
+        };
+        let delivery = Delivery::start(options, broker.clone(), changes, shutdown.clone())?;
+        let admin = AdminSocket::bind(&config.runtime_dir.join("admin.sock"))
+            .with_context(|| format!("{}/admin.sock cannot be bound", config.runtime_dir.display()))?;
+        delivery.settled().await;
+        let names: Vec<_> = broker
+            .handles()
+            .iter()
+            .map(|handle| handle.name().clone())
+            .collect();
+        delivery.remove_strangers(&names).await;
+        tasks.spawn(delivery.run());
+
+        tasks.spawn(broker.clone().run(shutdown.clone()));
+        let keep = Duration::from_hours(24).saturating_mul(config.audit.retention_days);
+        tasks.spawn(prune_audit(
+            store.clone(),
+            parts.clock.clone(),
+            keep,
+            shutdown.clone(),
+        ));
+        let facts = Facts {
+            started_at: parts.clock.now(),
+            runtime_dir: config.runtime_dir.clone(),
+            warnings: config.warnings().to_vec(),
+        };
+        let admin_socket = admin.path().to_owned();
+        tasks.spawn(admin.serve(broker.clone(), facts, shutdown.clone()));
+        let readiness = Arc::new(Readiness::default());
+        let http_address = http.address();
+        let web = Web {
+            broker: broker.clone(),
+            metrics,
+            readiness: readiness.clone(),
+        };
+        tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
+        readiness.set(true);
+        tracing::info!(
+            http = %http_address, admin = %admin_socket.display(), agents = names.len(),
+            integrations = broker.account_count(), "ready"
+        );
+        Ok(Self {
+            http_address,
+            admin_socket,
+            broker,
+            config,
+            store,
+            readiness,
+            rescan,
+            tasks,
+            shutdown,
+        })
+    }
+
+    /// The configuration in force, with the addresses that were bound.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Reads the manifests again.
+    pub fn rescan(&self) {
+        self.rescan.notify_one();
+    }
+
+    /// Lets what is under way end, writes what is still to be written, and closes the database.
+    pub async fn stop(mut self) {
+        self.readiness.set(false);
+        self.shutdown.cancel();
+        let drained = async {
+            while self.tasks.join_next().await.is_some() {}
+            self.broker.landed().await;
+        };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!("some work was still under way after {} s", DRAIN.as_secs());
+        }
+        self.broker.flush_audit().await;
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Applies the manifests as they are now, and from then on as they change. Notifying what it returns makes it
+/// read all of them again.
+async fn watch_agents(
+    mut folder: Folder,
+    broker: Arc<Broker>,
+    tasks: &mut JoinSet<()>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Arc<Notify>> {
+    let (folder, scan) = spawn_blocking(move || {
+        let scan = folder.scan();
+        (folder, scan)
+    })
+    .await?;
+    apply(&broker, &scan);
+    let (scans, mut changes) = mpsc::channel(1);
+    let rescan = Arc::new(Notify::new());
+    tasks.spawn(agent::watch(folder, scans, rescan.clone(), shutdown));
+    tasks.spawn(async move {
+        while let Some(scan) = changes.recv().await {
+            apply(&broker, &scan);
+        }
+    });
+    Ok(rescan)
+}
+
+/// Drops audit lines that are older than `keep`, at the start and once a day.
+async fn prune_audit(
+    store: Arc<SqliteStore>,
+    clock: SharedClock,
+    keep: Duration,
+    shutdown: CancellationToken,
+) {
+    loop {
+        match store.prune_audit(clock::before(clock.now(), keep)).await {
+            Ok(0) => {}
+            Ok(lines) => tracing::info!(lines, "old audit lines were dropped"),
+            Err(error) => tracing::warn!(%error, "old audit lines could not be dropped"),
+        }
+        let tomorrow = clock::after(clock.now(), Duration::from_hours(24));
+        while clock.now() < tomorrow {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = clock.sleep_until(tomorrow) => {}
+            }
+        }
+    }
+}
+
+fn apply(broker: &Broker, scan: &Scan) {
+    for problem in broker.apply_scan(scan) {
+        tracing::error!("{problem}");
+    }
+}
+
+async fn open_vault(config: &Config, entropy: &SharedEntropy) -> anyhow::Result<Vault> {
+    let env = |name: &str| std::env::var(name).ok();
+    let read = async |source: &crate::config::KeySource| -> anyhow::Result<_> {
+        let text = source.read(env).await?;
+        vault::key::parse(text.as_bytes()).with_context(|| format!("the key {source}"))
+    };
+    let active = read(&config.key.source).await?;
+    let mut previous = Vec::new();
+    for source in &config.key.previous {
+        previous.push(read(source).await?);
+    }
+    Ok(Vault::new(Keyring::new(active, previous), entropy.clone()))
+}
+
+fn start_broker(
+    config: &Config,
+    parts: &AppParts,
+    store: &Arc<SqliteStore>,
+    vault: Arc<Vault>,
+    catalog: Arc<Catalog>,
+    metrics: &Arc<Metrics>,
+    contents: Contents,
+) -> anyhow::Result<(Arc<Broker>, crate::broker::ChangeReceiver)> {
+    let client = config.google.client()?;
+    let endpoints = match &config.google.endpoint_base {
+        Some(base) => Endpoints::with_base(base.as_str())?,
+        None => Endpoints::google(),
+    };
+    let options = ClientOptions {
+        client_id: client.id,
+        client_secret: client.secret,
+        client_type: config.google.client_type,
+        redirect_uri: config.google.redirect_uri.clone(),
+        endpoints,
+        limits: Limits::default(),
+    };
+    let provider = Client::new(options, parts.clock.clone(), parts.entropy.clone());
+    let options = BrokerOptions {
+        public_url: config.public_url.as_str().trim_end_matches('/').to_owned(),
+        concurrency: config.renewal.concurrency,
+        consent_timeout: config.connect.timeout,
+        return_origins: config.connect.return_url_origins.clone(),
+    };
+    let parts = BrokerParts {
+        clock: parts.clock.clone(),
+        entropy: parts.entropy.clone(),
+        store: store.clone(),
+        provider: Arc::new(provider),
+        vault,
+        catalog,
+        metrics: metrics.clone(),
+    };
+    Ok(Broker::start(options, parts, contents))
+}

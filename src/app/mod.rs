@@ -1,0 +1,50 @@
+//! The composition root: puts the parts together and returns what it bound, so that tests run the real
+//! program.
+
+mod daemon;
+#[cfg(feature = "emulator")]
+mod demo;
+#[cfg(feature = "emulator")]
+mod google_emulator;
+mod serve;
+
+use std::process::ExitCode;
+
+pub use daemon::{App, AppParts};
+
+use crate::cli::{self, Exit, Failure, Outcome, Programs};
+
+/// The program: arguments in, exit code out.
+pub fn main() -> ExitCode {
+    let programs = Programs {
+        serve: Some(serve::run),
+        #[cfg(feature = "emulator")]
+        demo: Some(demo::run),
+        #[cfg(feature = "emulator")]
+        google_emulator: Some(google_emulator::run),
+        #[cfg(not(feature = "emulator"))]
+        demo: None,
+        #[cfg(not(feature = "emulator"))]
+        google_emulator: None,
+    };
+    cli::run(std::env::args_os(), &programs)
+}
+
+/// Runs a long-running program on as many threads as there are cores.
+fn block_on(program: impl Future<Output = anyhow::Result<()>>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::new(Exit::Failed, format!("no async runtime: {error}")))?;
+    let ended = runtime.block_on(program);
+    // What still blocks in the background must not hold the end up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ended.map(|()| Exit::Ok).map_err(|error| failure(&error))
+}
+
+fn failure(error: &anyhow::Error) -> Failure {
+    let message = format!("{error:#}");
+    if error.is::<crate::config::ConfigError>() || error.is::<crate::vault::key::KeyError>() {
+        return Failure::misconfigured(message);
+    }
+    Failure::new(Exit::Failed, message)
+}

@@ -1,0 +1,73 @@
+//! `token-broker serve`.
+
+use std::path::Path;
+
+use sd_notify::NotifyState;
+
+use super::{App, AppParts};
+use crate::{
+    cli::{Global, Outcome, ServeArgs},
+    config::{Config, LogFormat},
+    lifecycle::{self, Signals, Wish},
+    telemetry::log,
+};
+
+/// Runs the daemon until a signal ends it.
+pub(super) fn run(global: &Global, _: ServeArgs) -> Outcome {
+    super::block_on(serve(global.config.as_deref()))
+}
+
+async fn serve(config_file: Option<&Path>) -> anyhow::Result<()> {
+    let config = Config::load(config_file, std::env::vars())?;
+    let log =
+        log::init(config.log.format == LogFormat::Json, &config.log.level).map_err(anyhow::Error::msg)?;
+    lifecycle::harden()?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let mut signals = Signals::listen()?;
+    let app = tokio::select! {
+        app = App::start(config, AppParts::default()) => app?,
+        () = until_stop(&mut signals) => return Ok(()),
+    };
+    lifecycle::notify(NotifyState::Ready);
+    loop {
+        match signals.next().await {
+            Wish::Stop => break,
+            Wish::Reload => reload(&app, config_file, &log),
+        }
+    }
+    lifecycle::notify(NotifyState::Stopping);
+    app.stop().await;
+    Ok(())
+}
+
+async fn until_stop(signals: &mut Signals) {
+    while signals.next().await != Wish::Stop {}
+}
+
+/// Manifests and the log level change at once; the rest of the configuration takes a restart, and says so.
+fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
+    app.rescan();
+    let read = Config::load(config_file, std::env::vars()).and_then(|mut fresh| {
+        // Compared with what was bound, not with what was asked for.
+        fresh.bound(app.http_address)?;
+        Ok(fresh)
+    });
+    let mut fresh = match read {
+        Ok(fresh) => fresh,
+        Err(error) => {
+            tracing::error!(%error, "the configuration was not read again; the one in force stays");
+            return;
+        }
+    };
+    if let Err(error) = log.set_filter(&fresh.log.level) {
+        tracing::error!(error, "the log level stays as it was");
+    }
+    fresh.log.clone_from(&app.config().log);
+    if fresh == *app.config() {
+        tracing::info!("manifests and log level were read again");
+    } else {
+        tracing::warn!("manifests and log level were read again; the other changes take a restart");
+    }
+}

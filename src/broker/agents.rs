@@ -1,0 +1,287 @@
+//! Agents come and go.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    AgentHandle, AgentSnapshot, AgentSource, Broker, Event, EventKind,
+    situation::situation,
+    snapshot::AgentState,
+    world::{AgentEntry, World},
+};
+use crate::{
+    agent::{Manifest, ManifestError, Scan},
+    id::{AgentName, OwnerId},
+    store::{AgentRecord, StoreError},
+    telemetry::audit::{Actor, AuditEvent, Decision},
+};
+
+/// Why an agent was not added or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// No such agent.
+    #[error("there is no agent `{0}`: `token-broker agents list` shows those there are")]
+    Unknown(AgentName),
+    /// Files belong to the operator.
+    #[error("the agent `{name}` comes from the file {file}: change or remove that file instead")]
+    FromFile {
+        /// Which agent.
+        name: AgentName,
+        /// Which file.
+        file: String,
+    },
+    /// The manifest is wrong.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// It could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An agent as the operator sees it.
+pub struct AgentView {
+    /// Its situation.
+    pub snapshot: Arc<AgentSnapshot>,
+    /// Where it was declared.
+    pub source: AgentSource,
+    /// When its token is renewed next.
+    pub next_renewal: Option<Timestamp>,
+    /// What went wrong writing its directory.
+    pub delivery_problem: Option<String>,
+}
+
+impl Broker {
+    /// Adds or replaces an agent over the API.
+    pub async fn put_agent(
+        self: &Arc<Self>,
+        manifest: Manifest,
+        actor: Actor,
+    ) -> Result<AgentView, AgentError> {
+        manifest.validate(self.catalog())?;
+        let name = manifest.agent.clone();
+        self.refuse_file_agent(&name)?;
+        let record = AgentRecord {
+            name: name.clone(),
+            manifest: manifest.to_json(),
+        };
+        self.store.put_agent(record).await?;
+        let changed = {
+            let mut world = self.world();
+            self.upsert(&mut world, Arc::new(manifest), AgentSource::Api)
+        };
+        if changed {
+            self.note_agent(actor, EventKind::AgentPut, &name);
+        }
+        self.agent(&name).ok_or(AgentError::Unknown(name))
+    }
+
+    /// Removes an agent that came over the API; its directory and socket go at once.
+    pub async fn delete_agent(self: &Arc<Self>, name: &AgentName, actor: Actor) -> Result<(), AgentError> {
+        self.refuse_file_agent(name)?;
+        let removed = {
+            let mut world = self.world();
+            self.take_out(&mut world, name)
+        };
+        let stored = self.store.delete_agent(name).await?;
+        if removed.is_none() && !stored {
+            return Err(AgentError::Unknown(name.clone()));
+        }
+        self.note_agent(actor, EventKind::AgentRemoved, name);
+        if let Some(handle) = removed {
+            let revision = handle.revision();
+            let _ =
+                tokio::time::timeout(super::accounts::DELIVERY_PATIENCE, handle.delivered(revision)).await;
+        }
+        Ok(())
+    }
+
+    fn refuse_file_agent(&self, name: &AgentName) -> Result<(), AgentError> {
+        match self.world().agents.get(name).map(|entry| &entry.source) {
+            Some(AgentSource::File(file)) => Err(AgentError::FromFile {
+                name: name.clone(),
+                file: file.display().to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings the agents that come from files in line with what the folder holds now. Returns what could not
+    /// be followed, one sentence each.
+    pub fn apply_scan(&self, scan: &Scan) -> Vec<String> {
+        let mut world = self.world();
+        let mut problems: Vec<String> = scan
+            .problems
+            .iter()
+            .map(|problem| problem.message.clone())
+            .collect();
+        let gone: Vec<AgentName> = world
+            .agents
+            .iter()
+            .filter(|(name, entry)| {
+                matches!(entry.source, AgentSource::File(_)) && !scan.manifests.contains_key(*name)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            self.take_out(&mut world, &name);
+            self.note_agent(Actor::Daemon, EventKind::AgentRemoved, &name);
+        }
+        for (name, file) in &scan.manifests {
+            if world
+                .agents
+                .get(name)
+                .is_some_and(|entry| entry.source == AgentSource::Api)
+            {
+                problems.push(format!(
+                    "{}: the agent `{name}` was added over the API already; `token-broker agents remove {name}` \
+                     makes room for the file",
+                    file.path.display()
+                ));
+                continue;
+            }
+            let source = AgentSource::File(file.path.clone());
+            if self.upsert(&mut world, file.manifest.clone(), source) {
+                self.note_agent(Actor::Daemon, EventKind::AgentPut, name);
+            }
+        }
+        drop(world);
+        problems.dedup();
+        *self
+            .manifest_problems
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = problems.clone();
+        problems
+    }
+
+    /// Manifests that could not be followed, one sentence each.
+    pub fn manifest_problems(&self) -> Vec<String> {
+        self.manifest_problems
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Adds an agent or replaces what it declared. False when nothing changed.
+    pub(super) fn upsert(&self, world: &mut World, manifest: Arc<Manifest>, source: AgentSource) -> bool {
+        let name = manifest.agent.clone();
+        if let Some(entry) = world.agents.get_mut(&name) {
+            if entry.manifest == manifest {
+                entry.source = source;
+                return false;
+            }
+            let (handle, key) = (entry.handle.clone(), entry.key.take());
+            if let Some(orphan) = key.and_then(|key| world.leave(&name, key)) {
+                self.renewals.cancel(&orphan);
+            }
+            world.insert_agent(AgentEntry {
+                handle,
+                manifest,
+                source,
+                key: None,
+            });
+            self.republish(world, [name]);
+            return true;
+        }
+        let snapshot = situation(world, &self.around, &manifest, self.now()).snapshot;
+        let state = snapshot.state;
+        let handle = AgentHandle::new(name.clone(), snapshot);
+        self.changes.changed(&handle);
+        world.insert_agent(AgentEntry {
+            handle,
+            manifest,
+            source,
+            key: None,
+        });
+        self.republish(world, [name.clone()]);
+        tracing::info!(agent = %name, state = state.as_str(), "agent added");
+        true
+    }
+
+    fn take_out(&self, world: &mut World, name: &AgentName) -> Option<Arc<AgentHandle>> {
+        let entry = world.remove_agent(name)?;
+        if let Some(orphan) = entry.key.and_then(|key| world.leave(name, key)) {
+            self.renewals.cancel(&orphan);
+        }
+        entry.handle.mark_removed();
+        self.changes.changed(&entry.handle);
+        tracing::info!(agent = %name, "agent removed");
+        Some(entry.handle)
+    }
+
+    fn note_agent(&self, actor: Actor, kind: EventKind, name: &AgentName) {
+        let time = self.now();
+        self.recorder.record(AuditEvent {
+            time,
+            actor,
+            action: kind.as_str(),
+            integration: None,
+            capabilities: Vec::new(),
+            decision: Decision::Allowed,
+            detail: format!("agent {name}"),
+        });
+        self.emit(Event {
+            time,
+            kind,
+            agent: Some(name.clone()),
+            integration: None,
+            state: None,
+            message: String::new(),
+            capabilities: Vec::new(),
+            expires_at: None,
+        });
+    }
+
+    /// One agent.
+    pub fn agent(&self, name: &AgentName) -> Option<AgentView> {
+        self.world().agents.get(name).map(|entry| self.view(entry))
+    }
+
+    /// The agents, by name; only the owner's where one is given.
+    pub fn agents(&self, owner: Option<&OwnerId>) -> Vec<AgentView> {
+        let world = self.world();
+        let wanted = |entry: &&AgentEntry| owner.is_none_or(|owner| entry.manifest.owner == *owner);
+        world
+            .agents
+            .values()
+            .filter(wanted)
+            .map(|entry| self.view(entry))
+            .collect()
+    }
+
+    /// The handles of all agents.
+    pub fn handles(&self) -> Vec<Arc<AgentHandle>> {
+        self.world()
+            .agents
+            .values()
+            .map(|entry| entry.handle.clone())
+            .collect()
+    }
+
+    /// How many agents there are, by state.
+    pub fn agents_by_state(&self) -> Vec<(AgentState, usize)> {
+        let world = self.world();
+        AgentState::ALL
+            .into_iter()
+            .map(|state| {
+                (
+                    state,
+                    world
+                        .agents
+                        .values()
+                        .filter(|a| a.handle.peek().state == state)
+                        .count(),
+                )
+            })
+            .collect()
+    }
+
+    fn view(&self, entry: &AgentEntry) -> AgentView {
+        AgentView {
+            snapshot: entry.handle.snapshot(),
+            source: entry.source.clone(),
+            next_renewal: entry.key.as_ref().and_then(|key| self.renewals.due_at(key)),
+            delivery_problem: entry.handle.delivery_problem(),
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! A person connects an account: consent begun, redirect received, grant kept.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::{AccountView, Broker, Event, EventKind, accounts::AccountRef};
+use crate::{
+    catalog::{IntegrationKind, ScopeSet},
+    clock::{self, Clock},
+    entropy::Entropy,
+    google::{Consent, ConsentRequest, Identity, ProviderError, Redirect, TokenAnswer, redirect::Outcome},
+    id::{CapabilityKey, IntegrationId, OwnerId},
+    secret::{AuthorizationCode, PkceVerifier, RefreshToken, StateToken},
+    store::{Health, IntegrationRecord, StoreError},
+    telemetry::audit::{Actor, AuditEvent, Decision},
+    vault::Binding,
+};
+
+/// Consents under way at most: each was asked for by the operator, so more than this is a mistake.
+const MOST_PENDING: usize = 10_000;
+/// How long the end of a consent can be asked for.
+const KEPT: Duration = Duration::from_mins(10);
+
+/// A consent that has begun.
+pub struct ConnectStarted {
+    /// Where the person's browser has to go.
+    pub authorization_url: url::Url,
+    /// Names the consent; not a secret.
+    pub connect_id: String,
+    /// When it is given up.
+    pub expires_at: Timestamp,
+}
+
+/// A consent that ended well.
+#[derive(Clone)]
+pub struct Connected {
+    /// The account.
+    pub account: IntegrationId,
+    /// Whose it is.
+    pub owner: OwnerId,
+    /// Asked for, but not granted.
+    pub missing: Vec<CapabilityKey>,
+    /// Where the browser is to go.
+    pub return_url: Option<String>,
+}
+
+/// A consent that did not end well. Holds no secret.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    /// A key that the catalogue does not have, or that no person can grant.
+    #[error("{0}")]
+    Capability(String),
+    /// Not an address that the configuration allows.
+    #[error(
+        "the return URL {0} is not allowed: list its origin under `return_url_origins` in the `[connect]` section"
+    )]
+    ReturnUrl(String),
+    /// Too many at once.
+    #[error("too many consents are under way; finish some, or wait until they expire")]
+    TooMany,
+    /// The redirect does not parse.
+    #[error("this is not a redirect from the provider: {0}")]
+    BadRedirect(String),
+    /// No consent has this state: used already, expired, or never begun here.
+    #[error("this consent has been used already or has expired; begin again")]
+    UnknownState,
+    /// No consent has this id.
+    #[error("there is no consent {0} under way; begin again")]
+    UnknownConnect(String),
+    /// Nobody came back in time.
+    #[error(
+        "no answer came back from Google in time. If Google showed a page of its own instead, it names the reason: \
+         access blocked by an administrator (admin_policy_enforced), an internal-only app (org_internal), a deleted \
+         or unknown client (deleted_client, invalid_client), an embedded browser (disallowed_useragent), a redirect \
+         address that is not registered (redirect_uri_mismatch), or an invalid request (invalid_request)"
+    )]
+    TimedOut,
+    /// The person said no.
+    #[error("the permission was not given: {0} pressed Cancel, or Google refused. Nothing was changed")]
+    Denied(OwnerId),
+    /// Every box was unticked.
+    #[error("none of the permissions was given: tick at least one on Google's page. Nothing was changed")]
+    NothingGranted,
+    /// Google answered the redirect or the exchange with an error.
+    #[error("{0}")]
+    Provider(ProviderError),
+    /// Google gave no refresh token.
+    #[error(
+        "Google gave no lasting permission (no refresh token), so access would end within the hour. Remove this \
+         app at https://myaccount.google.com/connections, then connect again. Nothing was changed"
+    )]
+    NoRefreshToken,
+    /// A reconnect must be the same account.
+    #[error(
+        "{owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on Google's page, or \
+         disconnect it first. Nothing was changed"
+    )]
+    OtherAccount {
+        /// Whose.
+        owner: OwnerId,
+        /// The connected account.
+        expected: String,
+        /// The account that consented.
+        got: String,
+    },
+    /// The grant could not be kept.
+    #[error("the account could not be kept: {0}. Nothing was changed")]
+    Store(String),
+}
+
+/// A consent under way.
+struct Pending {
+    connect_id: String,
+    owner: OwnerId,
+    capabilities: Vec<CapabilityKey>,
+    return_url: Option<String>,
+    nonce: String,
+    verifier: PkceVerifier,
+    expires_at: Timestamp,
+}
+
+type Ending = Option<Result<Connected, ConnectError>>;
+
+struct Watched {
+    ending: watch::Sender<Ending>,
+    expires_at: Timestamp,
+}
+
+/// Consents under way and those that ended a moment ago.
+#[derive(Default)]
+pub(super) struct Consents {
+    table: std::sync::Mutex<Table>,
+    /// One account is kept at a time, so that two consents of one owner cannot both be the first.
+    keeping: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// By digest of the state, so that looking one up takes the same time whatever it resembles.
+    pending: HashMap<[u8; 32], Pending>,
+    watched: HashMap<String, Watched>,
+}
+
+fn digest(state: &StateToken) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, state.expose().as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+impl Consents {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn begin(&self, now: Timestamp, state: &StateToken, pending: Pending) -> Result<(), ConnectError> {
+        let mut table = self.lock();
+        table.pending.retain(|_, pending| pending.expires_at > now);
+        table
+            .watched
+            .retain(|_, watched| clock::after(watched.expires_at, KEPT) > now);
+        if table.pending.len() >= MOST_PENDING || table.watched.len() >= 2 * MOST_PENDING {
+            return Err(ConnectError::TooMany);
+        }
+        let watched = Watched {
+            ending: watch::Sender::new(None),
+            expires_at: pending.expires_at,
+        };
+        table.watched.insert(pending.connect_id.clone(), watched);
+        table.pending.insert(digest(state), pending);
+        Ok(())
+    }
+
+    /// Takes the consent out: a state is good once.
+    fn take(&self, now: Timestamp, state: &StateToken) -> Option<Pending> {
+        self.lock()
+            .pending
+            .remove(&digest(state))
+            .filter(|pending| pending.expires_at > now)
+    }
+
+    fn end(&self, connect_id: &str, ending: Result<Connected, ConnectError>) {
+        if let Some(watched) = self.lock().watched.get(connect_id) {
+            watched.ending.send_replace(Some(ending));
+        }
+    }
+
+    fn watch(&self, connect_id: &str) -> Option<(watch::Receiver<Ending>, Timestamp)> {
+        let table = self.lock();
+        let watched = table.watched.get(connect_id)?;
+        Some((watched.ending.subscribe(), watched.expires_at))
+    }
+}
+
+impl Broker {
+    /// Begins a consent. On a connected account it adds permissions.
+    pub fn begin_connect(
+        &self,
+        owner: &OwnerId,
+        capabilities: &[String],
+        return_url: Option<&str>,
+    ) -> Result<ConnectStarted, ConnectError> {
+        let return_url = return_url.map(|url| self.allowed_return(url)).transpose()?;
+        let capabilities = self.grantable(capabilities)?;
+        let scopes = self
+            .catalog()
+            .scopes_for(&capabilities)
+            .map_err(|error| ConnectError::Capability(error.to_string()))?;
+        let existing = self
+            .world()
+            .accounts_of(owner)
+            .next()
+            .map(|account| account.record.clone());
+        let request = ConsentRequest {
+            scopes: &scopes,
+            granted: existing.as_ref().map(|record| &record.scopes),
+            login_hint: existing.as_ref().map(|record| record.account.as_str()),
+        };
+        let Consent {
+            authorization_url,
+            state,
+            nonce,
+            verifier,
+        } = self.provider.consent(&request).map_err(ConnectError::Provider)?;
+        let now = self.now();
+        let pending = Pending {
+            connect_id: new_connect_id(&*self.entropy),
+            owner: owner.clone(),
+            capabilities,
+            return_url,
+            nonce,
+            verifier,
+            expires_at: clock::after(now, self.options.consent_timeout),
+        };
+        let started = ConnectStarted {
+            authorization_url,
+            connect_id: pending.connect_id.clone(),
+            expires_at: pending.expires_at,
+        };
+        self.consents.begin(now, &state, pending)?;
+        Ok(started)
+    }
+
+    fn grantable(&self, names: &[String]) -> Result<Vec<CapabilityKey>, ConnectError> {
+        if names.is_empty() {
+            return Err(ConnectError::Capability(
+                "name at least one capability: `token-broker capabilities` lists them".to_owned(),
+            ));
+        }
+        let one = |name: &String| {
+            let found = name
+                .parse::<CapabilityKey>()
+                .ok()
+                .and_then(|key| self.catalog().get(&key));
+            match found {
+                Some(capability) if capability.integration == IntegrationKind::Google => {
+                    Ok(capability.key.clone())
+                }
+                Some(_) => Err(ConnectError::Capability(format!(
+                    "`{name}` belongs to a service account: nobody can consent to it"
+                ))),
+                None => {
+                    let hint = self
+                        .catalog()
+                        .suggest(name)
+                        .map(|key| format!("; did you mean `{key}`?"));
+                    Err(ConnectError::Capability(format!(
+                        "there is no capability `{}`{}",
+                        name.chars()
+                            .take(80)
+                            .flat_map(char::escape_debug)
+                            .collect::<String>(),
+                        hint.unwrap_or_default()
+                    )))
+                }
+            }
+        };
+        names.iter().map(one).collect()
+    }
+
+    fn allowed_return(&self, url: &str) -> Result<String, ConnectError> {
+        let origin = url::Url::parse(url).ok().map(|url| url.origin());
+        match origin {
+            Some(origin) if self.options.return_origins.contains(&origin) => Ok(url.to_owned()),
+            _ => Err(ConnectError::ReturnUrl(
+                url.chars().take(200).flat_map(char::escape_debug).collect(),
+            )),
+        }
+    }
+
+    /// Finishes the consent that this redirect's query belongs to. It runs to its end even when the caller
+    /// goes away.
+    pub async fn complete_connect(
+        self: &Arc<Self>,
+        query: &str,
+        actor: Option<Actor>,
+    ) -> Result<Connected, ConnectError> {
+        let redirect =
+            Redirect::parse(query).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;
+        let Some(pending) = self.consents.take(self.now(), &redirect.state) else {
+            return Err(ConnectError::UnknownState);
+        };
+        let broker = self.clone();
+        let work = async move {
+            let actor = actor.unwrap_or_else(|| Actor::Person(pending.owner.to_string()));
+            let ending = broker.finish(&pending, redirect.outcome).await;
+            broker.note_connect(&pending, &ending, actor);
+            broker.consents.end(&pending.connect_id, ending.clone());
+            ending
+        };
+        tokio::spawn(work)
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::Store("the daemon failed; see its log".to_owned())))
+    }
+
+    /// Waits for the end of a consent.
+    pub async fn wait_connect(&self, connect_id: &str) -> Result<Connected, ConnectError> {
+        let Some((mut ending, expires_at)) = self.consents.watch(connect_id) else {
+            let shown = connect_id.chars().take(80).flat_map(char::escape_debug).collect();
+            return Err(ConnectError::UnknownConnect(shown));
+        };
+        loop {
+            let now = self.now();
+            let waiting = self
+                .consents
+                .lock()
+                .pending
+                .values()
+                .any(|pending| pending.connect_id == connect_id);
+            if waiting && now >= expires_at {
+                return Err(ConnectError::TimedOut);
+            }
+            // Once the redirect has come, its end comes too, well or badly.
+            let patience = async {
+                if waiting {
+                    self.clock.sleep_until(expires_at).await
+                } else {
+                    std::future::pending().await
+                }
+            };
+            let found = tokio::select! {
+                found = ending.wait_for(Option::is_some) => found.ok().and_then(|ending| ending.clone()),
+                () = patience => continue,
+            };
+            return found.unwrap_or(Err(ConnectError::TimedOut));
+        }
+    }
+
+    async fn finish(
+        self: &Arc<Self>,
+        pending: &Pending,
+        outcome: Outcome,
+    ) -> Result<Connected, ConnectError> {
+        let code: AuthorizationCode = match outcome {
+            Outcome::Code { code } => code,
+            Outcome::Error { error, .. } if error == "access_denied" => {
+                return Err(ConnectError::Denied(pending.owner.clone()));
+            }
+            Outcome::Error { error, description } => {
+                return Err(ConnectError::Provider(ProviderError::of_redirect(
+                    &error,
+                    description.as_deref(),
+                )));
+            }
+        };
+        let mut answer = self
+            .provider
+            .exchange(&code, &pending.verifier)
+            .await
+            .map_err(ConnectError::Provider)?;
+        self.learn_time(answer.server_time);
+        let refresh_token = answer.refresh_token.take().ok_or(ConnectError::NoRefreshToken)?;
+        let id_token = answer.id_token.take().ok_or_else(|| {
+            ConnectError::Provider(ProviderError::malformed(
+                "the answer to the exchange has no id token",
+                answer.server_time,
+            ))
+        })?;
+        let identity = self
+            .provider
+            .identify(&id_token, &pending.nonce)
+            .await
+            .map_err(ConnectError::Provider)?;
+        let asked = self
+            .catalog()
+            .scopes_for(&pending.capabilities)
+            .unwrap_or_default();
+        let granted = answer.scopes.clone().unwrap_or(asked);
+        let covered = self.catalog().covered_by(&granted);
+        if covered.is_empty() {
+            return Err(ConnectError::NothingGranted);
+        }
+        let account = self
+            .keep(pending, identity, granted, &answer, &refresh_token)
+            .await?;
+        Ok(Connected {
+            account,
+            owner: pending.owner.clone(),
+            missing: pending
+                .capabilities
+                .iter()
+                .filter(|key| !covered.contains(key))
+                .cloned()
+                .collect(),
+            return_url: pending.return_url.clone(),
+        })
+    }
+
+    /// Commits the grant, then tells every agent of the owner.
+    async fn keep(
+        self: &Arc<Self>,
+        pending: &Pending,
+        identity: Identity,
+        granted: ScopeSet,
+        answer: &TokenAnswer,
+        refresh_token: &RefreshToken,
+    ) -> Result<IntegrationId, ConnectError> {
+        let _keeping = self.consents.keeping.lock().await;
+        let existing = self.world().accounts_of(&pending.owner).next().map(|account| {
+            (
+                account.record.id.clone(),
+                account.record.subject.clone(),
+                account.record.account.clone(),
+                account.turn.clone(),
+            )
+        });
+        if let Some((_, subject, expected, _)) = &existing
+            && *subject != identity.subject
+        {
+            return Err(ConnectError::OtherAccount {
+                owner: pending.owner.clone(),
+                expected: expected.clone(),
+                got: identity.email,
+            });
+        }
+        // A renewal under way ends first, so that the version read here stays.
+        let _turn = match &existing {
+            Some((.., turn)) => Some(turn.clone().lock_owned().await),
+            None => None,
+        };
+        let id = existing.map_or_else(|| IntegrationId::generate(&*self.entropy), |(id, ..)| id);
+        let replaces = self
+            .store
+            .integration(&id)
+            .await
+            .map_err(|error| ConnectError::Store(error.to_string()))?
+            .map(|record| record.version);
+        let now = self.now();
+        let mut record = IntegrationRecord {
+            secret: self
+                .vault
+                .seal(&Binding::RefreshToken(&id), refresh_token.expose().as_bytes()),
+            id,
+            kind: IntegrationKind::Google,
+            owner: pending.owner.clone(),
+            subject: identity.subject,
+            account: identity.email,
+            authority: self.around.authority.clone(),
+            scopes: granted,
+            health: Health::Active,
+            version: replaces.unwrap_or_default(),
+            connected_at: now,
+            renewed_at: None,
+            grant_expires_at: answer
+                .refresh_token_expires_in
+                .map(|life| clock::after(now, life)),
+            renewal: None,
+        };
+        record.version = self
+            .store
+            .put_integration(record.clone(), replaces)
+            .await
+            .map_err(|error| ConnectError::Store(explain_store(&error)))?;
+        let id = record.id.clone();
+        let mut world = self.world();
+        self.forget_tokens(&mut world, &id);
+        world.insert_account(record);
+        let agents = world.agents_of(&pending.owner);
+        self.republish(&mut world, agents);
+        Ok(id)
+    }
+
+    fn note_connect(&self, pending: &Pending, ending: &Result<Connected, ConnectError>, actor: Actor) {
+        let (decision, integration, detail) = match ending {
+            Ok(connected) => (Decision::Allowed, Some(connected.account.clone()), String::new()),
+            Err(error) => (Decision::Failed, None, error.to_string()),
+        };
+        let message = match ending {
+            Ok(connected) => self
+                .account(&AccountRef::Id(connected.account.clone()))
+                .map(|view| format!("{} connected {}", pending.owner, view.record.account))
+                .unwrap_or_default(),
+            Err(_) => detail.clone(),
+        };
+        tracing::info!(owner = %pending.owner, connected = ending.is_ok(), message, "consent ended");
+        let kind = EventKind::IntegrationConnected;
+        self.recorder.record(AuditEvent {
+            time: self.now(),
+            actor,
+            action: kind.as_str(),
+            integration: integration.clone(),
+            capabilities: pending.capabilities.clone(),
+            decision,
+            detail: if detail.is_empty() {
+                message.clone()
+            } else {
+                detail
+            },
+        });
+        if ending.is_ok() {
+            self.emit(Event {
+                time: self.now(),
+                kind,
+                agent: None,
+                integration,
+                state: None,
+                message,
+                capabilities: pending.capabilities.clone(),
+                expires_at: None,
+            });
+        }
+    }
+
+    /// The account that a consent ended with.
+    pub fn connected_account(&self, connected: &Connected) -> Option<AccountView> {
+        self.account(&AccountRef::Id(connected.account.clone())).ok()
+    }
+}
+
+fn new_connect_id(entropy: &dyn Entropy) -> String {
+    format!("con_{}", &entropy.token()[..22])
+}
+
+fn explain_store(error: &StoreError) -> String {
+    match error {
+        StoreError::Conflict => {
+            "another consent of the same owner ended at the same moment; begin again".to_owned()
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,140 @@
+//! Single flight: however many ask for the same thing at once, it is done once, and to its end, also when
+//! whoever asked first goes away.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+type Landing<V> = watch::Receiver<Option<V>>;
+
+/// Flights under way, by key.
+pub(super) struct Flights<K, V> {
+    under_way: Arc<Mutex<HashMap<K, Landing<V>>>>,
+    tasks: TaskTracker,
+}
+
+impl<K, V> Default for Flights<K, V> {
+    fn default() -> Self {
+        Self {
+            under_way: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
+    }
+}
+
+impl<K, V> Flights<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Joins the flight for `key`, or starts `work` as one. `None` when the flight was lost: its task
+    /// panicked, or the program is going down.
+    pub(super) async fn join<F>(&self, key: &K, work: impl FnOnce() -> F) -> Option<V>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut landing = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(landing) = under_way.get(key) {
+                landing.clone()
+            } else {
+                let (landed, landing) = watch::channel(None);
+                under_way.insert(key.clone(), landing.clone());
+                let gate = Gate {
+                    under_way: self.under_way.clone(),
+                    key: key.clone(),
+                };
+                let work = work();
+                self.tasks.spawn(async move {
+                    let value = work.await;
+                    // Newcomers start a flight of their own from here on: they may know something that this
+                    // flight did not.
+                    drop(gate);
+                    landed.send_replace(Some(value));
+                });
+                landing
+            }
+        };
+        landing.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+impl<K, V> Flights<K, V> {
+    /// Waits until no flight is under way. New ones may begin all the same.
+    pub(super) async fn landed(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Takes the flight off the list when it ends, also by a panic.
+struct Gate<K: Eq + Hash, V> {
+    under_way: Arc<Mutex<HashMap<K, Landing<V>>>>,
+    key: K,
+}
+
+impl<K: Eq + Hash, V> Drop for Gate<K, V> {
+    fn drop(&mut self) {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_askers_share_one_flight_and_the_first_may_leave() {
+        let flights = Arc::new(Flights::<&str, u32>::default());
+        let (started, go, count) = (
+            Arc::new(Notify::new()),
+            Arc::new(Notify::new()),
+            Arc::new(AtomicU32::new(0)),
+        );
+        let ask = || {
+            let (flights, started, go, count) = (flights.clone(), started.clone(), go.clone(), count.clone());
+            tokio::spawn(async move {
+                flights
+                    .join(&"key", || async move {
+                        started.notify_one();
+                        go.notified().await;
+                        count.fetch_add(1, Ordering::SeqCst) + 1
+                    })
+                    .await
+            })
+        };
+        let first = ask();
+        started.notified().await;
+        let others: Vec<_> = (0..63).map(|_| ask()).collect();
+        tokio::task::yield_now().await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        go.notify_one();
+        for other in others {
+            assert_eq!(other.await.unwrap(), Some(1));
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_frees_the_key() {
+        let flights = Flights::<&str, u32>::default();
+        assert_eq!(
+            flights.join(&"key", || async { panic!("on purpose") }).await,
+            None
+        );
+        assert_eq!(flights.join(&"key", || async { 7 }).await, Some(7));
+    }
+}

@@ -1,0 +1,138 @@
+//! Tells agents what is so: recomputes situations, publishes the ones that changed, keeps the queues in step.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AgentHandle, Broker, Event, EventKind, TokenKey, World,
+    situation::{same, situation},
+    snapshot::AgentState,
+    time,
+};
+use crate::{
+    clock::{self, Clock},
+    id::AgentName,
+};
+
+impl Broker {
+    /// Recomputes the situation of `names` and publishes what changed. Returns the handles that changed, with
+    /// the revision that says so.
+    pub(super) fn republish(
+        &self,
+        world: &mut World,
+        names: impl IntoIterator<Item = AgentName>,
+    ) -> Vec<(Arc<AgentHandle>, u64)> {
+        let mut changed = Vec::new();
+        for name in names {
+            if let Some(handle) = self.republish_one(world, &name) {
+                let revision = handle.revision();
+                changed.push((handle, revision));
+            }
+        }
+        changed
+    }
+
+    fn republish_one(&self, world: &mut World, name: &AgentName) -> Option<Arc<AgentHandle>> {
+        let entry = world.agents.get(name)?;
+        let (handle, manifest) = (entry.handle.clone(), entry.manifest.clone());
+        let situation = situation(world, &self.around, &manifest, self.now());
+        if let Some(orphan) = world.assign(name, situation.key.clone()) {
+            self.renewals.cancel(&orphan);
+        }
+        if let Some(key) = situation.key {
+            self.keep_scheduled(world, &key);
+        }
+        let before = handle.snapshot();
+        if same(&before, &situation.snapshot) {
+            return None;
+        }
+        let state = situation.snapshot.state;
+        if before.state != state {
+            self.state_changed(name, state, &situation.snapshot.message);
+        }
+        handle.publish(situation.snapshot);
+        self.changes.changed(&handle);
+        Some(handle)
+    }
+
+    fn state_changed(&self, name: &AgentName, state: AgentState, message: &str) {
+        tracing::info!(agent = %name, state = state.as_str(), message, "agent changed state");
+        self.emit(Event {
+            time: self.now(),
+            kind: EventKind::AgentState,
+            agent: Some(name.clone()),
+            integration: None,
+            state: Some(state),
+            message: message.to_owned(),
+            capabilities: Vec::new(),
+            expires_at: None,
+        });
+    }
+
+    /// Sees to it that a key that agents use has its place in the queue.
+    fn keep_scheduled(&self, world: &World, key: &TokenKey) {
+        if self.renewals.due_at(key).is_some() {
+            return;
+        }
+        let slot = world.slots.get(key);
+        let at = match slot {
+            Some(slot) if slot.trouble.is_some() => slot.trouble.as_ref().map(|trouble| trouble.retry_at),
+            Some(slot) => slot.token.as_ref().map(|token| {
+                let lead = time::lead(token.floor(), &*self.entropy);
+                clock::before(token.expires_at, lead)
+            }),
+            None => None,
+        };
+        self.renewals.schedule(key, at.unwrap_or_else(|| self.now()));
+    }
+
+    /// The delivery side reports that `revision` is on disk, or why it is not.
+    pub fn note_delivered(&self, agent: &Arc<AgentHandle>, revision: u64, problem: Option<String>) {
+        let snapshot = agent.snapshot();
+        let event = Event {
+            time: self.now(),
+            kind: EventKind::AgentDelivered,
+            agent: Some(agent.name().clone()),
+            integration: snapshot.token.as_ref().map(|token| token.integration.clone()),
+            state: Some(snapshot.state),
+            message: problem.clone().unwrap_or_default(),
+            capabilities: snapshot.granted.to_vec(),
+            expires_at: snapshot.token.as_ref().map(|token| token.expires_at),
+        };
+        agent.set_delivered(revision, problem);
+        self.emit(event);
+    }
+
+    /// Lets go of a token that has expired.
+    fn expire(&self, key: &TokenKey) {
+        let mut world = self.world();
+        let now = self.now();
+        let Some(slot) = world.slots.get_mut(key) else {
+            return;
+        };
+        if let Some(token) = slot.token.as_ref()
+            && token.remaining(now).is_some()
+        {
+            // A newer token came meanwhile, or the clock was corrected.
+            self.expiries.schedule(key, token.expires_at);
+            return;
+        }
+        slot.token = None;
+        let users = slot.users.clone();
+        if users.is_empty() {
+            world.slots.remove(key);
+        }
+        self.republish(&mut world, users);
+    }
+}
+
+/// Lets go of tokens as they expire, until `shutdown`.
+pub(super) async fn run_expiries(broker: Arc<Broker>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            key = broker.expiries.next(&broker.clock as &dyn Clock) => broker.expire(&key),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What is due when: one ordered queue, one task that sleeps until the next moment.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::world::TokenKey;
+use crate::clock::Clock;
+
+#[derive(Default)]
+struct Schedule {
+    due: BTreeMap<(Timestamp, u64), TokenKey>,
+    places: HashMap<TokenKey, (Timestamp, u64)>,
+    sequence: u64,
+}
+
+/// The queue. Each token has at most one place in it.
+#[derive(Default)]
+pub(super) struct Queue {
+    schedule: Mutex<Schedule>,
+    changed: Notify,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts `key` at `at`, instead of where it was.
+    pub(super) fn schedule(&self, key: &TokenKey, at: Timestamp) {
+        let mut schedule = self.lock();
+        let earliest = schedule.due.first_key_value().map(|(&(time, _), _)| time);
+        schedule.sequence += 1;
+        let place = (at, schedule.sequence);
+        if let Some(old) = schedule.places.insert(key.clone(), place) {
+            schedule.due.remove(&old);
+        }
+        schedule.due.insert(place, key.clone());
+        drop(schedule);
+        if earliest.is_none_or(|time| at < time) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes `key` out.
+    pub(super) fn cancel(&self, key: &TokenKey) {
+        let mut schedule = self.lock();
+        if let Some(place) = schedule.places.remove(key) {
+            schedule.due.remove(&place);
+        }
+    }
+
+    /// When `key` is due.
+    pub(super) fn due_at(&self, key: &TokenKey) -> Option<Timestamp> {
+        self.lock().places.get(key).map(|&(time, _)| time)
+    }
+
+    /// When the next one is due.
+    pub(super) fn earliest(&self) -> Option<Timestamp> {
+        self.lock().due.first_key_value().map(|(&(time, _), _)| time)
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().due.len()
+    }
+
+    /// Looks at the clock again: it may have been set.
+    pub(super) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// The next one, as soon as it is due.
+    pub(super) async fn next(&self, clock: &dyn Clock) -> TokenKey {
+        loop {
+            let next = {
+                let mut schedule = self.lock();
+                match schedule.due.first_key_value().map(|(&place, _)| place) {
+                    Some(place) if place.0 <= clock.now() => {
+                        if let Some(key) = schedule.due.remove(&place) {
+                            schedule.places.remove(&key);
+                            return key;
+                        }
+                        None
+                    }
+                    Some((time, _)) => Some(time),
+                    None => None,
+                }
+            };
+            match next {
+                Some(time) => tokio::select! {
+                    () = clock.sleep_until(time) => {}
+                    () = self.changed.notified() => {}
+                },
+                None => self.changed.notified().await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{catalog::ScopeSet, clock::ManualClock};
+
+    fn key(scope: &str) -> TokenKey {
+        TokenKey {
+            integration: "int_00000000000000000000".parse().unwrap(),
+            scopes: ScopeSet::parse(scope).unwrap(),
+        }
+    }
+
+    fn start() -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        crate::clock::after(start(), Duration::from_secs(seconds))
+    }
+
+    #[tokio::test]
+    async fn comes_in_order_and_not_before_it_is_due() {
+        let clock = ManualClock::new(start());
+        let queue = Arc::new(Queue::default());
+        queue.schedule(&key("late"), at(20));
+        queue.schedule(&key("soon"), at(10));
+        let taker = {
+            let (queue, clock) = (queue.clone(), clock.clone());
+            tokio::spawn(async move { queue.next(&clock).await })
+        };
+        clock.advance(Duration::from_secs(9));
+        tokio::task::yield_now().await;
+        assert!(!taker.is_finished());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(taker.await.unwrap(), key("soon"));
+        assert_eq!(queue.earliest(), Some(at(20)));
+    }
+
+    #[tokio::test]
+    async fn an_earlier_task_wakes_the_sleeper() {
+        let clock = ManualClock::new(start());
+        let queue = Arc::new(Queue::default());
+        queue.schedule(&key("late"), at(100));
+        let taker = {
+            let (queue, clock) = (queue.clone(), clock.clone());
+            tokio::spawn(async move { queue.next(&clock).await })
+        };
+        tokio::task::yield_now().await;
+        queue.schedule(&key("now"), at(0));
+        assert_eq!(taker.await.unwrap(), key("now"));
+    }
+
+    #[tokio::test]
+    async fn a_key_has_one_place_and_can_be_cancelled() {
+        let clock = ManualClock::new(at(50));
+        let queue = Queue::default();
+        queue.schedule(&key("a"), at(10));
+        queue.schedule(&key("a"), at(30));
+        queue.schedule(&key("b"), at(5));
+        queue.cancel(&key("b"));
+        assert_eq!(queue.len(), 1);
+        assert_eq!(queue.due_at(&key("a")), Some(at(30)));
+        assert_eq!(queue.next(&clock).await, key("a"));
+        assert_eq!(queue.earliest(), None);
+    }
+}

@@ -1,0 +1,269 @@
+//! From what is known to an agent's situation: a pure function of manifest, account and token.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    snapshot::{AgentSnapshot, AgentState, CapabilityStatus, IssuedToken},
+    world::{Account, Slot, TokenKey, Trouble, World},
+};
+use crate::{
+    agent::{Manifest, Resolution, resolve},
+    catalog::{Catalog, ScopeSet},
+    google::FailureKind,
+    id::CapabilityKey,
+    store::Health,
+};
+
+/// What does not change while the daemon runs.
+pub(super) struct Surroundings {
+    pub(super) catalog: Arc<Catalog>,
+    /// Where people reach the daemon, without a slash at the end.
+    pub(super) public_url: String,
+    /// The client and endpoint that grants must belong to.
+    pub(super) authority: String,
+}
+
+/// An agent's situation and the token it uses.
+pub(super) struct Situation {
+    pub(super) snapshot: AgentSnapshot,
+    pub(super) key: Option<TokenKey>,
+}
+
+/// Computes an agent's situation.
+pub(super) fn situation(
+    world: &World,
+    around: &Surroundings,
+    manifest: &Arc<Manifest>,
+    now: Timestamp,
+) -> Situation {
+    let Some(account) = world.accounts_of(&manifest.owner).next() else {
+        return not_connected(around, manifest);
+    };
+    let resolution = resolve(&around.catalog, &manifest.integrations, &account.record.scopes);
+    if let Some((state, message)) = refused(around, account) {
+        return without_token(around, manifest, account, &resolution, state, message);
+    }
+    if let Some(message) = missing(account, &resolution) {
+        return without_token(
+            around,
+            manifest,
+            account,
+            &resolution,
+            AgentState::PermissionMissing,
+            message,
+        );
+    }
+    let key = TokenKey {
+        integration: account.record.id.clone(),
+        scopes: resolution.scopes.clone(),
+    };
+    let slot = world.slots.get(&key);
+    let mut situation = with_slot(around, manifest, account, resolution, slot, now);
+    situation.key = Some(key);
+    situation
+}
+
+/// The page that says what is missing and how the owner adds it.
+pub(super) fn action_url(around: &Surroundings, manifest: &Manifest) -> String {
+    format!("{}/agents/{}", around.public_url, manifest.agent)
+}
+
+fn not_connected(around: &Surroundings, manifest: &Arc<Manifest>) -> Situation {
+    let resolution = resolve(&around.catalog, &manifest.integrations, &ScopeSet::default());
+    let message = format!("{} has not connected a Google account.", manifest.owner);
+    let snapshot = AgentSnapshot {
+        manifest: manifest.clone(),
+        state: AgentState::NotConnected,
+        message,
+        action_url: Some(action_url(around, manifest)),
+        account: None,
+        capabilities: statuses(&resolution),
+        granted: Arc::default(),
+        token: None,
+    };
+    Situation { snapshot, key: None }
+}
+
+/// Why the account as a whole cannot be used.
+fn refused(around: &Surroundings, account: &Account) -> Option<(AgentState, String)> {
+    let record = &account.record;
+    if record.authority != around.authority {
+        let message = format!(
+            "The grant of {} belongs to {}, but the daemon is configured for {}: configure that client again, or \
+             disconnect the account and connect it anew.",
+            record.account, record.authority, around.authority
+        );
+        return Some((AgentState::Misconfigured, message));
+    }
+    match &record.health {
+        Health::Active => None,
+        Health::ReconnectRequired(why) => Some((AgentState::ReconnectRequired, why.clone())),
+        Health::Revoked(why) => Some((AgentState::Revoked, why.clone())),
+        Health::Misconfigured(why) => Some((AgentState::Misconfigured, why.clone())),
+    }
+}
+
+/// Which capability keeps the agent from having a token at all.
+fn missing(account: &Account, resolution: &Resolution) -> Option<String> {
+    let list = |keys: &[CapabilityKey]| {
+        keys.iter()
+            .map(CapabilityKey::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if !resolution.missing_required.is_empty() {
+        return Some(format!(
+            "{} has not granted {}.",
+            account.record.account,
+            list(&resolution.missing_required)
+        ));
+    }
+    if !resolution.scopes.is_empty() {
+        return None;
+    }
+    if resolution.missing_optional.is_empty() {
+        return Some(
+            "The agent declares no integration, so there is nothing to have a token for.".to_owned(),
+        );
+    }
+    Some(format!(
+        "{} has granted none of {}.",
+        account.record.account,
+        list(&resolution.missing_optional)
+    ))
+}
+
+fn without_token(
+    around: &Surroundings,
+    manifest: &Arc<Manifest>,
+    account: &Account,
+    resolution: &Resolution,
+    state: AgentState,
+    message: String,
+) -> Situation {
+    let person_can_act = state != AgentState::Misconfigured && !manifest.integrations.is_empty();
+    let snapshot = AgentSnapshot {
+        manifest: manifest.clone(),
+        state,
+        message,
+        action_url: person_can_act.then(|| action_url(around, manifest)),
+        account: Some(account.record.account.as_str().into()),
+        capabilities: statuses(resolution),
+        granted: Arc::default(),
+        token: None,
+    };
+    Situation { snapshot, key: None }
+}
+
+fn with_slot(
+    around: &Surroundings,
+    manifest: &Arc<Manifest>,
+    account: &Account,
+    resolution: Resolution,
+    slot: Option<&Slot>,
+    now: Timestamp,
+) -> Situation {
+    let token = slot
+        .and_then(|slot| slot.token.as_ref())
+        .filter(|token| token.remaining(now).is_some());
+    let trouble = slot.and_then(|slot| slot.trouble.as_ref());
+    if let Some(token) = token
+        && !resolution.scopes.is_subset(&token.scopes)
+    {
+        // The provider's answer is the truth: judge by what the token carries.
+        let narrower = resolve(&around.catalog, &manifest.integrations, &token.scopes);
+        if let Some(message) = missing(account, &narrower) {
+            return without_token(
+                around,
+                manifest,
+                account,
+                &narrower,
+                AgentState::PermissionMissing,
+                message,
+            );
+        }
+        return with_token(around, manifest, account, narrower, Some(token), trouble, now);
+    }
+    with_token(around, manifest, account, resolution, token, trouble, now)
+}
+
+fn with_token(
+    around: &Surroundings,
+    manifest: &Arc<Manifest>,
+    account: &Account,
+    resolution: Resolution,
+    token: Option<&Arc<IssuedToken>>,
+    trouble: Option<&Trouble>,
+    now: Timestamp,
+) -> Situation {
+    let (state, message) = match (token, trouble) {
+        (Some(token), None) if token.is_fresh(now) => (AgentState::Active, String::new()),
+        // A failed renewal is no reason for alarm while the token has life left.
+        (Some(token), Some(trouble)) if token.is_fresh(now) => (
+            AgentState::Active,
+            format!("The token works, but its renewal fails: {}", trouble.message),
+        ),
+        (_, Some(trouble)) => (state_of(trouble.kind), trouble.message.clone()),
+        (_, None) => (
+            AgentState::ProviderUnavailable,
+            "The token is being obtained.".to_owned(),
+        ),
+    };
+    let person_can_act = matches!(
+        state,
+        AgentState::PermissionMissing | AgentState::ReconnectRequired
+    );
+    let snapshot = AgentSnapshot {
+        manifest: manifest.clone(),
+        state,
+        message,
+        action_url: person_can_act.then(|| action_url(around, manifest)),
+        account: Some(account.record.account.as_str().into()),
+        capabilities: statuses(&resolution),
+        granted: resolution.granted().cloned().collect(),
+        token: token.cloned(),
+    };
+    Situation { snapshot, key: None }
+}
+
+fn statuses(resolution: &Resolution) -> Arc<[CapabilityStatus]> {
+    resolution
+        .capabilities
+        .iter()
+        .map(|capability| CapabilityStatus {
+            key: capability.key.clone(),
+            granted: capability.granted,
+            optional: capability.optional,
+            satisfied_by: capability.satisfied_by.clone(),
+        })
+        .collect()
+}
+
+/// The state that a failure leads to when there is no fresh token.
+pub(super) fn state_of(kind: FailureKind) -> AgentState {
+    match kind {
+        FailureKind::Retry => AgentState::ProviderUnavailable,
+        FailureKind::Reconnect => AgentState::ReconnectRequired,
+        FailureKind::Operator => AgentState::Misconfigured,
+        FailureKind::Permission => AgentState::PermissionMissing,
+    }
+}
+
+/// True when the two say the same, so that nobody has to be told.
+pub(super) fn same(a: &AgentSnapshot, b: &AgentSnapshot) -> bool {
+    let same_token = match (&a.token, &b.token) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    };
+    same_token
+        && a.state == b.state
+        && a.message == b.message
+        && a.action_url == b.action_url
+        && a.account == b.account
+        && a.granted == b.granted
+        && a.capabilities == b.capabilities
+        && (Arc::ptr_eq(&a.manifest, &b.manifest) || a.manifest == b.manifest)
+}

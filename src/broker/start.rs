@@ -1,0 +1,133 @@
+//! From what the store holds to a broker that serves, without asking the provider for anything that is
+//! still alive.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::broadcast;
+
+use super::{
+    Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, IssuedToken, Queue,
+    Recorder, Surroundings, TokenKey, World, handle, world::AgentSource,
+};
+use crate::{
+    agent::Manifest,
+    clock,
+    secret::AccessToken,
+    store::{Contents, Health, TokenRecord},
+    vault::Binding,
+};
+
+/// Events that a slow watcher may lag behind.
+const EVENTS: usize = 1024;
+
+impl Broker {
+    /// A broker with everything that `contents` holds. Nothing is renewed before [`Broker::run`].
+    pub fn start(
+        options: BrokerOptions,
+        parts: BrokerParts,
+        contents: Contents,
+    ) -> (Arc<Self>, ChangeReceiver) {
+        let (changes, receiver) = handle::changes();
+        let around = Surroundings {
+            catalog: parts.catalog,
+            public_url: options.public_url.clone(),
+            authority: parts.provider.authority().to_owned(),
+        };
+        let recorder = Recorder::start(parts.store.clone(), parts.clock.clone(), parts.metrics.clone());
+        let broker = Arc::new(Self {
+            clock: BrokerClock::new(parts.clock),
+            entropy: parts.entropy,
+            store: parts.store,
+            provider: parts.provider,
+            vault: parts.vault,
+            metrics: parts.metrics,
+            around,
+            world: Mutex::new(World::default()),
+            renewals: Queue::default(),
+            expiries: Queue::default(),
+            flights: Flights::default(),
+            consents: Consents::default(),
+            recorder,
+            manifest_problems: Mutex::default(),
+            changes,
+            events: broadcast::Sender::new(EVENTS),
+            options,
+        });
+        broker.take_over(contents);
+        (broker, receiver)
+    }
+
+    fn take_over(&self, contents: Contents) {
+        for problem in &contents.problems {
+            tracing::error!(problem, "a record was left alone");
+        }
+        let mut world = self.world();
+        for mut record in contents.integrations {
+            if let Some(cut) = &record.renewal {
+                tracing::warn!(
+                    integration = %record.id, begun = %cut.started_at,
+                    "a renewal was cut off between its beginning and its end; it is tried once more"
+                );
+            }
+            // The record in memory says what is so; the sealed grant is read where it is needed.
+            record.secret = crate::vault::Sealed::from_bytes(Vec::new());
+            world.insert_account(record);
+        }
+        for record in contents.tokens {
+            self.take_over_token(&mut world, record);
+        }
+        for agent in contents.agents {
+            match Manifest::from_json(&agent.manifest) {
+                Ok(manifest) => {
+                    self.upsert(&mut world, Arc::new(manifest), AgentSource::Api);
+                }
+                Err(error) => {
+                    tracing::error!(agent = %agent.name, %error, "an agent in the database was left alone")
+                }
+            }
+        }
+    }
+
+    fn take_over_token(&self, world: &mut World, record: TokenRecord) {
+        let Some(account) = world.accounts.get(&record.integration) else {
+            return;
+        };
+        if clock::remaining(self.now(), record.expires_at).is_none()
+            || account.record.health != Health::Active
+        {
+            return;
+        }
+        let cut_off = account.record.renewal.is_some();
+        let key = TokenKey {
+            integration: record.integration,
+            scopes: record.requested,
+        };
+        let opened = self.vault.open(
+            &Binding::AccessToken {
+                integration: &key.integration,
+                requested: &key.scopes,
+            },
+            &record.secret,
+        );
+        let Some(text) = opened
+            .ok()
+            .and_then(|plain| std::str::from_utf8(&plain).ok().map(AccessToken::from))
+        else {
+            tracing::warn!(integration = %key.integration, "a stored token cannot be opened; a new one is obtained");
+            return;
+        };
+        let token = Arc::new(IssuedToken {
+            access_token: text,
+            integration: key.integration.clone(),
+            scopes: record.granted,
+            issued_at: record.issued_at,
+            expires_at: record.expires_at,
+        });
+        self.expiries.schedule(&key, token.expires_at);
+        if cut_off {
+            // The old grant may be living on borrowed time: find out now, not at the next renewal.
+            self.renewals.schedule(&key, self.now());
+        }
+        world.slots.entry(key).or_default().token = Some(token);
+    }
+}

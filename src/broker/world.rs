@@ -1,0 +1,195 @@
+//! What the broker knows: agents, accounts, tokens, and who uses which.
+//!
+//! The world is plain data behind one mutex that is held for moments only, never across an `await`. Agents
+//! read their handles and do not touch it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::{handle::AgentHandle, snapshot::IssuedToken};
+use crate::{
+    agent::Manifest,
+    catalog::ScopeSet,
+    google::FailureKind,
+    id::{AgentName, IntegrationId, OwnerId},
+    store::IntegrationRecord,
+};
+
+/// What a token is kept under: the account, and literally what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct TokenKey {
+    pub(super) integration: IntegrationId,
+    pub(super) scopes: ScopeSet,
+}
+
+/// Where an agent was declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentSource {
+    /// In a file of `agents.d`.
+    File(PathBuf),
+    /// Over the API.
+    Api,
+}
+
+/// An agent.
+pub(super) struct AgentEntry {
+    pub(super) handle: Arc<AgentHandle>,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) source: AgentSource,
+    /// The token it uses.
+    pub(super) key: Option<TokenKey>,
+}
+
+/// A connected account.
+pub(super) struct Account {
+    pub(super) record: IntegrationRecord,
+    /// One request to the provider at a time: a refresh token that rotates must not be presented twice.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Why a token could not be obtained.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub(super) kind: FailureKind,
+    pub(super) message: String,
+    pub(super) failures: u32,
+    pub(super) retry_at: Timestamp,
+}
+
+/// A token, or the place for one.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) token: Option<Arc<IssuedToken>>,
+    /// The agents that it is renewed for. Without any it is kept until it expires.
+    pub(super) users: Vec<AgentName>,
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// All of it.
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) agents: BTreeMap<AgentName, AgentEntry>,
+    pub(super) accounts: BTreeMap<IntegrationId, Account>,
+    /// Ordered, so that an account's slots stand together.
+    pub(super) slots: BTreeMap<TokenKey, Slot>,
+    agents_of: HashMap<OwnerId, BTreeSet<AgentName>>,
+    accounts_of: HashMap<OwnerId, BTreeSet<IntegrationId>>,
+}
+
+impl World {
+    /// Adds an agent or replaces it.
+    pub(super) fn insert_agent(&mut self, entry: AgentEntry) {
+        let name = entry.manifest.agent.clone();
+        self.remove_agent(&name);
+        self.agents_of
+            .entry(entry.manifest.owner.clone())
+            .or_default()
+            .insert(name.clone());
+        self.agents.insert(name, entry);
+    }
+
+    /// Takes an agent out.
+    pub(super) fn remove_agent(&mut self, name: &AgentName) -> Option<AgentEntry> {
+        let entry = self.agents.remove(name)?;
+        if let Some(names) = self.agents_of.get_mut(&entry.manifest.owner) {
+            names.remove(name);
+            if names.is_empty() {
+                self.agents_of.remove(&entry.manifest.owner);
+            }
+        }
+        Some(entry)
+    }
+
+    /// The owner's agents.
+    pub(super) fn agents_of(&self, owner: &OwnerId) -> Vec<AgentName> {
+        self.agents_of.get(owner).into_iter().flatten().cloned().collect()
+    }
+
+    /// Adds an account, or replaces what is known of it; its turn is kept, so that nobody passes a request
+    /// that is under way.
+    pub(super) fn insert_account(&mut self, record: IntegrationRecord) {
+        self.accounts_of
+            .entry(record.owner.clone())
+            .or_default()
+            .insert(record.id.clone());
+        let turn = self
+            .accounts
+            .get(&record.id)
+            .map(|account| account.turn.clone())
+            .unwrap_or_default();
+        self.accounts.insert(record.id.clone(), Account { record, turn });
+    }
+
+    /// Takes an account out.
+    pub(super) fn remove_account(&mut self, id: &IntegrationId) -> Option<Account> {
+        let account = self.accounts.remove(id)?;
+        if let Some(ids) = self.accounts_of.get_mut(&account.record.owner) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.accounts_of.remove(&account.record.owner);
+            }
+        }
+        Some(account)
+    }
+
+    /// The owner's accounts.
+    pub(super) fn accounts_of(&self, owner: &OwnerId) -> impl Iterator<Item = &Account> {
+        self.accounts_of
+            .get(owner)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.accounts.get(id))
+    }
+
+    /// The slots of an account.
+    pub(super) fn slots_of<'a>(
+        &'a self,
+        id: &'a IntegrationId,
+    ) -> impl Iterator<Item = (&'a TokenKey, &'a Slot)> {
+        let first = TokenKey {
+            integration: id.clone(),
+            scopes: ScopeSet::default(),
+        };
+        self.slots
+            .range(first..)
+            .take_while(|(key, _)| key.integration == *id)
+    }
+
+    /// The keys of an account's slots.
+    pub(super) fn keys_of(&self, id: &IntegrationId) -> Vec<TokenKey> {
+        self.slots_of(id).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Makes `agent` a user of `key` instead of what it used before. The key that has no user any more.
+    pub(super) fn assign(&mut self, agent: &AgentName, key: Option<TokenKey>) -> Option<TokenKey> {
+        let entry = self.agents.get_mut(agent)?;
+        if entry.key == key {
+            return None;
+        }
+        let before = std::mem::replace(&mut entry.key, key.clone());
+        if let Some(key) = key {
+            self.slots.entry(key).or_default().users.push(agent.clone());
+        }
+        self.leave(agent, before?)
+    }
+
+    /// Takes `agent` out of the users of `key`. The key, when it has no user any more.
+    pub(super) fn leave(&mut self, agent: &AgentName, key: TokenKey) -> Option<TokenKey> {
+        let slot = self.slots.get_mut(&key)?;
+        if let Some(index) = slot.users.iter().position(|user| user == agent) {
+            slot.users.swap_remove(index);
+        }
+        if !slot.users.is_empty() {
+            return None;
+        }
+        if slot.token.is_none() {
+            self.slots.remove(&key);
+        }
+        Some(key)
+    }
+}

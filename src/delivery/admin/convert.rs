@@ -1,0 +1,188 @@
+//! From the broker's views to messages.
+
+use crate::{
+    agent::{Manifest, Requirement},
+    broker::{AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, Event},
+    catalog::Capability,
+    id::InvalidId,
+    proto::{timestamp, v1},
+    store::IntegrationRecord,
+    telemetry::audit::AuditLine,
+};
+
+pub(super) fn capability(capability: &Capability) -> v1::Capability {
+    v1::Capability {
+        key: capability.key.to_string(),
+        title: capability.title.clone(),
+        r#use: capability.usage.clone(),
+        scopes: capability.scopes.iter().map(ToString::to_string).collect(),
+        satisfied_by: capability.satisfied_by.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// An agent's state as a message carries it.
+pub fn agent_state(state: AgentState) -> v1::AgentState {
+    match state {
+        AgentState::Active => v1::AgentState::Active,
+        AgentState::NotConnected => v1::AgentState::NotConnected,
+        AgentState::PermissionMissing => v1::AgentState::PermissionMissing,
+        AgentState::ReconnectRequired => v1::AgentState::ReconnectRequired,
+        AgentState::Revoked => v1::AgentState::Revoked,
+        AgentState::ProviderUnavailable => v1::AgentState::ProviderUnavailable,
+        AgentState::Misconfigured => v1::AgentState::Misconfigured,
+    }
+}
+
+fn integration_state(view: &AccountView) -> v1::IntegrationState {
+    match view.state() {
+        AgentState::Active | AgentState::NotConnected | AgentState::PermissionMissing => {
+            v1::IntegrationState::Active
+        }
+        AgentState::ReconnectRequired => v1::IntegrationState::ReconnectRequired,
+        AgentState::Revoked => v1::IntegrationState::Revoked,
+        AgentState::ProviderUnavailable => v1::IntegrationState::ProviderUnavailable,
+        AgentState::Misconfigured => v1::IntegrationState::Misconfigured,
+    }
+}
+
+pub(super) fn integration(view: &AccountView) -> v1::Integration {
+    let IntegrationRecord {
+        id,
+        kind,
+        owner,
+        account,
+        scopes,
+        connected_at,
+        renewed_at,
+        ..
+    } = &view.record;
+    v1::Integration {
+        id: id.to_string(),
+        kind: kind.as_str().to_owned(),
+        owner: owner.to_string(),
+        account: account.clone(),
+        state: integration_state(view).into(),
+        message: view.message().to_owned(),
+        capabilities: view.capabilities.iter().map(ToString::to_string).collect(),
+        scopes: scopes.iter().map(ToString::to_string).collect(),
+        connected_at: Some(timestamp(*connected_at)),
+        renewed_at: renewed_at.map(timestamp),
+        agents: view.agents.iter().map(ToString::to_string).collect(),
+        action_url: view.action_url.clone().unwrap_or_default(),
+    }
+}
+
+/// An agent's situation as a message.
+pub fn agent_status(snapshot: &AgentSnapshot) -> v1::AgentStatus {
+    let described = snapshot.capabilities.iter().zip(&snapshot.manifest.integrations);
+    v1::AgentStatus {
+        agent: snapshot.manifest.agent.to_string(),
+        owner: snapshot.manifest.owner.to_string(),
+        state: agent_state(snapshot.state).into(),
+        message: snapshot.message.clone(),
+        action_url: snapshot.action_url.clone().unwrap_or_default(),
+        capabilities: described
+            .map(|(status, requirement)| v1::CapabilityStatus {
+                key: status.key.to_string(),
+                granted: status.granted,
+                optional: status.optional,
+                satisfied_by: status
+                    .satisfied_by
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                description: requirement.description.clone(),
+            })
+            .collect(),
+        account: snapshot.account.as_deref().unwrap_or_default().to_owned(),
+    }
+}
+
+fn spec(manifest: &Manifest) -> v1::AgentSpec {
+    let requirement = |requirement: &Requirement| v1::Requirement {
+        key: requirement.key.to_string(),
+        description: requirement.description.clone(),
+        optional: requirement.optional,
+    };
+    v1::AgentSpec {
+        agent: manifest.agent.to_string(),
+        owner: manifest.owner.to_string(),
+        uid: manifest.uid,
+        gid: manifest.gid,
+        integrations: manifest.integrations.iter().map(requirement).collect(),
+    }
+}
+
+pub(super) fn manifest(spec: v1::AgentSpec) -> Result<Manifest, InvalidId> {
+    let requirement = |requirement: v1::Requirement| {
+        Ok(Requirement {
+            key: requirement.key.parse()?,
+            description: requirement.description,
+            optional: requirement.optional,
+        })
+    };
+    Ok(Manifest {
+        agent: spec.agent.parse()?,
+        owner: spec.owner.parse()?,
+        uid: spec.uid,
+        gid: spec.gid,
+        integrations: spec
+            .integrations
+            .into_iter()
+            .map(requirement)
+            .collect::<Result<_, InvalidId>>()?,
+    })
+}
+
+pub(super) fn agent(view: &AgentView, directory: String) -> v1::Agent {
+    v1::Agent {
+        spec: Some(spec(&view.snapshot.manifest)),
+        status: Some(agent_status(&view.snapshot)),
+        directory,
+        source: match &view.source {
+            AgentSource::File(path) => format!("file:{}", path.display()),
+            AgentSource::Api => "api".to_owned(),
+        },
+        expires_at: view
+            .snapshot
+            .token
+            .as_ref()
+            .map(|token| timestamp(token.expires_at)),
+        next_renewal_at: view.next_renewal.map(timestamp),
+        delivery_problem: view.delivery_problem.clone().unwrap_or_default(),
+    }
+}
+
+pub(super) fn event(event: &Event) -> v1::WatchEventsResponse {
+    v1::WatchEventsResponse {
+        time: Some(timestamp(event.time)),
+        kind: event.kind.as_str().to_owned(),
+        agent: event.agent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        integration: event
+            .integration
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        state: event
+            .state
+            .map_or(v1::AgentState::Unspecified, agent_state)
+            .into(),
+        message: event.message.clone(),
+        capabilities: event.capabilities.iter().map(ToString::to_string).collect(),
+        expires_at: event.expires_at.map(timestamp),
+    }
+}
+
+pub(super) fn audit_line(line: AuditLine) -> v1::AuditEvent {
+    v1::AuditEvent {
+        sequence: line.sequence,
+        time: Some(timestamp(line.time)),
+        actor: line.actor,
+        action: line.action,
+        integration: line.integration,
+        capabilities: line.capabilities,
+        decision: line.decision,
+        detail: line.detail,
+        hash: line.hash,
+    }
+}

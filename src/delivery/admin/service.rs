@@ -1,0 +1,392 @@
+//! `tokenbroker.v1.AdminService`.
+
+use std::{path::PathBuf, pin::Pin, sync::Arc};
+
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+
+use super::{
+    convert,
+    status::{account, agent, connect, invalid, status, store},
+};
+use crate::{
+    broker::{AccountRef, AgentState, Broker, Connected, Revocation},
+    clock,
+    id::{AgentName, OwnerId},
+    proto::{
+        timestamp,
+        v1::{self, admin_service_server::AdminService},
+    },
+    telemetry::audit::Actor,
+};
+
+/// What the service says about the daemon besides what the broker knows.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Since when it runs.
+    pub started_at: Timestamp,
+    /// Where agent directories are.
+    pub runtime_dir: PathBuf,
+    /// What is wrong with the configuration, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The uid of whoever is connected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerUid(pub(super) u32);
+
+/// The service.
+pub(super) struct Service {
+    pub(super) broker: Arc<Broker>,
+    pub(super) facts: Facts,
+    pub(super) shutdown: CancellationToken,
+}
+
+const AUDIT_PAGE: u32 = 1000;
+const AUDIT_PAGE_MOST: u32 = 10_000;
+
+impl Service {
+    fn agent_directory(&self, name: &AgentName) -> String {
+        self.facts
+            .runtime_dir
+            .join("agents")
+            .join(name.as_str())
+            .display()
+            .to_string()
+    }
+
+    fn integration_of(&self, connected: &Connected) -> Result<v1::Integration, Status> {
+        self.broker
+            .connected_account(connected)
+            .map(|view| convert::integration(&view))
+            .ok_or_else(|| {
+                status(
+                    Code::NotFound,
+                    "not_found",
+                    "the account was disconnected meanwhile",
+                )
+            })
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = self.facts.warnings.clone();
+        problems.extend(self.broker.manifest_problems());
+        let skew = self.broker.clock_skew();
+        if !skew.is_zero() {
+            problems.push(format!(
+                "the clock is {} s {} the provider's: set it by NTP",
+                skew.as_secs().abs(),
+                if skew.is_positive() { "behind" } else { "ahead of" }
+            ));
+        }
+        problems
+    }
+}
+
+fn actor<T>(request: &Request<T>) -> Actor {
+    Actor::Admin(
+        request
+            .extensions()
+            .get::<PeerUid>()
+            .map_or(u32::MAX, |peer| peer.0),
+    )
+}
+
+fn owner(text: &str) -> Result<Option<OwnerId>, Status> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        text.parse().map(Some).map_err(|error| invalid(&error))
+    }
+}
+
+fn agent_name(text: &str) -> Result<AgentName, Status> {
+    text.parse().map_err(|error| invalid(&error))
+}
+
+fn reference(which: Option<v1::IntegrationRef>) -> Result<AccountRef, Status> {
+    let which = which.unwrap_or_default();
+    if !which.id.is_empty() {
+        return which
+            .id
+            .parse()
+            .map(AccountRef::Id)
+            .map_err(|error| invalid(&error));
+    }
+    let Some(owner) = owner(&which.owner)? else {
+        let message = "name the integration: its id, or its owner";
+        return Err(status(Code::InvalidArgument, "invalid_request", message));
+    };
+    Ok(AccountRef::Owner {
+        owner,
+        account: Some(which.account).filter(|account| !account.is_empty()),
+    })
+}
+
+fn revocation(value: i32) -> Revocation {
+    match v1::Revocation::try_from(value) {
+        Ok(v1::Revocation::Never) => Revocation::Never,
+        Ok(v1::Revocation::Always) => Revocation::Always,
+        _ => Revocation::WhenLast,
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl AdminService for Service {
+    async fn list_capabilities(
+        &self,
+        _: Request<v1::ListCapabilitiesRequest>,
+    ) -> Answer<v1::ListCapabilitiesResponse> {
+        let capabilities = self.broker.catalog().iter().map(convert::capability).collect();
+        Ok(Response::new(v1::ListCapabilitiesResponse { capabilities }))
+    }
+
+    async fn begin_connect(
+        &self,
+        request: Request<v1::BeginConnectRequest>,
+    ) -> Answer<v1::BeginConnectResponse> {
+        let request = request.into_inner();
+        let owner: OwnerId = request.owner.parse().map_err(|error| invalid(&error))?;
+        let return_url = Some(request.return_url.as_str()).filter(|url| !url.is_empty());
+        let started = self
+            .broker
+            .begin_connect(&owner, &request.capabilities, return_url)
+            .map_err(|error| connect(&error))?;
+        Ok(Response::new(v1::BeginConnectResponse {
+            authorization_url: started.authorization_url.into(),
+            connect_id: started.connect_id,
+            expires_at: Some(timestamp(started.expires_at)),
+        }))
+    }
+
+    async fn complete_connect(
+        &self,
+        request: Request<v1::CompleteConnectRequest>,
+    ) -> Answer<v1::CompleteConnectResponse> {
+        let actor = actor(&request);
+        let redirect = request.into_inner().redirect_url;
+        let query = redirect.split_once('?').map_or("", |(_, query)| query);
+        let query = query.split_once('#').map_or(query, |(query, _)| query);
+        let connected = self
+            .broker
+            .complete_connect(query, Some(actor))
+            .await
+            .map_err(|error| connect(&error))?;
+        Ok(Response::new(v1::CompleteConnectResponse {
+            integration: Some(self.integration_of(&connected)?),
+            capabilities_missing: connected.missing.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn wait_connect(
+        &self,
+        request: Request<v1::WaitConnectRequest>,
+    ) -> Answer<v1::WaitConnectResponse> {
+        let connect_id = request.into_inner().connect_id;
+        let connected = tokio::select! {
+            ending = self.broker.wait_connect(&connect_id) => ending.map_err(|error| connect(&error))?,
+            () = self.shutdown.cancelled() => {
+                return Err(status(Code::Unavailable, "shutting_down", "the daemon is going down"));
+            }
+        };
+        Ok(Response::new(v1::WaitConnectResponse {
+            integration: Some(self.integration_of(&connected)?),
+            capabilities_missing: connected.missing.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn list_integrations(
+        &self,
+        request: Request<v1::ListIntegrationsRequest>,
+    ) -> Answer<v1::ListIntegrationsResponse> {
+        let owner = owner(&request.into_inner().owner)?;
+        let integrations = self
+            .broker
+            .accounts(owner.as_ref())
+            .iter()
+            .map(convert::integration)
+            .collect();
+        Ok(Response::new(v1::ListIntegrationsResponse { integrations }))
+    }
+
+    async fn get_integration(
+        &self,
+        request: Request<v1::GetIntegrationRequest>,
+    ) -> Answer<v1::GetIntegrationResponse> {
+        let which = reference(request.into_inner().integration)?;
+        let view = self.broker.account(&which).map_err(|error| account(&error))?;
+        Ok(Response::new(v1::GetIntegrationResponse {
+            integration: Some(convert::integration(&view)),
+        }))
+    }
+
+    async fn check_integration(
+        &self,
+        request: Request<v1::CheckIntegrationRequest>,
+    ) -> Answer<v1::CheckIntegrationResponse> {
+        let which = reference(request.into_inner().integration)?;
+        let view = self
+            .broker
+            .check_account(&which)
+            .await
+            .map_err(|error| account(&error))?;
+        Ok(Response::new(v1::CheckIntegrationResponse {
+            integration: Some(convert::integration(&view)),
+        }))
+    }
+
+    async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let which = reference(request.integration)?;
+        let revocation = revocation(request.revocation);
+        let done = if request.dry_run {
+            self.broker.preview_disconnect(&which, revocation)
+        } else {
+            self.broker.disconnect(&which, revocation, actor).await
+        };
+        let done = done.map_err(|error| account(&error))?;
+        Ok(Response::new(v1::DisconnectResponse {
+            integration: Some(convert::integration(&done.account)),
+            agents: done.agents.iter().map(ToString::to_string).collect(),
+            revoked: done.revoked,
+            problem: done.problem.unwrap_or_default(),
+        }))
+    }
+
+    async fn put_agent(&self, request: Request<v1::PutAgentRequest>) -> Answer<v1::PutAgentResponse> {
+        let actor = actor(&request);
+        let spec = request.into_inner().spec.unwrap_or_default();
+        let manifest = convert::manifest(spec).map_err(|error| invalid(&error))?;
+        let view = self
+            .broker
+            .put_agent(manifest, actor)
+            .await
+            .map_err(|error| agent(&error))?;
+        let directory = self.agent_directory(&view.snapshot.manifest.agent);
+        Ok(Response::new(v1::PutAgentResponse {
+            agent: Some(convert::agent(&view, directory)),
+        }))
+    }
+
+    async fn get_agent(&self, request: Request<v1::GetAgentRequest>) -> Answer<v1::GetAgentResponse> {
+        let name = agent_name(&request.into_inner().agent)?;
+        let view = self
+            .broker
+            .agent(&name)
+            .ok_or_else(|| agent(&crate::broker::AgentError::Unknown(name.clone())))?;
+        let directory = self.agent_directory(&name);
+        Ok(Response::new(v1::GetAgentResponse {
+            agent: Some(convert::agent(&view, directory)),
+        }))
+    }
+
+    async fn list_agents(&self, request: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
+        let owner = owner(&request.into_inner().owner)?;
+        let views = self.broker.agents(owner.as_ref());
+        let one = |view: &crate::broker::AgentView| {
+            convert::agent(view, self.agent_directory(&view.snapshot.manifest.agent))
+        };
+        Ok(Response::new(v1::ListAgentsResponse {
+            agents: views.iter().map(one).collect(),
+            problems: self.broker.manifest_problems(),
+        }))
+    }
+
+    async fn delete_agent(
+        &self,
+        request: Request<v1::DeleteAgentRequest>,
+    ) -> Answer<v1::DeleteAgentResponse> {
+        let actor = actor(&request);
+        let name = agent_name(&request.into_inner().agent)?;
+        self.broker
+            .delete_agent(&name, actor)
+            .await
+            .map_err(|error| agent(&error))?;
+        Ok(Response::new(v1::DeleteAgentResponse {}))
+    }
+
+    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
+
+    async fn watch_events(&self, _: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        let events = BroadcastStream::new(self.broker.events()).map(|event| match event {
+            Ok(event) => Ok(convert::event(&event)),
+            Err(BroadcastStreamRecvError::Lagged(missed)) => {
+                let message = format!("{missed} events were missed: read them faster");
+                Err(status(Code::DataLoss, "lagged", message))
+            }
+        });
+        let shutdown = self.shutdown.clone();
+        Ok(Response::new(Box::pin(
+            events.take_until(shutdown.cancelled_owned()),
+        )))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<v1::ListAuditEventsRequest>,
+    ) -> Answer<v1::ListAuditEventsResponse> {
+        let request = request.into_inner();
+        let limit = if request.limit == 0 {
+            AUDIT_PAGE
+        } else {
+            request.limit.min(AUDIT_PAGE_MOST)
+        };
+        self.broker.flush_audit().await;
+        let lines = self
+            .broker
+            .store()
+            .audit(request.after_sequence, limit, request.newest)
+            .await
+            .map_err(|error| store(&error))?;
+        let events = lines.into_iter().map(convert::audit_line).collect();
+        Ok(Response::new(v1::ListAuditEventsResponse { events }))
+    }
+
+    async fn verify_audit(&self, _: Request<v1::VerifyAuditRequest>) -> Answer<v1::VerifyAuditResponse> {
+        self.broker.flush_audit().await;
+        let report = self
+            .broker
+            .store()
+            .verify_audit()
+            .await
+            .map_err(|error| store(&error))?;
+        Ok(Response::new(v1::VerifyAuditResponse {
+            intact: report.problem.is_none(),
+            events: report.lines,
+            problem: report.problem.unwrap_or_default(),
+        }))
+    }
+
+    async fn get_daemon_status(
+        &self,
+        _: Request<v1::GetDaemonStatusRequest>,
+    ) -> Answer<v1::GetDaemonStatusResponse> {
+        let states = self.broker.agents_by_state();
+        let count = |wanted: fn(AgentState) -> bool| {
+            states
+                .iter()
+                .filter(|(state, _)| wanted(*state))
+                .map(|(_, count)| *count as u64)
+                .sum()
+        };
+        let next = self.broker.next_renewal();
+        Ok(Response::new(v1::GetDaemonStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: Some(timestamp(self.facts.started_at)),
+            runtime_dir: self.facts.runtime_dir.display().to_string(),
+            public_url: self.broker.public_url().to_owned(),
+            integrations: self.broker.account_count() as u64,
+            agents: count(|_| true),
+            agents_active: count(|state| state == AgentState::Active),
+            next_renewal_at: next.map(|at| timestamp(clock::after(at, std::time::Duration::ZERO))),
+            clock_skew_seconds: self.broker.clock_skew().as_secs(),
+            problems: self.problems(),
+        }))
+    }
+}

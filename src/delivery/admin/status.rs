@@ -1,0 +1,73 @@
+//! Failures as gRPC carries them: a code, a sentence, and `google.rpc.ErrorInfo`.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    broker::{AccountError, AgentError, ConnectError},
+    google::FailureKind,
+    id::InvalidId,
+    store::StoreError,
+};
+
+/// The domain of every `ErrorInfo` of this program.
+pub const DOMAIN: &str = "token-broker";
+
+/// A status with its details.
+pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(code, message, details)
+}
+
+/// A request that says something impossible.
+pub(super) fn invalid(error: &InvalidId) -> Status {
+    status(Code::InvalidArgument, "invalid_request", error.to_string())
+}
+
+pub(super) fn account(error: &AccountError) -> Status {
+    match error {
+        AccountError::Unknown(_) => status(Code::NotFound, "not_found", error.to_string()),
+        AccountError::Ambiguous { .. } => status(Code::FailedPrecondition, "ambiguous", error.to_string()),
+        AccountError::Store(inner) => store(inner),
+    }
+}
+
+pub(super) fn agent(error: &AgentError) -> Status {
+    match error {
+        AgentError::Unknown(_) => status(Code::NotFound, "not_found", error.to_string()),
+        AgentError::FromFile { .. } => status(Code::FailedPrecondition, "from_file", error.to_string()),
+        AgentError::Manifest(_) => status(Code::InvalidArgument, "invalid_request", error.to_string()),
+        AgentError::Store(inner) => store(inner),
+    }
+}
+
+pub(super) fn connect(error: &ConnectError) -> Status {
+    let (code, reason) = match error {
+        ConnectError::Capability(_) => (Code::InvalidArgument, "unknown_capability"),
+        ConnectError::ReturnUrl(_) | ConnectError::BadRedirect(_) => {
+            (Code::InvalidArgument, "invalid_request")
+        }
+        ConnectError::TooMany => (Code::ResourceExhausted, "rate_limited"),
+        ConnectError::UnknownState | ConnectError::UnknownConnect(_) => (Code::NotFound, "not_found"),
+        ConnectError::TimedOut => (Code::DeadlineExceeded, "consent_timed_out"),
+        ConnectError::Denied(_) => (Code::PermissionDenied, "consent_denied"),
+        ConnectError::NothingGranted => (Code::PermissionDenied, "nothing_granted"),
+        ConnectError::NoRefreshToken => (Code::FailedPrecondition, "no_refresh_token"),
+        ConnectError::OtherAccount { .. } => (Code::FailedPrecondition, "other_account"),
+        ConnectError::Store(_) => (Code::Unavailable, "store"),
+        ConnectError::Provider(error) => match error.kind {
+            FailureKind::Retry => (Code::Unavailable, "provider_unavailable"),
+            FailureKind::Reconnect => (Code::FailedPrecondition, "reconnect_required"),
+            FailureKind::Operator => (Code::FailedPrecondition, "misconfigured"),
+            FailureKind::Permission => (Code::PermissionDenied, "permission_missing"),
+        },
+    };
+    status(code, reason, error.to_string())
+}
+
+pub(super) fn store(error: &StoreError) -> Status {
+    tracing::error!(%error, "a request of the admin socket failed in the store");
+    status(Code::Unavailable, "store", error.to_string())
+}

@@ -1,0 +1,65 @@
+//! The body of an answer on an agent's socket.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use hyper::body::{Body, Frame, SizeHint};
+
+/// Events as they come.
+pub(super) type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// One type for all answers, so that the frequent one costs no allocation for its body's sake.
+pub(super) enum AgentBody {
+    /// All of it at once.
+    Whole(Bytes),
+    /// Server-sent events.
+    Events(Events),
+    /// What tonic says.
+    Grpc(tonic::body::Body),
+}
+
+impl From<Vec<u8>> for AgentBody {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Whole(bytes.into())
+    }
+}
+
+impl Body for AgentBody {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Events(events) => events
+                .as_mut()
+                .poll_next(context)
+                .map(|event| event.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Grpc(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Events(_) => false,
+            Self::Grpc(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Events(_) => SizeHint::default(),
+            Self::Grpc(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! An agent's directory on disk.
+//!
+//! The agent may be root inside its container and hold the directory mounted for writing, so nothing in it
+//! is trusted: every name is used relative to a directory that was opened without following links, files are
+//! made anew under a name of their own and renamed into place, and nothing that was there is written through.
+
+use std::{
+    ffi::CStr,
+    fs,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::DirBuilderExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, Gid, Mode, OFlags, Uid},
+    io::Errno,
+};
+
+use super::{
+    error::{DeliveryError, FileError},
+    tree,
+};
+use crate::id::AgentName;
+
+/// Directories are opened like this: never through a link, never kept by a child process.
+pub(super) const OPEN_DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Who may read what an agent's directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Owner {
+    /// The owner of the files; the daemon's own user when absent.
+    pub(super) uid: Option<u32>,
+    /// The group that may read as well.
+    pub(super) gid: Option<u32>,
+}
+
+impl Owner {
+    fn dir_mode(self) -> Mode {
+        Mode::from_bits_truncate(if self.gid.is_some() { 0o750 } else { 0o755 })
+    }
+
+    fn file_mode(self) -> Mode {
+        Mode::from_bits_truncate(if self.gid.is_some() { 0o440 } else { 0o400 })
+    }
+
+    /// The mode of the socket.
+    pub(super) fn socket_mode(self) -> Mode {
+        Mode::from_bits_truncate(if self.gid.is_some() { 0o660 } else { 0o600 })
+    }
+}
+
+/// What an agent's directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// The dotenv file.
+    Env,
+    /// The bare token.
+    AccessToken,
+    /// The state.
+    Status,
+    /// The socket.
+    Socket,
+}
+
+impl Entry {
+    /// The name that agents know.
+    pub(super) fn name(self) -> &'static CStr {
+        match self {
+            Self::Env => c"env",
+            Self::AccessToken => c"access_token",
+            Self::Status => c"status.json",
+            Self::Socket => c"broker.sock",
+        }
+    }
+
+    /// Where its successor is made. A name that never varies, so that what a crash leaves there is replaced
+    /// by the next write.
+    pub(super) fn temporary(self) -> &'static CStr {
+        match self {
+            Self::Env => c".env.new",
+            Self::AccessToken => c".access_token.new",
+            Self::Status => c".status.json.new",
+            Self::Socket => c".broker.sock.new",
+        }
+    }
+
+    pub(super) const ALL: [Self; 4] = [Self::Env, Self::AccessToken, Self::Status, Self::Socket];
+}
+
+/// The runtime directory, with the `agents` directory held open.
+pub(super) struct Runtime {
+    agents: OwnedFd,
+    path: PathBuf,
+    euid: u32,
+}
+
+impl Runtime {
+    /// Opens `<runtime_dir>/agents` and makes what is missing.
+    pub(super) fn open(runtime_dir: &Path) -> Result<Self, DeliveryError> {
+        let problem = |doing: &'static str| {
+            move |error| DeliveryError::RuntimeDir {
+                path: runtime_dir.to_owned(),
+                doing,
+                error,
+            }
+        };
+        if !runtime_dir.exists() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o711)
+                .create(runtime_dir)
+                .map_err(problem("created"))?;
+        }
+        let agents = Self::open_agents(runtime_dir)
+            .map_err(std::io::Error::from)
+            .map_err(problem("used"))?;
+        let path = runtime_dir.join("agents");
+        let euid = rustix::process::geteuid().as_raw();
+        let stat = rustix::fs::fstat(&agents)
+            .map_err(std::io::Error::from)
+            .map_err(problem("used"))?;
+        if stat.st_uid != euid {
+            return Err(DeliveryError::ForeignDirectory {
+                path,
+                found: stat.st_uid,
+                euid,
+            });
+        }
+        // Whoever knows an agent's name may pass, nobody may list them.
+        rustix::fs::fchmod(&agents, Mode::from_bits_truncate(0o711))
+            .map_err(std::io::Error::from)
+            .map_err(problem("protected"))?;
+        Ok(Self { agents, path, euid })
+    }
+
+    fn open_agents(runtime_dir: &Path) -> rustix::io::Result<OwnedFd> {
+        // The operator's own path may well lead through a link, as /var/run does.
+        let flags = OPEN_DIR.difference(OFlags::NOFOLLOW);
+        let runtime = rustix::fs::open(runtime_dir, flags, Mode::empty())?;
+        match rustix::fs::mkdirat(&runtime, c"agents", Mode::from_bits_truncate(0o711)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        rustix::fs::openat(&runtime, c"agents", OPEN_DIR, Mode::empty())
+    }
+
+    /// Where an agent's directory is.
+    pub(super) fn path_of(&self, name: &AgentName) -> PathBuf {
+        self.path.join(name.as_str())
+    }
+
+    /// The daemon's own user.
+    pub(super) fn euid(&self) -> u32 {
+        self.euid
+    }
+
+    /// Opens an agent's directory, making it if need be.
+    pub(super) fn agent(&self, name: &AgentName, owner: Owner) -> Result<AgentDir, FileError> {
+        let failed = |error| FileError::os("opened", None, error);
+        let mut made = false;
+        let fd = loop {
+            match rustix::fs::openat(&self.agents, name.as_str(), OPEN_DIR, Mode::empty()) {
+                Ok(fd) => break fd,
+                Err(Errno::NOENT) if !made => {
+                    made = true;
+                    rustix::fs::mkdirat(&self.agents, name.as_str(), Mode::RWXU)
+                        .map_err(|error| FileError::os("created", None, error))?;
+                }
+                // Something else has the name: a link, a file.
+                Err(Errno::NOTDIR | Errno::LOOP) if !made => {
+                    rustix::fs::unlinkat(&self.agents, name.as_str(), AtFlags::empty()).map_err(failed)?;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        };
+        Ok(AgentDir {
+            fd,
+            owner,
+            euid: self.euid,
+            made,
+        })
+    }
+
+    /// Removes an agent's directory with all that is in it. It is fine if there is none.
+    pub(super) fn remove(&self, name: &AgentName) -> Result<(), FileError> {
+        let failed = |error| FileError::os("removed", None, error);
+        match rustix::fs::openat(&self.agents, name.as_str(), OPEN_DIR, Mode::empty()) {
+            // First what counts. A container that has the directory mounted loses it too.
+            Ok(dir) => {
+                for entry in Entry::ALL {
+                    let _ = rustix::fs::unlinkat(&dir, entry.name(), AtFlags::empty());
+                }
+            }
+            Err(Errno::NOENT) => return Ok(()),
+            Err(_) => {}
+        }
+        tree::remove(self.agents.as_fd(), name.as_str()).map_err(failed)
+    }
+
+    /// The agents that have a directory.
+    pub(super) fn agents(&self) -> rustix::io::Result<Vec<AgentName>> {
+        let names = tree::names(self.agents.as_fd())?;
+        Ok(names
+            .iter()
+            .filter_map(|name| name.to_str().ok()?.parse().ok())
+            .collect())
+    }
+
+    /// Finishes the removals that a killed process had begun.
+    pub(super) fn remove_leftovers(&self) {
+        let names = tree::names(self.agents.as_fd()).unwrap_or_default();
+        for name in names
+            .iter()
+            .filter(|name| name.to_bytes().starts_with(tree::REMOVED.as_bytes()))
+        {
+            if let Err(error) = tree::remove(self.agents.as_fd(), name.as_c_str()) {
+                tracing::warn!(?name, %error, "what is left of a removed agent cannot be removed");
+            }
+        }
+    }
+}
+
+/// An agent's directory, held open for one round of writing.
+pub(super) struct AgentDir {
+    fd: OwnedFd,
+    owner: Owner,
+    euid: u32,
+    made: bool,
+}
+
+impl AgentDir {
+    /// True when the directory was not there before.
+    pub(super) fn was_made(&self) -> bool {
+        self.made
+    }
+
+    /// Who may read it.
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Removes what a process that was killed was making: it may hold a token.
+    pub(super) fn sweep(&self) {
+        for entry in Entry::ALL {
+            let _ = self.remove_temporary(entry);
+        }
+    }
+
+    /// Removes whatever is where an entry's successor is made.
+    pub(super) fn remove_temporary(&self, entry: Entry) -> rustix::io::Result<()> {
+        tree::remove(self.fd.as_fd(), entry.temporary())
+    }
+
+    /// The directory itself.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The daemon owns the directory, so that only root can plant something in it.
+    pub(super) fn assert_ownership(&self) -> Result<(), FileError> {
+        let failed = |error| FileError::os("protected", None, error);
+        let stat = rustix::fs::fstat(&self.fd).map_err(failed)?;
+        let gid = self.owner.gid.filter(|gid| *gid != stat.st_gid);
+        let uid = Some(self.euid).filter(|uid| *uid != stat.st_uid);
+        if uid.is_some() || gid.is_some() {
+            rustix::fs::fchown(&self.fd, uid.map(Uid::from_raw), gid.map(Gid::from_raw))
+                .map_err(|error| self.chown_refused(error))?;
+        }
+        let mode = self.owner.dir_mode();
+        if Mode::from_raw_mode(stat.st_mode) != mode {
+            rustix::fs::fchmod(&self.fd, mode).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Replaces a file; a reader sees the old content or the new one, whole.
+    pub(super) fn write(&self, entry: Entry, content: &[u8]) -> Result<(), FileError> {
+        self.make(entry, content)
+            .and_then(|()| self.put_in_place(entry))
+            .inspect_err(|_| {
+                let _ = rustix::fs::unlinkat(&self.fd, entry.temporary(), AtFlags::empty());
+            })
+    }
+
+    fn make(&self, entry: Entry, content: &[u8]) -> Result<(), FileError> {
+        let failed = |error| FileError::os("written", Some(entry), error);
+        let file = self.create(entry).map_err(failed)?;
+        // The mode first: once the file is somebody else's, changing it takes a capability more. It is empty
+        // until then.
+        if self.owner.gid.is_some() {
+            rustix::fs::fchmod(&file, self.owner.file_mode()).map_err(failed)?;
+        }
+        if let Some((uid, gid)) = self.foreign_owner() {
+            rustix::fs::fchown(&file, uid, gid).map_err(|error| self.chown_refused(error))?;
+        }
+        let mut rest = content;
+        while !rest.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, rest)).map_err(failed)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn create(&self, entry: Entry) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&self.fd, entry.temporary(), flags, Mode::RUSR);
+        match open() {
+            Err(Errno::EXIST) => {
+                self.remove_temporary(entry)?;
+                open()
+            }
+            result => result,
+        }
+    }
+
+    /// Renames what was made at the temporary name to the name that agents know.
+    pub(super) fn put_in_place(&self, entry: Entry) -> Result<(), FileError> {
+        let rename = || rustix::fs::renameat(&self.fd, entry.temporary(), &self.fd, entry.name());
+        match rename() {
+            // A directory was planted there.
+            Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {
+                tree::remove(self.fd.as_fd(), entry.name()).and_then(|()| rename())
+            }
+            result => result,
+        }
+        .map_err(|error| FileError::os("replaced", Some(entry), error))
+    }
+
+    /// Removes a file. It is fine if there is none.
+    pub(super) fn remove(&self, entry: Entry) -> Result<(), FileError> {
+        tree::remove(self.fd.as_fd(), entry.name())
+            .map_err(|error| FileError::os("removed", Some(entry), error))
+    }
+
+    /// The owner to give to a new entry; `None` when the daemon's own will do.
+    pub(super) fn foreign_owner(&self) -> Option<(Option<Uid>, Option<Gid>)> {
+        let uid = self.owner.uid.filter(|uid| *uid != self.euid);
+        let gid = self.owner.gid;
+        (uid.is_some() || gid.is_some()).then(|| (uid.map(Uid::from_raw), gid.map(Gid::from_raw)))
+    }
+
+    pub(super) fn chown_refused(&self, error: Errno) -> FileError {
+        FileError::Chown {
+            owner: self.owner,
+            euid: self.euid,
+            error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

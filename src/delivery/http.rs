@@ -1,0 +1,239 @@
+//! HTTP on an agent's socket.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderValue, Method, Request, Response, header};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use super::{
+    body::{AgentBody, Events},
+    refusal::{Reason, Refusal},
+    render::View,
+    server::Endpoint,
+    service::Answer,
+    watch::{Change, Watch},
+};
+use crate::{
+    broker::{TokenGrant, TokenQuery},
+    clock,
+    store::IntegrationKind,
+};
+
+/// How often an event stream says that it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// What the JSON around a token takes.
+const TOKEN_OVERHEAD: usize = 512;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Answers a request.
+pub(super) fn answer<B>(endpoint: &Arc<Endpoint>, request: &Request<B>) -> Answer {
+    let route: fn(&Arc<Endpoint>, Option<&str>) -> Answer = match request.uri().path() {
+        "/v1/token" => token,
+        "/v1/env" => env,
+        "/v1/status" => status,
+        "/v1/watch" => watch,
+        path => {
+            let detail =
+                format!("There is nothing at {path:?}; see /v1/token, /v1/env, /v1/status, /v1/watch.");
+            return Answer::now(Refusal::new(Reason::NotFound, detail).into_http());
+        }
+    };
+    if request.method() != Method::GET {
+        let detail = format!("{} is not allowed here, only GET.", request.method());
+        return Answer::now(Refusal::new(Reason::MethodNotAllowed, detail).into_http());
+    }
+    route(endpoint, request.uri().query().filter(|query| !query.is_empty()))
+}
+
+fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
+    if query.is_none()
+        && let Some(grant) = endpoint.server.broker.current(&endpoint.agent)
+    {
+        return Answer::now(granted(&grant, endpoint.server.now()));
+    }
+    let query = match query.map_or_else(|| Ok(TokenQuery::default()), parse_query) {
+        Ok(query) => query,
+        Err(refusal) => return Answer::now(refusal.into_http()),
+    };
+    let endpoint = Arc::clone(endpoint);
+    Answer::Later(Box::pin(async move {
+        match endpoint.obtain(&query).await {
+            Ok(grant) => granted(&grant, endpoint.server.now()),
+            Err(refusal) => refusal.into_http(),
+        }
+    }))
+}
+
+impl Endpoint {
+    /// A token from the broker, unless the agent was removed while it was being fetched.
+    pub(super) async fn obtain(&self, query: &TokenQuery) -> Result<TokenGrant, Refusal> {
+        let answer = self.server.broker.token(&self.agent, query).await;
+        if self.agent.is_removed() {
+            return Err(Refusal::removed());
+        }
+        Ok(answer?)
+    }
+}
+
+/// Reads the query of `/v1/token`.
+fn parse_query(query: &str) -> Result<TokenQuery, Refusal> {
+    let mut parsed = TokenQuery::default();
+    let (mut min_ttl, mut integration) = (None, None);
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "capability" => parsed.capabilities.push(value.into_owned()),
+            "min_ttl" if min_ttl.is_none() => {
+                let seconds: u32 = value.parse().map_err(|_| {
+                    Refusal::invalid(format!(
+                        "min_ttl is a number of seconds such as 600, not {value:?}."
+                    ))
+                })?;
+                min_ttl = Some(Duration::from_secs(seconds.into()));
+            }
+            "integration" if integration.is_none() => integration = Some(integration_kind(&value)?),
+            "min_ttl" | "integration" => {
+                return Err(Refusal::invalid(format!("{name} is given twice.")));
+            }
+            _ => {
+                let detail = format!(
+                    "There is no query parameter {name:?}; there are capability, min_ttl and integration."
+                );
+                return Err(Refusal::invalid(detail));
+            }
+        }
+    }
+    parsed.min_ttl = min_ttl.unwrap_or_default();
+    parsed.integration = integration.unwrap_or(IntegrationKind::Google);
+    Ok(parsed)
+}
+
+/// Reads the name of a kind of account.
+pub(super) fn integration_kind(name: &str) -> Result<IntegrationKind, Refusal> {
+    [IntegrationKind::Google, IntegrationKind::GoogleServiceAccount]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+        .ok_or_else(|| {
+            Refusal::invalid(format!(
+                "There is no integration {name:?}; there are google and google-sa."
+            ))
+        })
+}
+
+fn granted(grant: &TokenGrant, now: Timestamp) -> Response<AgentBody> {
+    whole(token_json(grant, now), JSON)
+}
+
+/// The token as JSON.
+fn token_json(grant: &TokenGrant, now: Timestamp) -> Vec<u8> {
+    // Enough for the whole text: growing would copy the token about.
+    let capacity = grant.token.access_token.expose().len() + TOKEN_OVERHEAD;
+    let mut body = Vec::with_capacity(capacity);
+    // Writing to memory does not fail, and neither does anything in the value.
+    let _ = serde_json::to_writer(&mut body, &TokenBody { grant, now });
+    body
+}
+
+struct TokenBody<'a> {
+    grant: &'a TokenGrant,
+    now: Timestamp,
+}
+
+impl Serialize for TokenBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let token = &self.grant.token;
+        let expires_in = token.remaining(self.now).unwrap_or_default().as_secs();
+        let mut body = serializer.serialize_struct("Token", 6)?;
+        body.serialize_field("access_token", token.access_token.expose())?;
+        body.serialize_field("token_type", "Bearer")?;
+        body.serialize_field("expires_at", &clock::rfc3339(token.expires_at))?;
+        body.serialize_field("expires_in", &expires_in)?;
+        body.serialize_field("scope", &Text(&token.scopes))?;
+        body.serialize_field("capabilities", &*self.grant.capabilities)?;
+        body.end()
+    }
+}
+
+/// Serialized as it is displayed.
+struct Text<'a, T>(&'a T);
+
+impl<T: std::fmt::Display> Serialize for Text<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
+fn env(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
+    shown(endpoint, query, |view| {
+        whole(view.env().as_bytes().to_vec(), TEXT)
+    })
+}
+
+fn status(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
+    shown(endpoint, query, |view| {
+        whole(view.status_json().into_bytes(), JSON)
+    })
+}
+
+fn shown(
+    endpoint: &Arc<Endpoint>,
+    query: Option<&str>,
+    show: fn(&View<'_>) -> Response<AgentBody>,
+) -> Answer {
+    if let Some(query) = query {
+        return unexpected(query);
+    }
+    let snapshot = endpoint.agent.snapshot();
+    Answer::now(show(&View::new(&snapshot, endpoint.server.now())))
+}
+
+fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
+    if let Some(query) = query {
+        return unexpected(query);
+    }
+    let events = stream::unfold(Watch::new(endpoint), |mut watch| async move {
+        let text = match tokio::time::timeout(KEEP_ALIVE, watch.next()).await {
+            Ok(Change::Token(grant)) => event("token", &token_json(&grant, watch.now())),
+            Ok(Change::Status(snapshot)) => {
+                let view = View::new(&snapshot, watch.now());
+                event("state", &serde_json::to_vec(&view).unwrap_or_default())
+            }
+            Ok(Change::Removed | Change::Stopping) => return None,
+            Err(_) => Bytes::from_static(b": still here\n\n"),
+        };
+        Some((text, watch))
+    });
+    let events: Events = Box::pin(events);
+    Answer::now(respond(AgentBody::Events(events), EVENT_STREAM))
+}
+
+fn event(name: &str, data: &[u8]) -> Bytes {
+    [b"event: ", name.as_bytes(), b"\ndata: ", data, b"\n\n"]
+        .concat()
+        .into()
+}
+
+fn unexpected(query: &str) -> Answer {
+    let name = url::form_urlencoded::parse(query.as_bytes()).next();
+    let name = name.map(|(name, _)| name).unwrap_or_default();
+    let detail = format!("There is no query parameter {name:?}; this path takes none.");
+    Answer::now(Refusal::invalid(detail).into_http())
+}
+
+fn whole(body: Vec<u8>, kind: HeaderValue) -> Response<AgentBody> {
+    respond(AgentBody::from(body), kind)
+}
+
+fn respond(body: AgentBody, kind: HeaderValue) -> Response<AgentBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}

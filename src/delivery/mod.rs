@@ -1,0 +1,146 @@
+//! Brings tokens to agents: files that are replaced as a whole, and a socket that speaks HTTP and gRPC.
+//!
+//! [`Delivery`] follows the changes that the broker announces. What goes wrong with one agent's directory is
+//! reported to that agent's handle and tried again; the others do not notice.
+
+pub mod admin;
+mod body;
+mod common;
+mod directory;
+mod error;
+mod files;
+mod grpc;
+mod http;
+mod pool;
+mod refusal;
+mod render;
+mod server;
+mod service;
+mod slot;
+mod socket;
+#[cfg(test)]
+mod testing;
+mod tree;
+mod watch;
+mod writer;
+
+use std::{path::PathBuf, sync::Arc, thread::available_parallelism};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use error::DeliveryError;
+
+use self::{
+    directory::Runtime,
+    server::Server,
+    slot::Context,
+    writer::{Command, Writer},
+};
+use crate::{
+    broker::{Broker, ChangeReceiver},
+    clock::SharedClock,
+    id::AgentName,
+};
+
+/// How many directories are written at once.
+const MOST_WRITERS: usize = 4;
+
+/// What delivery is told once.
+pub struct DeliveryOptions {
+    /// Where `agents/` is to be; best on a tmpfs.
+    pub runtime_dir: PathBuf,
+}
+
+/// Follows the broker's changes until it is told to stop.
+pub struct Delivery {
+    context: Arc<Context>,
+    commands: mpsc::UnboundedSender<Command>,
+    task: JoinHandle<()>,
+}
+
+impl Delivery {
+    /// Opens the runtime directory, making it if need be, and starts to follow `changes`. To be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime directory cannot be used. What concerns one agent only is no error here.
+    pub fn start(
+        options: &DeliveryOptions,
+        broker: Arc<Broker>,
+        clock: SharedClock,
+        changes: ChangeReceiver,
+        shutdown: CancellationToken,
+    ) -> Result<Self, DeliveryError> {
+        let runtime = Runtime::open(&options.runtime_dir)?;
+        let server = Server::new(broker, runtime.euid(), shutdown.clone())?;
+        let (notices, noticed) = mpsc::unbounded_channel();
+        let (commands, commanded) = mpsc::unbounded_channel();
+        let context = Arc::new(Context {
+            runtime,
+            server: Arc::new(server),
+            clock,
+            notices,
+        });
+        context.runtime.remove_leftovers();
+        let width = available_parallelism().map_or(1, usize::from).min(MOST_WRITERS);
+        let writer = Writer::new(Arc::clone(&context), width);
+        let task = tokio::spawn(writer.run(changes, commanded, noticed, shutdown));
+        Ok(Self {
+            context,
+            commands,
+            task,
+        })
+    }
+
+    /// Where an agent's directory is: what is to be mounted.
+    pub fn directory(&self, agent: &AgentName) -> PathBuf {
+        self.context.runtime.path_of(agent)
+    }
+
+    /// Waits until every agent that is known by now has its files and its socket, or a problem that says why
+    /// not.
+    pub async fn settled(&self) {
+        let (reply, awaited) = oneshot::channel();
+        // Without a writer the program is going down, and there is nothing to wait for.
+        let _ = self.commands.send(Command::Awaited(reply));
+        for (agent, revision) in awaited.await.unwrap_or_default() {
+            agent.delivered(revision).await;
+        }
+    }
+
+    /// Removes the directories of agents that are not among `known` and have not been added meanwhile: they
+    /// were removed while no daemon ran. Returns when that is done.
+    pub async fn remove_strangers(&self, known: &[AgentName]) {
+        let context = Arc::clone(&self.context);
+        let listing = tokio::task::spawn_blocking(move || context.runtime.agents());
+        let mut strangers = match listing.await {
+            Ok(Ok(agents)) => agents,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the agents' directories cannot be listed");
+                return;
+            }
+            Err(_) => return,
+        };
+        let known: std::collections::HashSet<_> = known.iter().collect();
+        strangers.retain(|agent| !known.contains(agent));
+        let (witness, mut done) = mpsc::channel(1);
+        let _ = self.commands.send(Command::Remove(strangers, witness));
+        // It closes when the last of them is done.
+        let _ = done.recv().await;
+    }
+
+    /// Waits for the last changes to be written and for the connections to end, after `shutdown`. Files and
+    /// tokens stay for the agents to go on with until the daemon is back.
+    pub async fn finished(self) {
+        // A writer that panicked has nothing more to write.
+        let _ = self.task.await;
+        self.context.server.drained().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

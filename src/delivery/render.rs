@@ -1,0 +1,393 @@
+//! What an agent's files say, as pure text.
+//!
+//! `env` has to mean the same to `docker --env-file`, to a shell's `set -a; . env` and to dotenv parsers.
+//! They disagree about quotes, so nothing is quoted: a value that needs quoting is not written at all.
+
+use std::{
+    fmt::Write,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeSeq};
+use zeroize::Zeroizing;
+
+use crate::{
+    broker::{AgentSnapshot, AgentState, IssuedToken},
+    clock,
+    id::CapabilityKey,
+};
+
+/// What an agent's files and streams may show at one moment.
+///
+/// It differs from the snapshot where the snapshot alone would mislead: a token that has expired since, or
+/// one that no env file can carry.
+pub(super) struct View<'a> {
+    snapshot: &'a AgentSnapshot,
+    /// Where the agent stands.
+    pub(super) state: AgentState,
+    /// A sentence a person can act on; empty when all is well.
+    pub(super) message: &'a str,
+    /// The token that may be shown.
+    pub(super) token: Option<&'a Arc<IssuedToken>>,
+}
+
+/// The words for a token that cannot be written.
+const UNSAFE_TOKEN: &str = "The provider's token holds characters that RFC 6750 does not allow, so it was not \
+                            delivered: check the provider's endpoint in the configuration.";
+/// The words for an active agent whose token expired before its successor came.
+const NO_TOKEN: &str = "There is no living token at the moment; a new one is being obtained.";
+
+impl<'a> View<'a> {
+    /// What may be shown of `snapshot` at `now`.
+    pub(super) fn new(snapshot: &'a AgentSnapshot, now: Timestamp) -> Self {
+        let may_hold = matches!(
+            snapshot.state,
+            AgentState::Active | AgentState::ProviderUnavailable
+        );
+        let living = snapshot.living_token(now).filter(|_| may_hold);
+        let unsafe_token = living.is_some_and(|token| !is_bearer_token(token.access_token.expose()));
+        let (state, message, token) = if unsafe_token {
+            (AgentState::Misconfigured, UNSAFE_TOKEN, None)
+        } else if living.is_none() && snapshot.state == AgentState::Active {
+            (AgentState::ProviderUnavailable, NO_TOKEN, None)
+        } else {
+            (snapshot.state, snapshot.message.as_str(), living)
+        };
+        Self {
+            snapshot,
+            state,
+            message,
+            token,
+        }
+    }
+
+    /// The content of `env`.
+    pub(super) fn env(&self) -> Zeroizing<String> {
+        let action_url = self.action_url().filter(|url| is_plain_value(url));
+        let mut text = Zeroizing::new(String::with_capacity(self.env_capacity()));
+        if let Some(token) = self.token {
+            line(
+                &mut text,
+                "GOOGLE_OAUTH_ACCESS_TOKEN",
+                token.access_token.expose(),
+            );
+            line(
+                &mut text,
+                "GOOGLE_OAUTH_TOKEN_EXPIRES_AT",
+                &clock::rfc3339(token.expires_at),
+            );
+            text.push_str("GOOGLE_OAUTH_CAPABILITIES=");
+            for (index, key) in self.snapshot.granted.iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                text.push_str(key.as_str());
+            }
+            text.push('\n');
+        }
+        line(&mut text, "TOKEN_BROKER_STATE", self.state.as_str());
+        if let Some(url) = action_url {
+            line(&mut text, "TOKEN_BROKER_ACTION_URL", url);
+        }
+        text
+    }
+
+    /// Enough for the whole text: growing would leave a copy of the token behind in freed memory.
+    fn env_capacity(&self) -> usize {
+        let token = self.token.map_or(0, |token| token.access_token.expose().len());
+        let capabilities: usize = self
+            .snapshot
+            .granted
+            .iter()
+            .map(|key| key.as_str().len() + 1)
+            .sum();
+        token + capabilities + self.action_url().map_or(0, str::len) + 256
+    }
+
+    /// The content of `status.json`. It holds no secret and nothing that changes with each renewal.
+    pub(super) fn status_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Stands for what the token may do and for whom: two tokens with equal rights may replace each other
+    /// late, others may not.
+    pub(super) fn rights(&self, keys: &RandomState) -> u64 {
+        let token = self
+            .token
+            .map(|token| (token.integration.as_str(), token.scopes.to_string()));
+        let manifest = &self.snapshot.manifest;
+        let reader = (manifest.owner.as_str(), manifest.uid, manifest.gid);
+        keys.hash_one((token, reader, &self.snapshot.granted))
+    }
+
+    /// Stands for everything but the token.
+    pub(super) fn situation(&self, keys: &RandomState) -> u64 {
+        keys.hash_one(self.status_json())
+    }
+
+    /// True when there is a token and nothing to say about it.
+    pub(super) fn is_well(&self) -> bool {
+        self.token.is_some() && self.state == AgentState::Active && self.message.is_empty()
+    }
+
+    /// The agent's situation as a whole.
+    pub(super) fn snapshot(&self) -> &'a AgentSnapshot {
+        self.snapshot
+    }
+
+    /// Where a person can fix it.
+    pub(super) fn action_url(&self) -> Option<&'a str> {
+        self.snapshot.action_url.as_deref()
+    }
+
+    /// What is wrong with the rendering itself, for the operator.
+    pub(super) fn problem(&self) -> Option<String> {
+        let url = self.action_url().filter(|url| !is_plain_value(url))?;
+        let mut text = String::from("TOKEN_BROKER_ACTION_URL was left out of env, because ");
+        let _ = write!(
+            text,
+            "{url:?} holds characters that a shell or a dotenv parser would change: "
+        );
+        text.push_str("use a public_url of letters, digits and -._~/:%");
+        Some(text)
+    }
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    text.push_str(name);
+    text.push('=');
+    text.push_str(value);
+    text.push('\n');
+}
+
+/// The `b64token` of RFC 6750, section 2.1, without a leading `~`, which a shell would expand.
+fn is_bearer_token(token: &str) -> bool {
+    !token.is_empty()
+        && !token.starts_with('~')
+        && token
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'='))
+}
+
+/// True for a value that every reader of env files takes literally. `~` after `:` is left out with the rest
+/// of what a shell expands in an assignment.
+fn is_plain_value(value: &str) -> bool {
+    value.bytes().all(|b| {
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'-' | b'.' | b'_' | b'+' | b'/' | b'=' | b':' | b'%' | b'?' | b',' | b'@'
+            )
+    })
+}
+
+#[derive(Serialize)]
+struct Capability<'a> {
+    key: &'a CapabilityKey,
+    granted: bool,
+    optional: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    satisfied_by: Option<&'a CapabilityKey>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+}
+
+/// Each declared capability with the description from the manifest.
+fn capabilities(snapshot: &AgentSnapshot) -> impl Iterator<Item = Capability<'_>> {
+    snapshot.capabilities.iter().map(|status| Capability {
+        key: &status.key,
+        granted: status.granted,
+        optional: status.optional,
+        satisfied_by: status.satisfied_by.as_ref(),
+        description: description(snapshot, &status.key),
+    })
+}
+
+/// What the agent uses `key` for, in its author's words.
+pub(super) fn description<'a>(snapshot: &'a AgentSnapshot, key: &CapabilityKey) -> &'a str {
+    let requirements = &snapshot.manifest.integrations;
+    requirements
+        .iter()
+        .find(|requirement| requirement.key == *key)
+        .map_or("", |requirement| &requirement.description)
+}
+
+struct Capabilities<'a>(&'a AgentSnapshot);
+
+impl Serialize for Capabilities<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.capabilities.len()))?;
+        for capability in capabilities(self.0) {
+            list.serialize_element(&capability)?;
+        }
+        list.end()
+    }
+}
+
+/// The fields of `status.json`.
+impl Serialize for View<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Status<'a> {
+            agent: &'a str,
+            owner: &'a str,
+            state: AgentState,
+            message: &'a str,
+            action_url: Option<&'a str>,
+            account: Option<&'a str>,
+            capabilities: Capabilities<'a>,
+        }
+        Status {
+            agent: self.snapshot.manifest.agent.as_str(),
+            owner: self.snapshot.manifest.owner.as_str(),
+            state: self.state,
+            message: self.message,
+            action_url: self.action_url(),
+            account: self.snapshot.account.as_deref(),
+            capabilities: Capabilities(self.snapshot),
+        }
+        .serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::testing::{at, snapshot, token};
+
+    const NOW: &str = "2024-01-15T09:31:00Z";
+
+    #[test]
+    fn env_holds_the_promised_lines_in_order() {
+        let snapshot = snapshot("invoice-bot").with_token(token("ya29.a0AfB_by-x~y+z/w="));
+        insta::assert_snapshot!(View::new(&snapshot, at(NOW)).env().as_str(), @r"
+        GOOGLE_OAUTH_ACCESS_TOKEN=ya29.a0AfB_by-x~y+z/w=
+        GOOGLE_OAUTH_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z
+        GOOGLE_OAUTH_CAPABILITIES=google.gmail.send,google.calendar.readonly
+        TOKEN_BROKER_STATE=active
+        ");
+    }
+
+    #[test]
+    fn without_a_token_only_state_and_url_are_left() {
+        let snapshot = snapshot("invoice-bot").in_state(AgentState::ReconnectRequired);
+        insta::assert_snapshot!(View::new(&snapshot, at(NOW)).env().as_str(), @r"
+        TOKEN_BROKER_STATE=reconnect_required
+        TOKEN_BROKER_ACTION_URL=http://127.0.0.1:8420/fix/invoice-bot
+        ");
+    }
+
+    #[test]
+    fn a_token_is_shown_only_alive_and_only_in_states_that_allow_it() {
+        let shown = |snapshot: &AgentSnapshot, now| View::new(snapshot, at(now)).token.is_some();
+        let active = snapshot("a").with_token(token("t"));
+        assert!(shown(&active, "2024-01-15T10:29:59Z"));
+        assert!(!shown(&active, "2024-01-15T10:30:00Z"));
+        let outage = snapshot("a")
+            .with_token(token("t"))
+            .in_state(AgentState::ProviderUnavailable);
+        assert!(shown(&outage, NOW));
+        for state in [
+            AgentState::NotConnected,
+            AgentState::PermissionMissing,
+            AgentState::ReconnectRequired,
+            AgentState::Revoked,
+            AgentState::Misconfigured,
+        ] {
+            let held = snapshot("a").with_token(token("t")).in_state(state);
+            assert!(!shown(&held, NOW), "{}", state.as_str());
+            assert!(!View::new(&held, at(NOW)).env().contains("ACCESS_TOKEN"));
+        }
+    }
+
+    #[test]
+    fn an_expired_token_is_not_called_active() {
+        let snapshot = snapshot("a").with_token(token("t"));
+        let view = View::new(&snapshot, at("2024-01-15T11:00:00Z"));
+        assert_eq!(view.env().as_str(), "TOKEN_BROKER_STATE=provider_unavailable\n");
+        assert!(view.message.contains("being obtained"));
+    }
+
+    #[test]
+    fn a_token_that_a_shell_would_change_is_not_written() {
+        for text in [
+            "a b", "a$b", "a\nB=1", "", "~root", "a`b`", "ä", "a'b", "a;b", "a#b",
+        ] {
+            let snapshot = snapshot("a").with_token(token(text));
+            let view = View::new(&snapshot, at(NOW));
+            assert_eq!(
+                view.env().as_str(),
+                "TOKEN_BROKER_STATE=misconfigured\n",
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_url_that_a_shell_would_change_is_left_out_and_reported() {
+        let mut snapshot = snapshot("a").in_state(AgentState::Revoked);
+        snapshot.action_url = Some("https://b.example/fix?a=1&b=2".to_owned());
+        let view = View::new(&snapshot, at(NOW));
+        assert_eq!(view.env().as_str(), "TOKEN_BROKER_STATE=revoked\n");
+        assert!(view.problem().unwrap().contains("a=1&b=2"));
+        assert!(view.status_json().contains("a=1&b=2"));
+    }
+
+    #[test]
+    fn env_is_rendered_without_growing() {
+        let snapshot = snapshot("invoice-bot").with_token(token(&"x".repeat(2048)));
+        let view = View::new(&snapshot, at(NOW));
+        let env = view.env();
+        assert_eq!(env.capacity(), view.env_capacity());
+    }
+
+    #[test]
+    fn status_tells_all_but_the_secret() {
+        let snapshot = snapshot("invoice-bot").with_token(token("sesame"));
+        insta::assert_snapshot!(View::new(&snapshot, at(NOW)).status_json(), @r#"
+        {
+          "agent": "invoice-bot",
+          "owner": "alice",
+          "state": "active",
+          "message": "",
+          "action_url": null,
+          "account": "alice@example.com",
+          "capabilities": [
+            {
+              "key": "google.gmail.send",
+              "granted": true,
+              "optional": false,
+              "description": "Send order confirmations"
+            },
+            {
+              "key": "google.calendar.readonly",
+              "granted": true,
+              "optional": true,
+              "satisfied_by": "google.calendar"
+            },
+            {
+              "key": "google.drive.readonly",
+              "granted": false,
+              "optional": true,
+              "description": "Attach invoices"
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn status_does_not_change_with_a_renewal() {
+        let (first, second) = (token("first"), token("second"));
+        let (a, b) = (snapshot("a").with_token(first), snapshot("a").with_token(second));
+        let later = at("2024-01-15T10:00:00Z");
+        assert_eq!(
+            View::new(&a, at(NOW)).status_json(),
+            View::new(&b, later).status_json()
+        );
+    }
+}

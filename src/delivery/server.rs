@@ -1,0 +1,222 @@
+//! Accepts connections on agents' sockets. One agent's connections cannot use up what the others need.
+
+use std::{
+    hash::RandomState,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use jiff::Timestamp;
+use rustix::io::Errno;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{common::CommonServices, error::DeliveryError, service::AgentService};
+use crate::broker::{AgentHandle, Broker};
+
+/// How many connections an agent may hold. Further ones wait until one is closed.
+const CONNECTIONS: usize = 256;
+/// How long a new connection may take to send its first request. Later it may idle for as long as it likes:
+/// it takes one of its agent's places and nobody else's.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How long connections may take to end once they are told to.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+/// The pause after the system had no descriptor or memory for a connection.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+/// The largest header section of a request.
+const HEADER_BYTES: u32 = 16 * 1024;
+
+/// What all agents' sockets share.
+pub(super) struct Server {
+    pub(super) broker: Arc<Broker>,
+    pub(super) common: CommonServices,
+    /// Keys of the hashes by which changes are noticed.
+    pub(super) keys: RandomState,
+    http: auto::Builder<TokioExecutor>,
+    connections: TaskTracker,
+    shutdown: CancellationToken,
+    euid: u32,
+}
+
+/// One agent's end of its socket.
+pub(super) struct Endpoint {
+    pub(super) agent: Arc<AgentHandle>,
+    pub(super) server: Arc<Server>,
+    pub(super) stop: CancellationToken,
+    places: Semaphore,
+}
+
+impl Server {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        euid: u32,
+        shutdown: CancellationToken,
+    ) -> Result<Self, DeliveryError> {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1().max_buf_size(HEADER_BYTES as usize);
+        http.http2().max_header_list_size(HEADER_BYTES);
+        Ok(Self {
+            broker,
+            common: CommonServices::new()?,
+            keys: RandomState::new(),
+            http,
+            connections: TaskTracker::new(),
+            shutdown,
+            euid,
+        })
+    }
+
+    /// The broker's present moment.
+    pub(super) fn now(&self) -> Timestamp {
+        self.broker.now()
+    }
+
+    /// Tells the broker what of an agent is on disk.
+    #[expect(clippy::unused_self, reason = "the broker will want to hear it")]
+    pub(super) fn note_delivered(&self, agent: &Arc<AgentHandle>, revision: u64, problem: Option<String>) {
+        agent.set_delivered(revision, problem);
+    }
+
+    /// Ends one agent's socket, and with the whole program all of them.
+    pub(super) fn stop_token(&self) -> CancellationToken {
+        self.shutdown.child_token()
+    }
+
+    /// Accepts connections until `stop`.
+    pub(super) fn serve(
+        self: &Arc<Self>,
+        listener: UnixListener,
+        agent: &Arc<AgentHandle>,
+        stop: CancellationToken,
+    ) {
+        let endpoint = Arc::new(Endpoint {
+            agent: Arc::clone(agent),
+            server: Arc::clone(self),
+            stop,
+            places: Semaphore::new(CONNECTIONS),
+        });
+        tokio::spawn(accept(listener, endpoint));
+    }
+
+    /// Waits for the connections to end; in vain after a while.
+    pub(super) async fn drained(&self) {
+        self.connections.close();
+        // They cut themselves off after the same time.
+        let _ = tokio::time::timeout(GRACE + Duration::from_secs(1), self.connections.wait()).await;
+    }
+}
+
+async fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) {
+    let mut exhausted = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = endpoint.stop.cancelled() => return,
+            accepted = next(&listener, &endpoint) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                exhausted = false;
+                let connection = serve_connection(stream, place);
+                endpoint.server.connections.spawn(connection);
+            }
+            Err(error) if is_exhaustion(&error) => {
+                if !exhausted {
+                    tracing::warn!(agent = %endpoint.agent.name(), %error, "no connection can be accepted");
+                }
+                exhausted = true;
+                tokio::time::sleep(EXHAUSTED).await;
+            }
+            // The client went away before it was accepted.
+            Err(error) => tracing::debug!(agent = %endpoint.agent.name(), %error, "accept failed"),
+        }
+    }
+}
+
+/// Waits for a place, then for a connection to take it.
+async fn next(listener: &UnixListener, endpoint: &Arc<Endpoint>) -> io::Result<(UnixStream, Place)> {
+    let place = Place::take(endpoint).await;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+/// One of an agent's connections; given back when dropped.
+struct Place(Arc<Endpoint>);
+
+impl Place {
+    async fn take(endpoint: &Arc<Endpoint>) -> Self {
+        if let Ok(permit) = endpoint.places.acquire().await {
+            permit.forget();
+        }
+        Self(Arc::clone(endpoint))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.places.add_permits(1);
+    }
+}
+
+async fn serve_connection(stream: UnixStream, place: Place) {
+    let endpoint = &place.0;
+    let refused = refusal(&stream, endpoint);
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = AgentService::new(Arc::clone(endpoint), Arc::clone(&asked), refused);
+    let connection = endpoint
+        .server
+        .http
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let first_request = tokio::time::sleep(FIRST_REQUEST);
+    tokio::pin!(first_request);
+    let mut patient = false;
+    loop {
+        tokio::select! {
+            biased;
+            // Clients go away in all kinds of ways; none of them is worth a line.
+            _ = connection.as_mut() => return,
+            () = endpoint.stop.cancelled() => break,
+            () = first_request.as_mut(), if !patient => {
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                patient = true;
+            }
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(GRACE, connection).await;
+}
+
+/// The uid that connected, where it is not the one that the manifest names. Where the manifest names a group
+/// as well, the socket's mode has decided already, as it does for the files.
+fn refusal(stream: &UnixStream, endpoint: &Endpoint) -> Option<u32> {
+    let snapshot = endpoint.agent.peek();
+    let uid = snapshot.manifest.uid?;
+    if snapshot.manifest.gid.is_some() {
+        return None;
+    }
+    // A peer that the system cannot name is nobody's.
+    let peer = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
+    (peer != uid && peer != endpoint.server.euid).then_some(peer)
+}

@@ -1,0 +1,290 @@
+//! One agent's place on disk: its directory, its files, its socket, and whose turn it is to change them.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::{
+    directory::{Owner, Runtime},
+    error::FileError,
+    files::Files,
+    render::View,
+    server::Server,
+    socket::Socket,
+};
+use crate::{
+    broker::AgentHandle,
+    clock::{self, SharedClock},
+    id::AgentName,
+};
+
+/// The first pause after a failure; it doubles with each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest pause.
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// What delivering takes, whichever agent it is for.
+pub(super) struct Context {
+    pub(super) runtime: Runtime,
+    pub(super) server: Arc<Server>,
+    pub(super) clock: SharedClock,
+    pub(super) notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// What a worker has to say to the writer.
+pub(super) enum Notice {
+    /// Something failed: try this agent again then.
+    Retry(AgentName, Timestamp),
+    /// Nothing is left of this agent.
+    Gone(AgentName),
+}
+
+/// One agent's place.
+pub(super) struct Slot {
+    name: AgentName,
+    turn: Mutex<Turn>,
+    place: Mutex<Place>,
+}
+
+/// What is to be done, and whether somebody is at it.
+#[derive(Default)]
+struct Turn {
+    /// Whom to serve; nobody when the directory is to go.
+    target: Option<Arc<AgentHandle>>,
+    /// Earlier bearers of the name that still wait to hear that they are gone.
+    superseded: Vec<Arc<AgentHandle>>,
+    busy: bool,
+    again: bool,
+    /// Dropped when the work is done.
+    witness: Option<mpsc::Sender<Infallible>>,
+}
+
+/// What is on disk. Only the worker whose turn it is locks it.
+#[derive(Default)]
+struct Place {
+    serving: Option<Arc<AgentHandle>>,
+    files: Files,
+    socket: Option<Socket>,
+    failures: u32,
+}
+
+impl Slot {
+    pub(super) fn new(name: AgentName) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            turn: Mutex::default(),
+            place: Mutex::default(),
+        })
+    }
+
+    /// Takes note that `agent` changed. True when the slot has to be handed to a worker.
+    pub(super) fn point_to(&self, agent: &Arc<AgentHandle>) -> bool {
+        let mut turn = self.turn();
+        let outlived = |target: &Arc<AgentHandle>| !Arc::ptr_eq(target, agent) && !target.is_removed();
+        if agent.is_removed() && turn.target.as_ref().is_some_and(outlived) {
+            turn.superseded.push(Arc::clone(agent));
+            return turn.claim();
+        }
+        if let Some(before) = turn.target.take_if(|target| !Arc::ptr_eq(target, agent)) {
+            turn.superseded.push(before);
+        }
+        turn.target = Some(Arc::clone(agent));
+        turn.claim()
+    }
+
+    /// Takes note that nobody has this name. True when the slot has to be handed to a worker.
+    pub(super) fn point_to_nobody(&self, witness: mpsc::Sender<Infallible>) -> bool {
+        let mut turn = self.turn();
+        turn.witness = Some(witness);
+        turn.claim()
+    }
+
+    /// True when the slot has to be handed to a worker, to do once more what failed.
+    pub(super) fn try_again(&self) -> bool {
+        self.turn().claim()
+    }
+
+    /// Whom it serves, and what has to be delivered for everything up to now to be on disk.
+    pub(super) fn awaited(&self) -> Option<(Arc<AgentHandle>, u64)> {
+        let agent = self.turn().target.clone()?;
+        let revision = agent.revision();
+        Some((agent, revision))
+    }
+
+    /// True when nothing is left and nothing is to be done.
+    pub(super) fn is_vacant(&self) -> bool {
+        let turn = self.turn();
+        !turn.busy && turn.target.as_ref().is_none_or(|agent| agent.is_removed())
+    }
+
+    /// Does what is to be done, until there is nothing more.
+    pub(super) fn work(&self, context: &Context) {
+        loop {
+            let (target, superseded) = {
+                let mut turn = self.turn();
+                (turn.target.clone(), std::mem::take(&mut turn.superseded))
+            };
+            let notice = self.deliver(context, target.as_ref());
+            for gone in superseded {
+                report(context, &gone, gone.revision(), None);
+            }
+            let mut turn = self.turn();
+            if std::mem::take(&mut turn.again) {
+                continue;
+            }
+            turn.busy = false;
+            turn.witness = None;
+            drop(turn);
+            if let Some(notice) = notice {
+                // Without a writer the program is going down.
+                let _ = context.notices.send(notice);
+            }
+            return;
+        }
+    }
+
+    fn deliver(&self, context: &Context, target: Option<&Arc<AgentHandle>>) -> Option<Notice> {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(agent) = target else {
+            return self.clear(context, &mut place).1;
+        };
+        // Before everything that it stands for.
+        let revision = agent.revision();
+        if agent.is_removed() {
+            let (problem, notice) = self.clear(context, &mut place);
+            report(context, agent, revision, problem);
+            return notice;
+        }
+        if place
+            .serving
+            .as_ref()
+            .is_none_or(|serving| !Arc::ptr_eq(serving, agent))
+        {
+            place.socket = None;
+            place.serving = Some(Arc::clone(agent));
+        }
+        let snapshot = agent.snapshot();
+        let now = context.server.now();
+        let view = View::new(&snapshot, now);
+        let failure = self.serve(context, &mut place, agent, &view, now);
+        let failed = failure.is_some();
+        let problem = failure.into_iter().chain(view.problem()).reduce(join);
+        if problem != agent.delivery_problem() {
+            match &problem {
+                Some(problem) => tracing::warn!(agent = %self.name, problem, "delivery has a problem"),
+                None => tracing::info!(agent = %self.name, "delivery works again"),
+            }
+        }
+        report(context, agent, revision, problem);
+        if !failed {
+            place.failures = 0;
+            return None;
+        }
+        Some(self.retry(context, &mut place))
+    }
+
+    /// Files first, then the socket. What can be done is done; the sentence says what could not.
+    fn serve(
+        &self,
+        context: &Context,
+        place: &mut Place,
+        agent: &Arc<AgentHandle>,
+        view: &View<'_>,
+        now: Timestamp,
+    ) -> Option<String> {
+        let manifest = &view.snapshot().manifest;
+        let owner = Owner {
+            uid: manifest.uid,
+            gid: manifest.gid,
+        };
+        let path = context.runtime.path_of(&self.name);
+        let sentence = |error: &FileError| format!("{}{error}", path.display());
+        let dir = match context.runtime.agent(&self.name, owner) {
+            Ok(dir) => dir,
+            Err(error) => return Some(sentence(&error)),
+        };
+        if dir.was_made()
+            || place
+                .socket
+                .as_ref()
+                .is_some_and(|socket| socket.owner() != owner)
+        {
+            place.socket = None;
+        }
+        if let Err(error) = dir.assert_ownership() {
+            // Whoever may read the directory now may not be who should.
+            let left = place.files.take_away(&dir).err();
+            place.socket = None;
+            return std::iter::once(&error).chain(&left).map(sentence).reduce(join);
+        }
+        let mut errors = place.files.write(&dir, view, now, &context.server.keys);
+        if place.socket.is_none() {
+            match Socket::open(&dir, &context.server, agent) {
+                Ok(socket) => place.socket = Some(socket),
+                Err(error) => errors.push(error),
+            }
+        }
+        errors.iter().map(sentence).reduce(join)
+    }
+
+    /// Ends the socket and removes the directory.
+    fn clear(&self, context: &Context, place: &mut Place) -> (Option<String>, Option<Notice>) {
+        place.socket = None;
+        place.serving = None;
+        place.files = Files::default();
+        match context.runtime.remove(&self.name) {
+            Ok(()) => {
+                place.failures = 0;
+                (None, Some(Notice::Gone(self.name.clone())))
+            }
+            Err(error) => {
+                let problem = format!("{}{error}", context.runtime.path_of(&self.name).display());
+                tracing::warn!(agent = %self.name, problem, "the agent's directory is still there");
+                (Some(problem), Some(self.retry(context, place)))
+            }
+        }
+    }
+
+    fn retry(&self, context: &Context, place: &mut Place) -> Notice {
+        let pause = FIRST_RETRY
+            .saturating_mul(1 << place.failures.min(16))
+            .min(LAST_RETRY);
+        place.failures = place.failures.saturating_add(1);
+        // A token that expires meanwhile has to go in time.
+        let until_expiry = place
+            .files
+            .expires_at()
+            .map(|at| clock::remaining(context.server.now(), at).unwrap_or_default());
+        let pause = until_expiry.map_or(pause, |left| if left.is_zero() { pause } else { pause.min(left) });
+        Notice::Retry(self.name.clone(), clock::after(context.clock.now(), pause))
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    fn claim(&mut self) -> bool {
+        if self.busy {
+            self.again = true;
+            return false;
+        }
+        self.busy = true;
+        true
+    }
+}
+
+fn join(a: String, b: String) -> String {
+    a + "; " + &b
+}
+
+/// Tells the broker what is on disk.
+fn report(context: &Context, agent: &Arc<AgentHandle>, revision: u64, problem: Option<String>) {
+    context.server.note_delivered(agent, revision, problem);
+}

@@ -1,0 +1,136 @@
+//! What the tests of this module share.
+
+use std::{path::Path, process::Command, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    agent::{Manifest, Requirement},
+    broker::{AgentSnapshot, AgentState, CapabilityStatus, IssuedToken},
+    catalog::ScopeSet,
+    id::AgentName,
+};
+
+pub(super) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(super) fn name(text: &str) -> AgentName {
+    text.parse().unwrap()
+}
+
+pub(super) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A folder in memory, where there is one: what the runtime directory is meant to be.
+pub(super) fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+/// A small file system of its own, for as long as it is held. `None` where nothing may be mounted.
+pub(super) fn small_tmpfs(path: &Path, size: &str) -> Option<Mounted> {
+    let options = format!("size={size},mode=0755");
+    let mut command = Command::new("mount");
+    command.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path);
+    let mounted = is_root() && command.output().is_ok_and(|output| output.status.success());
+    mounted.then(|| Mounted(path.to_owned()))
+}
+
+pub(super) struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    pub(super) fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let status = Command::new("mount")
+            .args(["-o", &options])
+            .arg(&self.0)
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+pub(super) fn token(text: &str) -> Arc<IssuedToken> {
+    Arc::new(IssuedToken {
+        access_token: text.into(),
+        integration: "int_00000000000000000000".parse().unwrap(),
+        scopes: ScopeSet::parse(
+            "https://www.googleapis.com/auth/calendar https://www.googleapis.com/auth/gmail.send",
+        )
+        .unwrap(),
+        issued_at: at("2024-01-15T09:30:00Z"),
+        expires_at: at("2024-01-15T10:30:00Z"),
+    })
+}
+
+/// An agent of `alice`, active, without a token as yet.
+pub(super) fn snapshot(agent: &str) -> AgentSnapshot {
+    let requirement = |key: &str, description: &str, optional| Requirement {
+        key: key.parse().unwrap(),
+        description: description.to_owned(),
+        optional,
+    };
+    let status = |key: &str, granted, optional, satisfied_by: Option<&str>| CapabilityStatus {
+        key: key.parse().unwrap(),
+        granted,
+        optional,
+        satisfied_by: satisfied_by.map(|key| key.parse().unwrap()),
+    };
+    AgentSnapshot {
+        manifest: Arc::new(Manifest {
+            agent: name(agent),
+            owner: "alice".parse().unwrap(),
+            uid: None,
+            gid: None,
+            integrations: vec![
+                requirement("google.gmail.send", "Send order confirmations", false),
+                requirement("google.calendar.readonly", "", true),
+                requirement("google.drive.readonly", "Attach invoices", true),
+            ],
+        }),
+        state: AgentState::Active,
+        message: String::new(),
+        action_url: None,
+        account: Some("alice@example.com".into()),
+        capabilities: Arc::new([
+            status("google.gmail.send", true, false, None),
+            status("google.calendar.readonly", true, true, Some("google.calendar")),
+            status("google.drive.readonly", false, true, None),
+        ]),
+        granted: Arc::new([
+            "google.gmail.send".parse().unwrap(),
+            "google.calendar.readonly".parse().unwrap(),
+        ]),
+        token: None,
+    }
+}
+
+impl AgentSnapshot {
+    pub(super) fn with_token(mut self, token: Arc<IssuedToken>) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    pub(super) fn in_state(mut self, state: AgentState) -> Self {
+        self.state = state;
+        self.message = format!("This is {}.", state.as_str());
+        let agent = &self.manifest.agent;
+        let person_can_act = state != AgentState::ProviderUnavailable;
+        self.action_url = person_can_act.then(|| format!("http://127.0.0.1:8420/fix/{agent}"));
+        self
+    }
+
+    pub(super) fn owned_by(mut self, uid: Option<u32>, gid: Option<u32>) -> Self {
+        let mut manifest = Manifest::clone(&self.manifest);
+        (manifest.uid, manifest.gid) = (uid, gid);
+        self.manifest = Arc::new(manifest);
+        self
+    }
+}

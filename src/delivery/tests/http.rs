@@ -1,0 +1,216 @@
+use std::time::Duration;
+
+use ::http::Request;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+
+use super::{Scene, code, in_time};
+use crate::{
+    broker::AgentState,
+    delivery::testing::{snapshot, token},
+};
+
+#[tokio::test]
+async fn a_token_in_json() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let (response, body) = scene.get("a", "/v1/token").await;
+    assert_eq!(code(&response), 200);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    insta::assert_snapshot!(body, @r#"{"access_token":"sesame","token_type":"Bearer","expires_at":"2024-01-15T10:30:00Z","expires_in":3540,"scope":"https://www.googleapis.com/auth/calendar https://www.googleapis.com/auth/gmail.send","capabilities":["google.gmail.send","google.calendar.readonly"]}"#);
+}
+
+#[tokio::test]
+async fn both_protocols_on_one_socket() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    for http2 in [false, true] {
+        let (response, body) = scene.send("a", Request::get("/v1/token"), http2).await;
+        assert_eq!(code(&response), 200);
+        assert!(body.contains("sesame"));
+    }
+}
+
+#[tokio::test]
+async fn env_and_status_are_the_files_contents() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    assert_eq!(scene.get("a", "/v1/env").await.1, scene.read("a", "env"));
+    assert_eq!(
+        scene.get("a", "/v1/status").await.1,
+        scene.read("a", "status.json")
+    );
+}
+
+#[tokio::test]
+async fn no_token_is_a_problem_with_a_way_out() {
+    let scene = Scene::new();
+    scene
+        .add(snapshot("a").in_state(AgentState::PermissionMissing))
+        .await;
+    let (response, body) = scene.get("a", "/v1/token").await;
+    assert_eq!(code(&response), 403);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    insta::assert_snapshot!(body, @r#"{"type":"urn:token-broker:problem:permission_missing","title":"A permission is missing","status":403,"detail":"This is permission_missing.","code":"permission_missing","action_url":"http://127.0.0.1:8420/fix/a"}"#);
+    // The files' contents are there all the same.
+    assert_eq!(code(&scene.get("a", "/v1/status").await.0), 200);
+    assert_eq!(code(&scene.get("a", "/v1/env").await.0), 200);
+}
+
+#[tokio::test]
+async fn an_expired_token_is_not_handed_out() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    scene.clock.advance(Duration::from_secs(3600));
+    let (response, body) = scene.get("a", "/v1/token").await;
+    assert_eq!(code(&response), 503);
+    assert!(!body.contains("sesame"));
+    let (_, env) = scene.get("a", "/v1/env").await;
+    assert_eq!(env, "TOKEN_BROKER_STATE=provider_unavailable\n");
+}
+
+#[tokio::test]
+async fn wrong_requests_are_told_what_is_wrong() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let cases = [
+        ("/v1/token?min_ttl=soon", 400, "min_ttl is a number of seconds"),
+        ("/v1/token?min_ttl=-1", 400, "min_ttl is a number of seconds"),
+        ("/v1/token?min_ttl=1&min_ttl=2", 400, "min_ttl is given twice"),
+        ("/v1/token?ttl=1", 400, "no query parameter \\\"ttl\\\""),
+        ("/v1/token?integration=aws", 400, "there are google and google-sa"),
+        ("/v1/env?x", 400, "no query parameter \\\"x\\\""),
+        ("/v1/watch?x=1", 400, "no query parameter \\\"x\\\""),
+        ("/v1/nothing", 404, "There is nothing at \\\"/v1/nothing\\\""),
+        ("/", 404, "\"code\":\"not_found\""),
+    ];
+    for (path, status, words) in cases {
+        let (response, body) = scene.get("a", path).await;
+        assert_eq!(code(&response), status, "{path}");
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json",
+            "{path}"
+        );
+        assert!(body.contains(words), "{path}: {body}");
+    }
+    let (response, body) = scene.send("a", Request::post("/v1/token"), false).await;
+    assert_eq!(code(&response), 405);
+    assert_eq!(response.headers()["allow"], "GET");
+    assert!(body.contains("\"code\":\"method_not_allowed\""), "{body}");
+}
+
+#[tokio::test]
+async fn a_query_that_asks_for_nothing_special_is_answered() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    for query in ["?", "?min_ttl=0", "?integration=google"] {
+        let (response, _) = scene.get("a", &format!("/v1/token{query}")).await;
+        assert_eq!(code(&response), 200, "{query}");
+    }
+}
+
+/// The events of `/v1/watch`.
+struct Events {
+    body: hyper::body::Incoming,
+    text: String,
+}
+
+impl Events {
+    async fn open(scene: &Scene, agent: &str) -> Self {
+        let io = TokioIo::new(scene.connect(agent).await);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("/v1/watch").header("host", "broker");
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let response = in_time(sender.send_request(request)).await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self {
+            body: response.into_body(),
+            text: String::new(),
+        }
+    }
+
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let event = event.to_owned();
+                self.text = rest.to_owned();
+                return Some(event);
+            }
+            let frame = in_time(self.body.frame()).await?.ok()?;
+            self.text += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn watching_tells_tokens_and_states_once() {
+    let scene = Scene::new();
+    let agent = scene.add(snapshot("a").with_token(token("first"))).await;
+    let mut events = Events::open(&scene, "a").await;
+    let first = events.next().await.unwrap();
+    assert!(
+        first.starts_with("event: token\ndata: {\"access_token\":\"first\""),
+        "{first}"
+    );
+    // The same again is no news, and neither is it in another object.
+    scene
+        .publish(&agent, snapshot("a").with_token(token("first")))
+        .await;
+    scene
+        .publish(&agent, snapshot("a").with_token(token("second")))
+        .await;
+    assert!(events.next().await.unwrap().contains("\"second\""));
+    scene
+        .publish(&agent, snapshot("a").in_state(AgentState::Revoked))
+        .await;
+    let state = events.next().await.unwrap();
+    assert!(state.starts_with("event: state\n"), "{state}");
+    assert!(state.contains("\"state\":\"revoked\""), "{state}");
+    scene
+        .publish(&agent, snapshot("a").with_token(token("second")))
+        .await;
+    assert!(events.next().await.unwrap().contains("\"second\""));
+    assert!(events.next().await.unwrap().contains("\"state\":\"active\""));
+    scene.remove(&agent).await;
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn a_slow_watcher_skips_what_was_replaced() {
+    let scene = Scene::new();
+    let agent = scene.add(snapshot("a").in_state(AgentState::NotConnected)).await;
+    let mut events = Events::open(&scene, "a").await;
+    assert!(events.next().await.unwrap().contains("\"not_connected\""));
+    // Longer than what the connection buffers, so that the stream has to wait for its reader.
+    let long = |number: u32| format!("{number:06}").repeat(20_000);
+    let last = 200;
+    for number in 0..=last {
+        scene
+            .publish(&agent, snapshot("a").with_token(token(&long(number))))
+            .await;
+    }
+    let mut tokens = 0;
+    loop {
+        let event = events.next().await.unwrap();
+        tokens += u32::from(event.starts_with("event: token"));
+        if event.contains(&long(last)) {
+            break;
+        }
+    }
+    assert!(tokens < last, "{tokens}");
+}
+
+#[tokio::test]
+async fn watching_ends_with_the_daemon() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let mut events = Events::open(&scene, "a").await;
+    events.next().await.unwrap();
+    scene.shutdown.cancel();
+    assert_eq!(events.next().await, None);
+}

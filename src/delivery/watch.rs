@@ -1,0 +1,109 @@
+//! What changes for an agent, for whoever watches its socket.
+
+use std::{hash::BuildHasher, sync::Arc};
+
+use jiff::Timestamp;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    render::View,
+    server::{Endpoint, Server},
+};
+use crate::broker::{AgentHandle, AgentSnapshot, IssuedToken, TokenGrant};
+
+/// One change.
+pub(super) enum Change {
+    /// A token that was not told before.
+    Token(TokenGrant),
+    /// Another situation than was told before.
+    Status(Arc<AgentSnapshot>),
+    /// The agent is gone.
+    Removed,
+    /// The daemon is going down.
+    Stopping,
+}
+
+/// Compares what is so now with what was told. It looks only when it is asked, so a slow watcher skips what
+/// was replaced meanwhile and costs no memory.
+pub(super) struct Watch {
+    agent: Arc<AgentHandle>,
+    server: Arc<Server>,
+    stop: CancellationToken,
+    /// The token that was told, as a hash.
+    token: Option<u64>,
+    /// The situation that was told, as a hash.
+    situation: Option<u64>,
+    begun: bool,
+}
+
+impl Watch {
+    /// A watch that begins with what is so now.
+    pub(super) fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            agent: Arc::clone(&endpoint.agent),
+            server: Arc::clone(&endpoint.server),
+            stop: endpoint.stop.clone(),
+            token: None,
+            situation: None,
+            begun: false,
+        }
+    }
+
+    /// The broker's present moment.
+    pub(super) fn now(&self) -> Timestamp {
+        self.server.now()
+    }
+
+    /// Waits for the next change. Nothing is lost when it is not waited for to the end.
+    pub(super) async fn next(&mut self) -> Change {
+        loop {
+            if self.agent.is_removed() {
+                return Change::Removed;
+            }
+            if self.stop.is_cancelled() {
+                return Change::Stopping;
+            }
+            let snapshot = self.agent.snapshot();
+            if let Some(change) = self.compare(&snapshot) {
+                return change;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                _ = self.agent.next_snapshot(&snapshot) => {}
+            }
+        }
+    }
+
+    fn compare(&mut self, snapshot: &Arc<AgentSnapshot>) -> Option<Change> {
+        let keys = &self.server.keys;
+        let view = View::new(snapshot, self.server.now());
+        let situation = view.situation(keys);
+        let token = view
+            .token
+            .map(|token| keys.hash_one((token.access_token.expose(), token.expires_at, &snapshot.granted)));
+        if !std::mem::replace(&mut self.begun, true) && view.is_well() {
+            // The token says it all.
+            self.situation = Some(situation);
+        }
+        let told = std::mem::replace(&mut self.token, token);
+        if let Some(issued) = view.token
+            && told != token
+        {
+            return Some(Change::Token(self.grant(snapshot, issued)));
+        }
+        let told = self.situation.replace(situation);
+        (told != Some(situation)).then(|| Change::Status(Arc::clone(snapshot)))
+    }
+
+    /// The token as the broker hands it out, which counts as a use.
+    fn grant(&self, snapshot: &AgentSnapshot, token: &Arc<IssuedToken>) -> TokenGrant {
+        let current = self.server.broker.current(&self.agent);
+        current
+            .filter(|grant| Arc::ptr_eq(&grant.token, token))
+            .unwrap_or_else(|| TokenGrant {
+                token: Arc::clone(token),
+                capabilities: Arc::clone(&snapshot.granted),
+            })
+    }
+}

@@ -1,0 +1,230 @@
+//! Which failure means what, and whom it concerns.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::FailureKind;
+
+/// What was asked of the provider: the same code means different things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// A person's consent, answered by a redirect.
+    Authorize,
+    /// A code for tokens.
+    Exchange,
+    /// An access token for a refresh token.
+    Refresh,
+    /// The end of a grant.
+    Revoke,
+    /// The keys that id tokens are signed with.
+    Keys,
+}
+
+/// Some refusals are shown on Google's own page and never come back: for a consent that nobody answered.
+pub const UNANSWERED_CONSENT: &str = "No answer came back from Google. If its page said \
+    `redirect_uri_mismatch`, `invalid_client`, `deleted_client`, `org_internal`, `invalid_request` or \
+    `disallowed_useragent`, the operator has to correct the OAuth client; if it said \
+    `admin_policy_enforced`, an administrator of the account's organisation has to allow the app. \
+    Otherwise open the link again and finish the consent.";
+
+const TESTING_MODE: &str = "This grant ended seven days after it was connected: that is what Google does while \
+    the project's OAuth consent screen is in Testing mode. The operator has to publish the app on the consent \
+    screen's page; then the owner connects once more.";
+
+/// The sentence about the consent screen's Testing mode, for a grant that ended about seven days after it
+/// was connected. The failure is seen at the next renewal, so up to a day later.
+pub fn testing_mode_hint(connected_at: Timestamp, failed_at: Timestamp) -> Option<&'static str> {
+    const HOUR: i64 = 3600;
+    const WEEK: i64 = 7 * 24 * HOUR;
+    let lived = failed_at.duration_since(connected_at);
+    let window = SignedDuration::from_secs(WEEK - HOUR)..=SignedDuration::from_secs(WEEK + 24 * HOUR);
+    window.contains(&lived).then_some(TESTING_MODE)
+}
+
+/// Says who can act and what they can do. Decides on the call, the HTTP status, `error` and
+/// `error_subtype` alone: descriptions are not enumerated. `error` is empty where the answer has none;
+/// for [`Call::Authorize`] the status is the redirect's.
+pub fn classify(call: Call, status: u16, error: &str, subtype: Option<&str>) -> (FailureKind, &'static str) {
+    use FailureKind::{Operator, Permission, Reconnect, Retry};
+
+    if matches!(status, 408 | 429 | 500..) {
+        return (Retry, "Google is busy or out of order. It is tried again.");
+    }
+    match (error, call) {
+        (
+            "internal_failure"
+            | "server_error"
+            | "temporarily_unavailable"
+            | "rate_limit_exceeded"
+            | "internal"
+            | "unavailable"
+            | "resource_exhausted",
+            _,
+        ) => (Retry, "Google is busy or out of order. It is tried again."),
+        ("invalid_grant", Call::Exchange) => (
+            Reconnect,
+            "Google did not accept the authorization code: it was used before, it is older than a few minutes, \
+             or it belongs to another client or redirect address. Begin the connection again.",
+        ),
+        ("invalid_grant", _) => (Reconnect, ended(subtype)),
+        ("invalid_scope", Call::Authorize) => (
+            Permission,
+            "Google does not know a scope that was asked for, or does not let this OAuth client ask for it.",
+        ),
+        ("invalid_scope", _) => (
+            Permission,
+            "A scope was asked for that this account did not grant. The owner has to add the permission.",
+        ),
+        ("access_denied", Call::Authorize) => (
+            Reconnect,
+            "The consent was declined, or the account may not use this app. Connect again and allow it; if the \
+             app is in Testing mode, the operator has to add the account to its test users.",
+        ),
+        ("access_denied" | "admin_policy_enforced", _) => (
+            Reconnect,
+            "The account's organisation restricts this app. Its administrator has to allow the app for this \
+             account; then the owner connects again.",
+        ),
+        ("", _) if (300..400).contains(&status) => (
+            Retry,
+            "The answer is a redirect, which is never followed with secrets: a proxy or a captive portal may \
+             stand between. It is tried again.",
+        ),
+        ("", _) => (
+            Retry,
+            "The answer is not one that Google gives: a proxy may stand between, or `google.endpoint_base` may be \
+             wrong. It is tried again.",
+        ),
+        (error, _) => (Operator, operator(error)),
+    }
+}
+
+fn ended(subtype: Option<&str>) -> &'static str {
+    match subtype {
+        Some("invalid_rapt" | "rapt_required") => {
+            "The organisation's session length policy ended this grant. The owner has to connect the account \
+             again; an administrator can exempt the app in the Google Cloud session control settings."
+        }
+        _ => {
+            "Google no longer accepts this grant: it was revoked, it expired, or the account's password or \
+             policy changed. The owner has to connect the account again."
+        }
+    }
+}
+
+fn operator(error: &str) -> &'static str {
+    match error {
+        "invalid_client" => {
+            "Google does not know this OAuth client, or its secret is wrong. Check `google.client_id` and the \
+             client secret against the Credentials page of the Google Cloud project."
+        }
+        "deleted_client" => {
+            "This OAuth client was deleted. Create a new one in the Google Cloud project and configure it; every \
+             account has to be connected again."
+        }
+        "unauthorized_client" => {
+            "This OAuth client may not do this, or the grant belongs to another client. Check `google.client_id` and \
+             `google.client_type`."
+        }
+        "redirect_uri_mismatch" => {
+            "The redirect address is not registered. Add `<public_url>/oauth/callback`, exactly as configured, to \
+             the OAuth client's authorized redirect URIs."
+        }
+        "org_internal" => {
+            "The app is internal to another organisation. Set the consent screen's user type to External, or \
+             connect an account of that organisation."
+        }
+        "disallowed_useragent" => {
+            "Google does not show its consent page inside this browser. Open the link in a full browser."
+        }
+        "unsupported_grant_type" | "invalid_request" => {
+            "Google refused the form of the request. Check that `google.client_type` is the client's real type and \
+             that the client secret is configured."
+        }
+        _ => {
+            "Google refused, and says no more than this. Check the OAuth client in the Google Cloud project."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Call::{Authorize, Exchange, Keys, Refresh, Revoke};
+    use FailureKind::{Operator, Permission, Reconnect, Retry};
+
+    use super::*;
+
+    type Row = (
+        Call,
+        u16,
+        &'static str,
+        Option<&'static str>,
+        FailureKind,
+        &'static str,
+    );
+
+    #[rustfmt::skip]
+    const ROWS: &[Row] = &[
+        (Refresh, 400, "invalid_grant", None, Reconnect, "no longer accepts this grant"),
+        (Refresh, 400, "invalid_grant", Some("invalid_rapt"), Reconnect, "session length policy"),
+        (Refresh, 400, "invalid_grant", Some("rapt_required"), Reconnect, "session length policy"),
+        (Refresh, 400, "invalid_grant", Some("new_thing"), Reconnect, "no longer accepts this grant"),
+        (Refresh, 401, "invalid_grant", None, Reconnect, "no longer accepts this grant"),
+        (Exchange, 400, "invalid_grant", None, Reconnect, "authorization code"),
+        (Refresh, 400, "invalid_scope", None, Permission, "add the permission"),
+        (Authorize, 302, "invalid_scope", None, Permission, "does not know a scope"),
+        (Refresh, 401, "invalid_client", None, Operator, "client secret"),
+        (Refresh, 401, "unauthorized_client", None, Operator, "another client"),
+        (Exchange, 400, "redirect_uri_mismatch", None, Operator, "redirect address"),
+        (Refresh, 401, "deleted_client", None, Operator, "was deleted"),
+        (Refresh, 403, "org_internal", None, Operator, "another organisation"),
+        (Refresh, 400, "unsupported_grant_type", None, Operator, "form of the request"),
+        (Refresh, 400, "invalid_request", None, Operator, "form of the request"),
+        (Refresh, 403, "disallowed_useragent", None, Operator, "full browser"),
+        (Refresh, 400, "never_seen", None, Operator, "no more than this"),
+        (Refresh, 400, "access_denied", None, Reconnect, "administrator has to allow"),
+        (Refresh, 400, "admin_policy_enforced", None, Reconnect, "administrator has to allow"),
+        (Authorize, 302, "admin_policy_enforced", None, Reconnect, "administrator has to allow"),
+        (Authorize, 302, "access_denied", None, Reconnect, "declined"),
+        (Authorize, 302, "server_error", None, Retry, "tried again"),
+        (Refresh, 408, "", None, Retry, "tried again"),
+        (Refresh, 429, "rate_limit_exceeded", None, Retry, "tried again"),
+        (Refresh, 500, "internal_failure", None, Retry, "tried again"),
+        (Refresh, 400, "internal_failure", None, Retry, "tried again"),
+        (Refresh, 400, "temporarily_unavailable", None, Retry, "tried again"),
+        (Refresh, 503, "", None, Retry, "tried again"),
+        // A server out of order must not cost a grant.
+        (Refresh, 500, "invalid_grant", None, Retry, "tried again"),
+        (Refresh, 429, "invalid_grant", None, Retry, "tried again"),
+        (Refresh, 302, "", None, Retry, "never followed"),
+        (Refresh, 403, "", None, Retry, "proxy"),
+        (Revoke, 400, "invalid_request", None, Operator, "form of the request"),
+        (Revoke, 503, "", None, Retry, "tried again"),
+        (Keys, 404, "", None, Retry, "endpoint_base"),
+    ];
+
+    #[test]
+    fn every_row_of_the_contract_says_who_acts() {
+        for &(call, status, error, subtype, kind, words) in ROWS {
+            let (found, sentence) = classify(call, status, error, subtype);
+            let row = format!("{call:?} {status} {error} {subtype:?}");
+            assert_eq!(found, kind, "{row}");
+            assert!(sentence.contains(words), "{row}: {sentence}");
+            assert!(
+                sentence.ends_with('.') && !sentence.contains("  "),
+                "{row}: {sentence}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_grant_that_dies_after_a_week_names_testing_mode() {
+        let connected = "2024-01-15T10:30:00Z".parse().unwrap();
+        let hint = |failed: &str| testing_mode_hint(connected, failed.parse().unwrap());
+        assert!(hint("2024-01-22T10:29:59Z").unwrap().contains("Testing mode"));
+        assert!(hint("2024-01-22T11:30:00Z").is_some());
+        assert!(hint("2024-01-23T10:30:00Z").is_some());
+        assert!(hint("2024-01-22T09:00:00Z").is_none());
+        assert!(hint("2024-01-23T10:30:01Z").is_none());
+        assert!(hint("2024-01-01T00:00:00Z").is_none());
+    }
+}

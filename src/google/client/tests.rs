@@ -1,0 +1,345 @@
+//! The client against a server that plays given answers.
+
+use std::time::Duration;
+
+use ::http::Method;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    entropy::SystemEntropy,
+    google::{
+        FailureKind,
+        testing::{Answer, Play, Seen, Signer, deserted},
+    },
+};
+
+const NOW: &str = "2024-01-15T10:30:00Z";
+const CODE: &str = "4/0canary-authorization-code";
+const VERIFIER: &str = "canary-verifier-canary-verifier-canary-verifier";
+const REFRESH: &str = "1//0canary-refresh-token";
+const SECRET: &str = "GOCSPX-canary-client-secret";
+const CANARIES: [&str; 4] = [CODE, VERIFIER, REFRESH, SECRET];
+const SEND: &str = "https://www.googleapis.com/auth/gmail.send";
+
+fn options(origin: &str) -> ClientOptions {
+    ClientOptions {
+        client_id: "client".into(),
+        client_secret: Some(SECRET.into()),
+        client_type: ClientType::Web,
+        redirect_uri: "http://127.0.0.1:8420/oauth/callback".parse().unwrap(),
+        endpoints: Endpoints::with_base(origin).unwrap(),
+        limits: Limits {
+            request: Duration::from_secs(60),
+            ..Limits::default()
+        },
+    }
+}
+
+fn client(options: ClientOptions) -> Client {
+    let clock = ManualClock::new(NOW.parse().unwrap());
+    Client::new(options, Arc::new(clock), Arc::new(SystemEntropy))
+}
+
+async fn play(answers: Vec<Answer>) -> (Play, Client) {
+    let play = Play::start(answers).await;
+    let client = client(options(play.origin()));
+    (play, client)
+}
+
+async fn refresh(client: &Client) -> Result<TokenAnswer, ProviderError> {
+    let scopes = ScopeSet::parse(SEND).unwrap();
+    client.refresh(&REFRESH.into(), &scopes).await
+}
+
+/// Fails when what is shown to people and logs holds a secret.
+fn shows_no_secret(error: &ProviderError) {
+    let shown = format!("{error} {error:?}");
+    for canary in CANARIES {
+        assert!(!shown.contains(canary), "{shown}");
+    }
+    assert!(!shown.contains("canary"), "{shown}");
+}
+
+async fn refused(answer: Answer) -> ProviderError {
+    let (play, client) = play(vec![answer]).await;
+    let error = refresh(&client).await.err().expect("a refusal");
+    shows_no_secret(&error);
+    assert_eq!(play.requests().len(), 1, "one request and no more");
+    error
+}
+
+fn granted() -> Answer {
+    Answer::json(
+        200,
+        &json!({"access_token": "ya29.fresh", "expires_in": 3599, "token_type": "Bearer", "scope": SEND}),
+    )
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+    pairs.iter().map(own).collect()
+}
+
+fn form_of(request: &Seen, path: &str) -> Vec<(String, String)> {
+    assert_eq!(
+        (request.method.clone(), request.path.as_str()),
+        (Method::POST, path)
+    );
+    assert_eq!(
+        request.headers["content-type"],
+        "application/x-www-form-urlencoded"
+    );
+    assert!(!request.headers.contains_key("authorization"));
+    request.form()
+}
+
+#[tokio::test]
+async fn a_code_is_exchanged_with_its_verifier() {
+    let answer = Answer::json(
+        200,
+        &json!({"access_token": "ya29.a", "expires_in": 3599, "token_type": "Bearer", "scope": SEND,
+                "refresh_token": "1//0g", "id_token": "a.b.c"}),
+    );
+    let (play, client) = play(vec![answer.header("date", "Mon, 15 Jan 2024 10:29:58 GMT")]).await;
+    let answer = client
+        .exchange(&CODE.into(), &VERIFIER.into())
+        .await
+        .ok()
+        .unwrap();
+    assert_eq!(answer.access_token.expose(), "ya29.a");
+    assert_eq!(answer.refresh_token.unwrap().expose(), "1//0g");
+    assert_eq!(answer.server_time, Some("2024-01-15T10:29:58Z".parse().unwrap()));
+    assert_eq!(
+        form_of(&play.requests()[0], "/token"),
+        pairs(&[
+            ("grant_type", "authorization_code"),
+            ("code", CODE),
+            ("code_verifier", VERIFIER),
+            ("redirect_uri", "http://127.0.0.1:8420/oauth/callback"),
+            ("client_id", "client"),
+            ("client_secret", SECRET),
+        ])
+    );
+}
+
+#[tokio::test]
+async fn a_refresh_is_narrowed_literally() {
+    let (play, client) = play(vec![granted(), granted(), granted()]).await;
+    let answer = refresh(&client).await.ok().unwrap();
+    assert_eq!(answer.scopes, Some(ScopeSet::parse(SEND).unwrap()));
+    assert!(answer.refresh_token.is_none(), "Google does not rotate");
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", REFRESH),
+        ("scope", SEND),
+        ("client_id", "client"),
+        ("client_secret", SECRET),
+    ];
+    assert_eq!(form_of(&play.requests()[0], "/token"), pairs(&fields));
+
+    let everything = client.refresh(&REFRESH.into(), &ScopeSet::default()).await;
+    assert!(everything.is_ok());
+    let form = form_of(&play.requests()[1], "/token");
+    assert!(form.iter().all(|(name, _)| name != "scope"));
+
+    let mut public = options(play.origin());
+    public.client_secret = None;
+    assert!(refresh(&self::client(public)).await.is_ok());
+    assert_eq!(form_of(&play.requests()[2], "/token"), pairs(&fields[..4]));
+}
+
+#[tokio::test]
+async fn a_refusal_says_who_acts_and_repeats_no_secret() {
+    let echo = json!({
+        "error": "invalid_grant", "error_subtype": "invalid_rapt",
+        "error_description": format!("expiré {REFRESH} {SECRET} <b>\u{1b}[2J"),
+    });
+    let error = refused(Answer::json(400, &echo)).await;
+    assert_eq!(error.kind, FailureKind::Reconnect);
+    assert_eq!(error.subtype.as_deref(), Some("invalid_rapt"));
+    assert!(error.message.contains("expiré [redacted] [redacted]"), "{error}");
+
+    let (_play, client) = play(vec![Answer::json(
+        400,
+        &json!({"error": "invalid_grant", "error_description": format!("{CODE} {VERIFIER}")}),
+    )])
+    .await;
+    let error = client
+        .exchange(&CODE.into(), &VERIFIER.into())
+        .await
+        .err()
+        .unwrap();
+    assert!(error.message.contains("authorization code"));
+    shows_no_secret(&error);
+}
+
+#[tokio::test]
+async fn a_busy_server_says_when_to_come_back() {
+    let busy = Answer::text(503, "<html>busy</html>")
+        .header("retry-after", "120")
+        .header("date", "Mon, 15 Jan 2024 10:35:00 GMT");
+    let error = refused(busy).await;
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (FailureKind::Retry, "http_503")
+    );
+    assert_eq!(error.retry_after, Some(Duration::from_secs(120)));
+    assert_eq!(error.server_time, Some("2024-01-15T10:35:00Z".parse().unwrap()));
+
+    let until = Answer::text(429, "").header("retry-after", "Mon, 15 Jan 2024 10:31:00 GMT");
+    let error = refused(until).await;
+    assert_eq!(error.code, "http_429");
+    // Without `Date` of its own (the server here adds one) the client's clock would count.
+    assert!(error.retry_after.is_some());
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let away = Play::start(vec![granted()]).await;
+    let location: &'static str = format!("{}/token", away.origin()).leak();
+    for status in [301, 302, 303, 307, 308] {
+        let error = refused(Answer::text(status, "").header("location", location)).await;
+        assert_eq!(
+            (error.kind, error.code),
+            (FailureKind::Retry, format!("http_{status}"))
+        );
+        assert!(error.message.contains("never followed"));
+    }
+    assert!(away.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_token_is_malformed() {
+    let rows = [
+        Answer::text(200, "<html>Sign in to the café's network</html>"),
+        Answer::text(200, ""),
+        Answer::text(204, ""),
+        Answer::json(200, &Value::Null),
+        Answer::json(200, &json!({"error": "invalid_grant"})),
+        Answer::json(200, &json!({"access_token": "canary-x", "expires_in": 0})),
+        Answer::json(200, &json!({"access_token": ["canary-x"], "expires_in": 60})),
+        Answer::text(200, &b"\xff\xfe\x00"[..]),
+    ];
+    for row in rows {
+        let error = refused(row).await;
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (FailureKind::Retry, "malformed_answer")
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_body_counts_and_not_its_label() {
+    let body = json!({"access_token": "ya29.a", "expires_in": 60}).to_string();
+    let (_play, client) = play(vec![Answer::text(200, body)]).await;
+    assert!(refresh(&client).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_huge_answer_is_not_read() {
+    let announced = refused(Answer::text(200, vec![b'x'; 64 * 1024 + 1])).await;
+    assert_eq!(
+        (announced.kind, announced.code.as_str()),
+        (FailureKind::Retry, "malformed_answer")
+    );
+    let promised = Answer::stalled("").header("content-length", "99999999999");
+    assert_eq!(refused(promised).await.code, "malformed_answer");
+    let huge: &'static str = "x".repeat(64 * 1024 + 1).leak();
+    let streamed = refused(Answer::stalled(huge)).await;
+    assert_eq!(streamed.code, "malformed_answer");
+    assert!(streamed.message.contains("65536 bytes"), "{streamed}");
+}
+
+#[tokio::test]
+async fn a_server_that_stalls_is_left() {
+    let play = Play::start(vec![Answer::stalled("{\"access_token\":")]).await;
+    let mut options = options(play.origin());
+    options.limits.request = Duration::from_millis(100);
+    let error = refresh(&client(options)).await.err().unwrap();
+    assert_eq!((error.kind, error.code.as_str()), (FailureKind::Retry, "timeout"));
+    assert!(
+        error.message.contains("127.0.0.1 did not answer within 100ms"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_dead_connection_is_a_network_failure() {
+    let error = refused(Answer::dropped()).await;
+    assert_eq!((error.kind, error.code.as_str()), (FailureKind::Retry, "network"));
+
+    let error = refresh(&client(options(&deserted().await))).await.err().unwrap();
+    assert_eq!((error.kind, error.code.as_str()), (FailureKind::Retry, "network"));
+    assert!(error.message.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_gone_counts_as_revoked() {
+    let (play, client) = play(vec![
+        Answer::json(200, &json!({})),
+        Answer::json(
+            400,
+            &json!({"error": "invalid_token", "error_description": "Token expired or revoked"}),
+        ),
+        Answer::json(
+            400,
+            &json!({"error": "invalid_request", "error_description": REFRESH}),
+        ),
+        Answer::text(503, ""),
+    ])
+    .await;
+    assert!(client.revoke(&REFRESH.into()).await.is_ok());
+    assert!(client.revoke(&REFRESH.into()).await.is_ok());
+    let error = client.revoke(&REFRESH.into()).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Operator);
+    shows_no_secret(&error);
+    assert_eq!(
+        client.revoke(&REFRESH.into()).await.unwrap_err().kind,
+        FailureKind::Retry
+    );
+    let form = form_of(&play.requests()[0], "/revoke");
+    assert_eq!(form, pairs(&[("token", REFRESH)]), "no client authentication");
+}
+
+#[tokio::test]
+async fn an_id_token_is_checked_by_the_published_keys() {
+    let keys = json!({"keys": [Signer::one().published()]});
+    let (play, client) = play(vec![Answer::json(200, &keys)]).await;
+    let now = client.clock.now().as_second();
+    let claims = |issuer: &str| {
+        json!({"iss": issuer, "aud": "client", "sub": "1098", "email": "alice@example.com",
+               "nonce": "n", "iat": now, "exp": now + 3600})
+    };
+    let good = Signer::one().sign(&claims(play.origin()));
+    let identity = client.identify(&good, "n").await.unwrap();
+    assert_eq!(identity.email, "alice@example.com");
+    let googles = Signer::one().sign(&claims("https://accounts.google.com"));
+    assert!(client.identify(&googles, "n").await.is_ok());
+    assert!(client.identify(&good, "m").await.is_err());
+    assert!(
+        client
+            .identify(&Signer::other().sign(&claims(play.origin())), "n")
+            .await
+            .is_err()
+    );
+    assert!(client.identify("not.a.jwt", "n").await.is_err());
+    assert_eq!(play.requests().len(), 1);
+    assert_eq!(play.requests()[0].path, "/oauth2/v3/certs");
+}
+
+#[tokio::test]
+async fn grants_belong_to_a_client_at_an_endpoint() {
+    let mut options = options("http://127.0.0.1:9005");
+    assert_eq!(
+        client(options.clone()).authority(),
+        "http://127.0.0.1:9005/token#client"
+    );
+    options.endpoints = Endpoints::google();
+    assert_eq!(
+        client(options).authority(),
+        "https://oauth2.googleapis.com/token#client"
+    );
+}

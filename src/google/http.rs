@@ -1,0 +1,281 @@
+//! One bounded HTTP request at a time: nothing here follows a redirect, waits for ever or reads without end.
+
+use std::{error::Error, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use jiff::{Timestamp, fmt::rfc2822};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use tokio::sync::OnceCell;
+use url::{Url, form_urlencoded};
+use zeroize::Zeroizing;
+
+/// What a request may take. The defaults suit Google; tests shorten them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Until a TCP connection stands.
+    pub connect: Duration,
+    /// From the first step to the last byte of the answer.
+    pub request: Duration,
+    /// Bytes of an answer about tokens.
+    pub token_answer: usize,
+    /// Bytes of the published keys.
+    pub keys_answer: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            request: Duration::from_secs(30),
+            token_answer: 64 * 1024,
+            keys_answer: 256 * 1024,
+        }
+    }
+}
+
+/// Connections that wait for the next request.
+const IDLE_CONNECTIONS: usize = 64;
+/// Shorter than what servers and middleboxes allow, so that few requests meet a dead connection.
+const IDLE_TIME: Duration = Duration::from_secs(50);
+/// An HTTP/2 connection that died unnoticed (a laptop that changed networks) is given up after these two.
+const PING_AFTER: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// `Retry-After` beyond this is a mistake.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("token-broker/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// Why there is no answer. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TransportError {
+    /// This machine trusts no certificate authority.
+    NoRoots(String),
+    /// The server's certificate was not accepted.
+    Certificate(String),
+    /// No connection stood in time.
+    NoConnection,
+    /// The whole took longer than this.
+    Timeout(Duration),
+    /// The answer is longer than this many bytes.
+    TooLarge(usize),
+    /// Anything else between here and there.
+    Network(String),
+}
+
+/// A form, wiped when it was sent.
+pub(super) struct Form(Zeroizing<String>);
+
+impl Form {
+    /// Encodes the fields.
+    pub(super) fn new(fields: &[(&str, &str)]) -> Self {
+        // Room for every byte to be escaped: growing would leave copies of secrets behind.
+        let room = fields
+            .iter()
+            .map(|(name, value)| 3 * (name.len() + value.len()) + 2)
+            .sum();
+        let mut form = form_urlencoded::Serializer::new(String::with_capacity(room));
+        Self(Zeroizing::new(form.extend_pairs(fields).finish()))
+    }
+}
+
+/// An answer, whole. No `Debug`: it holds secrets.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+impl Reply {
+    /// The server's own time (RFC 9110, section 6.6.1).
+    pub(super) fn date(&self) -> Option<Timestamp> {
+        http_date(self.headers.get(header::DATE)?)
+    }
+
+    /// How long the server asks to wait (RFC 9110, section 10.2.3). A moment is taken from the server's own
+    /// time where it says that, and from `now` otherwise.
+    pub(super) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
+        let value = self.headers.get(header::RETRY_AFTER)?;
+        let wait = if let Some(seconds) = value.to_str().ok().and_then(|text| text.trim().parse().ok()) {
+            Duration::from_secs(seconds)
+        } else {
+            let moment = http_date(value)?;
+            let wait = moment.duration_since(self.date().unwrap_or(now));
+            Duration::try_from(wait).unwrap_or(Duration::ZERO)
+        };
+        Some(wait.min(MAX_RETRY_AFTER))
+    }
+}
+
+/// Reads an HTTP date; its form is one of RFC 5322's.
+fn http_date(value: &HeaderValue) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new()
+        .parse_timestamp(value.to_str().ok()?)
+        .ok()
+}
+
+/// How TLS is set up, at the first request and once.
+pub(super) type TlsSetup = Arc<dyn Fn() -> io::Result<ClientConfig> + Send + Sync>;
+
+/// Trusts what this machine trusts.
+pub(super) fn native_tls() -> io::Result<ClientConfig> {
+    Ok(tls_builder()?.with_native_roots()?.with_no_client_auth())
+}
+
+/// Trusts nobody: for a server on loopback that speaks plain HTTP, where reading the machine's
+/// certificates would be in vain or, in an empty container, fail.
+pub(super) fn no_tls() -> io::Result<ClientConfig> {
+    Ok(tls_builder()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+pub(super) fn tls_builder() -> io::Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)
+}
+
+type Sender = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// The client's connections.
+pub(super) struct Http {
+    limits: Limits,
+    tls: TlsSetup,
+    sender: OnceCell<Sender>,
+}
+
+impl Http {
+    /// Opens nothing yet.
+    pub(super) fn new(limits: Limits, tls: TlsSetup) -> Self {
+        Self {
+            limits,
+            tls,
+            sender: OnceCell::new(),
+        }
+    }
+
+    /// Sends a form and reads an answer about tokens.
+    pub(super) async fn post(&self, url: &Url, form: Form) -> Result<Reply, TransportError> {
+        let body = Bytes::from_owner(form.0);
+        let request = request(Method::POST, url, body)?;
+        self.send(request, self.limits.token_answer).await
+    }
+
+    /// Reads published keys.
+    pub(super) async fn get(&self, url: &Url) -> Result<Reply, TransportError> {
+        let request = request(Method::GET, url, Bytes::new())?;
+        self.send(request, self.limits.keys_answer).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>, limit: usize) -> Result<Reply, TransportError> {
+        let whole = async {
+            let sender = self.sender.get_or_try_init(|| self.connectable()).await?;
+            let response = sender
+                .request(request)
+                .await
+                .map_err(|error| transport_error(&error))?;
+            let (head, body) = response.into_parts();
+            Ok(Reply {
+                status: head.status,
+                headers: head.headers,
+                body: read(body, limit).await?,
+            })
+        };
+        tokio::time::timeout(self.limits.request, whole)
+            .await
+            .unwrap_or(Err(TransportError::Timeout(self.limits.request)))
+    }
+
+    async fn connectable(&self) -> Result<Sender, TransportError> {
+        let tls = Arc::clone(&self.tls);
+        // Reading a machine's certificates is a few hundred small files' work.
+        let config = tokio::task::spawn_blocking(move || tls())
+            .await
+            .map_err(|error| TransportError::Network(error.to_string()))?
+            .map_err(|error| TransportError::NoRoots(error.to_string()))?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(self.limits.connect));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(tcp);
+        Ok(Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http2_keep_alive_interval(PING_AFTER)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .build(connector))
+    }
+}
+
+fn request(method: Method, url: &Url, body: Bytes) -> Result<Request<Full<Bytes>>, TransportError> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(url.as_str())
+        .header(header::ACCEPT, JSON)
+        .header(header::USER_AGENT, USER_AGENT);
+    if !body.is_empty() {
+        request = request.header(header::CONTENT_TYPE, FORM);
+    }
+    request
+        .body(Full::new(body))
+        .map_err(|error| TransportError::Network(error.to_string()))
+}
+
+async fn read(mut body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, TransportError> {
+    let expected = body.size_hint().lower();
+    if expected > limit as u64 {
+        return Err(TransportError::TooLarge(limit));
+    }
+    let mut whole = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or_default()));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| transport_error(&error))?;
+        if let Some(data) = frame.data_ref() {
+            if data.len() > limit - whole.len() {
+                return Err(TransportError::TooLarge(limit));
+            }
+            whole.extend_from_slice(data);
+        }
+    }
+    Ok(whole)
+}
+
+/// Finds what a person would want to know at the bottom of a chain of errors.
+fn transport_error(error: &(dyn Error + 'static)) -> TransportError {
+    let mut cause = error;
+    loop {
+        if let Some(rustls::Error::InvalidCertificate(reason)) = cause.downcast_ref() {
+            return TransportError::Certificate(reason.to_string());
+        }
+        let io = cause.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return TransportError::NoConnection;
+        }
+        // `io::Error` leaves out of `source` what it wraps.
+        let wrapped = io
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn Error + 'static));
+        match wrapped.or_else(|| cause.source()) {
+            Some(next) => cause = next,
+            None => return TransportError::Network(cause.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

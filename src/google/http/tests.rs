@@ -1,0 +1,124 @@
+//! The transport against servers on loopback, plain and over TLS.
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
+
+use super::*;
+use crate::google::testing::{Answer, Play};
+
+fn localhost() -> (ServerConfig, CertificateDer<'static>) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    (config, certificate)
+}
+
+fn limits() -> Limits {
+    Limits {
+        request: Duration::from_secs(60),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn https_speaks_http2_with_a_server_it_trusts() {
+    let (config, certificate) = localhost();
+    let play = Play::start_tls(config, vec![Answer::text(200, "keys")]).await;
+    let http = Http::new(
+        limits(),
+        Arc::new(move || {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate.clone()).map_err(io::Error::other)?;
+            Ok(tls_builder()?.with_root_certificates(roots).with_no_client_auth())
+        }),
+    );
+    let reply = http.get(&play.url("/keys")).await.ok().unwrap();
+    assert_eq!(reply.body.as_slice(), b"keys");
+    assert_eq!(play.requests()[0].version, http::Version::HTTP_2);
+}
+
+#[tokio::test]
+async fn a_server_it_does_not_trust_gets_no_request_and_the_certificate_is_named() {
+    let (config, _) = localhost();
+    let play = Play::start_tls(config, vec![Answer::text(200, "keys")]).await;
+    let http = Http::new(limits(), Arc::new(no_tls));
+    let form = Form::new(&[("refresh_token", "canary")]);
+    let error = http.post(&play.url("/token"), form).await.err().unwrap();
+    assert!(matches!(error, TransportError::Certificate(_)), "{error:?}");
+    assert!(play.requests().is_empty());
+    let error = crate::google::ProviderError::transport("localhost", &error);
+    assert_eq!(error.code, "certificate");
+    assert!(error.message.contains("TLS certificate of localhost"));
+}
+
+#[tokio::test]
+async fn without_authorities_it_says_so_and_looks_again_next_time() {
+    let play = Play::start(vec![Answer::text(200, "")]).await;
+    let found = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let look = Arc::clone(&found);
+    let http = Http::new(
+        limits(),
+        Arc::new(move || {
+            if look.load(std::sync::atomic::Ordering::SeqCst) {
+                no_tls()
+            } else {
+                Err(io::Error::other("no certificates found"))
+            }
+        }),
+    );
+    let error = http.get(&play.url("/keys")).await.err().unwrap();
+    assert_eq!(error, TransportError::NoRoots("no certificates found".into()));
+    found.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(http.get(&play.url("/keys")).await.is_ok());
+}
+
+#[test]
+fn the_bottom_of_a_chain_is_what_counts() {
+    let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+    let wrapped = io::Error::other(io::Error::other(refused));
+    assert_eq!(
+        transport_error(&wrapped),
+        TransportError::Network("connection refused".into())
+    );
+    let slow = io::Error::new(io::ErrorKind::TimedOut, "deadline has elapsed");
+    assert_eq!(
+        transport_error(&io::Error::other(slow)),
+        TransportError::NoConnection
+    );
+}
+
+#[test]
+fn a_form_is_encoded_in_one_piece() {
+    let form = Form::new(&[("scope", "a b"), ("token", "1//0é&=+")]);
+    assert_eq!(form.0.as_str(), "scope=a+b&token=1%2F%2F0%C3%A9%26%3D%2B");
+    let capacity = Form::new(&[("token", &"/".repeat(1000))]).0.capacity();
+    assert_eq!(capacity, 3 * 1005 + 2, "it never grew");
+}
+
+#[test]
+fn dates_are_those_of_http() {
+    let date = |text| http_date(&HeaderValue::from_static(text));
+    assert_eq!(
+        date("Sun, 06 Nov 1994 08:49:37 GMT"),
+        Some("1994-11-06T08:49:37Z".parse().unwrap())
+    );
+    for odd in [
+        "",
+        "yesterday",
+        "Mon, 06 Nov 1994 08:49:37 GMT",
+        "1994-11-06T08:49:37Z",
+    ] {
+        assert_eq!(date(odd), None, "{odd}");
+    }
+}

@@ -1,0 +1,190 @@
+//! The published keys that id tokens are signed with (RFC 7517), kept as long as the provider allows.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use http::{HeaderMap, header};
+use jiff::Timestamp;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use url::Url;
+
+use crate::clock::{self, SharedClock};
+
+use super::{
+    FailureKind, ProviderError,
+    classify::Call,
+    http::{Http, Reply},
+};
+
+/// Keys are kept at least this long, whatever the provider says.
+const MIN_AGE: Duration = Duration::from_secs(5 * 60);
+/// And at most this long: a withdrawn key must go.
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// A token that names an unknown key makes them be read again, but not more often than this.
+const REREAD_PAUSE: Duration = Duration::from_secs(60);
+/// Google publishes two or three.
+const MAX_KEYS: usize = 64;
+
+/// The keys of one answer.
+struct KeySet {
+    keys: HashMap<String, DecodingKey>,
+    read_at: Timestamp,
+    stale_at: Timestamp,
+}
+
+impl KeySet {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        // A clock that was set back makes them stale too: how old they are is not known then.
+        (self.read_at..self.stale_at).contains(&now)
+    }
+
+    /// Whether reading again could show a key that is not here.
+    fn may_be_outdated(&self, now: Timestamp) -> bool {
+        !self.is_fresh(now) || now >= clock::after(self.read_at, REREAD_PAUSE)
+    }
+}
+
+/// The provider's keys.
+pub(super) struct Keys {
+    url: Url,
+    clock: SharedClock,
+    current: ArcSwapOption<KeySet>,
+    attempts: AtomicU64,
+    // Held while the keys are read: one request for everybody who waits. Holds how the last attempt ended.
+    reading: Mutex<Result<(), ProviderError>>,
+}
+
+impl Keys {
+    pub(super) fn new(url: Url, clock: SharedClock) -> Self {
+        Self {
+            url,
+            clock,
+            current: ArcSwapOption::empty(),
+            attempts: AtomicU64::new(0),
+            reading: Mutex::new(Ok(())),
+        }
+    }
+
+    /// The key with this id.
+    pub(super) async fn find(&self, http: &Http, id: &str) -> Result<DecodingKey, ProviderError> {
+        if let Some(key) = self.known(id) {
+            return Ok(key);
+        }
+        let seen = self.attempts.load(Ordering::Acquire);
+        let mut last = self.reading.lock().await;
+        if self.attempts.load(Ordering::Acquire) != seen {
+            // Somebody tried while we waited: share what they got.
+            last.clone()?;
+        }
+        if let Some(key) = self.known(id) {
+            return Ok(key);
+        }
+        let now = self.clock.now();
+        if self
+            .current
+            .load()
+            .as_ref()
+            .is_none_or(|set| set.may_be_outdated(now))
+        {
+            let outcome = self.read(http).await;
+            *last = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
+            self.attempts.fetch_add(1, Ordering::Release);
+            self.current.store(Some(Arc::new(outcome?)));
+        }
+        self.known(id).ok_or_else(unknown_key)
+    }
+
+    fn known(&self, id: &str) -> Option<DecodingKey> {
+        let set = self.current.load();
+        let set = set.as_ref().filter(|set| set.is_fresh(self.clock.now()))?;
+        set.keys.get(id).cloned()
+    }
+
+    async fn read(&self, http: &Http) -> Result<KeySet, ProviderError> {
+        let host = self.url.host_str().unwrap_or_default();
+        let reply = http
+            .get(&self.url)
+            .await
+            .map_err(|error| ProviderError::transport(host, &error))?;
+        let read_at = self.clock.now();
+        if !reply.status.is_success() {
+            return Err(ProviderError::refused(Call::Keys, &reply, &[], read_at));
+        }
+        let keys = parse(&reply).ok_or_else(|| {
+            let what = format!("The answer of {host} is not a set of signing keys");
+            ProviderError::malformed(&what, reply.date())
+        })?;
+        Ok(KeySet {
+            keys,
+            read_at,
+            stale_at: clock::after(read_at, age(&reply.headers)),
+        })
+    }
+}
+
+fn unknown_key() -> ProviderError {
+    ProviderError::id_token(
+        FailureKind::Reconnect,
+        "The id token is signed with a key that Google does not publish. Begin the connection again; if it stays \
+         so, check `google.endpoint_base`.",
+    )
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    keys: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct WireKey {
+    kty: String,
+    kid: String,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    n: String,
+    e: String,
+}
+
+/// The RS256 keys of an answer. Other keys are passed over, so that a new kind does not lock everybody out.
+fn parse(reply: &Reply) -> Option<HashMap<String, DecodingKey>> {
+    let wire: Wire = serde_json::from_slice(&reply.body).ok()?;
+    let keys: HashMap<_, _> = wire
+        .keys
+        .into_iter()
+        .take(MAX_KEYS)
+        .filter_map(|key| serde_json::from_value::<WireKey>(key).ok())
+        .filter(|key| key.kty == "RSA")
+        .filter(|key| key.alg.as_deref().is_none_or(|alg| alg == "RS256"))
+        .filter(|key| key.purpose.as_deref().is_none_or(|purpose| purpose == "sig"))
+        .filter_map(|key| Some((key.kid, DecodingKey::from_rsa_components(&key.n, &key.e).ok()?)))
+        .collect();
+    (!keys.is_empty()).then_some(keys)
+}
+
+/// How long an answer may be kept (RFC 9111, section 5.2.2.1), within our bounds.
+fn age(headers: &HeaderMap) -> Duration {
+    headers
+        .get_all(header::CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|directive| directive.trim().split_once('='))
+        .filter(|(name, _)| name.eq_ignore_ascii_case("max-age"))
+        .find_map(|(_, seconds)| seconds.trim_matches('"').parse().ok())
+        .map_or(MIN_AGE, Duration::from_secs)
+        .clamp(MIN_AGE, MAX_AGE)
+}
+
+#[cfg(test)]
+mod tests;

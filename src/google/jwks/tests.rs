@@ -1,0 +1,237 @@
+//! The keys, read from a server that plays given answers.
+
+use http::{HeaderValue, StatusCode};
+use proptest::prelude::*;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    google::{
+        http::{Limits, no_tls},
+        testing::{Answer, Play, Signer},
+    },
+};
+
+struct Scene {
+    play: Play,
+    clock: ManualClock,
+    http: Http,
+    keys: Keys,
+}
+
+async fn scene(answers: Vec<Answer>) -> Scene {
+    let play = Play::start(answers).await;
+    let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().unwrap());
+    let url = play.url("/oauth2/v3/certs");
+    Scene {
+        play,
+        http: Http::new(Limits::default(), Arc::new(no_tls)),
+        keys: Keys::new(url, Arc::new(clock.clone())),
+        clock,
+    }
+}
+
+fn published(signers: &[&Signer], cache: &'static str) -> Answer {
+    let keys: Vec<_> = signers.iter().map(|signer| signer.published()).collect();
+    Answer::json(200, &json!({"keys": keys})).header("cache-control", cache)
+}
+
+impl Scene {
+    async fn find(&self, id: &str) -> Result<DecodingKey, ProviderError> {
+        self.keys.find(&self.http, id).await
+    }
+}
+
+#[tokio::test]
+async fn keys_are_kept_as_long_as_the_provider_allows() {
+    let cache = "public, max-age=3600, must-revalidate";
+    let scene = scene(vec![
+        published(&[Signer::one()], cache),
+        published(&[Signer::one()], cache),
+    ])
+    .await;
+    for _ in 0..3 {
+        assert!(scene.find("one").await.is_ok());
+    }
+    scene.clock.advance(Duration::from_secs(3599));
+    assert!(scene.find("one").await.is_ok());
+    assert_eq!(scene.play.requests().len(), 1);
+    scene.clock.advance(Duration::from_secs(1));
+    assert!(scene.find("one").await.is_ok());
+    assert_eq!(scene.play.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_looked_for_once_a_minute() {
+    let scene = scene(vec![
+        published(&[Signer::one()], "max-age=3600"),
+        published(&[Signer::one(), Signer::other()], "max-age=3600"),
+    ])
+    .await;
+    assert!(scene.find("other").await.is_err(), "just read: no second request");
+    scene.clock.advance(Duration::from_secs(59));
+    let error = scene.find("other").await.err().unwrap();
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (FailureKind::Reconnect, "invalid_id_token")
+    );
+    assert_eq!(scene.play.requests().len(), 1);
+    scene.clock.advance(Duration::from_secs(1));
+    assert!(scene.find("other").await.is_ok());
+    assert_eq!(scene.play.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn those_who_wait_share_one_request() {
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let scene = Arc::new(
+        scene(vec![
+            published(&[Signer::one()], "max-age=3600").after(Arc::clone(&gate)),
+        ])
+        .await,
+    );
+    let askers: Vec<_> = (0..16)
+        .map(|_| {
+            let scene = Arc::clone(&scene);
+            tokio::spawn(async move { scene.find("one").await.is_ok() })
+        })
+        .collect();
+    scene.play.wait_for_requests(1).await;
+    gate.notify_one();
+    for asker in askers {
+        assert!(asker.await.unwrap());
+    }
+    assert_eq!(scene.play.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn those_who_wait_share_one_failure_and_the_next_tries_again() {
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let scene = Arc::new(
+        scene(vec![
+            Answer::text(503, "busy").after(Arc::clone(&gate)),
+            published(&[Signer::one()], "max-age=3600"),
+        ])
+        .await,
+    );
+    // On one thread, every asker runs up to its first wait before the answer can arrive.
+    let askers: Vec<_> = (0..8)
+        .map(|_| {
+            let scene = Arc::clone(&scene);
+            tokio::spawn(async move { scene.find("one").await.err().map(|error| error.code) })
+        })
+        .collect();
+    scene.play.wait_for_requests(1).await;
+    gate.notify_one();
+    for asker in askers {
+        assert_eq!(asker.await.unwrap().as_deref(), Some("http_503"));
+    }
+    assert_eq!(scene.play.requests().len(), 1);
+    assert!(scene.find("one").await.is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_without_usable_keys_is_malformed() {
+    let scene = scene(vec![
+        Answer::json(200, &json!({"keys": []})),
+        Answer::text(200, "<html>"),
+        Answer::json(200, &json!({"keys": [{"kty": "EC", "kid": "one"}, 7, {"kty": "RSA", "kid": "one", "n": "!", "e": "AQAB"}]})),
+    ])
+    .await;
+    for _ in 0..3 {
+        let error = scene.find("one").await.err().unwrap();
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (FailureKind::Retry, "malformed_answer")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_makes_keys_stale() {
+    let cache = "max-age=3600";
+    let scene = scene(vec![
+        published(&[Signer::one()], cache),
+        published(&[Signer::one()], cache),
+    ])
+    .await;
+    assert!(scene.find("one").await.is_ok());
+    scene.clock.set("2024-01-14T00:00:00Z".parse().unwrap());
+    assert!(scene.find("one").await.is_ok());
+    assert_eq!(scene.play.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn an_asker_that_goes_away_leaves_the_next_one_free() {
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let never = published(&[Signer::one()], "max-age=3600").after(gate);
+    let scene = Arc::new(scene(vec![never, published(&[Signer::one()], "max-age=3600")]).await);
+    let gone = Arc::clone(&scene);
+    let gone = tokio::spawn(async move { gone.find("one").await.is_ok() });
+    scene.play.wait_for_requests(1).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    assert!(scene.find("one").await.is_ok());
+}
+
+#[test]
+fn only_signing_keys_for_rs256_are_taken() {
+    let with = |name: &str, value: Value| {
+        let mut key = Signer::one().published();
+        key[name] = value;
+        let body = json!({"keys": [key, {"kty": "OKP", "kid": "new", "x": "AA"}]}).to_string();
+        parse(&Reply {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Zeroizing::new(body.into_bytes()),
+        })
+    };
+    assert!(with("x5t", json!("ignored")).unwrap().contains_key("one"));
+    assert!(with("alg", Value::Null).is_some(), "`alg` and `use` are optional");
+    assert!(with("use", Value::Null).is_some());
+    for (name, value) in [
+        ("kty", "EC"),
+        ("alg", "RS512"),
+        ("alg", "HS256"),
+        ("use", "enc"),
+        ("n", "!"),
+    ] {
+        assert!(with(name, json!(value)).is_none(), "{name} {value}");
+    }
+}
+
+#[test]
+fn the_age_is_bounded() {
+    let age = |text| {
+        age(&HeaderMap::from_iter([(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static(text),
+        )]))
+    };
+    assert_eq!(
+        age("public, Max-Age=21600, must-revalidate"),
+        Duration::from_secs(21_600)
+    );
+    assert_eq!(age("max-age=1"), MIN_AGE);
+    assert_eq!(age("no-store"), MIN_AGE);
+    assert_eq!(age("max-age=99999999"), MAX_AGE);
+    assert_eq!(age("max-age=-1, s-maxage=9"), MIN_AGE);
+    assert_eq!(super::age(&HeaderMap::new()), MIN_AGE);
+}
+
+proptest! {
+    #[test]
+    fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..300), cache in "[ -~]{0,60}") {
+        let _ = parse(&Reply {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Zeroizing::new(body),
+        });
+        let _ = age(&HeaderMap::from_iter([(
+            header::CACHE_CONTROL,
+            HeaderValue::from_str(&cache).unwrap(),
+        )]));
+    }
+}

@@ -1,0 +1,322 @@
+//! A server that plays given answers, and keys that sign id tokens: for the tests beside this file.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
+use url::Url;
+
+/// A request as it arrived.
+#[derive(Clone)]
+pub(super) struct Seen {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) version: http::Version,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+}
+
+impl Seen {
+    /// The form's fields, in their order.
+    pub(super) fn form(&self) -> Vec<(String, String)> {
+        url::form_urlencoded::parse(self.body.as_bytes())
+            .into_owned()
+            .collect()
+    }
+}
+
+/// What the server does with one request.
+#[derive(Clone)]
+pub(super) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    end: End,
+    gate: Option<Arc<Notify>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    /// The body begins and never ends.
+    Stalls,
+    /// The connection is closed without an answer.
+    Drops,
+}
+
+impl Answer {
+    fn new(status: u16, body: impl Into<Bytes>) -> Self {
+        Self {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: body.into(),
+            end: End::Whole,
+            gate: None,
+        }
+    }
+
+    pub(super) fn json(status: u16, body: &Value) -> Self {
+        Self::new(status, body.to_string()).header("content-type", "application/json; charset=utf-8")
+    }
+
+    pub(super) fn text(status: u16, body: impl Into<Bytes>) -> Self {
+        Self::new(status, body).header("content-type", "text/html")
+    }
+
+    /// Begins with `body` and never ends.
+    pub(super) fn stalled(body: &'static str) -> Self {
+        Self {
+            end: End::Stalls,
+            ..Self::new(200, body)
+        }
+    }
+
+    /// Closes the connection.
+    pub(super) fn dropped() -> Self {
+        Self {
+            end: End::Drops,
+            ..Self::new(200, "")
+        }
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers
+            .insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
+    }
+
+    /// Waits for the gate first.
+    pub(super) fn after(mut self, gate: Arc<Notify>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+}
+
+/// A server on loopback that plays its answers one after another.
+pub(super) struct Play {
+    origin: String,
+    script: Arc<Script>,
+}
+
+struct Script {
+    answers: Mutex<VecDeque<Answer>>,
+    requests: watch::Sender<Vec<Seen>>,
+}
+
+type Body = BoxBody<Bytes, io::Error>;
+
+impl Play {
+    pub(super) async fn start(answers: Vec<Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let play = Self::new(origin, answers);
+        let script = Arc::clone(&play.script);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&script)));
+            }
+        });
+        play
+    }
+
+    /// The same over TLS, as `localhost`, which the certificate has to name.
+    pub(super) async fn start_tls(config: rustls::ServerConfig, answers: Vec<Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let play = Self::new(origin, answers);
+        let script = Arc::clone(&play.script);
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, script) = (acceptor.clone(), Arc::clone(&script));
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(stream, script).await;
+                    }
+                });
+            }
+        });
+        play
+    }
+
+    fn new(origin: String, answers: Vec<Answer>) -> Self {
+        let script = Script {
+            answers: Mutex::new(answers.into()),
+            requests: watch::Sender::default(),
+        };
+        Self {
+            origin,
+            script: Arc::new(script),
+        }
+    }
+
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub(super) fn url(&self, path: &str) -> Url {
+        format!("{}{path}", self.origin).parse().unwrap()
+    }
+
+    pub(super) fn requests(&self) -> Vec<Seen> {
+        self.script.requests.borrow().clone()
+    }
+
+    /// Waits until that many requests have arrived.
+    pub(super) async fn wait_for_requests(&self, count: usize) {
+        let mut requests = self.script.requests.subscribe();
+        let arrived = requests.wait_for(|seen| seen.len() >= count);
+        tokio::time::timeout(Duration::from_secs(60), arrived)
+            .await
+            .expect("the requests arrive")
+            .unwrap();
+    }
+}
+
+async fn serve<S>(stream: S, script: Arc<Script>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |request| play(request, Arc::clone(&script)));
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn play(request: Request<Incoming>, script: Arc<Script>) -> Result<Response<Body>, io::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let seen = Seen {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        version: head.version,
+        headers: head.headers,
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    };
+    script.requests.send_modify(|requests| requests.push(seen));
+    let next = script.answers.lock().unwrap().pop_front();
+    let answer = next.unwrap_or_else(|| Answer::text(599, "the play is over"));
+    if let Some(gate) = &answer.gate {
+        gate.notified().await;
+    }
+    let first = stream::iter([Ok(Frame::data(answer.body))]);
+    let body = match answer.end {
+        End::Whole => BodyExt::boxed(StreamBody::new(first)),
+        End::Stalls => BodyExt::boxed(StreamBody::new(first.chain(stream::pending()))),
+        End::Drops => return Err(io::Error::other("dropped on purpose")),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    Ok(response)
+}
+
+/// An address on which nobody listens.
+pub(super) async fn deserted() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// An RSA key that signs id tokens.
+pub(super) struct Signer {
+    id: &'static str,
+    key: RsaKeyPair,
+}
+
+impl Signer {
+    /// The key `one`.
+    pub(super) fn one() -> &'static Self {
+        static KEY: LazyLock<Signer> = LazyLock::new(|| Signer::generate("one"));
+        &KEY
+    }
+
+    /// The key `other`.
+    pub(super) fn other() -> &'static Self {
+        static KEY: LazyLock<Signer> = LazyLock::new(|| Signer::generate("other"));
+        &KEY
+    }
+
+    fn generate(id: &'static str) -> Self {
+        Self {
+            id,
+            key: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+        }
+    }
+
+    pub(super) fn verifying_key(&self) -> DecodingKey {
+        DecodingKey::from_rsa_der(self.key.public_key().as_ref())
+    }
+
+    /// As the certs endpoint shows it.
+    pub(super) fn published(&self) -> Value {
+        let jwk = Jwk::from_decoding_key(&self.verifying_key(), Some(Algorithm::RS256)).unwrap();
+        let mut jwk = serde_json::to_value(jwk).unwrap();
+        jwk["kid"] = json!(self.id);
+        jwk["use"] = json!("sig");
+        jwk
+    }
+
+    /// What an attacker knows of it, in the forms that careless verifiers took for a MAC's key.
+    pub(super) fn public_forms(&self) -> Vec<Vec<u8>> {
+        let der = self.key.public_key().as_ref().to_vec();
+        let modulus = self.published()["n"].as_str().unwrap().as_bytes().to_vec();
+        let pem = base64::prelude::BASE64_STANDARD.encode(&der);
+        let pem = format!("-----BEGIN RSA PUBLIC KEY-----\n{pem}\n-----END RSA PUBLIC KEY-----\n");
+        vec![der, modulus, pem.into_bytes()]
+    }
+
+    pub(super) fn sign(&self, claims: &Value) -> String {
+        self.sign_with(&json!({"alg": "RS256", "typ": "JWT", "kid": self.id}), claims)
+    }
+
+    pub(super) fn sign_with(&self, header: &Value, claims: &Value) -> String {
+        let message = message(header, claims);
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        self.key
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &SystemRandom::new(),
+                message.as_bytes(),
+                &mut signature,
+            )
+            .unwrap();
+        format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+/// A token with an empty signature.
+pub(super) fn unsigned(header: &Value, claims: &Value) -> String {
+    format!("{}.", message(header, claims))
+}
+
+fn message(header: &Value, claims: &Value) -> String {
+    let part = |json: &Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+    format!("{}.{}", part(header), part(claims))
+}

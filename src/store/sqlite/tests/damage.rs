@@ -1,0 +1,186 @@
+//! Databases and rows that are not as this program left them.
+
+use super::*;
+use crate::store::StoreError;
+
+#[test]
+fn what_is_no_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let junk = b"Dear diary, today I wrote quite a long text that is surely not a database. ".repeat(20);
+    fs::write(folder.path().join(DATABASE), &junk).unwrap();
+    let error = refusal(&folder, &vault(1)).to_string();
+    assert!(error.contains("broker.db: this is not a database"), "{error}");
+    assert_eq!(database_bytes(&folder), junk);
+}
+
+#[test]
+fn another_programs_database_is_left_alone() {
+    for setup in ["CREATE TABLE theirs (x)", "PRAGMA application_id = 7"] {
+        let folder = tempfile::tempdir().unwrap();
+        raw(folder.path()).execute_batch(setup).unwrap();
+        let before = database_bytes(&folder);
+        let error = refusal(&folder, &vault(1)).to_string();
+        assert!(error.contains("belongs to another program"), "{error}");
+        assert_eq!(database_bytes(&folder), before);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_left_alone() {
+    let (folder, store) = fresh();
+    for number in 0..100 {
+        store.put_integration(account(number), None).await.unwrap();
+    }
+    drop(store);
+    // The root page of a table, its header overwritten.
+    let page: u32 = raw(folder.path())
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'integrations'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let mut bytes = database_bytes(&folder);
+    bytes[(page as usize - 1) * 4096..][..64].fill(0xaa);
+    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
+    let error = refusal(&folder, &vault(1)).to_string();
+    assert!(error.contains("the database is damaged"), "{error}");
+    assert_eq!(database_bytes(&folder), bytes);
+}
+
+#[tokio::test]
+async fn rows_out_of_order_are_damage() {
+    let (folder, store) = fresh();
+    for number in 0..10 {
+        store.put_integration(account(number), None).await.unwrap();
+    }
+    drop(store);
+    let mut bytes = database_bytes(&folder);
+    let name = id(5).to_string().into_bytes();
+    let place = bytes
+        .windows(name.len())
+        .position(|window| window == name)
+        .unwrap();
+    bytes[place + 4] = b'f';
+    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
+    // It would be looked for, and not found, where it belongs.
+    let error = refusal(&folder, &vault(1)).to_string();
+    assert!(
+        error.contains("the database is damaged (row not in PRIMARY KEY order"),
+        "{error}"
+    );
+    assert_eq!(database_bytes(&folder), bytes);
+}
+
+#[tokio::test]
+async fn a_column_of_the_wrong_type_does_not_stop_the_start() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(2), None).await.unwrap();
+    drop(store);
+    // A record's header lists the types of its columns: texts of 24, 6 and 5 bytes for id, kind and owner. One
+    // flipped bit makes the owner a blob (https://sqlite.org/fileformat.html#record_format).
+    let mut bytes = database_bytes(&folder);
+    let header = [13 + 2 * 24, 13 + 2 * 6, 13 + 2 * 5];
+    let place = bytes.windows(3).position(|window| window == header).unwrap();
+    bytes[place + 2] ^= 1;
+    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
+    let contents = open(&folder).load().await.unwrap();
+    assert_eq!(contents.integrations.len(), 1, "{:?}", contents.problems);
+    assert!(
+        contents.problems[0].contains("its owner does not make sense"),
+        "{:?}",
+        contents.problems
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
+    let (folder, store) = fresh();
+    for number in 1..=8 {
+        let version = store.put_integration(account(number), None).await.unwrap();
+        store
+            .finish_renewal(&id(number), version, renewed(token(number, "a", 0)))
+            .await
+            .unwrap();
+    }
+    let database = raw(folder.path());
+    let damage = [
+        "scopes = 'a \"b\"'",
+        "health = 'fine'",
+        "kind = 'yahoo'",
+        "owner = ''",
+        "version = -1",
+        "connected_at = 9223372036854775807",
+    ];
+    for (number, assignment) in (1..).zip(damage) {
+        let sql = format!("UPDATE integrations SET {assignment} WHERE id = ?");
+        database.execute(&sql, [id(number).as_str()]).unwrap();
+    }
+    database
+        .execute(
+            "UPDATE access_tokens SET granted = '\"' WHERE integration = ?",
+            [id(7).as_str()],
+        )
+        .unwrap();
+
+    let contents = store.load().await.unwrap();
+    assert_eq!(
+        contents
+            .integrations
+            .iter()
+            .map(|record| &record.id)
+            .collect::<Vec<_>>(),
+        [&id(7), &id(8)]
+    );
+    assert_eq!(contents.tokens.len(), 7);
+    assert_eq!(contents.problems.len(), 7);
+    for (number, problem) in (1..).zip(&contents.problems) {
+        assert!(problem.contains(id(number).as_str()), "{problem}");
+    }
+    assert_eq!(
+        contents.problems[1],
+        format!(
+            "the record {} in the database cannot be read: its health `fine` is unknown",
+            id(2)
+        )
+    );
+    // A renewal says so, too, and writes nothing.
+    let refused = store.begin_renewal(&id(2), at(1)).await;
+    assert!(matches!(refused, Err(StoreError::Corrupt { .. })));
+    let attempts: i64 = database
+        .query_row(
+            "SELECT renewal_attempts FROM integrations WHERE id = ?",
+            [id(2).as_str()],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(attempts, 0);
+    assert!(
+        store.delete_integration(&id(2)).await.unwrap(),
+        "it can be disconnected"
+    );
+}
+
+#[tokio::test]
+async fn a_ciphertext_moved_to_another_row_does_not_open() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(2), None).await.unwrap();
+    raw(folder.path())
+        .execute(
+            "UPDATE integrations SET secret = (SELECT secret FROM integrations WHERE id = ?1) WHERE id = ?2",
+            [id(2).as_str(), id(1).as_str()],
+        )
+        .unwrap();
+    let moved = now(&store, 1).await.secret;
+    let error = vault(1)
+        .open(&Binding::RefreshToken(&id(1)), &moved)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(id(1).as_str()) && error.contains("moved there from another record"),
+        "{error}"
+    );
+    assert_eq!(grant(&store, 2).await, "grant", "the other one works on");
+}

@@ -1,0 +1,194 @@
+//! Figures for Prometheus. No label holds a secret, an owner or an agent's name: labels are few and fixed.
+
+use std::{fmt, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+/// What is so at the moment of a scrape.
+#[derive(Debug, Clone, Default)]
+pub struct Gauges {
+    /// Agents, by state.
+    pub agents: Vec<(&'static str, i64)>,
+    /// Accounts, by state.
+    pub integrations: Vec<(&'static str, i64)>,
+    /// Renewals that wait for their moment.
+    pub renewals_waiting: i64,
+    /// Agents whose directory could not be written.
+    pub delivery_problems: i64,
+    /// Seconds that the provider's clock is ahead.
+    pub clock_skew: i64,
+    /// Seconds until the next renewal.
+    pub next_renewal: i64,
+}
+
+/// All figures of the daemon.
+pub struct Metrics {
+    registry: Registry,
+    renewals: Family<Outcome, Counter>,
+    provider: Family<Operation, Histogram>,
+    audit_failures: Counter,
+    agents: Family<State, Gauge>,
+    integrations: Family<State, Gauge>,
+    renewals_waiting: Gauge,
+    delivery_problems: Gauge,
+    clock_skew: Gauge,
+    next_renewal: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("token_broker");
+        let renewals = Family::<Outcome, Counter>::default();
+        registry.register("renewals", "Renewals, by outcome", renewals.clone());
+        let provider = Family::<Operation, Histogram>::new_with_constructor(|| {
+            // 5 ms to 40 s: the provider's answers.
+            Histogram::new(exponential_buckets(0.005, 2.0, 14))
+        });
+        registry.register_with_unit(
+            "provider_request_duration",
+            "How long the provider took to answer",
+            Unit::Seconds,
+            provider.clone(),
+        );
+        let audit_failures = Counter::default();
+        registry.register(
+            "audit_write_failures",
+            "Writes of the audit trail that failed",
+            audit_failures.clone(),
+        );
+        let agents = Family::<State, Gauge>::default();
+        registry.register("agents", "Agents, by state", agents.clone());
+        let integrations = Family::<State, Gauge>::default();
+        registry.register(
+            "integrations",
+            "Connected accounts, by state",
+            integrations.clone(),
+        );
+        let gauge = |registry: &mut Registry, name: &str, help: &str| {
+            let gauge = Gauge::<i64>::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let renewals_waiting = gauge(
+            &mut registry,
+            "renewals_waiting",
+            "Renewals that wait for their moment",
+        );
+        let delivery_problems = gauge(
+            &mut registry,
+            "delivery_problems",
+            "Agents whose directory could not be written",
+        );
+        let clock_skew = gauge(
+            &mut registry,
+            "clock_skew_seconds",
+            "How far the provider's clock is ahead of this one",
+        );
+        let next_renewal = gauge(
+            &mut registry,
+            "next_renewal_seconds",
+            "Seconds until the next renewal",
+        );
+        let build = prometheus_client::metrics::info::Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The running version", build);
+        Self {
+            registry,
+            renewals,
+            provider,
+            audit_failures,
+            agents,
+            integrations,
+            renewals_waiting,
+            delivery_problems,
+            clock_skew,
+            next_renewal,
+        }
+    }
+}
+
+impl Metrics {
+    /// A renewal ended: `ok`, `retry`, `reconnect`, `operator` or `permission`.
+    pub fn renewal(&self, outcome: &'static str) {
+        self.renewals.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// The provider answered, or did not, after this long.
+    pub fn provider_request(&self, operation: &'static str, took: Duration) {
+        self.provider
+            .get_or_create(&Operation { operation })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A write of the audit trail failed.
+    pub fn audit_failure(&self) {
+        self.audit_failures.inc();
+    }
+
+    /// Everything in the OpenMetrics text format, with `gauges` as they are now.
+    pub fn render(&self, gauges: &Gauges) -> Result<String, fmt::Error> {
+        for &(state, count) in &gauges.agents {
+            self.agents.get_or_create(&State { state }).set(count);
+        }
+        for &(state, count) in &gauges.integrations {
+            self.integrations.get_or_create(&State { state }).set(count);
+        }
+        self.renewals_waiting.set(gauges.renewals_waiting);
+        self.delivery_problems.set(gauges.delivery_problems);
+        self.clock_skew.set(gauges.clock_skew);
+        self.next_renewal.set(gauges.next_renewal);
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_what_was_counted() {
+        let metrics = Metrics::default();
+        metrics.renewal("ok");
+        metrics.provider_request("refresh", Duration::from_millis(30));
+        let gauges = Gauges {
+            agents: vec![("active", 2)],
+            clock_skew: -3,
+            ..Gauges::default()
+        };
+        let text = metrics.render(&gauges).unwrap();
+        for line in [
+            "token_broker_renewals_total{outcome=\"ok\"} 1",
+            "token_broker_agents{state=\"active\"} 2",
+            "token_broker_clock_skew_seconds -3",
+            "token_broker_provider_request_duration_seconds_count{operation=\"refresh\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,10 @@
+//! What the daemon serves over HTTP: the OAuth callback, a page per agent, metrics and health.
+
+mod action;
+mod callback;
+mod page;
+mod routes;
+mod server;
+
+pub use routes::{Readiness, Web};
+pub use server::HttpServer;

@@ -1,0 +1,115 @@
+//! One kind of page: a title, some sentences, a list. Escaped by the template, without script.
+
+use askama::Template;
+
+/// The address of the style sheet.
+pub(super) const STYLE_PATH: &str = "/style.css";
+/// The style sheet.
+pub(super) const STYLE: &str = include_str!("../../templates/web/style.css");
+
+/// How a page feels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Good,
+    Bad,
+    Calm,
+}
+
+impl Tone {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "bad",
+            Self::Calm => "calm",
+        }
+    }
+
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Good => "✓",
+            Self::Bad => "!",
+            Self::Calm => "i",
+        }
+    }
+}
+
+/// One line of a page's list.
+pub(super) struct Item {
+    pub(super) title: String,
+    pub(super) note: String,
+    pub(super) done: bool,
+}
+
+/// A page.
+pub(super) struct Page {
+    pub(super) title: String,
+    pub(super) tone: Tone,
+    pub(super) paragraphs: Vec<String>,
+    pub(super) items: Vec<Item>,
+    pub(super) command: String,
+    pub(super) closing: String,
+}
+
+impl Page {
+    pub(super) fn new(tone: Tone, title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            tone,
+            paragraphs: Vec::new(),
+            items: Vec::new(),
+            command: String::new(),
+            closing: String::new(),
+        }
+    }
+
+    pub(super) fn says(mut self, paragraph: impl Into<String>) -> Self {
+        self.paragraphs.push(paragraph.into());
+        self
+    }
+
+    pub(super) fn lists(mut self, items: Vec<Item>) -> Self {
+        self.items = items;
+        self
+    }
+
+    pub(super) fn command(mut self, command: impl Into<String>) -> Self {
+        self.command = command.into();
+        self
+    }
+
+    pub(super) fn closes(mut self, closing: impl Into<String>) -> Self {
+        self.closing = closing.into();
+        self
+    }
+
+    /// The HTML.
+    pub(super) fn html(&self) -> Result<String, askama::Error> {
+        PageTemplate {
+            page: self,
+            style: STYLE_PATH,
+        }
+        .render()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "web/page.html")]
+struct PageTemplate<'a> {
+    page: &'a Page,
+    style: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_is_escaped() {
+        let html = Page::new(Tone::Bad, "<script>alert(1)</script>")
+            .says("\"&'")
+            .html()
+            .unwrap();
+        assert!(!html.contains("<script"), "{html}");
+        assert!(html.contains("&#60;script&#62;"), "{html}");
+    }
+}
