@@ -13,12 +13,21 @@ pub const DRAIN: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the system refuses to make the process undumpable; secrets are not loaded then.
 pub fn harden() -> io::Result<()> {
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // Files that are made without saying otherwise are for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let files = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: files.maximum, maximum: files.maximum };
+    let raised = Rlimit {
+        current: files.maximum,
+        maximum: files.maximum,
+    };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }

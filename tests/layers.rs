@@ -62,7 +62,10 @@ fn imports(text: &str) -> Vec<String> {
 }
 
 fn head(text: &str) -> String {
-    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.trim_start()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 /// The first names of a `{…}` group's entries.
@@ -100,12 +103,20 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 fn module_of(path: &Path, root: &Path) -> String {
     let first = path.strip_prefix(root).unwrap().components().next().unwrap();
-    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+    first
+        .as_os_str()
+        .to_str()
+        .unwrap()
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 /// Without comments and tests' own modules: a test may look at more than its subject may use.
 fn without_comments(text: &str) -> String {
-    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
     let code = code.join("\n");
     match code.find("#[cfg(test)]\nmod tests {") {
         Some(index) => code[..index].to_owned(),
@@ -122,14 +133,23 @@ fn arrows_point_one_way() {
         if matches!(from.as_str(), "lib" | "main") {
             continue;
         }
-        assert!(layer_of(&from).is_some() || from == ASIDE, "src/{from} has no layer: give it one in this test");
+        assert!(
+            layer_of(&from).is_some() || from == ASIDE,
+            "src/{from} has no layer: give it one in this test"
+        );
         for to in imports(&without_comments(&fs::read_to_string(&path).unwrap())) {
             if (layer_of(&to).is_some() || to == ASIDE) && !allowed(&from, &to) {
-                wrong.entry(path.strip_prefix(&root).unwrap().display().to_string()).or_default().push(to);
+                wrong
+                    .entry(path.strip_prefix(&root).unwrap().display().to_string())
+                    .or_default()
+                    .push(to);
             }
         }
     }
-    assert!(wrong.is_empty(), "these files import against the arrows: {wrong:#?}");
+    assert!(
+        wrong.is_empty(),
+        "these files import against the arrows: {wrong:#?}"
+    );
 }
 
 #[test]

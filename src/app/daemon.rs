@@ -38,7 +38,10 @@ pub struct AppParts {
 
 impl Default for AppParts {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }
     }
 }
 
@@ -73,24 +76,49 @@ impl App {
         let contents = store.load().await?;
         let catalog = Arc::new(Catalog::builtin().with(&config.capabilities)?);
         let metrics = Arc::new(Metrics::default());
-        let (broker, changes) = start_broker(&config, &parts, &store, vault, catalog.clone(), &metrics, contents)?;
+        let (broker, changes) = start_broker(
+            &config,
+            &parts,
+            &store,
+            vault,
+            catalog.clone(),
+            &metrics,
+            contents,
+        )?;
 
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let folder = Folder::new(config.agents_dir(), catalog);
         let rescan = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await?;
-        let options = DeliveryOptions { runtime_dir: config.runtime_dir.clone() };
-        let delivery = Delivery::start(&options, broker.clone(), parts.clock.clone(), changes, shutdown.clone())?;
+        let options = DeliveryOptions {
+            runtime_dir: config.runtime_dir.clone(),
+        };
+        let delivery = Delivery::start(
+            &options,
+            broker.clone(),
+            parts.clock.clone(),
+            changes,
+            shutdown.clone(),
+        )?;
         let admin = AdminSocket::bind(&config.runtime_dir.join("admin.sock"))
             .with_context(|| format!("{}/admin.sock cannot be bound", config.runtime_dir.display()))?;
         delivery.settled().await;
-        let names: Vec<_> = broker.handles().iter().map(|handle| handle.name().clone()).collect();
+        let names: Vec<_> = broker
+            .handles()
+            .iter()
+            .map(|handle| handle.name().clone())
+            .collect();
         delivery.remove_strangers(&names).await;
         tasks.spawn(delivery.finished());
 
         tasks.spawn(broker.clone().run(shutdown.clone()));
         let keep = Duration::from_hours(24).saturating_mul(config.audit.retention_days);
-        tasks.spawn(prune_audit(store.clone(), parts.clock.clone(), keep, shutdown.clone()));
+        tasks.spawn(prune_audit(
+            store.clone(),
+            parts.clock.clone(),
+            keep,
+            shutdown.clone(),
+        ));
         let facts = Facts {
             started_at: parts.clock.now(),
             runtime_dir: config.runtime_dir.clone(),
@@ -100,14 +128,28 @@ impl App {
         tasks.spawn(admin.serve(broker.clone(), facts, shutdown.clone()));
         let readiness = Arc::new(Readiness::default());
         let http_address = http.address();
-        let web = Web { broker: broker.clone(), metrics, readiness: readiness.clone() };
+        let web = Web {
+            broker: broker.clone(),
+            metrics,
+            readiness: readiness.clone(),
+        };
         tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
         readiness.set(true);
         tracing::info!(
             http = %http_address, admin = %admin_socket.display(), agents = names.len(),
             integrations = broker.account_count(), "ready"
         );
-        Ok(Self { http_address, admin_socket, broker, config, store, readiness, rescan, tasks, shutdown })
+        Ok(Self {
+            http_address,
+            admin_socket,
+            broker,
+            config,
+            store,
+            readiness,
+            rescan,
+            tasks,
+            shutdown,
+        })
     }
 
     /// The configuration in force, with the addresses that were bound.
@@ -163,7 +205,12 @@ async fn watch_agents(
 }
 
 /// Drops audit lines that are older than `keep`, at the start and once a day.
-async fn prune_audit(store: Arc<SqliteStore>, clock: SharedClock, keep: Duration, shutdown: CancellationToken) {
+async fn prune_audit(
+    store: Arc<SqliteStore>,
+    clock: SharedClock,
+    keep: Duration,
+    shutdown: CancellationToken,
+) {
     loop {
         match store.prune_audit(clock::before(clock.now(), keep)).await {
             Ok(0) => {}

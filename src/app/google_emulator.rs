@@ -20,7 +20,11 @@ pub(super) fn run(_: &Global, args: GoogleEmulatorArgs) -> Outcome {
 
 fn options(args: GoogleEmulatorArgs) -> Options {
     let defaults = Options::default();
-    let accounts = args.accounts.iter().map(|email| Account::new(email)).collect::<Vec<_>>();
+    let accounts = args
+        .accounts
+        .iter()
+        .map(|email| Account::new(email))
+        .collect::<Vec<_>>();
     Options {
         listen: args.listen,
         control: args.control,
@@ -42,8 +46,15 @@ fn options(args: GoogleEmulatorArgs) -> Options {
         },
         testing_mode: args.testing_mode,
         token_cap: args.token_cap,
-        accounts: if accounts.is_empty() { defaults.accounts } else { accounts },
-        auto_approve: args.auto_approve.map(|account| AutoApprove { account, untick: args.untick }),
+        accounts: if accounts.is_empty() {
+            defaults.accounts
+        } else {
+            accounts
+        },
+        auto_approve: args.auto_approve.map(|account| AutoApprove {
+            account,
+            untick: args.untick,
+        }),
         ..defaults
     }
 }
@@ -51,7 +62,11 @@ fn options(args: GoogleEmulatorArgs) -> Options {
 async fn emulate(options: Options) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let client = (options.client_id.clone(), options.client_secret.clone());
-    let accounts: Vec<String> = options.accounts.iter().map(|account| account.email.clone()).collect();
+    let accounts: Vec<String> = options
+        .accounts
+        .iter()
+        .map(|account| account.email.clone())
+        .collect();
     let emulator = Emulator::bind(options, Arc::new(SystemClock), Arc::new(SystemEntropy)).await?;
     let mut out = io::stdout().lock();
     writeln!(out, "Google, emulated: {}", emulator.base_url())?;

@@ -33,7 +33,8 @@ pub fn main() -> ExitCode {
 /// Runs a long-running program on as many threads as there are cores.
 fn block_on(program: impl Future<Output = anyhow::Result<()>>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, format!("no async runtime: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Failure::new(Exit::Failed, format!("no async runtime: {error}")))?;
     let ended = runtime.block_on(program);
     // What still blocks in the background must not hold the end up.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

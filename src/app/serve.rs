@@ -19,7 +19,8 @@ pub(super) fn run(global: &Global, _: ServeArgs) -> Outcome {
 
 async fn serve(config_file: Option<&Path>) -> anyhow::Result<()> {
     let config = Config::load(config_file, std::env::vars())?;
-    let log = log::init(config.log.format == LogFormat::Json, &config.log.level).map_err(anyhow::Error::msg)?;
+    let log =
+        log::init(config.log.format == LogFormat::Json, &config.log.level).map_err(anyhow::Error::msg)?;
     lifecycle::harden()?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");

@@ -110,8 +110,12 @@ impl Broker {
     pub fn accounts(&self, owner: Option<&OwnerId>) -> Vec<AccountView> {
         let world = self.world();
         let wanted = |account: &&Account| owner.is_none_or(|owner| account.record.owner == *owner);
-        let mut views: Vec<_> =
-            world.accounts.values().filter(wanted).map(|account| self.account_view(&world, account)).collect();
+        let mut views: Vec<_> = world
+            .accounts
+            .values()
+            .filter(wanted)
+            .map(|account| self.account_view(&world, account))
+            .collect();
         views.sort_by(|a, b| (&a.record.owner, &a.record.account).cmp(&(&b.record.owner, &b.record.account)));
         views
     }
@@ -119,7 +123,11 @@ impl Broker {
     /// The state of each account.
     pub fn account_states(&self) -> Vec<super::AgentState> {
         let world = self.world();
-        world.accounts.values().map(|account| state(&account.record, trouble(&world, &account.record))).collect()
+        world
+            .accounts
+            .values()
+            .map(|account| state(&account.record, trouble(&world, &account.record)))
+            .collect()
     }
 
     /// How many accounts there are.
@@ -140,13 +148,26 @@ impl Broker {
         let (id, used, scopes) = {
             let world = self.world();
             let id = find(&world, which)?;
-            let scopes = world.accounts.get(&id).map(|account| account.record.scopes.clone());
-            let used = world.slots_of(&id).find(|(_, slot)| !slot.users.is_empty()).map(|(key, _)| key.clone());
+            let scopes = world
+                .accounts
+                .get(&id)
+                .map(|account| account.record.scopes.clone());
+            let used = world
+                .slots_of(&id)
+                .find(|(_, slot)| !slot.users.is_empty())
+                .map(|(key, _)| key.clone());
             (id, used, scopes.unwrap_or_default())
         };
         // A token that agents use is worth more than one that nobody does; one request tells enough.
-        let key = used.unwrap_or(TokenKey { integration: id.clone(), scopes });
-        let healthy = self.world().accounts.get(&id).is_some_and(|a| a.record.health == Health::Active);
+        let key = used.unwrap_or(TokenKey {
+            integration: id.clone(),
+            scopes,
+        });
+        let healthy = self
+            .world()
+            .accounts
+            .get(&id)
+            .is_some_and(|a| a.record.health == Health::Active);
         if healthy {
             // What it finds out is in the account's view.
             let _ = self.renew(&key).await;
@@ -155,7 +176,11 @@ impl Broker {
     }
 
     /// What letting go of an account would do.
-    pub fn preview_disconnect(&self, which: &AccountRef, revocation: Revocation) -> Result<Disconnected, AccountError> {
+    pub fn preview_disconnect(
+        &self,
+        which: &AccountRef,
+        revocation: Revocation,
+    ) -> Result<Disconnected, AccountError> {
         let world = self.world();
         let id = find(&world, which)?;
         let account = world.accounts.get(&id).ok_or_else(|| unknown(which))?;
@@ -187,7 +212,10 @@ impl Broker {
         for (handle, revision) in waiting {
             let delivered = tokio::time::timeout(DELIVERY_PATIENCE, handle.delivered(revision)).await;
             if delivered.is_err() || handle.delivery_problem().is_some() {
-                problems.push(format!("the directory of the agent `{}` could not be cleared", handle.name()));
+                problems.push(format!(
+                    "the directory of the agent `{}` could not be cleared",
+                    handle.name()
+                ));
             }
         }
         // A renewal under way may be rotating the grant: let it end, but not hold the deletion for long. The row
@@ -222,12 +250,19 @@ impl Broker {
             return Err(format!("it belongs to {}", record.authority));
         }
         let refresh_token = self.open_refresh_token(record)?;
-        self.provider.revoke(&refresh_token).await.map_err(|error| error.message)
+        self.provider
+            .revoke(&refresh_token)
+            .await
+            .map_err(|error| error.message)
     }
 
     fn note_disconnect(&self, result: &Disconnected, actor: Actor) {
         let record = &result.account.record;
-        let how = if result.revoked { "revoked at the provider" } else { "forgotten here" };
+        let how = if result.revoked {
+            "revoked at the provider"
+        } else {
+            "forgotten here"
+        };
         let detail = match &result.problem {
             Some(problem) => format!("{} of {}: {how}; {problem}", record.account, record.owner),
             None => format!("{} of {}: {how}", record.account, record.owner),
@@ -239,7 +274,11 @@ impl Broker {
             action: EventKind::IntegrationDisconnected.as_str(),
             integration: Some(record.id.clone()),
             capabilities: result.account.capabilities.clone(),
-            decision: if result.problem.is_none() { Decision::Allowed } else { Decision::Failed },
+            decision: if result.problem.is_none() {
+                Decision::Allowed
+            } else {
+                Decision::Failed
+            },
             detail: detail.clone(),
         });
         self.emit(Event {
@@ -256,7 +295,9 @@ impl Broker {
 
     pub(super) fn account_view(&self, world: &World, account: &Account) -> AccountView {
         let record = account.record.clone();
-        let trouble = world.slots_of(&record.id).find_map(|(_, slot)| slot.trouble.as_ref());
+        let trouble = world
+            .slots_of(&record.id)
+            .find_map(|(_, slot)| slot.trouble.as_ref());
         let trouble = trouble.map(|trouble| (trouble.kind, trouble.message.clone()));
         let agents = world.agents_of(&record.owner);
         let action_url = agents
@@ -265,13 +306,22 @@ impl Broker {
             .find(|_| record.health != Health::Active)
             .map(|entry| action_url(&self.around, &entry.manifest));
         let capabilities = self.around.catalog.covered_by(&record.scopes);
-        AccountView { record, trouble, capabilities, agents, action_url }
+        AccountView {
+            record,
+            trouble,
+            capabilities,
+            agents,
+            action_url,
+        }
     }
 }
 
 /// The kind of the passing trouble of an account's tokens.
 fn trouble(world: &World, record: &IntegrationRecord) -> Option<FailureKind> {
-    world.slots_of(&record.id).find_map(|(_, slot)| slot.trouble.as_ref()).map(|trouble| trouble.kind)
+    world
+        .slots_of(&record.id)
+        .find_map(|(_, slot)| slot.trouble.as_ref())
+        .map(|trouble| trouble.kind)
 }
 
 fn state(record: &IntegrationRecord, trouble: Option<FailureKind>) -> super::AgentState {
@@ -316,7 +366,10 @@ fn find(world: &World, which: &AccountRef) -> Result<IntegrationId, AccountError
                 [one] => Ok(one.record.id.clone()),
                 several => Err(AccountError::Ambiguous {
                     owner: owner.clone(),
-                    accounts: several.iter().map(|account| account.record.account.clone()).collect(),
+                    accounts: several
+                        .iter()
+                        .map(|account| account.record.account.clone())
+                        .collect(),
                 }),
             }
         }
@@ -326,7 +379,10 @@ fn find(world: &World, which: &AccountRef) -> Result<IntegrationId, AccountError
 fn unknown(which: &AccountRef) -> AccountError {
     AccountError::Unknown(match which {
         AccountRef::Id(id) => format!("there is no integration {id}"),
-        AccountRef::Owner { owner, account: Some(account) } => format!("{owner} has not connected {account}"),
+        AccountRef::Owner {
+            owner,
+            account: Some(account),
+        } => format!("{owner} has not connected {account}"),
         AccountRef::Owner { owner, account: None } => format!("{owner} has connected no account"),
     })
 }

@@ -53,11 +53,18 @@ pub struct AgentView {
 
 impl Broker {
     /// Adds or replaces an agent over the API.
-    pub async fn put_agent(self: &Arc<Self>, manifest: Manifest, actor: Actor) -> Result<AgentView, AgentError> {
+    pub async fn put_agent(
+        self: &Arc<Self>,
+        manifest: Manifest,
+        actor: Actor,
+    ) -> Result<AgentView, AgentError> {
         manifest.validate(self.catalog())?;
         let name = manifest.agent.clone();
         self.refuse_file_agent(&name)?;
-        let record = AgentRecord { name: name.clone(), manifest: manifest.to_json() };
+        let record = AgentRecord {
+            name: name.clone(),
+            manifest: manifest.to_json(),
+        };
         self.store.put_agent(record).await?;
         let changed = {
             let mut world = self.world();
@@ -83,16 +90,18 @@ impl Broker {
         self.note_agent(actor, EventKind::AgentRemoved, name);
         if let Some(handle) = removed {
             let revision = handle.revision();
-            let _ = tokio::time::timeout(super::accounts::DELIVERY_PATIENCE, handle.delivered(revision)).await;
+            let _ =
+                tokio::time::timeout(super::accounts::DELIVERY_PATIENCE, handle.delivered(revision)).await;
         }
         Ok(())
     }
 
     fn refuse_file_agent(&self, name: &AgentName) -> Result<(), AgentError> {
         match self.world().agents.get(name).map(|entry| &entry.source) {
-            Some(AgentSource::File(file)) => {
-                Err(AgentError::FromFile { name: name.clone(), file: file.display().to_string() })
-            }
+            Some(AgentSource::File(file)) => Err(AgentError::FromFile {
+                name: name.clone(),
+                file: file.display().to_string(),
+            }),
             _ => Ok(()),
         }
     }
@@ -101,7 +110,11 @@ impl Broker {
     /// be followed, one sentence each.
     pub fn apply_scan(&self, scan: &Scan) -> Vec<String> {
         let mut world = self.world();
-        let mut problems: Vec<String> = scan.problems.iter().map(|problem| problem.message.clone()).collect();
+        let mut problems: Vec<String> = scan
+            .problems
+            .iter()
+            .map(|problem| problem.message.clone())
+            .collect();
         let gone: Vec<AgentName> = world
             .agents
             .iter()
@@ -115,7 +128,11 @@ impl Broker {
             self.note_agent(Actor::Daemon, EventKind::AgentRemoved, &name);
         }
         for (name, file) in &scan.manifests {
-            if world.agents.get(name).is_some_and(|entry| entry.source == AgentSource::Api) {
+            if world
+                .agents
+                .get(name)
+                .is_some_and(|entry| entry.source == AgentSource::Api)
+            {
                 problems.push(format!(
                     "{}: the agent `{name}` was added over the API already; `token-broker agents remove {name}` \
                      makes room for the file",
@@ -130,13 +147,19 @@ impl Broker {
         }
         drop(world);
         problems.dedup();
-        *self.manifest_problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = problems.clone();
+        *self
+            .manifest_problems
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = problems.clone();
         problems
     }
 
     /// Manifests that could not be followed, one sentence each.
     pub fn manifest_problems(&self) -> Vec<String> {
-        self.manifest_problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.manifest_problems
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     /// Adds an agent or replaces what it declared. False when nothing changed.
@@ -151,7 +174,12 @@ impl Broker {
             if let Some(orphan) = key.and_then(|key| world.leave(&name, key)) {
                 self.renewals.cancel(&orphan);
             }
-            world.insert_agent(AgentEntry { handle, manifest, source, key: None });
+            world.insert_agent(AgentEntry {
+                handle,
+                manifest,
+                source,
+                key: None,
+            });
             self.republish(world, [name]);
             return true;
         }
@@ -159,7 +187,12 @@ impl Broker {
         let state = snapshot.state;
         let handle = AgentHandle::new(name.clone(), snapshot);
         self.changes.changed(&handle);
-        world.insert_agent(AgentEntry { handle, manifest, source, key: None });
+        world.insert_agent(AgentEntry {
+            handle,
+            manifest,
+            source,
+            key: None,
+        });
         self.republish(world, [name.clone()]);
         tracing::info!(agent = %name, state = state.as_str(), "agent added");
         true
@@ -208,12 +241,21 @@ impl Broker {
     pub fn agents(&self, owner: Option<&OwnerId>) -> Vec<AgentView> {
         let world = self.world();
         let wanted = |entry: &&AgentEntry| owner.is_none_or(|owner| entry.manifest.owner == *owner);
-        world.agents.values().filter(wanted).map(|entry| self.view(entry)).collect()
+        world
+            .agents
+            .values()
+            .filter(wanted)
+            .map(|entry| self.view(entry))
+            .collect()
     }
 
     /// The handles of all agents.
     pub fn handles(&self) -> Vec<Arc<AgentHandle>> {
-        self.world().agents.values().map(|entry| entry.handle.clone()).collect()
+        self.world()
+            .agents
+            .values()
+            .map(|entry| entry.handle.clone())
+            .collect()
     }
 
     /// How many agents there are, by state.
@@ -221,7 +263,16 @@ impl Broker {
         let world = self.world();
         AgentState::ALL
             .into_iter()
-            .map(|state| (state, world.agents.values().filter(|a| a.handle.peek().state == state).count()))
+            .map(|state| {
+                (
+                    state,
+                    world
+                        .agents
+                        .values()
+                        .filter(|a| a.handle.peek().state == state)
+                        .count(),
+                )
+            })
             .collect()
     }
 

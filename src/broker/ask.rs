@@ -4,16 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     AgentHandle, AgentSnapshot, AgentState, Broker, IssuedToken, Problem, ProblemCode, TokenGrant, TokenKey,
-    TokenQuery,
-    renewal::Refused,
-    situation::state_of,
+    TokenQuery, renewal::Refused, situation::state_of,
 };
-use crate::{
-    agent::resolve,
-    catalog::IntegrationKind,
-    clock,
-    id::CapabilityKey,
-};
+use crate::{agent::resolve, catalog::IntegrationKind, clock, id::CapabilityKey};
 
 /// How long an asker waits for a fresher token while the one at hand still works.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,13 +17,23 @@ impl Broker {
     /// The token that the agent has, when it is fresh enough to hand out as it is: no wait, no lock, no disk.
     pub fn current(&self, agent: &AgentHandle) -> Option<TokenGrant> {
         let snapshot = agent.peek();
-        let token = snapshot.token.as_ref().filter(|token| token.is_fresh(self.now()))?;
+        let token = snapshot
+            .token
+            .as_ref()
+            .filter(|token| token.is_fresh(self.now()))?;
         self.recorder.token_used(agent, token, &snapshot.granted);
-        Some(TokenGrant { token: token.clone(), capabilities: snapshot.granted.clone() })
+        Some(TokenGrant {
+            token: token.clone(),
+            capabilities: snapshot.granted.clone(),
+        })
     }
 
     /// A token that answers `query`, renewed first if need be.
-    pub async fn token(self: &Arc<Self>, agent: &AgentHandle, query: &TokenQuery) -> Result<TokenGrant, Problem> {
+    pub async fn token(
+        self: &Arc<Self>,
+        agent: &AgentHandle,
+        query: &TokenQuery,
+    ) -> Result<TokenGrant, Problem> {
         if query.is_plain()
             && let Some(grant) = self.current(agent)
         {
@@ -39,7 +42,9 @@ impl Broker {
         let answer = self.find(agent, query).await;
         match &answer {
             Ok(grant) => self.recorder.token_used(agent, &grant.token, &grant.capabilities),
-            Err(problem) => self.recorder.token_denied(self.now(), agent, &query.capabilities, problem),
+            Err(problem) => self
+                .recorder
+                .token_denied(self.now(), agent, &query.capabilities, problem),
         }
         answer
     }
@@ -55,7 +60,10 @@ impl Broker {
         let at_hand = self.cached(&key);
         let now = self.now();
         let good = |token: &IssuedToken| {
-            token.is_fresh(self.now()) && token.remaining(self.now()).is_some_and(|left| left >= query.min_ttl)
+            token.is_fresh(self.now())
+                && token
+                    .remaining(self.now())
+                    .is_some_and(|left| left >= query.min_ttl)
         };
         let token = match at_hand {
             Some(token) if good(&token) => token,
@@ -64,7 +72,10 @@ impl Broker {
                 too_soon(&token, query.min_ttl, now)?;
                 self.fresher(&key, token, query.min_ttl).await?
             }
-            None => self.renew_politely(&key).await.map_err(|refused| self.refusal(&snapshot, refused))?,
+            None => self
+                .renew_politely(&key)
+                .await
+                .map_err(|refused| self.refusal(&snapshot, refused))?,
         };
         too_much(&token, query.min_ttl)?;
         Ok(TokenGrant { token, capabilities })
@@ -75,7 +86,10 @@ impl Broker {
         for name in names {
             let known = name.parse().ok().filter(|key| self.catalog().get(key).is_some());
             let Some(key) = known else {
-                let hint = self.catalog().suggest(name).map(|key| format!(" Did you mean `{key}`?"));
+                let hint = self
+                    .catalog()
+                    .suggest(name)
+                    .map(|key| format!(" Did you mean `{key}`?"));
                 let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
                 let message = format!("There is no capability `{name}`.{}", hint.unwrap_or_default());
                 return Err(problem(ProblemCode::UnknownCapability, message));
@@ -87,7 +101,12 @@ impl Broker {
                 );
                 return Err(problem(ProblemCode::NotDeclared, message));
             };
-            if !status.granted && matches!(snapshot.state, AgentState::Active | AgentState::ProviderUnavailable) {
+            if !status.granted
+                && matches!(
+                    snapshot.state,
+                    AgentState::Active | AgentState::ProviderUnavailable
+                )
+            {
                 return Err(Problem {
                     code: ProblemCode::State(AgentState::PermissionMissing),
                     message: format!("`{key}` has not been granted."),
@@ -99,25 +118,52 @@ impl Broker {
         if names.is_empty() {
             return Ok(snapshot.granted.clone());
         }
-        Ok(snapshot.granted.iter().filter(|key| names.iter().any(|name| name == key.as_str())).cloned().collect())
+        Ok(snapshot
+            .granted
+            .iter()
+            .filter(|key| names.iter().any(|name| name == key.as_str()))
+            .cloned()
+            .collect())
     }
 
     fn key_for(&self, snapshot: &AgentSnapshot, capabilities: &[CapabilityKey]) -> Result<TokenKey, Problem> {
         let world = self.world();
-        let key = world.agents.get(&snapshot.manifest.agent).and_then(|entry| entry.key.as_ref());
-        let (Some(key), false) = (key, capabilities.is_empty()) else { return Err(snapshot.problem()) };
+        let key = world
+            .agents
+            .get(&snapshot.manifest.agent)
+            .and_then(|entry| entry.key.as_ref());
+        let (Some(key), false) = (key, capabilities.is_empty()) else {
+            return Err(snapshot.problem());
+        };
         if capabilities.len() == snapshot.granted.len() {
             return Ok(key.clone());
         }
-        let account = world.accounts.get(&key.integration).ok_or_else(|| snapshot.problem())?;
-        let resolution = resolve(self.catalog(), &snapshot.manifest.integrations, &account.record.scopes);
-        let narrowed = resolution.narrow(self.catalog(), capabilities).map_err(|_| snapshot.problem())?;
-        Ok(TokenKey { integration: key.integration.clone(), scopes: narrowed.scopes })
+        let account = world
+            .accounts
+            .get(&key.integration)
+            .ok_or_else(|| snapshot.problem())?;
+        let resolution = resolve(
+            self.catalog(),
+            &snapshot.manifest.integrations,
+            &account.record.scopes,
+        );
+        let narrowed = resolution
+            .narrow(self.catalog(), capabilities)
+            .map_err(|_| snapshot.problem())?;
+        Ok(TokenKey {
+            integration: key.integration.clone(),
+            scopes: narrowed.scopes,
+        })
     }
 
     fn cached(&self, key: &TokenKey) -> Option<Arc<IssuedToken>> {
         let now = self.now();
-        self.world().slots.get(key)?.token.clone().filter(|token| token.remaining(now).is_some())
+        self.world()
+            .slots
+            .get(key)?
+            .token
+            .clone()
+            .filter(|token| token.remaining(now).is_some())
     }
 
     /// A renewed token; the one at hand when there is none to be had and it has the life that was asked for.
@@ -133,11 +179,17 @@ impl Broker {
             Err(_) => None,
         };
         // Whatever the renewal found out may have taken the token away meanwhile.
-        match self.cached(key).or(Some(at_hand)).and_then(|token| token.remaining(self.now()).map(|left| (left, token))) {
+        match self
+            .cached(key)
+            .or(Some(at_hand))
+            .and_then(|token| token.remaining(self.now()).map(|left| (left, token)))
+        {
             Some((left, token)) if left >= min_ttl && self.cached(key).is_some() => Ok(token),
             _ => Err(Problem {
                 code: ProblemCode::State(
-                    refused.as_ref().map_or(AgentState::ProviderUnavailable, |refused| state_of(refused.kind)),
+                    refused
+                        .as_ref()
+                        .map_or(AgentState::ProviderUnavailable, |refused| state_of(refused.kind)),
                 ),
                 message: refused.as_ref().map_or_else(
                     || "The provider takes too long to answer; ask again.".to_owned(),
@@ -156,7 +208,11 @@ impl Broker {
         if let Some(trouble) = trouble
             && let Some(wait) = clock::remaining(now, trouble.retry_at)
         {
-            return Err(Refused { kind: trouble.kind, message: trouble.message, retry_after: Some(wait) });
+            return Err(Refused {
+                kind: trouble.kind,
+                message: trouble.message,
+                retry_after: Some(wait),
+            });
         }
         self.renew(key).await
     }
@@ -169,7 +225,8 @@ impl Broker {
         Problem {
             code: ProblemCode::State(state_of(refused.kind)),
             message: refused.message,
-            action_url: person_can_act.then(|| super::situation::action_url(&self.around, &snapshot.manifest)),
+            action_url: person_can_act
+                .then(|| super::situation::action_url(&self.around, &snapshot.manifest)),
             retry_after: refused.retry_after,
         }
     }
@@ -209,5 +266,10 @@ fn too_soon(token: &IssuedToken, min_ttl: Duration, now: jiff::Timestamp) -> Res
 }
 
 fn problem(code: ProblemCode, message: String) -> Problem {
-    Problem { code, message, action_url: None, retry_after: None }
+    Problem {
+        code,
+        message,
+        action_url: None,
+        retry_after: None,
+    }
 }

@@ -22,7 +22,9 @@ pub(super) fn delay(entropy: &dyn Entropy, failures: u32, retry_after: Option<Du
         let asked = asked.clamp(LEAST, MOST_ASKED);
         return entropy.between(asked, asked + asked / 2);
     }
-    let ceiling = BASE.saturating_mul(1_u32 << failures.saturating_sub(1).min(16)).min(CAP);
+    let ceiling = BASE
+        .saturating_mul(1_u32 << failures.saturating_sub(1).min(16))
+        .min(CAP);
     entropy.between(LEAST, ceiling)
 }
 

@@ -5,10 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{
-    AccountView, Broker, Event, EventKind,
-    accounts::AccountRef,
-};
+use super::{AccountView, Broker, Event, EventKind, accounts::AccountRef};
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
     clock::{self, Clock},
@@ -155,17 +152,24 @@ fn digest(state: &StateToken) -> [u8; 32] {
 
 impl Consents {
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.table
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn begin(&self, now: Timestamp, state: &StateToken, pending: Pending) -> Result<(), ConnectError> {
         let mut table = self.lock();
         table.pending.retain(|_, pending| pending.expires_at > now);
-        table.watched.retain(|_, watched| clock::after(watched.expires_at, KEPT) > now);
+        table
+            .watched
+            .retain(|_, watched| clock::after(watched.expires_at, KEPT) > now);
         if table.pending.len() >= MOST_PENDING || table.watched.len() >= 2 * MOST_PENDING {
             return Err(ConnectError::TooMany);
         }
-        let watched = Watched { ending: watch::Sender::new(None), expires_at: pending.expires_at };
+        let watched = Watched {
+            ending: watch::Sender::new(None),
+            expires_at: pending.expires_at,
+        };
         table.watched.insert(pending.connect_id.clone(), watched);
         table.pending.insert(digest(state), pending);
         Ok(())
@@ -173,7 +177,10 @@ impl Consents {
 
     /// Takes the consent out: a state is good once.
     fn take(&self, now: Timestamp, state: &StateToken) -> Option<Pending> {
-        self.lock().pending.remove(&digest(state)).filter(|pending| pending.expires_at > now)
+        self.lock()
+            .pending
+            .remove(&digest(state))
+            .filter(|pending| pending.expires_at > now)
     }
 
     fn end(&self, connect_id: &str, ending: Result<Connected, ConnectError>) {
@@ -203,14 +210,22 @@ impl Broker {
             .catalog()
             .scopes_for(&capabilities)
             .map_err(|error| ConnectError::Capability(error.to_string()))?;
-        let existing = self.world().accounts_of(owner).next().map(|account| account.record.clone());
+        let existing = self
+            .world()
+            .accounts_of(owner)
+            .next()
+            .map(|account| account.record.clone());
         let request = ConsentRequest {
             scopes: &scopes,
             granted: existing.as_ref().map(|record| &record.scopes),
             login_hint: existing.as_ref().map(|record| record.account.as_str()),
         };
-        let Consent { authorization_url, state, nonce, verifier } =
-            self.provider.consent(&request).map_err(ConnectError::Provider)?;
+        let Consent {
+            authorization_url,
+            state,
+            nonce,
+            verifier,
+        } = self.provider.consent(&request).map_err(ConnectError::Provider)?;
         let now = self.now();
         let pending = Pending {
             connect_id: new_connect_id(&*self.entropy),
@@ -237,7 +252,10 @@ impl Broker {
             ));
         }
         let one = |name: &String| {
-            let found = name.parse::<CapabilityKey>().ok().and_then(|key| self.catalog().get(&key));
+            let found = name
+                .parse::<CapabilityKey>()
+                .ok()
+                .and_then(|key| self.catalog().get(&key));
             match found {
                 Some(capability) if capability.integration == IntegrationKind::Google => {
                     Ok(capability.key.clone())
@@ -246,10 +264,16 @@ impl Broker {
                     "`{name}` belongs to a service account: nobody can consent to it"
                 ))),
                 None => {
-                    let hint = self.catalog().suggest(name).map(|key| format!("; did you mean `{key}`?"));
+                    let hint = self
+                        .catalog()
+                        .suggest(name)
+                        .map(|key| format!("; did you mean `{key}`?"));
                     Err(ConnectError::Capability(format!(
                         "there is no capability `{}`{}",
-                        name.chars().take(80).flat_map(char::escape_debug).collect::<String>(),
+                        name.chars()
+                            .take(80)
+                            .flat_map(char::escape_debug)
+                            .collect::<String>(),
                         hint.unwrap_or_default()
                     )))
                 }
@@ -262,14 +286,21 @@ impl Broker {
         let origin = url::Url::parse(url).ok().map(|url| url.origin());
         match origin {
             Some(origin) if self.options.return_origins.contains(&origin) => Ok(url.to_owned()),
-            _ => Err(ConnectError::ReturnUrl(url.chars().take(200).flat_map(char::escape_debug).collect())),
+            _ => Err(ConnectError::ReturnUrl(
+                url.chars().take(200).flat_map(char::escape_debug).collect(),
+            )),
         }
     }
 
     /// Finishes the consent that this redirect's query belongs to. It runs to its end even when the caller
     /// goes away.
-    pub async fn complete_connect(self: &Arc<Self>, query: &str, actor: Option<Actor>) -> Result<Connected, ConnectError> {
-        let redirect = Redirect::parse(query).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;
+    pub async fn complete_connect(
+        self: &Arc<Self>,
+        query: &str,
+        actor: Option<Actor>,
+    ) -> Result<Connected, ConnectError> {
+        let redirect =
+            Redirect::parse(query).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;
         let Some(pending) = self.consents.take(self.now(), &redirect.state) else {
             return Err(ConnectError::UnknownState);
         };
@@ -294,13 +325,22 @@ impl Broker {
         };
         loop {
             let now = self.now();
-            let waiting = self.consents.lock().pending.values().any(|pending| pending.connect_id == connect_id);
+            let waiting = self
+                .consents
+                .lock()
+                .pending
+                .values()
+                .any(|pending| pending.connect_id == connect_id);
             if waiting && now >= expires_at {
                 return Err(ConnectError::TimedOut);
             }
             // Once the redirect has come, its end comes too, well or badly.
             let patience = async {
-                if waiting { self.clock.sleep_until(expires_at).await } else { std::future::pending().await }
+                if waiting {
+                    self.clock.sleep_until(expires_at).await
+                } else {
+                    std::future::pending().await
+                }
             };
             let found = tokio::select! {
                 found = ending.wait_for(Option::is_some) => found.ok().and_then(|ending| ending.clone()),
@@ -310,36 +350,62 @@ impl Broker {
         }
     }
 
-    async fn finish(self: &Arc<Self>, pending: &Pending, outcome: Outcome) -> Result<Connected, ConnectError> {
+    async fn finish(
+        self: &Arc<Self>,
+        pending: &Pending,
+        outcome: Outcome,
+    ) -> Result<Connected, ConnectError> {
         let code: AuthorizationCode = match outcome {
             Outcome::Code { code } => code,
             Outcome::Error { error, .. } if error == "access_denied" => {
                 return Err(ConnectError::Denied(pending.owner.clone()));
             }
             Outcome::Error { error, description } => {
-                return Err(ConnectError::Provider(ProviderError::of_redirect(&error, description.as_deref())));
+                return Err(ConnectError::Provider(ProviderError::of_redirect(
+                    &error,
+                    description.as_deref(),
+                )));
             }
         };
-        let mut answer =
-            self.provider.exchange(&code, &pending.verifier).await.map_err(ConnectError::Provider)?;
+        let mut answer = self
+            .provider
+            .exchange(&code, &pending.verifier)
+            .await
+            .map_err(ConnectError::Provider)?;
         self.learn_time(answer.server_time);
         let refresh_token = answer.refresh_token.take().ok_or(ConnectError::NoRefreshToken)?;
         let id_token = answer.id_token.take().ok_or_else(|| {
-            ConnectError::Provider(ProviderError::malformed("the answer to the exchange has no id token", answer.server_time))
+            ConnectError::Provider(ProviderError::malformed(
+                "the answer to the exchange has no id token",
+                answer.server_time,
+            ))
         })?;
-        let identity =
-            self.provider.identify(&id_token, &pending.nonce).await.map_err(ConnectError::Provider)?;
-        let asked = self.catalog().scopes_for(&pending.capabilities).unwrap_or_default();
+        let identity = self
+            .provider
+            .identify(&id_token, &pending.nonce)
+            .await
+            .map_err(ConnectError::Provider)?;
+        let asked = self
+            .catalog()
+            .scopes_for(&pending.capabilities)
+            .unwrap_or_default();
         let granted = answer.scopes.clone().unwrap_or(asked);
         let covered = self.catalog().covered_by(&granted);
         if covered.is_empty() {
             return Err(ConnectError::NothingGranted);
         }
-        let account = self.keep(pending, identity, granted, &answer, &refresh_token).await?;
+        let account = self
+            .keep(pending, identity, granted, &answer, &refresh_token)
+            .await?;
         Ok(Connected {
             account,
             owner: pending.owner.clone(),
-            missing: pending.capabilities.iter().filter(|key| !covered.contains(key)).cloned().collect(),
+            missing: pending
+                .capabilities
+                .iter()
+                .filter(|key| !covered.contains(key))
+                .cloned()
+                .collect(),
             return_url: pending.return_url.clone(),
         })
     }
@@ -354,11 +420,14 @@ impl Broker {
         refresh_token: &RefreshToken,
     ) -> Result<IntegrationId, ConnectError> {
         let _keeping = self.consents.keeping.lock().await;
-        let existing = self
-            .world()
-            .accounts_of(&pending.owner)
-            .next()
-            .map(|account| (account.record.id.clone(), account.record.subject.clone(), account.record.account.clone(), account.turn.clone()));
+        let existing = self.world().accounts_of(&pending.owner).next().map(|account| {
+            (
+                account.record.id.clone(),
+                account.record.subject.clone(),
+                account.record.account.clone(),
+                account.turn.clone(),
+            )
+        });
         if let Some((_, subject, expected, _)) = &existing
             && *subject != identity.subject
         {
@@ -382,7 +451,9 @@ impl Broker {
             .map(|record| record.version);
         let now = self.now();
         let mut record = IntegrationRecord {
-            secret: self.vault.seal(&Binding::RefreshToken(&id), refresh_token.expose().as_bytes()),
+            secret: self
+                .vault
+                .seal(&Binding::RefreshToken(&id), refresh_token.expose().as_bytes()),
             id,
             kind: IntegrationKind::Google,
             owner: pending.owner.clone(),
@@ -394,7 +465,9 @@ impl Broker {
             version: replaces.unwrap_or_default(),
             connected_at: now,
             renewed_at: None,
-            grant_expires_at: answer.refresh_token_expires_in.map(|life| clock::after(now, life)),
+            grant_expires_at: answer
+                .refresh_token_expires_in
+                .map(|life| clock::after(now, life)),
             renewal: None,
         };
         record.version = self
@@ -432,7 +505,11 @@ impl Broker {
             integration: integration.clone(),
             capabilities: pending.capabilities.clone(),
             decision,
-            detail: if detail.is_empty() { message.clone() } else { detail },
+            detail: if detail.is_empty() {
+                message.clone()
+            } else {
+                detail
+            },
         });
         if ending.is_ok() {
             self.emit(Event {
@@ -460,7 +537,9 @@ fn new_connect_id(entropy: &dyn Entropy) -> String {
 
 fn explain_store(error: &StoreError) -> String {
     match error {
-        StoreError::Conflict => "another consent of the same owner ended at the same moment; begin again".to_owned(),
+        StoreError::Conflict => {
+            "another consent of the same owner ended at the same moment; begin again".to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -20,7 +20,10 @@ pub(super) struct Flights<K, V> {
 
 impl<K, V> Default for Flights<K, V> {
     fn default() -> Self {
-        Self { under_way: Arc::default(), tasks: TaskTracker::new() }
+        Self {
+            under_way: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
     }
 }
 
@@ -42,7 +45,10 @@ where
             } else {
                 let (landed, landing) = watch::channel(None);
                 under_way.insert(key.clone(), landing.clone());
-                let gate = Gate { under_way: self.under_way.clone(), key: key.clone() };
+                let gate = Gate {
+                    under_way: self.under_way.clone(),
+                    key: key.clone(),
+                };
                 let work = work();
                 self.tasks.spawn(async move {
                     let value = work.await;
@@ -74,7 +80,10 @@ struct Gate<K: Eq + Hash, V> {
 
 impl<K: Eq + Hash, V> Drop for Gate<K, V> {
     fn drop(&mut self) {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
     }
 }
 
@@ -89,7 +98,11 @@ mod tests {
     #[tokio::test]
     async fn many_askers_share_one_flight_and_the_first_may_leave() {
         let flights = Arc::new(Flights::<&str, u32>::default());
-        let (started, go, count) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
+        let (started, go, count) = (
+            Arc::new(Notify::new()),
+            Arc::new(Notify::new()),
+            Arc::new(AtomicU32::new(0)),
+        );
         let ask = || {
             let (flights, started, go, count) = (flights.clone(), started.clone(), go.clone(), count.clone());
             tokio::spawn(async move {
@@ -118,7 +131,10 @@ mod tests {
     #[tokio::test]
     async fn a_panic_frees_the_key() {
         let flights = Flights::<&str, u32>::default();
-        assert_eq!(flights.join(&"key", || async { panic!("on purpose") }).await, None);
+        assert_eq!(
+            flights.join(&"key", || async { panic!("on purpose") }).await,
+            None
+        );
         assert_eq!(flights.join(&"key", || async { 7 }).await, Some(7));
     }
 }

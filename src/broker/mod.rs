@@ -41,7 +41,7 @@ use crate::{
 
 pub use accounts::{AccountError, AccountRef, AccountView, Disconnected, Revocation};
 pub use agents::{AgentError, AgentView};
-pub use connect::{ConnectError, Connected, ConnectStarted};
+pub use connect::{ConnectError, ConnectStarted, Connected};
 pub use events::{Event, EventKind};
 pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
 pub use problem::{Problem, ProblemCode};

@@ -108,7 +108,9 @@ impl Broker {
     fn expire(&self, key: &TokenKey) {
         let mut world = self.world();
         let now = self.now();
-        let Some(slot) = world.slots.get_mut(key) else { return };
+        let Some(slot) = world.slots.get_mut(key) else {
+            return;
+        };
         if let Some(token) = slot.token.as_ref()
             && token.remaining(now).is_some()
         {

@@ -71,7 +71,10 @@ impl Waiting {
                 integration: None,
                 capabilities: Vec::new(),
                 decision: Decision::Failed,
-                detail: format!("{} events were lost while the database could not be written", events.lost),
+                detail: format!(
+                    "{} events were lost while the database could not be written",
+                    events.lost
+                ),
             };
             events.lost = 0;
             batch.push(note);
@@ -91,7 +94,11 @@ impl Recorder {
         let waiting = Arc::new(Waiting::default());
         let (flush, requests) = mpsc::unbounded_channel();
         tokio::spawn(write(waiting.clone(), store, clock.clone(), metrics, requests));
-        Self { waiting, clock, flush }
+        Self {
+            waiting,
+            clock,
+            flush,
+        }
     }
 
     /// Adds an event.
@@ -108,7 +115,12 @@ impl Recorder {
     }
 
     /// The agent was given `token` over its socket.
-    pub(super) fn token_used(&self, agent: &AgentHandle, token: &IssuedToken, capabilities: &[CapabilityKey]) {
+    pub(super) fn token_used(
+        &self,
+        agent: &AgentHandle,
+        token: &IssuedToken,
+        capabilities: &[CapabilityKey],
+    ) {
         agent.uses.fetch_add(1, Ordering::Relaxed);
         let issue = token.issued_at.as_millisecond();
         if agent.audited_issue.load(Ordering::Relaxed) == issue {
@@ -128,7 +140,13 @@ impl Recorder {
     }
 
     /// The agent was refused a token. Repetitions within the same situation are one line.
-    pub(super) fn token_denied(&self, now: Timestamp, agent: &AgentHandle, asked: &[String], problem: &Problem) {
+    pub(super) fn token_denied(
+        &self,
+        now: Timestamp,
+        agent: &AgentHandle,
+        asked: &[String],
+        problem: &Problem,
+    ) {
         let revision = agent.revision();
         if agent.audited_denial.swap(revision, Ordering::Relaxed) == revision {
             return;
@@ -172,7 +190,12 @@ async fn write(
                 if request.is_some() {
                     break;
                 }
-                clock.sleep_until(crate::clock::after(clock.now(), std::time::Duration::from_secs(5))).await;
+                clock
+                    .sleep_until(crate::clock::after(
+                        clock.now(),
+                        std::time::Duration::from_secs(5),
+                    ))
+                    .await;
             }
         }
         if let Some(request) = request {

@@ -9,12 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Broker, Event, EventKind, TokenKey, backoff,
-    snapshot::IssuedToken,
-    time,
-    world::Trouble,
-};
+use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, time, world::Trouble};
 use crate::{
     clock::{self, Clock},
     google::{FailureKind, ProviderError, TokenAnswer, testing_mode_hint},
@@ -39,11 +34,19 @@ pub(super) struct Refused {
 impl Refused {
     fn gone() -> Self {
         let message = "The account was disconnected or replaced meanwhile.".to_owned();
-        Self { kind: FailureKind::Reconnect, message, retry_after: None }
+        Self {
+            kind: FailureKind::Reconnect,
+            message,
+            retry_after: None,
+        }
     }
 
     fn operator(message: String) -> Self {
-        Self { kind: FailureKind::Operator, message, retry_after: None }
+        Self {
+            kind: FailureKind::Operator,
+            message,
+            retry_after: None,
+        }
     }
 }
 
@@ -89,12 +92,21 @@ impl Broker {
             let (broker, key) = (self.clone(), key.clone());
             async move { broker.renew_alone(&key).await }
         };
-        let lost = || Err(Refused::operator("The renewal was interrupted; see the daemon's log.".to_owned()));
+        let lost = || {
+            Err(Refused::operator(
+                "The renewal was interrupted; see the daemon's log.".to_owned(),
+            ))
+        };
         self.flights.join(key, work).await.unwrap_or_else(lost)
     }
 
     async fn renew_alone(self: Arc<Self>, key: &TokenKey) -> Renewed {
-        let Some(turn) = self.world().accounts.get(&key.integration).map(|account| account.turn.clone()) else {
+        let Some(turn) = self
+            .world()
+            .accounts
+            .get(&key.integration)
+            .map(|account| account.turn.clone())
+        else {
             return Err(Refused::gone());
         };
         let _turn = turn.lock_owned().await;
@@ -174,13 +186,18 @@ impl Broker {
         let version = loop {
             let outcome = RenewalOutcome {
                 rotated: rotated.as_ref().map(|secret| {
-                    self.vault.seal(&Binding::RefreshToken(&record.id), secret.expose().as_bytes())
+                    self.vault
+                        .seal(&Binding::RefreshToken(&record.id), secret.expose().as_bytes())
                 }),
                 health: Health::Active,
                 renewed_at: Some(issued_at),
                 token: Some(self.token_record(key, &token)),
             };
-            match self.store.finish_renewal(&record.id, record.version, outcome).await {
+            match self
+                .store
+                .finish_renewal(&record.id, record.version, outcome)
+                .await
+            {
                 Ok(version) => break version,
                 Err(StoreError::Conflict | StoreError::Closed) => return Err(Failure::Gone),
                 // Nothing was rotated, so nothing can be lost: the token may be used while the disk is mended.
@@ -198,7 +215,9 @@ impl Broker {
                 }
             }
         };
-        self.release(key, record.version, version, &token).then_some(token).ok_or(Failure::Gone)
+        self.release(key, record.version, version, &token)
+            .then_some(token)
+            .ok_or(Failure::Gone)
     }
 
     fn token_record(&self, key: &TokenKey, token: &IssuedToken) -> TokenRecord {
@@ -209,7 +228,10 @@ impl Broker {
             issued_at: token.issued_at,
             expires_at: token.expires_at,
             secret: self.vault.seal(
-                &Binding::AccessToken { integration: &key.integration, requested: &key.scopes },
+                &Binding::AccessToken {
+                    integration: &key.integration,
+                    requested: &key.scopes,
+                },
                 token.access_token.expose().as_bytes(),
             ),
         }
@@ -218,7 +240,9 @@ impl Broker {
     /// Hands the token out, unless the account was replaced meanwhile.
     fn release(&self, key: &TokenKey, read: u64, version: u64, token: &Arc<IssuedToken>) -> bool {
         let mut world = self.world();
-        let Some(account) = world.accounts.get_mut(&key.integration) else { return false };
+        let Some(account) = world.accounts.get_mut(&key.integration) else {
+            return false;
+        };
         if account.record.version != read {
             return false;
         }
@@ -248,7 +272,13 @@ impl Broker {
         match outcome {
             Ok(token) => {
                 self.metrics.renewal("ok");
-                self.note_renewal(key, Decision::Allowed, EventKind::TokenRenewed, Some(&token), String::new());
+                self.note_renewal(
+                    key,
+                    Decision::Allowed,
+                    EventKind::TokenRenewed,
+                    Some(&token),
+                    String::new(),
+                );
                 Ok(token)
             }
             Err(failure) => self.failed(key, Some(record), failure).await,
@@ -264,7 +294,11 @@ impl Broker {
                 if let Some(record) = record {
                     self.record_failure(record, &error, &message).await;
                 }
-                Refused { kind: error.kind, message, retry_after: error.retry_after }
+                Refused {
+                    kind: error.kind,
+                    message,
+                    retry_after: error.retry_after,
+                }
             }
         };
         self.metrics.renewal(outcome_label(refused.kind));
@@ -287,7 +321,9 @@ impl Broker {
     /// The sentence that every surface shows, with what this broker alone knows about the grant.
     fn explain(&self, error: &ProviderError, record: Option<&IntegrationRecord>) -> String {
         let mut message = error.message.clone();
-        let (FailureKind::Reconnect, Some(record)) = (error.kind, record) else { return message };
+        let (FailureKind::Reconnect, Some(record)) = (error.kind, record) else {
+            return message;
+        };
         if let Some(cut) = &record.renewal {
             message.push_str(&format!(
                 " A renewal begun at {} was cut off before its answer was stored: if the provider had rotated the \
@@ -309,8 +345,17 @@ impl Broker {
             _ if error.is_unanswered() => return,
             _ => Health::Active,
         };
-        let outcome = RenewalOutcome { rotated: None, health, renewed_at: None, token: None };
-        match self.store.finish_renewal(&record.id, record.version, outcome).await {
+        let outcome = RenewalOutcome {
+            rotated: None,
+            health,
+            renewed_at: None,
+            token: None,
+        };
+        match self
+            .store
+            .finish_renewal(&record.id, record.version, outcome)
+            .await
+        {
             Ok(version) => {
                 if let Some(account) = self.world().accounts.get_mut(&record.id)
                     && account.record.version == record.version
@@ -326,7 +371,9 @@ impl Broker {
     /// The grant is dead: its tokens leave every agent at once.
     fn withdraw(&self, id: &IntegrationId, message: &str) {
         let mut world = self.world();
-        let Some(account) = world.accounts.get_mut(id) else { return };
+        let Some(account) = world.accounts.get_mut(id) else {
+            return;
+        };
         account.record.health = Health::ReconnectRequired(message.to_owned());
         let owner = account.record.owner.clone();
         self.forget_tokens(&mut world, id);

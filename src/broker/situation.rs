@@ -46,9 +46,19 @@ pub(super) fn situation(
         return without_token(around, manifest, account, &resolution, state, message);
     }
     if let Some(message) = missing(account, &resolution) {
-        return without_token(around, manifest, account, &resolution, AgentState::PermissionMissing, message);
+        return without_token(
+            around,
+            manifest,
+            account,
+            &resolution,
+            AgentState::PermissionMissing,
+            message,
+        );
     }
-    let key = TokenKey { integration: account.record.id.clone(), scopes: resolution.scopes.clone() };
+    let key = TokenKey {
+        integration: account.record.id.clone(),
+        scopes: resolution.scopes.clone(),
+    };
     let slot = world.slots.get(&key);
     let mut situation = with_slot(around, manifest, account, resolution, slot, now);
     situation.key = Some(key);
@@ -97,7 +107,12 @@ fn refused(around: &Surroundings, account: &Account) -> Option<(AgentState, Stri
 
 /// Which capability keeps the agent from having a token at all.
 fn missing(account: &Account, resolution: &Resolution) -> Option<String> {
-    let list = |keys: &[CapabilityKey]| keys.iter().map(CapabilityKey::as_str).collect::<Vec<_>>().join(", ");
+    let list = |keys: &[CapabilityKey]| {
+        keys.iter()
+            .map(CapabilityKey::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     if !resolution.missing_required.is_empty() {
         return Some(format!(
             "{} has not granted {}.",
@@ -109,9 +124,15 @@ fn missing(account: &Account, resolution: &Resolution) -> Option<String> {
         return None;
     }
     if resolution.missing_optional.is_empty() {
-        return Some("The agent declares no integration, so there is nothing to have a token for.".to_owned());
+        return Some(
+            "The agent declares no integration, so there is nothing to have a token for.".to_owned(),
+        );
     }
-    Some(format!("{} has granted none of {}.", account.record.account, list(&resolution.missing_optional)))
+    Some(format!(
+        "{} has granted none of {}.",
+        account.record.account,
+        list(&resolution.missing_optional)
+    ))
 }
 
 fn without_token(
@@ -144,7 +165,9 @@ fn with_slot(
     slot: Option<&Slot>,
     now: Timestamp,
 ) -> Situation {
-    let token = slot.and_then(|slot| slot.token.as_ref()).filter(|token| token.remaining(now).is_some());
+    let token = slot
+        .and_then(|slot| slot.token.as_ref())
+        .filter(|token| token.remaining(now).is_some());
     let trouble = slot.and_then(|slot| slot.trouble.as_ref());
     if let Some(token) = token
         && !resolution.scopes.is_subset(&token.scopes)
@@ -152,7 +175,14 @@ fn with_slot(
         // The provider's answer is the truth: judge by what the token carries.
         let narrower = resolve(&around.catalog, &manifest.integrations, &token.scopes);
         if let Some(message) = missing(account, &narrower) {
-            return without_token(around, manifest, account, &narrower, AgentState::PermissionMissing, message);
+            return without_token(
+                around,
+                manifest,
+                account,
+                &narrower,
+                AgentState::PermissionMissing,
+                message,
+            );
         }
         return with_token(around, manifest, account, narrower, Some(token), trouble, now);
     }
@@ -171,13 +201,20 @@ fn with_token(
     let (state, message) = match (token, trouble) {
         (Some(token), None) if token.is_fresh(now) => (AgentState::Active, String::new()),
         // A failed renewal is no reason for alarm while the token has life left.
-        (Some(token), Some(trouble)) if token.is_fresh(now) => {
-            (AgentState::Active, format!("The token works, but its renewal fails: {}", trouble.message))
-        }
+        (Some(token), Some(trouble)) if token.is_fresh(now) => (
+            AgentState::Active,
+            format!("The token works, but its renewal fails: {}", trouble.message),
+        ),
         (_, Some(trouble)) => (state_of(trouble.kind), trouble.message.clone()),
-        (_, None) => (AgentState::ProviderUnavailable, "The token is being obtained.".to_owned()),
+        (_, None) => (
+            AgentState::ProviderUnavailable,
+            "The token is being obtained.".to_owned(),
+        ),
     };
-    let person_can_act = matches!(state, AgentState::PermissionMissing | AgentState::ReconnectRequired);
+    let person_can_act = matches!(
+        state,
+        AgentState::PermissionMissing | AgentState::ReconnectRequired
+    );
     let snapshot = AgentSnapshot {
         manifest: manifest.clone(),
         state,

@@ -22,7 +22,11 @@ const EVENTS: usize = 1024;
 
 impl Broker {
     /// A broker with everything that `contents` holds. Nothing is renewed before [`Broker::run`].
-    pub fn start(options: BrokerOptions, parts: BrokerParts, contents: Contents) -> (Arc<Self>, ChangeReceiver) {
+    pub fn start(
+        options: BrokerOptions,
+        parts: BrokerParts,
+        contents: Contents,
+    ) -> (Arc<Self>, ChangeReceiver) {
         let (changes, receiver) = handle::changes();
         let around = Surroundings {
             catalog: parts.catalog,
@@ -77,20 +81,38 @@ impl Broker {
                 Ok(manifest) => {
                     self.upsert(&mut world, Arc::new(manifest), AgentSource::Api);
                 }
-                Err(error) => tracing::error!(agent = %agent.name, %error, "an agent in the database was left alone"),
+                Err(error) => {
+                    tracing::error!(agent = %agent.name, %error, "an agent in the database was left alone")
+                }
             }
         }
     }
 
     fn take_over_token(&self, world: &mut World, record: TokenRecord) {
-        let Some(account) = world.accounts.get(&record.integration) else { return };
-        if clock::remaining(self.now(), record.expires_at).is_none() || account.record.health != Health::Active {
+        let Some(account) = world.accounts.get(&record.integration) else {
+            return;
+        };
+        if clock::remaining(self.now(), record.expires_at).is_none()
+            || account.record.health != Health::Active
+        {
             return;
         }
         let cut_off = account.record.renewal.is_some();
-        let key = TokenKey { integration: record.integration, scopes: record.requested };
-        let opened = self.vault.open(&Binding::AccessToken { integration: &key.integration, requested: &key.scopes }, &record.secret);
-        let Some(text) = opened.ok().and_then(|plain| std::str::from_utf8(&plain).ok().map(AccessToken::from)) else {
+        let key = TokenKey {
+            integration: record.integration,
+            scopes: record.requested,
+        };
+        let opened = self.vault.open(
+            &Binding::AccessToken {
+                integration: &key.integration,
+                requested: &key.scopes,
+            },
+            &record.secret,
+        );
+        let Some(text) = opened
+            .ok()
+            .and_then(|plain| std::str::from_utf8(&plain).ok().map(AccessToken::from))
+        else {
             tracing::warn!(integration = %key.integration, "a stored token cannot be opened; a new one is obtained");
             return;
         };

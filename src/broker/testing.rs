@@ -17,7 +17,10 @@ use crate::{
 /// A broker that knows nobody. To be called within a tokio runtime.
 pub(crate) fn idle(clock: SharedClock) -> Arc<Broker> {
     let entropy = Arc::new(SystemEntropy);
-    let vault = Arc::new(Vault::new(Keyring::new(Key::new([7; 32]), Vec::new()), entropy.clone()));
+    let vault = Arc::new(Vault::new(
+        Keyring::new(Key::new([7; 32]), Vec::new()),
+        entropy.clone(),
+    ));
     // The database stays open after its folder is gone.
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = SqliteStore::open(&folder.path().join("state"), &vault).expect("a database");

@@ -21,7 +21,10 @@ pub(super) struct BrokerClock {
 
 impl BrokerClock {
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { clock, skew: AtomicI64::new(0) }
+        Self {
+            clock,
+            skew: AtomicI64::new(0),
+        }
     }
 
     /// How far the provider's clock is ahead of the daemon's; zero within the tolerance.
@@ -37,13 +40,21 @@ impl BrokerClock {
     /// Corrects a time of the daemon's own clock by what is known now.
     pub(super) fn correct(&self, time: Timestamp) -> Timestamp {
         let skew = self.skew();
-        if skew.is_zero() { time } else { time.checked_add(skew).unwrap_or(time) }
+        if skew.is_zero() {
+            time
+        } else {
+            time.checked_add(skew).unwrap_or(time)
+        }
     }
 
     /// Learns from an answer's `Date`. True when the correction changed.
     pub(super) fn learn(&self, server_time: Timestamp) -> bool {
         let ahead = server_time.duration_since(self.clock.now());
-        let ahead = if ahead.abs() < TOLERANCE { SignedDuration::ZERO } else { ahead };
+        let ahead = if ahead.abs() < TOLERANCE {
+            SignedDuration::ZERO
+        } else {
+            ahead
+        };
         let skew = i64::try_from(ahead.as_millis()).unwrap_or_default();
         let before = self.skew.swap(skew, Ordering::Relaxed);
         skew.abs_diff(before) >= TOLERANCE.as_millis().unsigned_abs() as u64
@@ -56,7 +67,8 @@ impl Clock for BrokerClock {
     }
 
     fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_> {
-        self.clock.sleep_until(deadline.checked_sub(self.skew()).unwrap_or(deadline))
+        self.clock
+            .sleep_until(deadline.checked_sub(self.skew()).unwrap_or(deadline))
     }
 }
 

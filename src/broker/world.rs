@@ -86,7 +86,10 @@ impl World {
     pub(super) fn insert_agent(&mut self, entry: AgentEntry) {
         let name = entry.manifest.agent.clone();
         self.remove_agent(&name);
-        self.agents_of.entry(entry.manifest.owner.clone()).or_default().insert(name.clone());
+        self.agents_of
+            .entry(entry.manifest.owner.clone())
+            .or_default()
+            .insert(name.clone());
         self.agents.insert(name, entry);
     }
 
@@ -110,8 +113,15 @@ impl World {
     /// Adds an account, or replaces what is known of it; its turn is kept, so that nobody passes a request
     /// that is under way.
     pub(super) fn insert_account(&mut self, record: IntegrationRecord) {
-        self.accounts_of.entry(record.owner.clone()).or_default().insert(record.id.clone());
-        let turn = self.accounts.get(&record.id).map(|account| account.turn.clone()).unwrap_or_default();
+        self.accounts_of
+            .entry(record.owner.clone())
+            .or_default()
+            .insert(record.id.clone());
+        let turn = self
+            .accounts
+            .get(&record.id)
+            .map(|account| account.turn.clone())
+            .unwrap_or_default();
         self.accounts.insert(record.id.clone(), Account { record, turn });
     }
 
@@ -129,13 +139,25 @@ impl World {
 
     /// The owner's accounts.
     pub(super) fn accounts_of(&self, owner: &OwnerId) -> impl Iterator<Item = &Account> {
-        self.accounts_of.get(owner).into_iter().flatten().filter_map(|id| self.accounts.get(id))
+        self.accounts_of
+            .get(owner)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.accounts.get(id))
     }
 
     /// The slots of an account.
-    pub(super) fn slots_of<'a>(&'a self, id: &'a IntegrationId) -> impl Iterator<Item = (&'a TokenKey, &'a Slot)> {
-        let first = TokenKey { integration: id.clone(), scopes: ScopeSet::default() };
-        self.slots.range(first..).take_while(|(key, _)| key.integration == *id)
+    pub(super) fn slots_of<'a>(
+        &'a self,
+        id: &'a IntegrationId,
+    ) -> impl Iterator<Item = (&'a TokenKey, &'a Slot)> {
+        let first = TokenKey {
+            integration: id.clone(),
+            scopes: ScopeSet::default(),
+        };
+        self.slots
+            .range(first..)
+            .take_while(|(key, _)| key.integration == *id)
     }
 
     /// The keys of an account's slots.

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     broker::{AgentSnapshot, AgentState, TokenGrant, TokenQuery},
+    catalog::IntegrationKind,
     proto::{
         self,
         v1::{
@@ -30,7 +31,6 @@ use crate::{
             watch_access_token_response::Event,
         },
     },
-    catalog::IntegrationKind,
 };
 
 /// The largest request that is read: a few capabilities.

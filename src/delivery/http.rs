@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     broker::{TokenGrant, TokenQuery},
-    clock,
     catalog::IntegrationKind,
+    clock,
 };
 
 /// How often an event stream says that it is still there.

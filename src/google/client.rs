@@ -5,9 +5,9 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::{
-    config::ClientType,
     catalog::ScopeSet,
     clock::SharedClock,
+    config::ClientType,
     entropy::SharedEntropy,
     secret::{AuthorizationCode, ClientSecret, PkceVerifier, RefreshToken},
 };

@@ -17,8 +17,7 @@ use crate::{
 };
 
 pub use record::{
-    AgentRecord, Contents, Health, IntegrationRecord, RenewalIntent, RenewalOutcome,
-    TokenRecord,
+    AgentRecord, Contents, Health, IntegrationRecord, RenewalIntent, RenewalOutcome, TokenRecord,
 };
 pub use sqlite::SqliteStore;
 

@@ -1,8 +1,6 @@
 //! The daemon's log, as text or as JSON lines, on standard error.
 
-use tracing_subscriber::{
-    EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
-};
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 /// Changes the level while the daemon runs.
 pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
@@ -26,7 +24,9 @@ pub fn init(json: bool, filter: &str) -> Result<LogHandle, String> {
     let started = if json {
         registry.with(lines.json().flatten_event(true)).try_init()
     } else {
-        registry.with(lines.with_ansi(rustix::termios::isatty(rustix::stdio::stderr()))).try_init()
+        registry
+            .with(lines.with_ansi(rustix::termios::isatty(rustix::stdio::stderr())))
+            .try_init()
     };
     started.map_err(|error| error.to_string())?;
     Ok(LogHandle(handle))

@@ -75,22 +75,44 @@ impl Default for Metrics {
             provider.clone(),
         );
         let audit_failures = Counter::default();
-        registry.register("audit_write_failures", "Writes of the audit trail that failed", audit_failures.clone());
+        registry.register(
+            "audit_write_failures",
+            "Writes of the audit trail that failed",
+            audit_failures.clone(),
+        );
         let agents = Family::<State, Gauge>::default();
         registry.register("agents", "Agents, by state", agents.clone());
         let integrations = Family::<State, Gauge>::default();
-        registry.register("integrations", "Connected accounts, by state", integrations.clone());
+        registry.register(
+            "integrations",
+            "Connected accounts, by state",
+            integrations.clone(),
+        );
         let gauge = |registry: &mut Registry, name: &str, help: &str| {
             let gauge = Gauge::<i64>::default();
             registry.register(name, help, gauge.clone());
             gauge
         };
-        let renewals_waiting = gauge(&mut registry, "renewals_waiting", "Renewals that wait for their moment");
-        let delivery_problems =
-            gauge(&mut registry, "delivery_problems", "Agents whose directory could not be written");
-        let clock_skew =
-            gauge(&mut registry, "clock_skew_seconds", "How far the provider's clock is ahead of this one");
-        let next_renewal = gauge(&mut registry, "next_renewal_seconds", "Seconds until the next renewal");
+        let renewals_waiting = gauge(
+            &mut registry,
+            "renewals_waiting",
+            "Renewals that wait for their moment",
+        );
+        let delivery_problems = gauge(
+            &mut registry,
+            "delivery_problems",
+            "Agents whose directory could not be written",
+        );
+        let clock_skew = gauge(
+            &mut registry,
+            "clock_skew_seconds",
+            "How far the provider's clock is ahead of this one",
+        );
+        let next_renewal = gauge(
+            &mut registry,
+            "next_renewal_seconds",
+            "Seconds until the next renewal",
+        );
         let build = prometheus_client::metrics::info::Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running version", build);
         Self {
@@ -116,7 +138,9 @@ impl Metrics {
 
     /// The provider answered, or did not, after this long.
     pub fn provider_request(&self, operation: &'static str, took: Duration) {
-        self.provider.get_or_create(&Operation { operation }).observe(took.as_secs_f64());
+        self.provider
+            .get_or_create(&Operation { operation })
+            .observe(took.as_secs_f64());
     }
 
     /// A write of the audit trail failed.
@@ -151,7 +175,11 @@ mod tests {
         let metrics = Metrics::default();
         metrics.renewal("ok");
         metrics.provider_request("refresh", Duration::from_millis(30));
-        let gauges = Gauges { agents: vec![("active", 2)], clock_skew: -3, ..Gauges::default() };
+        let gauges = Gauges {
+            agents: vec![("active", 2)],
+            clock_skew: -3,
+            ..Gauges::default()
+        };
         let text = metrics.render(&gauges).unwrap();
         for line in [
             "token_broker_renewals_total{outcome=\"ok\"} 1",

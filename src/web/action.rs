@@ -18,12 +18,20 @@ pub(super) fn page(broker: &Broker, name: &str) -> Option<Page> {
         AgentState::Active => Page::new(Tone::Good, format!("{name} has what it needs")),
         AgentState::ProviderUnavailable => Page::new(Tone::Calm, format!("{name} is waiting for Google")),
         AgentState::Misconfigured => Page::new(Tone::Bad, format!("{name} needs the operator")),
-        AgentState::NotConnected | AgentState::PermissionMissing | AgentState::ReconnectRequired | AgentState::Revoked => {
-            Page::new(Tone::Bad, format!("{name} needs {}", snapshot.manifest.owner))
-        }
+        AgentState::NotConnected
+        | AgentState::PermissionMissing
+        | AgentState::ReconnectRequired
+        | AgentState::Revoked => Page::new(Tone::Bad, format!("{name} needs {}", snapshot.manifest.owner)),
     };
-    let page = if snapshot.message.is_empty() { page } else { page.says(snapshot.message.clone()) };
-    let page = page.says(format!("The agent {name} works for {} and asks for:", snapshot.manifest.owner));
+    let page = if snapshot.message.is_empty() {
+        page
+    } else {
+        page.says(snapshot.message.clone())
+    };
+    let page = page.says(format!(
+        "The agent {name} works for {} and asks for:",
+        snapshot.manifest.owner
+    ));
     Some(with_command(page.lists(items(broker, snapshot)), snapshot))
 }
 
@@ -31,7 +39,10 @@ fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
     let described = snapshot.capabilities.iter().zip(&snapshot.manifest.integrations);
     described
         .map(|(status, requirement)| {
-            let title = broker.catalog().get(&status.key).map_or_else(|| status.key.to_string(), |c| c.title.clone());
+            let title = broker
+                .catalog()
+                .get(&status.key)
+                .map_or_else(|| status.key.to_string(), |c| c.title.clone());
             let state = match (&status.satisfied_by, status.granted, status.optional) {
                 (Some(wider), ..) => format!("granted through {wider}"),
                 (None, true, _) => "granted".to_owned(),
@@ -43,7 +54,11 @@ fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
             } else {
                 format!("“{}” — ", requirement.description)
             };
-            Item { title, note: format!("{why}{}: {state}", status.key), done: status.granted }
+            Item {
+                title,
+                note: format!("{why}{}: {state}", status.key),
+                done: status.granted,
+            }
         })
         .collect()
 }
@@ -51,9 +66,15 @@ fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
 fn with_command(page: Page, snapshot: &AgentSnapshot) -> Page {
     let owner_must_act = matches!(
         snapshot.state,
-        AgentState::NotConnected | AgentState::PermissionMissing | AgentState::ReconnectRequired | AgentState::Revoked
+        AgentState::NotConnected
+            | AgentState::PermissionMissing
+            | AgentState::ReconnectRequired
+            | AgentState::Revoked
     );
-    let reconnect = matches!(snapshot.state, AgentState::ReconnectRequired | AgentState::Revoked);
+    let reconnect = matches!(
+        snapshot.state,
+        AgentState::ReconnectRequired | AgentState::Revoked
+    );
     let wanted: Vec<String> = snapshot
         .capabilities
         .iter()
@@ -63,6 +84,10 @@ fn with_command(page: Page, snapshot: &AgentSnapshot) -> Page {
     if !owner_must_act || wanted.is_empty() {
         return page;
     }
-    page.command(format!("token-broker connect --owner {} {}", snapshot.manifest.owner, wanted.join(" ")))
-        .closes("The command prints a link for the owner. What was granted before is kept.")
+    page.command(format!(
+        "token-broker connect --owner {} {}",
+        snapshot.manifest.owner,
+        wanted.join(" ")
+    ))
+    .closes("The command prints a link for the owner. What was granted before is kept.")
 }

@@ -35,7 +35,8 @@ pub(super) async fn callback(broker: &Arc<Broker>, query: &str) -> Ending {
 
 fn return_url(connected: &Connected) -> Option<String> {
     let mut url = url::Url::parse(connected.return_url.as_ref()?).ok()?;
-    url.query_pairs_mut().append_pair("connected", connected.account.as_str());
+    url.query_pairs_mut()
+        .append_pair("connected", connected.account.as_str());
     Some(url.into())
 }
 
@@ -47,7 +48,11 @@ fn success(broker: &Broker, connected: &Connected) -> Page {
         let capability = broker.catalog().get(key);
         Item {
             title: capability.map_or_else(|| key.to_string(), |capability| capability.title.clone()),
-            note: if done { key.to_string() } else { format!("{key} — not granted") },
+            note: if done {
+                key.to_string()
+            } else {
+                format!("{key} — not granted")
+            },
             done,
         }
     };
@@ -55,14 +60,25 @@ fn success(broker: &Broker, connected: &Connected) -> Page {
     let missing = connected.missing.iter().map(|key| item(key, false));
     let items = granted.chain(missing).collect();
     let page = Page::new(Tone::Good, "Google is connected")
-        .says(format!("{} is connected for {}. Agents may now:", account.record.account, connected.owner))
+        .says(format!(
+            "{} is connected for {}. Agents may now:",
+            account.record.account, connected.owner
+        ))
         .lists(items);
     if connected.missing.is_empty() {
         return page.closes("You can close this window. Nothing more is needed.");
     }
-    let keys: Vec<String> = connected.missing.iter().map(|key| format!("--capability {key}")).collect();
-    page.command(format!("token-broker connect --owner {} {}", connected.owner, keys.join(" ")))
-        .closes("What was not ticked can be added at any time; what was granted stays.")
+    let keys: Vec<String> = connected
+        .missing
+        .iter()
+        .map(|key| format!("--capability {key}"))
+        .collect();
+    page.command(format!(
+        "token-broker connect --owner {} {}",
+        connected.owner,
+        keys.join(" ")
+    ))
+    .closes("What was not ticked can be added at any time; what was granted stays.")
 }
 
 fn failure(error: &ConnectError) -> (StatusCode, Page) {
@@ -76,11 +92,13 @@ fn failure(error: &ConnectError) -> (StatusCode, Page) {
         ),
         ConnectError::UnknownState => (
             StatusCode::BAD_REQUEST,
-            page("This link is no longer good").closes("Ask for a new link. Each one works once, for a few minutes."),
+            page("This link is no longer good")
+                .closes("Ask for a new link. Each one works once, for a few minutes."),
         ),
         ConnectError::NothingGranted => (
             StatusCode::OK,
-            page("No permission was ticked").closes("Open a new link and tick at least one box on Google's page."),
+            page("No permission was ticked")
+                .closes("Open a new link and tick at least one box on Google's page."),
         ),
         ConnectError::OtherAccount { .. } => (
             StatusCode::CONFLICT,
@@ -100,7 +118,8 @@ fn failure(error: &ConnectError) -> (StatusCode, Page) {
             ),
             FailureKind::Reconnect | FailureKind::Permission => (
                 StatusCode::BAD_REQUEST,
-                page("Google refused the connection").closes("Nothing was changed. Ask for a new link to try again."),
+                page("Google refused the connection")
+                    .closes("Nothing was changed. Ask for a new link to try again."),
             ),
         },
         ConnectError::Store(_) => (
@@ -115,7 +134,10 @@ fn failure(error: &ConnectError) -> (StatusCode, Page) {
 /// An error's text as a sentence of its own.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let first = characters
+        .next()
+        .map(|first| first.to_uppercase().to_string())
+        .unwrap_or_default();
     let mut sentence = first + characters.as_str();
     if !sentence.ends_with(['.', '!', '?', ')']) {
         sentence.push('.');

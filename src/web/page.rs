@@ -84,7 +84,11 @@ impl Page {
 
     /// The HTML.
     pub(super) fn html(&self) -> Result<String, askama::Error> {
-        PageTemplate { page: self, style: STYLE_PATH }.render()
+        PageTemplate {
+            page: self,
+            style: STYLE_PATH,
+        }
+        .render()
     }
 }
 
@@ -101,7 +105,10 @@ mod tests {
 
     #[test]
     fn what_others_wrote_is_escaped() {
-        let html = Page::new(Tone::Bad, "<script>alert(1)</script>").says("\"&'").html().unwrap();
+        let html = Page::new(Tone::Bad, "<script>alert(1)</script>")
+            .says("\"&'")
+            .html()
+            .unwrap();
         assert!(!html.contains("<script"), "{html}");
         assert!(html.contains("&#60;script&#62;"), "{html}");
     }

@@ -56,10 +56,16 @@ impl Web {
     /// Answers one request.
     pub(super) async fn answer<B>(&self, request: Request<B>) -> Answer {
         let mut answer = if matches!(*request.method(), Method::GET | Method::HEAD) {
-            self.get(request.uri().path(), request.uri().query().unwrap_or_default()).await
+            self.get(request.uri().path(), request.uri().query().unwrap_or_default())
+                .await
         } else {
-            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");
-            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            let mut refused = text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only GET and HEAD are served here\n",
+            );
+            refused
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             refused
         };
         protect(&mut answer);
@@ -71,18 +77,25 @@ impl Web {
             "/" => show(StatusCode::OK, &self.welcome()),
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" if self.readiness.get() => text(StatusCode::OK, "ready\n"),
-            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: agents' files are not all written\n"),
+            "/readyz" => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not ready: agents' files are not all written\n",
+            ),
             "/metrics" => self.metrics(),
             "/oauth/callback" => match callback::callback(&self.broker, query).await {
                 Ending::Page(status, page) => show(status, &page),
                 Ending::Redirect(url) => redirect(&url),
             },
             STYLE_PATH => typed(StatusCode::OK, "text/css; charset=utf-8", STYLE.to_owned()),
-            _ => match path.strip_prefix("/agents/").and_then(|name| action::page(&self.broker, name)) {
+            _ => match path
+                .strip_prefix("/agents/")
+                .and_then(|name| action::page(&self.broker, name))
+            {
                 Some(page) => show(StatusCode::OK, &page),
                 None => show(
                     StatusCode::NOT_FOUND,
-                    &Page::new(Tone::Bad, "There is no such page").says("The address is wrong, or the agent is gone."),
+                    &Page::new(Tone::Bad, "There is no such page")
+                        .says("The address is wrong, or the agent is gone."),
                 ),
             },
         }
@@ -92,16 +105,24 @@ impl Web {
         let agents: usize = self.broker.agents_by_state().iter().map(|(_, count)| count).sum();
         Page::new(Tone::Calm, "token-broker")
             .says("This daemon keeps agents supplied with short-lived Google access tokens.")
-            .says(format!("{agents} agents, {} connected accounts.", self.broker.account_count()))
+            .says(format!(
+                "{agents} agents, {} connected accounts.",
+                self.broker.account_count()
+            ))
             .closes("`token-broker status` on this machine shows more.")
     }
 
     fn metrics(&self) -> Answer {
         match self.metrics.render(&self.gauges()) {
-            Ok(figures) => {
-                typed(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", figures)
-            }
-            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written\n"),
+            Ok(figures) => typed(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                figures,
+            ),
+            Err(_) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the figures cannot be written\n",
+            ),
         }
     }
 
@@ -109,11 +130,22 @@ impl Web {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let integrations = self.broker.account_states();
         let in_state = |state: AgentState| count(integrations.iter().filter(|s| **s == state).count());
-        let next = self.broker.next_renewal().and_then(|at| clock::remaining(self.broker.now(), at));
+        let next = self
+            .broker
+            .next_renewal()
+            .and_then(|at| clock::remaining(self.broker.now(), at));
         let handles = self.broker.handles();
         Gauges {
-            agents: self.broker.agents_by_state().into_iter().map(|(s, n)| (s.as_str(), count(n))).collect(),
-            integrations: AgentState::ALL.into_iter().map(|s| (s.as_str(), in_state(s))).collect(),
+            agents: self
+                .broker
+                .agents_by_state()
+                .into_iter()
+                .map(|(s, n)| (s.as_str(), count(n)))
+                .collect(),
+            integrations: AgentState::ALL
+                .into_iter()
+                .map(|s| (s.as_str(), in_state(s)))
+                .collect(),
             renewals_waiting: count(self.broker.renewals_waiting()),
             delivery_problems: count(handles.iter().filter(|h| h.delivery_problem().is_some()).count()),
             clock_skew: self.broker.clock_skew().as_secs(),
@@ -136,7 +168,9 @@ fn text(status: StatusCode, body: &str) -> Answer {
 fn typed(status: StatusCode, content_type: &'static str, body: String) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
@@ -147,17 +181,24 @@ fn redirect(url: &str) -> Answer {
             answer.headers_mut().insert(header::LOCATION, location);
             answer
         }
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the return address cannot be sent\n"),
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the return address cannot be sent\n",
+        ),
     }
 }
 
 /// No script, no frame, no referrer: the callback's address holds a code.
 fn protect(answer: &mut Answer) {
     let headers = answer.headers_mut();
-    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let policy =
+        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }

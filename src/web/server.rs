@@ -50,7 +50,9 @@ impl HttpServer {
                     continue;
                 }
             };
-            let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+            let Ok(permit) = permits.clone().try_acquire_owned() else {
+                continue;
+            };
             let (web, shutdown) = (web.clone(), shutdown.clone());
             connections.spawn(async move {
                 let _permit = permit;

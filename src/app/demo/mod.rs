@@ -80,5 +80,7 @@ async fn show(stage: &Stage, view: &mut View, once: bool) -> anyhow::Result<()> 
 
 /// The agent whose files hold a new token now.
 fn delivered(event: &Event) -> Option<AgentName> {
-    (event.kind == EventKind::AgentDelivered && event.expires_at.is_some()).then(|| event.agent.clone()).flatten()
+    (event.kind == EventKind::AgentDelivered && event.expires_at.is_some())
+        .then(|| event.agent.clone())
+        .flatten()
 }

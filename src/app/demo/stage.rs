@@ -81,7 +81,15 @@ impl Stage {
         let config_file = write_config(folder.path(), &client.0, client.1.expose(), google.base_url())?;
         let config = Config::load(Some(&config_file), std::iter::empty())?;
         let app = App::start(config, AppParts::default()).await?;
-        Ok(Self { app, google, visitor: Visitor::new(), config_file, folder, emulating, shutdown })
+        Ok(Self {
+            app,
+            google,
+            visitor: Visitor::new(),
+            config_file,
+            folder,
+            emulating,
+            shutdown,
+        })
     }
 
     /// Where all of it is.
@@ -97,7 +105,10 @@ impl Stage {
     /// Alice connects her account: the demo plays her browser. Consents after this one show Google's page.
     pub(super) async fn connect(&self) -> anyhow::Result<()> {
         let owner: OwnerId = OWNER.parse()?;
-        let started = self.app.broker.begin_connect(&owner, &CAPABILITIES.map(str::to_owned), None)?;
+        let started = self
+            .app
+            .broker
+            .begin_connect(&owner, &CAPABILITIES.map(str::to_owned), None)?;
         self.google.set_auto_approve(Some(AutoApprove::default()));
         let visited = self.visitor.browse(started.authorization_url.as_str()).await;
         self.google.set_auto_approve(None);
@@ -122,14 +133,26 @@ fn temporary_folder() -> anyhow::Result<TempDir> {
     let in_memory = Path::new("/dev/shm");
     let mut builder = tempfile::Builder::new();
     builder.prefix("token-broker-demo-");
-    let made = if in_memory.is_dir() { builder.tempdir_in(in_memory) } else { builder.tempdir() };
+    let made = if in_memory.is_dir() {
+        builder.tempdir_in(in_memory)
+    } else {
+        builder.tempdir()
+    };
     made.or_else(|_| builder.tempdir()).context("a temporary folder")
 }
 
-fn write_config(folder: &Path, client_id: &str, client_secret: &str, google: &str) -> anyhow::Result<PathBuf> {
+fn write_config(
+    folder: &Path,
+    client_id: &str,
+    client_secret: &str,
+    google: &str,
+) -> anyhow::Result<PathBuf> {
     let entropy: SharedEntropy = Arc::new(SystemEntropy);
     let path = |name: &str| folder.join(name).display().to_string();
-    fs::write(folder.join("master.key"), vault::key::encode(&vault::key::generate(&*entropy)).as_bytes())?;
+    fs::write(
+        folder.join("master.key"),
+        vault::key::encode(&vault::key::generate(&*entropy)).as_bytes(),
+    )?;
     fs::write(folder.join("client_secret"), client_secret)?;
     let key = format!("file:{}", path("master.key"));
     let text = config::template(&[

@@ -27,8 +27,15 @@ impl View {
     pub(super) fn new(stage: &Stage) -> io::Result<Self> {
         let out = io::stdout();
         let terminal = out.is_terminal();
-        let mut view = Self { out, terminal, renewals: HashMap::new() };
-        view.line(&format!("Everything below runs in {} and is gone afterwards.", stage.folder().display()))?;
+        let mut view = Self {
+            out,
+            terminal,
+            renewals: HashMap::new(),
+        };
+        view.line(&format!(
+            "Everything below runs in {} and is gone afterwards.",
+            stage.folder().display()
+        ))?;
         Ok(view)
     }
 
@@ -44,7 +51,8 @@ impl View {
 
     /// What runs, and what to try.
     pub(super) fn opening(&mut self, stage: &Stage) -> io::Result<()> {
-        let program = std::env::current_exe().map_or_else(|_| "token-broker".to_owned(), |p| p.display().to_string());
+        let program =
+            std::env::current_exe().map_or_else(|_| "token-broker".to_owned(), |p| p.display().to_string());
         let config = stage.config_file.display();
         let directory = stage.agent_directory(AGENTS[0].0);
         let directory = directory.display();
@@ -73,18 +81,33 @@ impl View {
         let time = clock::rfc3339(event.time);
         let time = &time[11..19];
         let agent = event.agent.as_ref().map(AgentName::as_str).unwrap_or_default();
-        let keys: Vec<&str> = event.capabilities.iter().map(crate::id::CapabilityKey::as_str).collect();
-        let life = event.expires_at.and_then(|end| clock::remaining(event.time, end)).unwrap_or_default().as_secs();
+        let keys: Vec<&str> = event
+            .capabilities
+            .iter()
+            .map(crate::id::CapabilityKey::as_str)
+            .collect();
+        let life = event
+            .expires_at
+            .and_then(|end| clock::remaining(event.time, end))
+            .unwrap_or_default()
+            .as_secs();
         match event.kind {
             EventKind::IntegrationConnected => self.line(&format!("{time}  connected  {}", event.message)),
             EventKind::IntegrationDisconnected => self.line(&format!("{time}  parted     {}", event.message)),
-            EventKind::TokenRenewed => {
-                self.line(&format!("{time}  renewed    a token for {}, good for {life} s", keys.join(" and ")))
-            }
+            EventKind::TokenRenewed => self.line(&format!(
+                "{time}  renewed    a token for {}, good for {life} s",
+                keys.join(" and ")
+            )),
             EventKind::RenewalFailed => self.line(&format!("{time}  failed     {}", event.message)),
             EventKind::AgentState => {
-                let state = event.state.map(crate::broker::AgentState::as_str).unwrap_or_default();
-                self.line(&format!("{time}  state      {agent} is {state}. {}", event.message))
+                let state = event
+                    .state
+                    .map(crate::broker::AgentState::as_str)
+                    .unwrap_or_default();
+                self.line(&format!(
+                    "{time}  state      {agent} is {state}. {}",
+                    event.message
+                ))
             }
             EventKind::AgentDelivered if event.expires_at.is_some() => {
                 let count = event.agent.clone().map(|name| {
@@ -92,8 +115,14 @@ impl View {
                     *count += 1;
                     *count
                 });
-                let what = if count == Some(1) { "first token" } else { "renewal" };
-                self.line(&format!("{time}  written    {agent}/env: {what}, good for {life} s"))
+                let what = if count == Some(1) {
+                    "first token"
+                } else {
+                    "renewal"
+                };
+                self.line(&format!(
+                    "{time}  written    {agent}/env: {what}, good for {life} s"
+                ))
             }
             _ => Ok(()),
         }
@@ -102,16 +131,26 @@ impl View {
     /// What an agent's token may do, tried on the emulated APIs.
     pub(super) async fn powers(&mut self, stage: &Stage, agent: &AgentName) -> anyhow::Result<()> {
         let view = stage.app.broker.agent(agent);
-        let Some(token) = view.and_then(|view| view.snapshot.token.clone()) else { return Ok(()) };
+        let Some(token) = view.and_then(|view| view.snapshot.token.clone()) else {
+            return Ok(());
+        };
         let base = stage.google.base_url();
         let token = &token.access_token;
         let mail = stage
             .visitor
-            .call(&format!("{base}/gmail/v1/users/me/messages/send"), token, Some(MAIL))
+            .call(
+                &format!("{base}/gmail/v1/users/me/messages/send"),
+                token,
+                Some(MAIL),
+            )
             .await?;
         let events = stage
             .visitor
-            .call(&format!("{base}/calendar/v3/calendars/primary/events"), token, None)
+            .call(
+                &format!("{base}/calendar/v3/calendars/primary/events"),
+                token,
+                None,
+            )
             .await?;
         let tried = format!(
             "                     {agent}: send an e-mail {}, list events {}",
@@ -130,7 +169,9 @@ impl View {
         let left = |name: &str| {
             let view = name.parse().ok().and_then(|name| stage.app.broker.agent(&name))?;
             let seconds = view.snapshot.token.as_ref()?.remaining(now)?.as_secs();
-            let next = clock::remaining(now, view.next_renewal?).unwrap_or_default().as_secs();
+            let next = clock::remaining(now, view.next_renewal?)
+                .unwrap_or_default()
+                .as_secs();
             Some(format!("{name}: {seconds} s left, renewed in {next} s"))
         };
         let parts: Vec<String> = AGENTS.iter().filter_map(|(name, _)| left(name)).collect();
@@ -141,10 +182,18 @@ impl View {
 
     /// The last line.
     pub(super) fn end(&mut self, once: bool) -> io::Result<()> {
-        self.line(if once { "Each agent's token was renewed once: done." } else { "Done; nothing is left behind." })
+        self.line(if once {
+            "Each agent's token was renewed once: done."
+        } else {
+            "Done; nothing is left behind."
+        })
     }
 }
 
 fn verdict(status: StatusCode) -> String {
-    if status.is_success() { format!("yes ({})", status.as_u16()) } else { format!("no ({})", status.as_u16()) }
+    if status.is_success() {
+        format!("yes ({})", status.as_u16())
+    } else {
+        format!("no ({})", status.as_u16())
+    }
 }

@@ -27,14 +27,22 @@ impl Visitor {
             if !answer.status().is_redirection() {
                 return Ok(answer.status());
             }
-            let location = answer.headers().get(header::LOCATION).context("a redirect without an address")?;
+            let location = answer
+                .headers()
+                .get(header::LOCATION)
+                .context("a redirect without an address")?;
             location.to_str()?.clone_into(&mut url);
         }
         anyhow::bail!("too many redirects")
     }
 
     /// Calls an API with a token; the status says whether it may.
-    pub(super) async fn call(&self, url: &str, token: &AccessToken, body: Option<&'static str>) -> anyhow::Result<StatusCode> {
+    pub(super) async fn call(
+        &self,
+        url: &str,
+        token: &AccessToken,
+        body: Option<&'static str>,
+    ) -> anyhow::Result<StatusCode> {
         let request = match body {
             Some(_) => Request::post(url).header(header::CONTENT_TYPE, "application/json"),
             None => Request::get(url),

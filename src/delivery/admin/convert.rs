@@ -2,9 +2,7 @@
 
 use crate::{
     agent::{Manifest, Requirement},
-    broker::{
-        AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, Event,
-    },
+    broker::{AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, Event},
     catalog::Capability,
     id::InvalidId,
     proto::{timestamp, v1},
@@ -37,7 +35,9 @@ pub fn agent_state(state: AgentState) -> v1::AgentState {
 
 fn integration_state(view: &AccountView) -> v1::IntegrationState {
     match view.state() {
-        AgentState::Active | AgentState::NotConnected | AgentState::PermissionMissing => v1::IntegrationState::Active,
+        AgentState::Active | AgentState::NotConnected | AgentState::PermissionMissing => {
+            v1::IntegrationState::Active
+        }
         AgentState::ReconnectRequired => v1::IntegrationState::ReconnectRequired,
         AgentState::Revoked => v1::IntegrationState::Revoked,
         AgentState::ProviderUnavailable => v1::IntegrationState::ProviderUnavailable,
@@ -46,7 +46,16 @@ fn integration_state(view: &AccountView) -> v1::IntegrationState {
 }
 
 pub(super) fn integration(view: &AccountView) -> v1::Integration {
-    let IntegrationRecord { id, kind, owner, account, scopes, connected_at, renewed_at, .. } = &view.record;
+    let IntegrationRecord {
+        id,
+        kind,
+        owner,
+        account,
+        scopes,
+        connected_at,
+        renewed_at,
+        ..
+    } = &view.record;
     v1::Integration {
         id: id.to_string(),
         kind: kind.as_str().to_owned(),
@@ -77,7 +86,11 @@ pub fn agent_status(snapshot: &AgentSnapshot) -> v1::AgentStatus {
                 key: status.key.to_string(),
                 granted: status.granted,
                 optional: status.optional,
-                satisfied_by: status.satisfied_by.as_ref().map(ToString::to_string).unwrap_or_default(),
+                satisfied_by: status
+                    .satisfied_by
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
                 description: requirement.description.clone(),
             })
             .collect(),
@@ -113,7 +126,11 @@ pub(super) fn manifest(spec: v1::AgentSpec) -> Result<Manifest, InvalidId> {
         owner: spec.owner.parse()?,
         uid: spec.uid,
         gid: spec.gid,
-        integrations: spec.integrations.into_iter().map(requirement).collect::<Result<_, InvalidId>>()?,
+        integrations: spec
+            .integrations
+            .into_iter()
+            .map(requirement)
+            .collect::<Result<_, InvalidId>>()?,
     })
 }
 
@@ -126,7 +143,11 @@ pub(super) fn agent(view: &AgentView, directory: String) -> v1::Agent {
             AgentSource::File(path) => format!("file:{}", path.display()),
             AgentSource::Api => "api".to_owned(),
         },
-        expires_at: view.snapshot.token.as_ref().map(|token| timestamp(token.expires_at)),
+        expires_at: view
+            .snapshot
+            .token
+            .as_ref()
+            .map(|token| timestamp(token.expires_at)),
         next_renewal_at: view.next_renewal.map(timestamp),
         delivery_problem: view.delivery_problem.clone().unwrap_or_default(),
     }
@@ -137,8 +158,15 @@ pub(super) fn event(event: &Event) -> v1::WatchEventsResponse {
         time: Some(timestamp(event.time)),
         kind: event.kind.as_str().to_owned(),
         agent: event.agent.as_ref().map(ToString::to_string).unwrap_or_default(),
-        integration: event.integration.as_ref().map(ToString::to_string).unwrap_or_default(),
-        state: event.state.map_or(v1::AgentState::Unspecified, agent_state).into(),
+        integration: event
+            .integration
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        state: event
+            .state
+            .map_or(v1::AgentState::Unspecified, agent_state)
+            .into(),
         message: event.message.clone(),
         capabilities: event.capabilities.iter().map(ToString::to_string).collect(),
         expires_at: event.expires_at.map(timestamp),

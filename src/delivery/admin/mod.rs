@@ -51,7 +51,10 @@ impl AdminSocket {
         let listener = UnixListener::bind(&fresh)?;
         std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
         std::fs::rename(&fresh, path)?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 
     /// Where it is.
@@ -100,7 +103,11 @@ impl AdminSocket {
 }
 
 async fn routes(broker: Arc<Broker>, facts: Facts, shutdown: &CancellationToken) -> Result<Routes, String> {
-    let service = Service { broker, facts, shutdown: shutdown.clone() };
+    let service = Service {
+        broker,
+        facts,
+        shutdown: shutdown.clone(),
+    };
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<AdminServiceServer<Service>>().await;
     let describe = || {
@@ -133,7 +140,10 @@ async fn serve_connection(stream: UnixStream, routes: Routes, shutdown: Cancella
         request
     });
     let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
-    builder.http2().max_concurrent_streams(128).max_header_list_size(16 * 1024);
+    builder
+        .http2()
+        .max_concurrent_streams(128)
+        .max_header_list_size(16 * 1024);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -50,14 +50,25 @@ const AUDIT_PAGE_MOST: u32 = 10_000;
 
 impl Service {
     fn agent_directory(&self, name: &AgentName) -> String {
-        self.facts.runtime_dir.join("agents").join(name.as_str()).display().to_string()
+        self.facts
+            .runtime_dir
+            .join("agents")
+            .join(name.as_str())
+            .display()
+            .to_string()
     }
 
     fn integration_of(&self, connected: &Connected) -> Result<v1::Integration, Status> {
         self.broker
             .connected_account(connected)
             .map(|view| convert::integration(&view))
-            .ok_or_else(|| status(Code::NotFound, "not_found", "the account was disconnected meanwhile"))
+            .ok_or_else(|| {
+                status(
+                    Code::NotFound,
+                    "not_found",
+                    "the account was disconnected meanwhile",
+                )
+            })
     }
 
     fn problems(&self) -> Vec<String> {
@@ -76,11 +87,20 @@ impl Service {
 }
 
 fn actor<T>(request: &Request<T>) -> Actor {
-    Actor::Admin(request.extensions().get::<PeerUid>().map_or(u32::MAX, |peer| peer.0))
+    Actor::Admin(
+        request
+            .extensions()
+            .get::<PeerUid>()
+            .map_or(u32::MAX, |peer| peer.0),
+    )
 }
 
 fn owner(text: &str) -> Result<Option<OwnerId>, Status> {
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|error| invalid(&error)) }
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        text.parse().map(Some).map_err(|error| invalid(&error))
+    }
 }
 
 fn agent_name(text: &str) -> Result<AgentName, Status> {
@@ -90,13 +110,20 @@ fn agent_name(text: &str) -> Result<AgentName, Status> {
 fn reference(which: Option<v1::IntegrationRef>) -> Result<AccountRef, Status> {
     let which = which.unwrap_or_default();
     if !which.id.is_empty() {
-        return which.id.parse().map(AccountRef::Id).map_err(|error| invalid(&error));
+        return which
+            .id
+            .parse()
+            .map(AccountRef::Id)
+            .map_err(|error| invalid(&error));
     }
     let Some(owner) = owner(&which.owner)? else {
         let message = "name the integration: its id, or its owner";
         return Err(status(Code::InvalidArgument, "invalid_request", message));
     };
-    Ok(AccountRef::Owner { owner, account: Some(which.account).filter(|account| !account.is_empty()) })
+    Ok(AccountRef::Owner {
+        owner,
+        account: Some(which.account).filter(|account| !account.is_empty()),
+    })
 }
 
 fn revocation(value: i32) -> Revocation {
@@ -119,7 +146,10 @@ impl AdminService for Service {
         Ok(Response::new(v1::ListCapabilitiesResponse { capabilities }))
     }
 
-    async fn begin_connect(&self, request: Request<v1::BeginConnectRequest>) -> Answer<v1::BeginConnectResponse> {
+    async fn begin_connect(
+        &self,
+        request: Request<v1::BeginConnectRequest>,
+    ) -> Answer<v1::BeginConnectResponse> {
         let request = request.into_inner();
         let owner: OwnerId = request.owner.parse().map_err(|error| invalid(&error))?;
         let return_url = Some(request.return_url.as_str()).filter(|url| !url.is_empty());
@@ -142,15 +172,21 @@ impl AdminService for Service {
         let redirect = request.into_inner().redirect_url;
         let query = redirect.split_once('?').map_or("", |(_, query)| query);
         let query = query.split_once('#').map_or(query, |(query, _)| query);
-        let connected =
-            self.broker.complete_connect(query, Some(actor)).await.map_err(|error| connect(&error))?;
+        let connected = self
+            .broker
+            .complete_connect(query, Some(actor))
+            .await
+            .map_err(|error| connect(&error))?;
         Ok(Response::new(v1::CompleteConnectResponse {
             integration: Some(self.integration_of(&connected)?),
             capabilities_missing: connected.missing.iter().map(ToString::to_string).collect(),
         }))
     }
 
-    async fn wait_connect(&self, request: Request<v1::WaitConnectRequest>) -> Answer<v1::WaitConnectResponse> {
+    async fn wait_connect(
+        &self,
+        request: Request<v1::WaitConnectRequest>,
+    ) -> Answer<v1::WaitConnectResponse> {
         let connect_id = request.into_inner().connect_id;
         let connected = tokio::select! {
             ending = self.broker.wait_connect(&connect_id) => ending.map_err(|error| connect(&error))?,
@@ -169,7 +205,12 @@ impl AdminService for Service {
         request: Request<v1::ListIntegrationsRequest>,
     ) -> Answer<v1::ListIntegrationsResponse> {
         let owner = owner(&request.into_inner().owner)?;
-        let integrations = self.broker.accounts(owner.as_ref()).iter().map(convert::integration).collect();
+        let integrations = self
+            .broker
+            .accounts(owner.as_ref())
+            .iter()
+            .map(convert::integration)
+            .collect();
         Ok(Response::new(v1::ListIntegrationsResponse { integrations }))
     }
 
@@ -179,7 +220,9 @@ impl AdminService for Service {
     ) -> Answer<v1::GetIntegrationResponse> {
         let which = reference(request.into_inner().integration)?;
         let view = self.broker.account(&which).map_err(|error| account(&error))?;
-        Ok(Response::new(v1::GetIntegrationResponse { integration: Some(convert::integration(&view)) }))
+        Ok(Response::new(v1::GetIntegrationResponse {
+            integration: Some(convert::integration(&view)),
+        }))
     }
 
     async fn check_integration(
@@ -187,8 +230,14 @@ impl AdminService for Service {
         request: Request<v1::CheckIntegrationRequest>,
     ) -> Answer<v1::CheckIntegrationResponse> {
         let which = reference(request.into_inner().integration)?;
-        let view = self.broker.check_account(&which).await.map_err(|error| account(&error))?;
-        Ok(Response::new(v1::CheckIntegrationResponse { integration: Some(convert::integration(&view)) }))
+        let view = self
+            .broker
+            .check_account(&which)
+            .await
+            .map_err(|error| account(&error))?;
+        Ok(Response::new(v1::CheckIntegrationResponse {
+            integration: Some(convert::integration(&view)),
+        }))
     }
 
     async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
@@ -214,9 +263,15 @@ impl AdminService for Service {
         let actor = actor(&request);
         let spec = request.into_inner().spec.unwrap_or_default();
         let manifest = convert::manifest(spec).map_err(|error| invalid(&error))?;
-        let view = self.broker.put_agent(manifest, actor).await.map_err(|error| agent(&error))?;
+        let view = self
+            .broker
+            .put_agent(manifest, actor)
+            .await
+            .map_err(|error| agent(&error))?;
         let directory = self.agent_directory(&view.snapshot.manifest.agent);
-        Ok(Response::new(v1::PutAgentResponse { agent: Some(convert::agent(&view, directory)) }))
+        Ok(Response::new(v1::PutAgentResponse {
+            agent: Some(convert::agent(&view, directory)),
+        }))
     }
 
     async fn get_agent(&self, request: Request<v1::GetAgentRequest>) -> Answer<v1::GetAgentResponse> {
@@ -226,7 +281,9 @@ impl AdminService for Service {
             .agent(&name)
             .ok_or_else(|| agent(&crate::broker::AgentError::Unknown(name.clone())))?;
         let directory = self.agent_directory(&name);
-        Ok(Response::new(v1::GetAgentResponse { agent: Some(convert::agent(&view, directory)) }))
+        Ok(Response::new(v1::GetAgentResponse {
+            agent: Some(convert::agent(&view, directory)),
+        }))
     }
 
     async fn list_agents(&self, request: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
@@ -241,10 +298,16 @@ impl AdminService for Service {
         }))
     }
 
-    async fn delete_agent(&self, request: Request<v1::DeleteAgentRequest>) -> Answer<v1::DeleteAgentResponse> {
+    async fn delete_agent(
+        &self,
+        request: Request<v1::DeleteAgentRequest>,
+    ) -> Answer<v1::DeleteAgentResponse> {
         let actor = actor(&request);
         let name = agent_name(&request.into_inner().agent)?;
-        self.broker.delete_agent(&name, actor).await.map_err(|error| agent(&error))?;
+        self.broker
+            .delete_agent(&name, actor)
+            .await
+            .map_err(|error| agent(&error))?;
         Ok(Response::new(v1::DeleteAgentResponse {}))
     }
 
@@ -259,7 +322,9 @@ impl AdminService for Service {
             }
         });
         let shutdown = self.shutdown.clone();
-        Ok(Response::new(Box::pin(events.take_until(shutdown.cancelled_owned()))))
+        Ok(Response::new(Box::pin(
+            events.take_until(shutdown.cancelled_owned()),
+        )))
     }
 
     async fn list_audit_events(
@@ -267,7 +332,11 @@ impl AdminService for Service {
         request: Request<v1::ListAuditEventsRequest>,
     ) -> Answer<v1::ListAuditEventsResponse> {
         let request = request.into_inner();
-        let limit = if request.limit == 0 { AUDIT_PAGE } else { request.limit.min(AUDIT_PAGE_MOST) };
+        let limit = if request.limit == 0 {
+            AUDIT_PAGE
+        } else {
+            request.limit.min(AUDIT_PAGE_MOST)
+        };
         self.broker.flush_audit().await;
         let lines = self
             .broker
@@ -281,7 +350,12 @@ impl AdminService for Service {
 
     async fn verify_audit(&self, _: Request<v1::VerifyAuditRequest>) -> Answer<v1::VerifyAuditResponse> {
         self.broker.flush_audit().await;
-        let report = self.broker.store().verify_audit().await.map_err(|error| store(&error))?;
+        let report = self
+            .broker
+            .store()
+            .verify_audit()
+            .await
+            .map_err(|error| store(&error))?;
         Ok(Response::new(v1::VerifyAuditResponse {
             intact: report.problem.is_none(),
             events: report.lines,
@@ -295,7 +369,11 @@ impl AdminService for Service {
     ) -> Answer<v1::GetDaemonStatusResponse> {
         let states = self.broker.agents_by_state();
         let count = |wanted: fn(AgentState) -> bool| {
-            states.iter().filter(|(state, _)| wanted(*state)).map(|(_, count)| *count as u64).sum()
+            states
+                .iter()
+                .filter(|(state, _)| wanted(*state))
+                .map(|(_, count)| *count as u64)
+                .sum()
         };
         let next = self.broker.next_renewal();
         Ok(Response::new(v1::GetDaemonStatusResponse {

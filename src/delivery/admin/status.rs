@@ -46,7 +46,9 @@ pub(super) fn agent(error: &AgentError) -> Status {
 pub(super) fn connect(error: &ConnectError) -> Status {
     let (code, reason) = match error {
         ConnectError::Capability(_) => (Code::InvalidArgument, "unknown_capability"),
-        ConnectError::ReturnUrl(_) | ConnectError::BadRedirect(_) => (Code::InvalidArgument, "invalid_request"),
+        ConnectError::ReturnUrl(_) | ConnectError::BadRedirect(_) => {
+            (Code::InvalidArgument, "invalid_request")
+        }
         ConnectError::TooMany => (Code::ResourceExhausted, "rate_limited"),
         ConnectError::UnknownState | ConnectError::UnknownConnect(_) => (Code::NotFound, "not_found"),
         ConnectError::TimedOut => (Code::DeadlineExceeded, "consent_timed_out"),

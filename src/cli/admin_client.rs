@@ -1,0 +1,189 @@
+//! The daemon's admin socket, as a client sees it.
+
+use std::{error::Error, io, os::unix::fs::MetadataExt, path::Path};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint, Uri},
+};
+use tonic_types::StatusExt;
+
+use super::{
+    args::Global,
+    exit::{Exit, Failure},
+    output::Output,
+    settings,
+};
+use crate::proto::v1::admin_service_client::AdminServiceClient;
+
+/// A connected client.
+pub(super) type Admin = AdminServiceClient<Channel>;
+
+/// Connects to the daemon's admin socket.
+pub(super) async fn connect(global: &Global, output: &mut Output) -> Result<Admin, Failure> {
+    let socket = settings::admin_socket(global)?;
+    if global.verbose > 0 {
+        output.note(&format!("admin socket: {}", socket.display()));
+    }
+    open(&socket).await.map_err(|error| unreachable(&socket, &error))
+}
+
+/// Connects to one socket.
+pub(super) async fn open(socket: &Path) -> io::Result<Admin> {
+    let mut stream = Some(UnixStream::connect(socket).await?);
+    // One connection for one command: when it is lost, the command ends and says so.
+    let connector = tower::service_fn(move |_: Uri| {
+        let stream = stream.take().map(TokioIo::new);
+        std::future::ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
+    });
+    // The address is never resolved: the connector goes to the socket.
+    let channel = Endpoint::from_static("http://token-broker")
+        .connect_with_connector(connector)
+        .await
+        .map_err(io::Error::other)?;
+    Ok(AdminServiceClient::new(channel))
+}
+
+/// Why the daemon cannot be reached, and what to do.
+pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
+    let path = socket.display();
+    let message = match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "the daemon is not running: there is no socket {path}. Start it with `token-broker serve`, or name \
+             its socket with --admin-socket (it is `admin.sock` in the daemon's runtime_dir)"
+        ),
+        io::ErrorKind::ConnectionRefused => format!(
+            "the daemon is not running: nobody answers on the socket {path}. Start it with `token-broker serve`"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            let owner = owner_of(socket)
+                .map(|uid| format!(" (uid {uid})"))
+                .unwrap_or_default();
+            format!("this user may not open the socket {path}: run the command as the daemon's user{owner}")
+        }
+        _ => format!("the daemon cannot be reached on the socket {path}: {error}"),
+    };
+    Failure::new(Exit::Unreachable, message)
+}
+
+/// Whose the socket is, or the nearest folder above it that can be looked at.
+fn owner_of(socket: &Path) -> Option<u32> {
+    socket
+        .ancestors()
+        .find_map(|path| path.metadata().ok())
+        .map(|metadata| metadata.uid())
+}
+
+/// What the daemon's refusal means for the caller.
+#[expect(clippy::needless_pass_by_value, reason = "fits `map_err`")]
+pub(super) fn refused(status: Status) -> Failure {
+    if let Some(info) = status.get_details_error_info() {
+        let exit = Exit::for_reason(&info.reason).unwrap_or_else(|| exit_for(status.code()));
+        let url = info.metadata.get("action_url").cloned().unwrap_or_default();
+        return Failure::new(exit, status.message())
+            .with_reason(info.reason)
+            .with_action_url(url);
+    }
+    if status.source().is_some() {
+        return Failure::new(
+            Exit::Unreachable,
+            "the daemon went away before it answered: look at its log, and try again when it is back",
+        );
+    }
+    let message = if status.message().is_empty() {
+        format!("the daemon refused: {}", status.code().description())
+    } else {
+        status.message().to_owned()
+    };
+    let message = match status.code() {
+        Code::Unimplemented => {
+            format!("the running daemon does not know this command ({message}): is it older?")
+        }
+        _ => message,
+    };
+    Failure::new(exit_for(status.code()), message)
+}
+
+fn exit_for(code: Code) -> Exit {
+    match code {
+        Code::NotFound => Exit::NotFound,
+        Code::InvalidArgument | Code::OutOfRange => Exit::Usage,
+        Code::Unavailable | Code::ResourceExhausted | Code::Aborted => Exit::TryLater,
+        Code::DeadlineExceeded => Exit::TimedOut,
+        _ => Exit::Failed,
+    }
+}
+
+/// A part of an answer that the protocol always carries.
+pub(super) fn required<T>(part: Option<T>) -> Result<T, Failure> {
+    part.ok_or_else(|| {
+        Failure::new(
+            Exit::Failed,
+            "the daemon's answer is incomplete: is it of another version than this command?",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn with_info(reason: &str, url: Option<&str>) -> Status {
+        let metadata: HashMap<_, _> = url
+            .map(|url| ("action_url".to_owned(), url.to_owned()))
+            .into_iter()
+            .collect();
+        let details = ErrorDetails::with_error_info(reason, "token-broker", metadata);
+        Status::with_error_details(Code::FailedPrecondition, "it did not work", details)
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_code_and_address() {
+        let failure = refused(with_info("reconnect_required", Some("http://127.0.0.1:8420/fix")));
+        assert_eq!(failure.exit, Exit::NeedsPerson);
+        assert_eq!(failure.message, "it did not work");
+        assert_eq!(failure.reason.as_deref(), Some("reconnect_required"));
+        assert_eq!(failure.action_url.as_deref(), Some("http://127.0.0.1:8420/fix"));
+        assert_eq!(refused(with_info("brand_new", None)).exit, Exit::Failed);
+    }
+
+    #[test]
+    fn a_refusal_without_details_goes_by_its_status() {
+        assert_eq!(refused(Status::not_found("no agent `x`")).exit, Exit::NotFound);
+        assert_eq!(refused(Status::invalid_argument("no")).exit, Exit::Usage);
+        assert!(refused(Status::unimplemented("")).message.contains("older"));
+    }
+
+    #[tokio::test]
+    async fn each_way_of_being_away_has_its_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("admin.sock");
+        let error = open(&missing).await.err().unwrap();
+        assert!(
+            unreachable(&missing, &error)
+                .message
+                .contains("there is no socket")
+        );
+
+        // A socket whose listener is gone.
+        drop(std::os::unix::net::UnixListener::bind(&missing).unwrap());
+        let error = open(&missing).await.err().unwrap();
+        let failure = unreachable(&missing, &error);
+        assert!(failure.message.contains("nobody answers"), "{failure}");
+        assert_eq!(failure.exit, Exit::Unreachable);
+
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let uid = dir.path().metadata().unwrap().uid();
+        assert!(
+            unreachable(&missing, &denied)
+                .message
+                .contains(&format!("(uid {uid})"))
+        );
+    }
+}

@@ -1,0 +1,308 @@
+//! `agents`: who gets tokens, and for what.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    admin_client::{self, Admin, refused, required},
+    args::Global,
+    exit::{Exit, Failure, Outcome},
+    manifests,
+    output::Output,
+    question::confirm,
+    style::{Text, Tone},
+    view::{Agent, Capability},
+    when,
+};
+use crate::{
+    agent::{Manifest, Requirement},
+    id::{AgentName, CapabilityKey, OwnerId},
+    proto::v1,
+};
+
+/// What can be done with agents.
+#[derive(Debug, Subcommand)]
+pub(super) enum AgentsCommand {
+    /// List the agents
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Show one agent
+    Show(ShowArgs),
+    /// Add an agent, or replace what it declared
+    Add(AddArgs),
+    /// Remove an agent that was added, with its directory and socket
+    #[command(visible_alias = "rm")]
+    Remove(RemoveArgs),
+    /// Check manifests; needs no daemon
+    Validate(manifests::ValidateArgs),
+}
+
+/// Which agents to list.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Only this owner's
+    #[arg(long)]
+    owner: Option<OwnerId>,
+}
+
+/// One agent.
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// Its name
+    agent: AgentName,
+}
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  token-broker agents add invoice-bot --owner alice --capability google.gmail.send \\
+      --optional google.calendar.readonly --uid 1000
+  token-broker agents add --file invoice-bot.yaml
+
+Agents also come from manifests in `agents.d` beside the configuration file; those are changed there.";
+
+/// An agent's declaration, in a file or in options.
+#[derive(Debug, Args)]
+#[command(after_help = ADD_EXAMPLES)]
+pub(super) struct AddArgs {
+    /// Its name, a DNS label
+    #[arg(required_unless_present = "file", requires = "owner")]
+    agent: Option<AgentName>,
+    /// Read the manifest from this file (`-` for standard input)
+    #[arg(
+        short, long, value_name = "MANIFEST",
+        conflicts_with_all = ["agent", "owner", "capabilities", "optional", "uid", "gid"]
+    )]
+    file: Option<PathBuf>,
+    /// Whose account it uses
+    #[arg(long)]
+    owner: Option<OwnerId>,
+    /// A capability it cannot work without (repeatable)
+    #[arg(long = "capability", value_name = "KEY")]
+    capabilities: Vec<CapabilityKey>,
+    /// A capability it can work without (repeatable)
+    #[arg(long, value_name = "KEY")]
+    optional: Vec<CapabilityKey>,
+    /// Who may read its directory [default: the daemon's own user]
+    #[arg(long)]
+    uid: Option<u32>,
+    /// The group that may read as well
+    #[arg(long)]
+    gid: Option<u32>,
+}
+
+/// Which agent to remove.
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// Its name
+    agent: AgentName,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Runs `agents`.
+pub(super) async fn run(command: AgentsCommand, global: &Global, output: &mut Output) -> Outcome {
+    match command {
+        AgentsCommand::Validate(args) => manifests::validate(&args, global, output),
+        AgentsCommand::Add(args) => {
+            // Read first: a bad manifest is wrong whether or not the daemon runs.
+            let spec = args.spec()?;
+            add(spec, &mut admin_client::connect(global, output).await?, output).await
+        }
+        AgentsCommand::List(args) => {
+            list(&args, &mut admin_client::connect(global, output).await?, output).await
+        }
+        AgentsCommand::Show(args) => {
+            show(&args, &mut admin_client::connect(global, output).await?, output).await
+        }
+        AgentsCommand::Remove(args) => {
+            remove(&args, &mut admin_client::connect(global, output).await?, output).await
+        }
+    }
+}
+
+async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
+    let owner = args.owner.as_ref().map(ToString::to_string).unwrap_or_default();
+    let answer = admin
+        .list_agents(v1::ListAgentsRequest { owner })
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let agents: Vec<Agent> = answer.agents.into_iter().map(Into::into).collect();
+    if output.is_json() {
+        output.json(&serde_json::json!({ "agents": agents, "problems": answer.problems }))?;
+        return Ok(Exit::Ok);
+    }
+    if agents.is_empty() {
+        output.note("There is no agent. Put a manifest into agents.d, or use `token-broker agents add`.");
+    } else {
+        table(&agents, output)?;
+    }
+    for problem in &answer.problems {
+        output.remark("manifest not in force", problem, "")?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// A row for each agent, then a sentence for each one that has something to say.
+pub(super) fn table(agents: &[Agent], output: &mut Output) -> Result<(), Failure> {
+    let now = output.now();
+    let row = |agent: &Agent| {
+        vec![
+            Text::from(agent.agent.as_str()),
+            agent.owner.as_str().into(),
+            Text::state(&agent.state),
+            if agent.account.is_empty() {
+                "-".into()
+            } else {
+                agent.account.as_str().into()
+            },
+            agent.coverage().into(),
+            agent
+                .expires_at
+                .map_or_else(|| "-".to_owned(), |time| when::relative(now, time))
+                .into(),
+        ]
+    };
+    let rows = agents.iter().map(row).collect();
+    output.table(
+        &["AGENT", "OWNER", "STATE", "ACCOUNT", "GRANTED", "EXPIRES"],
+        rows,
+    )?;
+    for agent in agents {
+        output.remark(&agent.agent, &agent.message, &agent.action_url)?;
+        if !agent.delivery_problem.is_empty() {
+            let problem = format!("its files are not up to date: {}", agent.delivery_problem);
+            output.remark(&agent.agent, &problem, "")?;
+        }
+    }
+    Ok(())
+}
+
+async fn show(args: &ShowArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
+    let request = v1::GetAgentRequest {
+        agent: args.agent.to_string(),
+    };
+    let answer = admin.get_agent(request).await.map_err(refused)?.into_inner();
+    describe(&required(answer.agent)?.into(), output)?;
+    Ok(Exit::Ok)
+}
+
+fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.json(agent);
+    }
+    let now = output.now();
+    let time = |time: Option<_>| time.map(|time| when::both(now, time)).unwrap_or_default();
+    let number = |id: Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
+    output.fields(vec![
+        ("agent", agent.agent.as_str().into()),
+        ("owner", agent.owner.as_str().into()),
+        ("account", agent.account.as_str().into()),
+        ("state", Text::state(&agent.state)),
+        (
+            "message",
+            Text::toned(Tone::of_state(&agent.state), agent.message.as_str()),
+        ),
+        ("fix it", agent.action_url.as_str().into()),
+        ("token expires", time(agent.expires_at).into()),
+        ("next renewal", time(agent.next_renewal_at).into()),
+        ("directory", agent.directory.as_str().into()),
+        ("uid", number(agent.uid).into()),
+        ("gid", number(agent.gid).into()),
+        ("source", agent.source.as_str().into()),
+        (
+            "not delivered",
+            Text::toned(Tone::Bad, agent.delivery_problem.as_str()),
+        ),
+    ])?;
+    Capability::table(&agent.capabilities, output)
+}
+
+impl AddArgs {
+    fn spec(self) -> Result<v1::AgentSpec, Failure> {
+        if let Some(file) = &self.file {
+            return Ok(spec_of(&manifests::read(file)?));
+        }
+        let (Some(agent), Some(owner)) = (self.agent, self.owner) else {
+            return Err(Failure::usage("name the agent and its --owner, or give a --file"));
+        };
+        let requirement = |optional| {
+            move |key| Requirement {
+                key,
+                description: String::new(),
+                optional,
+            }
+        };
+        let required = self.capabilities.into_iter().map(requirement(false));
+        let integrations = required
+            .chain(self.optional.into_iter().map(requirement(true)))
+            .collect();
+        Ok(spec_of(&Manifest {
+            agent,
+            owner,
+            uid: self.uid,
+            gid: self.gid,
+            integrations,
+        }))
+    }
+}
+
+fn spec_of(manifest: &Manifest) -> v1::AgentSpec {
+    let requirement = |requirement: &Requirement| v1::Requirement {
+        key: requirement.key.to_string(),
+        description: requirement.description.clone(),
+        optional: requirement.optional,
+    };
+    v1::AgentSpec {
+        agent: manifest.agent.to_string(),
+        owner: manifest.owner.to_string(),
+        uid: manifest.uid,
+        gid: manifest.gid,
+        integrations: manifest.integrations.iter().map(requirement).collect(),
+    }
+}
+
+async fn add(spec: v1::AgentSpec, admin: &mut Admin, output: &mut Output) -> Outcome {
+    let answer = admin
+        .put_agent(v1::PutAgentRequest { spec: Some(spec) })
+        .await
+        .map_err(refused)?
+        .into_inner();
+    describe(&required(answer.agent)?.into(), output)?;
+    Ok(Exit::Ok)
+}
+
+async fn remove(args: &RemoveArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
+    let agent = args.agent.to_string();
+    if !args.yes {
+        // An agent that does not exist is said before the question.
+        let answer = admin
+            .get_agent(v1::GetAgentRequest { agent: agent.clone() })
+            .await
+            .map_err(refused)?;
+        let shown = Agent::from(required(answer.into_inner().agent)?);
+        confirm(
+            output,
+            &format!(
+                "Remove the agent {} and its directory {}?",
+                shown.agent, shown.directory
+            ),
+        )?;
+    }
+    admin
+        .delete_agent(v1::DeleteAgentRequest { agent: agent.clone() })
+        .await
+        .map_err(refused)?;
+    if output.is_json() {
+        output.json(&serde_json::json!({ "removed": agent }))?;
+    } else {
+        output.line(&format!("Removed the agent {agent}"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+#[path = "agents_tests.rs"]
+mod tests;

@@ -1,0 +1,157 @@
+//! The command line as a whole: global options and subcommands. Each group keeps its own arguments.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::{
+    agents, audit, capabilities, completions, connect, demo, doctor, exec, exit, google_emulator, init,
+    integrations, output::Format, serve, status, token, wait,
+};
+
+const OVERVIEW: &str = "\
+Getting started:
+  token-broker demo                    see it work: nothing to install, nothing left behind
+  token-broker init                    write a configuration and a master key
+  token-broker serve                   run the daemon
+  token-broker connect --owner alice --capability google.gmail.send
+  token-broker doctor                  find the usual mistakes
+
+In an agent's container:
+  token-broker exec -- ./agent.py      run a command with the token in its environment
+  curl -s --unix-socket /run/token-broker/broker.sock http://broker/v1/token";
+
+/// Keeps agents supplied with short-lived Google access tokens.
+///
+/// A daemon on each node holds people's Google grants, encrypted; agents get access tokens that are always
+/// fresh and carry only what each agent declared. Commands that manage it talk to the daemon's admin
+/// socket; `token`, `env`, `exec` and `wait` talk to an agent's own socket and need no configuration.
+#[derive(Debug, Parser)]
+#[command(
+    name = "token-broker",
+    version,
+    max_term_width = 100,
+    after_help = OVERVIEW,
+    after_long_help = format!("{OVERVIEW}\n\n{}", exit::TABLE),
+    disable_help_subcommand = true,
+)]
+pub(super) struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command, before or after its name.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Configuration file [default: /etc/token-broker/config.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "TOKEN_BROKER_CONFIG",
+        help_heading = "Global options"
+    )]
+    pub config: Option<PathBuf>,
+    /// What standard output carries
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        help = "What standard output carries: text or json",
+        help_heading = "Global options"
+    )]
+    pub output: Format,
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "TOKEN_BROKER_ADMIN_SOCKET",
+        help = "The daemon's admin socket [default: <runtime_dir>/admin.sock]",
+        help_heading = "Global options"
+    )]
+    pub admin_socket: Option<PathBuf>,
+    /// Say more about what is done (twice: still more)
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write a configuration and a master key
+    Init(init::InitArgs),
+    /// Run the daemon
+    Serve(serve::ServeArgs),
+    /// Connect a person's Google account, or add permissions to it
+    Connect(connect::ConnectArgs),
+    /// Show, check and disconnect connected accounts
+    #[command(subcommand, visible_alias = "integration")]
+    Integrations(integrations::IntegrationsCommand),
+    /// Show what agents can ask for
+    Capabilities(capabilities::CapabilitiesArgs),
+    /// Show, add, remove and validate agents
+    #[command(subcommand, visible_alias = "agent")]
+    Agents(agents::AgentsCommand),
+    /// Print an agent's access token
+    Token(token::TokenArgs),
+    /// Print an agent's environment
+    Env(token::EnvArgs),
+    /// Run a command with an agent's token in its environment
+    Exec(exec::ExecArgs),
+    /// Wait until an agent has a token
+    Wait(wait::WaitArgs),
+    /// Show how the daemon, or one agent, is doing
+    Status(status::StatusArgs),
+    /// Read and verify the audit trail
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Find the usual mistakes
+    Doctor(doctor::DoctorArgs),
+    /// Run a Google-shaped OAuth server, for tests and demonstrations
+    GoogleEmulator(google_emulator::GoogleEmulatorArgs),
+    /// Show the broker at work: nothing to install, nothing left behind
+    Demo(demo::DemoArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_come_before_or_after_the_command() {
+        for line in [
+            ["token-broker", "--config", "a.toml", "--output", "json", "status"],
+            ["token-broker", "status", "--config", "a.toml", "--output", "json"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.global.config, Some(PathBuf::from("a.toml")));
+            assert_eq!(cli.global.output, Format::Json);
+        }
+    }
+
+    #[test]
+    fn what_follows_the_dashes_belongs_to_the_command() {
+        let cli = Cli::try_parse_from(["token-broker", "exec", "--", "env", "--config", "x"]).unwrap();
+        assert_eq!(cli.global.config, None);
+        let Command::Exec(exec) = cli.command else {
+            panic!("{:?}", cli.command)
+        };
+        assert_eq!(exec.command, ["env", "--config", "x"]);
+    }
+}

@@ -1,0 +1,210 @@
+//! `audit`: who used what, and whether the trail is whole.
+
+use clap::{Args, Subcommand};
+
+use super::{
+    admin_client::{self, Admin, refused},
+    args::Global,
+    exit::{Exit, Outcome},
+    output::Output,
+    progress,
+    style::{Text, Tone},
+    view::AuditEvent,
+};
+use crate::{clock, proto::v1};
+
+/// What can be done with the audit trail.
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Show the last events, or those after a given one
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// Recompute the chain of hashes; exits with 1 when a line was changed or removed
+    Verify,
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  token-broker audit list --limit 20
+  token-broker audit list --after 1200 --limit 1000 --output json | jq -c '.events[]'";
+
+/// Which events to show.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// The first ones after this sequence number, instead of the last ones
+    #[arg(long, value_name = "SEQUENCE")]
+    after: Option<u64>,
+}
+
+/// Runs `audit`.
+pub(super) async fn run(command: AuditCommand, global: &Global, output: &mut Output) -> Outcome {
+    let mut admin = admin_client::connect(global, output).await?;
+    match command {
+        AuditCommand::List(args) => list(&args, &mut admin, output).await,
+        AuditCommand::Verify => verify(&mut admin, output).await,
+    }
+}
+
+async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
+    let request = v1::ListAuditEventsRequest {
+        after_sequence: args.after.unwrap_or_default(),
+        limit: args.limit,
+        newest: args.after.is_none(),
+    };
+    let answer = admin
+        .list_audit_events(request)
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let events: Vec<AuditEvent> = answer.events.into_iter().map(Into::into).collect();
+    if output.is_json() {
+        output.json(&serde_json::json!({ "events": events }))?;
+        return Ok(Exit::Ok);
+    }
+    if events.is_empty() {
+        output.note("There are no such events.");
+        return Ok(Exit::Ok);
+    }
+    let rows = events.into_iter().map(row).collect();
+    output.table(
+        &[
+            "SEQ",
+            "TIME",
+            "ACTOR",
+            "ACTION",
+            "DECISION",
+            "INTEGRATION",
+            "CAPABILITIES",
+            "DETAIL",
+        ],
+        rows,
+    )?;
+    Ok(Exit::Ok)
+}
+
+fn row(event: AuditEvent) -> Vec<Text> {
+    let tone = match event.decision.as_str() {
+        "allowed" => Tone::Good,
+        "denied" => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    let blank = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    vec![
+        event.sequence.to_string().into(),
+        event.time.map(clock::rfc3339).unwrap_or_default().into(),
+        event.actor.into(),
+        event.action.into(),
+        Text::toned(tone, event.decision),
+        blank(event.integration).into(),
+        blank(event.capabilities.join(",")).into(),
+        event.detail.into(),
+    ]
+}
+
+async fn verify(admin: &mut Admin, output: &mut Output) -> Outcome {
+    let work = admin.verify_audit(v1::VerifyAuditRequest {});
+    let answer = progress::during(output, "recomputing the chain", work)
+        .await
+        .map_err(refused)?
+        .into_inner();
+    if output.is_json() {
+        output.json(&serde_json::json!({
+            "intact": answer.intact,
+            "events": answer.events,
+            "problem": Some(&answer.problem).filter(|problem| !problem.is_empty()),
+        }))?;
+    } else if answer.intact {
+        output.toned(
+            Tone::Good,
+            &format!("The audit trail is whole: {} events.", answer.events),
+        )?;
+    } else {
+        output.toned(
+            Tone::Bad,
+            &format!("The audit trail is broken: {}", answer.problem),
+        )?;
+    }
+    Ok(if answer.intact { Exit::Ok } else { Exit::Failed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{output::Format, testing::FakeAdmin},
+        *,
+    };
+
+    fn event(sequence: u64, decision: &str) -> v1::AuditEvent {
+        v1::AuditEvent {
+            sequence,
+            time: Some(prost_types::Timestamp {
+                seconds: 1_705_312_800,
+                nanos: 0,
+            }),
+            actor: "agent:invoice-bot".to_owned(),
+            action: "token.issued".to_owned(),
+            capabilities: vec!["google.gmail.send".to_owned()],
+            decision: decision.to_owned(),
+            hash: "ab".repeat(32),
+            ..Default::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_trail_is_a_table_or_json() {
+        let admin = FakeAdmin {
+            audit: vec![event(7, "allowed"), event(8, "denied")],
+            ..FakeAdmin::default()
+        };
+        let server = admin.serve().await;
+        let list = || {
+            AuditCommand::List(ListArgs {
+                limit: 50,
+                after: None,
+            })
+        };
+        let (mut output, out, _) = Output::captured(Format::Text);
+        assert_eq!(run(list(), &server.global(), &mut output).await, Ok(Exit::Ok));
+        assert_eq!(
+            out.text(),
+            "SEQ  TIME                  ACTOR              ACTION        DECISION  INTEGRATION  CAPABILITIES       DETAIL\n\
+             7    2024-01-15T10:00:00Z  agent:invoice-bot  token.issued  allowed   -            google.gmail.send\n\
+             8    2024-01-15T10:00:00Z  agent:invoice-bot  token.issued  denied    -            google.gmail.send\n"
+        );
+        let (mut output, out, _) = Output::captured(Format::Json);
+        run(list(), &server.global(), &mut output).await.unwrap();
+        let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+        assert_eq!(value["events"][1]["decision"], "denied");
+        assert_eq!(value["events"][0]["time"], "2024-01-15T10:00:00Z");
+        assert_eq!(server.calls()[0], "audit after=0 limit=50 newest=true");
+    }
+
+    #[tokio::test]
+    async fn a_broken_chain_is_a_failure() {
+        let broken = FakeAdmin {
+            audit_problem: "line 8 does not follow line 7".to_owned(),
+            ..FakeAdmin::default()
+        };
+        let server = broken.serve().await;
+        let (mut output, out, _) = Output::captured(Format::Text);
+        assert_eq!(
+            run(AuditCommand::Verify, &server.global(), &mut output).await,
+            Ok(Exit::Failed)
+        );
+        assert_eq!(
+            out.text(),
+            "The audit trail is broken: line 8 does not follow line 7\n"
+        );
+
+        let server = FakeAdmin::default().serve().await;
+        let (mut output, out, _) = Output::captured(Format::Json);
+        assert_eq!(
+            run(AuditCommand::Verify, &server.global(), &mut output).await,
+            Ok(Exit::Ok)
+        );
+        assert_eq!(out.text(), "{\"events\":0,\"intact\":true,\"problem\":null}\n");
+    }
+}

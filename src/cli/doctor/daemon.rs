@@ -1,0 +1,178 @@
+//! The running daemon, if there is one.
+
+use std::{fs, path::Path};
+
+use rustix::process::{Resource, getrlimit};
+
+use super::{
+    super::{
+        admin_client::{self, refused},
+        args::Global,
+        exit::{Exit, Failure},
+        settings,
+        view::{Agent, Daemon},
+    },
+    Finding,
+};
+use crate::{config::Config, proto::v1};
+
+/// From this many seconds on a clock is worth a look; the daemon corrects for it.
+pub(super) const SKEW_LIMIT: i64 = 30;
+
+/// What the other checks want to know.
+pub(super) struct Seen {
+    /// The agents, where a daemon runs that could be asked.
+    pub(super) agents: Option<Vec<Agent>>,
+    /// How many files the daemon may open, or would if it were started like this command.
+    pub(super) open_files: Option<u64>,
+}
+
+/// Asks the daemon how it is.
+pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Vec<Finding>) {
+    const CHECK: &str = "daemon";
+    let mut seen = Seen {
+        agents: None,
+        open_files: getrlimit(Resource::Nofile).current,
+    };
+    let socket = match (&global.admin_socket, config) {
+        (Some(socket), _) => socket.clone(),
+        (None, Some(config)) => config.runtime_dir.join("admin.sock"),
+        (None, None) => Path::new(settings::DEFAULT_RUNTIME_DIR).join("admin.sock"),
+    };
+    seen.open_files = limit_of_listener(&socket).await.or(seen.open_files);
+    match ask(&socket).await {
+        Ok((daemon, agents)) => {
+            let findings = judge(&daemon);
+            seen.agents = Some(agents);
+            (seen, findings)
+        }
+        Err(failure) if failure.exit == Exit::Unreachable => {
+            (seen, vec![Finding::warn(CHECK, failure.message, "")])
+        }
+        Err(failure) => (
+            seen,
+            vec![Finding::fail(CHECK, failure.message, "look at the daemon's log")],
+        ),
+    }
+}
+
+async fn ask(socket: &Path) -> Result<(Daemon, Vec<Agent>), Failure> {
+    let mut admin = admin_client::open(socket)
+        .await
+        .map_err(|error| admin_client::unreachable(socket, &error))?;
+    let status = admin
+        .get_daemon_status(v1::GetDaemonStatusRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let agents = admin
+        .list_agents(v1::ListAgentsRequest::default())
+        .await
+        .map_err(refused)?
+        .into_inner()
+        .agents;
+    Ok((status.into(), agents.into_iter().map(Into::into).collect()))
+}
+
+fn judge(daemon: &Daemon) -> Vec<Finding> {
+    const CHECK: &str = "daemon";
+    let here = env!("CARGO_PKG_VERSION");
+    let mut findings = vec![if daemon.version == here {
+        let (all, active) = (daemon.agents, daemon.agents_active);
+        Finding::ok(
+            CHECK,
+            format!("version {here} runs; {active} of {all} agents have a token"),
+        )
+    } else {
+        let message = format!("version {} runs, and this is {here}", daemon.version);
+        Finding::warn(CHECK, message, "restart the daemon after an upgrade")
+    }];
+    let problems = daemon.problems.iter();
+    findings.extend(problems.map(|problem| Finding::warn(CHECK, problem.as_str(), "")));
+    findings.extend(clock(daemon.clock_skew_seconds, "as the daemon last saw it"));
+    findings
+}
+
+/// What there is to say about a clock that the provider's is `ahead` seconds before.
+pub(super) fn clock(ahead: i64, how: &str) -> Option<Finding> {
+    let (seconds, direction) = (
+        ahead.unsigned_abs(),
+        if ahead > 0 { "behind" } else { "ahead of" },
+    );
+    (ahead.abs() >= SKEW_LIMIT).then(|| {
+        let message = format!("this machine's clock is {seconds}s {direction} the provider's, {how}");
+        Finding::warn(
+            "clock",
+            message,
+            "let NTP set it: the daemon corrects for it, agents do not",
+        )
+    })
+}
+
+/// The limit of the process that listens on the socket; `None` when that cannot be told.
+async fn limit_of_listener(socket: &Path) -> Option<u64> {
+    let stream = tokio::net::UnixStream::connect(socket).await.ok()?;
+    let process = stream.peer_cred().ok()?.pid()?;
+    open_files(&fs::read_to_string(format!("/proc/{process}/limits")).ok()?)
+}
+
+/// The soft limit of open files in `/proc/PID/limits`.
+fn open_files(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            super::testing::{FakeAdmin, agent_of_alice},
+            Verdict,
+        },
+        *,
+    };
+
+    #[tokio::test]
+    async fn a_running_daemon_is_asked_for_its_problems_and_agents() {
+        let server = FakeAdmin {
+            agents: vec![agent_of_alice("bot")],
+            ..FakeAdmin::default()
+        }
+        .serve()
+        .await;
+        let (seen, findings) = check(&server.global(), None).await;
+        assert_eq!(seen.agents.map(|agents| agents.len()), Some(1));
+        assert_eq!(findings[0].verdict, Verdict::Ok);
+        assert_eq!(
+            (findings[1].verdict, findings[1].message.as_str()),
+            (Verdict::Warn, "the disk is nearly full")
+        );
+        assert_eq!(findings.len(), 2);
+    }
+
+    #[test]
+    fn the_open_file_limit_of_a_process_is_read() {
+        let own = fs::read_to_string("/proc/self/limits").unwrap();
+        assert_eq!(
+            open_files(&own).filter(|limit| *limit != u64::MAX),
+            getrlimit(Resource::Nofile).current
+        );
+        assert_eq!(open_files("Max open files   1024   4096   files"), Some(1024));
+        assert_eq!(
+            open_files("Max open files   unlimited   unlimited   files"),
+            Some(u64::MAX)
+        );
+    }
+
+    #[test]
+    fn only_a_clock_that_is_far_off_is_named() {
+        assert_eq!(clock(29, ""), None);
+        assert!(clock(-31, "").unwrap().message.contains("31s ahead of"));
+        assert!(clock(31, "").unwrap().message.contains("31s behind"));
+    }
+}

@@ -1,0 +1,162 @@
+//! The provider's endpoints, reached from here, and the time that they say it is.
+
+use std::{error::Error, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, header};
+use http_body_util::Empty;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use jiff::Timestamp;
+use url::Url;
+
+use super::{Finding, daemon};
+use crate::config::Config;
+
+const CHECK: &str = "endpoints";
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// One of each of Google's hosts that the daemon or a person's browser needs.
+const GOOGLE: [&str; 3] = [
+    "https://accounts.google.com/o/oauth2/v2/auth",
+    "https://oauth2.googleapis.com/token",
+    "https://www.googleapis.com/oauth2/v3/certs",
+];
+
+/// Asks each endpoint for anything at all.
+pub(super) async fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
+    let client = match HttpsConnectorBuilder::new().with_native_roots() {
+        Ok(connector) => {
+            Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build())
+        }
+        Err(error) => {
+            let advice = "install the system's CA certificates (the package ca-certificates)";
+            return vec![Finding::fail(
+                CHECK,
+                format!("no certificate authority is trusted: {error}"),
+                advice,
+            )];
+        }
+    };
+    let asked = addresses(config).into_iter().map(|url| {
+        let client = &client;
+        async move { (reach(client, &url).await, url) }
+    });
+    let mut findings = Vec::new();
+    let mut date = None;
+    for (answer, url) in futures_util::future::join_all(asked).await {
+        let host = url.origin().ascii_serialization();
+        findings.push(match answer {
+            Ok(headers) => {
+                date = date.or_else(|| http_date(&headers));
+                Finding::ok(CHECK, format!("{host} answers"))
+            }
+            Err(reason) => Finding::fail(
+                CHECK,
+                format!("{host} cannot be reached: {reason}"),
+                "check name resolution, firewall and proxy: the daemon connects directly",
+            ),
+        });
+    }
+    if let Some(date) = date {
+        let ahead = date.as_second() - now.as_second();
+        let off = daemon::clock(ahead, "by its Date header");
+        findings.push(off.unwrap_or_else(|| Finding::ok("clock", "within 30s of the provider's")));
+    }
+    findings
+}
+
+fn addresses(config: &Config) -> Vec<Url> {
+    match &config.google.endpoint_base {
+        Some(base) => base.join("/oauth2/v3/certs").into_iter().collect(),
+        None => GOOGLE.iter().filter_map(|url| url.parse().ok()).collect(),
+    }
+}
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
+/// Whatever the answer is, it shows that name resolution, network and TLS work.
+async fn reach(client: &HttpClient, url: &Url) -> Result<HeaderMap, String> {
+    let request = Request::get(url.as_str())
+        .body(Empty::new())
+        .map_err(|error| error.to_string())?;
+    match tokio::time::timeout(LIMIT, client.request(request)).await {
+        Ok(Ok(response)) => Ok(response.into_parts().0.headers),
+        Ok(Err(error)) => Err(innermost(&error)),
+        Err(_elapsed) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+    }
+}
+
+/// The cause that the others only wrap.
+fn innermost(error: &dyn Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// The `Date` header (RFC 9110, section 5.6.7).
+fn http_date(headers: &HeaderMap) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::parse(headers.get(header::DATE)?.to_str().ok()?)
+        .ok()
+        .map(|date| date.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::{super::Verdict, *};
+
+    fn with_base(base: &str) -> Config {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        fs::write(&file, format!("[google]\nendpoint_base = \"{base}\"\n")).unwrap();
+        Config::load(Some(&file), std::iter::empty()).ok().unwrap()
+    }
+
+    async fn server(date: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let answer = format!("HTTP/1.1 404 Not Found\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        base
+    }
+
+    #[tokio::test]
+    async fn any_answer_is_good_and_tells_the_time() {
+        let noon: Timestamp = "2024-01-15T12:00:00Z".parse().unwrap();
+        let config = with_base(&server("Mon, 15 Jan 2024 12:01:40 GMT").await);
+        let found = check(&config, noon).await;
+        assert_eq!(found[0].verdict, Verdict::Ok, "{found:?}");
+        assert_eq!(found[1].verdict, Verdict::Warn);
+        assert!(found[1].message.contains("100s behind"), "{found:?}");
+        let config = with_base(&server("Mon, 15 Jan 2024 12:00:10 GMT").await);
+        assert_eq!(check(&config, noon).await[1].verdict, Verdict::Ok);
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_refuses_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let found = check(&with_base(&base), Timestamp::UNIX_EPOCH).await;
+        assert_eq!((found.len(), found[0].verdict), (1, Verdict::Fail));
+        assert!(found[0].message.starts_with(&base), "{found:?}");
+        assert!(found[0].message.contains("refused"), "{found:?}");
+    }
+}

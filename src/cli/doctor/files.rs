@@ -1,0 +1,145 @@
+//! The daemon's folders: modes, owners, and what kind of disk they are on.
+
+use std::{io, os::unix::fs::MetadataExt, path::Path};
+
+use super::Finding;
+use crate::config::Config;
+
+/// `statfs(2)`'s numbers for file systems in memory.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+const RAMFS_MAGIC: i64 = 0x8584_58f6;
+
+/// Looks at `state_dir` and `runtime_dir`.
+pub(super) fn check(config: &Config) -> Vec<Finding> {
+    let mut findings = state_dir(&config.state_dir);
+    findings.extend(runtime_dir(&config.runtime_dir));
+    findings
+}
+
+fn state_dir(path: &Path) -> Vec<Finding> {
+    const CHECK: &str = "state_dir";
+    let shown = path.display();
+    let metadata = match path.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) => return vec![absent(CHECK, path, &error)],
+    };
+    let mut findings = Vec::new();
+    if !metadata.is_dir() {
+        return vec![Finding::fail(
+            CHECK,
+            format!("{shown} is not a folder"),
+            "move it away",
+        )];
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let message = format!("{shown} is open to other users (mode {mode:04o})");
+        findings.push(Finding::fail(CHECK, message, format!("chmod 700 {shown}")));
+    }
+    findings.extend(foreign(CHECK, path, metadata.uid()));
+    if is_in_memory(path) {
+        let message = format!("{shown} is in memory: the next start of the machine loses every grant");
+        findings.push(Finding::fail(
+            CHECK,
+            message,
+            "set state_dir to a folder on a disk",
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(CHECK, format!("{shown} is its owner's alone")));
+    }
+    findings
+}
+
+fn runtime_dir(path: &Path) -> Vec<Finding> {
+    const CHECK: &str = "runtime_dir";
+    let shown = path.display();
+    let metadata = match path.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) => return vec![absent(CHECK, path, &error)],
+    };
+    if !metadata.is_dir() {
+        return vec![Finding::fail(
+            CHECK,
+            format!("{shown} is not a folder"),
+            "move it away",
+        )];
+    }
+    let mut findings = Vec::new();
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        let message = format!("other users can write to {shown} (mode {mode:04o})");
+        findings.push(Finding::fail(CHECK, message, format!("chmod 755 {shown}")));
+    }
+    findings.extend(foreign(CHECK, path, metadata.uid()));
+    findings.push(if is_in_memory(path) {
+        Finding::ok(CHECK, format!("{shown} is in memory"))
+    } else {
+        Finding::warn(
+            CHECK,
+            format!("{shown} is on a disk: tokens are written to it, and each renewal costs far more than in memory"),
+            "put it on tmpfs, such as a folder under /run",
+        )
+    });
+    findings
+}
+
+fn absent(check: &'static str, path: &Path, error: &io::Error) -> Finding {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Finding::warn(
+            check,
+            format!("there is no {shown} yet"),
+            "the daemon makes it at its start, where it may",
+        ),
+        io::ErrorKind::PermissionDenied => Finding::warn(
+            check,
+            format!("{shown} may not be looked at by this user"),
+            "run the doctor as the daemon's user, or as root",
+        ),
+        _ => Finding::fail(check, format!("{shown} cannot be looked at: {error}"), ""),
+    }
+}
+
+/// The daemon needs folders of its own user; whether that is this one, only root cannot tell.
+fn foreign(check: &'static str, path: &Path, owner: u32) -> Option<Finding> {
+    let me = rustix::process::geteuid();
+    (!me.is_root() && owner != me.as_raw()).then(|| {
+        let message = format!(
+            "{} belongs to uid {owner}, and this is uid {}",
+            path.display(),
+            me.as_raw()
+        );
+        Finding::warn(check, message, "run the doctor and the daemon as the same user")
+    })
+}
+
+fn is_in_memory(path: &Path) -> bool {
+    // The field's type differs between architectures; the numbers fit all of them.
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_lossless,
+        reason = "the type differs between architectures"
+    )]
+    let kind = rustix::fs::statfs(path).map(|found| found.f_type as i64);
+    kind.is_ok_and(|kind| kind == TMPFS_MAGIC || kind & 0xffff_ffff == RAMFS_MAGIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Verdict, *};
+
+    #[test]
+    fn memory_is_told_from_disk() {
+        assert!(!is_in_memory(Path::new("/proc")));
+        if Path::new("/dev/shm").is_dir() {
+            assert!(is_in_memory(Path::new("/dev/shm")));
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_is_no_failure() {
+        let found = state_dir(Path::new("/no/such/folder"));
+        assert_eq!(found[0].verdict, Verdict::Warn);
+    }
+}

@@ -1,0 +1,274 @@
+//! `doctor`: finds the usual mistakes, with or without a running daemon.
+
+mod agents;
+mod configuration;
+mod daemon;
+mod endpoints;
+mod files;
+mod mounts;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    args::Global,
+    exit::{Exit, Failure, Outcome},
+    output::Output,
+    progress,
+    style::Tone,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  token-broker doctor
+  token-broker doctor --offline --output json | jq '.checks[] | select(.verdict != \"ok\")'
+
+Run it as the daemon's user, or as root. Exits with 1 when something has to be repaired. Inside an agent's
+container it finds a single-file mount.";
+
+/// Find the usual mistakes
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct DoctorArgs {
+    /// Leave the provider's endpoints alone
+    #[arg(long)]
+    offline: bool,
+}
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, or may work; worth a look.
+    Warn,
+    /// It has to be repaired.
+    Fail,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    /// What was looked at, in a word or two.
+    pub(super) check: &'static str,
+    /// How it went.
+    pub(super) verdict: Verdict,
+    /// What was found.
+    pub(super) message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) advice: String,
+}
+
+impl Finding {
+    pub(super) fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            check,
+            verdict: Verdict::Ok,
+            message: message.into(),
+            advice: String::new(),
+        }
+    }
+
+    pub(super) fn warn(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            check,
+            verdict: Verdict::Warn,
+            message: message.into(),
+            advice: advice.into(),
+        }
+    }
+
+    pub(super) fn fail(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Fail,
+            ..Self::warn(check, message, advice)
+        }
+    }
+}
+
+/// Runs `doctor`.
+pub(super) async fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Outcome {
+    let now = output.now();
+    let findings = progress::during(output, "looking around", examine(args, global, now)).await;
+    report(&findings, output)?;
+    let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
+    Ok(if failed { Exit::Failed } else { Exit::Ok })
+}
+
+async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Vec<Finding> {
+    let (config, mut findings) = configuration::check(global);
+    let (seen, more) = daemon::check(global, config.as_ref()).await;
+    if let Some(config) = &config {
+        findings.extend(configuration::check_key(config).await);
+        findings.extend(files::check(config));
+        findings.extend(agents::check(config, &seen));
+        if !args.offline {
+            findings.extend(endpoints::check(config, now).await);
+        }
+    }
+    findings.extend(mounts::check());
+    findings.extend(more);
+    findings
+}
+
+fn report(findings: &[Finding], output: &mut Output) -> Result<(), Failure> {
+    let count = |verdict| {
+        findings
+            .iter()
+            .filter(|finding| finding.verdict == verdict)
+            .count()
+    };
+    let (warnings, failures) = (count(Verdict::Warn), count(Verdict::Fail));
+    if output.is_json() {
+        return output.json(&serde_json::json!({
+            "ok": failures == 0,
+            "warnings": warnings,
+            "failures": failures,
+            "checks": findings,
+        }));
+    }
+    for finding in findings {
+        let (word, tone) = match finding.verdict {
+            Verdict::Ok => ("ok  ", Tone::Plain),
+            Verdict::Warn => ("warn", Tone::Warn),
+            Verdict::Fail => ("FAIL", Tone::Bad),
+        };
+        output.toned(tone, &format!("{word}  {}: {}", finding.check, finding.message))?;
+        if !finding.advice.is_empty() {
+            output.line(&format!("      -> {}", finding.advice))?;
+        }
+    }
+    let summary = match (failures, warnings) {
+        (0, 0) => (Tone::Good, "Everything looks right.".to_owned()),
+        (0, _) => (Tone::Warn, format!("It should work; {warnings} worth a look.")),
+        _ => (
+            Tone::Bad,
+            format!("{failures} to repair, {warnings} worth a look."),
+        ),
+    };
+    output.line("")?;
+    output.toned(summary.0, &summary.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    use super::{super::output::Format, *};
+
+    /// A folder that `init` and an operator have set up well.
+    fn sound(dir: &Path) -> Global {
+        let config = dir.join("config.toml");
+        let text = "state_dir = \"state\"\nruntime_dir = \"run\"\n[google]\nclient_id = \"x\"\n\
+                    client_secret_file = \"secret\"\n";
+        fs::write(&config, text).unwrap();
+        for (name, content) in [("secret", "s"), ("master.key", &"A".repeat(43))] {
+            fs::write(dir.join(name), content).unwrap();
+            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        for (name, mode) in [("state", 0o700), ("run", 0o755)] {
+            fs::create_dir(dir.join(name)).unwrap();
+            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        Global {
+            config: Some(config),
+            ..Global::default()
+        }
+    }
+
+    async fn findings(global: &Global) -> Vec<Finding> {
+        let (output, ..) = Output::captured(Format::Text);
+        examine(&DoctorArgs { offline: true }, global, output.now()).await
+    }
+
+    async fn verdict(global: &Global, check: &str) -> Vec<(Verdict, String)> {
+        let found = findings(global).await;
+        let of_check = found.into_iter().filter(|finding| finding.check == check);
+        of_check
+            .map(|finding| (finding.verdict, finding.message))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_sound_setup_has_nothing_to_repair() {
+        let dir = tempfile::tempdir().unwrap();
+        let global = sound(dir.path());
+        let found = findings(&global).await;
+        let failures: Vec<_> = found
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Fail)
+            .collect();
+        assert_eq!(failures, [&Finding::ok("", ""); 0]);
+        assert_eq!(verdict(&global, "daemon").await[0].0, Verdict::Warn);
+    }
+
+    #[tokio::test]
+    async fn each_mistake_is_found() {
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        type Mistake = fn(&Path, &dyn Fn(&Path, u32));
+        let mistakes: [(&str, Mistake); 7] = [
+            ("master key", |dir, mode| mode(&dir.join("master.key"), 0o644)),
+            ("master key", |dir, _| {
+                fs::write(dir.join("master.key"), "AAAA").unwrap()
+            }),
+            ("master key", |dir, _| {
+                fs::remove_file(dir.join("master.key")).unwrap()
+            }),
+            ("state_dir", |dir, mode| mode(&dir.join("state"), 0o755)),
+            ("runtime_dir", |dir, mode| mode(&dir.join("run"), 0o777)),
+            ("google client", |dir, _| {
+                fs::remove_file(dir.join("secret")).unwrap()
+            }),
+            ("manifests", |dir, _| {
+                fs::create_dir(dir.join("agents.d")).unwrap();
+                fs::write(dir.join("agents.d/a.yaml"), "agent: A\n").unwrap();
+            }),
+        ];
+        for (check, mistake) in mistakes {
+            let dir = tempfile::tempdir().unwrap();
+            let global = sound(dir.path());
+            mistake(dir.path(), &mode);
+            let found = verdict(&global, check).await;
+            assert!(
+                found.iter().any(|(verdict, _)| *verdict == Verdict::Fail),
+                "{check}: {found:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_configuration_that_cannot_be_read_is_named_and_the_rest_still_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let global = sound(dir.path());
+        fs::write(dir.path().join("config.toml"), "state_dirr = \"x\"\n").unwrap();
+        let found = findings(&global).await;
+        assert_eq!(
+            (found[0].check, found[0].verdict),
+            ("configuration", Verdict::Fail)
+        );
+        assert!(found[0].message.contains("config.toml:1"), "{found:?}");
+    }
+
+    #[test]
+    fn the_report_is_text_or_json() {
+        let found = [
+            Finding::ok("a", "fine"),
+            Finding::fail("b", "broken", "repair it"),
+        ];
+        let (mut output, out, _) = Output::captured(Format::Text);
+        report(&found, &mut output).unwrap();
+        assert_eq!(
+            out.text(),
+            "ok    a: fine\nFAIL  b: broken\n      -> repair it\n\n1 to repair, 0 worth a look.\n"
+        );
+        let (mut output, out, _) = Output::captured(Format::Json);
+        report(&found, &mut output).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+        assert_eq!(
+            (&value["ok"], &value["checks"][1]["advice"]),
+            (&false.into(), &"repair it".into())
+        );
+    }
+}

@@ -1,0 +1,230 @@
+//! Manifests in files: read for `agents add`, checked by `agents validate`.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    args::Global,
+    exit::{Exit, Failure, Outcome},
+    output::Output,
+    settings,
+    style::Tone,
+};
+use crate::{
+    agent::{Manifest, ManifestError},
+    catalog::Catalog,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  token-broker agents validate invoice-bot.yaml
+  token-broker agents validate /etc/token-broker/agents.d
+  token-broker --output json agents validate deploy/*.yaml
+
+Exits with 1 when a manifest is wrong. Capabilities are those that are built in and those that the
+configuration adds, if there is one.";
+
+/// Which manifests to check.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ValidateArgs {
+    /// Manifests, or folders of them (`-` for standard input)
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// What a manifest turned out to be.
+#[derive(Serialize)]
+struct Verdict {
+    file: String,
+    valid: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capabilities: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ManifestError>,
+}
+
+/// Reads one manifest; what its capabilities are worth is for the daemon to say.
+pub(super) fn read(file: &Path) -> Result<Manifest, Failure> {
+    let name = shown(file);
+    let text = text_of(file).map_err(|error| Failure::new(Exit::Failed, unreadable(&name, &error)))?;
+    Manifest::from_yaml(&text, &name).map_err(|error| Failure::misconfigured(error.to_string()))
+}
+
+/// Runs `agents validate`.
+pub(super) fn validate(args: &ValidateArgs, global: &Global, output: &mut Output) -> Outcome {
+    let catalog = settings::catalog(global)?;
+    let mut seen = HashMap::new();
+    let mut verdicts = Vec::new();
+    for file in expand(&args.files)? {
+        verdicts.push(judge(&file, &catalog, &mut seen));
+    }
+    let wrong = verdicts.iter().filter(|verdict| !verdict.valid).count();
+    if output.is_json() {
+        output.json(&serde_json::json!({ "valid": wrong == 0, "manifests": verdicts }))?;
+    } else {
+        for verdict in &verdicts {
+            show(verdict, output)?;
+        }
+    }
+    Ok(if wrong == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+fn judge(file: &Path, catalog: &Catalog, seen: &mut HashMap<String, String>) -> Verdict {
+    let name = shown(file);
+    let checked = text_of(file)
+        .map_err(|error| ManifestError {
+            file: Some(name.clone()),
+            message: format!("it cannot be read: {error}"),
+            ..ManifestError::default()
+        })
+        .and_then(|text| Manifest::from_yaml_with(catalog, &text, &name));
+    let checked = checked.and_then(
+        |manifest| match seen.insert(manifest.agent.to_string(), name.clone()) {
+            None => Ok(manifest),
+            Some(first) => Err(ManifestError {
+                file: Some(name.clone()),
+                field: Some("agent".to_owned()),
+                message: format!("`{}` is declared in {first} as well", manifest.agent),
+                ..ManifestError::default()
+            }),
+        },
+    );
+    let (manifest, error) = match checked {
+        Ok(manifest) => (Some(manifest), None),
+        Err(error) => (None, Some(error)),
+    };
+    Verdict {
+        file: name,
+        valid: manifest.is_some(),
+        agent: manifest.as_ref().map(|manifest| manifest.agent.to_string()),
+        owner: manifest.as_ref().map(|manifest| manifest.owner.to_string()),
+        capabilities: manifest.as_ref().map(|manifest| manifest.integrations.len()),
+        error,
+    }
+}
+
+fn show(verdict: &Verdict, output: &mut Output) -> Result<(), Failure> {
+    match &verdict.error {
+        Some(error) => output.toned(Tone::Bad, &error.to_string()),
+        None => output.line(&format!(
+            "{}: valid (agent {}, owner {}, {} capabilities)",
+            verdict.file,
+            verdict.agent.as_deref().unwrap_or_default(),
+            verdict.owner.as_deref().unwrap_or_default(),
+            verdict.capabilities.unwrap_or_default(),
+        )),
+    }
+}
+
+/// Folders stand for the manifests in them, as the daemon would read them.
+fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut expanded = Vec::new();
+    for file in files {
+        if file.is_dir() {
+            let failed = |error: io::Error| Failure::new(Exit::Failed, unreadable(&shown(file), &error));
+            let mut inside = Vec::new();
+            for entry in fs::read_dir(file).map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                if path
+                    .extension()
+                    .is_some_and(|extension| extension == "yaml" || extension == "yml")
+                {
+                    inside.push(path);
+                }
+            }
+            inside.sort();
+            expanded.append(&mut inside);
+        } else {
+            expanded.push(file.clone());
+        }
+    }
+    Ok(expanded)
+}
+
+fn text_of(file: &Path) -> io::Result<String> {
+    if file.as_os_str() != "-" {
+        return fs::read_to_string(file);
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn shown(file: &Path) -> String {
+    if file.as_os_str() == "-" {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    }
+}
+
+fn unreadable(name: &str, error: &io::Error) -> String {
+    format!("{name} cannot be read: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::output::Format, *};
+
+    const GOOD: &str = "agent: bot\nowner: alice\nintegrations:\n  - key: google.gmail.send\n";
+
+    fn validate_files(files: &[(&str, &str)], format: Format) -> (Outcome, String) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let config = dir.path().join("config.toml");
+        fs::write(&config, "").unwrap();
+        let global = Global {
+            config: Some(config),
+            ..Global::default()
+        };
+        let (mut output, out, _) = Output::captured(format);
+        let outcome = validate(
+            &ValidateArgs {
+                files: vec![dir.path().to_owned()],
+            },
+            &global,
+            &mut output,
+        );
+        (
+            outcome,
+            out.text().replace(&format!("{}/", dir.path().display()), ""),
+        )
+    }
+
+    #[test]
+    fn good_manifests_are_named_and_wrong_ones_pointed_at() {
+        let (outcome, text) = validate_files(&[("a.yaml", GOOD), ("notes.txt", "x")], Format::Text);
+        assert_eq!(outcome, Ok(Exit::Ok));
+        assert_eq!(text, "a.yaml: valid (agent bot, owner alice, 1 capabilities)\n");
+
+        let bad = GOOD.replace("gmail.send", "gmal.send").replace("bot", "bot2");
+        let (outcome, text) = validate_files(&[("a.yaml", GOOD), ("b.yml", &bad)], Format::Text);
+        assert_eq!(outcome, Ok(Exit::Failed));
+        assert!(text.contains("b.yml:4:"), "{text}");
+        assert!(text.contains("did you mean `google.gmail.send`"), "{text}");
+    }
+
+    #[test]
+    fn one_name_in_two_files_is_an_error() {
+        let (outcome, text) = validate_files(&[("a.yaml", GOOD), ("b.yaml", GOOD)], Format::Json);
+        assert_eq!(outcome, Ok(Exit::Failed));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["valid"], false);
+        assert_eq!(value["manifests"][0]["agent"], "bot");
+        assert_eq!(value["manifests"][1]["error"]["field"], "agent");
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line.
+//!
+//! [`run`] reads the arguments and hands over to one module per command. Commands that manage the daemon
+//! speak gRPC on its admin socket ([`admin_client`]); an agent's own commands speak HTTP on its
+//! `broker.sock` ([`agent_client`]) and read no configuration.
+
+mod admin_client;
+mod agent_client;
+mod agents;
+mod args;
+mod audit;
+mod browser;
+mod capabilities;
+mod completions;
+mod connect;
+mod demo;
+mod doctor;
+mod environment;
+mod exec;
+mod exit;
+mod google_emulator;
+mod init;
+mod integrations;
+mod manifests;
+mod output;
+mod progress;
+mod question;
+mod serve;
+mod settings;
+mod situation;
+mod status;
+mod style;
+#[cfg(test)]
+mod testing;
+mod token;
+mod view;
+mod wait;
+mod when;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+
+pub use args::Global;
+pub use demo::DemoArgs;
+pub use exit::{Exit, Failure, Outcome};
+pub use google_emulator::{ClientKind, GoogleEmulatorArgs, RotationMode};
+pub use serve::ServeArgs;
+
+use args::{Cli, Command};
+use output::Output;
+
+/// A program that runs until it is told to stop, provided by the composition root: this layer knows only
+/// its arguments. It is called without an async runtime.
+pub type Program<A> = fn(&Global, A) -> Outcome;
+
+/// The long-running programs. One that is absent was not built in.
+#[derive(Clone, Copy, Default)]
+pub struct Programs {
+    /// `serve`.
+    pub serve: Option<Program<ServeArgs>>,
+    /// `demo`.
+    pub demo: Option<Program<DemoArgs>>,
+    /// `google-emulator`.
+    pub google_emulator: Option<Program<GoogleEmulatorArgs>>,
+}
+
+/// Reads the arguments (the program's own name first), does what they say, and returns the code to end with.
+pub fn run<I, T>(arguments: I, programs: &Programs) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version go to standard output and are no failure.
+            let _ = error.print();
+            return u8::try_from(error.exit_code())
+                .unwrap_or(Exit::Usage.code())
+                .into();
+        }
+    };
+    let mut output = Output::standard(cli.global.output);
+    match dispatch(cli, programs, &mut output) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
+    let global = &cli.global;
+    match cli.command {
+        Command::Serve(args) => program("serve", programs.serve)?(global, args),
+        Command::Demo(args) => program("demo", programs.demo)?(global, args),
+        Command::GoogleEmulator(args) => program("google-emulator", programs.google_emulator)?(global, args),
+        Command::Init(args) => init::run(&args, global, output),
+        Command::Completions(args) => completions::run(&args, output),
+        Command::Connect(args) => wait_for(connect::run(args, global, output)),
+        Command::Integrations(command) => wait_for(integrations::run(command, global, output)),
+        Command::Capabilities(args) => wait_for(capabilities::run(&args, global, output)),
+        Command::Agents(command) => wait_for(agents::run(command, global, output)),
+        Command::Token(args) => wait_for(token::run(&args, global, output)),
+        Command::Env(args) => wait_for(token::env(&args, global, output)),
+        Command::Exec(args) => {
+            let variables = wait_for(exec::variables(&args, global, output))?;
+            // The runtime is gone by now: the command inherits nothing of it.
+            exec::replace(&args.command, variables)
+        }
+        Command::Wait(args) => wait_for(wait::run(&args, global, output)),
+        Command::Status(args) => wait_for(status::run(&args, global, output)),
+        Command::Audit(command) => wait_for(audit::run(command, global, output)),
+        Command::Doctor(args) => wait_for(doctor::run(&args, global, output)),
+    }
+}
+
+fn program<A>(name: &str, program: Option<Program<A>>) -> Result<Program<A>, Failure> {
+    program.ok_or_else(|| {
+        Failure::new(
+            Exit::Failed,
+            format!("this build of token-broker leaves `{name}` out: it needs the cargo feature `emulator`"),
+        )
+    })
+}
+
+/// Runs a command that does one thing after the other: one thread is enough, and quick to start.
+fn wait_for<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map_err(|error| Failure::new(Exit::Failed, format!("the async runtime cannot start: {error}")))?
+        .block_on(command)
+}

@@ -1,0 +1,176 @@
+//! `status`: how the daemon, or one agent, is doing.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::{
+    admin_client::{self, refused},
+    agent_client::{AgentArgs, AgentSocket, DEFAULT_SOCKET},
+    agents,
+    args::Global,
+    exit::{Exit, Failure, Outcome},
+    output::Output,
+    settings,
+    situation::Situation,
+    style::Tone,
+    view::{Agent, Daemon},
+    when,
+};
+use crate::proto::v1;
+
+const EXAMPLES: &str = "\
+Examples:
+  token-broker status                        the daemon and its agents
+  token-broker status --agent invoice-bot    one agent; the exit code says how it stands
+
+In an agent's container, where there is no admin socket, shows that agent.";
+
+/// Show how the daemon, or one agent, is doing
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    agent: AgentArgs,
+}
+
+/// Runs `status`.
+pub(super) async fn run(args: &StatusArgs, global: &Global, output: &mut Output) -> Outcome {
+    if let Some(socket) = args.agent.named(global)? {
+        return agent(&AgentSocket::new(socket), output).await;
+    }
+    let admin = settings::admin_socket(global)?;
+    if global.admin_socket.is_none() && !admin.exists() && Path::new(DEFAULT_SOCKET).exists() {
+        return agent(&AgentSocket::new(DEFAULT_SOCKET.into()), output).await;
+    }
+    daemon(global, output).await
+}
+
+async fn agent(socket: &AgentSocket, output: &mut Output) -> Outcome {
+    let body = socket.get("/v1/status").await?;
+    let situation = Situation::parse(&body)?;
+    if output.is_json() {
+        let value: serde_json::Value = serde_json::from_slice(&body).map_err(|error| {
+            Failure::new(Exit::Failed, format!("the daemon's status is malformed: {error}"))
+        })?;
+        output.json(&value)?;
+    } else {
+        situation.show(output)?;
+    }
+    Ok(situation.exit())
+}
+
+async fn daemon(global: &Global, output: &mut Output) -> Outcome {
+    let mut admin = admin_client::connect(global, output).await?;
+    let status = admin
+        .get_daemon_status(v1::GetDaemonStatusRequest {})
+        .await
+        .map_err(refused)?;
+    let daemon = Daemon::from(status.into_inner());
+    let listed = admin
+        .list_agents(v1::ListAgentsRequest::default())
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let agents: Vec<Agent> = listed.agents.into_iter().map(Into::into).collect();
+    if output.is_json() {
+        output.json(&serde_json::json!({ "daemon": daemon, "agents": agents }))?;
+        return Ok(Exit::Ok);
+    }
+    show(&daemon, output)?;
+    if !agents.is_empty() {
+        output.line("")?;
+        agents::table(&agents, output)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
+    let now = output.now();
+    let time = |time: Option<_>| time.map(|time| when::both(now, time)).unwrap_or_default();
+    let skew = match daemon.clock_skew_seconds {
+        0 => String::new(),
+        ahead @ 1.. => format!("this machine's clock is {ahead}s behind the provider's"),
+        behind => format!(
+            "this machine's clock is {}s ahead of the provider's",
+            behind.unsigned_abs()
+        ),
+    };
+    output.fields(vec![
+        ("version", daemon.version.as_str().into()),
+        ("started", time(daemon.started_at).into()),
+        ("runtime_dir", daemon.runtime_dir.as_str().into()),
+        ("public_url", daemon.public_url.as_str().into()),
+        ("integrations", daemon.integrations.to_string().into()),
+        (
+            "agents",
+            format!("{}, {} with a token", daemon.agents, daemon.agents_active).into(),
+        ),
+        ("next renewal", time(daemon.next_renewal_at).into()),
+        ("clock", skew.into()),
+    ])?;
+    for problem in &daemon.problems {
+        output.toned(Tone::Warn, &format!("problem: {problem}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            output::Format,
+            testing::{FakeAdmin, FakeBroker, agent_of_alice, parse},
+        },
+        *,
+    };
+
+    #[tokio::test]
+    async fn the_daemon_is_shown_with_its_agents() {
+        let admin = FakeAdmin {
+            agents: vec![agent_of_alice("invoice-bot")],
+            ..FakeAdmin::default()
+        };
+        let server = admin.serve().await;
+        let (mut output, out, _) = Output::captured(Format::Text);
+        let args = StatusArgs {
+            agent: AgentArgs::default(),
+        };
+        assert_eq!(run(&args, &server.global(), &mut output).await, Ok(Exit::Ok));
+        assert_eq!(
+            out.text(),
+            "version       0.1.0\n\
+             started       2h ago (2024-01-15T10:00:00Z)\n\
+             runtime_dir   /run/token-broker\n\
+             public_url    http://127.0.0.1:8420\n\
+             integrations  1\n\
+             agents        1, 1 with a token\n\
+             next renewal  in 40m (2024-01-15T12:40:00Z)\n\
+             clock         this machine's clock is 7s behind the provider's\n\
+             problem: the disk is nearly full\n\
+             \n\
+             AGENT        OWNER  STATE   ACCOUNT            GRANTED  EXPIRES\n\
+             invoice-bot  alice  active  alice@example.com  1/2      in 50m\n"
+        );
+        let (mut output, out, _) = Output::captured(Format::Json);
+        run(&args, &server.global(), &mut output).await.unwrap();
+        let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+        assert_eq!(value["daemon"]["clock_skew_seconds"], 7);
+        assert_eq!(value["agents"][0]["expires_at"], "2024-01-15T12:50:00Z");
+    }
+
+    #[tokio::test]
+    async fn an_agents_state_is_the_exit_code() {
+        let broker = FakeBroker::start().await;
+        broker.set_state("revoked", "alice withdrew it");
+        let (mut output, out, _) = Output::captured(Format::Text);
+        let outcome = run(&parse(&broker.options(&[])), &Global::default(), &mut output).await;
+        assert_eq!(outcome, Ok(Exit::NeedsPerson));
+        assert!(
+            out.text()
+                .contains("state    revoked\nmessage  alice withdrew it\n"),
+            "{}",
+            out.text()
+        );
+    }
+}

@@ -1,0 +1,384 @@
+//! `AdminService` with answers that a test chooses.
+
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use prost_types::Timestamp;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Code, Request, Response, Status, transport::Server};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    cli::args::Global,
+    proto::v1::{
+        self, AgentState, IntegrationState,
+        admin_service_server::{AdminService, AdminServiceServer},
+    },
+};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// What the daemon answers, and what it was asked.
+pub(crate) struct FakeAdmin {
+    pub(crate) integration: v1::Integration,
+    pub(crate) agents: Vec<v1::Agent>,
+    pub(crate) problems: Vec<String>,
+    /// How a consent ends; `None` for never.
+    pub(crate) consent: Option<Result<(), Status>>,
+    pub(crate) missing: Vec<String>,
+    pub(crate) disconnect_problem: String,
+    pub(crate) audit: Vec<v1::AuditEvent>,
+    pub(crate) audit_problem: String,
+    pub(crate) calls: Arc<Mutex<Vec<String>>>,
+}
+
+impl Default for FakeAdmin {
+    fn default() -> Self {
+        Self {
+            integration: alice(),
+            agents: Vec::new(),
+            problems: Vec::new(),
+            consent: Some(Ok(())),
+            missing: Vec::new(),
+            disconnect_problem: String::new(),
+            audit: Vec::new(),
+            audit_problem: String::new(),
+            calls: Arc::default(),
+        }
+    }
+}
+
+/// A served [`FakeAdmin`]; it ends with the test's runtime.
+pub(crate) struct FakeServer {
+    dir: TempDir,
+    pub(crate) calls: Arc<Mutex<Vec<String>>>,
+}
+
+impl FakeServer {
+    /// Options that lead to it.
+    pub(crate) fn global(&self) -> Global {
+        Global {
+            admin_socket: Some(self.socket()),
+            ..Global::default()
+        }
+    }
+
+    /// What it was asked, in order.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
+    }
+}
+
+/// Seconds after noon.
+fn noon(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp {
+        seconds: 1_705_320_000 + seconds,
+        nanos: 0,
+    })
+}
+
+/// An account that works.
+pub(crate) fn alice() -> v1::Integration {
+    v1::Integration {
+        id: "int_00000000000000000001".to_owned(),
+        kind: "google".to_owned(),
+        owner: "alice".to_owned(),
+        account: "alice@example.com".to_owned(),
+        state: IntegrationState::Active.into(),
+        capabilities: vec![
+            "google.gmail.send".to_owned(),
+            "google.calendar.readonly".to_owned(),
+        ],
+        scopes: vec!["https://www.googleapis.com/auth/gmail.send".to_owned()],
+        connected_at: noon(-86_400),
+        renewed_at: noon(-600),
+        agents: vec!["invoice-bot".to_owned()],
+        ..Default::default()
+    }
+}
+
+/// An agent that works without one optional capability.
+pub(crate) fn agent_of_alice(name: &str) -> v1::Agent {
+    let capability = |key: &str, granted| v1::CapabilityStatus {
+        key: key.to_owned(),
+        granted,
+        optional: !granted,
+        description: "Send order confirmations".to_owned(),
+        ..Default::default()
+    };
+    v1::Agent {
+        spec: Some(v1::AgentSpec {
+            agent: name.to_owned(),
+            owner: "alice".to_owned(),
+            uid: Some(1000),
+            ..Default::default()
+        }),
+        status: Some(v1::AgentStatus {
+            agent: name.to_owned(),
+            owner: "alice".to_owned(),
+            state: AgentState::Active.into(),
+            capabilities: vec![
+                capability("google.gmail.send", true),
+                capability("google.drive", false),
+            ],
+            account: "alice@example.com".to_owned(),
+            ..Default::default()
+        }),
+        directory: format!("/run/token-broker/agents/{name}"),
+        source: "api".to_owned(),
+        expires_at: noon(3000),
+        next_renewal_at: noon(2400),
+        ..Default::default()
+    }
+}
+
+impl FakeAdmin {
+    /// A refusal as the daemon sends it.
+    pub(crate) fn refusal(reason: &str, message: &str, action_url: &str) -> Status {
+        let metadata = [("action_url".to_owned(), action_url.to_owned())];
+        let details = ErrorDetails::with_error_info(reason, "token-broker", metadata);
+        Status::with_error_details(Code::FailedPrecondition, message, details)
+    }
+
+    /// Serves it on a socket of its own.
+    pub(crate) async fn serve(self) -> FakeServer {
+        let server = FakeServer {
+            dir: tempfile::tempdir().unwrap(),
+            calls: Arc::clone(&self.calls),
+        };
+        let listener = UnixListener::bind(server.socket()).unwrap();
+        let service = Server::builder().add_service(AdminServiceServer::new(self));
+        tokio::spawn(service.serve_with_incoming(UnixListenerStream::new(listener)));
+        tokio::task::yield_now().await;
+        server
+    }
+
+    fn call(&self, text: impl Into<String>) {
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(text.into());
+    }
+
+    fn find(&self, reference: Option<v1::IntegrationRef>) -> Result<v1::Integration, Status> {
+        let reference = reference.unwrap_or_default();
+        let ours = &self.integration;
+        let found = reference.id == ours.id || reference.owner == ours.owner;
+        found.then(|| ours.clone()).ok_or_else(|| {
+            Status::not_found(format!(
+                "no account is connected for {}{}",
+                reference.id, reference.owner
+            ))
+        })
+    }
+
+    fn agent(&self, name: &str) -> Result<v1::Agent, Status> {
+        let named = |agent: &&v1::Agent| agent.spec.as_ref().is_some_and(|spec| spec.agent == name);
+        let found = self.agents.iter().find(named).cloned();
+        found.ok_or_else(|| Status::not_found(format!("there is no agent `{name}`")))
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for FakeAdmin {
+    type WatchEventsStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
+
+    async fn list_capabilities(
+        &self,
+        _: Request<v1::ListCapabilitiesRequest>,
+    ) -> Answer<v1::ListCapabilitiesResponse> {
+        Ok(Response::new(v1::ListCapabilitiesResponse {
+            capabilities: vec![v1::Capability {
+                key: "google.gmail.send".to_owned(),
+                title: "Send emails".to_owned(),
+                r#use: "Replies".to_owned(),
+                scopes: vec!["https://www.googleapis.com/auth/gmail.send".to_owned()],
+                satisfied_by: Vec::new(),
+            }],
+        }))
+    }
+
+    async fn begin_connect(
+        &self,
+        request: Request<v1::BeginConnectRequest>,
+    ) -> Answer<v1::BeginConnectResponse> {
+        let request = request.into_inner();
+        self.call(format!(
+            "begin {} {}",
+            request.owner,
+            request.capabilities.join(" ")
+        ));
+        Ok(Response::new(v1::BeginConnectResponse {
+            authorization_url: format!(
+                "https://accounts.google.com/o/oauth2/v2/auth?owner={}",
+                request.owner
+            ),
+            connect_id: "con_1".to_owned(),
+            expires_at: noon(600),
+        }))
+    }
+
+    async fn complete_connect(
+        &self,
+        _: Request<v1::CompleteConnectRequest>,
+    ) -> Answer<v1::CompleteConnectResponse> {
+        Err(Status::unimplemented("the command line never asks for it"))
+    }
+
+    async fn wait_connect(
+        &self,
+        request: Request<v1::WaitConnectRequest>,
+    ) -> Answer<v1::WaitConnectResponse> {
+        self.call(format!("wait {}", request.into_inner().connect_id));
+        match &self.consent {
+            None => std::future::pending().await,
+            Some(Err(status)) => Err(status.clone()),
+            Some(Ok(())) => Ok(Response::new(v1::WaitConnectResponse {
+                integration: Some(self.integration.clone()),
+                capabilities_missing: self.missing.clone(),
+            })),
+        }
+    }
+
+    async fn list_integrations(
+        &self,
+        request: Request<v1::ListIntegrationsRequest>,
+    ) -> Answer<v1::ListIntegrationsResponse> {
+        let owner = request.into_inner().owner;
+        let mut integrations = vec![self.integration.clone()];
+        integrations.retain(|integration| owner.is_empty() || integration.owner == owner);
+        Ok(Response::new(v1::ListIntegrationsResponse { integrations }))
+    }
+
+    async fn get_integration(
+        &self,
+        request: Request<v1::GetIntegrationRequest>,
+    ) -> Answer<v1::GetIntegrationResponse> {
+        let integration = Some(self.find(request.into_inner().integration)?);
+        Ok(Response::new(v1::GetIntegrationResponse { integration }))
+    }
+
+    async fn check_integration(
+        &self,
+        request: Request<v1::CheckIntegrationRequest>,
+    ) -> Answer<v1::CheckIntegrationResponse> {
+        let integration = Some(self.find(request.into_inner().integration)?);
+        Ok(Response::new(v1::CheckIntegrationResponse { integration }))
+    }
+
+    async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
+        let request = request.into_inner();
+        let integration = self.find(request.integration)?;
+        self.call(format!(
+            "disconnect {} revoke={} dry_run={}",
+            integration.id, request.revoke, request.dry_run
+        ));
+        Ok(Response::new(v1::DisconnectResponse {
+            agents: integration.agents.clone(),
+            integration: Some(integration),
+            revoked: request.revoke && !request.dry_run && self.disconnect_problem.is_empty(),
+            problem: if request.dry_run {
+                String::new()
+            } else {
+                self.disconnect_problem.clone()
+            },
+        }))
+    }
+
+    async fn put_agent(&self, request: Request<v1::PutAgentRequest>) -> Answer<v1::PutAgentResponse> {
+        let spec = request.into_inner().spec.unwrap_or_default();
+        let keys = spec.integrations.iter();
+        let keys: Vec<_> = keys
+            .map(|r| format!("{}{}", r.key, if r.optional { "?" } else { "" }))
+            .collect();
+        self.call(format!(
+            "put {} of {}: {}",
+            spec.agent,
+            spec.owner,
+            keys.join(" ")
+        ));
+        let agent = v1::Agent {
+            spec: Some(spec.clone()),
+            ..agent_of_alice(&spec.agent)
+        };
+        Ok(Response::new(v1::PutAgentResponse { agent: Some(agent) }))
+    }
+
+    async fn get_agent(&self, request: Request<v1::GetAgentRequest>) -> Answer<v1::GetAgentResponse> {
+        let agent = Some(self.agent(&request.into_inner().agent)?);
+        Ok(Response::new(v1::GetAgentResponse { agent }))
+    }
+
+    async fn list_agents(&self, _: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
+        let (agents, problems) = (self.agents.clone(), self.problems.clone());
+        Ok(Response::new(v1::ListAgentsResponse { agents, problems }))
+    }
+
+    async fn delete_agent(
+        &self,
+        request: Request<v1::DeleteAgentRequest>,
+    ) -> Answer<v1::DeleteAgentResponse> {
+        let agent = request.into_inner().agent;
+        self.agent(&agent)?;
+        self.call(format!("delete {agent}"));
+        Ok(Response::new(v1::DeleteAgentResponse {}))
+    }
+
+    async fn watch_events(&self, _: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        Err(Status::unimplemented("the command line never asks for it"))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<v1::ListAuditEventsRequest>,
+    ) -> Answer<v1::ListAuditEventsResponse> {
+        let request = request.into_inner();
+        let v1::ListAuditEventsRequest {
+            after_sequence,
+            limit,
+            newest,
+        } = request;
+        self.call(format!(
+            "audit after={after_sequence} limit={limit} newest={newest}"
+        ));
+        Ok(Response::new(v1::ListAuditEventsResponse {
+            events: self.audit.clone(),
+        }))
+    }
+
+    async fn verify_audit(&self, _: Request<v1::VerifyAuditRequest>) -> Answer<v1::VerifyAuditResponse> {
+        Ok(Response::new(v1::VerifyAuditResponse {
+            intact: self.audit_problem.is_empty(),
+            events: self.audit.len() as u64,
+            problem: self.audit_problem.clone(),
+        }))
+    }
+
+    async fn get_daemon_status(
+        &self,
+        _: Request<v1::GetDaemonStatusRequest>,
+    ) -> Answer<v1::GetDaemonStatusResponse> {
+        Ok(Response::new(v1::GetDaemonStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: noon(-7200),
+            runtime_dir: "/run/token-broker".to_owned(),
+            public_url: "http://127.0.0.1:8420".to_owned(),
+            integrations: 1,
+            agents: self.agents.len() as u64,
+            agents_active: self.agents.len() as u64,
+            next_renewal_at: noon(2400),
+            clock_skew_seconds: 7,
+            problems: vec!["the disk is nearly full".to_owned()],
+        }))
+    }
+}

@@ -1,0 +1,311 @@
+//! What the daemon answered, as JSON shows it. Times are RFC 3339 in UTC, states their stable codes; what is
+//! unknown or does not apply is left out.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    exit::Failure,
+    output::Output,
+    style::{Text, Tone},
+    when,
+};
+use crate::proto::v1;
+
+/// A connected account.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Integration {
+    /// Its id.
+    pub id: String,
+    /// `google` or `google-sa`.
+    pub kind: String,
+    /// Whose it is.
+    pub owner: String,
+    /// The account's address.
+    pub account: String,
+    /// How it stands.
+    pub state: String,
+    /// A sentence about the state.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What a person can do about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub action_url: String,
+    /// The capabilities that the granted scopes cover.
+    pub capabilities: Vec<String>,
+    /// What the person granted.
+    pub scopes: Vec<String>,
+    /// The agents that use it.
+    pub agents: Vec<String>,
+    /// When it was connected last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_at: Option<Timestamp>,
+    /// When a token was last obtained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Timestamp>,
+}
+
+impl From<v1::Integration> for Integration {
+    fn from(from: v1::Integration) -> Self {
+        Self {
+            state: code(from.state().as_str_name(), "INTEGRATION_STATE_"),
+            id: from.id,
+            kind: from.kind,
+            owner: from.owner,
+            account: from.account,
+            message: from.message,
+            action_url: from.action_url,
+            capabilities: from.capabilities,
+            scopes: from.scopes,
+            agents: from.agents,
+            connected_at: when::from_proto(from.connected_at),
+            renewed_at: when::from_proto(from.renewed_at),
+        }
+    }
+}
+
+/// A declared capability and how it stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Capability {
+    /// The declared key.
+    pub key: String,
+    /// The granted scopes cover it.
+    pub granted: bool,
+    /// The agent works without it.
+    pub optional: bool,
+    /// The wider key that satisfies it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub satisfied_by: String,
+    /// What the agent uses it for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+impl Capability {
+    /// A row for each, after an empty line; nothing when there is none.
+    pub(super) fn table(capabilities: &[Self], output: &mut Output) -> Result<(), Failure> {
+        if capabilities.is_empty() {
+            return Ok(());
+        }
+        output.line("")?;
+        let rows = capabilities.iter().map(Self::row).collect();
+        output.table(&["CAPABILITY", "STANDING", "THROUGH", "WHAT FOR"], rows)
+    }
+
+    fn row(&self) -> Vec<Text> {
+        let (tone, standing) = match (self.granted, self.optional) {
+            (true, _) => (Tone::Good, "granted"),
+            (false, true) => (Tone::Warn, "missing (optional)"),
+            (false, false) => (Tone::Bad, "missing"),
+        };
+        let through = if self.satisfied_by.is_empty() {
+            "-"
+        } else {
+            &self.satisfied_by
+        };
+        vec![
+            self.key.as_str().into(),
+            Text::toned(tone, standing),
+            through.into(),
+            self.description.as_str().into(),
+        ]
+    }
+}
+
+impl From<v1::CapabilityStatus> for Capability {
+    fn from(from: v1::CapabilityStatus) -> Self {
+        Self {
+            key: from.key,
+            granted: from.granted,
+            optional: from.optional,
+            satisfied_by: from.satisfied_by,
+            description: from.description,
+        }
+    }
+}
+
+/// An agent.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Agent {
+    /// Its name.
+    pub agent: String,
+    /// Whose account it uses.
+    pub owner: String,
+    /// Where it stands.
+    pub state: String,
+    /// A sentence a person can act on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Where a person can fix it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub action_url: String,
+    /// The connected account's address.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// Each declared capability.
+    pub capabilities: Vec<Capability>,
+    /// Who may read its directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The group that may read as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// The directory to mount.
+    pub directory: String,
+    /// `file:<path>` or `api`.
+    pub source: String,
+    /// When its token stops working.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When the token is renewed next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_renewal_at: Option<Timestamp>,
+    /// What went wrong writing its directory.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub delivery_problem: String,
+}
+
+impl Agent {
+    /// How many of the declared capabilities are granted, such as `2/3`.
+    pub(super) fn coverage(&self) -> String {
+        let granted = self
+            .capabilities
+            .iter()
+            .filter(|capability| capability.granted)
+            .count();
+        format!("{granted}/{}", self.capabilities.len())
+    }
+}
+
+impl From<v1::Agent> for Agent {
+    fn from(from: v1::Agent) -> Self {
+        let spec = from.spec.unwrap_or_default();
+        let status = from.status.unwrap_or_default();
+        Self {
+            state: code(status.state().as_str_name(), "AGENT_STATE_"),
+            agent: spec.agent,
+            owner: spec.owner,
+            message: status.message,
+            action_url: status.action_url,
+            account: status.account,
+            capabilities: status.capabilities.into_iter().map(Capability::from).collect(),
+            uid: spec.uid,
+            gid: spec.gid,
+            directory: from.directory,
+            source: from.source,
+            expires_at: when::from_proto(from.expires_at),
+            next_renewal_at: when::from_proto(from.next_renewal_at),
+            delivery_problem: from.delivery_problem,
+        }
+    }
+}
+
+/// A line of the audit trail.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct AuditEvent {
+    /// Its place in the chain.
+    pub sequence: u64,
+    /// When.
+    pub time: Option<Timestamp>,
+    /// Who asked.
+    pub actor: String,
+    /// What was done.
+    pub action: String,
+    /// The account concerned.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub integration: String,
+    /// The capabilities concerned.
+    pub capabilities: Vec<String>,
+    /// What was decided.
+    pub decision: String,
+    /// More, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Hash of this line and the one before.
+    pub hash: String,
+}
+
+impl From<v1::AuditEvent> for AuditEvent {
+    fn from(from: v1::AuditEvent) -> Self {
+        Self {
+            sequence: from.sequence,
+            time: when::from_proto(from.time),
+            actor: from.actor,
+            action: from.action,
+            integration: from.integration,
+            capabilities: from.capabilities,
+            decision: from.decision,
+            detail: from.detail,
+            hash: from.hash,
+        }
+    }
+}
+
+/// How the daemon is.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Daemon {
+    /// Its version.
+    pub version: String,
+    /// Since when it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// Where agent directories are.
+    pub runtime_dir: String,
+    /// The address of the HTTP listener.
+    pub public_url: String,
+    /// How many accounts are connected.
+    pub integrations: u64,
+    /// How many agents are known.
+    pub agents: u64,
+    /// How many of them have a token.
+    pub agents_active: u64,
+    /// When the next renewal is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_renewal_at: Option<Timestamp>,
+    /// Seconds that the provider's clock is ahead.
+    pub clock_skew_seconds: i64,
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+impl From<v1::GetDaemonStatusResponse> for Daemon {
+    fn from(from: v1::GetDaemonStatusResponse) -> Self {
+        Self {
+            version: from.version,
+            started_at: when::from_proto(from.started_at),
+            runtime_dir: from.runtime_dir,
+            public_url: from.public_url,
+            integrations: from.integrations,
+            agents: from.agents,
+            agents_active: from.agents_active,
+            next_renewal_at: when::from_proto(from.next_renewal_at),
+            clock_skew_seconds: from.clock_skew_seconds,
+            problems: from.problems,
+        }
+    }
+}
+
+/// The stable code of a protobuf enum's name: without the prefix, in lower case.
+fn code(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_shown_by_their_stable_code() {
+        let mut agent = v1::Agent {
+            status: Some(v1::AgentStatus::default()),
+            ..Default::default()
+        };
+        if let Some(status) = &mut agent.status {
+            status.set_state(v1::AgentState::PermissionMissing);
+        }
+        assert_eq!(Agent::from(agent).state, "permission_missing");
+        let mut integration = v1::Integration::default();
+        integration.set_state(v1::IntegrationState::ReconnectRequired);
+        assert_eq!(Integration::from(integration).state, "reconnect_required");
+    }
+}
