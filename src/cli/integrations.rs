@@ -72,8 +72,10 @@ Examples:
   token-broker integrations disconnect --owner alice --yes
   token-broker integrations disconnect int_5f0c9a1b2c3d4e5f6071 --revoke
 
-Shows first which agents lose access, and asks. Without --revoke the grant stays listed in the person's
-Google account; with it Google ends everything of that account in the same Google project.";
+Shows first which agents lose access, and asks. Google is asked to revoke the grant when this is the last
+integration of that account: Google then ends everything of the account in the same Google project. With
+--local it is only forgotten here and stays listed in the person's Google account; with --revoke it is revoked
+in any case.";
 
 /// How to let go of an account.
 #[derive(Debug, Args)]
@@ -81,15 +83,28 @@ Google account; with it Google ends everything of that account in the same Googl
 pub(super) struct DisconnectArgs {
     #[command(flatten)]
     which: Which,
-    /// Also revoke at Google
-    #[arg(long)]
+    /// Revoke at Google, even if other integrations are of the same account
+    #[arg(long, conflicts_with = "local")]
     revoke: bool,
+    /// Forget it here only; do not revoke at Google
+    #[arg(long)]
+    local: bool,
     /// Only show what would happen
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+}
+
+impl DisconnectArgs {
+    fn revocation(&self) -> v1::Revocation {
+        match (self.local, self.revoke) {
+            (true, _) => v1::Revocation::Never,
+            (_, true) => v1::Revocation::Always,
+            _ => v1::Revocation::WhenLast,
+        }
+    }
 }
 
 /// Runs `integrations`.
@@ -215,9 +230,9 @@ struct Disconnected {
 }
 
 async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
-    let plan = let_go(args.which.reference(), args.revoke, true, admin, output).await?;
+    let plan = let_go(args.which.reference(), args.revocation(), true, admin, output).await?;
     if args.dry_run {
-        report(&plan, args.revoke, output)?;
+        report(&plan, plan.revoked, output)?;
         return Ok(Exit::Ok);
     }
     if !args.yes {
@@ -225,7 +240,7 @@ async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output: &mut Outpu
             [] => "No agent uses it.".to_owned(),
             agents => format!("These agents lose access: {}.", agents.join(", ")),
         };
-        let revoke = if args.revoke {
+        let revoke = if plan.revoked {
             " and revoke it at Google"
         } else {
             ""
@@ -241,8 +256,8 @@ async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output: &mut Outpu
         id: plan.integration.id,
         ..Default::default()
     };
-    let done = let_go(reference, args.revoke, false, admin, output).await?;
-    report(&done, args.revoke, output)?;
+    let done = let_go(reference, args.revocation(), false, admin, output).await?;
+    report(&done, plan.revoked, output)?;
     Ok(if done.problem.is_empty() {
         Exit::Ok
     } else {
@@ -252,14 +267,14 @@ async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output: &mut Outpu
 
 async fn let_go(
     reference: v1::IntegrationRef,
-    revoke: bool,
+    revocation: v1::Revocation,
     dry_run: bool,
     admin: &mut Admin,
     output: &mut Output,
 ) -> Result<Disconnected, Failure> {
     let request = v1::DisconnectRequest {
         integration: Some(reference),
-        revoke,
+        revocation: revocation.into(),
         dry_run,
     };
     let answer = progress::during(output, "disconnecting", admin.disconnect(request)).await;
@@ -273,7 +288,7 @@ async fn let_go(
     })
 }
 
-fn report(done: &Disconnected, revoke: bool, output: &mut Output) -> Result<(), Failure> {
+fn report(done: &Disconnected, asked: bool, output: &mut Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(done);
     }
@@ -292,7 +307,7 @@ fn report(done: &Disconnected, revoke: bool, output: &mut Output) -> Result<(), 
         done.agents.join(", ")
     };
     output.line(&format!("  agents that {lose} access: {agents}"))?;
-    let revocation = match (revoke, done.dry_run, done.revoked) {
+    let revocation = match (asked, done.dry_run, done.revoked) {
         (false, ..) => "not asked for; the person can remove it at https://myaccount.google.com/connections",
         (true, true, _) => "would be asked for",
         (true, false, true) => "confirmed",

@@ -122,7 +122,7 @@ async fn without_an_answer_nothing_is_disconnected() {
     );
     assert_eq!(
         calls,
-        ["disconnect int_00000000000000000001 revoke=true dry_run=true"]
+        ["disconnect int_00000000000000000001 REVOCATION_ALWAYS dry_run=true"]
     );
 }
 
@@ -152,7 +152,7 @@ async fn with_yes_it_is_done_by_id_after_a_look() {
     );
     assert_eq!(
         calls[1],
-        "disconnect int_00000000000000000001 revoke=true dry_run=false"
+        "disconnect int_00000000000000000001 REVOCATION_ALWAYS dry_run=false"
     );
 }
 

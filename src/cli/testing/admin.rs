@@ -279,14 +279,16 @@ impl AdminService for FakeAdmin {
     async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
         let request = request.into_inner();
         let integration = self.find(request.integration)?;
+        let revocation = request.revocation().as_str_name();
         self.call(format!(
-            "disconnect {} revoke={} dry_run={}",
-            integration.id, request.revoke, request.dry_run
+            "disconnect {} {revocation} dry_run={}",
+            integration.id, request.dry_run
         ));
+        let revoke = request.revocation() != v1::Revocation::Never;
         Ok(Response::new(v1::DisconnectResponse {
             agents: integration.agents.clone(),
             integration: Some(integration),
-            revoked: request.revoke && !request.dry_run && self.disconnect_problem.is_empty(),
+            revoked: revoke && (request.dry_run || self.disconnect_problem.is_empty()),
             problem: if request.dry_run {
                 String::new()
             } else {
