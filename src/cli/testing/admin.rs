@@ -278,8 +278,8 @@ impl AdminService for FakeAdmin {
 
     async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
         let request = request.into_inner();
-        let integration = self.find(request.integration)?;
         let revocation = request.revocation().as_str_name();
+        let integration = self.find(request.integration.clone())?;
         self.call(format!(
             "disconnect {} {revocation} dry_run={}",
             integration.id, request.dry_run
