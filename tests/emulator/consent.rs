@@ -142,7 +142,7 @@ async fn what_is_wrong_with_a_request_is_shown_and_not_sent_back() {
         ..options()
     })
     .await;
-    let cases: &[(&[(&str, &str)], u16, &str)] = &[
+    let cases: &[(Changes<'_>, u16, &str)] = &[
         (
             &[("redirect_uri", "http://127.0.0.1:8420/oauth/callback/")],
             400,
@@ -373,7 +373,7 @@ async fn a_code_is_good_once_for_ten_minutes() {
 async fn a_code_is_bound_to_client_redirect_and_verifier() {
     let google = google().await;
     let other = "x".repeat(43);
-    let cases: &[(&[(&str, &str)], u16, &str, &str)] = &[
+    let cases: &[(Changes<'_>, u16, &str, &str)] = &[
         (
             &[("redirect_uri", "http://127.0.0.1:1/")],
             400,
@@ -413,7 +413,7 @@ async fn a_code_is_bound_to_client_redirect_and_verifier() {
 #[tokio::test]
 async fn the_token_endpoint_tells_bad_requests_apart() {
     let google = google().await;
-    let cases: &[(&[(&str, &str)], u16, &str, &str)] = &[
+    let cases: &[(Changes<'_>, u16, &str, &str)] = &[
         (
             &[("code", "nonsense")],
             400,
