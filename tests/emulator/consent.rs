@@ -296,6 +296,19 @@ async fn the_id_token_says_who_it_is_and_is_signed_with_the_published_key() {
 }
 
 #[tokio::test]
+async fn after_a_change_of_keys_the_last_one_is_still_published() {
+    let google = google().await;
+    let before = google.connect("openid", &[]).await.token("id_token").unwrap();
+    google.control(Method::POST, "/signing-key", Value::Null).await;
+    let after = google.connect("openid", &[]).await.token("id_token").unwrap();
+    let keys: JwkSet = serde_json::from_slice(&google.get("/oauth2/v3/certs").await.body).unwrap();
+    let kid = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
+    assert_ne!(kid(&before), kid(&after));
+    assert_eq!(keys.keys.len(), 2);
+    assert!(keys.find(&kid(&before)).is_some() && keys.find(&kid(&after)).is_some());
+}
+
+#[tokio::test]
 async fn without_openid_there_is_no_id_token() {
     let google = google().await;
     assert_eq!(
