@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::Value;
-use token_broker::emulator::{AutoApprove, Endpoint, Fault, Options};
+use token_broker::emulator::{Account, AutoApprove, Endpoint, Fault, Options};
 
 use crate::support::*;
 
@@ -339,6 +339,35 @@ async fn userinfo_shows_what_was_granted() {
         403
     );
     assert_eq!(google.get("/v1/userinfo").await.status, 401);
+}
+
+#[tokio::test]
+async fn accounts_are_added_while_it_runs() {
+    let google = google().await;
+    let carol = Account {
+        email: "carol@example.com".into(),
+        sub: "123".into(),
+    };
+    google.handle.add_account(carol.clone());
+    google.handle.add_account(Account {
+        sub: "456".into(),
+        ..carol
+    });
+    let policy = AutoApprove {
+        account: Some("Carol@Example.com".into()),
+        untick: Vec::new(),
+    };
+    google.handle.set_auto_approve(Some(policy));
+    let back = google.get(&Google::consent_path("openid", &[])).await;
+    let token = google
+        .exchange(&back.sent_back_value("code"), &[])
+        .await
+        .access_token();
+    let person = google
+        .call(Method::GET, "/v1/userinfo", &token, None)
+        .await
+        .json();
+    assert_eq!(person["sub"], "123", "an account that is there stays as it is");
 }
 
 #[tokio::test]
