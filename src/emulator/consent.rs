@@ -4,7 +4,7 @@ use askama::Template;
 use http::StatusCode;
 
 use super::{
-    authorize::{AuthRequest, Blocked},
+    auth_request::{AuthRequest, Blocked},
     core::Core,
     message::{Reply, html, problem},
     scope,

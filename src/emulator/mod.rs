@@ -62,6 +62,7 @@
 
 mod apis;
 mod assertion;
+mod auth_request;
 mod authorize;
 mod consent;
 mod control;
