@@ -47,7 +47,10 @@ impl SystemClock {
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )?;
         let spec = Itimerspec {
-            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
             it_value: Timespec {
                 tv_sec: deadline.as_second(),
                 tv_nsec: deadline.subsec_nanosecond().max(0).into(),
@@ -58,7 +61,10 @@ impl SystemClock {
             TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET,
             &spec,
         )?;
-        #[expect(deprecated, reason = "`OwnedFd` keeps the I/O safety that the deprecation asks for")]
+        #[expect(
+            deprecated,
+            reason = "`OwnedFd` keeps the I/O safety that the deprecation asks for"
+        )]
         let timer = AsyncFd::new(timer).map_err(|_| Errno::MFILE)?;
         // Readable means the moment came or the clock was set. Both are reasons to look again.
         let _ready = timer.readable().await.map_err(|_| Errno::IO)?;
@@ -74,7 +80,9 @@ impl Clock for SystemClock {
 
     fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_> {
         Box::pin(async move {
-            let Some(wait) = remaining(self.now(), deadline) else { return };
+            let Some(wait) = remaining(self.now(), deadline) else {
+                return;
+            };
             if let Err(error) = Self::sleep_on_timer(deadline).await {
                 // Without a timer (no file descriptors left) a short nap keeps the caller's loop alive.
                 tracing::warn!(%error, "no timer to sleep on; waiting in short steps");
@@ -86,22 +94,32 @@ impl Clock for SystemClock {
 
 /// How long it is until `deadline`; `None` when it has come.
 pub fn remaining(now: Timestamp, deadline: Timestamp) -> Option<Duration> {
-    Duration::try_from(deadline.duration_since(now)).ok().filter(|wait| !wait.is_zero())
+    Duration::try_from(deadline.duration_since(now))
+        .ok()
+        .filter(|wait| !wait.is_zero())
 }
 
 /// `time` plus `duration`, held at the last representable moment.
 pub fn after(time: Timestamp, duration: Duration) -> Timestamp {
-    SignedDuration::try_from(duration).ok().and_then(|d| time.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
+    SignedDuration::try_from(duration)
+        .ok()
+        .and_then(|d| time.checked_add(d).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// `time` minus `duration`, held at the first representable moment.
 pub fn before(time: Timestamp, duration: Duration) -> Timestamp {
-    SignedDuration::try_from(duration).ok().and_then(|d| time.checked_sub(d).ok()).unwrap_or(Timestamp::MIN)
+    SignedDuration::try_from(duration)
+        .ok()
+        .and_then(|d| time.checked_sub(d).ok())
+        .unwrap_or(Timestamp::MIN)
 }
 
 /// `time` in whole seconds, as env files and JSON carry it (RFC 3339, UTC).
 pub fn rfc3339(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+    Timestamp::from_second(time.as_second())
+        .unwrap_or(time)
+        .to_string()
 }
 
 /// A clock that stands still until it is moved: for tests of what depends on time.
@@ -115,7 +133,10 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self { now: watch::Sender::new(start), moving: Arc::default() }
+        Self {
+            now: watch::Sender::new(start),
+            moving: Arc::default(),
+        }
     }
 
     /// Moves time forward.
@@ -163,7 +184,10 @@ mod tests {
     fn arithmetic_saturates() {
         assert_eq!(after(Timestamp::MAX, Duration::from_secs(1)), Timestamp::MAX);
         assert_eq!(before(Timestamp::MIN, Duration::MAX), Timestamp::MIN);
-        assert_eq!(remaining(at("2024-01-15T10:30:00Z"), at("2024-01-15T10:30:00Z")), None);
+        assert_eq!(
+            remaining(at("2024-01-15T10:30:00Z"), at("2024-01-15T10:30:00Z")),
+            None
+        );
     }
 
     #[tokio::test]

@@ -28,7 +28,9 @@ impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         // AWS-LC has no failure to report once it is seeded; running on without randomness would be worse
         // than stopping.
-        aws_lc_rs::rand::SystemRandom::new().fill(bytes).expect("the system's random generator works");
+        aws_lc_rs::rand::SystemRandom::new()
+            .fill(bytes)
+            .expect("the system's random generator works");
     }
 }
 

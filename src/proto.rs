@@ -1,7 +1,13 @@
 //! The generated messages and services of `proto/`.
 
 /// `tokenbroker.v1`.
-#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated"
+)]
 pub mod v1 {
     tonic::include_proto!("tokenbroker.v1");
 }
@@ -11,5 +17,8 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 /// A moment as protobuf carries it.
 pub fn timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+    prost_types::Timestamp {
+        seconds: time.as_second(),
+        nanos: time.subsec_nanosecond(),
+    }
 }
