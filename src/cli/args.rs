@@ -68,6 +68,7 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub output: Format,
+    /// The daemon's admin socket; `admin.sock` in `runtime_dir` when absent.
     #[arg(
         long,
         global = true,

@@ -83,7 +83,6 @@ pub struct GoogleEmulatorArgs {
     pub accounts: Vec<String>,
     /// Consent without showing a page, as this account, or as the one that the request hints at
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1)]
-    #[expect(clippy::option_option, reason = "absent, given, or given with an account")]
     pub auto_approve: Option<Option<String>>,
     /// A scope that --auto-approve leaves unticked (repeatable)
     #[arg(long, value_name = "SCOPE", requires = "auto_approve")]
