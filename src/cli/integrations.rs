@@ -72,8 +72,8 @@ Examples:
   token-broker integrations disconnect --owner alice --yes
   token-broker integrations disconnect int_5f0c9a1b2c3d4e5f6071 --revoke
 
-Shows first which agents lose access, and asks. Google revokes an account as a whole: every grant of it in the
-same Google project ends. So it is asked to only when no other integration here is of that account, unless
+Shows first which agents lose access, and asks. Google revokes an account as a whole: every grant of it in the \
+same Google project ends. So it is asked to only when no other integration here is of that account, unless \
 --revoke says otherwise.";
 
 /// When to revoke at Google.
