@@ -13,7 +13,7 @@ use crate::{
     agent::{self, Folder, Scan},
     broker::{Broker, BrokerOptions, BrokerParts},
     catalog::Catalog,
-    clock::{self, Clock, SharedClock, SystemClock},
+    clock::{self, SharedClock, SystemClock},
     config::Config,
     delivery::{
         Delivery, DeliveryOptions,

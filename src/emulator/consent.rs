@@ -4,7 +4,7 @@ use askama::Template;
 use http::StatusCode;
 
 use super::{
-    authorize::{AuthRequest, Blocked},
+    auth_request::{AuthRequest, Blocked},
     core::Core,
     message::{Reply, html, problem},
     scope,
@@ -67,7 +67,7 @@ pub(super) fn page(core: &Core, state: &State, request: &AuthRequest<'_>, messag
         .map(String::as_str)
         .partition(|name| scope::is_sign_in(name));
     let page = ConsentPage {
-        app: &core.project_id,
+        app: &core.app_name,
         client_id: &core.clients[request.client.0].id,
         message,
         accounts,

@@ -138,6 +138,9 @@ fn order_given(handle: &Handle, call: &Call, order: &str) -> Result<Value, Refus
         }
         "rotation" => handle.set_rotation(body::<RotationBody>(call)?.mode),
         "auto-approve" => handle.set_auto_approve(body::<Option<AutoApprove>>(call)?),
+        "signing-key" => handle
+            .rotate_signing_key()
+            .map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?,
         "grants" => return seed(handle, &body(call)?),
         "service-accounts" => return service_account(handle, &body(call)?),
         _ => {

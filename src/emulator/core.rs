@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -22,19 +22,24 @@ use crate::{
 /// The issuer that Google names, in id tokens and redirects.
 pub(super) const ISSUER: &str = "https://accounts.google.com";
 
+struct SigningKeys {
+    current: Arc<RsaKey>,
+    previous: Option<Arc<RsaKey>>,
+}
+
 /// What all requests share.
 pub(super) struct Core {
     /// The origin of Google's endpoints, without a slash at the end.
     pub(super) base_url: String,
     pub(super) project_id: String,
+    pub(super) app_name: String,
     pub(super) clients: Vec<Client>,
     pub(super) require_pkce: bool,
     pub(super) id_token_on_refresh: bool,
     pub(super) clock: SharedClock,
     pub(super) entropy: SharedEntropy,
     pub(super) minter: Minter,
-    /// Signs id tokens.
-    pub(super) signing: RsaKey,
+    signing: Mutex<SigningKeys>,
     pub(super) faults: Faults,
     pub(super) stats: Counters,
     state: Mutex<State>,
@@ -51,13 +56,17 @@ impl Core {
         Self {
             base_url,
             project_id: options.project_id.clone(),
+            app_name: options.app_name.clone(),
             clients: options.clients(),
             require_pkce: options.require_pkce,
             id_token_on_refresh: options.id_token_on_refresh,
             minter: Minter::new(&*entropy),
             clock,
             entropy,
-            signing,
+            signing: Mutex::new(SigningKeys {
+                current: Arc::new(signing),
+                previous: None,
+            }),
             faults: Faults::default(),
             stats: Counters::default(),
             state: Mutex::new(State::new(options)),
@@ -67,6 +76,31 @@ impl Core {
     /// The state, for the shortest possible time.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key that signs id tokens.
+    pub(super) fn signing_key(&self) -> Arc<RsaKey> {
+        self.signing_keys().current.clone()
+    }
+
+    /// The published keys, the signing one first.
+    pub(super) fn published_keys(&self) -> Vec<Arc<RsaKey>> {
+        let keys = self.signing_keys();
+        std::iter::once(&keys.current)
+            .chain(&keys.previous)
+            .cloned()
+            .collect()
+    }
+
+    /// Signs with another key from now on; the last one stays published, as Google does.
+    pub(super) fn replace_signing_key(&self, key: RsaKey) {
+        let mut keys = self.signing_keys();
+        let retired = std::mem::replace(&mut keys.current, Arc::new(key));
+        keys.previous = Some(retired);
+    }
+
+    fn signing_keys(&self) -> MutexGuard<'_, SigningKeys> {
+        self.signing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Timestamp {

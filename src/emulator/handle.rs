@@ -9,7 +9,7 @@ use super::{
     assertion,
     core::Core,
     fault::{Fault, FaultId, InvalidFault, OrderedFault},
-    keys::KeyError,
+    keys::{KeyError, RsaKey},
     options::{Account, AutoApprove, Rotation},
     state::{AccountId, ClientId},
     stats::Stats,
@@ -214,6 +214,16 @@ impl Handle {
             kind: "service account",
             name: service_account.to_owned(),
         })
+    }
+
+    /// Signs id tokens with a new key from now on; the last one stays published.
+    ///
+    /// # Errors
+    /// The RSA key could not be made.
+    pub fn rotate_signing_key(&self) -> Result<(), KeyError> {
+        let (key, _) = RsaKey::generate(&*self.core.entropy)?;
+        self.core.replace_signing_key(key);
+        Ok(())
     }
 
     /// The messages that Gmail accepted and still keeps, account by account, oldest first.

@@ -66,7 +66,7 @@ pub(super) fn id_token(
         exp: clock::after(now, ID_TOKEN_LIFETIME).as_second(),
     };
     // The key was tried when it was made.
-    core.signing.sign(&claims).ok()
+    core.signing_key().sign(&claims).ok()
 }
 
 /// Answers `/oauth2/v3/certs` (RFC 7517).
@@ -74,7 +74,9 @@ pub(super) fn certs(core: &Core, call: &Call) -> Reply {
     if call.method != Method::GET {
         return wrong_method("GET");
     }
-    let mut reply = message::json(StatusCode::OK, &json!({ "keys": [core.signing.jwk()] }));
+    let keys = core.published_keys();
+    let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
+    let mut reply = message::json(StatusCode::OK, &json!({ "keys": keys }));
     let policy = HeaderValue::from_static("public, max-age=19800, must-revalidate, no-transform");
     reply.headers_mut().insert(CACHE_CONTROL, policy);
     reply

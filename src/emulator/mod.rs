@@ -19,6 +19,9 @@
 //! the origin with the service path for the others, as in its discovery documents:
 //! `base_url + "/calendar/v3/"`, `base_url + "/drive/v3/"`.
 //!
+//! The consent page is always shown, also when everything was granted before, unless the request says
+//! `prompt=none`.
+//!
 //! Where nothing is known of Google, the emulator takes the stricter reading: a narrower `scope` on
 //! refresh is compared literally, also `email` against its long name. Differences on purpose: id tokens
 //! come on refresh only with [`Options::id_token_on_refresh`], PKCE is required unless
@@ -37,6 +40,7 @@
 //! | `POST /lifetime` | `{"seconds"}`: of access tokens issued from now on |
 //! | `POST /rotation` | `{"mode"}`: `off`, `leeway` or `strict` |
 //! | `POST /auto-approve` | `{"account"?, "untick"?: […]}` or `null` |
+//! | `POST /signing-key` | signs id tokens with a new key; the last one stays published |
 //! | `POST /grants` | `{"account", "scopes": […], "client_id"?}`; answers `{"refresh_token"}` |
 //! | `POST /service-accounts` | `{"name", "delegated_scopes"?: […]}`; answers the key file |
 //!
@@ -58,6 +62,7 @@
 
 mod apis;
 mod assertion;
+mod auth_request;
 mod authorize;
 mod consent;
 mod control;

@@ -101,6 +101,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// The Google project, whose clients share what a person granted.
     pub project_id: String,
+    /// What the consent page calls the app.
+    pub app_name: String,
     /// The client id.
     pub client_id: String,
     /// The client secret.
@@ -138,6 +140,7 @@ impl Default for Options {
             allow_non_loopback: false,
             public_url: None,
             project_id: "token-broker-emulator".to_owned(),
+            app_name: "token-broker".to_owned(),
             client_id: "100000000001-emulator.apps.googleusercontent.com".to_owned(),
             client_secret: ClientSecret::from("GOCSPX-emulator"),
             client_type: ClientType::Web,

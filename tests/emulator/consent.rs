@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{Method, StatusCode};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::Value;
-use token_broker::emulator::{AutoApprove, Endpoint, Fault, Options};
+use token_broker::emulator::{Account, AutoApprove, Endpoint, Fault, Options};
 
 use crate::support::*;
 
@@ -142,7 +142,7 @@ async fn what_is_wrong_with_a_request_is_shown_and_not_sent_back() {
         ..options()
     })
     .await;
-    let cases: &[(&[(&str, &str)], u16, &str)] = &[
+    let cases: &[(Changes<'_>, u16, &str)] = &[
         (
             &[("redirect_uri", "http://127.0.0.1:8420/oauth/callback/")],
             400,
@@ -296,6 +296,19 @@ async fn the_id_token_says_who_it_is_and_is_signed_with_the_published_key() {
 }
 
 #[tokio::test]
+async fn after_a_change_of_keys_the_last_one_is_still_published() {
+    let google = google().await;
+    let before = google.connect("openid", &[]).await.token("id_token").unwrap();
+    google.control(Method::POST, "/signing-key", Value::Null).await;
+    let after = google.connect("openid", &[]).await.token("id_token").unwrap();
+    let keys: JwkSet = serde_json::from_slice(&google.get("/oauth2/v3/certs").await.body).unwrap();
+    let kid = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
+    assert_ne!(kid(&before), kid(&after));
+    assert_eq!(keys.keys.len(), 2);
+    assert!(keys.find(&kid(&before)).is_some() && keys.find(&kid(&after)).is_some());
+}
+
+#[tokio::test]
 async fn without_openid_there_is_no_id_token() {
     let google = google().await;
     assert_eq!(
@@ -326,6 +339,35 @@ async fn userinfo_shows_what_was_granted() {
         403
     );
     assert_eq!(google.get("/v1/userinfo").await.status, 401);
+}
+
+#[tokio::test]
+async fn accounts_are_added_while_it_runs() {
+    let google = google().await;
+    let carol = Account {
+        email: "carol@example.com".into(),
+        sub: "123".into(),
+    };
+    google.handle.add_account(carol.clone());
+    google.handle.add_account(Account {
+        sub: "456".into(),
+        ..carol
+    });
+    let policy = AutoApprove {
+        account: Some("Carol@Example.com".into()),
+        untick: Vec::new(),
+    };
+    google.handle.set_auto_approve(Some(policy));
+    let back = google.get(&Google::consent_path("openid", &[])).await;
+    let token = google
+        .exchange(&back.sent_back_value("code"), &[])
+        .await
+        .access_token();
+    let person = google
+        .call(Method::GET, "/v1/userinfo", &token, None)
+        .await
+        .json();
+    assert_eq!(person["sub"], "123", "an account that is there stays as it is");
 }
 
 #[tokio::test]
@@ -373,7 +415,7 @@ async fn a_code_is_good_once_for_ten_minutes() {
 async fn a_code_is_bound_to_client_redirect_and_verifier() {
     let google = google().await;
     let other = "x".repeat(43);
-    let cases: &[(&[(&str, &str)], u16, &str, &str)] = &[
+    let cases: &[(Changes<'_>, u16, &str, &str)] = &[
         (
             &[("redirect_uri", "http://127.0.0.1:1/")],
             400,
@@ -413,7 +455,7 @@ async fn a_code_is_bound_to_client_redirect_and_verifier() {
 #[tokio::test]
 async fn the_token_endpoint_tells_bad_requests_apart() {
     let google = google().await;
-    let cases: &[(&[(&str, &str)], u16, &str, &str)] = &[
+    let cases: &[(Changes<'_>, u16, &str, &str)] = &[
         (
             &[("code", "nonsense")],
             400,

@@ -1,6 +1,7 @@
 //! The emulator over real sockets: every statement of Google's contract that it promises is a test.
 
 #![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod apis;
 mod consent;

@@ -2,7 +2,10 @@
 
 use http::Method;
 use std::time::Duration;
-use token_broker::emulator::{Options, Rotation};
+use token_broker::{
+    emulator::{Options, Rotation},
+    secret::AccessToken,
+};
 
 use crate::support::*;
 
@@ -51,7 +54,9 @@ async fn an_access_token_lives_as_long_as_it_is_said_to() {
     let answer = google.refresh(refresh.expose(), &[]).await;
     assert_eq!(answer.json()["expires_in"], 60);
     let token = answer.access_token();
+    let held = AccessToken::from(token.as_str());
     google.advance(59);
+    assert!(google.handle.is_alive(&held));
     assert_eq!(
         google
             .call(Method::GET, "/drive/v3/files", &token, None)
@@ -60,6 +65,7 @@ async fn an_access_token_lives_as_long_as_it_is_said_to() {
         200
     );
     google.advance(1);
+    assert!(!google.handle.is_alive(&held));
     assert_eq!(
         google
             .call(Method::GET, "/drive/v3/files", &token, None)
@@ -227,11 +233,8 @@ async fn in_testing_a_grant_dies_after_seven_days() {
 
 #[tokio::test]
 async fn in_testing_a_grant_that_only_signs_in_lives_on() {
-    let google = google_with(Options {
-        testing_mode: true,
-        ..options()
-    })
-    .await;
+    let google = google().await;
+    google.handle.set_testing_mode(true);
     let answer = google.connect("openid email", &[]).await;
     assert!(answer.json().get("refresh_token_expires_in").is_none());
     google.advance(8 * DAY);

@@ -125,6 +125,23 @@ async fn a_wrong_assertion_is_told_apart() {
 }
 
 #[tokio::test]
+async fn an_assertion_names_the_key_that_signed_it() {
+    let google = google().await;
+    let mut file = google.handle.create_service_account("robot").unwrap();
+    file["private_key_id"] = "another".into();
+    let answer = present(&google, &assertion(&google, &file, &json!({}))).await;
+    assert_eq!(answer.refused(), (400, "invalid_grant".into()));
+    let file = google.handle.create_service_account("robot").unwrap();
+    assert_eq!(
+        present(&google, &assertion(&google, &file, &json!({})))
+            .await
+            .status,
+        200,
+        "a new key"
+    );
+}
+
+#[tokio::test]
 async fn delegation_lets_it_act_for_a_person_within_the_delegated_scopes() {
     let google = google().await;
     let order = json!({ "name": "robot", "delegated_scopes": [MAIL_READONLY] });

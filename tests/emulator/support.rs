@@ -29,6 +29,9 @@ pub(crate) const CALENDAR_READONLY: &str = "https://www.googleapis.com/auth/cale
 pub(crate) const DRIVE_READONLY: &str = "https://www.googleapis.com/auth/drive.readonly";
 pub(crate) const EMAIL: &str = "https://www.googleapis.com/auth/userinfo.email";
 
+/// Parameters that differ from the usual ones.
+pub(crate) type Changes<'a> = &'a [(&'a str, &'a str)];
+
 pub(crate) struct Google {
     pub(crate) handle: Handle,
     pub(crate) clock: ManualClock,

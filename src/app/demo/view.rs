@@ -9,7 +9,7 @@ use hyper::StatusCode;
 
 use super::stage::{AGENTS, Stage};
 use crate::{
-    broker::{Event, EventKind},
+    broker::{AgentState, Event, EventKind},
     clock,
     id::AgentName,
 };
@@ -100,14 +100,13 @@ impl View {
             )),
             EventKind::RenewalFailed => self.line(&format!("{time}  failed     {}", event.message)),
             EventKind::AgentState => {
-                let state = event
-                    .state
-                    .map(crate::broker::AgentState::as_str)
-                    .unwrap_or_default();
-                self.line(&format!(
-                    "{time}  state      {agent} is {state}. {}",
-                    event.message
-                ))
+                let state = event.state.map(AgentState::as_str).unwrap_or_default();
+                let why = if event.message.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", event.message)
+                };
+                self.line(&format!("{time}  state      {agent} is {state}{why}"))
             }
             EventKind::AgentDelivered if event.expires_at.is_some() => {
                 let count = event.agent.clone().map(|name| {
