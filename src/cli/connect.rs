@@ -70,8 +70,8 @@ pub(super) async fn run(args: ConnectArgs, global: &Global, output: &mut Output)
     });
     if let Some(until) = when::from_proto(begun.expires_at) {
         output.note(&format!(
-            "It can be used until {}.",
-            when::both(output.now(), until)
+            "It works until {}.",
+            when::clock_first(output.now(), until)
         ));
     }
     let wait = admin.wait_connect(WaitConnectRequest {
@@ -182,7 +182,7 @@ mod tests {
              granted: google.gmail.send, google.calendar.readonly\n"
         );
         assert!(
-            err.text().contains("in 10m (2024-01-15T12:10:00Z)"),
+            err.text().contains("until 2024-01-15T12:10:00Z (in 10m)"),
             "{}",
             err.text()
         );

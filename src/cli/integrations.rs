@@ -1,6 +1,6 @@
 //! `integrations`: connected accounts, shown, checked and let go.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::{
@@ -44,9 +44,10 @@ pub(super) struct ListArgs {
 
 /// One account: by its id, or by its owner.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("integration").required(true).args(["id", "owner"]))]
 pub(super) struct Which {
     /// The integration's id, as `integrations list` shows it
-    #[arg(value_name = "ID", required_unless_present = "owner", conflicts_with_all = ["owner", "account"])]
+    #[arg(value_name = "ID", conflicts_with = "account")]
     id: Option<IntegrationId>,
     /// Instead of the id: whose account it is
     #[arg(long)]

@@ -83,6 +83,16 @@ pub(super) fn both(now: Timestamp, time: Timestamp) -> String {
     format!("{} ({})", relative(now, time), clock::rfc3339(time))
 }
 
+/// Exact and relative: `2024-01-15T10:30:00Z (in 52m)`.
+pub(super) fn clock_first(now: Timestamp, time: Timestamp) -> String {
+    format!("{} ({})", clock::rfc3339(time), relative(now, time))
+}
+
+/// A number of things: `1 agent`, `2 agents`.
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A moment that came over the wire; `None` when it is absent or out of range.
 pub(super) fn from_proto(time: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
