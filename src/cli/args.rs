@@ -53,6 +53,7 @@ pub struct Global {
         global = true,
         value_name = "FILE",
         env = "TOKEN_BROKER_CONFIG",
+        hide_env_values = true,
         help_heading = "Global options"
     )]
     pub config: Option<PathBuf>,
@@ -68,16 +69,18 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub output: Format,
+    /// The daemon's admin socket; `admin.sock` in `runtime_dir` when absent.
     #[arg(
         long,
         global = true,
         value_name = "PATH",
         env = "TOKEN_BROKER_ADMIN_SOCKET",
+        hide_env_values = true,
         help = "The daemon's admin socket [default: <runtime_dir>/admin.sock]",
         help_heading = "Global options"
     )]
     pub admin_socket: Option<PathBuf>,
-    /// Say more about what is done (twice: still more)
+    /// Say more about what is done
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
 }

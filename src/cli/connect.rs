@@ -24,9 +24,9 @@ Examples:
   token-broker connect --owner alice --capability google.calendar --capability google.drive.readonly
   token-broker connect --owner alice --capability google.sheets --no-browser --output json
 
-Standard output carries the address to open, alone on its first line, and the outcome after it. On an owner
-who is connected already this adds permissions: what was granted before is kept. Exits with 0 only when the
-account is connected. Whoever sees the address can finish the consent: on a machine that you share, use
+Standard output carries the address to open, alone on its first line, and the outcome after it. On an owner \
+who is connected already this adds permissions: what was granted before is kept. Exits with 0 only when the \
+account is connected. Whoever sees the address can finish the consent: on a machine that you share, use \
 --no-browser, because a browser's arguments can be seen by others.";
 
 /// Connect a person's Google account, or add permissions to it

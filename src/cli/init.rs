@@ -25,7 +25,7 @@ Examples:
   token-broker init
   token-broker init --config-dir ~/.config/token-broker --set google.client_id=….apps.googleusercontent.com
 
-Writes config.toml, master.key (readable by its owner alone) and the folder agents.d. Where one of the files
+Writes config.toml, master.key (readable by its owner alone) and the folder agents.d. Where one of the files \
 exists already, nothing is written. Keep a copy of master.key: without it the stored grants cannot be opened.";
 
 /// Write a configuration and a master key

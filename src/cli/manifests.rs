@@ -28,7 +28,7 @@ Examples:
   token-broker agents validate /etc/token-broker/agents.d
   token-broker --output json agents validate deploy/*.yaml
 
-Exits with 1 when a manifest is wrong. Capabilities are those that are built in and those that the
+Exits with 1 when a manifest is wrong. Capabilities are those that are built in and those that the \
 configuration adds, if there is one.";
 
 /// Which manifests to check.

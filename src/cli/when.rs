@@ -57,15 +57,14 @@ pub(super) fn short(duration: Duration) -> String {
         };
     };
     let (length, name) = units[first];
-    let mut text = format!("{}{name}", seconds / length);
-    if let Some((next, name)) = units.get(first + 1) {
-        let more = seconds % length / next;
+    let text = format!("{}{name}", seconds / length);
+    match units.get(first + 1) {
         // Seconds beside minutes only while there are few minutes: `14m7s` says no more than `14m`.
-        if more > 0 && (*next > 1 || seconds < 600) {
-            text += &format!("{more}{name}");
+        Some((next, name)) if seconds % length / next > 0 && (*next > 1 || seconds < 600) => {
+            format!("{text}{}{name}", seconds % length / next)
         }
+        _ => text,
     }
-    text
 }
 
 /// `in 52m`, `3h ago`, `now`.

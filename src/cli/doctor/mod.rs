@@ -23,7 +23,7 @@ Examples:
   token-broker doctor
   token-broker doctor --offline --output json | jq '.checks[] | select(.verdict != \"ok\")'
 
-Run it as the daemon's user, or as root. Exits with 1 when something has to be repaired. Inside an agent's
+Run it as the daemon's user, or as root. Exits with 1 when something has to be repaired. Inside an agent's \
 container it finds a single-file mount.";
 
 /// Find the usual mistakes

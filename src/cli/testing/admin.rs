@@ -278,22 +278,22 @@ impl AdminService for FakeAdmin {
 
     async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
         let request = request.into_inner();
-        let revocation = request.revocation().as_str_name();
-        let integration = self.find(request.integration.clone())?;
+        let (revocation, dry_run) = (request.revocation(), request.dry_run);
+        let integration = self.find(request.integration)?;
         self.call(format!(
-            "disconnect {} {revocation} dry_run={}",
-            integration.id, request.dry_run
+            "disconnect {} {revocation:?} dry_run={dry_run}",
+            integration.id
         ));
-        let revoke = request.revocation() != v1::Revocation::Never;
+        let problem = if dry_run {
+            String::new()
+        } else {
+            self.disconnect_problem.clone()
+        };
         Ok(Response::new(v1::DisconnectResponse {
             agents: integration.agents.clone(),
             integration: Some(integration),
-            revoked: revoke && (request.dry_run || self.disconnect_problem.is_empty()),
-            problem: if request.dry_run {
-                String::new()
-            } else {
-                self.disconnect_problem.clone()
-            },
+            revoked: revocation != v1::Revocation::Never && problem.is_empty(),
+            problem,
         }))
     }
 
