@@ -80,13 +80,7 @@ pub struct AccountView {
 impl AccountView {
     /// The state's name, as agents see it.
     pub fn state(&self) -> super::AgentState {
-        match (&self.record.health, &self.trouble) {
-            (Health::ReconnectRequired(_), _) => super::AgentState::ReconnectRequired,
-            (Health::Revoked(_), _) => super::AgentState::Revoked,
-            (Health::Misconfigured(_), _) => super::AgentState::Misconfigured,
-            (Health::Active, Some((kind, _))) => state_of(*kind),
-            (Health::Active, None) => super::AgentState::Active,
-        }
+        state(&self.record, self.trouble.as_ref().map(|(kind, _)| *kind))
     }
 
     /// The sentence that goes with it.
@@ -120,6 +114,17 @@ impl Broker {
             world.accounts.values().filter(wanted).map(|account| self.account_view(&world, account)).collect();
         views.sort_by(|a, b| (&a.record.owner, &a.record.account).cmp(&(&b.record.owner, &b.record.account)));
         views
+    }
+
+    /// The state of each account.
+    pub fn account_states(&self) -> Vec<super::AgentState> {
+        let world = self.world();
+        world.accounts.values().map(|account| state(&account.record, trouble(&world, &account.record))).collect()
+    }
+
+    /// How many accounts there are.
+    pub fn account_count(&self) -> usize {
+        self.world().accounts.len()
     }
 
     /// One account.
@@ -251,10 +256,8 @@ impl Broker {
 
     pub(super) fn account_view(&self, world: &World, account: &Account) -> AccountView {
         let record = account.record.clone();
-        let trouble = world
-            .slots_of(&record.id)
-            .find_map(|(_, slot)| slot.trouble.as_ref())
-            .map(|trouble| (trouble.kind, trouble.message.clone()));
+        let trouble = world.slots_of(&record.id).find_map(|(_, slot)| slot.trouble.as_ref());
+        let trouble = trouble.map(|trouble| (trouble.kind, trouble.message.clone()));
         let agents = world.agents_of(&record.owner);
         let action_url = agents
             .iter()
@@ -263,6 +266,21 @@ impl Broker {
             .map(|entry| action_url(&self.around, &entry.manifest));
         let capabilities = self.around.catalog.covered_by(&record.scopes);
         AccountView { record, trouble, capabilities, agents, action_url }
+    }
+}
+
+/// The kind of the passing trouble of an account's tokens.
+fn trouble(world: &World, record: &IntegrationRecord) -> Option<FailureKind> {
+    world.slots_of(&record.id).find_map(|(_, slot)| slot.trouble.as_ref()).map(|trouble| trouble.kind)
+}
+
+fn state(record: &IntegrationRecord, trouble: Option<FailureKind>) -> super::AgentState {
+    match (&record.health, trouble) {
+        (Health::ReconnectRequired(_), _) => super::AgentState::ReconnectRequired,
+        (Health::Revoked(_), _) => super::AgentState::Revoked,
+        (Health::Misconfigured(_), _) => super::AgentState::Misconfigured,
+        (Health::Active, Some(kind)) => state_of(kind),
+        (Health::Active, None) => super::AgentState::Active,
     }
 }
 

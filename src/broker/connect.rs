@@ -259,7 +259,7 @@ impl Broker {
     }
 
     fn allowed_return(&self, url: &str) -> Result<String, ConnectError> {
-        let origin = url::Url::parse(url).ok().map(|url| url.origin().ascii_serialization());
+        let origin = url::Url::parse(url).ok().map(|url| url.origin());
         match origin {
             Some(origin) if self.options.return_origins.contains(&origin) => Ok(url.to_owned()),
             _ => Err(ConnectError::ReturnUrl(url.chars().take(200).flat_map(char::escape_debug).collect())),

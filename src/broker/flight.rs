@@ -8,17 +8,19 @@ use std::{
 };
 
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 type Landing<V> = watch::Receiver<Option<V>>;
 
 /// Flights under way, by key.
 pub(super) struct Flights<K, V> {
     under_way: Arc<Mutex<HashMap<K, Landing<V>>>>,
+    tasks: TaskTracker,
 }
 
 impl<K, V> Default for Flights<K, V> {
     fn default() -> Self {
-        Self { under_way: Arc::default() }
+        Self { under_way: Arc::default(), tasks: TaskTracker::new() }
     }
 }
 
@@ -42,7 +44,7 @@ where
                 under_way.insert(key.clone(), landing.clone());
                 let gate = Gate { under_way: self.under_way.clone(), key: key.clone() };
                 let work = work();
-                tokio::spawn(async move {
+                self.tasks.spawn(async move {
                     let value = work.await;
                     // Newcomers start a flight of their own from here on: they may know something that this
                     // flight did not.
@@ -53,6 +55,14 @@ where
             }
         };
         landing.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+impl<K, V> Flights<K, V> {
+    /// Waits until no flight is under way. New ones may begin all the same.
+    pub(super) async fn landed(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 

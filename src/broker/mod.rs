@@ -65,7 +65,7 @@ pub struct BrokerOptions {
     /// How long a consent may take.
     pub consent_timeout: Duration,
     /// Origins that a browser may be sent to after a consent.
-    pub return_origins: Vec<String>,
+    pub return_origins: Vec<url::Origin>,
 }
 
 /// What a broker is made of.
@@ -155,8 +155,13 @@ impl Broker {
         tokio::join!(renewing, expiring);
     }
 
-    /// Writes what the audit trail still lacks. To be called last.
-    pub async fn close(&self) {
+    /// Waits until no renewal is under way, so that none is cut off between its answer and the commit.
+    pub async fn landed(&self) {
+        self.flights.landed().await;
+    }
+
+    /// Waits until the audit trail holds everything so far.
+    pub async fn flush_audit(&self) {
         self.recorder.flush().await;
     }
 
