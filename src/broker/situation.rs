@@ -77,7 +77,7 @@ fn not_connected(around: &Surroundings, manifest: &Arc<Manifest>) -> Situation {
 }
 
 /// Why the account as a whole cannot be used.
-fn refused(around: &Surroundings, account: &Account) -> Option<(AgentState, String)> {
+pub(super) fn refused(around: &Surroundings, account: &Account) -> Option<(AgentState, String)> {
     let record = &account.record;
     if record.authority != around.authority {
         let message = format!(
@@ -175,7 +175,7 @@ fn with_token(
             (AgentState::Active, format!("The token works, but its renewal fails: {}", trouble.message))
         }
         (_, Some(trouble)) => (state_of(trouble.kind), trouble.message.clone()),
-        (_, None) => (AgentState::ProviderUnavailable, "The token is being obtained.".to_owned()),
+        (_, None) => (AgentState::ProviderUnavailable, "A fresh token is being obtained.".to_owned()),
     };
     let person_can_act = matches!(state, AgentState::PermissionMissing | AgentState::ReconnectRequired);
     let snapshot = AgentSnapshot {
