@@ -154,7 +154,7 @@ impl Broker {
         }
         drop(world);
         problems.dedup();
-        *self.manifest_problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = problems.clone();
+        self.manifest_problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&problems);
         problems
     }
 

@@ -15,7 +15,7 @@ use crate::{agent::resolve, catalog::IntegrationKind, clock, google::FailureKind
 /// How long an asker waits for a fresher token while the one at hand still works.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an asker waits for a token while there is none.
-const COLD_PATIENCE: Duration = Duration::from_mins(1);
+const COLD_PATIENCE: Duration = Duration::from_secs(60);
 /// Tokens per account that no agent's full set of capabilities needs, at most.
 const MOST_NARROWED: usize = 64;
 /// A token is not renewed on demand more often than this.
@@ -212,13 +212,11 @@ impl Broker {
             let refused = Refused { kind: trouble.kind, message: trouble.message, retry_after: Some(wait) };
             return Err(self.refusal(agent, refused));
         }
-        match tokio::time::timeout(patience, self.renew_past(key, seen)).await {
-            Ok(renewed) => renewed.map_err(|refused| self.refusal(agent, refused)),
-            Err(_) => {
-                let message = "The provider takes too long to answer; ask again.".to_owned();
-                Err(problem(ProblemCode::State(AgentState::ProviderUnavailable), message))
-            }
-        }
+        let Ok(renewed) = tokio::time::timeout(patience, self.renew_past(key, seen)).await else {
+            let message = "The provider takes too long to answer; ask again.".to_owned();
+            return Err(problem(ProblemCode::State(AgentState::ProviderUnavailable), message));
+        };
+        renewed.map_err(|refused| self.refusal(agent, refused))
     }
 
     fn refusal(&self, agent: &AgentHandle, refused: Refused) -> Problem {

@@ -55,11 +55,11 @@ impl Broker {
         let mut message = error.message.clone();
         let (FailureKind::Reconnect, Some(record)) = (error.kind, record) else { return message };
         if let Some(cut) = &record.renewal {
-            message.push_str(&format!(
-                " A renewal begun at {} was cut off before its answer was stored, by a crash or a lost connection: if \
-                 the provider had rotated the grant by then, that cost it.",
-                clock::rfc3339(cut.started_at)
-            ));
+            let begun = clock::rfc3339(cut.started_at);
+            message = format!(
+                "{message} A renewal begun at {begun} was cut off before its answer was stored, by a crash or a lost \
+                 connection: if the provider had rotated the grant by then, that cost it."
+            );
         } else if let Some(hint) = testing_mode_hint(record.connected_at, self.now()) {
             message.push(' ');
             message.push_str(hint);

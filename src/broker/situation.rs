@@ -50,7 +50,7 @@ pub(super) fn situation(
     }
     let key = TokenKey { integration: account.record.id.clone(), scopes: resolution.scopes.clone() };
     let slot = world.slots.get(&key);
-    let mut situation = with_slot(around, manifest, account, resolution, slot, now);
+    let mut situation = with_slot(around, manifest, account, &resolution, slot, now);
     situation.key = Some(key);
     situation
 }
@@ -140,7 +140,7 @@ fn with_slot(
     around: &Surroundings,
     manifest: &Arc<Manifest>,
     account: &Account,
-    resolution: Resolution,
+    resolution: &Resolution,
     slot: Option<&Slot>,
     now: Timestamp,
 ) -> Situation {
@@ -154,7 +154,7 @@ fn with_slot(
         if let Some(message) = missing(account, &narrower) {
             return without_token(around, manifest, account, &narrower, AgentState::PermissionMissing, message);
         }
-        return with_token(around, manifest, account, narrower, Some(token), trouble, now);
+        return with_token(around, manifest, account, &narrower, Some(token), trouble, now);
     }
     with_token(around, manifest, account, resolution, token, trouble, now)
 }
@@ -163,7 +163,7 @@ fn with_token(
     around: &Surroundings,
     manifest: &Arc<Manifest>,
     account: &Account,
-    resolution: Resolution,
+    resolution: &Resolution,
     token: Option<&Arc<IssuedToken>>,
     trouble: Option<&Trouble>,
     now: Timestamp,
@@ -184,7 +184,7 @@ fn with_token(
         message,
         action_url: person_can_act.then(|| action_url(around, manifest)),
         account: Some(account.record.account.as_str().into()),
-        capabilities: statuses(&resolution),
+        capabilities: statuses(resolution),
         granted: resolution.granted().cloned().collect(),
         token: token.cloned(),
     };
