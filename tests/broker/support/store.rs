@@ -167,7 +167,9 @@ impl Store for Hand {
         now: Timestamp,
     ) -> StoreFuture<'_, Option<IntegrationRecord>> {
         let id = id.clone();
-        self.call(Some(Part::Begin), None, move || self.store.begin_renewal(&id, now))
+        self.call(Some(Part::Begin), None, move || {
+            self.store.begin_renewal(&id, now)
+        })
     }
 
     fn finish_renewal(
@@ -184,7 +186,9 @@ impl Store for Hand {
 
     fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.call(Some(Part::Delete), None, move || self.store.delete_integration(&id))
+        self.call(Some(Part::Delete), None, move || {
+            self.store.delete_integration(&id)
+        })
     }
 
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
