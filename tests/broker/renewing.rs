@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use token_broker::{broker::AgentState, google::FailureKind};
+use token_broker::broker::AgentState;
 
 use crate::support::*;
 
@@ -97,7 +97,7 @@ async fn a_failed_renewal_keeps_serving_the_token_that_lives() {
         snapshot.message
     );
     assert_eq!(scene.ask(&bot).await.unwrap(), living);
-    assert_eq!(scene.account("alice").trouble.unwrap().0, FailureKind::Retry);
+    assert_eq!(scene.account("alice").state(), AgentState::ProviderUnavailable);
 
     // Below the floor the state says so, at that very moment; the token is served to its end.
     scene.pass_in_steps(2 * MINUTE, 10).await;
