@@ -2,6 +2,8 @@
 
 use std::{
     io::Write,
+    os::unix::process::CommandExt,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -15,6 +17,18 @@ pub(crate) fn program() -> Command {
         }
     }
     command.stdin(Stdio::null());
+    command
+}
+
+/// A program under another uid, without any of this user's groups.
+pub(crate) fn program_as(uid: u32, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .current_dir("/")
+        .uid(uid)
+        .gid(uid)
+        .stdin(Stdio::null());
     command
 }
 

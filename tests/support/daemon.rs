@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use super::{
-    command::{Output, program},
+    command::{Output, program, program_as},
     emulator::{CLIENT_ID, Emulator},
     grpc::{self, Admin},
     http::{Answer, get, try_get},
@@ -271,6 +271,13 @@ impl Daemon {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = program();
         command.arg("--config").arg(self.config_file()).args(args);
+        command
+    }
+
+    /// The same under another uid.
+    pub(crate) fn command_as(&self, uid: u32, args: &[&str]) -> Command {
+        let mut command = program_as(uid, Path::new(env!("CARGO_BIN_EXE_token-broker")));
+        command.arg("--admin-socket").arg(self.admin_socket()).args(args);
         command
     }
 

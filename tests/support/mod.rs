@@ -31,8 +31,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use agent::{Agent, EventStream, manifest};
-pub(crate) use command::{Output, program};
+pub(crate) use agent::{AGENT_UID, Agent, EventStream, manifest};
+pub(crate) use command::{Output, program, program_as};
 pub(crate) use connect::Connecting;
 pub(crate) use daemon::{Daemon, Refused};
 pub(crate) use emulator::{CLIENT_ID, Emulator};
