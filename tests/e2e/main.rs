@@ -8,3 +8,5 @@
 mod support;
 
 mod connect;
+mod crash;
+mod renewal;
