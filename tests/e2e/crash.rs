@@ -262,3 +262,100 @@ fn wait_for_all(agents: &[Agent]) {
         });
     }
 }
+
+/// A daemon that was killed after Google had rotated alice's grant and before the new one was stored.
+fn cut_between_answer_and_commit(rotation: &str) -> (Emulator, Daemon) {
+    let google = Emulator::start(&["--token-lifetime", "5s", "--rotation", rotation]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("invoice-bot", "alice", &[SEND]);
+    daemon.write_manifest("other-bot", "bob", &[SEND]);
+    daemon.start();
+    daemon.connect_as("bob", "bob@example.com", &[SEND]).expect_ok();
+    daemon
+        .connect_as("alice", "alice@example.com", &[SEND])
+        .expect_ok();
+    daemon.wait_for_state("invoice-bot", "active");
+    daemon.wait_for_state("other-bot", "active");
+    let alice = json!({ "endpoint": "token", "grant_type": "refresh_token", "account": "alice@example.com" });
+    let fault = |more: Value| {
+        let mut fault = alice.clone();
+        fault
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        google.fault(&fault)
+    };
+    // Google does its work and its answer never arrives; what is asked after that waits until the kill.
+    fault(json!({ "times": 1, "drop": "after" }));
+    fault(json!({ "hold": true }));
+    let struck = google.count("faults_struck");
+    google.wait_for_count("faults_struck", struck + 1);
+    daemon.kill9();
+    google.clear_faults();
+    daemon.start();
+    assert_eq!(
+        daemon.log().matches("a renewal was cut off").count(),
+        1,
+        "{}",
+        daemon.log()
+    );
+    (google, daemon)
+}
+
+#[test]
+fn a_renewal_that_was_cut_is_tried_once_more_with_the_old_grant() {
+    let (google, daemon) = cut_between_answer_and_commit("leeway");
+    let token = daemon.wait_for_token("invoice-bot", None);
+    wait_until("a renewal after the crash", || {
+        daemon
+            .agent("invoice-bot")
+            .token()
+            .is_some_and(|now| now != token)
+    });
+    assert_eq!(
+        daemon
+            .agent("invoice-bot")
+            .variable("TOKEN_BROKER_STATE")
+            .as_deref(),
+        Some("active")
+    );
+    assert_eq!(google.count("refresh_token_reuse"), 0);
+    // It is over: the next start knows of nothing cut.
+    daemon.restart();
+    assert!(!daemon.log().contains("was cut off"), "{}", daemon.log());
+}
+
+#[test]
+fn where_the_old_grant_is_spent_the_state_says_that_a_crash_cost_it() {
+    let (google, daemon) = cut_between_answer_and_commit("strict");
+    let agent = daemon.wait_for_state("invoice-bot", "reconnect_required");
+    assert_eq!(agent.token(), None);
+    let status = agent.status();
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        message.contains("cut off before its answer was stored, by a crash"),
+        "{message}"
+    );
+    assert!(message.contains("connect"), "says what to do: {message}");
+    let shown = daemon.cli(&["integrations", "show", "--owner", "alice", "--output", "json"]);
+    let shown = shown.expect_ok().json();
+    assert_eq!(
+        (&shown["state"], &shown["message"]),
+        (&json!("reconnect_required"), &status["message"])
+    );
+    // Once, and no more; and nothing else is touched.
+    assert_eq!(google.count("refresh_token_reuse"), 1);
+    let other = daemon.wait_for_token("other-bot", None);
+    daemon.wait_for_token("other-bot", Some(&other));
+    assert_eq!(google.count("refresh_token_reuse"), 1);
+    // It stays so over a restart, and ends with a new consent.
+    daemon.restart();
+    assert_eq!(
+        agent.variable("TOKEN_BROKER_STATE").as_deref(),
+        Some("reconnect_required")
+    );
+    daemon
+        .connect_as("alice", "alice@example.com", &[SEND])
+        .expect_ok();
+    daemon.wait_for_state("invoice-bot", "active");
+}

@@ -9,4 +9,5 @@ mod support;
 
 mod connect;
 mod crash;
+mod reconnect;
 mod renewal;
