@@ -9,5 +9,6 @@ mod support;
 
 mod connect;
 mod crash;
+mod outage;
 mod reconnect;
 mod renewal;
