@@ -8,9 +8,11 @@
 mod support;
 
 mod agents;
+mod commands;
 mod connect;
 mod crash;
 mod damage;
+mod lifecycle;
 mod outage;
 mod reconnect;
 mod renewal;
