@@ -4,6 +4,7 @@
 //! reported to that agent's handle and tried again; the others do not notice.
 
 pub mod admin;
+mod authority;
 mod body;
 mod common;
 mod directory;
