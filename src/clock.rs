@@ -4,17 +4,13 @@
 //! waits through [`Clock::sleep_until`], so that a test can hold time still and a laptop that was
 //! suspended finds out at once what has expired meanwhile.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use rustix::{
     event::Timespec,
     io::Errno,
-    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
+    time::{ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
 };
 use tokio::{io::unix::AsyncFd, sync::watch};
 
@@ -25,6 +21,9 @@ pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// Time since some fixed moment. Setting the clock does not move it; a suspended machine does not stop it.
+    fn uptime(&self) -> Duration;
 
     /// Waits until `deadline`, or until the clock was set: the caller compares again and may wait anew.
     fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_>;
@@ -78,6 +77,11 @@ impl Clock for SystemClock {
         Timestamp::now()
     }
 
+    fn uptime(&self) -> Duration {
+        let time = rustix::time::clock_gettime(ClockId::Boottime);
+        Duration::try_from(time).unwrap_or_default()
+    }
+
     fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_> {
         Box::pin(async move {
             let Some(wait) = remaining(self.now(), deadline) else {
@@ -125,44 +129,63 @@ pub fn rfc3339(time: Timestamp) -> String {
 /// A clock that stands still until it is moved: for tests of what depends on time.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
-    now: watch::Sender<Timestamp>,
-    // Held while time is moved, so that two movers do not lose a step.
-    moving: Arc<Mutex<()>>,
+    hands: watch::Sender<Hands>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Hands {
+    now: Timestamp,
+    uptime: Duration,
+    /// How often the clock was set.
+    settings: u64,
 }
 
 impl ManualClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
         Self {
-            now: watch::Sender::new(start),
-            moving: Arc::default(),
+            hands: watch::Sender::new(Hands {
+                now: start,
+                uptime: Duration::ZERO,
+                settings: 0,
+            }),
         }
     }
 
-    /// Moves time forward.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        let _guard = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = *self.now.borrow();
-        self.now.send_replace(after(now, by));
+        self.hands.send_modify(|hands| {
+            hands.now = after(hands.now, by);
+            hands.uptime += by;
+        });
     }
 
-    /// Sets the time, also backwards.
+    /// Sets the time, also backwards, as a person or NTP does. No time passes, and sleepers wake.
     pub fn set(&self, time: Timestamp) {
-        let _guard = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        self.now.send_replace(time);
+        self.hands.send_modify(|hands| {
+            hands.now = time;
+            hands.settings += 1;
+        });
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.now.borrow()
+        self.hands.borrow().now
+    }
+
+    fn uptime(&self) -> Duration {
+        self.hands.borrow().uptime
     }
 
     fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_> {
-        let mut seen = self.now.subscribe();
+        let mut hands = self.hands.subscribe();
+        let settings = hands.borrow().settings;
         Box::pin(async move {
             // The sender lives in `self`, so the wait cannot fail.
-            let _ = seen.wait_for(|now| *now >= deadline).await;
+            let _ = hands
+                .wait_for(|hands| hands.now >= deadline || hands.settings != settings)
+                .await;
         })
     }
 }
@@ -200,6 +223,26 @@ mod tests {
         assert!(!task.is_finished());
         clock.advance(Duration::from_secs(1));
         task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn setting_a_manual_clock_wakes_sleepers_and_moves_no_uptime() {
+        let clock = ManualClock::new(at("2024-01-15T10:30:00Z"));
+        let sleeper = clock.clone();
+        let task = tokio::spawn(async move { sleeper.sleep_until(at("2024-01-15T11:00:00Z")).await });
+        tokio::task::yield_now().await;
+        clock.set(at("2024-01-14T00:00:00Z"));
+        task.await.unwrap();
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(clock.now(), at("2024-01-14T00:00:05Z"));
+        assert_eq!(clock.uptime(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_uptime_of_the_system_grows() {
+        let first = SystemClock.uptime();
+        assert!(first > Duration::ZERO);
+        assert!(SystemClock.uptime() >= first);
     }
 
     #[tokio::test]

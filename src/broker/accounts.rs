@@ -3,19 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Broker, Event, EventKind, TokenKey,
-    situation::{action_url, state_of},
+    AgentHandle, AgentState, Broker, Event, EventKind, TokenKey,
+    situation::{action_url, refused, state_of},
     world::{Account, World},
 };
 use crate::{
-    google::FailureKind,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     store::{Health, IntegrationRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
+    vault::Sealed,
 };
 
 /// How long a disconnect waits for the agents' files; a directory that cannot be written holds it no longer.
 pub(super) const DELIVERY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An agent, and the revision of its snapshot that it has to be told.
+type Told = (Arc<AgentHandle>, u64);
 
 /// Names an account: by id, or by owner, and address where the owner has several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +70,8 @@ pub enum Revocation {
 pub struct AccountView {
     /// The record; its secret is sealed.
     pub record: IntegrationRecord,
-    /// The passing trouble of its tokens, if any: who can act, and the sentence.
-    pub trouble: Option<(FailureKind, String)>,
+    /// How it stands, and the sentence that goes with it.
+    standing: (AgentState, String),
     /// What the granted scopes cover.
     pub capabilities: Vec<CapabilityKey>,
     /// The agents of its owner.
@@ -78,18 +81,14 @@ pub struct AccountView {
 }
 
 impl AccountView {
-    /// The state's name, as agents see it.
-    pub fn state(&self) -> super::AgentState {
-        state(&self.record, self.trouble.as_ref().map(|(kind, _)| *kind))
+    /// How it stands, named as for agents.
+    pub fn state(&self) -> AgentState {
+        self.standing.0
     }
 
-    /// The sentence that goes with it.
+    /// The sentence that goes with the state; empty when all is well.
     pub fn message(&self) -> &str {
-        match (&self.record.health, &self.trouble) {
-            (Health::ReconnectRequired(why) | Health::Revoked(why) | Health::Misconfigured(why), _) => why,
-            (Health::Active, Some((_, message))) => message,
-            (Health::Active, None) => "",
-        }
+        &self.standing.1
     }
 }
 
@@ -126,7 +125,7 @@ impl Broker {
         world
             .accounts
             .values()
-            .map(|account| state(&account.record, trouble(&world, &account.record)))
+            .map(|account| self.standing(&world, account).0)
             .collect()
     }
 
@@ -199,40 +198,48 @@ impl Broker {
         revocation: Revocation,
         actor: Actor,
     ) -> Result<Disconnected, AccountError> {
+        let (broker, which) = (self.clone(), which.clone());
+        // To its end, also when the caller goes away: a disconnect that stops halfway would be undone by a
+        // restart, or leave the grant alive at the provider.
+        let work = async move { broker.let_go(&which, revocation, actor).await };
+        self.flights
+            .spawn(work)
+            .await
+            .unwrap_or(Err(AccountError::Store(StoreError::Closed)))
+    }
+
+    async fn let_go(
+        &self,
+        which: &AccountRef,
+        revocation: Revocation,
+        actor: Actor,
+    ) -> Result<Disconnected, AccountError> {
         let mut result = self.preview_disconnect(which, revocation)?;
-        let record = result.account.record.clone();
-        let (turn, waiting) = {
+        let id = result.account.record.id.clone();
+        let (account, waiting) = {
             let mut world = self.world();
-            self.forget_tokens(&mut world, &record.id);
-            let account = world.remove_account(&record.id).ok_or_else(|| unknown(which))?;
-            let agents = world.agents_of(&record.owner);
-            (account.turn, self.republish(&mut world, agents))
+            self.take_out_account(&mut world, &id)
+                .ok_or_else(|| unknown(which))?
         };
-        let mut problems = Vec::new();
-        for (handle, revision) in waiting {
-            let delivered = tokio::time::timeout(DELIVERY_PATIENCE, handle.delivered(revision)).await;
-            if delivered.is_err() || handle.delivery_problem().is_some() {
-                problems.push(format!(
-                    "the directory of the agent `{}` could not be cleared",
-                    handle.name()
-                ));
+        let mut problems = uncleared(waiting).await;
+        // A renewal under way may be rotating the grant: let it end, but not hold the deletion for long.
+        let turn = tokio::time::timeout(DELIVERY_PATIENCE, account.turn.clone().lock_owned()).await;
+        let stored = match self.delete_account(&id).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                result.problem = Some(format!("nothing was disconnected: {error}"));
+                result.revoked = false;
+                self.note_disconnect(&result, actor);
+                drop(turn);
+                self.bring_back(account).await;
+                return Err(error.into());
             }
-        }
-        // A renewal under way may be rotating the grant: let it end, but not hold the deletion for long. The row
-        // is read once more, so that what is revoked is the grant that lives.
-        let _turn = tokio::time::timeout(DELIVERY_PATIENCE, turn.lock_owned()).await;
-        let stored = self.store.integration(&record.id).await.ok().flatten();
-        if let Err(error) = self.store.delete_integration(&record.id).await {
-            // Without the row's end the account would be back after a restart: say so, and bring it back now.
-            let mut world = self.world();
-            world.insert_account(record.clone());
-            let agents = world.agents_of(&record.owner);
-            self.republish(&mut world, agents);
-            return Err(error.into());
-        }
+        };
+        // Somebody may have connected the same account meanwhile, which revoking would end.
+        result.revoked = result.revoked && revokes(&self.world(), &account.record, revocation);
         if result.revoked {
             result.revoked = false;
-            match self.revoke(stored.as_ref().unwrap_or(&record)).await {
+            match self.revoke(stored.as_ref().unwrap_or(&account.record)).await {
                 Ok(()) => result.revoked = true,
                 Err(message) => problems.push(format!(
                     "the grant could not be revoked at the provider ({message}): the owner can remove it at \
@@ -243,6 +250,38 @@ impl Broker {
         result.problem = (!problems.is_empty()).then(|| problems.join("; "));
         self.note_disconnect(&result, actor);
         Ok(result)
+    }
+
+    /// Takes an account and its tokens from every agent. Which agents have to be told, by which revision.
+    fn take_out_account(&self, world: &mut World, id: &IntegrationId) -> Option<(Account, Vec<Told>)> {
+        self.forget_tokens(world, id);
+        let account = world.remove_account(id)?;
+        let agents = world.agents_of(&account.record.owner);
+        Some((account, self.republish(world, agents)))
+    }
+
+    /// Deletes an account's row. Returns it as it was, so that what is revoked is the grant that lives.
+    async fn delete_account(&self, id: &IntegrationId) -> Result<Option<IntegrationRecord>, StoreError> {
+        // A consent that was being kept when the account was taken out has put it back: it goes again.
+        let _keeping = self.keeping_accounts().await;
+        let stored = self.store.integration(id).await.ok().flatten();
+        self.store.delete_integration(id).await?;
+        self.take_out_account(&mut self.world(), id);
+        Ok(stored)
+    }
+
+    /// The account could not be deleted and would be back after a restart, so it is brought back now, as it is
+    /// in the database.
+    async fn bring_back(&self, mut account: Account) {
+        if let Ok(Some(mut stored)) = self.store.integration(&account.record.id).await {
+            stored.secret = Sealed::from_bytes(Vec::new());
+            account.record = stored;
+        }
+        let owner = account.record.owner.clone();
+        let mut world = self.world();
+        world.restore_account(account);
+        let agents = world.agents_of(&owner);
+        self.republish(&mut world, agents);
     }
 
     async fn revoke(&self, record: &IntegrationRecord) -> Result<(), String> {
@@ -293,12 +332,23 @@ impl Broker {
         });
     }
 
+    /// How an account stands: what keeps it as a whole from working, otherwise what troubles its tokens.
+    fn standing(&self, world: &World, account: &Account) -> (AgentState, String) {
+        if let Some(refused) = refused(&self.around, account) {
+            return refused;
+        }
+        let trouble = world
+            .slots_of(&account.record.id)
+            .find_map(|(_, slot)| slot.trouble.as_ref());
+        match trouble {
+            Some(trouble) => (state_of(trouble.kind), trouble.message.clone()),
+            None => (AgentState::Active, String::new()),
+        }
+    }
+
     pub(super) fn account_view(&self, world: &World, account: &Account) -> AccountView {
         let record = account.record.clone();
-        let trouble = world
-            .slots_of(&record.id)
-            .find_map(|(_, slot)| slot.trouble.as_ref());
-        let trouble = trouble.map(|trouble| (trouble.kind, trouble.message.clone()));
+        let standing = self.standing(world, account);
         let agents = world.agents_of(&record.owner);
         let action_url = agents
             .iter()
@@ -308,7 +358,7 @@ impl Broker {
         let capabilities = self.around.catalog.covered_by(&record.scopes);
         AccountView {
             record,
-            trouble,
+            standing,
             capabilities,
             agents,
             action_url,
@@ -316,22 +366,20 @@ impl Broker {
     }
 }
 
-/// The kind of the passing trouble of an account's tokens.
-fn trouble(world: &World, record: &IntegrationRecord) -> Option<FailureKind> {
-    world
-        .slots_of(&record.id)
-        .find_map(|(_, slot)| slot.trouble.as_ref())
-        .map(|trouble| trouble.kind)
-}
-
-fn state(record: &IntegrationRecord, trouble: Option<FailureKind>) -> super::AgentState {
-    match (&record.health, trouble) {
-        (Health::ReconnectRequired(_), _) => super::AgentState::ReconnectRequired,
-        (Health::Revoked(_), _) => super::AgentState::Revoked,
-        (Health::Misconfigured(_), _) => super::AgentState::Misconfigured,
-        (Health::Active, Some(kind)) => state_of(kind),
-        (Health::Active, None) => super::AgentState::Active,
+/// Waits until the agents' files were written. One sentence for each agent whose files were not.
+async fn uncleared(waiting: Vec<Told>) -> Vec<String> {
+    let end = tokio::time::Instant::now() + DELIVERY_PATIENCE;
+    let mut problems = Vec::new();
+    for (handle, revision) in waiting {
+        let delivered = tokio::time::timeout_at(end, handle.delivered(revision)).await;
+        if delivered.is_err() || handle.delivery_problem().is_some() {
+            problems.push(format!(
+                "the directory of the agent `{}` could not be cleared",
+                handle.name()
+            ));
+        }
     }
+    problems
 }
 
 fn agents_with_tokens(world: &World, record: &IntegrationRecord) -> Vec<AgentName> {

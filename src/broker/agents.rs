@@ -59,6 +59,17 @@ impl Broker {
         actor: Actor,
     ) -> Result<AgentView, AgentError> {
         manifest.validate(self.catalog())?;
+        let broker = self.clone();
+        // To its end, so that memory and database agree also when the caller goes away.
+        let work = async move { broker.put(manifest, actor).await };
+        self.flights
+            .spawn(work)
+            .await
+            .unwrap_or(Err(AgentError::Store(StoreError::Closed)))
+    }
+
+    async fn put(&self, manifest: Manifest, actor: Actor) -> Result<AgentView, AgentError> {
+        let _changing = self.agent_changes.lock().await;
         let name = manifest.agent.clone();
         self.refuse_file_agent(&name)?;
         let record = AgentRecord {
@@ -66,28 +77,51 @@ impl Broker {
             manifest: manifest.to_json(),
         };
         self.store.put_agent(record).await?;
+        if let Err(taken) = self.refuse_file_agent(&name) {
+            // A file came first after all.
+            self.store.delete_agent(&name).await?;
+            return Err(taken);
+        }
         let changed = {
             let mut world = self.world();
             self.upsert(&mut world, Arc::new(manifest), AgentSource::Api)
         };
         if changed {
-            self.note_agent(actor, EventKind::AgentPut, &name);
+            self.note_agent(actor, EventKind::AgentPut, &name, Decision::Allowed);
         }
         self.agent(&name).ok_or(AgentError::Unknown(name))
     }
 
     /// Removes an agent that came over the API; its directory and socket go at once.
     pub async fn delete_agent(self: &Arc<Self>, name: &AgentName, actor: Actor) -> Result<(), AgentError> {
+        let (broker, name) = (self.clone(), name.clone());
+        let work = async move { broker.delete(&name, actor).await };
+        self.flights
+            .spawn(work)
+            .await
+            .unwrap_or(Err(AgentError::Store(StoreError::Closed)))
+    }
+
+    async fn delete(&self, name: &AgentName, actor: Actor) -> Result<(), AgentError> {
+        let changing = self.agent_changes.lock().await;
         self.refuse_file_agent(name)?;
         let removed = {
             let mut world = self.world();
             self.take_out(&mut world, name)
         };
-        let stored = self.store.delete_agent(name).await?;
-        if removed.is_none() && !stored {
+        let stored = self.store.delete_agent(name).await;
+        drop(changing);
+        if removed.is_none() && matches!(stored, Ok(false)) {
             return Err(AgentError::Unknown(name.clone()));
         }
-        self.note_agent(actor, EventKind::AgentRemoved, name);
+        // Where the database fails, the agent is gone now and would be back after a restart.
+        let decision = if stored.is_ok() {
+            Decision::Allowed
+        } else {
+            Decision::Failed
+        };
+        self.note_agent(actor, EventKind::AgentRemoved, name, decision);
+        stored?;
         if let Some(handle) = removed {
             let revision = handle.revision();
             let _ =
@@ -125,7 +159,7 @@ impl Broker {
             .collect();
         for name in gone {
             self.take_out(&mut world, &name);
-            self.note_agent(Actor::Daemon, EventKind::AgentRemoved, &name);
+            self.note_agent(Actor::Daemon, EventKind::AgentRemoved, &name, Decision::Allowed);
         }
         for (name, file) in &scan.manifests {
             if world
@@ -142,15 +176,15 @@ impl Broker {
             }
             let source = AgentSource::File(file.path.clone());
             if self.upsert(&mut world, file.manifest.clone(), source) {
-                self.note_agent(Actor::Daemon, EventKind::AgentPut, name);
+                self.note_agent(Actor::Daemon, EventKind::AgentPut, name, Decision::Allowed);
             }
         }
         drop(world);
         problems.dedup();
-        *self
-            .manifest_problems
+        self.manifest_problems
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = problems.clone();
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone_from(&problems);
         problems
     }
 
@@ -170,15 +204,14 @@ impl Broker {
                 entry.source = source;
                 return false;
             }
+            // It keeps its token until it is found to use another, so that a change of no consequence to the
+            // token costs no request.
             let (handle, key) = (entry.handle.clone(), entry.key.take());
-            if let Some(orphan) = key.and_then(|key| world.leave(&name, key)) {
-                self.renewals.cancel(&orphan);
-            }
             world.insert_agent(AgentEntry {
                 handle,
                 manifest,
                 source,
-                key: None,
+                key,
             });
             self.republish(world, [name]);
             return true;
@@ -203,13 +236,14 @@ impl Broker {
         if let Some(orphan) = entry.key.and_then(|key| world.leave(name, key)) {
             self.renewals.cancel(&orphan);
         }
-        entry.handle.mark_removed();
+        self.recorder.last_uses(self.now(), &entry.handle);
+        entry.handle.mark_removed(farewell(&entry.manifest));
         self.changes.changed(&entry.handle);
         tracing::info!(agent = %name, "agent removed");
         Some(entry.handle)
     }
 
-    fn note_agent(&self, actor: Actor, kind: EventKind, name: &AgentName) {
+    fn note_agent(&self, actor: Actor, kind: EventKind, name: &AgentName, decision: Decision) {
         let time = self.now();
         self.recorder.record(AuditEvent {
             time,
@@ -217,7 +251,7 @@ impl Broker {
             action: kind.as_str(),
             integration: None,
             capabilities: Vec::new(),
-            decision: Decision::Allowed,
+            decision,
             detail: format!("agent {name}"),
         });
         self.emit(Event {
@@ -283,5 +317,18 @@ impl Broker {
             next_renewal: entry.key.as_ref().and_then(|key| self.renewals.due_at(key)),
             delivery_problem: entry.handle.delivery_problem(),
         }
+    }
+}
+
+fn farewell(manifest: &Arc<Manifest>) -> AgentSnapshot {
+    AgentSnapshot {
+        manifest: manifest.clone(),
+        state: AgentState::Misconfigured,
+        message: format!("The agent `{}` was removed.", manifest.agent),
+        action_url: None,
+        account: None,
+        capabilities: Arc::default(),
+        granted: Arc::default(),
+        token: None,
     }
 }

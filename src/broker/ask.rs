@@ -2,14 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
 use super::{
     AgentHandle, AgentSnapshot, AgentState, Broker, IssuedToken, Problem, ProblemCode, TokenGrant, TokenKey,
-    TokenQuery, renewal::Refused, situation::state_of,
+    TokenQuery, World,
+    renewal::Refused,
+    situation::{action_url, state_of},
 };
-use crate::{agent::resolve, catalog::IntegrationKind, clock, id::CapabilityKey};
+use crate::{agent::resolve, catalog::IntegrationKind, clock, google::FailureKind, id::CapabilityKey};
 
 /// How long an asker waits for a fresher token while the one at hand still works.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an asker waits for a token while there is none.
+const COLD_PATIENCE: Duration = Duration::from_secs(60);
+/// Tokens per account that no agent's full set of capabilities needs, at most.
+const MOST_NARROWED: usize = 64;
 /// A token is not renewed on demand more often than this.
 const LEAST_AGE: Duration = Duration::from_secs(10);
 
@@ -17,11 +25,9 @@ impl Broker {
     /// The token that the agent has, when it is fresh enough to hand out as it is: no wait, no lock, no disk.
     pub fn current(&self, agent: &AgentHandle) -> Option<TokenGrant> {
         let snapshot = agent.peek();
-        let token = snapshot
-            .token
-            .as_ref()
-            .filter(|token| token.is_fresh(self.now()))?;
-        self.recorder.token_used(agent, token, &snapshot.granted);
+        let now = self.now();
+        let token = snapshot.token.as_ref().filter(|token| token.is_fresh(now))?;
+        self.recorder.token_used(now, agent, token, &snapshot.granted);
         Some(TokenGrant {
             token: token.clone(),
             capabilities: snapshot.granted.clone(),
@@ -41,7 +47,9 @@ impl Broker {
         }
         let answer = self.find(agent, query).await;
         match &answer {
-            Ok(grant) => self.recorder.token_used(agent, &grant.token, &grant.capabilities),
+            Ok(grant) => self
+                .recorder
+                .token_used(self.now(), agent, &grant.token, &grant.capabilities),
             Err(problem) => self
                 .recorder
                 .token_denied(self.now(), agent, &query.capabilities, problem),
@@ -50,35 +58,72 @@ impl Broker {
     }
 
     async fn find(self: &Arc<Self>, agent: &AgentHandle, query: &TokenQuery) -> Result<TokenGrant, Problem> {
-        let snapshot = agent.snapshot();
         if query.integration != IntegrationKind::Google {
             let message = format!("The agent `{}` declares no service account.", agent.name());
             return Err(problem(ProblemCode::NotDeclared, message));
         }
-        let capabilities = self.wanted(&snapshot, &query.capabilities)?;
-        let key = self.key_for(&snapshot, &capabilities)?;
-        let at_hand = self.cached(&key);
-        let now = self.now();
-        let good = |token: &IssuedToken| {
-            token.is_fresh(self.now())
-                && token
-                    .remaining(self.now())
-                    .is_some_and(|left| left >= query.min_ttl)
+        let asked = self.look(agent, &query.capabilities)?;
+        let token = self.obtain(agent, &asked, query.min_ttl).await?;
+        // Much may have happened while this waited: what was withdrawn meanwhile is not handed out.
+        let now = self.look(agent, &query.capabilities)?;
+        if now.key != asked.key || now.at_hand.is_none() {
+            let message = "The account or the agent was changed meanwhile; ask again.".to_owned();
+            return Err(problem(
+                ProblemCode::State(AgentState::ProviderUnavailable),
+                message,
+            ));
+        }
+        self.carries(&token, &now)?;
+        Ok(TokenGrant {
+            token,
+            capabilities: now.capabilities,
+        })
+    }
+
+    /// What the agent may have now of what it asks for.
+    fn look(&self, agent: &AgentHandle, names: &[String]) -> Result<Asked, Problem> {
+        // Under the one lock, so that manifest, grant and token belong together.
+        let world = self.world();
+        // An agent that was removed has no token, also where another has its name by now.
+        let entry = world
+            .agents
+            .get(agent.name())
+            .filter(|entry| std::ptr::eq(&raw const *entry.handle, agent));
+        let snapshot = agent.snapshot();
+        let Some(entry) = entry else {
+            return Err(snapshot.problem());
         };
-        let token = match at_hand {
-            Some(token) if good(&token) => token,
-            Some(token) => {
-                too_much(&token, query.min_ttl)?;
-                too_soon(&token, query.min_ttl, now)?;
-                self.fresher(&key, token, query.min_ttl).await?
+        let capabilities = self.wanted(&snapshot, names)?;
+        let (Some(key), false) = (&entry.key, capabilities.is_empty()) else {
+            return Err(snapshot.problem());
+        };
+        let key = if capabilities.len() == snapshot.granted.len() {
+            key.clone()
+        } else {
+            let account = world
+                .accounts
+                .get(&key.integration)
+                .ok_or_else(|| snapshot.problem())?;
+            let resolution = resolve(
+                self.catalog(),
+                &snapshot.manifest.integrations,
+                &account.record.scopes,
+            );
+            let narrowed = resolution
+                .narrow(self.catalog(), &capabilities)
+                .map_err(|_| snapshot.problem())?;
+            TokenKey {
+                integration: key.integration.clone(),
+                scopes: narrowed.scopes,
             }
-            None => self
-                .renew_politely(&key)
-                .await
-                .map_err(|refused| self.refusal(&snapshot, refused))?,
         };
-        too_much(&token, query.min_ttl)?;
-        Ok(TokenGrant { token, capabilities })
+        let at_hand = living(&world, &key, self.now());
+        Ok(Asked {
+            snapshot,
+            capabilities,
+            key,
+            at_hand,
+        })
     }
 
     /// The declared and granted capabilities that the caller wants; all of them when it names none.
@@ -107,12 +152,7 @@ impl Broker {
                     AgentState::Active | AgentState::ProviderUnavailable
                 )
             {
-                return Err(Problem {
-                    code: ProblemCode::State(AgentState::PermissionMissing),
-                    message: format!("`{key}` has not been granted."),
-                    action_url: Some(super::situation::action_url(&self.around, &snapshot.manifest)),
-                    retry_after: None,
-                });
+                return Err(self.not_granted(snapshot, &key));
             }
         }
         if names.is_empty() {
@@ -126,110 +166,177 @@ impl Broker {
             .collect())
     }
 
-    fn key_for(&self, snapshot: &AgentSnapshot, capabilities: &[CapabilityKey]) -> Result<TokenKey, Problem> {
-        let world = self.world();
-        let key = world
-            .agents
-            .get(&snapshot.manifest.agent)
-            .and_then(|entry| entry.key.as_ref());
-        let (Some(key), false) = (key, capabilities.is_empty()) else {
-            return Err(snapshot.problem());
-        };
-        if capabilities.len() == snapshot.granted.len() {
-            return Ok(key.clone());
+    fn not_granted(&self, snapshot: &AgentSnapshot, key: &CapabilityKey) -> Problem {
+        Problem {
+            code: ProblemCode::State(AgentState::PermissionMissing),
+            message: format!("`{key}` has not been granted."),
+            action_url: Some(action_url(&self.around, &snapshot.manifest)),
+            retry_after: None,
         }
-        let account = world
-            .accounts
-            .get(&key.integration)
-            .ok_or_else(|| snapshot.problem())?;
-        let resolution = resolve(
+    }
+
+    /// The provider's answer is the truth: a token is not said to serve what it does not carry.
+    fn carries(&self, token: &IssuedToken, asked: &Asked) -> Result<(), Problem> {
+        if asked.key.scopes.is_subset(&token.scopes) {
+            return Ok(());
+        }
+        let carried = resolve(
             self.catalog(),
-            &snapshot.manifest.integrations,
-            &account.record.scopes,
+            &asked.snapshot.manifest.integrations,
+            &token.scopes,
         );
-        let narrowed = resolution
-            .narrow(self.catalog(), capabilities)
-            .map_err(|_| snapshot.problem())?;
-        Ok(TokenKey {
-            integration: key.integration.clone(),
-            scopes: narrowed.scopes,
-        })
+        let lacks = |key: &&CapabilityKey| !carried.granted().any(|granted| granted == *key);
+        match asked.capabilities.iter().find(lacks) {
+            Some(key) => Err(self.not_granted(&asked.snapshot, key)),
+            None => Ok(()),
+        }
     }
 
-    fn cached(&self, key: &TokenKey) -> Option<Arc<IssuedToken>> {
-        let now = self.now();
-        self.world()
-            .slots
-            .get(key)?
-            .token
-            .clone()
-            .filter(|token| token.remaining(now).is_some())
+    /// The token that works now.
+    pub(super) fn cached(&self, key: &TokenKey) -> Option<Arc<IssuedToken>> {
+        living(&self.world(), key, self.now())
     }
 
-    /// A renewed token; the one at hand when there is none to be had and it has the life that was asked for.
-    async fn fresher(
+    async fn obtain(
         self: &Arc<Self>,
-        key: &TokenKey,
-        at_hand: Arc<IssuedToken>,
+        agent: &AgentHandle,
+        asked: &Asked,
         min_ttl: Duration,
     ) -> Result<Arc<IssuedToken>, Problem> {
-        let refused = match tokio::time::timeout(PATIENCE, self.renew_politely(key)).await {
-            Ok(Ok(token)) => return Ok(token),
-            Ok(Err(refused)) => Some(refused),
-            Err(_) => None,
+        let now = self.now();
+        let Some(at_hand) = &asked.at_hand else {
+            self.make_room(&asked.key)?;
+            let token = self.renewed(agent, &asked.key, None, COLD_PATIENCE).await?;
+            return self.long_enough(token, min_ttl);
         };
-        // Whatever the renewal found out may have taken the token away meanwhile.
+        let enough = |token: &IssuedToken| token.remaining(self.now()).is_some_and(|left| left >= min_ttl);
+        if at_hand.is_fresh(now) && enough(at_hand) {
+            return Ok(at_hand.clone());
+        }
+        too_much(at_hand, min_ttl)?;
+        too_soon(at_hand, min_ttl, now)?;
         match self
-            .cached(key)
-            .or(Some(at_hand))
-            .and_then(|token| token.remaining(self.now()).map(|left| (left, token)))
+            .renewed(agent, &asked.key, Some(at_hand.clone()), PATIENCE)
+            .await
         {
-            Some((left, token)) if left >= min_ttl && self.cached(key).is_some() => Ok(token),
-            _ => Err(Problem {
-                code: ProblemCode::State(
-                    refused
-                        .as_ref()
-                        .map_or(AgentState::ProviderUnavailable, |refused| state_of(refused.kind)),
-                ),
-                message: refused.as_ref().map_or_else(
-                    || "The provider takes too long to answer; ask again.".to_owned(),
-                    |refused| refused.message.clone(),
-                ),
-                action_url: None,
-                retry_after: refused.and_then(|refused| refused.retry_after),
-            }),
+            Ok(token) => self.long_enough(token, min_ttl),
+            // Whatever the renewal found out may have taken the token away meanwhile.
+            Err(problem) => self
+                .cached(&asked.key)
+                .filter(|token| enough(token))
+                .ok_or(problem),
         }
     }
 
-    /// Renews, unless the provider was asked in vain a moment ago.
-    async fn renew_politely(self: &Arc<Self>, key: &TokenKey) -> Result<Arc<IssuedToken>, Refused> {
-        let now = self.now();
+    fn long_enough(&self, token: Arc<IssuedToken>, min_ttl: Duration) -> Result<Arc<IssuedToken>, Problem> {
+        if token.remaining(self.now()).is_some_and(|left| left >= min_ttl) {
+            return Ok(token);
+        }
+        Err(cannot_be_met(&token, min_ttl))
+    }
+
+    /// Each narrowed token costs a request and a place in memory, and an agent may ask for any selection of
+    /// what it declared: so there is an end to how many of them an account has at a time.
+    fn make_room(&self, key: &TokenKey) -> Result<(), Problem> {
+        let mut world = self.world();
+        if world.slots.contains_key(key) {
+            return Ok(());
+        }
+        let narrowed = world
+            .slots_of(&key.integration)
+            .filter(|(_, slot)| slot.users.is_empty());
+        let (mut count, mut first_end) = (0, None);
+        for (_, slot) in narrowed {
+            count += 1;
+            first_end = slot
+                .token
+                .iter()
+                .map(|token| token.expires_at)
+                .chain(first_end)
+                .min();
+        }
+        if count >= MOST_NARROWED {
+            let message = format!(
+                "There are {count} narrowed tokens of this account already, as many as there may be: ask for a \
+                 selection of capabilities that was asked for before."
+            );
+            let retry_after = first_end.and_then(|end| clock::remaining(self.now(), end));
+            return Err(Problem {
+                retry_after,
+                ..problem(ProblemCode::RateLimited, message)
+            });
+        }
+        // Its place is taken from here on; the renewal gives it up again if nothing comes of it.
+        world.slots.entry(key.clone()).or_default();
+        Ok(())
+    }
+
+    /// A token newer than `seen`, unless the provider was asked in vain a moment ago or takes too long.
+    async fn renewed(
+        self: &Arc<Self>,
+        agent: &AgentHandle,
+        key: &TokenKey,
+        seen: Option<Arc<IssuedToken>>,
+        patience: Duration,
+    ) -> Result<Arc<IssuedToken>, Problem> {
         let trouble = self.world().slots.get(key).and_then(|slot| slot.trouble.clone());
         if let Some(trouble) = trouble
-            && let Some(wait) = clock::remaining(now, trouble.retry_at)
+            && let Some(wait) = clock::remaining(self.now(), trouble.retry_at)
         {
-            return Err(Refused {
+            let refused = Refused {
                 kind: trouble.kind,
                 message: trouble.message,
                 retry_after: Some(wait),
-            });
+            };
+            return Err(self.refusal(agent, refused));
         }
-        self.renew(key).await
+        let Ok(renewed) = tokio::time::timeout(patience, self.renew_past(key, seen)).await else {
+            let message = "The provider takes too long to answer; ask again.".to_owned();
+            return Err(problem(
+                ProblemCode::State(AgentState::ProviderUnavailable),
+                message,
+            ));
+        };
+        renewed.map_err(|refused| self.refusal(agent, refused))
     }
 
-    fn refusal(&self, snapshot: &AgentSnapshot, refused: Refused) -> Problem {
-        let person_can_act = matches!(
-            refused.kind,
-            crate::google::FailureKind::Reconnect | crate::google::FailureKind::Permission
-        );
+    fn refusal(&self, agent: &AgentHandle, refused: Refused) -> Problem {
+        let snapshot = agent.snapshot();
+        if !matches!(
+            snapshot.state,
+            AgentState::Active | AgentState::ProviderUnavailable
+        ) {
+            // The agent's state says it, as every other surface does.
+            return Problem {
+                retry_after: refused.retry_after,
+                ..snapshot.problem()
+            };
+        }
+        let person_can_act = matches!(refused.kind, FailureKind::Reconnect | FailureKind::Permission);
         Problem {
             code: ProblemCode::State(state_of(refused.kind)),
             message: refused.message,
-            action_url: person_can_act
-                .then(|| super::situation::action_url(&self.around, &snapshot.manifest)),
+            action_url: person_can_act.then(|| action_url(&self.around, &snapshot.manifest)),
             retry_after: refused.retry_after,
         }
     }
+}
+
+/// What an agent asked for, as it stands.
+struct Asked {
+    snapshot: Arc<AgentSnapshot>,
+    capabilities: Arc<[CapabilityKey]>,
+    key: TokenKey,
+    at_hand: Option<Arc<IssuedToken>>,
+}
+
+fn living(world: &World, key: &TokenKey, now: Timestamp) -> Option<Arc<IssuedToken>> {
+    world
+        .slots
+        .get(key)?
+        .token
+        .clone()
+        .filter(|token| token.remaining(now).is_some())
 }
 
 /// The provider does not make tokens that live as long as was asked for.
@@ -238,16 +345,22 @@ fn too_much(token: &IssuedToken, min_ttl: Duration) -> Result<(), Problem> {
     if min_ttl <= lifetime {
         return Ok(());
     }
+    Err(cannot_be_met(token, min_ttl))
+}
+
+fn cannot_be_met(token: &IssuedToken, min_ttl: Duration) -> Problem {
+    let lifetime = clock::remaining(token.issued_at, token.expires_at).unwrap_or_default();
     let message = format!(
-        "min_ttl={} cannot be met: the provider's tokens live {} s. Ask for less.",
+        "min_ttl={} cannot be met: the provider's tokens live {} s, counted from before they were asked for. Ask \
+         for less.",
         min_ttl.as_secs(),
         lifetime.as_secs()
     );
-    Err(problem(ProblemCode::InvalidRequest, message))
+    problem(ProblemCode::InvalidRequest, message)
 }
 
 /// A token that is new already is not renewed again for the sake of a few seconds.
-fn too_soon(token: &IssuedToken, min_ttl: Duration, now: jiff::Timestamp) -> Result<(), Problem> {
+fn too_soon(token: &IssuedToken, min_ttl: Duration, now: Timestamp) -> Result<(), Problem> {
     let age = clock::remaining(token.issued_at, now).unwrap_or_default();
     if !token.is_fresh(now) || age >= LEAST_AGE {
         return Ok(());

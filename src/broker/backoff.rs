@@ -7,11 +7,11 @@ use crate::entropy::Entropy;
 /// The first step's ceiling.
 const BASE: Duration = Duration::from_secs(2);
 /// No wait is longer, unless the provider asks for more.
-const CAP: Duration = Duration::from_mins(5);
+pub(super) const CAP: Duration = Duration::from_secs(300);
 /// No wait is shorter: a failing provider is not asked in a tight loop.
 const LEAST: Duration = Duration::from_millis(500);
 /// What a provider may ask for at most; a `Retry-After` of a week is a mistake.
-const MOST_ASKED: Duration = Duration::from_hours(1);
+const MOST_ASKED: Duration = Duration::from_secs(3600);
 
 /// The wait after `failures` failures in a row (1 for the first).
 ///
@@ -54,6 +54,6 @@ mod tests {
 
     #[test]
     fn an_absurd_wish_is_cut() {
-        assert!(delay(&SystemEntropy, 1, Some(Duration::from_secs(604_800))) <= Duration::from_mins(90));
+        assert!(delay(&SystemEntropy, 1, Some(Duration::from_secs(604_800))) <= Duration::from_secs(5400));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{AccountView, Broker, Event, EventKind, accounts::AccountRef};
+use super::{AccountView, Broker, Event, EventKind, World, accounts::AccountRef, turn::Turn};
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
     clock::{self, Clock},
@@ -21,7 +21,7 @@ use crate::{
 /// Consents under way at most: each was asked for by the operator, so more than this is a mistake.
 const MOST_PENDING: usize = 10_000;
 /// How long the end of a consent can be asked for.
-const KEPT: Duration = Duration::from_mins(10);
+const KEPT: Duration = Duration::from_secs(600);
 
 /// A consent that has begun.
 pub struct ConnectStarted {
@@ -126,6 +126,8 @@ type Ending = Option<Result<Connected, ConnectError>>;
 struct Watched {
     ending: watch::Sender<Ending>,
     expires_at: Timestamp,
+    /// The redirect has come: the end comes too, well or badly.
+    answered: bool,
 }
 
 /// Consents under way and those that ended a moment ago.
@@ -169,6 +171,7 @@ impl Consents {
         let watched = Watched {
             ending: watch::Sender::new(None),
             expires_at: pending.expires_at,
+            answered: false,
         };
         table.watched.insert(pending.connect_id.clone(), watched);
         table.pending.insert(digest(state), pending);
@@ -177,10 +180,15 @@ impl Consents {
 
     /// Takes the consent out: a state is good once.
     fn take(&self, now: Timestamp, state: &StateToken) -> Option<Pending> {
-        self.lock()
+        let mut table = self.lock();
+        let pending = table
             .pending
             .remove(&digest(state))
-            .filter(|pending| pending.expires_at > now)
+            .filter(|pending| pending.expires_at > now)?;
+        if let Some(watched) = table.watched.get_mut(&pending.connect_id) {
+            watched.answered = true;
+        }
+        Some(pending)
     }
 
     fn end(&self, connect_id: &str, ending: Result<Connected, ConnectError>) {
@@ -194,9 +202,21 @@ impl Consents {
         let watched = table.watched.get(connect_id)?;
         Some((watched.ending.subscribe(), watched.expires_at))
     }
+
+    fn is_answered(&self, connect_id: &str) -> bool {
+        self.lock()
+            .watched
+            .get(connect_id)
+            .is_some_and(|watched| watched.answered)
+    }
 }
 
 impl Broker {
+    /// As long as this is held, no account is added or deleted.
+    pub(super) async fn keeping_accounts(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.consents.keeping.lock().await
+    }
+
     /// Begins a consent. On a connected account it adds permissions.
     pub fn begin_connect(
         &self,
@@ -304,7 +324,7 @@ impl Broker {
         let Some(pending) = self.consents.take(self.now(), &redirect.state) else {
             return Err(ConnectError::UnknownState);
         };
-        let broker = self.clone();
+        let (broker, connect_id) = (self.clone(), pending.connect_id.clone());
         let work = async move {
             let actor = actor.unwrap_or_else(|| Actor::Person(pending.owner.to_string()));
             let ending = broker.finish(&pending, redirect.outcome).await;
@@ -312,9 +332,11 @@ impl Broker {
             broker.consents.end(&pending.connect_id, ending.clone());
             ending
         };
-        tokio::spawn(work)
-            .await
-            .unwrap_or_else(|_| Err(ConnectError::Store("the daemon failed; see its log".to_owned())))
+        self.flights.spawn(work).await.unwrap_or_else(|_| {
+            let failed = Err(ConnectError::Store("the daemon failed; see its log".to_owned()));
+            self.consents.end(&connect_id, failed.clone());
+            failed
+        })
     }
 
     /// Waits for the end of a consent.
@@ -324,22 +346,15 @@ impl Broker {
             return Err(ConnectError::UnknownConnect(shown));
         };
         loop {
-            let now = self.now();
-            let waiting = self
-                .consents
-                .lock()
-                .pending
-                .values()
-                .any(|pending| pending.connect_id == connect_id);
-            if waiting && now >= expires_at {
+            let answered = self.consents.is_answered(connect_id);
+            if !answered && self.now() >= expires_at {
                 return Err(ConnectError::TimedOut);
             }
-            // Once the redirect has come, its end comes too, well or badly.
             let patience = async {
-                if waiting {
-                    self.clock.sleep_until(expires_at).await
+                if answered {
+                    std::future::pending::<()>().await;
                 } else {
-                    std::future::pending().await
+                    self.clock.sleep_until(expires_at).await;
                 }
             };
             let found = tokio::select! {
@@ -419,30 +434,17 @@ impl Broker {
         answer: &TokenAnswer,
         refresh_token: &RefreshToken,
     ) -> Result<IntegrationId, ConnectError> {
-        let _keeping = self.consents.keeping.lock().await;
-        let existing = self.world().accounts_of(&pending.owner).next().map(|account| {
-            (
-                account.record.id.clone(),
-                account.record.subject.clone(),
-                account.record.account.clone(),
-                account.turn.clone(),
-            )
-        });
-        if let Some((_, subject, expected, _)) = &existing
-            && *subject != identity.subject
+        let (_turn, _keeping, existing) = self.hold_account_of(&pending.owner).await;
+        if let Some(existing) = &existing
+            && existing.subject != identity.subject
         {
             return Err(ConnectError::OtherAccount {
                 owner: pending.owner.clone(),
-                expected: expected.clone(),
+                expected: existing.account.clone(),
                 got: identity.email,
             });
         }
-        // A renewal under way ends first, so that the version read here stays.
-        let _turn = match &existing {
-            Some((.., turn)) => Some(turn.clone().lock_owned().await),
-            None => None,
-        };
-        let id = existing.map_or_else(|| IntegrationId::generate(&*self.entropy), |(id, ..)| id);
+        let id = existing.map_or_else(|| IntegrationId::generate(&*self.entropy), |existing| existing.id);
         let replaces = self
             .store
             .integration(&id)
@@ -477,16 +479,80 @@ impl Broker {
             .map_err(|error| ConnectError::Store(explain_store(&error)))?;
         let id = record.id.clone();
         let mut world = self.world();
-        self.forget_tokens(&mut world, &id);
-        world.insert_account(record);
+        self.replace_account(&mut world, record);
         let agents = world.agents_of(&pending.owner);
         self.republish(&mut world, agents);
         Ok(id)
     }
 
+    /// The owner's account, if there is one, with its turn: a renewal under way ends first, so that the version
+    /// read now stays. Nobody else adds or removes an account meanwhile, and nobody waits for a slow one but
+    /// its own owner.
+    async fn hold_account_of(
+        self: &Arc<Self>,
+        owner: &OwnerId,
+    ) -> (
+        Option<Turn>,
+        tokio::sync::MutexGuard<'_, ()>,
+        Option<IntegrationRecord>,
+    ) {
+        let account = || {
+            self.world()
+                .accounts_of(owner)
+                .next()
+                .map(|account| account.record.clone())
+        };
+        loop {
+            let before = account();
+            let turn = match &before {
+                Some(record) => self.turn(&record.id).await,
+                None => None,
+            };
+            let keeping = self.keeping_accounts().await;
+            let now = account();
+            let settled = match (&turn, &now) {
+                (Some(_), Some(now)) => before.is_some_and(|before| before.id == now.id),
+                (None, None) => true,
+                _ => false,
+            };
+            if settled {
+                return (turn, keeping, now);
+            }
+        }
+    }
+
+    /// Takes over a grant in place of the one before, if any. The tokens of a grant that still worked are used
+    /// until their successors come, as far as the new grant covers them: whoever adds a permission interrupts
+    /// nobody.
+    fn replace_account(&self, world: &mut World, record: IntegrationRecord) {
+        let before = world.accounts.get(&record.id).map(|account| &account.record);
+        let worked = before.is_some_and(|b| b.health == Health::Active && b.authority == record.authority);
+        let id = record.id.clone();
+        for key in world.keys_of(&id) {
+            let Some(slot) = world.slots.get_mut(&key) else {
+                continue;
+            };
+            slot.trouble = None;
+            self.renewals.cancel(&key);
+            if worked && key.scopes.is_subset(&record.scopes) {
+                if !slot.users.is_empty() {
+                    self.renewals.schedule(&key, self.now());
+                }
+                continue;
+            }
+            slot.token = None;
+            self.expiries.cancel(&key);
+            world.tidy(&key);
+        }
+        world.insert_account(record);
+    }
+
     fn note_connect(&self, pending: &Pending, ending: &Result<Connected, ConnectError>, actor: Actor) {
         let (decision, integration, detail) = match ending {
             Ok(connected) => (Decision::Allowed, Some(connected.account.clone()), String::new()),
+            Err(error @ (ConnectError::Denied(_) | ConnectError::OtherAccount { .. })) => {
+                (Decision::Denied, None, error.to_string())
+            }
             Err(error) => (Decision::Failed, None, error.to_string()),
         };
         let message = match ending {

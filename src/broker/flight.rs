@@ -64,8 +64,24 @@ where
     }
 }
 
-impl<K, V> Flights<K, V> {
-    /// Waits until no flight is under way. New ones may begin all the same.
+impl<K: Eq + Hash, V> Flights<K, V> {
+    /// True while there is a flight for `key`.
+    pub(super) fn is_under_way(&self, key: &K) -> bool {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(key)
+    }
+
+    /// Runs other work that must come to its end once it has begun, whether or not its caller stays.
+    pub(super) fn spawn<F>(&self, work: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.tasks.spawn(work)
+    }
+
+    /// Waits until no flight and no other such work is under way. New ones may begin all the same.
     pub(super) async fn landed(&self) {
         self.tasks.close();
         self.tasks.wait().await;

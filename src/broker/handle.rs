@@ -2,13 +2,13 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
-use super::snapshot::AgentSnapshot;
+use super::{recorder::Audited, snapshot::AgentSnapshot};
 use crate::id::AgentName;
 
 /// An agent's handle. Reading it takes no lock that a renewal holds.
@@ -24,17 +24,11 @@ pub struct AgentHandle {
     delivery_changed: Notify,
     delivery_problem: Mutex<Option<String>>,
     queued: AtomicBool,
-    /// Tokens handed out since the last audit line.
-    pub(super) uses: AtomicU64,
-    /// The token that the last audit line was about, by its time of issue.
-    pub(super) audited_issue: AtomicI64,
-    /// The revision that the last audit line of a refusal was about.
-    pub(super) audited_denial: AtomicU64,
+    pub(super) audited: Audited,
 }
 
 impl AgentHandle {
-    #[doc(hidden)]
-    pub fn new(name: AgentName, snapshot: AgentSnapshot) -> Arc<Self> {
+    pub(crate) fn new(name: AgentName, snapshot: AgentSnapshot) -> Arc<Self> {
         Arc::new(Self {
             name,
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -45,9 +39,7 @@ impl AgentHandle {
             delivery_changed: Notify::new(),
             delivery_problem: Mutex::default(),
             queued: AtomicBool::new(false),
-            uses: AtomicU64::new(0),
-            audited_issue: AtomicI64::new(i64::MIN),
-            audited_denial: AtomicU64::new(0),
+            audited: Audited::default(),
         })
     }
 
@@ -133,16 +125,16 @@ impl AgentHandle {
         }
     }
 
-    #[doc(hidden)]
-    pub fn publish(&self, snapshot: AgentSnapshot) {
+    pub(crate) fn publish(&self, snapshot: AgentSnapshot) {
         self.snapshot.store(Arc::new(snapshot));
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();
     }
 
-    #[doc(hidden)]
-    pub fn mark_removed(&self) {
+    /// The agent is gone. `farewell` holds no token, so that no connection that is still open serves one.
+    pub(crate) fn mark_removed(&self, farewell: AgentSnapshot) {
         self.removed.store(true, Ordering::Release);
+        self.snapshot.store(Arc::new(farewell));
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();
     }

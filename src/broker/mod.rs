@@ -9,6 +9,7 @@ mod ask;
 mod backoff;
 pub mod connect;
 pub mod events;
+mod failure;
 mod flight;
 pub mod handle;
 pub mod problem;
@@ -23,6 +24,7 @@ mod start;
 #[cfg(test)]
 pub(crate) mod testing;
 mod time;
+mod turn;
 mod world;
 
 use std::{
@@ -31,7 +33,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -102,6 +104,10 @@ pub struct Broker {
     renewals: Queue,
     expiries: Queue,
     flights: Flights<TokenKey, Renewed>,
+    /// Requests to the provider for access tokens that run at once.
+    requests: Semaphore,
+    /// One agent is put or deleted over the API at a time, so that memory and database agree.
+    agent_changes: tokio::sync::Mutex<()>,
     consents: Consents,
     recorder: Recorder,
     manifest_problems: Mutex<Vec<String>>,
@@ -152,13 +158,16 @@ impl Broker {
 
     /// Renews what is due and lets go of what has expired, until `shutdown`.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let renewing = renewal::run(self.clone(), shutdown.clone());
+        let renewing = turn::run(self.clone(), shutdown.clone());
         let expiring = publish::run_expiries(self.clone(), shutdown.clone());
         tokio::join!(renewing, expiring);
     }
 
-    /// Waits until no renewal is under way, so that none is cut off between its answer and the commit.
+    /// Waits until no renewal, consent or disconnect is under way, so that none is cut off halfway.
     pub async fn landed(&self) {
+        for agent in self.handles() {
+            self.recorder.last_uses(self.now(), &agent);
+        }
         self.flights.landed().await;
     }
 

@@ -10,10 +10,7 @@ use super::{
     snapshot::AgentState,
     time,
 };
-use crate::{
-    clock::{self, Clock},
-    id::AgentName,
-};
+use crate::{clock::Clock, id::AgentName};
 
 impl Broker {
     /// Recomputes the situation of `names` and publishes what changed. Returns the handles that changed, with
@@ -70,21 +67,36 @@ impl Broker {
         });
     }
 
-    /// Sees to it that a key that agents use has its place in the queue.
+    /// Sees to it that a key that agents use has its place in the queue, unless it has left it already.
     fn keep_scheduled(&self, world: &World, key: &TokenKey) {
+        let on_its_way = world
+            .accounts
+            .get(&key.integration)
+            .is_some_and(|a| a.is_on_its_way(key));
+        if !on_its_way && !self.flights.is_under_way(key) {
+            self.schedule_by_need(world, key);
+        }
+    }
+
+    /// Gives a key that agents use its place in the queue, by what is known of its token.
+    pub(super) fn schedule_by_need(&self, world: &World, key: &TokenKey) {
+        let Some(slot) = world.slots.get(key).filter(|slot| !slot.users.is_empty()) else {
+            return;
+        };
         if self.renewals.due_at(key).is_some() {
             return;
         }
-        let slot = world.slots.get(key);
-        let at = match slot {
-            Some(slot) if slot.trouble.is_some() => slot.trouble.as_ref().map(|trouble| trouble.retry_at),
-            Some(slot) => slot.token.as_ref().map(|token| {
-                let lead = time::lead(token.floor(), &*self.entropy);
-                clock::before(token.expires_at, lead)
-            }),
-            None => None,
+        let cut_off = world
+            .accounts
+            .get(&key.integration)
+            .is_some_and(|a| a.record.renewal.is_some());
+        let at = match (&slot.trouble, &slot.token) {
+            (Some(trouble), _) => trouble.retry_at,
+            // The old grant may be living on borrowed time: find out now, not when the token ends.
+            (None, Some(token)) if !cut_off => time::renewal_due(token, &*self.entropy),
+            (None, _) => self.now(),
         };
-        self.renewals.schedule(key, at.unwrap_or_else(|| self.now()));
+        self.renewals.schedule(key, at);
     }
 
     /// The delivery side reports that `revision` is on disk, or why it is not.
@@ -104,22 +116,22 @@ impl Broker {
         self.emit(event);
     }
 
-    /// Lets go of a token that has expired.
+    /// Tells of a token that is no longer fresh, and lets go of one that has expired.
     fn expire(&self, key: &TokenKey) {
         let mut world = self.world();
         let now = self.now();
         let Some(slot) = world.slots.get_mut(key) else {
             return;
         };
+        let users = slot.users.clone();
         if let Some(token) = slot.token.as_ref()
             && token.remaining(now).is_some()
         {
-            // A newer token came meanwhile, or the clock was corrected.
-            self.expiries.schedule(key, token.expires_at);
+            self.expiries.schedule(key, token.next_change(now));
+            self.republish(&mut world, users);
             return;
         }
         slot.token = None;
-        let users = slot.users.clone();
         if users.is_empty() {
             world.slots.remove(key);
         }

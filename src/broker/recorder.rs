@@ -3,16 +3,24 @@
 //! Handing out the token that is at hand costs two atomic operations: the first use of each token by each
 //! agent becomes a line at once, and the uses after that are counted and told with the next line.
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{AgentHandle, IssuedToken, Problem};
+use super::{AgentHandle, IssuedToken, Problem, ProblemCode};
 use crate::{
     clock::SharedClock,
     id::CapabilityKey,
-    store::SharedStore,
+    store::{SharedStore, StoreError},
     telemetry::{
         Metrics,
         audit::{Actor, AuditEvent, Decision},
@@ -23,11 +31,15 @@ use crate::{
 const MOST_WAITING: usize = 20_000;
 /// Events written at once.
 const BATCH: usize = 512;
+/// How long after a failure the next attempt is made.
+const RETRY: Duration = Duration::from_secs(5);
+/// Tokens and refusals of one agent that are remembered to have their line: more than an agent can have at a
+/// time, so that whoever asks for them in turn does not fill the trail.
+const MOST_TOLD: usize = 128;
 
 /// Where events go.
 pub(super) struct Recorder {
     waiting: Arc<Waiting>,
-    clock: SharedClock,
     flush: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
@@ -61,7 +73,9 @@ impl Waiting {
             let count = events.list.len().min(BATCH);
             events.list.drain(..count).collect()
         };
+        // What was lost came after everything that was kept.
         if events.lost > 0
+            && events.list.is_empty()
             && let Some(last) = batch.last()
         {
             let note = AuditEvent {
@@ -93,12 +107,8 @@ impl Recorder {
     pub(super) fn start(store: SharedStore, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
         let waiting = Arc::new(Waiting::default());
         let (flush, requests) = mpsc::unbounded_channel();
-        tokio::spawn(write(waiting.clone(), store, clock.clone(), metrics, requests));
-        Self {
-            waiting,
-            clock,
-            flush,
-        }
+        tokio::spawn(write(waiting.clone(), store, clock, metrics, requests));
+        Self { waiting, flush }
     }
 
     /// Adds an event.
@@ -117,25 +127,39 @@ impl Recorder {
     /// The agent was given `token` over its socket.
     pub(super) fn token_used(
         &self,
+        now: Timestamp,
         agent: &AgentHandle,
         token: &IssuedToken,
         capabilities: &[CapabilityKey],
     ) {
-        agent.uses.fetch_add(1, Ordering::Relaxed);
-        let issue = token.issued_at.as_millisecond();
-        if agent.audited_issue.load(Ordering::Relaxed) == issue {
+        let Some(before) = agent.audited.used(token) else {
             return;
-        }
-        agent.audited_issue.store(issue, Ordering::Relaxed);
-        let before = agent.uses.swap(1, Ordering::Relaxed).saturating_sub(1);
+        };
         self.record(AuditEvent {
-            time: self.clock.now(),
+            time: now,
             actor: Actor::Agent(agent.name().to_string()),
             action: "token.used",
             integration: Some(token.integration.clone()),
             capabilities: capabilities.to_vec(),
             decision: Decision::Allowed,
             detail: format!("first use of this token; uses since the line before: {before}"),
+        });
+    }
+
+    /// Tells the uses that no line tells of yet: the agent goes, or the daemon does.
+    pub(super) fn last_uses(&self, now: Timestamp, agent: &AgentHandle) {
+        let uses = agent.audited.uses.swap(0, Ordering::Relaxed);
+        if uses == 0 {
+            return;
+        }
+        self.record(AuditEvent {
+            time: now,
+            actor: Actor::Agent(agent.name().to_string()),
+            action: "token.used",
+            integration: None,
+            capabilities: Vec::new(),
+            decision: Decision::Allowed,
+            detail: format!("uses since the line before: {uses}"),
         });
     }
 
@@ -147,8 +171,7 @@ impl Recorder {
         asked: &[String],
         problem: &Problem,
     ) {
-        let revision = agent.revision();
-        if agent.audited_denial.swap(revision, Ordering::Relaxed) == revision {
+        if !agent.audited.denied(agent.revision(), problem) {
             return;
         }
         self.record(AuditEvent {
@@ -163,6 +186,56 @@ impl Recorder {
     }
 }
 
+/// What the trail tells of one agent already.
+#[derive(Default)]
+pub(super) struct Audited {
+    /// Tokens handed out since the last line.
+    uses: AtomicU64,
+    /// The token that was handed out last.
+    last: AtomicU64,
+    /// Tokens and refusals that have their line.
+    told: Mutex<VecDeque<u64>>,
+}
+
+impl Audited {
+    /// Counts a use. When it is the first of this token: how many uses there were since the line before.
+    fn used(&self, token: &IssuedToken) -> Option<u64> {
+        let before = self.uses.fetch_add(1, Ordering::Relaxed);
+        // The address alone may be that of an earlier token that is gone.
+        let address = std::ptr::from_ref(token) as usize as u64;
+        let token = address ^ token.issued_at.as_microsecond().cast_unsigned().rotate_left(20);
+        if self.last.swap(token, Ordering::Relaxed) == token || !self.tell(token) {
+            return None;
+        }
+        self.uses.store(0, Ordering::Relaxed);
+        Some(before)
+    }
+
+    /// True when a refusal is the first of its kind in the agent's present situation.
+    fn denied(&self, revision: u64, problem: &Problem) -> bool {
+        let mut kind = DefaultHasher::new();
+        (revision, problem.code).hash(&mut kind);
+        // The other messages repeat what the caller made up, and would make each call a kind of its own.
+        if matches!(problem.code, ProblemCode::State(_) | ProblemCode::NotDeclared) {
+            problem.message.hash(&mut kind);
+        }
+        self.tell(kind.finish())
+    }
+
+    /// True when `what` has no line yet; from now on it has.
+    fn tell(&self, what: u64) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.contains(&what) {
+            return false;
+        }
+        if told.len() == MOST_TOLD {
+            told.pop_front();
+        }
+        told.push_back(what);
+        true
+    }
+}
+
 async fn write(
     waiting: Arc<Waiting>,
     store: SharedStore,
@@ -170,36 +243,44 @@ async fn write(
     metrics: Arc<Metrics>,
     mut requests: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
 ) {
+    let mut retry_at = None;
     loop {
+        let retry = async {
+            match retry_at {
+                Some(at) => clock.sleep_until(at).await,
+                None => waiting.more.notified().await,
+            }
+        };
         let request = tokio::select! {
-            () = waiting.more.notified() => None,
+            () = retry => None,
             request = requests.recv() => match request {
                 Some(request) => Some(request),
                 None => return,
             },
         };
-        loop {
-            let batch = waiting.take();
-            if batch.is_empty() {
-                break;
-            }
-            if let Err(error) = store.append_audit(batch.clone()).await {
+        retry_at = match write_all(&waiting, &store).await {
+            Ok(()) => None,
+            Err(error) => {
                 tracing::error!(%error, "the audit trail could not be written; trying again");
                 metrics.audit_failure();
-                waiting.give_back(batch);
-                if request.is_some() {
-                    break;
-                }
-                clock
-                    .sleep_until(crate::clock::after(
-                        clock.now(),
-                        std::time::Duration::from_secs(5),
-                    ))
-                    .await;
+                Some(crate::clock::after(clock.now(), RETRY))
             }
-        }
+        };
         if let Some(request) = request {
             let _ = request.send(());
+        }
+    }
+}
+
+async fn write_all(waiting: &Waiting, store: &SharedStore) -> Result<(), StoreError> {
+    loop {
+        let batch = waiting.take();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = store.append_audit(batch.clone()).await {
+            waiting.give_back(batch);
+            return Err(error);
         }
     }
 }

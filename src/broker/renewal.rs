@@ -6,14 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
-use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, time, world::Trouble};
+use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, time};
 use crate::{
     clock::{self, Clock},
-    google::{FailureKind, ProviderError, TokenAnswer, testing_mode_hint},
-    id::IntegrationId,
+    google::{FailureKind, ProviderError, TokenAnswer},
     secret::RefreshToken,
     store::{Health, IntegrationRecord, RenewalOutcome, StoreError, TokenRecord},
     telemetry::audit::{Actor, AuditEvent, Decision},
@@ -32,16 +29,16 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    fn gone() -> Self {
-        let message = "The account was disconnected or replaced meanwhile.".to_owned();
+    pub(super) fn gone() -> Self {
+        let message = "The account was changed or disconnected meanwhile; ask again.".to_owned();
         Self {
-            kind: FailureKind::Reconnect,
+            kind: FailureKind::Retry,
             message,
             retry_after: None,
         }
     }
 
-    fn operator(message: String) -> Self {
+    pub(super) fn operator(message: String) -> Self {
         Self {
             kind: FailureKind::Operator,
             message,
@@ -51,7 +48,7 @@ impl Refused {
 }
 
 /// A failure inside a renewal.
-enum Failure {
+pub(super) enum Failure {
     /// The account is not what it was: nothing is recorded.
     Gone,
     /// Neither the provider nor the owner is to blame: the database or the key.
@@ -60,56 +57,9 @@ enum Failure {
     Provider(ProviderError),
 }
 
-/// Renews what is due, until `shutdown`.
-pub(super) async fn run(broker: Arc<Broker>, shutdown: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(broker.options.concurrency));
-    loop {
-        let renewal = async {
-            // The permit first: what cannot start yet stays in the queue.
-            let permit = permits.clone().acquire_owned().await.ok()?;
-            Some((permit, broker.renewals.next(&broker.clock as &dyn Clock).await))
-        };
-        let (permit, key) = tokio::select! {
-            () = shutdown.cancelled() => return,
-            next = renewal => match next {
-                Some(next) => next,
-                None => return,
-            },
-        };
-        let broker = broker.clone();
-        tokio::spawn(async move {
-            // Failures are recorded where they happen.
-            let _ = broker.renew(&key).await;
-            drop(permit);
-        });
-    }
-}
-
 impl Broker {
-    /// Obtains a new token for `key`, together with everybody else who wants it now.
-    pub(super) async fn renew(self: &Arc<Self>, key: &TokenKey) -> Renewed {
-        let work = || {
-            let (broker, key) = (self.clone(), key.clone());
-            async move { broker.renew_alone(&key).await }
-        };
-        let lost = || {
-            Err(Refused::operator(
-                "The renewal was interrupted; see the daemon's log.".to_owned(),
-            ))
-        };
-        self.flights.join(key, work).await.unwrap_or_else(lost)
-    }
-
-    async fn renew_alone(self: Arc<Self>, key: &TokenKey) -> Renewed {
-        let Some(turn) = self
-            .world()
-            .accounts
-            .get(&key.integration)
-            .map(|account| account.turn.clone())
-        else {
-            return Err(Refused::gone());
-        };
-        let _turn = turn.lock_owned().await;
+    /// Obtains a new token for `key`. The caller has the account's turn.
+    pub(super) async fn renew_alone(&self, key: &TokenKey) -> Renewed {
         match self.store.begin_renewal(&key.integration, self.now()).await {
             Ok(Some(record)) => {
                 let outcome = self.ask_provider(key, &record).await;
@@ -130,7 +80,7 @@ impl Broker {
             return Err(Failure::Gone);
         }
         let refresh_token = self.open_refresh_token(record).map_err(Failure::Local)?;
-        let asked_at = self.clock.uncorrected();
+        let asked_at = self.clock.uptime();
         let asked = std::time::Instant::now();
         let answer = self.provider.refresh(&refresh_token, &key.scopes).await;
         self.metrics.provider_request("refresh", asked.elapsed());
@@ -143,8 +93,9 @@ impl Broker {
             }
         };
         self.learn_time(answer.server_time);
+        self.clock.hold();
         // The token's life began after the question was asked, so this never overstates it.
-        let issued_at = self.clock.correct(asked_at);
+        let issued_at = self.clock.at(asked_at);
         self.commit(key, record, answer, issued_at).await
     }
 
@@ -208,6 +159,9 @@ impl Broker {
                 Err(error) => {
                     // The old refresh token is spent and the new one exists only here: try until it is kept.
                     tracing::error!(integration = %record.id, %error, "the rotated grant could not be stored");
+                    self.back_off(key, &Refused::operator(format!(
+                        "Google gave a new grant that cannot be stored, so its token is not handed out yet: {error}"
+                    )));
                     wait += 1;
                     let pause = backoff::delay(&*self.entropy, wait, None);
                     let wake = clock::after(self.now(), pause);
@@ -215,7 +169,7 @@ impl Broker {
                 }
             }
         };
-        self.release(key, record.version, version, &token)
+        self.release(key, version, &token)
             .then_some(token)
             .ok_or(Failure::Gone)
     }
@@ -225,8 +179,8 @@ impl Broker {
             integration: key.integration.clone(),
             requested: key.scopes.clone(),
             granted: token.scopes.clone(),
-            issued_at: token.issued_at,
-            expires_at: token.expires_at,
+            issued_at: self.clock.for_storage(token.issued_at),
+            expires_at: self.clock.for_storage(token.expires_at),
             secret: self.vault.seal(
                 &Binding::AccessToken {
                     integration: &key.integration,
@@ -238,12 +192,13 @@ impl Broker {
     }
 
     /// Hands the token out, unless the account was replaced meanwhile.
-    fn release(&self, key: &TokenKey, read: u64, version: u64, token: &Arc<IssuedToken>) -> bool {
+    fn release(&self, key: &TokenKey, version: u64, token: &Arc<IssuedToken>) -> bool {
         let mut world = self.world();
         let Some(account) = world.accounts.get_mut(&key.integration) else {
             return false;
         };
-        if account.record.version != read {
+        // Versions only grow. An older one in memory means that the answer to an earlier commit was lost.
+        if account.record.version > version {
             return false;
         }
         account.record.version = version;
@@ -253,11 +208,11 @@ impl Broker {
         slot.token = Some(token.clone());
         slot.trouble = None;
         let users = slot.users.clone();
-        self.expiries.schedule(key, token.expires_at);
+        self.expiries.schedule(key, token.next_change(self.now()));
         self.renewals.cancel(key);
         if !users.is_empty() {
-            let lead = time::lead(token.floor(), &*self.entropy);
-            self.renewals.schedule(key, clock::before(token.expires_at, lead));
+            self.renewals
+                .schedule(key, time::renewal_due(token, &*self.entropy));
         }
         self.republish(&mut world, users);
         true
@@ -285,142 +240,7 @@ impl Broker {
         }
     }
 
-    async fn failed(&self, key: &TokenKey, record: Option<&IntegrationRecord>, failure: Failure) -> Renewed {
-        let refused = match failure {
-            Failure::Gone => return Err(Refused::gone()),
-            Failure::Local(message) => Refused::operator(message),
-            Failure::Provider(error) => {
-                let message = self.explain(&error, record);
-                if let Some(record) = record {
-                    self.record_failure(record, &error, &message).await;
-                }
-                Refused {
-                    kind: error.kind,
-                    message,
-                    retry_after: error.retry_after,
-                }
-            }
-        };
-        self.metrics.renewal(outcome_label(refused.kind));
-        tracing::warn!(integration = %key.integration, kind = ?refused.kind, message = refused.message, "renewal failed");
-        self.note_renewal(
-            key,
-            Decision::Failed,
-            EventKind::RenewalFailed,
-            None,
-            refused.message.clone(),
-        );
-        if refused.kind == FailureKind::Reconnect {
-            self.withdraw(&key.integration, &refused.message);
-        } else {
-            self.back_off(key, &refused);
-        }
-        Err(refused)
-    }
-
-    /// The sentence that every surface shows, with what this broker alone knows about the grant.
-    fn explain(&self, error: &ProviderError, record: Option<&IntegrationRecord>) -> String {
-        let mut message = error.message.clone();
-        let (FailureKind::Reconnect, Some(record)) = (error.kind, record) else {
-            return message;
-        };
-        if let Some(cut) = &record.renewal {
-            message.push_str(&format!(
-                " A renewal begun at {} was cut off before its answer was stored: if the provider had rotated the \
-                 grant by then, that crash cost it.",
-                clock::rfc3339(cut.started_at)
-            ));
-        } else if let Some(hint) = testing_mode_hint(record.connected_at, self.now()) {
-            message.push(' ');
-            message.push_str(hint);
-        }
-        message
-    }
-
-    /// Commits what a failure means for the grant. Where no answer came at all, the intent stays: the provider
-    /// may have rotated the grant, and only the next answer tells.
-    async fn record_failure(&self, record: &IntegrationRecord, error: &ProviderError, message: &str) {
-        let health = match error.kind {
-            FailureKind::Reconnect => Health::ReconnectRequired(message.to_owned()),
-            _ if error.is_unanswered() => return,
-            _ => Health::Active,
-        };
-        let outcome = RenewalOutcome {
-            rotated: None,
-            health,
-            renewed_at: None,
-            token: None,
-        };
-        match self
-            .store
-            .finish_renewal(&record.id, record.version, outcome)
-            .await
-        {
-            Ok(version) => {
-                if let Some(account) = self.world().accounts.get_mut(&record.id)
-                    && account.record.version == record.version
-                {
-                    account.record.version = version;
-                }
-            }
-            Err(StoreError::Conflict) => {}
-            Err(error) => tracing::error!(integration = %record.id, %error, "a failure could not be stored"),
-        }
-    }
-
-    /// The grant is dead: its tokens leave every agent at once.
-    fn withdraw(&self, id: &IntegrationId, message: &str) {
-        let mut world = self.world();
-        let Some(account) = world.accounts.get_mut(id) else {
-            return;
-        };
-        account.record.health = Health::ReconnectRequired(message.to_owned());
-        let owner = account.record.owner.clone();
-        self.forget_tokens(&mut world, id);
-        let agents = world.agents_of(&owner);
-        self.republish(&mut world, agents);
-    }
-
-    /// Takes an account's tokens out of cache and queues.
-    pub(super) fn forget_tokens(&self, world: &mut super::World, id: &IntegrationId) {
-        for key in world.keys_of(id) {
-            self.renewals.cancel(&key);
-            self.expiries.cancel(&key);
-            if let Some(slot) = world.slots.get_mut(&key) {
-                slot.token = None;
-                slot.trouble = None;
-                if slot.users.is_empty() {
-                    world.slots.remove(&key);
-                }
-            }
-        }
-    }
-
-    /// Keeps the token that still lives, and tries again later.
-    fn back_off(&self, key: &TokenKey, refused: &Refused) {
-        let now = self.now();
-        let mut world = self.world();
-        let slot = world.slots.entry(key.clone()).or_default();
-        let failures = slot.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
-        let pause = backoff::delay(&*self.entropy, failures, refused.retry_after);
-        let retry_at = clock::after(now, pause);
-        slot.trouble = Some(Trouble {
-            kind: refused.kind,
-            message: refused.message.clone(),
-            failures,
-            retry_at,
-        });
-        let users = slot.users.clone();
-        if users.is_empty() {
-            // Asked for once and refused: the next who asks tries again, after the pause.
-            self.expiries.schedule(key, retry_at);
-        } else {
-            self.renewals.schedule(key, retry_at);
-        }
-        self.republish(&mut world, users);
-    }
-
-    fn note_renewal(
+    pub(super) fn note_renewal(
         &self,
         key: &TokenKey,
         decision: Decision,
@@ -456,15 +276,6 @@ impl Broker {
             capabilities,
             expires_at: token.map(|token| token.expires_at),
         });
-    }
-}
-
-fn outcome_label(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Retry => "retry",
-        FailureKind::Reconnect => "reconnect",
-        FailureKind::Operator => "operator",
-        FailureKind::Permission => "permission",
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn situation(
         scopes: resolution.scopes.clone(),
     };
     let slot = world.slots.get(&key);
-    let mut situation = with_slot(around, manifest, account, resolution, slot, now);
+    let mut situation = with_slot(around, manifest, account, &resolution, slot, now);
     situation.key = Some(key);
     situation
 }
@@ -87,7 +87,7 @@ fn not_connected(around: &Surroundings, manifest: &Arc<Manifest>) -> Situation {
 }
 
 /// Why the account as a whole cannot be used.
-fn refused(around: &Surroundings, account: &Account) -> Option<(AgentState, String)> {
+pub(super) fn refused(around: &Surroundings, account: &Account) -> Option<(AgentState, String)> {
     let record = &account.record;
     if record.authority != around.authority {
         let message = format!(
@@ -161,7 +161,7 @@ fn with_slot(
     around: &Surroundings,
     manifest: &Arc<Manifest>,
     account: &Account,
-    resolution: Resolution,
+    resolution: &Resolution,
     slot: Option<&Slot>,
     now: Timestamp,
 ) -> Situation {
@@ -184,7 +184,7 @@ fn with_slot(
                 message,
             );
         }
-        return with_token(around, manifest, account, narrower, Some(token), trouble, now);
+        return with_token(around, manifest, account, &narrower, Some(token), trouble, now);
     }
     with_token(around, manifest, account, resolution, token, trouble, now)
 }
@@ -193,7 +193,7 @@ fn with_token(
     around: &Surroundings,
     manifest: &Arc<Manifest>,
     account: &Account,
-    resolution: Resolution,
+    resolution: &Resolution,
     token: Option<&Arc<IssuedToken>>,
     trouble: Option<&Trouble>,
     now: Timestamp,
@@ -208,7 +208,7 @@ fn with_token(
         (_, Some(trouble)) => (state_of(trouble.kind), trouble.message.clone()),
         (_, None) => (
             AgentState::ProviderUnavailable,
-            "The token is being obtained.".to_owned(),
+            "A fresh token is being obtained.".to_owned(),
         ),
     };
     let person_can_act = matches!(
@@ -221,7 +221,7 @@ fn with_token(
         message,
         action_url: person_can_act.then(|| action_url(around, manifest)),
         account: Some(account.record.account.as_str().into()),
-        capabilities: statuses(&resolution),
+        capabilities: statuses(resolution),
         granted: resolution.granted().cloned().collect(),
         token: token.cloned(),
     };

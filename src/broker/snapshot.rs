@@ -109,6 +109,15 @@ impl IssuedToken {
         self.remaining(now).is_some_and(|left| left > self.floor())
     }
 
+    /// When time alone changes what it is good for: it is fresh no more, then it works no more.
+    pub(super) fn next_change(&self, now: Timestamp) -> Timestamp {
+        if self.is_fresh(now) {
+            clock::before(self.expires_at, self.floor())
+        } else {
+            self.expires_at
+        }
+    }
+
     /// How long it still works; `None` when it has expired.
     pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
         clock::remaining(now, self.expires_at)

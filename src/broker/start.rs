@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, IssuedToken, Queue,
-    Recorder, Surroundings, TokenKey, World, handle, world::AgentSource,
+    Recorder, Surroundings, TokenKey, World, handle, time, world::AgentSource,
 };
 use crate::{
     agent::Manifest,
@@ -46,6 +46,8 @@ impl Broker {
             renewals: Queue::default(),
             expiries: Queue::default(),
             flights: Flights::default(),
+            requests: Semaphore::new(options.concurrency.max(1)),
+            agent_changes: tokio::sync::Mutex::default(),
             consents: Consents::default(),
             recorder,
             manifest_problems: Mutex::default(),
@@ -82,7 +84,7 @@ impl Broker {
                     self.upsert(&mut world, Arc::new(manifest), AgentSource::Api);
                 }
                 Err(error) => {
-                    tracing::error!(agent = %agent.name, %error, "an agent in the database was left alone")
+                    tracing::error!(agent = %agent.name, %error, "an agent in the database was left alone");
                 }
             }
         }
@@ -97,7 +99,10 @@ impl Broker {
         {
             return;
         }
-        let cut_off = account.record.renewal.is_some();
+        if record.issued_at.duration_since(self.now()) > time::TOLERANCE {
+            // The clock was set back while the daemon was down: how long the token still lives is anybody's guess.
+            return;
+        }
         let key = TokenKey {
             integration: record.integration,
             scopes: record.requested,
@@ -123,11 +128,7 @@ impl Broker {
             issued_at: record.issued_at,
             expires_at: record.expires_at,
         });
-        self.expiries.schedule(&key, token.expires_at);
-        if cut_off {
-            // The old grant may be living on borrowed time: find out now, not at the next renewal.
-            self.renewals.schedule(&key, self.now());
-        }
+        self.expiries.schedule(&key, token.next_change(self.now()));
         world.slots.entry(key).or_default().token = Some(token);
     }
 }

@@ -50,6 +50,18 @@ pub(super) struct Account {
     pub(super) record: IntegrationRecord,
     /// One request to the provider at a time: a refresh token that rotates must not be presented twice.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// The key that the queue has sent on its way.
+    pub(super) sent: Option<TokenKey>,
+    /// Keys that came due while another had the turn. They wait here, so that an account whose provider is slow
+    /// holds one place among the renewals that run at once, not all of them.
+    pub(super) parked: BTreeSet<TokenKey>,
+}
+
+impl Account {
+    /// The key waits for its turn or has it.
+    pub(super) fn is_on_its_way(&self, key: &TokenKey) -> bool {
+        self.sent.as_ref() == Some(key) || self.parked.contains(key)
+    }
 }
 
 /// Why a token could not be obtained.
@@ -111,18 +123,32 @@ impl World {
     }
 
     /// Adds an account, or replaces what is known of it; its turn is kept, so that nobody passes a request
-    /// that is under way.
+    /// that is under way, and so are those who wait for it.
     pub(super) fn insert_account(&mut self, record: IntegrationRecord) {
         self.accounts_of
             .entry(record.owner.clone())
             .or_default()
             .insert(record.id.clone());
-        let turn = self
-            .accounts
-            .get(&record.id)
-            .map(|account| account.turn.clone())
-            .unwrap_or_default();
-        self.accounts.insert(record.id.clone(), Account { record, turn });
+        if let Some(account) = self.accounts.get_mut(&record.id) {
+            account.record = record;
+            return;
+        }
+        let account = Account {
+            record,
+            turn: Arc::default(),
+            sent: None,
+            parked: BTreeSet::new(),
+        };
+        self.accounts.insert(account.record.id.clone(), account);
+    }
+
+    /// Brings back an account that was taken out, with the turn that others may still wait for.
+    pub(super) fn restore_account(&mut self, account: Account) {
+        let (turn, id) = (account.turn, account.record.id.clone());
+        self.insert_account(account.record);
+        if let Some(account) = self.accounts.get_mut(&id) {
+            account.turn = turn;
+        }
     }
 
     /// Takes an account out.
@@ -178,6 +204,14 @@ impl World {
         self.leave(agent, before?)
     }
 
+    /// Forgets a slot that holds nothing for nobody.
+    pub(super) fn tidy(&mut self, key: &TokenKey) {
+        let empty = |slot: &Slot| slot.users.is_empty() && slot.token.is_none() && slot.trouble.is_none();
+        if self.slots.get(key).is_some_and(empty) {
+            self.slots.remove(key);
+        }
+    }
+
     /// Takes `agent` out of the users of `key`. The key, when it has no user any more.
     pub(super) fn leave(&mut self, agent: &AgentName, key: TokenKey) -> Option<TokenKey> {
         let slot = self.slots.get_mut(&key)?;
@@ -188,6 +222,7 @@ impl World {
             return None;
         }
         if slot.token.is_none() {
+            // Its trouble is forgotten with it: nothing would ever take it away.
             self.slots.remove(&key);
         }
         Some(key)

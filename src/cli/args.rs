@@ -1,6 +1,6 @@
 //! The command line as a whole: global options and subcommands. Each group keeps its own arguments.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -47,12 +47,12 @@ pub(super) struct Cli {
 /// Options of every command, before or after its name.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
-    /// Configuration file [default: /etc/token-broker/config.toml]
+    /// The configuration file; the one in `/etc/token-broker` when absent.
     #[arg(
         long,
         global = true,
         value_name = "FILE",
-        env = "TOKEN_BROKER_CONFIG",
+        help = "The configuration [env: TOKEN_BROKER_CONFIG] [default: /etc/token-broker/config.toml]",
         help_heading = "Global options"
     )]
     pub config: Option<PathBuf>,
@@ -68,18 +68,32 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub output: Format,
+    /// The daemon's admin socket; `admin.sock` in `runtime_dir` when absent.
     #[arg(
         long,
         global = true,
         value_name = "PATH",
-        env = "TOKEN_BROKER_ADMIN_SOCKET",
-        help = "The daemon's admin socket [default: <runtime_dir>/admin.sock]",
+        help = "The daemon's admin socket [env: TOKEN_BROKER_ADMIN_SOCKET] [default: <runtime_dir>/admin.sock]",
         help_heading = "Global options"
     )]
     pub admin_socket: Option<PathBuf>,
-    /// Say more about what is done (twice: still more)
+    /// Say more about what is done
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+}
+
+impl Global {
+    /// These options, and from the environment what they leave out. An empty variable is none.
+    pub(super) fn or_environment(mut self, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let path = |name| {
+            variable(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        self.config = self.config.or_else(|| path("TOKEN_BROKER_CONFIG"));
+        self.admin_socket = self.admin_socket.or_else(|| path("TOKEN_BROKER_ADMIN_SOCKET"));
+        self
+    }
 }
 
 /// What can be done.
@@ -143,6 +157,24 @@ mod tests {
             assert_eq!(cli.global.config, Some(PathBuf::from("a.toml")));
             assert_eq!(cli.global.output, Format::Json);
         }
+    }
+
+    #[test]
+    fn an_option_wins_over_the_environment() {
+        let variable = |name: &str| match name {
+            "TOKEN_BROKER_CONFIG" => Some("env.toml".into()),
+            _ => Some(OsString::new()),
+        };
+        let global = Global::default().or_environment(variable);
+        assert_eq!(
+            (global.config, global.admin_socket),
+            (Some("env.toml".into()), None)
+        );
+        let given = Global {
+            config: Some("given.toml".into()),
+            ..Global::default()
+        };
+        assert_eq!(given.or_environment(variable).config, Some("given.toml".into()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
     progress,
     style::{Text, Tone},
     view::AuditEvent,
+    when,
 };
 use crate::{clock, proto::v1};
 
@@ -119,7 +120,10 @@ async fn verify(admin: &mut Admin, output: &mut Output) -> Outcome {
     } else if answer.intact {
         output.toned(
             Tone::Good,
-            &format!("The audit trail is whole: {} events.", answer.events),
+            &format!(
+                "The audit trail is whole: {}.",
+                when::count(answer.events, "event", "events")
+            ),
         )?;
     } else {
         output.toned(

@@ -24,9 +24,9 @@ Examples:
   token-broker connect --owner alice --capability google.calendar --capability google.drive.readonly
   token-broker connect --owner alice --capability google.sheets --no-browser --output json
 
-Standard output carries the address to open, alone on its first line, and the outcome after it. On an owner
-who is connected already this adds permissions: what was granted before is kept. Exits with 0 only when the
-account is connected. Whoever sees the address can finish the consent: on a machine that you share, use
+Standard output carries the address to open, alone on its first line, and the outcome after it. On an owner \
+who is connected already this adds permissions: what was granted before is kept. Exits with 0 only when the \
+account is connected. Whoever sees the address can finish the consent: on a machine that you share, use \
 --no-browser, because a browser's arguments can be seen by others.";
 
 /// Connect a person's Google account, or add permissions to it
@@ -70,8 +70,8 @@ pub(super) async fn run(args: ConnectArgs, global: &Global, output: &mut Output)
     });
     if let Some(until) = when::from_proto(begun.expires_at) {
         output.note(&format!(
-            "It can be used until {}.",
-            when::both(output.now(), until)
+            "It works until {}.",
+            when::clock_first(output.now(), until)
         ));
     }
     let wait = admin.wait_connect(WaitConnectRequest {
@@ -182,7 +182,7 @@ mod tests {
              granted: google.gmail.send, google.calendar.readonly\n"
         );
         assert!(
-            err.text().contains("in 10m (2024-01-15T12:10:00Z)"),
+            err.text().contains("until 2024-01-15T12:10:00Z (in 10m)"),
             "{}",
             err.text()
         );

@@ -7,7 +7,7 @@ use clap::Args;
 use super::when;
 
 const EXAMPLES: &str = "\
-Runs an emulated Google and a daemon in a temporary folder, connects an account, and shows two agents with
+Runs an emulated Google and a daemon in a temporary folder, connects an account, and shows two agents with \
 different capabilities while their tokens are renewed. Ctrl-C ends it and leaves nothing behind.
 
 Examples:

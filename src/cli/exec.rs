@@ -18,7 +18,7 @@ Examples:
   token-broker exec -- ./agent.py
   token-broker exec --agent invoice-bot --timeout 5m -- sh -c 'echo $GOOGLE_OAUTH_CAPABILITIES'
 
-The command takes this process's place: signals and the exit code are its own. Its environment is that of the
+The command takes this process's place: signals and the exit code are its own. Its environment is that of the \
 moment it starts; a program that runs longer than a token lives reads the file `env`, or asks the socket.";
 
 /// Run a command with an agent's token in its environment

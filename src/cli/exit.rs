@@ -41,7 +41,7 @@ Exit codes:
     4  what was named does not exist: an integration, an agent, a capability
     5  a person has to act (not_connected, permission_missing, reconnect_required, revoked)
     6  passing trouble, worth trying again (provider_unavailable, rate_limited)
-    7  the operator has to act: configuration, key, OAuth client or manifest (misconfigured, not_declared)
+    7  the operator has to act: configuration, key, client, manifest (misconfigured, not_declared)
   124  `connect`, `wait` or `exec` waited too long
   126  `exec`: the command cannot be run
   127  `exec`: there is no such command
@@ -69,10 +69,14 @@ impl Exit {
     pub fn for_reason(reason: &str) -> Option<Self> {
         Some(match reason {
             "active" => Self::Ok,
-            "not_connected" | "permission_missing" | "reconnect_required" | "revoked" => Self::NeedsPerson,
-            "provider_unavailable" | "rate_limited" => Self::TryLater,
-            "misconfigured" | "not_declared" => Self::Misconfigured,
-            "unknown_capability" => Self::NotFound,
+            "not_connected" | "permission_missing" | "reconnect_required" | "revoked" | "consent_denied"
+            | "nothing_granted" | "no_refresh_token" | "other_account" => Self::NeedsPerson,
+            "provider_unavailable" | "rate_limited" | "store" | "stopping" | "shutting_down" => {
+                Self::TryLater
+            }
+            "misconfigured" | "not_declared" | "from_file" => Self::Misconfigured,
+            "unknown_capability" | "not_found" | "agent_removed" => Self::NotFound,
+            "wrong_user" => Self::Unreachable,
             "invalid_request" => Self::Usage,
             _ => return None,
         })
@@ -198,6 +202,9 @@ mod tests {
             ("unknown_capability", 4),
             ("not_declared", 7),
             ("rate_limited", 6),
+            ("consent_denied", 5),
+            ("from_file", 7),
+            ("not_found", 4),
         ] {
             assert_eq!(Exit::for_reason(reason).map(Exit::code), Some(code), "{reason}");
         }

@@ -12,7 +12,7 @@ Examples:
   token-broker google-emulator --token-lifetime 60s --rotation strict --auto-approve
   token-broker google-emulator --account alice@example.com --testing-mode
 
-Point the daemon at it with `endpoint_base = \"http://127.0.0.1:9005\"` in the section `[google]`. Nothing about
+Point the daemon at it with `endpoint_base = \"http://127.0.0.1:9005\"` in the section `[google]`. Nothing about \
 it is secret: never let it hold anything real.";
 
 /// What kind of OAuth client is emulated.
@@ -55,7 +55,12 @@ pub struct GoogleEmulatorArgs {
     #[arg(long, value_name = "ID")]
     pub client_id: Option<String>,
     /// The OAuth client's secret; an emulated one protects nothing
-    #[arg(long, value_name = "TEXT", env = "GOOGLE_EMULATOR_CLIENT_SECRET")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "GOOGLE_EMULATOR_CLIENT_SECRET",
+        hide_env_values = true
+    )]
     pub client_secret: Option<String>,
     /// The OAuth client's type
     #[arg(long, value_enum, default_value_t = ClientKind::Web)]
@@ -83,7 +88,6 @@ pub struct GoogleEmulatorArgs {
     pub accounts: Vec<String>,
     /// Consent without showing a page, as this account, or as the one that the request hints at
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1)]
-    #[expect(clippy::option_option, reason = "absent, given, or given with an account")]
     pub auto_approve: Option<Option<String>>,
     /// A scope that --auto-approve leaves unticked (repeatable)
     #[arg(long, value_name = "SCOPE", requires = "auto_approve")]

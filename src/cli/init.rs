@@ -25,7 +25,7 @@ Examples:
   token-broker init
   token-broker init --config-dir ~/.config/token-broker --set google.client_id=….apps.googleusercontent.com
 
-Writes config.toml, master.key (readable by its owner alone) and the folder agents.d. Where one of the files
+Writes config.toml, master.key (readable by its owner alone) and the folder agents.d. Where one of the files \
 exists already, nothing is written. Keep a copy of master.key: without it the stored grants cannot be opened.";
 
 /// Write a configuration and a master key
@@ -42,13 +42,6 @@ pub(super) struct InitArgs {
 
 fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
-    if key == "google.client_secret" {
-        return Err(
-            "a secret does not belong on a command line, where others can see it: set \
-                    google.client_secret_file, and write the secret into that file"
-                .to_owned(),
-        );
-    }
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -64,8 +57,8 @@ pub(super) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
     let plan = Plan::new(args, global)?;
     plan.refuse_existing()?;
     let text = Plan::text(args)?;
-    plan.write(&text, &SystemEntropy)?;
-    report(&plan, output)?;
+    let config = plan.write(&text, &SystemEntropy)?;
+    report(&plan, &config, output)?;
     Ok(Exit::Ok)
 }
 
@@ -95,13 +88,20 @@ impl Plan {
         Ok(())
     }
 
-    /// The configuration's text. Whoever is not root cannot use the system's folders, and gets their own.
+    /// The configuration's text. A secret is refused here, and not by the arguments' parser, whose messages
+    /// repeat what they refuse. Whoever is not root cannot use the system's folders, and gets their own.
     fn text(args: &InitArgs) -> Result<String, Failure> {
         let mut values: Vec<(&str, &str)> = args
             .set
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
+        if values.iter().any(|(key, _)| *key == "google.client_secret") {
+            return Err(Failure::usage(
+                "a secret does not belong on a command line, where others can see it: set \
+                 google.client_secret_file instead, and write the secret into that file",
+            ));
+        }
         if !rustix::process::geteuid().is_root() {
             for (key, folder) in [("state_dir", "state"), ("runtime_dir", "run")] {
                 if values.iter().all(|(given, _)| *given != key) {
@@ -113,28 +113,36 @@ impl Plan {
     }
 
     /// All of it or nothing.
-    fn write(&self, text: &str, entropy: &dyn Entropy) -> Result<(), Failure> {
+    fn write(&self, text: &str, entropy: &dyn Entropy) -> Result<Config, Failure> {
         let dir = self.config.parent().unwrap_or(Path::new("/"));
+        let made = !dir.exists();
         create_dir(dir)?;
+        let written = self.write_files(text, entropy);
+        if written.is_err() && made {
+            // Only if nothing is in it.
+            let _ = fs::remove_dir(dir);
+        }
+        let config = written?;
         create_dir(&self.agents)?;
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|error| cannot_write(dir, &error))?;
+        Ok(config)
+    }
+
+    fn write_files(&self, text: &str, entropy: &dyn Entropy) -> Result<Config, Failure> {
         let encoded = key::encode(&key::generate(entropy));
         create(&self.key, 0o600, &[encoded.as_bytes(), b"\n"])?;
         let written = create(&self.config, 0o644, &[text.as_bytes()]).and_then(|()| {
-            match Config::load(Some(&self.config), std::iter::empty()) {
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    undo(&self.config);
-                    Err(Failure::usage(format!("nothing was written: {error}")))
-                }
-            }
+            Config::load(Some(&self.config), std::iter::empty()).map_err(|error| {
+                undo(&self.config);
+                Failure::usage(format!("nothing was written: {error}"))
+            })
         });
         if written.is_err() {
             // Made a moment ago, and nothing was sealed with it yet.
             undo(&self.key);
-            return written;
         }
-        let synced = File::open(dir).and_then(|dir| dir.sync_all());
-        synced.map_err(|error| cannot_write(dir, &error))
+        written
     }
 }
 
@@ -196,16 +204,11 @@ fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     )
 }
 
-fn report(plan: &Plan, output: &mut Output) -> Result<(), Failure> {
+fn report(plan: &Plan, settings: &Config, output: &mut Output) -> Result<(), Failure> {
     let Plan { config, key, agents } = plan;
     if output.is_json() {
         return output.json(&serde_json::json!({ "config": config, "key": key, "agents_dir": agents }));
     }
-    let option = if config == Path::new(config::DEFAULT_FILE) {
-        String::new()
-    } else {
-        format!(" --config {}", config.display())
-    };
     output.fields(vec![
         ("configuration", config.display().to_string().into()),
         ("master key", key.display().to_string().into()),
@@ -213,27 +216,33 @@ fn report(plan: &Plan, output: &mut Output) -> Result<(), Failure> {
     ])?;
     output.line("")?;
     output.line("Next:")?;
-    for (step, text) in [
-        format!(
-            "keep a copy of {} in a safe place: without it the stored grants cannot be opened",
-            key.display()
-        ),
-        format!(
-            "set client_id and client_secret_file in the section [google] of {}",
-            config.display()
-        ),
-        format!("run the daemon: token-broker{option} serve"),
-        format!(
-            "connect an account: token-broker{option} connect --owner alice --capability google.gmail.send"
-        ),
-        format!("look for mistakes: token-broker{option} doctor"),
-    ]
-    .iter()
-    .enumerate()
-    {
+    for (step, text) in next_steps(plan, settings).iter().enumerate() {
         output.line(&format!("  {}. {text}", step + 1))?;
     }
     Ok(())
+}
+
+fn next_steps(plan: &Plan, settings: &Config) -> Vec<String> {
+    let (file, key) = (plan.config.display(), plan.key.display());
+    let command = if plan.config == Path::new(config::DEFAULT_FILE) {
+        "token-broker".to_owned()
+    } else {
+        format!("token-broker --config {file}")
+    };
+    let mut steps = vec![format!(
+        "keep a copy of {key} in a safe place: without it the stored grants cannot be opened"
+    )];
+    if settings.google.client().is_err() {
+        steps.push(format!(
+            "set client_id and client_secret_file in the section [google] of {file}"
+        ));
+    }
+    steps.push(format!("run the daemon: {command} serve"));
+    steps.push(format!(
+        "connect an account: {command} connect --owner alice --capability google.gmail.send"
+    ));
+    steps.push(format!("look for mistakes: {command} doctor"));
+    steps
 }
 
 #[cfg(test)]
@@ -251,12 +260,6 @@ mod tests {
         let (mut output, out, _) = Output::captured(Format::Text);
         let outcome = run(&parse::<InitArgs>(&line), &Global::default(), &mut output);
         (outcome, out.text())
-    }
-
-    fn is_empty(dir: &Path) -> bool {
-        fs::read_dir(dir)
-            .unwrap()
-            .all(|entry| entry.unwrap().path().is_dir())
     }
 
     #[test]
@@ -296,13 +299,20 @@ mod tests {
 
     #[test]
     fn a_setting_that_is_wrong_leaves_nothing_behind() {
-        let dir = tempfile::tempdir().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("new");
         for wrong in ["no.such_key=1", "http_listen=nowhere"] {
-            let failure = init(dir.path(), &["--set", wrong]).0.unwrap_err();
+            let failure = init(&dir, &["--set", wrong]).0.unwrap_err();
             assert_eq!(failure.exit, Exit::Usage, "{failure}");
-            assert!(is_empty(dir.path()), "{wrong}");
+            assert!(!dir.exists(), "{wrong}");
         }
-        assert!(setting("google.client_secret=x").is_err());
+        let failure = init(&dir, &["--set", "google.client_secret=GOCSPX-canary"])
+            .0
+            .unwrap_err();
+        assert!(
+            failure.message.contains("client_secret_file") && !failure.message.contains("canary"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `integrations`: connected accounts, shown, checked and let go.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::{
@@ -44,9 +44,10 @@ pub(super) struct ListArgs {
 
 /// One account: by its id, or by its owner.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("integration").required(true).args(["id", "owner"]))]
 pub(super) struct Which {
     /// The integration's id, as `integrations list` shows it
-    #[arg(value_name = "ID", required_unless_present = "owner", conflicts_with_all = ["owner", "account"])]
+    #[arg(value_name = "ID", conflicts_with = "account")]
     id: Option<IntegrationId>,
     /// Instead of the id: whose account it is
     #[arg(long)]
@@ -72,10 +73,30 @@ Examples:
   token-broker integrations disconnect --owner alice --yes
   token-broker integrations disconnect int_5f0c9a1b2c3d4e5f6071 --revoke
 
-Shows first which agents lose access, and asks. Google is asked to revoke the grant when this is the last
-integration of that account: Google then ends everything of the account in the same Google project. With
---local it is only forgotten here and stays listed in the person's Google account; with --revoke it is revoked
-in any case.";
+Shows first which agents lose access, and asks. Google revokes an account as a whole: every grant of it in the \
+same Google project ends. So it is asked to only when no other integration here is of that account, unless \
+--revoke says otherwise.";
+
+/// When to revoke at Google.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Revoke {
+    /// When no other integration here is of the same account
+    WhenLast,
+    /// Leave the grant at Google as it is
+    Never,
+    /// In any case
+    Always,
+}
+
+impl From<Revoke> for v1::Revocation {
+    fn from(revoke: Revoke) -> Self {
+        match revoke {
+            Revoke::WhenLast => Self::WhenLast,
+            Revoke::Never => Self::Never,
+            Revoke::Always => Self::Always,
+        }
+    }
+}
 
 /// How to let go of an account.
 #[derive(Debug, Args)]
@@ -83,28 +104,23 @@ in any case.";
 pub(super) struct DisconnectArgs {
     #[command(flatten)]
     which: Which,
-    /// Revoke at Google, even if other integrations are of the same account
-    #[arg(long, conflicts_with = "local")]
-    revoke: bool,
-    /// Forget it here only; do not revoke at Google
-    #[arg(long)]
-    local: bool,
+    /// When to revoke at Google as well: `--revoke` alone means always
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = Revoke::WhenLast,
+        default_missing_value = "always"
+    )]
+    revoke: Revoke,
     /// Only show what would happen
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
-}
-
-impl DisconnectArgs {
-    fn revocation(&self) -> v1::Revocation {
-        match (self.local, self.revoke) {
-            (true, _) => v1::Revocation::Never,
-            (_, true) => v1::Revocation::Always,
-            _ => v1::Revocation::WhenLast,
-        }
-    }
 }
 
 /// Runs `integrations`.
@@ -230,34 +246,36 @@ struct Disconnected {
 }
 
 async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
-    let plan = let_go(args.which.reference(), args.revocation(), true, admin, output).await?;
+    let request = v1::DisconnectRequest {
+        integration: Some(args.which.reference()),
+        revocation: v1::Revocation::from(args.revoke).into(),
+        dry_run: true,
+    };
+    let plan = let_go(request.clone(), admin, output).await?;
     if args.dry_run {
-        report(&plan, plan.revoked, output)?;
+        report(&plan, output)?;
         return Ok(Exit::Ok);
     }
     if !args.yes {
-        let agents = match plan.agents.as_slice() {
-            [] => "No agent uses it.".to_owned(),
-            agents => format!("These agents lose access: {}.", agents.join(", ")),
-        };
-        let revoke = if plan.revoked {
-            " and revoke it at Google"
-        } else {
-            ""
-        };
-        let Integration {
-            account, owner, id, ..
-        } = &plan.integration;
-        output.note(&format!("{account} of {owner} ({id}). {agents}"));
-        confirm(output, &format!("Disconnect it{revoke}?"))?;
+        ask(&plan, output)?;
     }
     // By its id: what is disconnected is what was shown, whatever happened to the owner meanwhile.
-    let reference = v1::IntegrationRef {
-        id: plan.integration.id,
+    let id = plan.integration.id;
+    let integration = Some(v1::IntegrationRef {
+        id,
         ..Default::default()
-    };
-    let done = let_go(reference, args.revocation(), false, admin, output).await?;
-    report(&done, plan.revoked, output)?;
+    });
+    let done = let_go(
+        v1::DisconnectRequest {
+            integration,
+            dry_run: false,
+            ..request
+        },
+        admin,
+        output,
+    )
+    .await?;
+    report(&done, output)?;
     Ok(if done.problem.is_empty() {
         Exit::Ok
     } else {
@@ -265,18 +283,29 @@ async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output: &mut Outpu
     })
 }
 
+fn ask(plan: &Disconnected, output: &mut Output) -> Result<(), Failure> {
+    let agents = match plan.agents.as_slice() {
+        [] => "No agent uses it.".to_owned(),
+        agents => format!("These agents lose access: {}.", agents.join(", ")),
+    };
+    let Integration {
+        account, owner, id, ..
+    } = &plan.integration;
+    output.note(&format!("{account} of {owner} ({id}). {agents}"));
+    let revoke = if plan.revoked {
+        " and revoke it at Google"
+    } else {
+        ""
+    };
+    confirm(output, &format!("Disconnect it{revoke}?"))
+}
+
 async fn let_go(
-    reference: v1::IntegrationRef,
-    revocation: v1::Revocation,
-    dry_run: bool,
+    request: v1::DisconnectRequest,
     admin: &mut Admin,
     output: &mut Output,
 ) -> Result<Disconnected, Failure> {
-    let request = v1::DisconnectRequest {
-        integration: Some(reference),
-        revocation: revocation.into(),
-        dry_run,
-    };
+    let dry_run = request.dry_run;
     let answer = progress::during(output, "disconnecting", admin.disconnect(request)).await;
     let answer = answer.map_err(refused)?.into_inner();
     Ok(Disconnected {
@@ -288,7 +317,7 @@ async fn let_go(
     })
 }
 
-fn report(done: &Disconnected, asked: bool, output: &mut Output) -> Result<(), Failure> {
+fn report(done: &Disconnected, output: &mut Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(done);
     }
@@ -307,11 +336,14 @@ fn report(done: &Disconnected, asked: bool, output: &mut Output) -> Result<(), F
         done.agents.join(", ")
     };
     output.line(&format!("  agents that {lose} access: {agents}"))?;
-    let revocation = match (asked, done.dry_run, done.revoked) {
-        (false, ..) => "not asked for; the person can remove it at https://myaccount.google.com/connections",
+    let revocation = match (done.dry_run, done.revoked, done.problem.is_empty()) {
         (true, true, _) => "would be asked for",
-        (true, false, true) => "confirmed",
-        (true, false, false) => "not confirmed",
+        (true, false, _) => "would not be asked for",
+        (false, true, _) => "confirmed",
+        (false, false, false) => "not confirmed",
+        (false, false, true) => {
+            "not asked for; the person can see to it at https://myaccount.google.com/connections"
+        }
     };
     output.line(&format!("  revocation at Google: {revocation}"))?;
     if !done.problem.is_empty() {

@@ -120,10 +120,7 @@ async fn without_an_answer_nothing_is_disconnected() {
         "{}",
         err.text()
     );
-    assert_eq!(
-        calls,
-        ["disconnect int_00000000000000000001 REVOCATION_ALWAYS dry_run=true"]
-    );
+    assert_eq!(calls, ["disconnect int_00000000000000000001 Always dry_run=true"]);
 }
 
 #[tokio::test]
@@ -152,8 +149,31 @@ async fn with_yes_it_is_done_by_id_after_a_look() {
     );
     assert_eq!(
         calls[1],
-        "disconnect int_00000000000000000001 REVOCATION_ALWAYS dry_run=false"
+        "disconnect int_00000000000000000001 Always dry_run=false"
     );
+}
+
+#[tokio::test]
+async fn what_becomes_of_the_grant_at_google_is_said() {
+    let lines: [(&[&str], _, _); 3] = [
+        (&["--owner", "alice", "--yes", "--revoke"], "Always", "confirmed"),
+        (
+            &["--owner", "alice", "--yes", "--revoke=never"],
+            "Never",
+            "not asked for",
+        ),
+        (&["--owner", "alice", "--yes"], "WhenLast", "confirmed"),
+    ];
+    for (line, asked, said) in lines {
+        let command = disconnect_command(line);
+        let (_, out, _, calls) = show_with(FakeAdmin::default(), command, Format::Text).await;
+        assert!(calls[1].contains(asked), "{calls:?}");
+        assert!(
+            out.text().contains(&format!("revocation at Google: {said}")),
+            "{}",
+            out.text()
+        );
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use super::{
     output::Output,
     settings,
     style::Tone,
+    when,
 };
 use crate::{
     agent::{Manifest, ManifestError},
@@ -28,7 +29,7 @@ Examples:
   token-broker agents validate /etc/token-broker/agents.d
   token-broker --output json agents validate deploy/*.yaml
 
-Exits with 1 when a manifest is wrong. Capabilities are those that are built in and those that the
+Exits with 1 when a manifest is wrong. Capabilities are those that are built in and those that the \
 configuration adds, if there is one.";
 
 /// Which manifests to check.
@@ -119,11 +120,15 @@ fn show(verdict: &Verdict, output: &mut Output) -> Result<(), Failure> {
     match &verdict.error {
         Some(error) => output.toned(Tone::Bad, &error.to_string()),
         None => output.line(&format!(
-            "{}: valid (agent {}, owner {}, {} capabilities)",
+            "{}: valid (agent {}, owner {}, {})",
             verdict.file,
             verdict.agent.as_deref().unwrap_or_default(),
             verdict.owner.as_deref().unwrap_or_default(),
-            verdict.capabilities.unwrap_or_default(),
+            when::count(
+                verdict.capabilities.unwrap_or_default() as u64,
+                "capability",
+                "capabilities"
+            ),
         )),
     }
 }
@@ -209,7 +214,7 @@ mod tests {
     fn good_manifests_are_named_and_wrong_ones_pointed_at() {
         let (outcome, text) = validate_files(&[("a.yaml", GOOD), ("notes.txt", "x")], Format::Text);
         assert_eq!(outcome, Ok(Exit::Ok));
-        assert_eq!(text, "a.yaml: valid (agent bot, owner alice, 1 capabilities)\n");
+        assert_eq!(text, "a.yaml: valid (agent bot, owner alice, 1 capability)\n");
 
         let bad = GOOD.replace("gmail.send", "gmal.send").replace("bot", "bot2");
         let (outcome, text) = validate_files(&[("a.yaml", GOOD), ("b.yml", &bad)], Format::Text);

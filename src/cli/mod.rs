@@ -71,7 +71,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and the version go to standard output and are no failure.
@@ -81,6 +81,7 @@ where
                 .into();
         }
     };
+    cli.global = cli.global.or_environment(|name| std::env::var_os(name));
     let mut output = Output::standard(cli.global.output);
     match dispatch(cli, programs, &mut output) {
         Ok(exit) => exit.into(),

@@ -11,9 +11,9 @@ use super::{
 /// answer, `--yes` has to be given.
 pub(super) fn confirm(output: &mut Output, question: &str) -> Result<(), Failure> {
     if !output.is_interactive() {
-        return Err(Failure::usage(format!(
-            "{question} There is no terminal to answer on: give --yes. Nothing was changed"
-        )));
+        return Err(Failure::usage(
+            "there is no terminal to answer on: give --yes to do it without a question. Nothing was changed",
+        ));
     }
     output.prompt(&format!("{question} [y/N] "));
     if agrees(&mut io::stdin().lock())? {

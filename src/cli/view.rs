@@ -126,6 +126,10 @@ impl From<v1::CapabilityStatus> for Capability {
 
 /// An agent.
 #[derive(Debug, Clone, Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the JSON document"
+)]
 pub(super) struct Agent {
     /// Its name.
     pub agent: String,

@@ -57,15 +57,14 @@ pub(super) fn short(duration: Duration) -> String {
         };
     };
     let (length, name) = units[first];
-    let mut text = format!("{}{name}", seconds / length);
-    if let Some((next, name)) = units.get(first + 1) {
-        let more = seconds % length / next;
+    let text = format!("{}{name}", seconds / length);
+    match units.get(first + 1) {
         // Seconds beside minutes only while there are few minutes: `14m7s` says no more than `14m`.
-        if more > 0 && (*next > 1 || seconds < 600) {
-            text += &format!("{more}{name}");
+        Some((next, name)) if seconds % length / next > 0 && (*next > 1 || seconds < 600) => {
+            format!("{text}{}{name}", seconds % length / next)
         }
+        _ => text,
     }
-    text
 }
 
 /// `in 52m`, `3h ago`, `now`.
@@ -82,6 +81,16 @@ pub(super) fn relative(now: Timestamp, time: Timestamp) -> String {
 /// Relative and exact: `in 52m (2024-01-15T10:30:00Z)`.
 pub(super) fn both(now: Timestamp, time: Timestamp) -> String {
     format!("{} ({})", relative(now, time), clock::rfc3339(time))
+}
+
+/// Exact and relative: `2024-01-15T10:30:00Z (in 52m)`.
+pub(super) fn clock_first(now: Timestamp, time: Timestamp) -> String {
+    format!("{} ({})", clock::rfc3339(time), relative(now, time))
+}
+
+/// A number of things: `1 agent`, `2 agents`.
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// A moment that came over the wire; `None` when it is absent or out of range.

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use super::{Finding, daemon::Seen};
+use super::{super::when, Finding, daemon::Seen};
 use crate::{agent::Manifest, catalog::Catalog, config::Config};
 
 /// More than this many single findings of a kind help nobody.
@@ -140,15 +140,19 @@ fn open_files(seen: &Seen, agents: usize) -> Option<Finding> {
     const CHECK: &str = "open files";
     let limit = seen.open_files?;
     let needed = 256 + 2 * agents as u64;
+    let agents = when::count(agents as u64, "agent", "agents");
     Some(if limit < needed {
-        let message = format!("the daemon may open {limit} files, and {agents} agents take about {needed}");
+        let message = format!("the daemon may open {limit} files; about {needed} are needed for {agents}");
         Finding::fail(
             CHECK,
             message,
             "raise it: LimitNOFILE= in the systemd unit, or `ulimit -n`",
         )
     } else {
-        Finding::ok(CHECK, format!("up to {limit} for {agents} agents"))
+        Finding::ok(
+            CHECK,
+            format!("up to {limit}; about {needed} are needed for {agents}"),
+        )
     })
 }
 

@@ -80,7 +80,8 @@ impl Scene {
     }
 
     async fn remove(&self, agent: &Arc<AgentHandle>) {
-        agent.mark_removed();
+        let farewell = super::testing::snapshot(agent.name().as_str());
+        agent.mark_removed(farewell);
         self.changes.changed(agent);
         in_time(agent.delivered(agent.revision())).await;
     }

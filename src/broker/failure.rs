@@ -1,0 +1,212 @@
+//! What a failed renewal means: for the grant, for its tokens, and for when to try again.
+
+use super::{
+    Broker, Event, EventKind, TokenKey, World, backoff,
+    renewal::{Failure, Refused, Renewed},
+    snapshot::AgentState,
+    world::Trouble,
+};
+use crate::{
+    clock,
+    google::{FailureKind, ProviderError, testing_mode_hint},
+    id::IntegrationId,
+    store::{Health, IntegrationRecord, RenewalOutcome, StoreError},
+    telemetry::audit::Decision,
+};
+
+impl Broker {
+    /// Records a failure and does what follows from it.
+    pub(super) async fn failed(
+        &self,
+        key: &TokenKey,
+        record: Option<&IntegrationRecord>,
+        failure: Failure,
+    ) -> Renewed {
+        let refused = match failure {
+            Failure::Gone => return Err(Refused::gone()),
+            Failure::Local(message) => {
+                if let Some(record) = record {
+                    self.nothing_was_sent(record).await;
+                }
+                Refused::operator(message)
+            }
+            Failure::Provider(error) => {
+                let message = self.explain(&error, record);
+                if let Some(record) = record {
+                    self.record_failure(record, &error, &message).await;
+                }
+                Refused {
+                    kind: error.kind,
+                    message,
+                    retry_after: error.retry_after,
+                }
+            }
+        };
+        self.metrics.renewal(outcome_label(refused.kind));
+        tracing::warn!(integration = %key.integration, kind = ?refused.kind, message = refused.message, "renewal failed");
+        self.note_renewal(
+            key,
+            Decision::Failed,
+            EventKind::RenewalFailed,
+            None,
+            refused.message.clone(),
+        );
+        if refused.kind == FailureKind::Reconnect {
+            self.withdraw(&key.integration, &refused.message);
+        } else {
+            self.back_off(key, &refused);
+        }
+        Err(refused)
+    }
+
+    /// The sentence that every surface shows, with what this broker alone knows about the grant.
+    fn explain(&self, error: &ProviderError, record: Option<&IntegrationRecord>) -> String {
+        let mut message = error.message.clone();
+        let (FailureKind::Reconnect, Some(record)) = (error.kind, record) else {
+            return message;
+        };
+        if let Some(cut) = &record.renewal {
+            let begun = clock::rfc3339(cut.started_at);
+            message = format!(
+                "{message} A renewal begun at {begun} was cut off before its answer was stored, by a crash or a lost \
+                 connection: if the provider had rotated the grant by then, that cost it."
+            );
+        } else if let Some(hint) = testing_mode_hint(record.connected_at, self.now()) {
+            message.push(' ');
+            message.push_str(hint);
+        }
+        message
+    }
+
+    /// Commits what a failure means for the grant. Where no answer came at all, the intent stays: the provider
+    /// may have rotated the grant, and only an answer about the grant tells.
+    async fn record_failure(&self, record: &IntegrationRecord, error: &ProviderError, message: &str) {
+        let health = match error.kind {
+            FailureKind::Reconnect => Health::ReconnectRequired(message.to_owned()),
+            _ if error.is_unanswered() || record.renewal.is_some() => return,
+            _ => Health::Active,
+        };
+        self.finish_without_token(record, health).await;
+    }
+
+    /// Takes the intent back of a renewal that never reached the provider; an earlier one stays.
+    async fn nothing_was_sent(&self, record: &IntegrationRecord) {
+        if record.renewal.is_none() {
+            self.finish_without_token(record, record.health.clone()).await;
+        }
+    }
+
+    async fn finish_without_token(&self, record: &IntegrationRecord, health: Health) {
+        let outcome = RenewalOutcome {
+            rotated: None,
+            health,
+            renewed_at: None,
+            token: None,
+        };
+        match self
+            .store
+            .finish_renewal(&record.id, record.version, outcome)
+            .await
+        {
+            Ok(version) => {
+                if let Some(account) = self.world().accounts.get_mut(&record.id) {
+                    account.record.version = account.record.version.max(version);
+                }
+            }
+            Err(StoreError::Conflict) => {}
+            Err(error) => tracing::error!(integration = %record.id, %error, "a failure could not be stored"),
+        }
+    }
+
+    /// The grant is dead: its tokens leave every agent at once.
+    fn withdraw(&self, id: &IntegrationId, message: &str) {
+        let mut world = self.world();
+        let Some(account) = world.accounts.get_mut(id) else {
+            return;
+        };
+        account.record.health = Health::ReconnectRequired(message.to_owned());
+        let owner = account.record.owner.clone();
+        self.forget_tokens(&mut world, id);
+        let agents = world.agents_of(&owner);
+        self.republish(&mut world, agents);
+        drop(world);
+        self.emit(Event {
+            time: self.now(),
+            kind: EventKind::IntegrationState,
+            agent: None,
+            integration: Some(id.clone()),
+            state: Some(AgentState::ReconnectRequired),
+            message: message.to_owned(),
+            capabilities: Vec::new(),
+            expires_at: None,
+        });
+    }
+
+    /// Takes an account's tokens out of cache and queues.
+    pub(super) fn forget_tokens(&self, world: &mut World, id: &IntegrationId) {
+        for key in world.keys_of(id) {
+            self.renewals.cancel(&key);
+            self.expiries.cancel(&key);
+            if let Some(slot) = world.slots.get_mut(&key) {
+                slot.token = None;
+                slot.trouble = None;
+                if slot.users.is_empty() {
+                    world.slots.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Keeps the token that still lives, and tries again later.
+    pub(super) fn back_off(&self, key: &TokenKey, refused: &Refused) {
+        let now = self.now();
+        let mut world = self.world();
+        if !world.accounts.contains_key(&key.integration) {
+            return;
+        }
+        let slot = world.slots.entry(key.clone()).or_default();
+        let failures = slot
+            .trouble
+            .as_ref()
+            .map_or(0, |trouble| trouble.failures)
+            .saturating_add(1);
+        let pause = backoff::delay(&*self.entropy, failures, refused.retry_after);
+        let retry_at = clock::after(now, pause);
+        slot.trouble = Some(Trouble {
+            kind: refused.kind,
+            message: refused.message.clone(),
+            failures,
+            retry_at,
+        });
+        let users = slot.users.clone();
+        if users.is_empty() {
+            // Asked for once and refused: the next who asks tries again, after the pause. It is remembered a
+            // while longer, so that whoever keeps asking waits longer each time.
+            self.expiries.schedule(key, clock::after(retry_at, backoff::CAP));
+        } else {
+            self.renewals.schedule(key, retry_at);
+        }
+        self.republish(&mut world, users);
+    }
+
+    /// A renewal that ended without saying when to try again: it is tried again all the same.
+    pub(super) fn settle(&self, key: &TokenKey, refused: &Refused) {
+        let waits = {
+            let world = self.world();
+            let used = world.slots.get(key).is_some_and(|slot| !slot.users.is_empty());
+            used && self.renewals.due_at(key).is_none()
+        };
+        if waits {
+            self.back_off(key, refused);
+        }
+    }
+}
+
+fn outcome_label(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Retry => "retry",
+        FailureKind::Reconnect => "reconnect",
+        FailureKind::Operator => "operator",
+        FailureKind::Permission => "permission",
+    }
+}

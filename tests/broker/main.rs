@@ -1,0 +1,16 @@
+//! The rules of the broker, each as scenes that fail when it is broken.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod agents;
+mod asking;
+mod audit;
+mod clock;
+mod connect;
+mod crash;
+mod disconnect;
+mod failures;
+mod renewing;
+mod restart;
+mod sharing;
+mod slow;
+mod support;

@@ -1,0 +1,480 @@
+//! A provider that does what the scene says, and remembers what it was asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use token_broker::{
+    catalog::ScopeSet,
+    clock::{Clock, ManualClock},
+    google::{
+        Consent, ConsentRequest, FailureKind, Identity, Provider, ProviderError, ProviderFuture, TokenAnswer,
+    },
+    secret::{AuthorizationCode, PkceVerifier, RefreshToken},
+};
+use tokio::sync::watch;
+
+/// Part of every secret that a scene makes: it must turn up nowhere but where tokens belong.
+pub(crate) const CANARY: &str = "CANARY";
+
+/// How a refresh or revocation ends instead of well.
+#[derive(Clone)]
+pub(crate) struct Fault {
+    pub(crate) kind: FailureKind,
+    pub(crate) code: &'static str,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Fault {
+    pub(crate) fn new(kind: FailureKind, code: &'static str) -> Self {
+        Self {
+            kind,
+            code,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        Self::new(FailureKind::Retry, "http_503")
+    }
+
+    pub(crate) fn invalid_grant() -> Self {
+        Self::new(FailureKind::Reconnect, "invalid_grant")
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(seconds)),
+            ..self
+        }
+    }
+}
+
+/// What a person does on the consent page.
+#[derive(Clone)]
+pub(crate) struct Person {
+    /// `alice@example.com`; the account's id is made from it.
+    pub(crate) email: String,
+    /// What is ticked; `None` for all that was asked for.
+    pub(crate) ticks: Option<ScopeSet>,
+    /// Google gives a refresh token.
+    pub(crate) lasting: bool,
+}
+
+impl Person {
+    pub(crate) fn named(email: &str) -> Self {
+        Self {
+            email: email.to_owned(),
+            ticks: None,
+            lasting: true,
+        }
+    }
+
+    pub(crate) fn ticking(self, scopes: ScopeSet) -> Self {
+        Self {
+            ticks: Some(scopes),
+            ..self
+        }
+    }
+}
+
+/// A refresh that was asked for.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) email: String,
+    pub(crate) refresh_token: String,
+    pub(crate) scopes: ScopeSet,
+    pub(crate) at: jiff::Timestamp,
+}
+
+/// What a consent was begun with.
+#[derive(Clone)]
+pub(crate) struct Begun {
+    pub(crate) scopes: ScopeSet,
+    pub(crate) granted: Option<ScopeSet>,
+    pub(crate) login_hint: Option<String>,
+}
+
+struct Grant {
+    email: String,
+    scopes: ScopeSet,
+    /// Replaced by a rotated one.
+    spent: bool,
+    dead: bool,
+}
+
+#[derive(Default)]
+struct Books {
+    serial: u64,
+    begun: Vec<Begun>,
+    codes: BTreeMap<String, (Person, ScopeSet)>,
+    grants: BTreeMap<String, Grant>,
+    asked: Vec<Asked>,
+    answered: usize,
+    exchanged: usize,
+    revoked: Vec<String>,
+    faults: BTreeMap<String, Fault>,
+    once: BTreeMap<String, VecDeque<Fault>>,
+    under_way: BTreeMap<String, usize>,
+    most_under_way: usize,
+    most_of_one: usize,
+    spent_presented: usize,
+    carries: Option<ScopeSet>,
+}
+
+/// How it behaves throughout a scene.
+#[derive(Clone)]
+pub(crate) struct Habits {
+    pub(crate) lifetime: Duration,
+    /// Each refresh replaces the refresh token.
+    pub(crate) rotates: bool,
+    /// A spent refresh token is still taken.
+    pub(crate) leeway: bool,
+    /// How far its clock is ahead; `None` when it does not say.
+    pub(crate) date: Option<SignedDuration>,
+}
+
+pub(crate) struct Google {
+    clock: ManualClock,
+    authority: String,
+    books: Mutex<Books>,
+    habits: Mutex<Habits>,
+    held: watch::Sender<BTreeSet<String>>,
+    revoke_fault: Mutex<Option<Fault>>,
+}
+
+impl Google {
+    pub(crate) fn new(clock: ManualClock) -> Self {
+        Self::with_authority(clock, "https://oauth2.example/token#client")
+    }
+
+    pub(crate) fn with_authority(clock: ManualClock, authority: &str) -> Self {
+        Self {
+            clock,
+            authority: authority.to_owned(),
+            books: Mutex::default(),
+            habits: Mutex::new(Habits {
+                lifetime: Duration::from_secs(3600),
+                rotates: false,
+                leeway: false,
+                date: Some(SignedDuration::ZERO),
+            }),
+            held: watch::Sender::default(),
+            revoke_fault: Mutex::default(),
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap()
+    }
+
+    pub(crate) fn habits(&self) -> MutexGuard<'_, Habits> {
+        self.habits.lock().unwrap()
+    }
+
+    /// Answers to refreshes of `email` wait until [`Self::let_go`].
+    pub(crate) fn hold(&self, email: &str) {
+        self.held.send_modify(|held| {
+            held.insert(email.to_owned());
+        });
+    }
+
+    pub(crate) fn let_go(&self, email: &str) {
+        self.held.send_modify(|held| {
+            held.remove(email);
+        });
+    }
+
+    /// Refreshes of `email` end like this until [`Self::heal`].
+    pub(crate) fn fail(&self, email: &str, fault: Fault) {
+        self.books().faults.insert(email.to_owned(), fault);
+    }
+
+    /// The next refresh of `email` ends like this.
+    pub(crate) fn fail_once(&self, email: &str, fault: Fault) {
+        self.books()
+            .once
+            .entry(email.to_owned())
+            .or_default()
+            .push_back(fault);
+    }
+
+    pub(crate) fn heal(&self, email: &str) {
+        self.books().faults.remove(email);
+    }
+
+    pub(crate) fn heal_all(&self) {
+        self.books().faults.clear();
+    }
+
+    pub(crate) fn fail_revocation(&self, fault: Fault) {
+        *self.revoke_fault.lock().unwrap() = Some(fault);
+    }
+
+    /// Every answer says that the token carries only this.
+    pub(crate) fn carry_only(&self, scopes: ScopeSet) {
+        self.books().carries = Some(scopes);
+    }
+
+    /// The refreshes that were asked for, answered or not.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.books().asked.clone()
+    }
+
+    pub(crate) fn asked_for(&self, email: &str) -> Vec<Asked> {
+        self.asked()
+            .into_iter()
+            .filter(|asked| asked.email == email)
+            .collect()
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.books().asked.len()
+    }
+
+    /// A number that grows with whatever happens here.
+    pub(crate) fn activity(&self) -> usize {
+        let books = self.books();
+        books.asked.len() + books.answered + books.exchanged + books.revoked.len() + books.begun.len()
+    }
+
+    /// The most refreshes that were under way at once, of all accounts and of a single one.
+    pub(crate) fn most_under_way(&self) -> (usize, usize) {
+        let books = self.books();
+        (books.most_under_way, books.most_of_one)
+    }
+
+    pub(crate) fn forget_most_under_way(&self) {
+        let mut books = self.books();
+        (books.most_under_way, books.most_of_one) = (0, 0);
+    }
+
+    /// How often a refresh token was presented that had been replaced.
+    pub(crate) fn spent_presented(&self) -> usize {
+        self.books().spent_presented
+    }
+
+    /// The accounts that were revoked.
+    pub(crate) fn revoked(&self) -> Vec<String> {
+        self.books().revoked.clone()
+    }
+
+    pub(crate) fn exchanged(&self) -> usize {
+        self.books().exchanged
+    }
+
+    /// The refresh tokens of `email` that work.
+    pub(crate) fn living(&self, email: &str) -> Vec<String> {
+        let books = self.books();
+        let living = books
+            .grants
+            .iter()
+            .filter(|(_, grant)| grant.email == email && !grant.dead && !grant.spent);
+        living.map(|(token, _)| token.clone()).collect()
+    }
+
+    /// What the last consent was begun with.
+    pub(crate) fn begun(&self) -> Begun {
+        self.books().begun.last().cloned().expect("a consent was begun")
+    }
+
+    /// The person decides on the page that `authorization_url` leads to; the code that comes back.
+    pub(crate) fn decide(&self, scopes: ScopeSet, person: Person) -> String {
+        let mut books = self.books();
+        books.serial += 1;
+        let code = format!("4/{CANARY}-{}", books.serial);
+        books.codes.insert(code.clone(), (person, scopes));
+        code
+    }
+
+    fn error(&self, fault: &Fault) -> ProviderError {
+        ProviderError {
+            kind: fault.kind,
+            code: fault.code.to_owned(),
+            subtype: None,
+            message: format!("The provider said {}.", fault.code),
+            retry_after: fault.retry_after,
+            server_time: self.server_time(),
+        }
+    }
+
+    fn server_time(&self) -> Option<jiff::Timestamp> {
+        self.habits().date.map(|ahead| self.clock.now() + ahead)
+    }
+
+    async fn held(&self, email: &str) {
+        let mut held = self.held.subscribe();
+        let _ = held.wait_for(|held| !held.contains(email)).await;
+    }
+
+    fn arrive(&self, token: &str, scopes: &ScopeSet) -> String {
+        let mut books = self.books();
+        let grant = &books.grants[token];
+        let (email, spent) = (grant.email.clone(), grant.spent);
+        books.spent_presented += usize::from(spent);
+        let asked = Asked {
+            email: email.clone(),
+            refresh_token: token.to_owned(),
+            scopes: scopes.clone(),
+            at: self.clock.now(),
+        };
+        books.asked.push(asked);
+        *books.under_way.entry(email.clone()).or_default() += 1;
+        books.most_of_one = books.most_of_one.max(books.under_way[&email]);
+        books.most_under_way = books.most_under_way.max(books.under_way.values().sum());
+        email
+    }
+
+    fn answer(&self, email: &str, token: &str, scopes: &ScopeSet) -> Result<TokenAnswer, ProviderError> {
+        let habits = self.habits().clone();
+        let server_time = self.server_time();
+        let mut books = self.books();
+        books.answered += 1;
+        *books.under_way.get_mut(email).unwrap() -= 1;
+        let once = books.once.get_mut(email).and_then(VecDeque::pop_front);
+        if let Some(fault) = once.or_else(|| books.faults.get(email).cloned()) {
+            drop(books);
+            return Err(self.error(&fault));
+        }
+        let grant = books.grants.get_mut(token).unwrap();
+        if grant.dead || (grant.spent && !habits.leeway) {
+            drop(books);
+            return Err(self.error(&Fault::invalid_grant()));
+        }
+        if !scopes.is_subset(&grant.scopes) {
+            drop(books);
+            return Err(self.error(&Fault::new(FailureKind::Permission, "invalid_scope")));
+        }
+        let rotated = habits.rotates.then(|| {
+            grant.spent = true;
+            grant.scopes.clone()
+        });
+        let refresh_token = rotated.map(|scopes| books.issue(email, scopes));
+        books.serial += 1;
+        Ok(TokenAnswer {
+            access_token: format!("ya29.{CANARY}-{}", books.serial).into(),
+            expires_in: habits.lifetime,
+            scopes: Some(books.carries.clone().unwrap_or_else(|| scopes.clone())),
+            refresh_token: refresh_token.map(Into::into),
+            refresh_token_expires_in: None,
+            id_token: None,
+            server_time,
+        })
+    }
+}
+
+impl Books {
+    fn issue(&mut self, email: &str, scopes: ScopeSet) -> String {
+        self.serial += 1;
+        let token = format!("1//{CANARY}-{}", self.serial);
+        let grant = Grant {
+            email: email.to_owned(),
+            scopes,
+            spent: false,
+            dead: false,
+        };
+        self.grants.insert(token.clone(), grant);
+        token
+    }
+}
+
+impl Provider for Google {
+    fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    fn consent(&self, request: &ConsentRequest<'_>) -> Result<Consent, ProviderError> {
+        let mut books = self.books();
+        books.serial += 1;
+        books.begun.push(Begun {
+            scopes: request.scopes.clone(),
+            granted: request.granted.cloned(),
+            login_hint: request.login_hint.map(str::to_owned),
+        });
+        let state = format!("state-{CANARY}-{}", books.serial);
+        Ok(Consent {
+            authorization_url: format!("https://accounts.example/auth?state={state}")
+                .parse()
+                .unwrap(),
+            state: state.into(),
+            nonce: format!("nonce-{}", books.serial),
+            verifier: format!("verifier-{CANARY}-{}", books.serial).into(),
+        })
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        code: &'a AuthorizationCode,
+        verifier: &'a PkceVerifier,
+    ) -> ProviderFuture<'a, TokenAnswer> {
+        Box::pin(async move {
+            let server_time = self.server_time();
+            let mut books = self.books();
+            books.exchanged += 1;
+            let Some((person, asked)) = books.codes.remove(code.expose()) else {
+                drop(books);
+                return Err(self.error(&Fault::invalid_grant()));
+            };
+            // As with `include_granted_scopes`: what was granted before stays granted.
+            let before = books
+                .grants
+                .values()
+                .filter(|grant| grant.email == person.email && !grant.dead);
+            let before = before.fold(ScopeSet::default(), |all, grant| all.union(&grant.scopes));
+            let scopes = person.ticks.unwrap_or(asked).union(&before);
+            let refresh_token = person.lasting.then(|| books.issue(&person.email, scopes.clone()));
+            books.serial += 1;
+            let nonce = verifier.expose().rsplit('-').next().unwrap();
+            Ok(TokenAnswer {
+                access_token: format!("ya29.{CANARY}-{}", books.serial).into(),
+                expires_in: Duration::from_secs(3600),
+                scopes: Some(scopes),
+                refresh_token: refresh_token.map(Into::into),
+                refresh_token_expires_in: None,
+                id_token: Some(format!("{} nonce-{nonce}", person.email)),
+                server_time,
+            })
+        })
+    }
+
+    fn identify<'a>(&'a self, id_token: &'a str, nonce: &'a str) -> ProviderFuture<'a, Identity> {
+        Box::pin(async move {
+            let (email, its_nonce) = id_token.split_once(' ').unwrap();
+            assert_eq!(its_nonce, nonce, "the nonce belongs to another consent");
+            Ok(Identity {
+                subject: format!("sub-of-{email}"),
+                email: email.to_owned(),
+            })
+        })
+    }
+
+    fn refresh<'a>(
+        &'a self,
+        token: &'a RefreshToken,
+        scopes: &'a ScopeSet,
+    ) -> ProviderFuture<'a, TokenAnswer> {
+        Box::pin(async move {
+            let email = self.arrive(token.expose(), scopes);
+            self.held(&email).await;
+            self.answer(&email, token.expose(), scopes)
+        })
+    }
+
+    fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(fault) = self.revoke_fault.lock().unwrap().clone() {
+                return Err(self.error(&fault));
+            }
+            let mut books = self.books();
+            let email = books.grants[token.expose()].email.clone();
+            for grant in books.grants.values_mut().filter(|grant| grant.email == email) {
+                grant.dead = true;
+            }
+            books.revoked.push(email);
+            Ok(())
+        })
+    }
+}
