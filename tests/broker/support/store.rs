@@ -32,6 +32,7 @@ pub(crate) struct Hand {
     refusals: AtomicUsize,
     finish_held: watch::Sender<bool>,
     put_held: watch::Sender<bool>,
+    delete_held: watch::Sender<bool>,
     held_now: AtomicUsize,
     busy: AtomicUsize,
     calls: AtomicUsize,
@@ -46,6 +47,7 @@ impl Hand {
             refusals: AtomicUsize::new(0),
             finish_held: watch::Sender::default(),
             put_held: watch::Sender::default(),
+            delete_held: watch::Sender::default(),
             held_now: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
@@ -74,6 +76,11 @@ impl Hand {
     /// Commits of consents wait.
     pub(crate) fn hold_put(&self, held: bool) {
         self.put_held.send_replace(held);
+    }
+
+    /// Deletions of accounts wait.
+    pub(crate) fn hold_delete(&self, held: bool) {
+        self.delete_held.send_replace(held);
     }
 
     /// How many calls the scene keeps waiting.
@@ -184,7 +191,9 @@ impl Store for Hand {
 
     fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.call(Some(Part::Delete), None, move || self.store.delete_integration(&id))
+        self.call(Some(Part::Delete), Some(&self.delete_held), move || {
+            self.store.delete_integration(&id)
+        })
     }
 
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
