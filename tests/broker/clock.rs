@@ -56,7 +56,11 @@ async fn failures_teach_the_time_too() {
     scene.google.fail(ALICE, Fault::unavailable());
     scene.next_renewal().await;
     assert_eq!(scene.broker.clock_skew(), SignedDuration::from_hours(1));
-    assert_eq!((token(&bot), scene.disk.token("bot")), (None, None), "a token that has expired is served");
+    assert_eq!(
+        (token(&bot), scene.disk.token("bot")),
+        (None, None),
+        "a token that has expired is served"
+    );
 }
 
 #[tokio::test]
@@ -128,7 +132,11 @@ async fn setting_the_clock_back_stops_no_renewal() {
         scene.pass(MINUTE).await;
         assert!(life_left(&scene, &bot) > secs(5 * MINUTE));
     }
-    assert!((4..=6).contains(&scene.google.requests()), "{}", scene.google.requests());
+    assert!(
+        (4..=6).contains(&scene.google.requests()),
+        "{}",
+        scene.google.requests()
+    );
 }
 
 #[tokio::test]
@@ -137,7 +145,11 @@ async fn setting_the_clock_forward_costs_no_burst() {
     let before = token(&bot);
     scene.clock.set("2026-03-20T00:00:00Z".parse().unwrap());
     scene.idle().await;
-    assert_eq!((token(&bot), scene.google.requests()), (before, 1), "no time has passed");
+    assert_eq!(
+        (token(&bot), scene.google.requests()),
+        (before, 1),
+        "no time has passed"
+    );
     scene.pass(51 * MINUTE).await;
     assert_eq!((state(&bot), scene.google.requests()), (AgentState::Active, 2));
 }

@@ -20,10 +20,17 @@ async fn a_consent_connects_the_account_and_every_agent_of_its_owner() {
     let scene = Scene::new().await;
     let bot = scene.put("bot", "alice", &[SEND]).await;
     assert_eq!(state(&bot), AgentState::NotConnected);
-    assert_eq!(bot.snapshot().action_url.as_deref(), Some("https://broker.example/agents/bot"));
+    assert_eq!(
+        bot.snapshot().action_url.as_deref(),
+        Some("https://broker.example/agents/bot")
+    );
     let mut events = scene.broker.events();
 
-    let started = scene.broker.begin_connect(&owner("alice"), &[SEND.to_owned()], Some("https://app.example/done?x=1"));
+    let started = scene.broker.begin_connect(
+        &owner("alice"),
+        &[SEND.to_owned()],
+        Some("https://app.example/done?x=1"),
+    );
     let started = started.unwrap();
     assert_eq!(scene.google.begun().granted, None);
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
@@ -31,16 +38,25 @@ async fn a_consent_connects_the_account_and_every_agent_of_its_owner() {
     scene.idle().await;
 
     assert_eq!((connected.owner, connected.missing.len()), (owner("alice"), 0));
-    assert_eq!(connected.return_url.as_deref(), Some("https://app.example/done?x=1"));
+    assert_eq!(
+        connected.return_url.as_deref(),
+        Some("https://app.example/done?x=1")
+    );
     let view = scene.account("alice");
-    assert_eq!((view.record.account.as_str(), view.record.subject.as_str()), (ALICE, "sub-of-alice@example.com"));
+    assert_eq!(
+        (view.record.account.as_str(), view.record.subject.as_str()),
+        (ALICE, "sub-of-alice@example.com")
+    );
     assert_eq!(state(&bot), AgentState::Active);
     assert_eq!(scene.disk.token("bot"), token(&bot));
     let mut kinds = Vec::new();
     while let Ok(event) = events.try_recv() {
         kinds.push(event.kind);
     }
-    assert!(kinds.contains(&EventKind::IntegrationConnected) && kinds.contains(&EventKind::AgentState), "{kinds:?}");
+    assert!(
+        kinds.contains(&EventKind::IntegrationConnected) && kinds.contains(&EventKind::AgentState),
+        "{kinds:?}"
+    );
     assert!(!scene.files_contain(CANARY), "a secret is in a file in the clear");
 }
 
@@ -53,18 +69,46 @@ async fn what_was_granted_is_recorded_not_what_was_asked_for() {
     let connected = scene.consent("alice", &[SEND, CALENDAR], person).await.unwrap();
     scene.idle().await;
 
-    assert_eq!(connected.missing.iter().map(ToString::to_string).collect::<Vec<_>>(), [CALENDAR]);
+    assert_eq!(
+        connected
+            .missing
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        [CALENDAR]
+    );
     assert_eq!(scene.account("alice").record.scopes, scopes(&[SEND]));
     let snapshot = all.snapshot();
-    assert_eq!((snapshot.state, token(&all)), (AgentState::PermissionMissing, None));
-    assert!(snapshot.message.contains(CALENDAR) && !snapshot.message.contains(SEND), "{}", snapshot.message);
-    assert_eq!(snapshot.action_url.as_deref(), Some("https://broker.example/agents/all"));
-    let granted: Vec<_> = snapshot.capabilities.iter().map(|c| (c.key.to_string(), c.granted)).collect();
+    assert_eq!(
+        (snapshot.state, token(&all)),
+        (AgentState::PermissionMissing, None)
+    );
+    assert!(
+        snapshot.message.contains(CALENDAR) && !snapshot.message.contains(SEND),
+        "{}",
+        snapshot.message
+    );
+    assert_eq!(
+        snapshot.action_url.as_deref(),
+        Some("https://broker.example/agents/all")
+    );
+    let granted: Vec<_> = snapshot
+        .capabilities
+        .iter()
+        .map(|c| (c.key.to_string(), c.granted))
+        .collect();
     assert_eq!(granted, [(SEND.to_owned(), true), (CALENDAR.to_owned(), false)]);
 
     let snapshot = some.snapshot();
     assert_eq!(snapshot.state, AgentState::Active);
-    assert_eq!(snapshot.granted.iter().map(ToString::to_string).collect::<Vec<_>>(), [SEND]);
+    assert_eq!(
+        snapshot
+            .granted
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        [SEND]
+    );
     assert_eq!(scene.google.asked().last().unwrap().scopes, scopes(&[SEND]));
     // What was recorded is what the next daemon knows.
     let scene = scene.restart().await;
@@ -86,13 +130,20 @@ async fn adding_a_permission_keeps_what_was_granted_and_interrupts_nobody() {
     assert_eq!(begun.scopes, scopes(&[CALENDAR]));
     scene.idle().await;
     assert_eq!(state(&bot), AgentState::Active);
-    assert_eq!(scene.disk.token("bot").as_deref(), Some(&*before), "the agent lost its token over it");
+    assert_eq!(
+        scene.disk.token("bot").as_deref(),
+        Some(&*before),
+        "the agent lost its token over it"
+    );
 
     scene.google.let_go(ALICE);
     scene.idle().await;
     assert_eq!(scene.account("alice").record.id, id);
     assert_eq!(scene.account("alice").record.scopes, scopes(&[SEND, CALENDAR]));
-    assert_eq!((state(&bot), state(&planner)), (AgentState::Active, AgentState::Active));
+    assert_eq!(
+        (state(&bot), state(&planner)),
+        (AgentState::Active, AgentState::Active)
+    );
     // The new grant's own token is obtained, so that nothing depends on the old one.
     assert_ne!(token(&bot).unwrap(), before);
     assert!(scene.store.load().await.unwrap().tokens.len() == 2);
@@ -102,10 +153,16 @@ async fn adding_a_permission_keeps_what_was_granted_and_interrupts_nobody() {
 async fn a_consent_without_a_refresh_token_is_an_error_and_keeps_nothing() {
     let scene = Scene::new().await;
     let bot = scene.put("bot", "alice", &[SEND]).await;
-    let person = Person { lasting: false, ..Person::named(ALICE) };
+    let person = Person {
+        lasting: false,
+        ..Person::named(ALICE)
+    };
     let error = refusal(scene.consent("alice", &[SEND], person).await);
     assert!(matches!(error, ConnectError::NoRefreshToken));
-    assert!(error.to_string().contains("myaccount.google.com/connections"), "{error}");
+    assert!(
+        error.to_string().contains("myaccount.google.com/connections"),
+        "{error}"
+    );
     scene.idle().await;
     assert!(scene.broker.accounts(None).is_empty());
     assert!(scene.store.load().await.unwrap().integrations.is_empty());
@@ -116,7 +173,10 @@ async fn a_consent_without_a_refresh_token_is_an_error_and_keeps_nothing() {
 async fn on_a_connected_account_it_changes_nothing_either() {
     let (scene, bot) = Scene::of_alice().await;
     let before = (token(&bot), scene.account("alice").record.version);
-    let person = Person { lasting: false, ..Person::named(ALICE) };
+    let person = Person {
+        lasting: false,
+        ..Person::named(ALICE)
+    };
     refusal(scene.consent("alice", &[CALENDAR], person).await);
     scene.idle().await;
     assert_eq!((token(&bot), scene.account("alice").record.version), before);
@@ -126,8 +186,16 @@ async fn on_a_connected_account_it_changes_nothing_either() {
 async fn another_google_account_is_refused_with_both_addresses() {
     let (scene, bot) = Scene::of_alice().await;
     let before = (token(&bot), scene.account("alice").record.version);
-    let error = refusal(scene.consent("alice", &[SEND], Person::named("mallory@example.net")).await).to_string();
-    assert!(error.contains(ALICE) && error.contains("mallory@example.net"), "{error}");
+    let error = refusal(
+        scene
+            .consent("alice", &[SEND], Person::named("mallory@example.net"))
+            .await,
+    )
+    .to_string();
+    assert!(
+        error.contains(ALICE) && error.contains("mallory@example.net"),
+        "{error}"
+    );
     scene.idle().await;
     assert_eq!((token(&bot), scene.account("alice").record.version), before);
     assert_eq!(scene.account("alice").record.account, ALICE);
@@ -151,9 +219,16 @@ async fn a_state_is_good_once() {
     scene.complete(&redirect).await.unwrap();
     let again = scene.decided(&started, &[SEND], Person::named(ALICE));
     for redirect in [redirect, again] {
-        assert!(matches!(refusal(scene.complete(&redirect).await), ConnectError::UnknownState));
+        assert!(matches!(
+            refusal(scene.complete(&redirect).await),
+            ConnectError::UnknownState
+        ));
     }
-    assert_eq!(scene.google.exchanged(), 1, "a code was sent to Google for a spent state");
+    assert_eq!(
+        scene.google.exchanged(),
+        1,
+        "a code was sent to Google for a spent state"
+    );
 }
 
 #[tokio::test]
@@ -172,7 +247,10 @@ async fn a_state_that_expired_or_was_made_up_is_refused_before_google_is_asked()
     let started = scene.begin("alice", &[SEND]);
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     scene.clock.advance(secs(10 * MINUTE));
-    assert!(matches!(refusal(scene.complete(&redirect).await), ConnectError::UnknownState));
+    assert!(matches!(
+        refusal(scene.complete(&redirect).await),
+        ConnectError::UnknownState
+    ));
     let made_up = refusal(scene.complete("state=made-up&code=4/x").await);
     assert!(matches!(made_up, ConnectError::UnknownState));
     let neither = refusal(scene.complete("code=4/x").await);
@@ -184,9 +262,15 @@ async fn a_state_that_expired_or_was_made_up_is_refused_before_google_is_asked()
 async fn a_person_who_says_no_changes_nothing() {
     let (scene, bot) = Scene::of_alice().await;
     let started = scene.begin("alice", &[CALENDAR]);
-    let redirect = format!("{}&error=access_denied", started.authorization_url.query().unwrap());
+    let redirect = format!(
+        "{}&error=access_denied",
+        started.authorization_url.query().unwrap()
+    );
     let error = refusal(scene.complete(&redirect).await);
-    assert!(matches!(&error, ConnectError::Denied(who) if *who == owner("alice")), "{error}");
+    assert!(
+        matches!(&error, ConnectError::Denied(who) if *who == owner("alice")),
+        "{error}"
+    );
     assert_eq!(state(&bot), AgentState::Active);
     let waited = refusal(scene.broker.wait_connect(&started.connect_id).await);
     assert!(matches!(waited, ConnectError::Denied(_)));
@@ -196,7 +280,10 @@ async fn a_person_who_says_no_changes_nothing() {
 async fn another_refusal_on_the_redirect_says_who_can_act() {
     let scene = Scene::new().await;
     let started = scene.begin("alice", &[SEND]);
-    let redirect = format!("{}&error=redirect_uri_mismatch", started.authorization_url.query().unwrap());
+    let redirect = format!(
+        "{}&error=redirect_uri_mismatch",
+        started.authorization_url.query().unwrap()
+    );
     let error = refusal(scene.complete(&redirect).await).to_string();
     assert!(error.contains("/oauth/callback"), "{error}");
 }
@@ -211,7 +298,10 @@ async fn who_waits_for_a_consent_hears_its_end() {
     };
     let waiting = wait();
     scene.idle().await;
-    scene.complete(&scene.decided(&started, &[SEND], Person::named(ALICE))).await.unwrap();
+    scene
+        .complete(&scene.decided(&started, &[SEND], Person::named(ALICE)))
+        .await
+        .unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), owner("alice"));
     // Also who comes late.
     assert_eq!(wait().await.unwrap().unwrap(), owner("alice"));
@@ -233,7 +323,13 @@ async fn who_waits_in_vain_is_told_what_google_may_have_shown() {
     let error = waiting.await.unwrap().unwrap_err();
     assert!(matches!(error, ConnectError::TimedOut));
     let error = error.to_string();
-    for shown in ["admin_policy_enforced", "org_internal", "deleted_client", "disallowed_useragent", "redirect_uri_mismatch"] {
+    for shown in [
+        "admin_policy_enforced",
+        "org_internal",
+        "deleted_client",
+        "disallowed_useragent",
+        "redirect_uri_mismatch",
+    ] {
         assert!(error.contains(shown), "{error}");
     }
 }
@@ -339,7 +435,15 @@ async fn what_nobody_can_consent_to_is_refused_with_a_hint() {
     assert!(begin(&["google.gmail.sned"], None).contains("did you mean `google.gmail.send`?"));
     assert!(begin(&[], None).contains("at least one capability"));
     assert!(begin(&["google.sa"], None).contains("service account"));
-    for elsewhere in ["https://evil.example/", "javascript:alert(1)", "https://app.example.evil.example/", "nonsense"] {
-        assert!(begin(&[SEND], Some(elsewhere)).contains("not allowed"), "{elsewhere}");
+    for elsewhere in [
+        "https://evil.example/",
+        "javascript:alert(1)",
+        "https://app.example.evil.example/",
+        "nonsense",
+    ] {
+        assert!(
+            begin(&[SEND], Some(elsewhere)).contains("not allowed"),
+            "{elsewhere}"
+        );
     }
 }

@@ -30,7 +30,10 @@ async fn living_tokens_are_served_at_once_without_a_request() {
     for (number, token_before) in before.iter().enumerate() {
         let bot = scene.handle(&format!("bot-{number}"));
         assert_eq!(state(&bot), AgentState::Active);
-        assert_eq!(scene.broker.current(&bot).unwrap().token.access_token.expose(), token_before);
+        assert_eq!(
+            scene.broker.current(&bot).unwrap().token.access_token.expose(),
+            token_before
+        );
     }
     scene.idle().await;
     assert_eq!(scene.disk.token("bot-7").as_ref(), Some(&before[7]));
@@ -107,14 +110,22 @@ async fn altering_tokens(setting: Setting, alter: impl Fn(&mut token_broker::sto
     let contents = scene.store.load().await.unwrap();
     for mut token in contents.tokens {
         alter(&mut token);
-        let record = contents.integrations.iter().find(|record| record.id == token.integration).unwrap();
+        let record = contents
+            .integrations
+            .iter()
+            .find(|record| record.id == token.integration)
+            .unwrap();
         let outcome = token_broker::store::RenewalOutcome {
             rotated: None,
             health: record.health.clone(),
             renewed_at: None,
             token: Some(token),
         };
-        scene.store.finish_renewal(&record.id, record.version, outcome).await.unwrap();
+        scene
+            .store
+            .finish_renewal(&record.id, record.version, outcome)
+            .await
+            .unwrap();
     }
     scene.stop().await
 }
@@ -140,7 +151,11 @@ async fn a_grant_of_another_client_or_endpoint_is_sent_nowhere() {
     assert_eq!(scene.google.requests(), 0);
 
     // Disconnecting does not send it there either, and says so.
-    let done = scene.broker.disconnect(&which, token_broker::broker::Revocation::Always, admin()).await.unwrap();
+    let done = scene
+        .broker
+        .disconnect(&which, token_broker::broker::Revocation::Always, admin())
+        .await
+        .unwrap();
     assert!(!done.revoked && done.problem.unwrap().contains("#client"));
     assert!(scene.google.revoked().is_empty());
 }
@@ -152,9 +167,18 @@ async fn agents_of_the_api_and_their_accounts_are_back() {
     scene.put("bot", "alice", &[SEND]).await;
     scene.put("gone", "alice", &[SEND]).await;
     scene.put("bot", "alice", &[SEND, "google.drive?"]).await;
-    scene.broker.delete_agent(&"gone".parse().unwrap(), admin()).await.unwrap();
+    scene
+        .broker
+        .delete_agent(&"gone".parse().unwrap(), admin())
+        .await
+        .unwrap();
     let scene = scene.restart().await;
-    let names: Vec<_> = scene.broker.handles().iter().map(|handle| handle.name().to_string()).collect();
+    let names: Vec<_> = scene
+        .broker
+        .handles()
+        .iter()
+        .map(|handle| handle.name().to_string())
+        .collect();
     assert_eq!(names, ["bot"]);
     assert_eq!(scene.handle("bot").snapshot().capabilities.len(), 2);
 }
@@ -162,7 +186,10 @@ async fn agents_of_the_api_and_their_accounts_are_back() {
 #[tokio::test]
 async fn an_agent_in_the_database_that_makes_no_sense_is_left_alone() {
     let (scene, _bot) = Scene::of_alice().await;
-    let odd = AgentRecord { name: "odd".parse().unwrap(), manifest: "{".into() };
+    let odd = AgentRecord {
+        name: "odd".parse().unwrap(),
+        manifest: "{".into(),
+    };
     scene.store.put_agent(odd).await.unwrap();
     let scene = scene.restart().await;
     assert_eq!(scene.broker.handles().len(), 1);

@@ -225,7 +225,10 @@ impl Google {
     }
 
     pub(crate) fn asked_for(&self, email: &str) -> Vec<Asked> {
-        self.asked().into_iter().filter(|asked| asked.email == email).collect()
+        self.asked()
+            .into_iter()
+            .filter(|asked| asked.email == email)
+            .collect()
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -266,7 +269,10 @@ impl Google {
     /// The refresh tokens of `email` that work.
     pub(crate) fn living(&self, email: &str) -> Vec<String> {
         let books = self.books();
-        let living = books.grants.iter().filter(|(_, grant)| grant.email == email && !grant.dead && !grant.spent);
+        let living = books
+            .grants
+            .iter()
+            .filter(|(_, grant)| grant.email == email && !grant.dead && !grant.spent);
         living.map(|(token, _)| token.clone()).collect()
     }
 
@@ -390,7 +396,9 @@ impl Provider for Google {
         });
         let state = format!("state-{CANARY}-{}", books.serial);
         Ok(Consent {
-            authorization_url: format!("https://accounts.example/auth?state={state}").parse().unwrap(),
+            authorization_url: format!("https://accounts.example/auth?state={state}")
+                .parse()
+                .unwrap(),
             state: state.into(),
             nonce: format!("nonce-{}", books.serial),
             verifier: format!("verifier-{CANARY}-{}", books.serial).into(),
@@ -411,7 +419,10 @@ impl Provider for Google {
                 return Err(self.error(&Fault::invalid_grant()));
             };
             // As with `include_granted_scopes`: what was granted before stays granted.
-            let before = books.grants.values().filter(|grant| grant.email == person.email && !grant.dead);
+            let before = books
+                .grants
+                .values()
+                .filter(|grant| grant.email == person.email && !grant.dead);
             let before = before.fold(ScopeSet::default(), |all, grant| all.union(&grant.scopes));
             let scopes = person.ticks.unwrap_or(asked).union(&before);
             let refresh_token = person.lasting.then(|| books.issue(&person.email, scopes.clone()));

@@ -180,7 +180,10 @@ pub(crate) struct Scene {
 }
 
 pub(crate) fn vault() -> Arc<Vault> {
-    Arc::new(Vault::new(Keyring::new(Key::new([7; 32]), Vec::new()), Arc::new(SystemEntropy)))
+    Arc::new(Vault::new(
+        Keyring::new(Key::new([7; 32]), Vec::new()),
+        Arc::new(SystemEntropy),
+    ))
 }
 
 impl Scene {
@@ -308,7 +311,9 @@ impl Scene {
                 (before, quiet) = (now, 0);
             }
         };
-        tokio::time::timeout(TOO_LONG, wait).await.expect("the scene comes to rest");
+        tokio::time::timeout(TOO_LONG, wait)
+            .await
+            .expect("the scene comes to rest");
     }
 
     pub(crate) async fn eventually(&self, what: &str, condition: impl Fn() -> bool) {
@@ -317,7 +322,9 @@ impl Scene {
                 tokio::time::sleep(Duration::from_micros(200)).await;
             }
         };
-        tokio::time::timeout(TOO_LONG, wait).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+        tokio::time::timeout(TOO_LONG, wait)
+            .await
+            .unwrap_or_else(|_| panic!("in vain: {what}"));
     }
 
     /// Lets time pass, and what is due then happen.
@@ -337,7 +344,8 @@ impl Scene {
     pub(crate) async fn next_renewal(&self) {
         let due = self.broker.next_renewal().expect("a renewal is due some time");
         let wait = due.duration_since(self.broker.now()).max(SignedDuration::ZERO);
-        self.clock.advance(Duration::try_from(wait).unwrap() + Duration::from_millis(1));
+        self.clock
+            .advance(Duration::try_from(wait).unwrap() + Duration::from_millis(1));
         self.idle().await;
     }
 
@@ -349,7 +357,9 @@ impl Scene {
 
     pub(crate) fn begin(&self, of: &str, capabilities: &[&str]) -> ConnectStarted {
         let capabilities: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
-        self.broker.begin_connect(&owner(of), &capabilities, None).unwrap()
+        self.broker
+            .begin_connect(&owner(of), &capabilities, None)
+            .unwrap()
     }
 
     /// The redirect that the person's browser brings back.
@@ -362,7 +372,12 @@ impl Scene {
         self.broker.complete_connect(redirect, None).await
     }
 
-    pub(crate) async fn consent(&self, of: &str, asked: &[&str], person: Person) -> Result<Connected, ConnectError> {
+    pub(crate) async fn consent(
+        &self,
+        of: &str,
+        asked: &[&str],
+        person: Person,
+    ) -> Result<Connected, ConnectError> {
         let started = self.begin(of, asked);
         self.complete(&self.decided(&started, asked, person)).await
     }
@@ -377,13 +392,21 @@ impl Scene {
     // What the orchestrator does.
 
     pub(crate) async fn put(&self, agent: &str, of: &str, capabilities: &[&str]) -> Arc<AgentHandle> {
-        self.broker.put_agent(manifest(agent, of, capabilities), admin()).await.map_err(|error| error.to_string()).unwrap();
+        self.broker
+            .put_agent(manifest(agent, of, capabilities), admin())
+            .await
+            .map_err(|error| error.to_string())
+            .unwrap();
         self.handle(agent)
     }
 
     pub(crate) fn handle(&self, agent: &str) -> Arc<AgentHandle> {
         let name: AgentName = agent.parse().unwrap();
-        let found = self.broker.handles().into_iter().find(|handle| *handle.name() == name);
+        let found = self
+            .broker
+            .handles()
+            .into_iter()
+            .find(|handle| *handle.name() == name);
         found.unwrap_or_else(|| panic!("there is no agent {agent}"))
     }
 
@@ -405,12 +428,18 @@ impl Scene {
 
     pub(crate) async fn ask_for(&self, agent: &AgentHandle, query: &TokenQuery) -> Result<String, Problem> {
         let grant = self.broker.token(agent, query).await?;
-        assert!(grant.token.remaining(self.broker.now()).is_some(), "an expired token was handed out");
+        assert!(
+            grant.token.remaining(self.broker.now()).is_some(),
+            "an expired token was handed out"
+        );
         Ok(grant.token.access_token.expose().to_owned())
     }
 
     pub(crate) fn account(&self, of: &str) -> AccountView {
-        let which = AccountRef::Owner { owner: owner(of), account: None };
+        let which = AccountRef::Owner {
+            owner: owner(of),
+            account: None,
+        };
         self.broker.account(&which).unwrap()
     }
 
@@ -421,8 +450,14 @@ impl Scene {
 
     /// The lines of one action, as `actor decision: detail`.
     pub(crate) async fn audited(&self, action: &str) -> Vec<String> {
-        let lines = self.audit().await.into_iter().filter(|line| line.action == action);
-        lines.map(|line| format!("{} {}: {}", line.actor, line.decision, line.detail)).collect()
+        let lines = self
+            .audit()
+            .await
+            .into_iter()
+            .filter(|line| line.action == action);
+        lines
+            .map(|line| format!("{} {}: {}", line.actor, line.decision, line.detail))
+            .collect()
     }
 
     /// Neither the account nor any token of it is in the database.
@@ -435,7 +470,9 @@ impl Scene {
     /// What the disk holds, as bytes: for looking that something is not there.
     pub(crate) fn files_contain(&self, text: &str) -> bool {
         let state = self.dir.path().join("state");
-        let files = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+        let files = std::fs::read_dir(&state)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         files.into_iter().any(|file| contains(&file, text))
     }
 }
@@ -448,7 +485,10 @@ impl Drop for Scene {
 }
 
 fn contains(file: &Path, text: &str) -> bool {
-    std::fs::read(file).unwrap().windows(text.len()).any(|window| window == text.as_bytes())
+    std::fs::read(file)
+        .unwrap()
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
 }
 
 async fn deliver(broker: Arc<Broker>, mut changes: ChangeReceiver, disk: Arc<Disk>) {
@@ -463,10 +503,18 @@ pub(crate) fn state(agent: &AgentHandle) -> AgentState {
 
 /// The token that the agent would get without asking anybody.
 pub(crate) fn token(agent: &AgentHandle) -> Option<String> {
-    agent.snapshot().token.as_ref().map(|token| AccessToken::expose(&token.access_token).to_owned())
+    agent
+        .snapshot()
+        .token
+        .as_ref()
+        .map(|token| AccessToken::expose(&token.access_token).to_owned())
 }
 
 pub(crate) fn life_left(scene: &Scene, agent: &AgentHandle) -> Duration {
     let snapshot = agent.snapshot();
-    snapshot.token.as_ref().and_then(|token| token.remaining(scene.broker.now())).unwrap_or_default()
+    snapshot
+        .token
+        .as_ref()
+        .and_then(|token| token.remaining(scene.broker.now()))
+        .unwrap_or_default()
 }

@@ -33,6 +33,7 @@ pub(crate) struct Hand {
     finish_held: watch::Sender<bool>,
     put_held: watch::Sender<bool>,
     delete_held: watch::Sender<bool>,
+    agents_held: watch::Sender<bool>,
     held_now: AtomicUsize,
     busy: AtomicUsize,
     calls: AtomicUsize,
@@ -48,6 +49,7 @@ impl Hand {
             finish_held: watch::Sender::default(),
             put_held: watch::Sender::default(),
             delete_held: watch::Sender::default(),
+            agents_held: watch::Sender::default(),
             held_now: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
@@ -81,6 +83,11 @@ impl Hand {
     /// Deletions of accounts wait.
     pub(crate) fn hold_delete(&self, held: bool) {
         self.delete_held.send_replace(held);
+    }
+
+    /// Changes of agents wait.
+    pub(crate) fn hold_agents(&self, held: bool) {
+        self.agents_held.send_replace(held);
     }
 
     /// How many calls the scene keeps waiting.
@@ -174,7 +181,9 @@ impl Store for Hand {
         now: Timestamp,
     ) -> StoreFuture<'_, Option<IntegrationRecord>> {
         let id = id.clone();
-        self.call(Some(Part::Begin), None, move || self.store.begin_renewal(&id, now))
+        self.call(Some(Part::Begin), None, move || {
+            self.store.begin_renewal(&id, now)
+        })
     }
 
     fn finish_renewal(
@@ -197,12 +206,16 @@ impl Store for Hand {
     }
 
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
-        self.call(Some(Part::Agents), None, move || self.store.put_agent(agent))
+        self.call(Some(Part::Agents), Some(&self.agents_held), move || {
+            self.store.put_agent(agent)
+        })
     }
 
     fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool> {
         let name = name.clone();
-        self.call(Some(Part::Agents), None, move || self.store.delete_agent(&name))
+        self.call(Some(Part::Agents), Some(&self.agents_held), move || {
+            self.store.delete_agent(&name)
+        })
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
