@@ -94,7 +94,7 @@ pub enum ConnectError {
     NoRefreshToken,
     /// A reconnect must be the same account.
     #[error(
-        "{owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on Google's page, or \
+        "the owner {owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on Google's page, or \
          disconnect it first. Nothing was changed"
     )]
     OtherAccount {

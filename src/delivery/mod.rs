@@ -3,6 +3,7 @@
 //! [`Delivery`] follows the changes that the broker announces. What goes wrong with one agent's directory is
 //! reported to that agent's handle and tried again; the others do not notice.
 
+mod accept;
 pub mod admin;
 mod authority;
 mod body;
@@ -33,6 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use accept::accept;
 pub use error::DeliveryError;
 
 use self::{

@@ -9,7 +9,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use hyper_util::{
@@ -18,13 +17,14 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::net::{UnixListener, UnixStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
 use super::{authority::AnyAuthority, common::describe};
 use crate::{broker::Broker, proto::v1::admin_service_server::AdminServiceServer};
 
+use super::accept::accept;
 pub use service::Facts;
 use service::{PeerUid, Service};
 
@@ -70,33 +70,9 @@ impl AdminSocket {
                 return;
             }
         };
-        let connections = TaskTracker::new();
-        let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
-        loop {
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "the admin socket could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = permits.clone().try_acquire_owned() else {
-                tracing::warn!("the admin socket has {CONNECTIONS} connections; one more was closed");
-                continue;
-            };
-            let serving = serve_connection(stream, routes.clone(), shutdown.clone());
-            connections.spawn(async move {
-                serving.await;
-                drop(permit);
-            });
-        }
-        connections.close();
-        connections.wait().await;
+        let stop = shutdown.clone();
+        let serve = move |stream| serve_connection(stream, routes.clone(), stop.clone());
+        accept(self.listener, "the admin socket", CONNECTIONS, shutdown, serve).await;
         let _ = std::fs::remove_file(&self.path);
     }
 }
