@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod admin;
+mod authority;
 mod body;
 mod common;
 mod directory;

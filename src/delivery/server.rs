@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{common::CommonServices, error::DeliveryError, service::AgentService};
+use super::{authority::AnyAuthority, common::CommonServices, error::DeliveryError, service::AgentService};
 use crate::broker::{AgentHandle, Broker};
 
 /// How many connections an agent may hold. Further ones wait until one is closed.
@@ -184,7 +184,7 @@ async fn serve_connection(stream: UnixStream, place: Place) {
     let connection = endpoint
         .server
         .http
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(AnyAuthority::new(stream)), service);
     tokio::pin!(connection);
     let first_request = tokio::time::sleep(FIRST_REQUEST);
     tokio::pin!(first_request);

@@ -21,15 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
-use crate::{
-    broker::Broker,
-    proto::{DESCRIPTORS, v1::admin_service_server::AdminServiceServer},
-};
+use super::{authority::AnyAuthority, common::describe};
+use crate::{broker::Broker, proto::v1::admin_service_server::AdminServiceServer};
 
 use super::accept::accept;
 pub use service::Facts;
 use service::{PeerUid, Service};
 
+const ADMIN_SERVICE: &str = "tokenbroker.v1.AdminService";
 /// Open connections at most.
 const CONNECTIONS: usize = 256;
 
@@ -86,14 +85,13 @@ async fn routes(broker: Arc<Broker>, facts: Facts, shutdown: &CancellationToken)
     };
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<AdminServiceServer<Service>>().await;
-    let describe = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let reflection = describe().build_v1().map_err(|error| error.to_string())?;
+    let reflection = describe(ADMIN_SERVICE)
+        .build_v1()
+        .map_err(|error| error.to_string())?;
     // Many clients still ask in the older form.
-    let older = describe().build_v1alpha().map_err(|error| error.to_string())?;
+    let older = describe(ADMIN_SERVICE)
+        .build_v1alpha()
+        .map_err(|error| error.to_string())?;
     let routes = Routes::new(AdminServiceServer::new(service)).add_service(health);
     Ok(routes.add_service(reflection).add_service(older).prepare())
 }
@@ -120,7 +118,10 @@ async fn serve_connection(stream: UnixStream, routes: Routes, shutdown: Cancella
         .http2()
         .max_concurrent_streams(128)
         .max_header_list_size(16 * 1024);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let connection = builder.serve_connection(
+        TokioIo::new(AnyAuthority::new(stream)),
+        TowerToHyperService::new(service),
+    );
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
