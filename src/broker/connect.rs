@@ -1,27 +1,24 @@
 //! A person connects an account: consent begun, redirect received, grant kept.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
 
-use super::{AccountView, Broker, Event, EventKind, World, accounts::AccountRef, turn::Turn};
+use super::{
+    AccountView, Broker, ConnectError, Event, EventKind, World, accounts::AccountRef, consents::Pending,
+    turn::Turn,
+};
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
     clock::{self, Clock},
     entropy::Entropy,
     google::{Consent, ConsentRequest, Identity, ProviderError, Redirect, TokenAnswer, redirect::Outcome},
     id::{CapabilityKey, IntegrationId, OwnerId},
-    secret::{AuthorizationCode, PkceVerifier, RefreshToken, StateToken},
+    secret::{AuthorizationCode, RefreshToken},
     store::{Health, IntegrationRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
     vault::Binding,
 };
-
-/// Consents under way at most: each was asked for by the operator, so more than this is a mistake.
-const MOST_PENDING: usize = 10_000;
-/// How long the end of a consent can be asked for.
-const KEPT: Duration = Duration::from_secs(600);
 
 /// A consent that has begun.
 pub struct ConnectStarted {
@@ -44,171 +41,6 @@ pub struct Connected {
     pub missing: Vec<CapabilityKey>,
     /// Where the browser is to go.
     pub return_url: Option<String>,
-}
-
-/// A consent that did not end well. Holds no secret.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ConnectError {
-    /// A key that the catalogue does not have, or that no person can grant.
-    #[error("{0}")]
-    Capability(String),
-    /// Not an address that the configuration allows.
-    #[error(
-        "the return URL {0} is not allowed: list its origin under `return_url_origins` in the `[connect]` section"
-    )]
-    ReturnUrl(String),
-    /// Too many at once.
-    #[error("too many consents are under way; finish some, or wait until they expire")]
-    TooMany,
-    /// The redirect does not parse.
-    #[error("this is not a redirect from the provider: {0}")]
-    BadRedirect(String),
-    /// No consent has this state: used already, expired, or never begun here.
-    #[error("this consent has been used already or has expired; begin again")]
-    UnknownState,
-    /// No consent has this id.
-    #[error("there is no consent {0} under way; begin again")]
-    UnknownConnect(String),
-    /// Nobody came back in time.
-    #[error(
-        "no answer came back from Google in time. If Google showed a page of its own instead, it names the reason: \
-         access blocked by an administrator (admin_policy_enforced), an internal-only app (org_internal), a deleted \
-         or unknown client (deleted_client, invalid_client), an embedded browser (disallowed_useragent), a redirect \
-         address that is not registered (redirect_uri_mismatch), or an invalid request (invalid_request)"
-    )]
-    TimedOut,
-    /// The person said no.
-    #[error("the permission was not given: {0} pressed Cancel, or Google refused. Nothing was changed")]
-    Denied(OwnerId),
-    /// Every box was unticked.
-    #[error("none of the permissions was given: tick at least one on Google's page. Nothing was changed")]
-    NothingGranted,
-    /// Google answered the redirect or the exchange with an error.
-    #[error("{0}")]
-    Provider(ProviderError),
-    /// Google gave no refresh token.
-    #[error(
-        "Google gave no lasting permission (no refresh token), so access would end within the hour. Remove this \
-         app at https://myaccount.google.com/connections, then connect again. Nothing was changed"
-    )]
-    NoRefreshToken,
-    /// A reconnect must be the same account.
-    #[error(
-        "the owner {owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on Google's page, or \
-         disconnect it first. Nothing was changed"
-    )]
-    OtherAccount {
-        /// Whose.
-        owner: OwnerId,
-        /// The connected account.
-        expected: String,
-        /// The account that consented.
-        got: String,
-    },
-    /// The grant could not be kept.
-    #[error("the account could not be kept: {0}. Nothing was changed")]
-    Store(String),
-}
-
-/// A consent under way.
-struct Pending {
-    connect_id: String,
-    owner: OwnerId,
-    capabilities: Vec<CapabilityKey>,
-    return_url: Option<String>,
-    nonce: String,
-    verifier: PkceVerifier,
-    expires_at: Timestamp,
-}
-
-type Ending = Option<Result<Connected, ConnectError>>;
-
-struct Watched {
-    ending: watch::Sender<Ending>,
-    expires_at: Timestamp,
-    /// The redirect has come: the end comes too, well or badly.
-    answered: bool,
-}
-
-/// Consents under way and those that ended a moment ago.
-#[derive(Default)]
-pub(super) struct Consents {
-    table: std::sync::Mutex<Table>,
-    /// One account is kept at a time, so that two consents of one owner cannot both be the first.
-    keeping: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Table {
-    /// By digest of the state, so that looking one up takes the same time whatever it resembles.
-    pending: HashMap<[u8; 32], Pending>,
-    watched: HashMap<String, Watched>,
-}
-
-fn digest(state: &StateToken) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, state.expose().as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
-}
-
-impl Consents {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
-        self.table
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn begin(&self, now: Timestamp, state: &StateToken, pending: Pending) -> Result<(), ConnectError> {
-        let mut table = self.lock();
-        table.pending.retain(|_, pending| pending.expires_at > now);
-        table
-            .watched
-            .retain(|_, watched| clock::after(watched.expires_at, KEPT) > now);
-        if table.pending.len() >= MOST_PENDING || table.watched.len() >= 2 * MOST_PENDING {
-            return Err(ConnectError::TooMany);
-        }
-        let watched = Watched {
-            ending: watch::Sender::new(None),
-            expires_at: pending.expires_at,
-            answered: false,
-        };
-        table.watched.insert(pending.connect_id.clone(), watched);
-        table.pending.insert(digest(state), pending);
-        Ok(())
-    }
-
-    /// Takes the consent out: a state is good once.
-    fn take(&self, now: Timestamp, state: &StateToken) -> Option<Pending> {
-        let mut table = self.lock();
-        let pending = table
-            .pending
-            .remove(&digest(state))
-            .filter(|pending| pending.expires_at > now)?;
-        if let Some(watched) = table.watched.get_mut(&pending.connect_id) {
-            watched.answered = true;
-        }
-        Some(pending)
-    }
-
-    fn end(&self, connect_id: &str, ending: Result<Connected, ConnectError>) {
-        if let Some(watched) = self.lock().watched.get(connect_id) {
-            watched.ending.send_replace(Some(ending));
-        }
-    }
-
-    fn watch(&self, connect_id: &str) -> Option<(watch::Receiver<Ending>, Timestamp)> {
-        let table = self.lock();
-        let watched = table.watched.get(connect_id)?;
-        Some((watched.ending.subscribe(), watched.expires_at))
-    }
-
-    fn is_answered(&self, connect_id: &str) -> bool {
-        self.lock()
-            .watched
-            .get(connect_id)
-            .is_some_and(|watched| watched.answered)
-    }
 }
 
 impl Broker {

@@ -8,6 +8,8 @@ mod agents;
 mod ask;
 mod backoff;
 pub mod connect;
+mod connect_error;
+mod consents;
 pub mod events;
 mod failure;
 mod flight;
@@ -43,7 +45,8 @@ use crate::{
 
 pub use accounts::{AccountError, AccountRef, AccountView, Disconnected, Revocation};
 pub use agents::{AgentError, AgentView};
-pub use connect::{ConnectError, ConnectStarted, Connected};
+pub use connect::{ConnectStarted, Connected};
+pub use connect_error::ConnectError;
 pub use events::{Event, EventKind};
 pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
 pub use problem::{Problem, ProblemCode};
@@ -51,7 +54,7 @@ pub use query::{TokenGrant, TokenQuery};
 pub use snapshot::{AgentSnapshot, AgentState, CapabilityStatus, IssuedToken};
 pub use world::AgentSource;
 
-use connect::Consents;
+use consents::Consents;
 use flight::Flights;
 use queue::Queue;
 use recorder::Recorder;
