@@ -6,10 +6,10 @@
 
 use std::{
     ffi::CStr,
-    fs,
+    fs::{self, Permissions},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::DirBuilderExt,
+        unix::fs::{DirBuilderExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -115,6 +115,7 @@ impl Runtime {
                 .recursive(true)
                 .mode(0o711)
                 .create(runtime_dir)
+                .and_then(|()| fs::set_permissions(runtime_dir, Permissions::from_mode(0o711)))
                 .map_err(problem("created"))?;
         }
         let agents = Self::open_agents(runtime_dir)

@@ -3,6 +3,7 @@
 //! [`Delivery`] follows the changes that the broker announces. What goes wrong with one agent's directory is
 //! reported to that agent's handle and tried again; the others do not notice.
 
+mod answer_cache;
 mod body;
 mod common;
 mod directory;
