@@ -238,9 +238,9 @@ impl Broker {
             }
             let patience = async {
                 if answered {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 } else {
-                    self.clock.sleep_until(expires_at).await
+                    self.clock.sleep_until(expires_at).await;
                 }
             };
             let found = tokio::select! {
