@@ -1,23 +1,18 @@
-//! A person connects an account: consent begun, redirect received, grant kept.
+//! A person connects an account: consent begun, redirect received, code exchanged.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{
-    AccountView, Broker, ConnectError, Event, EventKind, World, accounts::AccountRef, consents::Pending,
-    turn::Turn,
-};
+use super::{AccountView, Broker, Event, EventKind, accounts::AccountRef, consents::Pending};
 use crate::{
-    catalog::{IntegrationKind, ScopeSet},
+    catalog::IntegrationKind,
     clock::{self, Clock},
     entropy::Entropy,
-    google::{Consent, ConsentRequest, Identity, ProviderError, Redirect, TokenAnswer, redirect::Outcome},
+    google::{Consent, ConsentRequest, ProviderError, Redirect, redirect::Outcome},
     id::{CapabilityKey, IntegrationId, OwnerId},
-    secret::{AuthorizationCode, RefreshToken},
-    store::{Health, IntegrationRecord, StoreError},
+    secret::AuthorizationCode,
     telemetry::audit::{Actor, AuditEvent, Decision},
-    vault::Binding,
 };
 
 /// A consent that has begun.
@@ -43,12 +38,71 @@ pub struct Connected {
     pub return_url: Option<String>,
 }
 
-impl Broker {
-    /// As long as this is held, no account is added or deleted.
-    pub(super) async fn keeping_accounts(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.consents.keeping.lock().await
-    }
+/// A consent that did not end well. Holds no secret.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    /// A key that the catalogue does not have, or that no person can grant.
+    #[error("{0}")]
+    Capability(String),
+    /// Not an address that the configuration allows.
+    #[error(
+        "the return URL {0} is not allowed: list its origin under `return_url_origins` in the `[connect]` section"
+    )]
+    ReturnUrl(String),
+    /// Too many at once.
+    #[error("too many consents are under way; finish some, or wait until they expire")]
+    TooMany,
+    /// The redirect does not parse.
+    #[error("this is not a redirect from the provider: {0}")]
+    BadRedirect(String),
+    /// No consent has this state: used already, expired, or never begun here.
+    #[error("this consent has been used already or has expired; begin again")]
+    UnknownState,
+    /// No consent has this id.
+    #[error("there is no consent {0} under way; begin again")]
+    UnknownConnect(String),
+    /// Nobody came back in time.
+    #[error(
+        "no answer came back from Google in time. If Google showed a page of its own instead, it names the reason: \
+         access blocked by an administrator (admin_policy_enforced), an internal-only app (org_internal), a deleted \
+         or unknown client (deleted_client, invalid_client), an embedded browser (disallowed_useragent), a redirect \
+         address that is not registered (redirect_uri_mismatch), or an invalid request (invalid_request)"
+    )]
+    TimedOut,
+    /// The person said no.
+    #[error("the permission was not given: {0} pressed Cancel, or Google refused. Nothing was changed")]
+    Denied(OwnerId),
+    /// Every box was unticked.
+    #[error("none of the permissions was given: tick at least one on Google's page. Nothing was changed")]
+    NothingGranted,
+    /// Google answered the redirect or the exchange with an error.
+    #[error("{0}")]
+    Provider(ProviderError),
+    /// Google gave no refresh token.
+    #[error(
+        "Google gave no lasting permission (no refresh token), so access would end within the hour. Remove this \
+         app at https://myaccount.google.com/connections, then connect again. Nothing was changed"
+    )]
+    NoRefreshToken,
+    /// A reconnect must be the same account.
+    #[error(
+        "the owner {owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on Google's page, or \
+         disconnect it first. Nothing was changed"
+    )]
+    OtherAccount {
+        /// Whose.
+        owner: OwnerId,
+        /// The connected account.
+        expected: String,
+        /// The account that consented.
+        got: String,
+    },
+    /// The grant could not be kept.
+    #[error("the account could not be kept: {0}. Nothing was changed")]
+    Store(String),
+}
 
+impl Broker {
     /// Begins a consent. On a connected account it adds permissions.
     pub fn begin_connect(
         &self,
@@ -257,128 +311,6 @@ impl Broker {
         })
     }
 
-    /// Commits the grant, then tells every agent of the owner.
-    async fn keep(
-        self: &Arc<Self>,
-        pending: &Pending,
-        identity: Identity,
-        granted: ScopeSet,
-        answer: &TokenAnswer,
-        refresh_token: &RefreshToken,
-    ) -> Result<IntegrationId, ConnectError> {
-        let (_turn, _keeping, existing) = self.hold_account_of(&pending.owner).await;
-        if let Some(existing) = &existing
-            && existing.subject != identity.subject
-        {
-            return Err(ConnectError::OtherAccount {
-                owner: pending.owner.clone(),
-                expected: existing.account.clone(),
-                got: identity.email,
-            });
-        }
-        let id = existing.map_or_else(|| IntegrationId::generate(&*self.entropy), |existing| existing.id);
-        let replaces = self
-            .store
-            .integration(&id)
-            .await
-            .map_err(|error| ConnectError::Store(error.to_string()))?
-            .map(|record| record.version);
-        let now = self.now();
-        let mut record = IntegrationRecord {
-            secret: self
-                .vault
-                .seal(&Binding::RefreshToken(&id), refresh_token.expose().as_bytes()),
-            id,
-            kind: IntegrationKind::Google,
-            owner: pending.owner.clone(),
-            subject: identity.subject,
-            account: identity.email,
-            authority: self.around.authority.clone(),
-            scopes: granted,
-            health: Health::Active,
-            version: replaces.unwrap_or_default(),
-            connected_at: now,
-            renewed_at: None,
-            grant_expires_at: answer
-                .refresh_token_expires_in
-                .map(|life| clock::after(now, life)),
-            renewal: None,
-        };
-        record.version = self
-            .store
-            .put_integration(record.clone(), replaces)
-            .await
-            .map_err(|error| ConnectError::Store(explain_store(&error)))?;
-        let id = record.id.clone();
-        let mut world = self.world();
-        self.replace_account(&mut world, record);
-        let agents = world.agents_of(&pending.owner);
-        self.republish(&mut world, agents);
-        Ok(id)
-    }
-
-    /// The owner's account, if there is one, with its turn: a renewal under way ends first, so that the version
-    /// read now stays. Nobody else adds or removes an account meanwhile, and nobody waits for a slow one but
-    /// its own owner.
-    async fn hold_account_of(
-        self: &Arc<Self>,
-        owner: &OwnerId,
-    ) -> (
-        Option<Turn>,
-        tokio::sync::MutexGuard<'_, ()>,
-        Option<IntegrationRecord>,
-    ) {
-        let account = || {
-            self.world()
-                .accounts_of(owner)
-                .next()
-                .map(|account| account.record.clone())
-        };
-        loop {
-            let before = account();
-            let turn = match &before {
-                Some(record) => self.turn(&record.id).await,
-                None => None,
-            };
-            let keeping = self.keeping_accounts().await;
-            let now = account();
-            let settled = match (&turn, &now) {
-                (Some(_), Some(now)) => before.is_some_and(|before| before.id == now.id),
-                (None, None) => true,
-                _ => false,
-            };
-            if settled {
-                return (turn, keeping, now);
-            }
-        }
-    }
-
-    /// Takes over a grant in place of the one before, if any. The tokens of a grant that still worked are used
-    /// until their successors come, as far as the new grant covers them: whoever adds a permission interrupts
-    /// nobody.
-    fn replace_account(&self, world: &mut World, record: IntegrationRecord) {
-        let before = world.accounts.get(&record.id).map(|account| &account.record);
-        let worked = before.is_some_and(|b| b.health == Health::Active && b.authority == record.authority);
-        let id = record.id.clone();
-        for key in world.keys_of(&id) {
-            let Some(slot) = world.slots.get_mut(&key) else {
-                continue;
-            };
-            slot.trouble = None;
-            self.renewals.cancel(&key);
-            if worked && key.scopes.is_subset(&record.scopes) {
-                if !slot.users.is_empty() {
-                    self.renewals.schedule(&key, self.now());
-                }
-                continue;
-            }
-            slot.token = None;
-            self.expiries.cancel(&key);
-            world.tidy(&key);
-        }
-        world.insert_account(record);
-    }
-
     fn note_connect(&self, pending: &Pending, ending: &Result<Connected, ConnectError>, actor: Actor) {
         let (decision, integration, detail) = match ending {
             Ok(connected) => (Decision::Allowed, Some(connected.account.clone()), String::new()),
@@ -431,13 +363,4 @@ impl Broker {
 
 fn new_connect_id(entropy: &dyn Entropy) -> String {
     format!("con_{}", &entropy.token()[..22])
-}
-
-fn explain_store(error: &StoreError) -> String {
-    match error {
-        StoreError::Conflict => {
-            "another consent of the same owner ended at the same moment; begin again".to_owned()
-        }
-        other => other.to_string(),
-    }
 }

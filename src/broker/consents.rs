@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{ConnectError, Connected};
+use super::connect::{ConnectError, Connected};
 use crate::{
     clock,
     id::{CapabilityKey, OwnerId},

@@ -8,12 +8,12 @@ mod agents;
 mod ask;
 mod backoff;
 pub mod connect;
-mod connect_error;
 mod consents;
 pub mod events;
 mod failure;
 mod flight;
 pub mod handle;
+mod keep;
 pub mod problem;
 mod publish;
 pub mod query;
@@ -45,8 +45,7 @@ use crate::{
 
 pub use accounts::{AccountError, AccountRef, AccountView, Disconnected, Revocation};
 pub use agents::{AgentError, AgentView};
-pub use connect::{ConnectStarted, Connected};
-pub use connect_error::ConnectError;
+pub use connect::{ConnectError, ConnectStarted, Connected};
 pub use events::{Event, EventKind};
 pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
 pub use problem::{Problem, ProblemCode};

@@ -5,15 +5,16 @@ use std::convert::Infallible;
 use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tonic::{body::Body, codegen::BoxFuture};
+use tonic::body::Body;
 use tonic_health::{ServingStatus, pb::health_server::HealthServer};
 use tonic_reflection::server::Builder;
-use tower::{Service, util::BoxCloneSyncService};
+use tower::util::BoxCloneSyncService;
 
 use super::error::DeliveryError;
 use crate::proto;
 
-type Route = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
+/// A service of any kind.
+pub(super) type Route = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
 
 const TOKEN_SERVICE: &str = "tokenbroker.v1.TokenService";
 /// The largest request that these services read.
@@ -47,20 +48,16 @@ impl CommonServices {
         })
     }
 
-    /// Who answers `path`, if one of these does.
-    pub(super) fn call(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<BoxFuture<Response<Body>, Infallible>, Request<Incoming>> {
-        let service = request.uri().path().trim_start_matches('/').split('/').next();
-        let mut route = match service {
-            Some("grpc.health.v1.Health") => self.health.clone(),
-            Some("grpc.reflection.v1.ServerReflection") => self.reflection.clone(),
-            Some("grpc.reflection.v1alpha.ServerReflection") => self.reflection_alpha.clone(),
-            _ => return Err(request),
+    /// Who answers calls to `path`, if one of these does.
+    pub(super) fn route(&self, path: &str) -> Option<Route> {
+        let service = path.trim_start_matches('/').split('/').next();
+        let route = match service? {
+            "grpc.health.v1.Health" => &self.health,
+            "grpc.reflection.v1.ServerReflection" => &self.reflection,
+            "grpc.reflection.v1alpha.ServerReflection" => &self.reflection_alpha,
+            _ => return None,
         };
-        // These are ready at any time.
-        Ok(Box::pin(async move { route.call(request).await }))
+        Some(route.clone())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod admin;
+mod answer_cache;
 mod authority;
 mod body;
 mod common;

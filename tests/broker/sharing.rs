@@ -168,7 +168,7 @@ async fn a_grant_deleted_during_its_renewal_is_not_brought_back() {
         scene.google.habits().rotates = rotates;
         let id = scene.account("alice").record.id;
         scene.google.hold(ALICE);
-        scene.clock.advance(secs(HOUR - 11 * MINUTE));
+        scene.clock.advance(secs(51 * MINUTE));
         scene.idle().await;
         assert_eq!(scene.google.requests(), 2, "the renewal is under way");
 
@@ -194,7 +194,7 @@ async fn a_grant_replaced_while_its_renewal_is_stuck_keeps_the_replacement() {
     let (scene, bot) = Scene::of_alice().await;
     scene.google.habits().rotates = true;
     scene.google.hold(ALICE);
-    scene.clock.advance(secs(HOUR - 11 * MINUTE));
+    scene.clock.advance(secs(51 * MINUTE));
     scene.idle().await;
 
     let started = scene.begin("alice", &[SEND]);

@@ -8,3 +8,7 @@
 mod support;
 
 mod connect;
+mod crash;
+mod outage;
+mod reconnect;
+mod renewal;

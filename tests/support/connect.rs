@@ -10,7 +10,7 @@ use url::Url;
 use super::{
     command::Output,
     daemon::Daemon,
-    http::{Answer, browse, get, post_form},
+    http::{Answer, browse, post_form, try_browse, try_post_form},
 };
 
 /// A `connect` that waits for its person.
@@ -68,14 +68,20 @@ impl Connecting {
 
     /// The person approves as `account` with only these boxes ticked.
     pub(crate) fn approve_only(&self, account: &str, scopes: &[&str]) -> Answer {
+        let approved = self.try_approve_only(account, scopes);
+        approved.unwrap_or_else(|error| panic!("{}: {error}", self.url))
+    }
+
+    /// The same, where the daemon may be gone by then.
+    pub(crate) fn try_approve_only(&self, account: &str, scopes: &[&str]) -> Result<Answer, String> {
         let mut form = vec![("account", account), ("decision", "allow")];
         form.extend(scopes.iter().map(|scope| ("scope", *scope)));
-        follow(post_form(self.url.as_str(), &form))
+        follow(try_post_form(self.url.as_str(), &form)?)
     }
 
     /// The person says no.
     pub(crate) fn deny(&self) -> Answer {
-        follow(post_form(self.url.as_str(), &[("decision", "deny")]))
+        follow(post_form(self.url.as_str(), &[("decision", "deny")])).unwrap()
     }
 
     /// The scopes that the address asks for.
@@ -90,11 +96,11 @@ impl Connecting {
     }
 }
 
-fn follow(answer: Answer) -> Answer {
+fn follow(answer: Answer) -> Result<Answer, String> {
     if answer.status.is_redirection() {
-        return browse(answer.header("location"));
+        return try_browse(answer.header("location"));
     }
-    answer
+    Ok(answer)
 }
 
 fn finished(mut process: Child, mut stdout: BufReader<ChildStdout>, first_line: String) -> Output {
@@ -124,6 +130,18 @@ impl Daemon {
             }
             Err(output) => self.remember(output),
         }
+    }
+
+    /// Tries to connect `account` to a daemon that may be gone by then; whether it says that it did.
+    pub(crate) fn try_connect_as(&self, owner: &str, account: &str, capabilities: &[&str]) -> bool {
+        // The limit ends a wait for a page that was lost with the daemon.
+        let Ok(connecting) = Connecting::start(self, owner, capabilities, &["--timeout", "20s"]) else {
+            return false;
+        };
+        let asked = connecting.asked();
+        let scopes: Vec<&str> = asked.iter().map(String::as_str).collect();
+        let _ = connecting.try_approve_only(account, &scopes);
+        self.remember(connecting.finish()).code == 0
     }
 
     /// Connects `account` to `owner`, with every box ticked.

@@ -59,24 +59,34 @@ pub(crate) fn post_json(url: &str, body: &Value) -> Answer {
 
 /// `POST url` with a form.
 pub(crate) fn post_form(url: &str, pairs: &[(&str, &str)]) -> Answer {
+    try_post_form(url, pairs).unwrap_or_else(|error| panic!("POST {url}: {error}"))
+}
+
+/// `POST url` with a form, where nobody may be listening.
+pub(crate) fn try_post_form(url: &str, pairs: &[(&str, &str)]) -> Result<Answer, String> {
     let form = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
         .finish();
     let headers = [("content-type", "application/x-www-form-urlencoded")];
-    request(Method::POST, url, &headers, form).unwrap_or_else(|error| panic!("POST {url}: {error}"))
+    request(Method::POST, url, &headers, form)
 }
 
 /// Opens `url` as a browser does: follows redirects to their end.
 pub(crate) fn browse(url: &str) -> Answer {
-    let mut answer = get(url);
+    try_browse(url).unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
+/// Opens `url` as a browser does, where nobody may be listening.
+pub(crate) fn try_browse(url: &str) -> Result<Answer, String> {
+    let mut answer = try_get(url)?;
     for _ in 0..5 {
         if !answer.status.is_redirection() {
-            return answer;
+            return Ok(answer);
         }
         let location = answer.header("location").to_owned();
-        answer = get(&location);
+        answer = try_get(&location)?;
     }
-    panic!("too many redirects from {url}");
+    Err(format!("too many redirects from {url}"))
 }
 
 /// Any request over TCP, on a connection of its own.
