@@ -76,7 +76,7 @@ impl Servers {
             daemon.add(snapshot("bench", token(1)));
             daemon.delivery.settled().await;
             ready.send(()).expect("the main thread waits");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         is_ready.recv().expect("the daemon starts");
         // The floors answer with what ours answers.

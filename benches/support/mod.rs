@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::print_stdout,
     reason = "each benchmark uses a part; printing is what it is for"
 )]
