@@ -4,6 +4,7 @@
 //! reported to that agent's handle and tried again; the others do not notice.
 
 mod answer_cache;
+mod authority;
 mod body;
 mod common;
 mod directory;

@@ -23,7 +23,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{answer_cache::AnswerCache, common::CommonServices, error::DeliveryError, service::AgentService};
+use super::{
+    answer_cache::AnswerCache, authority::AnyAuthority, common::CommonServices, error::DeliveryError,
+    service::AgentService,
+};
 use crate::broker::{AgentHandle, Broker};
 
 /// How many connections an agent may hold. Further ones wait until one is closed.
@@ -179,7 +182,7 @@ async fn serve_connection(stream: UnixStream, place: Place) {
     let connection = endpoint
         .server
         .http
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(AnyAuthority::new(stream)), service);
     tokio::pin!(connection);
     let has_asked = std::future::poll_fn(|_| {
         // Polled right after the connection, which is what sets it.
