@@ -9,6 +9,7 @@ mod support;
 
 mod connect;
 mod crash;
+mod damage;
 mod outage;
 mod reconnect;
 mod renewal;
