@@ -303,7 +303,7 @@ impl Daemon {
     }
 
     /// What commands have said so far, but those that print a token.
-    pub(super) fn transcript(&self) -> String {
+    pub(crate) fn transcript(&self) -> String {
         let transcript = self.transcript.lock().unwrap();
         let texts = transcript
             .iter()
@@ -317,12 +317,15 @@ impl Daemon {
     }
 }
 
-/// The address in the line that says that it is ready.
+/// The address in the line that says that it is ready, in a log for people or for programs.
 fn ready_address(log: &str) -> Option<&str> {
-    let line = log
-        .lines()
-        .find(|line| line.contains(" ready ") && line.contains("http="))?;
-    line.split_once("http=")?.1.split_whitespace().next()
+    let ready = |line: &&str| line.contains(" ready ") || line.contains("\"ready\"");
+    let line = log.lines().find(ready)?;
+    let address = line
+        .split_once("http=")
+        .or_else(|| line.split_once("\"http\":\""))?
+        .1;
+    address.split([' ', '"']).next()
 }
 
 /// A folder in memory where there is one: what a runtime folder is meant to be.

@@ -183,6 +183,29 @@ async fn one_agents_many_connections_leave_the_others_alone() {
 }
 
 #[tokio::test]
+async fn a_connection_that_asks_nothing_is_closed_and_one_that_idles_is_not() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let mut silent = scene.connect("a").await;
+    let io = TokioIo::new(scene.connect("a").await);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let request = || {
+        let request = Request::get("/v1/token").header("host", "broker");
+        request.body(Empty::<Bytes>::new()).unwrap()
+    };
+    sender.send_request(request()).await.unwrap();
+    // From here on time passes as soon as everybody waits for it.
+    tokio::time::pause();
+    silent.write_all(b"GET /v1/tok").await.unwrap();
+    let mut answer = Vec::new();
+    assert_eq!(in_time(silent.read_to_end(&mut answer)).await.unwrap(), 0);
+    tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+    let answer = sender.send_request(request()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
 async fn nonsense_closes_the_connection_and_nothing_else() {
     let scene = Scene::new();
     scene.add(snapshot("a").with_token(token("sesame"))).await;
@@ -198,6 +221,34 @@ async fn nonsense_closes_the_connection_and_nothing_else() {
         let _ = in_time(stream.read_to_end(&mut answer)).await;
     }
     assert!(scene.get("a", "/v1/token").await.1.contains("sesame"));
+}
+
+#[tokio::test]
+async fn a_client_that_names_the_path_as_authority_is_served() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let mut stream = scene.connect("a").await;
+    let fields = b"\x82\x86\x04\x09/v1/token\x41\x13%2Frun%2Fbroker.soc";
+    let length = u8::try_from(fields.len()).unwrap();
+    let request = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0][..],
+        &[0, 0, length, 1, 5, 0, 0, 0, 1],
+        fields,
+    ];
+    stream.write_all(&request.concat()).await.unwrap();
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains("sesame") {
+        assert!(
+            in_time(stream.read_buf(&mut answer)).await.unwrap() > 0,
+            "{answer:?}"
+        );
+        // A reset of the stream: its error code follows.
+        assert!(
+            !answer.windows(5).any(|five| five == [0, 0, 4, 3, 0]),
+            "{answer:?}"
+        );
+    }
 }
 
 #[tokio::test]
