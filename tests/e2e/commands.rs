@@ -93,7 +93,7 @@ fn wait_waits_for_the_daemon_the_agent_and_the_token() {
     assert_eq!(ended.code, 124, "{ended:?}");
     assert!(ended.stderr.contains("not_connected"), "{}", ended.stderr);
     daemon.connect("alice", &[SEND]).expect_ok();
-    Output::from(waiting.wait_with_output().unwrap()).expect_ok();
+    Output::of_child(waiting).expect_ok();
 }
 
 #[test]

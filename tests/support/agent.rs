@@ -1,13 +1,13 @@
 //! What an agent sees: its directory and its socket.
 
-use std::{fmt::Write, fs, io, path::PathBuf};
+use std::{fmt::Write, fs, io, path::PathBuf, time::Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::{
-    block_on,
+    PATIENCE, block_on,
     daemon::Daemon,
     grpc::Tokens,
     http::{Answer, open_unix, try_get_unix},
@@ -129,7 +129,9 @@ pub(crate) struct EventStream {
 impl EventStream {
     /// The next event's name and data, comments skipped; `None` at the stream's end.
     pub(crate) fn next(&mut self) -> Option<(String, Value)> {
-        loop {
+        let start = Instant::now();
+        // Comments that keep the stream alive do not count.
+        while start.elapsed() < PATIENCE {
             while let Some((block, rest)) = self.unread.split_once("\n\n") {
                 let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
                 let event = field("event: ").map(str::to_owned);
@@ -144,11 +146,14 @@ impl EventStream {
                 self.unread.push_str(std::str::from_utf8(&data).unwrap());
             }
         }
+        panic!("waited too long for an event");
     }
 
     /// Reads on until an event fits.
     pub(crate) fn until(&mut self, what: &str, fits: impl Fn(&str, &Value) -> bool) -> Value {
+        let start = Instant::now();
         loop {
+            assert!(start.elapsed() < PATIENCE, "waited too long for {what}");
             let (event, data) = self
                 .next()
                 .unwrap_or_else(|| panic!("the stream ended before {what}"));

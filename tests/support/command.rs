@@ -1,11 +1,15 @@
 //! The program itself, run as a person or a script runs it.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     os::unix::process::CommandExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    thread::JoinHandle,
+    time::{Duration, Instant},
 };
+
+use super::PATIENCE;
 
 /// The program, with nothing of this process's environment that could change what it does.
 pub(crate) fn program() -> Command {
@@ -43,20 +47,51 @@ pub(crate) struct Output {
 impl Output {
     /// Runs a command to its end.
     pub(crate) fn of(command: &mut Command) -> Self {
-        let output = command.output().unwrap();
-        Self::from(output)
+        Self::of_child(
+            command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        )
     }
 
     /// Runs a command to its end, with something on its standard input.
     pub(crate) fn of_fed(command: &mut Command, input: &str) -> Self {
-        let mut child = command
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        Self::from(child.wait_with_output().unwrap())
+        Self::of_child(child)
+    }
+
+    /// Waits for the end of a command that was started with its outputs piped.
+    pub(crate) fn of_child(mut child: Child) -> Self {
+        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if start.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!(
+                    "the command did not end: {}{}",
+                    stdout.join().unwrap(),
+                    stderr.join().unwrap()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Self {
+            // A signal has no code.
+            code: status.code().unwrap_or(-1),
+            stdout: stdout.join().unwrap(),
+            stderr: stderr.join().unwrap(),
+        }
     }
 
     /// The whole of standard output as JSON.
@@ -77,13 +112,14 @@ impl Output {
     }
 }
 
-impl From<std::process::Output> for Output {
-    fn from(output: std::process::Output) -> Self {
-        Self {
-            // A signal has no code.
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
+/// Reads to the end, beside whatever else goes on.
+fn collect(stream: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        stream
+            .map(|mut stream| stream.read_to_string(&mut text))
+            .transpose()
+            .unwrap();
+        text
+    })
 }

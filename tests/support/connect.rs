@@ -34,6 +34,10 @@ impl Connecting {
         for key in capabilities {
             command.args(["--capability", key]);
         }
+        if !args.contains(&"--timeout") {
+            // A page that went wrong does not hold the test up.
+            command.args(["--timeout", "80s"]);
+        }
         let mut process = command
             .args(args)
             .stdout(Stdio::piped())
