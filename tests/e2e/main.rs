@@ -8,6 +8,7 @@
 mod support;
 
 mod agents;
+mod canary;
 mod commands;
 mod connect;
 mod crash;

@@ -10,7 +10,8 @@ const KINDS: [&str; 3] = ["ya29.emu-", "1//emu-", "4/emu-"];
 impl Daemon {
     /// Looks for secrets in everything that outlives a request or that others can see: the log, metrics,
     /// the audit trail, what commands said, arguments, `status.json`, the database's files. Looks for each of
-    /// `secrets`, and for anything that looks like a token or a code of the emulator's.
+    /// `secrets`, for the master key and the client's secret, and for anything that looks like a token or a code
+    /// of the emulator's.
     #[track_caller]
     pub(crate) fn scan_for_secrets(&self, secrets: &[&str]) {
         let mut texts = vec![
@@ -27,24 +28,32 @@ impl Daemon {
         ] {
             collect(&folder, only, &mut texts);
         }
+        let own = [self.key_file(), self.config_dir().join("client_secret")]
+            .map(|file| fs::read_to_string(file).unwrap());
+        let own = own.each_ref().map(|secret| secret.trim());
         for (place, text) in texts {
-            for secret in secrets.iter().chain(&KINDS) {
+            for secret in secrets.iter().chain(&KINDS).chain(&own) {
                 assert!(!secret.is_empty(), "an empty secret is everywhere");
-                assert!(!holds(&text, secret), "{place} holds {secret}");
+                if let Some(found) = excerpt(&text, secret) {
+                    panic!("{place} holds {secret}: …{found}…");
+                }
             }
         }
     }
 
-    /// All audit events as JSON.
+    /// The last thousand audit events as JSON.
     pub(crate) fn audit(&self) -> String {
-        let list = self.cli(&["audit", "list", "--output", "json"]);
+        let list = self.cli(&["audit", "list", "--limit", "1000", "--output", "json"]);
         list.expect_ok().stdout
     }
 }
 
-fn holds(text: &[u8], secret: &str) -> bool {
-    text.windows(secret.len())
-        .any(|window| window == secret.as_bytes())
+/// Where `secret` is in `text`, with what is around it.
+fn excerpt(text: &[u8], secret: &str) -> Option<String> {
+    let mut windows = text.windows(secret.len());
+    let start = windows.position(|window| window == secret.as_bytes())?;
+    let around = start.saturating_sub(200)..text.len().min(start + secret.len() + 60);
+    Some(String::from_utf8_lossy(&text[around]).into_owned())
 }
 
 /// The files below `folder` (or those of this name alone).
