@@ -1,5 +1,7 @@
 //! The program as a shell sees it: what it prints, and the codes it ends with.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 use std::{
     fs,
     io::{self, Read, Write},

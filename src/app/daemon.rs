@@ -28,6 +28,8 @@ use crate::{
     web::{HttpServer, Readiness, Web},
 };
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What a test may hold still.
 pub struct AppParts {
     /// Time.
@@ -112,7 +114,7 @@ impl App {
         tasks.spawn(delivery.finished());
 
         tasks.spawn(broker.clone().run(shutdown.clone()));
-        let keep = Duration::from_hours(24).saturating_mul(config.audit.retention_days);
+        let keep = DAY.saturating_mul(config.audit.retention_days);
         tasks.spawn(prune_audit(
             store.clone(),
             parts.clock.clone(),
@@ -217,7 +219,7 @@ async fn prune_audit(
             Ok(lines) => tracing::info!(lines, "old audit lines were dropped"),
             Err(error) => tracing::warn!(%error, "old audit lines could not be dropped"),
         }
-        let tomorrow = clock::after(clock.now(), Duration::from_hours(24));
+        let tomorrow = clock::after(clock.now(), DAY);
         while clock.now() < tomorrow {
             tokio::select! {
                 () = shutdown.cancelled() => return,

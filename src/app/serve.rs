@@ -7,7 +7,7 @@ use sd_notify::NotifyState;
 use super::{App, AppParts};
 use crate::{
     cli::{Global, Outcome, ServeArgs},
-    config::{Config, LogFormat},
+    config::{self, Config, LogFormat},
     lifecycle::{self, Signals, Wish},
     telemetry::log,
 };
@@ -18,7 +18,7 @@ pub(super) fn run(global: &Global, _: ServeArgs) -> Outcome {
 }
 
 async fn serve(config_file: Option<&Path>) -> anyhow::Result<()> {
-    let config = Config::load(config_file, std::env::vars())?;
+    let config = Config::load(config_file, config::environment())?;
     let log =
         log::init(config.log.format == LogFormat::Json, &config.log.level).map_err(anyhow::Error::msg)?;
     lifecycle::harden()?;
@@ -49,7 +49,7 @@ async fn until_stop(signals: &mut Signals) {
 /// Manifests and the log level change at once; the rest of the configuration takes a restart, and says so.
 fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
     app.rescan();
-    let read = Config::load(config_file, std::env::vars()).and_then(|mut fresh| {
+    let read = Config::load(config_file, config::environment()).and_then(|mut fresh| {
         // Compared with what was bound, not with what was asked for.
         fresh.bound(app.http_address)?;
         Ok(fresh)

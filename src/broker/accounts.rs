@@ -3,12 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    AgentHandle, Broker, Event, EventKind, TokenKey,
-    situation::{action_url, state_of},
+    AgentHandle, AgentState, Broker, Event, EventKind, TokenKey,
+    situation::{action_url, refused, state_of},
     world::{Account, World},
 };
 use crate::{
-    google::FailureKind,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     store::{Health, IntegrationRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
@@ -71,8 +70,8 @@ pub enum Revocation {
 pub struct AccountView {
     /// The record; its secret is sealed.
     pub record: IntegrationRecord,
-    /// The passing trouble of its tokens, if any: who can act, and the sentence.
-    pub trouble: Option<(FailureKind, String)>,
+    /// How it stands, and the sentence that goes with it.
+    standing: (AgentState, String),
     /// What the granted scopes cover.
     pub capabilities: Vec<CapabilityKey>,
     /// The agents of its owner.
@@ -82,18 +81,14 @@ pub struct AccountView {
 }
 
 impl AccountView {
-    /// The state's name, as agents see it.
-    pub fn state(&self) -> super::AgentState {
-        state(&self.record, self.trouble.as_ref().map(|(kind, _)| *kind))
+    /// How it stands, named as for agents.
+    pub fn state(&self) -> AgentState {
+        self.standing.0
     }
 
-    /// The sentence that goes with it.
+    /// The sentence that goes with the state; empty when all is well.
     pub fn message(&self) -> &str {
-        match (&self.record.health, &self.trouble) {
-            (Health::ReconnectRequired(why) | Health::Revoked(why) | Health::Misconfigured(why), _) => why,
-            (Health::Active, Some((_, message))) => message,
-            (Health::Active, None) => "",
-        }
+        &self.standing.1
     }
 }
 
@@ -130,7 +125,7 @@ impl Broker {
         world
             .accounts
             .values()
-            .map(|account| state(&account.record, trouble(&world, &account.record)))
+            .map(|account| self.standing(&world, account).0)
             .collect()
     }
 
@@ -337,12 +332,23 @@ impl Broker {
         });
     }
 
+    /// How an account stands: what keeps it as a whole from working, otherwise what troubles its tokens.
+    fn standing(&self, world: &World, account: &Account) -> (AgentState, String) {
+        if let Some(refused) = refused(&self.around, account) {
+            return refused;
+        }
+        let trouble = world
+            .slots_of(&account.record.id)
+            .find_map(|(_, slot)| slot.trouble.as_ref());
+        match trouble {
+            Some(trouble) => (state_of(trouble.kind), trouble.message.clone()),
+            None => (AgentState::Active, String::new()),
+        }
+    }
+
     pub(super) fn account_view(&self, world: &World, account: &Account) -> AccountView {
         let record = account.record.clone();
-        let trouble = world
-            .slots_of(&record.id)
-            .find_map(|(_, slot)| slot.trouble.as_ref());
-        let trouble = trouble.map(|trouble| (trouble.kind, trouble.message.clone()));
+        let standing = self.standing(world, account);
         let agents = world.agents_of(&record.owner);
         let action_url = agents
             .iter()
@@ -352,29 +358,11 @@ impl Broker {
         let capabilities = self.around.catalog.covered_by(&record.scopes);
         AccountView {
             record,
-            trouble,
+            standing,
             capabilities,
             agents,
             action_url,
         }
-    }
-}
-
-/// The kind of the passing trouble of an account's tokens.
-fn trouble(world: &World, record: &IntegrationRecord) -> Option<FailureKind> {
-    world
-        .slots_of(&record.id)
-        .find_map(|(_, slot)| slot.trouble.as_ref())
-        .map(|trouble| trouble.kind)
-}
-
-fn state(record: &IntegrationRecord, trouble: Option<FailureKind>) -> super::AgentState {
-    match (&record.health, trouble) {
-        (Health::ReconnectRequired(_), _) => super::AgentState::ReconnectRequired,
-        (Health::Revoked(_), _) => super::AgentState::Revoked,
-        (Health::Misconfigured(_), _) => super::AgentState::Misconfigured,
-        (Health::Active, Some(kind)) => state_of(kind),
-        (Health::Active, None) => super::AgentState::Active,
     }
 }
 

@@ -1,27 +1,19 @@
-//! A person connects an account: consent begun, redirect received, grant kept.
+//! A person connects an account: consent begun, redirect received, code exchanged.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
 
-use super::{AccountView, Broker, Event, EventKind, World, accounts::AccountRef, turn::Turn};
+use super::{AccountView, Broker, Event, EventKind, accounts::AccountRef, consents::Pending};
 use crate::{
-    catalog::{IntegrationKind, ScopeSet},
+    catalog::IntegrationKind,
     clock::{self, Clock},
     entropy::Entropy,
-    google::{Consent, ConsentRequest, Identity, ProviderError, Redirect, TokenAnswer, redirect::Outcome},
+    google::{Consent, ConsentRequest, ProviderError, Redirect, redirect::Outcome},
     id::{CapabilityKey, IntegrationId, OwnerId},
-    secret::{AuthorizationCode, PkceVerifier, RefreshToken, StateToken},
-    store::{Health, IntegrationRecord, StoreError},
+    secret::AuthorizationCode,
     telemetry::audit::{Actor, AuditEvent, Decision},
-    vault::Binding,
 };
-
-/// Consents under way at most: each was asked for by the operator, so more than this is a mistake.
-const MOST_PENDING: usize = 10_000;
-/// How long the end of a consent can be asked for.
-const KEPT: Duration = Duration::from_secs(600);
 
 /// A consent that has begun.
 pub struct ConnectStarted {
@@ -94,7 +86,7 @@ pub enum ConnectError {
     NoRefreshToken,
     /// A reconnect must be the same account.
     #[error(
-        "{owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on Google's page, or \
+        "the owner {owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on Google's page, or \
          disconnect it first. Nothing was changed"
     )]
     OtherAccount {
@@ -110,113 +102,7 @@ pub enum ConnectError {
     Store(String),
 }
 
-/// A consent under way.
-struct Pending {
-    connect_id: String,
-    owner: OwnerId,
-    capabilities: Vec<CapabilityKey>,
-    return_url: Option<String>,
-    nonce: String,
-    verifier: PkceVerifier,
-    expires_at: Timestamp,
-}
-
-type Ending = Option<Result<Connected, ConnectError>>;
-
-struct Watched {
-    ending: watch::Sender<Ending>,
-    expires_at: Timestamp,
-    /// The redirect has come: the end comes too, well or badly.
-    answered: bool,
-}
-
-/// Consents under way and those that ended a moment ago.
-#[derive(Default)]
-pub(super) struct Consents {
-    table: std::sync::Mutex<Table>,
-    /// One account is kept at a time, so that two consents of one owner cannot both be the first.
-    keeping: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Table {
-    /// By digest of the state, so that looking one up takes the same time whatever it resembles.
-    pending: HashMap<[u8; 32], Pending>,
-    watched: HashMap<String, Watched>,
-}
-
-fn digest(state: &StateToken) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, state.expose().as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
-}
-
-impl Consents {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
-        self.table
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn begin(&self, now: Timestamp, state: &StateToken, pending: Pending) -> Result<(), ConnectError> {
-        let mut table = self.lock();
-        table.pending.retain(|_, pending| pending.expires_at > now);
-        table
-            .watched
-            .retain(|_, watched| clock::after(watched.expires_at, KEPT) > now);
-        if table.pending.len() >= MOST_PENDING || table.watched.len() >= 2 * MOST_PENDING {
-            return Err(ConnectError::TooMany);
-        }
-        let watched = Watched {
-            ending: watch::Sender::new(None),
-            expires_at: pending.expires_at,
-            answered: false,
-        };
-        table.watched.insert(pending.connect_id.clone(), watched);
-        table.pending.insert(digest(state), pending);
-        Ok(())
-    }
-
-    /// Takes the consent out: a state is good once.
-    fn take(&self, now: Timestamp, state: &StateToken) -> Option<Pending> {
-        let mut table = self.lock();
-        let pending = table
-            .pending
-            .remove(&digest(state))
-            .filter(|pending| pending.expires_at > now)?;
-        if let Some(watched) = table.watched.get_mut(&pending.connect_id) {
-            watched.answered = true;
-        }
-        Some(pending)
-    }
-
-    fn end(&self, connect_id: &str, ending: Result<Connected, ConnectError>) {
-        if let Some(watched) = self.lock().watched.get(connect_id) {
-            watched.ending.send_replace(Some(ending));
-        }
-    }
-
-    fn watch(&self, connect_id: &str) -> Option<(watch::Receiver<Ending>, Timestamp)> {
-        let table = self.lock();
-        let watched = table.watched.get(connect_id)?;
-        Some((watched.ending.subscribe(), watched.expires_at))
-    }
-
-    fn is_answered(&self, connect_id: &str) -> bool {
-        self.lock()
-            .watched
-            .get(connect_id)
-            .is_some_and(|watched| watched.answered)
-    }
-}
-
 impl Broker {
-    /// As long as this is held, no account is added or deleted.
-    pub(super) async fn keeping_accounts(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.consents.keeping.lock().await
-    }
-
     /// Begins a consent. On a connected account it adds permissions.
     pub fn begin_connect(
         &self,
@@ -352,9 +238,9 @@ impl Broker {
             }
             let patience = async {
                 if answered {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 } else {
-                    self.clock.sleep_until(expires_at).await
+                    self.clock.sleep_until(expires_at).await;
                 }
             };
             let found = tokio::select! {
@@ -425,128 +311,6 @@ impl Broker {
         })
     }
 
-    /// Commits the grant, then tells every agent of the owner.
-    async fn keep(
-        self: &Arc<Self>,
-        pending: &Pending,
-        identity: Identity,
-        granted: ScopeSet,
-        answer: &TokenAnswer,
-        refresh_token: &RefreshToken,
-    ) -> Result<IntegrationId, ConnectError> {
-        let (_turn, _keeping, existing) = self.hold_account_of(&pending.owner).await;
-        if let Some(existing) = &existing
-            && existing.subject != identity.subject
-        {
-            return Err(ConnectError::OtherAccount {
-                owner: pending.owner.clone(),
-                expected: existing.account.clone(),
-                got: identity.email,
-            });
-        }
-        let id = existing.map_or_else(|| IntegrationId::generate(&*self.entropy), |existing| existing.id);
-        let replaces = self
-            .store
-            .integration(&id)
-            .await
-            .map_err(|error| ConnectError::Store(error.to_string()))?
-            .map(|record| record.version);
-        let now = self.now();
-        let mut record = IntegrationRecord {
-            secret: self
-                .vault
-                .seal(&Binding::RefreshToken(&id), refresh_token.expose().as_bytes()),
-            id,
-            kind: IntegrationKind::Google,
-            owner: pending.owner.clone(),
-            subject: identity.subject,
-            account: identity.email,
-            authority: self.around.authority.clone(),
-            scopes: granted,
-            health: Health::Active,
-            version: replaces.unwrap_or_default(),
-            connected_at: now,
-            renewed_at: None,
-            grant_expires_at: answer
-                .refresh_token_expires_in
-                .map(|life| clock::after(now, life)),
-            renewal: None,
-        };
-        record.version = self
-            .store
-            .put_integration(record.clone(), replaces)
-            .await
-            .map_err(|error| ConnectError::Store(explain_store(&error)))?;
-        let id = record.id.clone();
-        let mut world = self.world();
-        self.replace_account(&mut world, record);
-        let agents = world.agents_of(&pending.owner);
-        self.republish(&mut world, agents);
-        Ok(id)
-    }
-
-    /// The owner's account, if there is one, with its turn: a renewal under way ends first, so that the version
-    /// read now stays. Nobody else adds or removes an account meanwhile, and nobody waits for a slow one but
-    /// its own owner.
-    async fn hold_account_of(
-        self: &Arc<Self>,
-        owner: &OwnerId,
-    ) -> (
-        Option<Turn>,
-        tokio::sync::MutexGuard<'_, ()>,
-        Option<IntegrationRecord>,
-    ) {
-        let account = || {
-            self.world()
-                .accounts_of(owner)
-                .next()
-                .map(|account| account.record.clone())
-        };
-        loop {
-            let before = account();
-            let turn = match &before {
-                Some(record) => self.turn(&record.id).await,
-                None => None,
-            };
-            let keeping = self.keeping_accounts().await;
-            let now = account();
-            let settled = match (&turn, &now) {
-                (Some(_), Some(now)) => before.is_some_and(|before| before.id == now.id),
-                (None, None) => true,
-                _ => false,
-            };
-            if settled {
-                return (turn, keeping, now);
-            }
-        }
-    }
-
-    /// Takes over a grant in place of the one before, if any. The tokens of a grant that still worked are used
-    /// until their successors come, as far as the new grant covers them: whoever adds a permission interrupts
-    /// nobody.
-    fn replace_account(&self, world: &mut World, record: IntegrationRecord) {
-        let before = world.accounts.get(&record.id).map(|account| &account.record);
-        let worked = before.is_some_and(|b| b.health == Health::Active && b.authority == record.authority);
-        let id = record.id.clone();
-        for key in world.keys_of(&id) {
-            let Some(slot) = world.slots.get_mut(&key) else {
-                continue;
-            };
-            slot.trouble = None;
-            self.renewals.cancel(&key);
-            if worked && key.scopes.is_subset(&record.scopes) {
-                if !slot.users.is_empty() {
-                    self.renewals.schedule(&key, self.now());
-                }
-                continue;
-            }
-            slot.token = None;
-            self.expiries.cancel(&key);
-            world.tidy(&key);
-        }
-        world.insert_account(record);
-    }
-
     fn note_connect(&self, pending: &Pending, ending: &Result<Connected, ConnectError>, actor: Actor) {
         let (decision, integration, detail) = match ending {
             Ok(connected) => (Decision::Allowed, Some(connected.account.clone()), String::new()),
@@ -599,13 +363,4 @@ impl Broker {
 
 fn new_connect_id(entropy: &dyn Entropy) -> String {
     format!("con_{}", &entropy.token()[..22])
-}
-
-fn explain_store(error: &StoreError) -> String {
-    match error {
-        StoreError::Conflict => {
-            "another consent of the same owner ended at the same moment; begin again".to_owned()
-        }
-        other => other.to_string(),
-    }
 }

@@ -28,7 +28,9 @@ pub struct AgentHandle {
 }
 
 impl AgentHandle {
-    pub(crate) fn new(name: AgentName, snapshot: AgentSnapshot) -> Arc<Self> {
+    /// For the broker; public for benchmarks.
+    #[doc(hidden)]
+    pub fn new(name: AgentName, snapshot: AgentSnapshot) -> Arc<Self> {
         Arc::new(Self {
             name,
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -125,7 +127,9 @@ impl AgentHandle {
         }
     }
 
-    pub(crate) fn publish(&self, snapshot: AgentSnapshot) {
+    /// For the broker; public for benchmarks.
+    #[doc(hidden)]
+    pub fn publish(&self, snapshot: AgentSnapshot) {
         self.snapshot.store(Arc::new(snapshot));
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();

@@ -84,7 +84,7 @@ impl Broker {
                     self.upsert(&mut world, Arc::new(manifest), AgentSource::Api);
                 }
                 Err(error) => {
-                    tracing::error!(agent = %agent.name, %error, "an agent in the database was left alone")
+                    tracing::error!(agent = %agent.name, %error, "an agent in the database was left alone");
                 }
             }
         }

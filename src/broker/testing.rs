@@ -35,7 +35,7 @@ pub(crate) fn idle(clock: SharedClock) -> Arc<Broker> {
     let options = BrokerOptions {
         public_url: "http://127.0.0.1:8420".to_owned(),
         concurrency: 1,
-        consent_timeout: std::time::Duration::from_mins(10),
+        consent_timeout: std::time::Duration::from_secs(600),
         return_origins: Vec::new(),
     };
     let parts = BrokerParts {

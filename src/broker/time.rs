@@ -41,7 +41,8 @@ impl BrokerClock {
 
     /// How far the provider's clock is ahead of the daemon's; zero within the tolerance.
     pub(super) fn skew(&self) -> SignedDuration {
-        let ahead = self.now().duration_since(self.clock.now());
+        let ahead = self.now().as_microsecond() - self.clock.now().as_microsecond();
+        let ahead = SignedDuration::from_millis((ahead + 500).div_euclid(1000));
         if ahead.abs() < TOLERANCE {
             SignedDuration::ZERO
         } else {

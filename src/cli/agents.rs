@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     agent::{Manifest, Requirement},
+    delivery::admin::convert,
     id::{AgentName, CapabilityKey, OwnerId},
     proto::v1,
 };
@@ -223,7 +224,7 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
 impl AddArgs {
     fn spec(self) -> Result<v1::AgentSpec, Failure> {
         if let Some(file) = &self.file {
-            return Ok(spec_of(&manifests::read(file)?));
+            return Ok(convert::spec(&manifests::read(file)?));
         }
         let (Some(agent), Some(owner)) = (self.agent, self.owner) else {
             return Err(Failure::usage("name the agent and its --owner, or give a --file"));
@@ -239,28 +240,13 @@ impl AddArgs {
         let integrations = required
             .chain(self.optional.into_iter().map(requirement(true)))
             .collect();
-        Ok(spec_of(&Manifest {
+        Ok(convert::spec(&Manifest {
             agent,
             owner,
             uid: self.uid,
             gid: self.gid,
             integrations,
         }))
-    }
-}
-
-fn spec_of(manifest: &Manifest) -> v1::AgentSpec {
-    let requirement = |requirement: &Requirement| v1::Requirement {
-        key: requirement.key.to_string(),
-        description: requirement.description.clone(),
-        optional: requirement.optional,
-    };
-    v1::AgentSpec {
-        agent: manifest.agent.to_string(),
-        owner: manifest.owner.to_string(),
-        uid: manifest.uid,
-        gid: manifest.gid,
-        integrations: manifest.integrations.iter().map(requirement).collect(),
     }
 }
 

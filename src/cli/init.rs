@@ -316,6 +316,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_appears_meanwhile_is_not_written_over() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "precious").unwrap();
+        let failure = create(file.path(), 0o600, &[b"new"]).unwrap_err();
+        assert!(failure.message.contains("exists already"), "{failure}");
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "precious");
+    }
+
+    #[test]
     fn two_keys_are_never_the_same() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["a", "b"] {

@@ -3,21 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use super::{args::Global, exit::Failure};
-use crate::{catalog::Catalog, config::Config, id::AgentName};
+use crate::{
+    catalog::Catalog,
+    config::{self, Config},
+    id::AgentName,
+};
 
 /// Where sockets and agents' directories are while no configuration says otherwise.
 pub(super) const DEFAULT_RUNTIME_DIR: &str = "/run/token-broker";
 
 /// Reads the configuration and the environment.
 pub(super) fn load(global: &Global) -> Result<Config, Failure> {
-    Config::load(global.config.as_deref(), environment())
+    Config::load(global.config.as_deref(), config::environment())
         .map_err(|error| Failure::misconfigured(error.to_string()))
-}
-
-/// The environment's variables, but for those whose value no text can hold.
-pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The admin socket to talk to.

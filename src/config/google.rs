@@ -9,7 +9,7 @@ use super::{
     secret_file::{self, Access},
     values::Values,
 };
-use crate::secret::ClientSecret;
+use crate::secret::{ClientSecret, shape::redacted};
 
 /// The `[google]` section. No `Debug`: it may hold the client's secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -92,7 +92,9 @@ impl GoogleSection {
             Secret::Value(secret) => Some(secret.clone()),
             Secret::File(path) => {
                 let text = secret_file::read(path, Access::Private).map_err(|reason| {
-                    ConfigError::new(format!("google.client_secret_file {}: {reason}", path.display()))
+                    // Somebody may have written the secret itself there.
+                    let file = redacted(&path.display().to_string());
+                    ConfigError::new(format!("google.client_secret_file {file}: {reason}"))
                 })?;
                 Some(ClientSecret::from(text.as_str()))
             }

@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf, process::Stdio, str::FromStr, time::Duration};
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
+use crate::secret::shape::is_key;
+
 use super::{
     error::ConfigError,
     secret_file::{self, Access},
@@ -49,7 +51,8 @@ impl FromStr for KeySource {
     fn from_str(text: &str) -> Result<Self, InvalidKeySource> {
         let (kind, value) = text.split_once(':').ok_or(InvalidKeySource)?;
         let value = value.trim();
-        if value.is_empty() || value.chars().any(char::is_control) {
+        // The key itself, in the place of its name, would be named in messages.
+        if value.is_empty() || value.chars().any(char::is_control) || is_key(value) {
             return Err(InvalidKeySource);
         }
         match kind {

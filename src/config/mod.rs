@@ -245,5 +245,11 @@ fn local_url(listen: SocketAddr) -> Result<Url, ConfigError> {
         .map_err(|error| ConfigError::new(format!("http_listen {listen}: no URL follows from it: {error}")))
 }
 
+/// The environment's variables, but for those whose value no text can hold.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
+use crate::secret::shape::redacted;
+
 use super::{
     error::ConfigError,
     keys::{self, KEYS, VARIABLE_PREFIX},
@@ -321,10 +323,11 @@ fn unknown(path: &str) -> String {
     }
 }
 
-/// A text that a person wrote, neither endless nor able to move their cursor.
+/// A text that a person wrote, neither endless nor able to move their cursor. A secret in the wrong place stays
+/// out of it.
 fn shown(text: &str) -> String {
     let mut shown = String::new();
-    for c in text.chars().take(120) {
+    for c in redacted(text).chars().take(120) {
         if c.is_control() {
             shown.extend(c.escape_debug());
         } else {

@@ -22,6 +22,12 @@ pub(super) enum AgentBody {
     Grpc(tonic::body::Body),
 }
 
+impl From<Bytes> for AgentBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(bytes)
+    }
+}
+
 impl From<Vec<u8>> for AgentBody {
     fn from(bytes: Vec<u8>) -> Self {
         Self::Whole(bytes.into())

@@ -2,18 +2,21 @@
 
 use std::convert::Infallible;
 
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tonic::{body::Body, codegen::BoxFuture};
-use tonic_health::pb::health_server::HealthServer;
+use tonic::body::Body;
+use tonic_health::{ServingStatus, pb::health_server::HealthServer};
 use tonic_reflection::server::Builder;
-use tower::{Service, util::BoxCloneSyncService};
+use tower::util::BoxCloneSyncService;
 
 use super::error::DeliveryError;
 use crate::proto;
 
-type Route = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
+/// A service of any kind.
+pub(super) type Route = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
 
+const TOKEN_SERVICE: &str = "tokenbroker.v1.TokenService";
 /// The largest request that these services read.
 const REQUEST_BYTES: usize = 16 * 1024;
 
@@ -29,11 +32,15 @@ impl CommonServices {
     pub(super) fn new() -> Result<Self, DeliveryError> {
         // What serves is healthy. How an agent stands is for GetStatus to say.
         let (reporter, _) = tonic_health::server::health_reporter();
+        // Done at once: nobody else has the reporter yet.
+        let _ = reporter
+            .set_service_status(TOKEN_SERVICE, ServingStatus::Serving)
+            .now_or_never();
         let health = tonic_health::server::HealthService::from_health_reporter(reporter);
         let unreadable =
             |error: tonic_reflection::server::Error| DeliveryError::Descriptors(error.to_string());
-        let v1 = describe().build_v1().map_err(unreadable)?;
-        let v1alpha = describe().build_v1alpha().map_err(unreadable)?;
+        let v1 = describe(TOKEN_SERVICE).build_v1().map_err(unreadable)?;
+        let v1alpha = describe(TOKEN_SERVICE).build_v1alpha().map_err(unreadable)?;
         Ok(Self {
             health: Route::new(HealthServer::new(health).max_decoding_message_size(REQUEST_BYTES)),
             reflection: Route::new(v1.max_decoding_message_size(REQUEST_BYTES)),
@@ -41,29 +48,25 @@ impl CommonServices {
         })
     }
 
-    /// Who answers `path`, if one of these does.
-    pub(super) fn call(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<BoxFuture<Response<Body>, Infallible>, Request<Incoming>> {
-        let service = request.uri().path().trim_start_matches('/').split('/').next();
-        let mut route = match service {
-            Some("grpc.health.v1.Health") => self.health.clone(),
-            Some("grpc.reflection.v1.ServerReflection") => self.reflection.clone(),
-            Some("grpc.reflection.v1alpha.ServerReflection") => self.reflection_alpha.clone(),
-            _ => return Err(request),
+    /// Who answers calls to `path`, if one of these does.
+    pub(super) fn route(&self, path: &str) -> Option<Route> {
+        let service = path.trim_start_matches('/').split('/').next();
+        let route = match service? {
+            "grpc.health.v1.Health" => &self.health,
+            "grpc.reflection.v1.ServerReflection" => &self.reflection,
+            "grpc.reflection.v1alpha.ServerReflection" => &self.reflection_alpha,
+            _ => return None,
         };
-        // These are ready at any time.
-        Ok(Box::pin(async move { route.call(request).await }))
+        Some(route.clone())
     }
 }
 
-/// Only what is served on this socket is listed.
-fn describe() -> Builder<'static> {
+/// Reflection that lists `service` and the standard ones: what is served on one socket, and no more.
+pub(super) fn describe(service: &'static str) -> Builder<'static> {
     Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name("tokenbroker.v1.TokenService")
+        .with_service_name(service)
         .with_service_name("grpc.health.v1.Health")
         .with_service_name("grpc.reflection.v1.ServerReflection")
         .with_service_name("grpc.reflection.v1alpha.ServerReflection")

@@ -9,7 +9,7 @@ use std::{
     fs,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::DirBuilderExt,
+        unix::fs::PermissionsExt,
     },
     path::{Path, PathBuf},
 };
@@ -93,6 +93,16 @@ impl Entry {
     pub(super) const ALL: [Self; 4] = [Self::Env, Self::AccessToken, Self::Status, Self::Socket];
 }
 
+/// Makes a folder and what is missing above it. Agents of other users pass through, whatever the umask.
+fn make_folders(folder: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
+    for path in missing.into_iter().rev() {
+        fs::create_dir(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o711))?;
+    }
+    Ok(())
+}
+
 /// The runtime directory, with the `agents` directory held open.
 pub(super) struct Runtime {
     agents: OwnedFd,
@@ -110,13 +120,7 @@ impl Runtime {
                 error,
             }
         };
-        if !runtime_dir.exists() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o711)
-                .create(runtime_dir)
-                .map_err(problem("created"))?;
-        }
+        make_folders(runtime_dir).map_err(problem("created"))?;
         let agents = Self::open_agents(runtime_dir)
             .map_err(std::io::Error::from)
             .map_err(problem("used"))?;

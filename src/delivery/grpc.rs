@@ -47,13 +47,13 @@ pub(super) fn call(
             .max_decoding_message_size(REQUEST_BYTES)
             .call(request);
     }
-    match endpoint.server.common.call(request) {
-        Ok(answer) => answer,
-        Err(request) => {
-            let status = Status::unimplemented(format!("There is no method {:?}.", request.uri().path()));
-            Box::pin(std::future::ready(Ok(status.into_http())))
-        }
+    let path = request.uri().path();
+    if let Some(mut route) = endpoint.server.common.route(path) {
+        // These are ready at any time.
+        return Box::pin(async move { route.call(request).await });
     }
+    let status = Status::unimplemented(format!("There is no method {path:?}."));
+    Box::pin(std::future::ready(Ok(status.into_http())))
 }
 
 #[tonic::async_trait]

@@ -7,6 +7,7 @@ use futures_util::stream;
 use http::{HeaderValue, Method, Request, Response, header};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
+use zeroize::Zeroizing;
 
 use super::{
     body::{AgentBody, Events},
@@ -25,7 +26,7 @@ use crate::{
 /// How often an event stream says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What the JSON around a token takes.
-const TOKEN_OVERHEAD: usize = 512;
+const TOKEN_OVERHEAD: usize = 192;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -56,7 +57,9 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     if query.is_none()
         && let Some(grant) = endpoint.server.broker.current(&endpoint.agent)
     {
-        return Answer::now(granted(&grant, endpoint.server.now()));
+        let now = endpoint.server.now();
+        let body = endpoint.answers.get(&grant, now, || token_json(&grant, now));
+        return Answer::now(respond(body.into(), JSON));
     }
     let query = match query.map_or_else(|| Ok(TokenQuery::default()), parse_query) {
         Ok(query) => query,
@@ -65,7 +68,10 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     let endpoint = Arc::clone(endpoint);
     Answer::Later(Box::pin(async move {
         match endpoint.obtain(&query).await {
-            Ok(grant) => granted(&grant, endpoint.server.now()),
+            Ok(grant) => {
+                let body = Bytes::from_owner(token_json(&grant, endpoint.server.now()));
+                respond(body.into(), JSON)
+            }
             Err(refusal) => refusal.into_http(),
         }
     }))
@@ -126,17 +132,20 @@ pub(super) fn integration_kind(name: &str) -> Result<IntegrationKind, Refusal> {
         })
 }
 
-fn granted(grant: &TokenGrant, now: Timestamp) -> Response<AgentBody> {
-    whole(token_json(grant, now), JSON)
-}
-
 /// The token as JSON.
-fn token_json(grant: &TokenGrant, now: Timestamp) -> Vec<u8> {
+fn token_json(grant: &TokenGrant, now: Timestamp) -> Zeroizing<Vec<u8>> {
     // Enough for the whole text: growing would copy the token about.
-    let capacity = grant.token.access_token.expose().len() + TOKEN_OVERHEAD;
-    let mut body = Vec::with_capacity(capacity);
+    let scopes: usize = grant
+        .token
+        .scopes
+        .iter()
+        .map(|scope| scope.as_str().len() + 1)
+        .sum();
+    let keys: usize = grant.capabilities.iter().map(|key| key.as_str().len() + 3).sum();
+    let capacity = grant.token.access_token.expose().len() + scopes + keys + TOKEN_OVERHEAD;
+    let mut body = Zeroizing::new(Vec::with_capacity(capacity));
     // Writing to memory does not fail, and neither does anything in the value.
-    let _ = serde_json::to_writer(&mut body, &TokenBody { grant, now });
+    let _ = serde_json::to_writer(&mut *body, &TokenBody { grant, now });
     body
 }
 

@@ -3,7 +3,10 @@
 //! [`Delivery`] follows the changes that the broker announces. What goes wrong with one agent's directory is
 //! reported to that agent's handle and tried again; the others do not notice.
 
+mod accept;
 pub mod admin;
+mod answer_cache;
+mod authority;
 mod body;
 mod common;
 mod directory;
@@ -32,6 +35,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use accept::accept;
 pub use error::DeliveryError;
 
 use self::{

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -22,7 +23,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{common::CommonServices, error::DeliveryError, service::AgentService};
+use super::{
+    answer_cache::AnswerCache, authority::AnyAuthority, common::CommonServices, error::DeliveryError,
+    service::AgentService,
+};
 use crate::broker::{AgentHandle, Broker};
 
 /// How many connections an agent may hold. Further ones wait until one is closed.
@@ -54,6 +58,7 @@ pub(super) struct Endpoint {
     pub(super) agent: Arc<AgentHandle>,
     pub(super) server: Arc<Server>,
     pub(super) stop: CancellationToken,
+    pub(super) answers: AnswerCache,
     places: Semaphore,
 }
 
@@ -87,25 +92,17 @@ impl Server {
         self.broker.note_delivered(agent, revision, problem);
     }
 
-    /// Ends one agent's socket, and with the whole program all of them.
-    pub(super) fn stop_token(&self) -> CancellationToken {
-        self.shutdown.child_token()
-    }
-
-    /// Accepts connections until `stop`.
-    pub(super) fn serve(
-        self: &Arc<Self>,
-        listener: UnixListener,
-        agent: &Arc<AgentHandle>,
-        stop: CancellationToken,
-    ) {
+    /// Accepts connections until the endpoint is stopped, or the whole program is.
+    pub(super) fn serve(self: &Arc<Self>, listener: UnixListener, agent: &Arc<AgentHandle>) -> Arc<Endpoint> {
         let endpoint = Arc::new(Endpoint {
             agent: Arc::clone(agent),
             server: Arc::clone(self),
-            stop,
+            stop: self.shutdown.child_token(),
+            answers: AnswerCache::default(),
             places: Semaphore::new(CONNECTIONS),
         });
-        tokio::spawn(accept(listener, endpoint));
+        tokio::spawn(accept(listener, Arc::clone(&endpoint)));
+        endpoint
     }
 
     /// Waits for the connections to end; in vain after a while.
@@ -184,24 +181,29 @@ async fn serve_connection(stream: UnixStream, place: Place) {
     let connection = endpoint
         .server
         .http
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(AnyAuthority::new(stream)), service);
     tokio::pin!(connection);
-    let first_request = tokio::time::sleep(FIRST_REQUEST);
-    tokio::pin!(first_request);
-    let mut patient = false;
-    loop {
-        tokio::select! {
-            biased;
-            // Clients go away in all kinds of ways; none of them is worth a line.
-            _ = connection.as_mut() => return,
-            () = endpoint.stop.cancelled() => break,
-            () = first_request.as_mut(), if !patient => {
-                if !asked.load(Ordering::Relaxed) {
-                    return;
-                }
-                patient = true;
-            }
+    let has_asked = std::future::poll_fn(|_| {
+        // Polled right after the connection, which is what sets it.
+        if asked.load(Ordering::Relaxed) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
+    });
+    tokio::select! {
+        biased;
+        // Clients go away in all kinds of ways; none of them is worth a line.
+        _ = connection.as_mut() => return,
+        () = has_asked => {}
+        () = endpoint.stop.cancelled() => {}
+        // Gone with the first request: while any timer runs, each pause of the runtime has to set an alarm.
+        () = tokio::time::sleep(FIRST_REQUEST) => return,
+    }
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = endpoint.stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, connection).await;

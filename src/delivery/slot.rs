@@ -175,9 +175,10 @@ impl Slot {
         let failed = failure.is_some();
         let problem = failure.into_iter().chain(view.problem()).reduce(join);
         if problem != agent.delivery_problem() {
-            match &problem {
-                Some(problem) => tracing::warn!(agent = %self.name, problem, "delivery has a problem"),
-                None => tracing::info!(agent = %self.name, "delivery works again"),
+            if let Some(problem) = &problem {
+                tracing::warn!(agent = %self.name, problem, "delivery has a problem");
+            } else {
+                tracing::info!(agent = %self.name, "delivery works again");
             }
         }
         report(context, agent, revision, problem);
@@ -223,7 +224,9 @@ impl Slot {
             return std::iter::once(&error).chain(&left).map(sentence).reduce(join);
         }
         let mut errors = place.files.write(&dir, view, now, &context.server.keys);
-        if place.socket.is_none() {
+        if let Some(socket) = &place.socket {
+            socket.forget_answer();
+        } else {
             match Socket::open(&dir, &context.server, agent) {
                 Ok(socket) => place.socket = Some(socket),
                 Err(error) => errors.push(error),
@@ -280,6 +283,7 @@ impl Turn {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `reduce` takes")]
 fn join(a: String, b: String) -> String {
     a + "; " + &b
 }

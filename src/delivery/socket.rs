@@ -11,12 +11,11 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
 use tokio::net::UnixListener;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     directory::{AgentDir, Entry, Owner},
     error::FileError,
-    server::Server,
+    server::{Endpoint, Server},
 };
 use crate::broker::AgentHandle;
 
@@ -26,7 +25,7 @@ const BACKLOG: i32 = 1024;
 /// An agent's listener, for as long as this is held. Dropping it closes the socket; connections get a moment to
 /// end by themselves.
 pub(super) struct Socket {
-    stop: CancellationToken,
+    endpoint: Arc<Endpoint>,
     owner: Owner,
 }
 
@@ -42,12 +41,15 @@ impl Socket {
             let _ = rustix::fs::unlinkat(dir.fd(), Entry::Socket.temporary(), AtFlags::empty());
         })?;
         dir.put_in_place(Entry::Socket)?;
-        let stop = server.stop_token();
-        server.serve(listener, agent, stop.clone());
         Ok(Self {
-            stop,
+            endpoint: server.serve(listener, agent),
             owner: dir.owner(),
         })
+    }
+
+    /// Drops what is kept of the last answer: there is another one now.
+    pub(super) fn forget_answer(&self) {
+        self.endpoint.answers.forget();
     }
 
     /// Who may connect.
@@ -58,7 +60,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.endpoint.stop.cancel();
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the tests of this module share.
 
-use std::{path::Path, process::Command, sync::Arc};
+use std::{os::fd::AsRawFd, path::Path, process::Command, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -34,17 +34,22 @@ pub(super) fn small_tmpfs(path: &Path, size: &str) -> Option<Mounted> {
     let mut command = Command::new("mount");
     command.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path);
     let mounted = is_root() && command.output().is_ok_and(|output| output.status.success());
-    mounted.then(|| Mounted(path.to_owned()))
+    mounted.then(|| Mounted(std::fs::File::open(path).unwrap()))
 }
 
-pub(super) struct Mounted(std::path::PathBuf);
+/// Holds the mounted folder open: its path changes when a folder above is renamed.
+pub(super) struct Mounted(std::fs::File);
 
 impl Mounted {
+    fn path(&self) -> std::path::PathBuf {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_raw_fd())).unwrap()
+    }
+
     pub(super) fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
         let status = Command::new("mount")
             .args(["-o", &options])
-            .arg(&self.0)
+            .arg(self.path())
             .status()
             .unwrap();
         assert!(status.success());
@@ -53,7 +58,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }
 

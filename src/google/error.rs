@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::secret::shape::is_suspicious;
+
 use super::{
     classify::{Call, classify},
     http::{Reply, TransportError},
@@ -46,7 +48,7 @@ pub struct ProviderError {
 /// What the provider's `error` may look like; anything else could be an echo or an attack on a terminal.
 pub(super) fn code(error: &str) -> String {
     let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    if (1..=64).contains(&error.len()) && error.bytes().all(valid) {
+    if (1..=64).contains(&error.len()) && error.bytes().all(valid) && !is_suspicious(error) {
         error.to_owned()
     } else {
         "unknown_error".to_owned()

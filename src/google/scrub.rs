@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use crate::secret::shape;
+
 /// Pieces of a secret at least this long are taken out, so that a cut or percent-encoded echo goes too.
 const PIECE: usize = 8;
 /// What is read of a provider's text.
@@ -32,9 +34,12 @@ pub(super) fn scrub(text: &str, secrets: &[&str]) -> String {
     shown.trim().to_owned()
 }
 
-/// Which bytes of `text` belong to a secret.
+/// Which bytes of `text` belong to a secret, or look like one that is not known here.
 fn hidden(text: &[u8], secrets: &[&str]) -> Vec<bool> {
     let mut hidden = vec![false; text.len()];
+    for range in shape::ranges(text) {
+        hidden[range].fill(true);
+    }
     let mut hide = |length: usize, is_secret: &dyn Fn(&[u8]) -> bool| {
         for (start, window) in text.windows(length).enumerate() {
             if is_secret(window) {
@@ -92,6 +97,13 @@ mod tests {
             !shown.contains("CANARY") && !shown.contains("characters"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_secret_that_nobody_named_is_taken_out_whole() {
+        let old = "ya29.a0AfB_byAAAAAAAAAAAAAAAA";
+        let shown = scrub(&format!("not {old}, {CANARY}"), &["AAAAAAAAAAAA", CANARY]);
+        assert_eq!(shown, "not [redacted], [redacted]");
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Metrics {
         self.audit_failures.inc();
     }
 
-    /// Everything in the OpenMetrics text format, with `gauges` as they are now.
+    /// Everything in the `OpenMetrics` text format, with `gauges` as they are now.
     pub fn render(&self, gauges: &Gauges) -> Result<String, fmt::Error> {
         for &(state, count) in &gauges.agents {
             self.agents.get_or_create(&State { state }).set(count);

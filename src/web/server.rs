@@ -4,10 +4,11 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use super::Web;
+use crate::delivery::accept;
 
 /// Open connections at most.
 const CONNECTIONS: usize = 512;
@@ -35,47 +36,31 @@ impl HttpServer {
 
     /// Serves until `shutdown`, then lets what is under way end.
     pub async fn serve(self, web: Arc<Web>, shutdown: CancellationToken) {
-        let connections = TaskTracker::new();
-        let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
-        loop {
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = permits.clone().try_acquire_owned() else {
-                continue;
-            };
-            let (web, shutdown) = (web.clone(), shutdown.clone());
-            connections.spawn(async move {
-                let _permit = permit;
-                let service = service_fn(move |request| {
-                    let web = web.clone();
-                    async move { Ok::<_, Infallible>(web.answer(request).await) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIMEOUT)
-                    .max_buf_size(32 * 1024)
-                    .serve_connection(TokioIo::new(stream), service);
-                tokio::pin!(connection);
-                let _ = tokio::select! {
-                    ended = connection.as_mut() => ended,
-                    () = shutdown.cancelled() => {
-                        connection.as_mut().graceful_shutdown();
-                        connection.await
-                    }
-                };
-            });
+        let stop = shutdown.clone();
+        let serve = move |stream| serve_connection(stream, web.clone(), stop.clone());
+        accept(self.listener, "the HTTP listener", CONNECTIONS, shutdown, serve).await;
+    }
+}
+
+async fn serve_connection(stream: TcpStream, web: Arc<Web>, shutdown: CancellationToken) {
+    let service = service_fn(move |request| {
+        let web = web.clone();
+        async move { Ok::<_, Infallible>(web.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(32 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
-        connections.close();
-        connections.wait().await;
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection ended badly");
     }
 }

@@ -1,1 +1,240 @@
+//! Agents come over the API, change and go.
 
+use token_broker::{agent::Manifest, broker::AgentState, store::Store};
+
+use crate::support::*;
+
+pub(crate) fn names(scene: &Scene) -> Vec<String> {
+    scene
+        .broker
+        .handles()
+        .iter()
+        .map(|handle| handle.name().to_string())
+        .collect()
+}
+
+#[tokio::test]
+async fn another_owner_means_another_account() {
+    let scene = Scene::new().await;
+    scene.connect("alice", &[SEND]).await;
+    scene.connect("carol", &[SEND]).await;
+    let bot = scene.put("bot", "alice", &[SEND]).await;
+    scene.idle().await;
+    let of_alice = token(&bot).unwrap();
+    scene.google.hold(&email("carol"));
+    scene.put("bot", "carol", &[SEND]).await;
+    assert_eq!(token(&bot), None, "it keeps another's token");
+    assert_eq!(bot.snapshot().account.as_deref(), Some(&*email("carol")));
+    scene.idle().await;
+    assert_eq!(scene.disk.token("bot"), None);
+    scene.google.let_go(&email("carol"));
+    scene.idle().await;
+    assert_ne!(token(&bot).unwrap(), of_alice);
+    assert_eq!(
+        scene.broker.renewals_waiting(),
+        1,
+        "the old token is not renewed for nobody"
+    );
+    scene.put("bot", "nobody", &[SEND]).await;
+    assert_eq!((state(&bot), token(&bot)), (AgentState::NotConnected, None));
+    assert_eq!(scene.broker.renewals_waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_change_of_uid_is_delivered_and_costs_no_request() {
+    let (scene, bot) = Scene::of_alice().await;
+    let (before, revision) = (token(&bot), bot.revision());
+    let changed = Manifest {
+        uid: Some(1000),
+        ..manifest("bot", "alice", &[SEND])
+    };
+    scene
+        .broker
+        .put_agent(changed, admin())
+        .await
+        .map_err(|error| error.to_string())
+        .unwrap();
+    scene.idle().await;
+    assert_eq!(bot.snapshot().manifest.uid, Some(1000));
+    assert!(bot.revision() > revision);
+    assert_eq!((token(&bot), scene.google.requests()), (before, 1));
+}
+
+#[tokio::test]
+async fn changing_an_agent_does_not_get_round_the_back_off() {
+    let scene = Scene::new().await;
+    scene.connect("alice", &[SEND]).await;
+    scene.google.fail(ALICE, Fault::unavailable().retry_after(HOUR));
+    scene.put("bot", "alice", &[SEND]).await;
+    scene.idle().await;
+    for uid in 0..10 {
+        let changed = Manifest {
+            uid: Some(uid),
+            ..manifest("bot", "alice", &[SEND])
+        };
+        scene
+            .broker
+            .put_agent(changed, admin())
+            .await
+            .map_err(|error| error.to_string())
+            .unwrap();
+        scene.idle().await;
+    }
+    assert_eq!(scene.google.requests(), 1);
+}
+
+#[tokio::test]
+async fn an_agent_with_an_unknown_capability_is_refused_and_not_stored() {
+    let scene = Scene::new().await;
+    let error = scene
+        .broker
+        .put_agent(manifest("bot", "alice", &["google.gmail.sned"]), admin())
+        .await
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("google.gmail.send"), "{error}");
+    assert!(names(&scene).is_empty());
+    assert!(scene.store.load().await.unwrap().agents.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_database_did_not_take_is_not_there() {
+    let scene = Scene::new().await;
+    scene.store.fail(Part::Agents);
+    let error = scene
+        .broker
+        .put_agent(manifest("bot", "alice", &[SEND]), admin())
+        .await
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("disk is full"), "{error}");
+    assert!(names(&scene).is_empty());
+    scene.store.heal();
+    scene.put("bot", "alice", &[SEND]).await;
+
+    // A removal that will not last is said, and done as far as it goes.
+    scene.store.fail(Part::Agents);
+    assert!(
+        scene
+            .broker
+            .delete_agent(&"bot".parse().unwrap(), admin())
+            .await
+            .is_err()
+    );
+    assert!(names(&scene).is_empty());
+    assert_eq!(
+        scene.audited("agent.removed").await,
+        ["admin:uid=0 failed: agent bot"]
+    );
+    scene.store.heal();
+    scene
+        .broker
+        .delete_agent(&"bot".parse().unwrap(), admin())
+        .await
+        .unwrap();
+    assert!(
+        scene
+            .broker
+            .delete_agent(&"bot".parse().unwrap(), admin())
+            .await
+            .is_err()
+    );
+    assert!(names(&scene.restart().await).is_empty());
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_leaves_memory_and_database_in_step() {
+    let scene = Scene::new().await;
+    scene.store.hold_agents(true);
+    let broker = scene.broker.clone();
+    let putting = tokio::spawn(async move {
+        broker
+            .put_agent(manifest("bot", "alice", &[SEND]), admin())
+            .await
+            .is_ok()
+    });
+    scene.idle().await;
+    putting.abort();
+    scene.idle().await;
+    scene.store.hold_agents(false);
+    scene.idle().await;
+    assert_eq!(
+        names(&scene).len(),
+        scene.store.load().await.unwrap().agents.len()
+    );
+
+    scene.store.hold_agents(true);
+    let broker = scene.broker.clone();
+    let deleting = tokio::spawn(async move {
+        broker
+            .delete_agent(&"bot".parse().unwrap(), admin())
+            .await
+            .is_ok()
+    });
+    scene.idle().await;
+    deleting.abort();
+    scene.idle().await;
+    scene.store.hold_agents(false);
+    scene.idle().await;
+    assert_eq!(
+        (
+            names(&scene).len(),
+            scene.store.load().await.unwrap().agents.len()
+        ),
+        (0, 0)
+    );
+}
+
+#[tokio::test]
+async fn putting_and_deleting_at_once_leave_memory_and_database_in_step() {
+    let scene = Scene::new().await;
+    for _ in 0..30 {
+        let (put, delete) = (scene.broker.clone(), scene.broker.clone());
+        let put = tokio::spawn(async move {
+            put.put_agent(manifest("bot", "alice", &[SEND]), admin())
+                .await
+                .is_ok()
+        });
+        let delete = tokio::spawn(async move {
+            delete
+                .delete_agent(&"bot".parse().unwrap(), admin())
+                .await
+                .is_ok()
+        });
+        let _ = (put.await, delete.await);
+        scene.idle().await;
+        assert_eq!(
+            names(&scene).len(),
+            scene.store.load().await.unwrap().agents.len()
+        );
+    }
+}
+
+#[tokio::test]
+async fn memory_of_what_came_and_went_is_given_back() {
+    let scene = Scene::new().await;
+    scene.connect("alice", &[SEND, CALENDAR]).await;
+    for number in 0..100 {
+        let name = format!("bot-{number}");
+        let wanted: &[&str] = if number % 2 == 0 {
+            &[SEND]
+        } else {
+            &[SEND, CALENDAR]
+        };
+        scene.put(&name, "alice", wanted).await;
+        scene.idle().await;
+        scene
+            .broker
+            .delete_agent(&name.parse().unwrap(), admin())
+            .await
+            .unwrap();
+    }
+    assert_eq!(scene.broker.renewals_waiting(), 0);
+    assert_eq!(
+        scene.google.requests(),
+        2,
+        "each token was used again by the next agent"
+    );
+    let states = scene.broker.agents_by_state();
+    assert!(states.iter().all(|(_, count)| *count == 0), "{states:?}");
+}

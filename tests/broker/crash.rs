@@ -1,11 +1,6 @@
 //! A renewal that is cut off, and what the disk holds at each moment of it.
 
-use token_broker::{
-    broker::AgentState,
-    clock::rfc3339,
-    google::FailureKind,
-    store::Store,
-};
+use token_broker::{broker::AgentState, clock::rfc3339, google::FailureKind, store::Store};
 
 use crate::support::*;
 
@@ -24,7 +19,10 @@ async fn the_intent_is_on_disk_before_google_is_asked() {
     let scene = mid_renewal(true).await;
     let cut = Scene::standing_still(scene.copy_of_disk()).await;
     let contents = cut.store.load().await.unwrap();
-    let intent = contents.integrations[0].renewal.clone().expect("the intent to renew");
+    let intent = contents.integrations[0]
+        .renewal
+        .clone()
+        .expect("the intent to renew");
     assert_eq!((intent.started_at, intent.attempts), (scene.now(), 1));
 
     scene.google.let_go(ALICE);
@@ -54,7 +52,10 @@ async fn a_renewal_that_was_cut_off_is_tried_once_more_with_the_old_token() {
     back.next_renewal().await;
     assert_eq!(state(&bot), AgentState::Active);
     let asked = back.google.asked();
-    assert_ne!(asked[3].refresh_token, asked[2].refresh_token, "the rotated token was kept");
+    assert_ne!(
+        asked[3].refresh_token, asked[2].refresh_token,
+        "the rotated token was kept"
+    );
 }
 
 #[tokio::test]
@@ -75,7 +76,10 @@ async fn where_google_has_no_leeway_the_state_says_that_a_crash_cost_the_grant()
     assert_eq!(snapshot.state, AgentState::ReconnectRequired);
     assert!(snapshot.message.contains(&rfc3339(begun)), "{}", snapshot.message);
     assert!(snapshot.message.contains("crash"), "{}", snapshot.message);
-    assert_eq!(snapshot.action_url.as_deref(), Some("https://broker.example/agents/bot"));
+    assert_eq!(
+        snapshot.action_url.as_deref(),
+        Some("https://broker.example/agents/bot")
+    );
     // Nothing else is touched.
     assert_eq!(state(&back.handle("other")), AgentState::Active);
     assert_eq!(back.google.asked_for(&email("carol")).len(), 1);
@@ -95,7 +99,11 @@ async fn an_unavailable_google_after_the_crash_does_not_forget_it() {
     drop(scene);
     let back = Scene::with(copy).await;
     back.idle().await;
-    assert_eq!(state(&back.handle("bot")), AgentState::Active, "the old access token lives");
+    assert_eq!(
+        state(&back.handle("bot")),
+        AgentState::Active,
+        "the old access token lives"
+    );
     back.next_renewal().await;
     let snapshot = back.handle("bot").snapshot();
     assert_eq!(snapshot.state, AgentState::ReconnectRequired);
@@ -105,9 +113,15 @@ async fn an_unavailable_google_after_the_crash_does_not_forget_it() {
 #[tokio::test]
 async fn a_lost_answer_is_remembered_like_a_crash() {
     let (scene, bot) = Scene::of_alice().await;
-    scene.google.fail_once(ALICE, Fault::new(FailureKind::Retry, "timeout"));
+    scene
+        .google
+        .fail_once(ALICE, Fault::new(FailureKind::Retry, "timeout"));
     scene.next_renewal().await;
-    assert!(scene.store.load().await.unwrap().integrations[0].renewal.is_some());
+    assert!(
+        scene.store.load().await.unwrap().integrations[0]
+            .renewal
+            .is_some()
+    );
     scene.google.fail(ALICE, Fault::invalid_grant());
     scene.next_renewal().await;
     let message = bot.snapshot().message.clone();
@@ -151,7 +165,11 @@ async fn a_rotated_grant_is_held_until_the_disk_takes_it() {
     scene.pass_in_steps(2 * MINUTE, 10).await;
 
     assert!(scene.store.refusals() > 2);
-    assert_eq!(scene.google.requests(), 2, "Google was asked again with a spent token");
+    assert_eq!(
+        scene.google.requests(),
+        2,
+        "Google was asked again with a spent token"
+    );
     let snapshot = bot.snapshot();
     assert_eq!(snapshot.state, AgentState::Active);
     assert!(snapshot.message.contains("disk is full"), "{}", snapshot.message);
@@ -159,7 +177,10 @@ async fn a_rotated_grant_is_held_until_the_disk_takes_it() {
 
     scene.store.heal();
     scene.pass(5 * MINUTE).await;
-    assert_eq!((state(&bot), bot.snapshot().message.as_str()), (AgentState::Active, ""));
+    assert_eq!(
+        (state(&bot), bot.snapshot().message.as_str()),
+        (AgentState::Active, "")
+    );
     assert_ne!(token(&bot).unwrap(), old);
     let scene = scene.restart().await;
     scene.next_renewal().await;
@@ -203,7 +224,11 @@ async fn where_the_intent_cannot_be_recorded_google_is_not_asked() {
     scene.pass(51 * MINUTE).await;
     assert_eq!(scene.google.requests(), 1);
     assert_eq!(state(&bot), AgentState::Active);
-    assert!(bot.snapshot().message.contains("database"), "{}", bot.snapshot().message);
+    assert!(
+        bot.snapshot().message.contains("database"),
+        "{}",
+        bot.snapshot().message
+    );
     scene.store.heal();
     scene.pass_in_steps(3 * MINUTE, 5).await;
     assert_eq!(scene.google.requests(), 2);

@@ -23,10 +23,30 @@ async fn with_fault(fault: Fault) -> (Scene, std::sync::Arc<token_broker::broker
 async fn each_kind_of_failure_leads_to_its_own_state() {
     let url = Some("https://broker.example/agents/bot");
     for (kind, code, expected, action_url) in [
-        (FailureKind::Retry, "http_503", AgentState::ProviderUnavailable, None),
-        (FailureKind::Reconnect, "invalid_grant", AgentState::ReconnectRequired, url),
-        (FailureKind::Operator, "invalid_client", AgentState::Misconfigured, None),
-        (FailureKind::Permission, "invalid_scope", AgentState::PermissionMissing, url),
+        (
+            FailureKind::Retry,
+            "http_503",
+            AgentState::ProviderUnavailable,
+            None,
+        ),
+        (
+            FailureKind::Reconnect,
+            "invalid_grant",
+            AgentState::ReconnectRequired,
+            url,
+        ),
+        (
+            FailureKind::Operator,
+            "invalid_client",
+            AgentState::Misconfigured,
+            None,
+        ),
+        (
+            FailureKind::Permission,
+            "invalid_scope",
+            AgentState::PermissionMissing,
+            url,
+        ),
     ] {
         let (scene, bot) = with_fault(Fault::new(kind, code)).await;
         let snapshot = bot.snapshot();
@@ -72,7 +92,10 @@ async fn a_dead_grant_takes_its_tokens_from_everywhere_at_once() {
         kinds.push(event.kind);
     }
     assert!(kinds.contains(&EventKind::IntegrationState), "{kinds:?}");
-    assert!(matches!(scene.account("alice").record.health, Health::ReconnectRequired(_)));
+    assert!(matches!(
+        scene.account("alice").record.health,
+        Health::ReconnectRequired(_)
+    ));
 
     // The grant is not tried again, neither by the queue nor by whoever asks, nor after a restart.
     let requests = scene.google.requests();
@@ -149,18 +172,32 @@ async fn what_the_token_carries_is_the_truth() {
     scene.connect("alice", &[SEND, CALENDAR]).await;
     scene.google.carry_only(scopes(&[CALENDAR]));
     let strict = scene.put("strict", "alice", &[SEND, CALENDAR]).await;
-    let easy = scene.put("easy", "alice", &["google.gmail.send?", CALENDAR]).await;
+    let easy = scene
+        .put("easy", "alice", &["google.gmail.send?", CALENDAR])
+        .await;
     scene.idle().await;
 
     assert_eq!(state(&strict), AgentState::PermissionMissing);
     assert_eq!((token(&strict), scene.disk.token("strict")), (None, None));
-    assert!(strict.snapshot().message.contains(SEND), "{}", strict.snapshot().message);
-    assert_eq!(scene.ask(&strict).await.unwrap_err().code.as_str(), "permission_missing");
+    assert!(
+        strict.snapshot().message.contains(SEND),
+        "{}",
+        strict.snapshot().message
+    );
+    assert_eq!(
+        scene.ask(&strict).await.unwrap_err().code.as_str(),
+        "permission_missing"
+    );
 
     assert_eq!(state(&easy), AgentState::Active);
     let granted: Vec<_> = easy.snapshot().granted.iter().map(ToString::to_string).collect();
     assert_eq!(granted, [CALENDAR]);
-    let grant = scene.broker.token(&easy, &query(&[], 0)).await.map_err(|p| p.to_string()).unwrap();
+    let grant = scene
+        .broker
+        .token(&easy, &query(&[], 0))
+        .await
+        .map_err(|p| p.to_string())
+        .unwrap();
     assert_eq!(grant.capabilities.len(), 1);
 }
 
@@ -188,7 +225,12 @@ async fn a_flipped_byte_in_one_row_is_that_accounts_trouble_alone() {
         scene.put(&format!("bot-of-{owner}"), owner, &[SEND]).await;
     }
     scene.idle().await;
-    let mut record = scene.store.integration(&scene.account("alice").record.id).await.unwrap().unwrap();
+    let mut record = scene
+        .store
+        .integration(&scene.account("alice").record.id)
+        .await
+        .unwrap()
+        .unwrap();
     let mut bytes = record.secret.as_bytes().to_vec();
     *bytes.last_mut().unwrap() ^= 1;
     record.secret = token_broker::vault::Sealed::from_bytes(bytes);
@@ -200,12 +242,31 @@ async fn a_flipped_byte_in_one_row_is_that_accounts_trouble_alone() {
     scene.pass(51 * MINUTE).await;
     let broken = scene.handle("bot-of-alice").snapshot();
     assert_eq!(broken.state, AgentState::Misconfigured);
-    assert!(broken.message.contains(ALICE) && broken.message.contains("altered"), "{}", broken.message);
-    assert_eq!(scene.google.asked_for(ALICE).len(), requests, "something was sent");
+    assert!(
+        broken.message.contains(ALICE) && broken.message.contains("altered"),
+        "{}",
+        broken.message
+    );
+    assert_eq!(
+        scene.google.asked_for(ALICE).len(),
+        requests,
+        "something was sent"
+    );
     assert_eq!(scene.account("alice").state(), AgentState::Misconfigured);
     assert_eq!(state(&scene.handle("bot-of-carol")), AgentState::Active);
     // Nothing was sent, so no crash can have cost anything.
-    assert_eq!(scene.store.load().await.unwrap().integrations.iter().filter(|r| r.renewal.is_some()).count(), 0);
+    assert_eq!(
+        scene
+            .store
+            .load()
+            .await
+            .unwrap()
+            .integrations
+            .iter()
+            .filter(|r| r.renewal.is_some())
+            .count(),
+        0
+    );
 
     scene.connect("alice", &[SEND]).await;
     scene.idle().await;
@@ -215,7 +276,11 @@ async fn a_flipped_byte_in_one_row_is_that_accounts_trouble_alone() {
 #[tokio::test]
 async fn a_row_that_vanished_from_the_database_does_not_spin() {
     let (scene, bot) = Scene::of_alice().await;
-    scene.store.delete_integration(&scene.account("alice").record.id).await.unwrap();
+    scene
+        .store
+        .delete_integration(&scene.account("alice").record.id)
+        .await
+        .unwrap();
     scene.pass(51 * MINUTE).await;
     let (_, before) = scene.store.activity();
     scene.idle().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use token_broker::{broker::AgentState, google::FailureKind};
+use token_broker::broker::AgentState;
 
 use crate::support::*;
 
@@ -15,7 +15,11 @@ async fn nobody_ever_holds_less_than_the_floor_while_google_answers() {
     for _ in 0..6 * 60 {
         scene.pass(MINUTE).await;
         assert_eq!(state(&bot), AgentState::Active);
-        assert!(life_left(&scene, &bot) > secs(FLOOR), "{:?} left", life_left(&scene, &bot));
+        assert!(
+            life_left(&scene, &bot) > secs(FLOOR),
+            "{:?} left",
+            life_left(&scene, &bot)
+        );
         assert_eq!(scene.disk.token("bot"), token(&bot));
     }
     let requests = scene.google.requests();
@@ -34,7 +38,10 @@ async fn short_lived_tokens_are_renewed_well_before_their_end_too() {
         assert!(life_left(&scene, &bot) > secs(12));
     }
     let requests = scene.google.requests();
-    assert!((15..=26).contains(&requests), "{requests} requests in ten minutes");
+    assert!(
+        (15..=26).contains(&requests),
+        "{requests} requests in ten minutes"
+    );
 }
 
 #[tokio::test]
@@ -51,7 +58,10 @@ async fn tokens_obtained_together_are_renewed_apart() {
     let start = scene.now();
     scene.pass_in_steps(HOUR, 10).await;
 
-    let moments: Vec<_> = scene.google.asked()[200..].iter().map(|asked| asked.at.duration_since(start).as_secs()).collect();
+    let moments: Vec<_> = scene.google.asked()[200..]
+        .iter()
+        .map(|asked| asked.at.duration_since(start).as_secs())
+        .collect();
     assert_eq!(moments.len(), 200);
     assert!(moments.iter().all(|at| (2700..=3010).contains(at)), "{moments:?}");
     let different: BTreeSet<_> = moments.iter().collect();
@@ -81,9 +91,13 @@ async fn a_failed_renewal_keeps_serving_the_token_that_lives() {
     assert!(scene.google.requests() > 2);
     let snapshot = bot.snapshot();
     assert_eq!(snapshot.state, AgentState::Active);
-    assert!(snapshot.message.contains("its renewal fails"), "{}", snapshot.message);
+    assert!(
+        snapshot.message.contains("its renewal fails"),
+        "{}",
+        snapshot.message
+    );
     assert_eq!(scene.ask(&bot).await.unwrap(), living);
-    assert_eq!(scene.account("alice").trouble.unwrap().0, FailureKind::Retry);
+    assert_eq!(scene.account("alice").state(), AgentState::ProviderUnavailable);
 
     // Below the floor the state says so, at that very moment; the token is served to its end.
     scene.pass_in_steps(2 * MINUTE, 10).await;
@@ -136,11 +150,14 @@ async fn failures_in_a_row_are_spaced_wider_and_wider() {
     }
     for (failures, gap) in gaps.iter().enumerate() {
         let most = f64::min(300.0, 2.0 * f64::from(1_u32 << failures.min(10)));
-        assert!((0.5..=most + 0.1).contains(gap), "{failures}: {gap} of at most {most}");
+        assert!(
+            (0.5..=most + 0.1).contains(gap),
+            "{failures}: {gap} of at most {most}"
+        );
     }
     let (first, last) = (gaps[..4].iter().sum::<f64>(), gaps[10..].iter().sum::<f64>());
     assert!(last > 3.0 * first, "{gaps:?}");
-    let different: BTreeSet<_> = gaps[8..].iter().map(|gap| gap.round() as u64).collect();
+    let different: BTreeSet<_> = gaps[8..].iter().map(|gap| gap.round().to_string()).collect();
     assert!(different.len() > 2, "no jitter: {gaps:?}");
 }
 
@@ -157,7 +174,11 @@ async fn a_wish_for_silence_is_honoured_by_the_queue_and_by_askers() {
         assert!(problem.retry_after.is_some_and(|wait| wait <= secs(180)));
         scene.pass(10).await;
     }
-    assert_eq!(scene.google.requests(), 1, "asked again before the time that Google named");
+    assert_eq!(
+        scene.google.requests(),
+        1,
+        "asked again before the time that Google named"
+    );
     scene.google.heal(ALICE);
     scene.pass(71).await;
     assert_eq!(scene.google.requests(), 2);
@@ -190,8 +211,14 @@ async fn five_hundred_accounts_recover_without_a_burst() {
     for asked in asked {
         shares[usize::try_from(asked.at.duration_since(healed_at).as_secs() / 10).unwrap()] += 1;
     }
-    assert!(shares.iter().all(|share| *share <= ACCOUNTS / 8), "a burst: {shares:?}");
-    assert!(shares[20..].iter().sum::<usize>() > ACCOUNTS / 20, "not spread: {shares:?}");
+    assert!(
+        shares.iter().all(|share| *share <= ACCOUNTS / 8),
+        "a burst: {shares:?}"
+    );
+    assert!(
+        shares[20..].iter().sum::<usize>() > ACCOUNTS / 20,
+        "not spread: {shares:?}"
+    );
 }
 
 #[tokio::test]
@@ -200,11 +227,19 @@ async fn an_answer_without_a_refresh_token_keeps_the_old_one() {
     for _ in 0..3 {
         scene.next_renewal().await;
     }
-    let presented: BTreeSet<_> = scene.google.asked().into_iter().map(|asked| asked.refresh_token).collect();
+    let presented: BTreeSet<_> = scene
+        .google
+        .asked()
+        .into_iter()
+        .map(|asked| asked.refresh_token)
+        .collect();
     assert_eq!(presented.len(), 1);
     let scene = scene.restart().await;
     scene.next_renewal().await;
-    assert_eq!(scene.google.asked().last().unwrap().refresh_token, *presented.first().unwrap());
+    assert_eq!(
+        scene.google.asked().last().unwrap().refresh_token,
+        *presented.first().unwrap()
+    );
     assert_eq!(state(&scene.handle("bot")), AgentState::Active);
     drop(bot);
 }
@@ -220,7 +255,12 @@ async fn a_rotated_refresh_token_is_used_from_then_on_also_after_a_restart() {
     let scene = scene.restart().await;
     scene.next_renewal().await;
     scene.next_renewal().await;
-    let presented: BTreeSet<_> = scene.google.asked().into_iter().map(|asked| asked.refresh_token).collect();
+    let presented: BTreeSet<_> = scene
+        .google
+        .asked()
+        .into_iter()
+        .map(|asked| asked.refresh_token)
+        .collect();
     assert_eq!(presented.len(), 4);
     assert_eq!(scene.google.spent_presented(), 0);
 }
@@ -228,7 +268,11 @@ async fn a_rotated_refresh_token_is_used_from_then_on_also_after_a_restart() {
 #[tokio::test]
 async fn a_token_that_nobody_uses_any_more_is_not_renewed() {
     let (scene, _bot) = Scene::of_alice().await;
-    scene.broker.delete_agent(&"bot".parse().unwrap(), admin()).await.unwrap();
+    scene
+        .broker
+        .delete_agent(&"bot".parse().unwrap(), admin())
+        .await
+        .unwrap();
     assert_eq!(scene.broker.renewals_waiting(), 0);
     scene.pass_in_steps(3 * HOUR, MINUTE).await;
     assert_eq!(scene.google.requests(), 1);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use token_broker::{broker::{AgentState, Revocation}, telemetry::audit::Actor};
+use token_broker::{
+    broker::{AgentState, Revocation},
+    telemetry::audit::Actor,
+};
 
 use crate::support::*;
 
@@ -15,7 +18,12 @@ async fn sixty_four_first_askers_of_a_cold_token_cost_one_request() {
 
     let asking = (0..64).map(|_| {
         let (broker, bot) = (scene.broker.clone(), bot.clone());
-        tokio::spawn(async move { broker.token(&bot, &query(&[], 0)).await.map(|grant| grant.token.clone()) })
+        tokio::spawn(async move {
+            broker
+                .token(&bot, &query(&[], 0))
+                .await
+                .map(|grant| grant.token.clone())
+        })
     });
     let asking: Vec<_> = asking.collect();
     scene.idle().await;
@@ -90,7 +98,10 @@ async fn a_thousand_agents_of_one_account_cost_one_request_per_renewal() {
         assert_eq!(scene.google.requests(), renewals);
         let tokens: BTreeSet<_> = bots.iter().map(|bot| token(bot).expect("a token")).collect();
         assert_eq!(tokens.len(), 1);
-        let delivered: BTreeSet<_> = bots.iter().map(|bot| scene.disk.token(bot.name().as_str())).collect();
+        let delivered: BTreeSet<_> = bots
+            .iter()
+            .map(|bot| scene.disk.token(bot.name().as_str()))
+            .collect();
         assert_eq!(delivered, tokens.into_iter().map(Some).collect());
     }
 }
@@ -99,7 +110,9 @@ async fn a_thousand_agents_of_one_account_cost_one_request_per_renewal() {
 async fn scope_sets_of_one_account_take_turns_so_that_no_spent_token_is_presented() {
     let scene = Scene::new().await;
     scene.google.habits().rotates = true;
-    scene.connect("alice", &[SEND, CALENDAR, DRIVE, DOCS, SHEETS]).await;
+    scene
+        .connect("alice", &[SEND, CALENDAR, DRIVE, DOCS, SHEETS])
+        .await;
     let wants: [&[&str]; 6] = [&[SEND], &[CALENDAR], &[DRIVE], &[DOCS], &[SHEETS], &[SEND, DRIVE]];
     let mut bots = Vec::new();
     for (number, wanted) in wants.iter().enumerate() {
@@ -112,7 +125,11 @@ async fn scope_sets_of_one_account_take_turns_so_that_no_spent_token_is_presente
 
     assert_eq!(scene.google.requests(), 36);
     assert_eq!(scene.google.spent_presented(), 0);
-    assert_eq!(scene.google.most_under_way().1, 1, "two requests of one account at once");
+    assert_eq!(
+        scene.google.most_under_way().1,
+        1,
+        "two requests of one account at once"
+    );
     assert_eq!(scene.google.living(ALICE).len(), 1);
     for bot in &bots {
         assert_eq!(state(bot), AgentState::Active);
@@ -151,7 +168,7 @@ async fn a_grant_deleted_during_its_renewal_is_not_brought_back() {
         scene.google.habits().rotates = rotates;
         let id = scene.account("alice").record.id;
         scene.google.hold(ALICE);
-        scene.clock.advance(secs(HOUR - 11 * MINUTE));
+        scene.clock.advance(secs(51 * MINUTE));
         scene.idle().await;
         assert_eq!(scene.google.requests(), 2, "the renewal is under way");
 
@@ -177,13 +194,14 @@ async fn a_grant_replaced_while_its_renewal_is_stuck_keeps_the_replacement() {
     let (scene, bot) = Scene::of_alice().await;
     scene.google.habits().rotates = true;
     scene.google.hold(ALICE);
-    scene.clock.advance(secs(HOUR - 11 * MINUTE));
+    scene.clock.advance(secs(51 * MINUTE));
     scene.idle().await;
 
     let started = scene.begin("alice", &[SEND]);
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     let broker = scene.broker.clone();
-    let completing = tokio::spawn(async move { broker.complete_connect(&redirect, Some(Actor::Daemon)).await });
+    let completing =
+        tokio::spawn(async move { broker.complete_connect(&redirect, Some(Actor::Daemon)).await });
     scene.idle().await;
     scene.google.let_go(ALICE);
     completing.await.unwrap().unwrap();
@@ -193,7 +211,12 @@ async fn a_grant_replaced_while_its_renewal_is_stuck_keeps_the_replacement() {
     assert_eq!(state(&bot), AgentState::Active);
     let asked = scene.google.asked();
     let (last, before) = asked.split_last().unwrap();
-    assert!(before.iter().all(|asked| asked.refresh_token != last.refresh_token), "an old grant is used");
+    assert!(
+        before
+            .iter()
+            .all(|asked| asked.refresh_token != last.refresh_token),
+        "an old grant is used"
+    );
     assert_eq!(scene.google.spent_presented(), 0);
     let scene = scene.restart().await;
     scene.next_renewal().await;

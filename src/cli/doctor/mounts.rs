@@ -106,6 +106,7 @@ mod tests {
             ("/token-broker/agents/bot", "/run/token-broker"),
             ("/home/bot/agents/bot/notes", "/x"),
             ("/srv/env", "/app/.env"),
+            ("/srv/shop/bot/env", "/app/.env"),
             ("/", "/"),
         ] {
             assert_eq!(single_file(&line(source, target)), None, "{source}");

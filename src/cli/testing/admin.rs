@@ -79,11 +79,11 @@ impl FakeServer {
 }
 
 /// Seconds after noon.
-fn noon(seconds: i64) -> Option<Timestamp> {
-    Some(Timestamp {
+fn noon(seconds: i64) -> Timestamp {
+    Timestamp {
         seconds: 1_705_320_000 + seconds,
         nanos: 0,
-    })
+    }
 }
 
 /// An account that works.
@@ -99,8 +99,8 @@ pub(crate) fn alice() -> v1::Integration {
             "google.calendar.readonly".to_owned(),
         ],
         scopes: vec!["https://www.googleapis.com/auth/gmail.send".to_owned()],
-        connected_at: noon(-86_400),
-        renewed_at: noon(-600),
+        connected_at: Some(noon(-86_400)),
+        renewed_at: Some(noon(-600)),
         agents: vec!["invoice-bot".to_owned()],
         ..Default::default()
     }
@@ -135,8 +135,8 @@ pub(crate) fn agent_of_alice(name: &str) -> v1::Agent {
         }),
         directory: format!("/run/token-broker/agents/{name}"),
         source: "api".to_owned(),
-        expires_at: noon(3000),
-        next_renewal_at: noon(2400),
+        expires_at: Some(noon(3000)),
+        next_renewal_at: Some(noon(2400)),
         ..Default::default()
     }
 }
@@ -224,7 +224,7 @@ impl AdminService for FakeAdmin {
                 request.owner
             ),
             connect_id: "con_1".to_owned(),
-            expires_at: noon(600),
+            expires_at: Some(noon(600)),
         }))
     }
 
@@ -372,13 +372,13 @@ impl AdminService for FakeAdmin {
     ) -> Answer<v1::GetDaemonStatusResponse> {
         Ok(Response::new(v1::GetDaemonStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: noon(-7200),
+            started_at: Some(noon(-7200)),
             runtime_dir: "/run/token-broker".to_owned(),
             public_url: "http://127.0.0.1:8420".to_owned(),
             integrations: 1,
             agents: self.agents.len() as u64,
             agents_active: self.agents.len() as u64,
-            next_renewal_at: noon(2400),
+            next_renewal_at: Some(noon(2400)),
             clock_skew_seconds: 7,
             problems: vec!["the disk is nearly full".to_owned()],
         }))

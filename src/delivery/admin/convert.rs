@@ -98,7 +98,8 @@ pub fn agent_status(snapshot: &AgentSnapshot) -> v1::AgentStatus {
     }
 }
 
-fn spec(manifest: &Manifest) -> v1::AgentSpec {
+/// What an agent declares, as a message.
+pub fn spec(manifest: &Manifest) -> v1::AgentSpec {
     let requirement = |requirement: &Requirement| v1::Requirement {
         key: requirement.key.to_string(),
         description: requirement.description.clone(),

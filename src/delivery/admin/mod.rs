@@ -9,7 +9,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use hyper_util::{
@@ -18,18 +17,18 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::net::{UnixListener, UnixStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
-use crate::{
-    broker::Broker,
-    proto::{DESCRIPTORS, v1::admin_service_server::AdminServiceServer},
-};
+use super::{authority::AnyAuthority, common::describe};
+use crate::{broker::Broker, proto::v1::admin_service_server::AdminServiceServer};
 
+use super::accept::accept;
 pub use service::Facts;
 use service::{PeerUid, Service};
 
+const ADMIN_SERVICE: &str = "tokenbroker.v1.AdminService";
 /// Open connections at most.
 const CONNECTIONS: usize = 256;
 
@@ -71,33 +70,9 @@ impl AdminSocket {
                 return;
             }
         };
-        let connections = TaskTracker::new();
-        let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
-        loop {
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "the admin socket could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = permits.clone().try_acquire_owned() else {
-                tracing::warn!("the admin socket has {CONNECTIONS} connections; one more was closed");
-                continue;
-            };
-            let serving = serve_connection(stream, routes.clone(), shutdown.clone());
-            connections.spawn(async move {
-                serving.await;
-                drop(permit);
-            });
-        }
-        connections.close();
-        connections.wait().await;
+        let stop = shutdown.clone();
+        let serve = move |stream| serve_connection(stream, routes.clone(), stop.clone());
+        accept(self.listener, "the admin socket", CONNECTIONS, shutdown, serve).await;
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -110,14 +85,13 @@ async fn routes(broker: Arc<Broker>, facts: Facts, shutdown: &CancellationToken)
     };
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<AdminServiceServer<Service>>().await;
-    let describe = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let reflection = describe().build_v1().map_err(|error| error.to_string())?;
+    let reflection = describe(ADMIN_SERVICE)
+        .build_v1()
+        .map_err(|error| error.to_string())?;
     // Many clients still ask in the older form.
-    let older = describe().build_v1alpha().map_err(|error| error.to_string())?;
+    let older = describe(ADMIN_SERVICE)
+        .build_v1alpha()
+        .map_err(|error| error.to_string())?;
     let routes = Routes::new(AdminServiceServer::new(service)).add_service(health);
     Ok(routes.add_service(reflection).add_service(older).prepare())
 }
@@ -144,7 +118,10 @@ async fn serve_connection(stream: UnixStream, routes: Routes, shutdown: Cancella
         .http2()
         .max_concurrent_streams(128)
         .max_header_list_size(16 * 1024);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let connection = builder.serve_connection(
+        TokioIo::new(AnyAuthority::new(stream)),
+        TowerToHyperService::new(service),
+    );
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

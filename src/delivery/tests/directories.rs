@@ -178,7 +178,7 @@ fn blocked(scene: &Scene, agent: &str) -> Option<crate::delivery::testing::Mount
 }
 
 #[tokio::test]
-async fn an_agent_that_cannot_be_removed_is_removed_later() {
+async fn what_cannot_be_removed_is_reported_and_holds_nothing_of_ours() {
     let scene = Scene::new();
     let agent = scene.add(snapshot("a")).await;
     fs::create_dir(scene.path("a", "mounted")).unwrap();
@@ -188,8 +188,18 @@ async fn an_agent_that_cannot_be_removed_is_removed_later() {
     scene.remove(&agent).await;
     let problem = agent.delivery_problem().unwrap();
     assert!(problem.contains("could not be removed"), "{problem}");
+    assert!(!scene.path("a", "").exists());
+    let left = fs::read_dir(scene.temp.path().join("agents")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left.len(), 1);
+    let entries = fs::read_dir(&left[0])
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    assert_eq!(entries.collect::<Vec<_>>(), ["mounted"]);
+    // The next start finds it and finishes the removal.
     drop(mounted);
-    assert!(!scene.socket("a").exists());
+    scene.delivery.context.runtime.remove_leftovers();
+    assert!(!left[0].exists());
 }
 
 #[tokio::test]

@@ -183,6 +183,29 @@ async fn one_agents_many_connections_leave_the_others_alone() {
 }
 
 #[tokio::test]
+async fn a_connection_that_asks_nothing_is_closed_and_one_that_idles_is_not() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let mut silent = scene.connect("a").await;
+    let io = TokioIo::new(scene.connect("a").await);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let request = || {
+        let request = Request::get("/v1/token").header("host", "broker");
+        request.body(Empty::<Bytes>::new()).unwrap()
+    };
+    sender.send_request(request()).await.unwrap();
+    // From here on time passes as soon as everybody waits for it.
+    tokio::time::pause();
+    silent.write_all(b"GET /v1/tok").await.unwrap();
+    let mut answer = Vec::new();
+    assert_eq!(in_time(silent.read_to_end(&mut answer)).await.unwrap(), 0);
+    tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+    let answer = sender.send_request(request()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
 async fn nonsense_closes_the_connection_and_nothing_else() {
     let scene = Scene::new();
     scene.add(snapshot("a").with_token(token("sesame"))).await;

@@ -17,86 +17,7 @@ use token_broker::{
 };
 use tokio::sync::watch;
 
-/// Part of every secret that a scene makes: it must turn up nowhere but where tokens belong.
-pub(crate) const CANARY: &str = "CANARY";
-
-/// How a refresh or revocation ends instead of well.
-#[derive(Clone)]
-pub(crate) struct Fault {
-    pub(crate) kind: FailureKind,
-    pub(crate) code: &'static str,
-    pub(crate) retry_after: Option<Duration>,
-}
-
-impl Fault {
-    pub(crate) fn new(kind: FailureKind, code: &'static str) -> Self {
-        Self {
-            kind,
-            code,
-            retry_after: None,
-        }
-    }
-
-    pub(crate) fn unavailable() -> Self {
-        Self::new(FailureKind::Retry, "http_503")
-    }
-
-    pub(crate) fn invalid_grant() -> Self {
-        Self::new(FailureKind::Reconnect, "invalid_grant")
-    }
-
-    pub(crate) fn retry_after(self, seconds: u64) -> Self {
-        Self {
-            retry_after: Some(Duration::from_secs(seconds)),
-            ..self
-        }
-    }
-}
-
-/// What a person does on the consent page.
-#[derive(Clone)]
-pub(crate) struct Person {
-    /// `alice@example.com`; the account's id is made from it.
-    pub(crate) email: String,
-    /// What is ticked; `None` for all that was asked for.
-    pub(crate) ticks: Option<ScopeSet>,
-    /// Google gives a refresh token.
-    pub(crate) lasting: bool,
-}
-
-impl Person {
-    pub(crate) fn named(email: &str) -> Self {
-        Self {
-            email: email.to_owned(),
-            ticks: None,
-            lasting: true,
-        }
-    }
-
-    pub(crate) fn ticking(self, scopes: ScopeSet) -> Self {
-        Self {
-            ticks: Some(scopes),
-            ..self
-        }
-    }
-}
-
-/// A refresh that was asked for.
-#[derive(Clone)]
-pub(crate) struct Asked {
-    pub(crate) email: String,
-    pub(crate) refresh_token: String,
-    pub(crate) scopes: ScopeSet,
-    pub(crate) at: jiff::Timestamp,
-}
-
-/// What a consent was begun with.
-#[derive(Clone)]
-pub(crate) struct Begun {
-    pub(crate) scopes: ScopeSet,
-    pub(crate) granted: Option<ScopeSet>,
-    pub(crate) login_hint: Option<String>,
-}
+use super::script::{Asked, Begun, CANARY, Fault, Habits, Person};
 
 struct Grant {
     email: String,
@@ -123,18 +44,6 @@ struct Books {
     most_of_one: usize,
     spent_presented: usize,
     carries: Option<ScopeSet>,
-}
-
-/// How it behaves throughout a scene.
-#[derive(Clone)]
-pub(crate) struct Habits {
-    pub(crate) lifetime: Duration,
-    /// Each refresh replaces the refresh token.
-    pub(crate) rotates: bool,
-    /// A spent refresh token is still taken.
-    pub(crate) leeway: bool,
-    /// How far its clock is ahead; `None` when it does not say.
-    pub(crate) date: Option<SignedDuration>,
 }
 
 pub(crate) struct Google {
@@ -225,7 +134,10 @@ impl Google {
     }
 
     pub(crate) fn asked_for(&self, email: &str) -> Vec<Asked> {
-        self.asked().into_iter().filter(|asked| asked.email == email).collect()
+        self.asked()
+            .into_iter()
+            .filter(|asked| asked.email == email)
+            .collect()
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -266,7 +178,10 @@ impl Google {
     /// The refresh tokens of `email` that work.
     pub(crate) fn living(&self, email: &str) -> Vec<String> {
         let books = self.books();
-        let living = books.grants.iter().filter(|(_, grant)| grant.email == email && !grant.dead && !grant.spent);
+        let living = books
+            .grants
+            .iter()
+            .filter(|(_, grant)| grant.email == email && !grant.dead && !grant.spent);
         living.map(|(token, _)| token.clone()).collect()
     }
 
@@ -390,7 +305,9 @@ impl Provider for Google {
         });
         let state = format!("state-{CANARY}-{}", books.serial);
         Ok(Consent {
-            authorization_url: format!("https://accounts.example/auth?state={state}").parse().unwrap(),
+            authorization_url: format!("https://accounts.example/auth?state={state}")
+                .parse()
+                .unwrap(),
             state: state.into(),
             nonce: format!("nonce-{}", books.serial),
             verifier: format!("verifier-{CANARY}-{}", books.serial).into(),
@@ -411,7 +328,10 @@ impl Provider for Google {
                 return Err(self.error(&Fault::invalid_grant()));
             };
             // As with `include_granted_scopes`: what was granted before stays granted.
-            let before = books.grants.values().filter(|grant| grant.email == person.email && !grant.dead);
+            let before = books
+                .grants
+                .values()
+                .filter(|grant| grant.email == person.email && !grant.dead);
             let before = before.fold(ScopeSet::default(), |all, grant| all.union(&grant.scopes));
             let scopes = person.ticks.unwrap_or(asked).union(&before);
             let refresh_token = person.lasting.then(|| books.issue(&person.email, scopes.clone()));

@@ -32,6 +32,8 @@ pub(crate) struct Hand {
     refusals: AtomicUsize,
     finish_held: watch::Sender<bool>,
     put_held: watch::Sender<bool>,
+    delete_held: watch::Sender<bool>,
+    agents_held: watch::Sender<bool>,
     held_now: AtomicUsize,
     busy: AtomicUsize,
     calls: AtomicUsize,
@@ -46,6 +48,8 @@ impl Hand {
             refusals: AtomicUsize::new(0),
             finish_held: watch::Sender::default(),
             put_held: watch::Sender::default(),
+            delete_held: watch::Sender::default(),
+            agents_held: watch::Sender::default(),
             held_now: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
@@ -74,6 +78,16 @@ impl Hand {
     /// Commits of consents wait.
     pub(crate) fn hold_put(&self, held: bool) {
         self.put_held.send_replace(held);
+    }
+
+    /// Deletions of accounts wait.
+    pub(crate) fn hold_delete(&self, held: bool) {
+        self.delete_held.send_replace(held);
+    }
+
+    /// Changes of agents wait.
+    pub(crate) fn hold_agents(&self, held: bool) {
+        self.agents_held.send_replace(held);
     }
 
     /// How many calls the scene keeps waiting.
@@ -167,7 +181,9 @@ impl Store for Hand {
         now: Timestamp,
     ) -> StoreFuture<'_, Option<IntegrationRecord>> {
         let id = id.clone();
-        self.call(Some(Part::Begin), None, move || self.store.begin_renewal(&id, now))
+        self.call(Some(Part::Begin), None, move || {
+            self.store.begin_renewal(&id, now)
+        })
     }
 
     fn finish_renewal(
@@ -184,16 +200,22 @@ impl Store for Hand {
 
     fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.call(Some(Part::Delete), None, move || self.store.delete_integration(&id))
+        self.call(Some(Part::Delete), Some(&self.delete_held), move || {
+            self.store.delete_integration(&id)
+        })
     }
 
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
-        self.call(Some(Part::Agents), None, move || self.store.put_agent(agent))
+        self.call(Some(Part::Agents), Some(&self.agents_held), move || {
+            self.store.put_agent(agent)
+        })
     }
 
     fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool> {
         let name = name.clone();
-        self.call(Some(Part::Agents), None, move || self.store.delete_agent(&name))
+        self.call(Some(Part::Agents), Some(&self.agents_held), move || {
+            self.store.delete_agent(&name)
+        })
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {

@@ -1,0 +1,87 @@
+//! Agents without a provider behind them: what is measured is the way from a snapshot to a reader.
+
+use std::{path::Path, sync::Arc};
+
+use jiff::Timestamp;
+use token_broker::{
+    agent::{Manifest, Requirement},
+    broker::{
+        AgentHandle, AgentSnapshot, AgentState, CapabilityStatus, ChangeSender, IssuedToken, handle::changes,
+    },
+    catalog::ScopeSet,
+    clock::{Clock, SharedClock, SystemClock},
+    delivery::{Delivery, DeliveryOptions},
+};
+use tokio_util::sync::CancellationToken;
+
+/// A delivery and the end that feeds it.
+pub struct Daemon {
+    /// What is measured.
+    pub delivery: Delivery,
+    /// Announces changes to it.
+    pub changes: ChangeSender,
+}
+
+impl Daemon {
+    /// Starts to deliver below `runtime_dir`. To be called within a tokio runtime.
+    pub fn start(runtime_dir: &Path) -> Self {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let (changes, receiver) = changes();
+        let options = DeliveryOptions {
+            runtime_dir: runtime_dir.to_owned(),
+        };
+        let broker = super::broker::idle(clock.clone());
+        let delivery = Delivery::start(&options, broker, clock, receiver, CancellationToken::new())
+            .expect("the runtime directory can be used");
+        Self { delivery, changes }
+    }
+
+    /// Adds an agent.
+    pub fn add(&self, snapshot: AgentSnapshot) -> Arc<AgentHandle> {
+        let agent = AgentHandle::new(snapshot.manifest.agent.clone(), snapshot);
+        self.changes.changed(&agent);
+        agent
+    }
+}
+
+/// A token as long as Google's are, good for an hour.
+pub fn token(number: u64) -> Arc<IssuedToken> {
+    let now = SystemClock.now();
+    Arc::new(IssuedToken {
+        access_token: format!("ya29.{number:0>200}").into(),
+        integration: "int_00000000000000000000".parse().expect("an id"),
+        scopes: ScopeSet::parse("https://www.googleapis.com/auth/gmail.send").expect("a scope"),
+        issued_at: now,
+        expires_at: Timestamp::from_second(now.as_second() + 3600).expect("a time"),
+    })
+}
+
+/// An active agent.
+pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
+    let key = "google.gmail.send";
+    AgentSnapshot {
+        manifest: Arc::new(Manifest {
+            agent: agent.parse().expect("a name"),
+            owner: "alice".parse().expect("an owner"),
+            uid: None,
+            gid: None,
+            integrations: vec![Requirement {
+                key: key.parse().expect("a key"),
+                description: "Send order confirmations".to_owned(),
+                optional: false,
+            }],
+        }),
+        state: AgentState::Active,
+        message: String::new(),
+        action_url: None,
+        account: Some("alice@example.com".into()),
+        capabilities: Arc::new([CapabilityStatus {
+            key: key.parse().expect("a key"),
+            granted: true,
+            optional: false,
+            satisfied_by: None,
+        }]),
+        granted: Arc::new([key.parse().expect("a key")]),
+        token: Some(token),
+    }
+}

@@ -1,0 +1,112 @@
+//! The answer to `GET /v1/token`, kept for as long as it stays the same: for a second at most.
+//!
+//! Writing the JSON takes longer than all the rest that is ours of a request, and many connections of one agent
+//! ask within one second.
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::{
+    broker::{IssuedToken, TokenGrant},
+    id::CapabilityKey,
+};
+
+/// One agent's last answer. Reading it takes no lock.
+#[derive(Default)]
+pub(super) struct AnswerCache(ArcSwapOption<Kept>);
+
+struct Kept {
+    /// Not a reference that counts: the cache keeps no token alive.
+    token: Weak<IssuedToken>,
+    capabilities: Arc<[CapabilityKey]>,
+    expires_in: u64,
+    body: Bytes,
+}
+
+impl AnswerCache {
+    /// The answer that tells `grant` at `now`, written by `render` where it is not the last one. What is kept
+    /// is wiped when it is dropped.
+    pub(super) fn get(
+        &self,
+        grant: &TokenGrant,
+        now: Timestamp,
+        render: impl FnOnce() -> Zeroizing<Vec<u8>>,
+    ) -> Bytes {
+        let expires_in = grant.token.remaining(now).unwrap_or_default().as_secs();
+        if let Some(kept) = &*self.0.load()
+            && kept.expires_in == expires_in
+            && std::ptr::eq(kept.token.as_ptr(), Arc::as_ptr(&grant.token))
+            && Arc::ptr_eq(&kept.capabilities, &grant.capabilities)
+        {
+            return kept.body.clone();
+        }
+        let body = Bytes::from_owner(render());
+        self.0.store(Some(Arc::new(Kept {
+            token: Arc::downgrade(&grant.token),
+            capabilities: Arc::clone(&grant.capabilities),
+            expires_in,
+            body: body.clone(),
+        })));
+        body
+    }
+
+    /// Drops what is kept.
+    pub(super) fn forget(&self) {
+        self.0.store(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::delivery::testing::{at, token};
+
+    fn grant(token: &Arc<IssuedToken>, capabilities: &Arc<[CapabilityKey]>) -> TokenGrant {
+        TokenGrant {
+            token: Arc::clone(token),
+            capabilities: Arc::clone(capabilities),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_kept_until_anything_in_it_changes() {
+        let cache = AnswerCache::default();
+        let rendered = Cell::new(0);
+        let ask = |grant: &TokenGrant, now: &str| {
+            let before = rendered.get();
+            cache.get(grant, at(now), || {
+                rendered.set(before + 1);
+                Zeroizing::new(Vec::new())
+            });
+            rendered.get() > before
+        };
+        let (first, none): (_, Arc<[CapabilityKey]>) = (token("a"), Arc::new([]));
+        let now = "2024-01-15T09:31:00Z";
+        assert!(ask(&grant(&first, &none), now));
+        assert!(!ask(&grant(&first, &none), now));
+        assert!(ask(&grant(&first, &none), "2024-01-15T09:31:01Z"));
+        assert!(ask(&grant(&first, &none), now));
+        let some: Arc<[CapabilityKey]> = Arc::new(["google.gmail.send".parse().unwrap()]);
+        assert!(ask(&grant(&first, &some), now));
+        assert!(ask(&grant(&token("a"), &some), now));
+        cache.forget();
+        assert!(ask(&grant(&first, &none), now));
+    }
+
+    #[test]
+    fn no_token_is_kept_alive() {
+        let cache = AnswerCache::default();
+        let (token, none): (_, Arc<[CapabilityKey]>) = (token("a"), Arc::new([]));
+        let held = Arc::downgrade(&token);
+        let render = || Zeroizing::new(Vec::new());
+        cache.get(&grant(&token, &none), at("2024-01-15T09:31:00Z"), render);
+        drop(token);
+        assert!(held.upgrade().is_none());
+    }
+}

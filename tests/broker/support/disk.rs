@@ -1,0 +1,55 @@
+//! The delivery side of a scene: what the agents' directories hold.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use token_broker::broker::{AgentHandle, Broker, ChangeReceiver};
+
+/// What the agents' directories hold.
+#[derive(Default)]
+pub(crate) struct Disk {
+    tokens: Mutex<BTreeMap<String, Option<String>>>,
+    stuck: Mutex<Vec<String>>,
+}
+
+impl Disk {
+    /// The token in an agent's directory; `None` without one, or without a directory.
+    pub(crate) fn token(&self, agent: &str) -> Option<String> {
+        self.tokens.lock().unwrap().get(agent).cloned().flatten()
+    }
+
+    pub(crate) fn has_directory(&self, agent: &str) -> bool {
+        self.tokens.lock().unwrap().contains_key(agent)
+    }
+
+    /// The agent's directory cannot be written.
+    pub(crate) fn jam(&self, agent: &str) {
+        self.stuck.lock().unwrap().push(agent.to_owned());
+    }
+
+    fn write(&self, broker: &Broker, agent: &Arc<AgentHandle>) {
+        let name = agent.name().to_string();
+        if self.stuck.lock().unwrap().contains(&name) {
+            return;
+        }
+        let revision = agent.revision();
+        let snapshot = agent.snapshot();
+        let mut tokens = self.tokens.lock().unwrap();
+        if agent.is_removed() {
+            tokens.remove(&name);
+        } else {
+            let token = snapshot.living_token(broker.now());
+            tokens.insert(name, token.map(|token| token.access_token.expose().to_owned()));
+        }
+        drop(tokens);
+        broker.note_delivered(agent, revision, None);
+    }
+}
+
+pub(crate) async fn deliver(broker: Arc<Broker>, mut changes: ChangeReceiver, disk: Arc<Disk>) {
+    while let Some(agent) = changes.next().await {
+        disk.write(&broker, &agent);
+    }
+}

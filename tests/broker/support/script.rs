@@ -1,0 +1,99 @@
+//! What a scene tells the provider to do, and what it can ask it afterwards.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use token_broker::{catalog::ScopeSet, google::FailureKind};
+
+/// Part of every secret that a scene makes: it must turn up nowhere but where tokens belong.
+pub(crate) const CANARY: &str = "CANARY";
+
+/// How a refresh or revocation ends instead of well.
+#[derive(Clone)]
+pub(crate) struct Fault {
+    pub(crate) kind: FailureKind,
+    pub(crate) code: &'static str,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Fault {
+    pub(crate) fn new(kind: FailureKind, code: &'static str) -> Self {
+        Self {
+            kind,
+            code,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        Self::new(FailureKind::Retry, "http_503")
+    }
+
+    pub(crate) fn invalid_grant() -> Self {
+        Self::new(FailureKind::Reconnect, "invalid_grant")
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(seconds)),
+            ..self
+        }
+    }
+}
+
+/// What a person does on the consent page.
+#[derive(Clone)]
+pub(crate) struct Person {
+    /// `alice@example.com`; the account's id is made from it.
+    pub(crate) email: String,
+    /// What is ticked; `None` for all that was asked for.
+    pub(crate) ticks: Option<ScopeSet>,
+    /// Google gives a refresh token.
+    pub(crate) lasting: bool,
+}
+
+impl Person {
+    pub(crate) fn named(email: &str) -> Self {
+        Self {
+            email: email.to_owned(),
+            ticks: None,
+            lasting: true,
+        }
+    }
+
+    pub(crate) fn ticking(self, scopes: ScopeSet) -> Self {
+        Self {
+            ticks: Some(scopes),
+            ..self
+        }
+    }
+}
+
+/// A refresh that was asked for.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) email: String,
+    pub(crate) refresh_token: String,
+    pub(crate) scopes: ScopeSet,
+    pub(crate) at: jiff::Timestamp,
+}
+
+/// What a consent was begun with.
+#[derive(Clone)]
+pub(crate) struct Begun {
+    pub(crate) scopes: ScopeSet,
+    pub(crate) granted: Option<ScopeSet>,
+    pub(crate) login_hint: Option<String>,
+}
+
+/// How it behaves throughout a scene.
+#[derive(Clone)]
+pub(crate) struct Habits {
+    pub(crate) lifetime: Duration,
+    /// Each refresh replaces the refresh token.
+    pub(crate) rotates: bool,
+    /// A spent refresh token is still taken.
+    pub(crate) leeway: bool,
+    /// How far its clock is ahead; `None` when it does not say.
+    pub(crate) date: Option<SignedDuration>,
+}

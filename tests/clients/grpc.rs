@@ -1,0 +1,80 @@
+//! gRPC for Python, with nothing of ours but the socket's path: what there is it learns by reflection.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use serde_json::{Value, json};
+
+use super::installed::python;
+use crate::support::{AGENT_UID, Daemon, Emulator, Output, is_root};
+
+#[test]
+fn an_agent_finds_and_uses_the_service_by_reflection() {
+    let google = Emulator::start(&["--token-lifetime", "12s"]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest(
+        "invoice-bot",
+        "alice",
+        &["google.gmail.send", "google.calendar.readonly"],
+    );
+    daemon.start();
+    daemon
+        .connect("alice", &["google.gmail.send", "google.calendar.readonly"])
+        .expect_ok();
+    let agent = daemon.wait_for_state("invoice-bot", "active");
+
+    let mut program = python("grpc_agent.py");
+    program.arg(agent.socket()).arg("3");
+    let tokens = Output::of(&mut program).expect_ok().json();
+
+    let tokens = tokens.as_array().unwrap();
+    assert_eq!(tokens.len(), 3);
+    let last = tokens.last().and_then(Value::as_str).unwrap();
+    assert!(google.is_alive(last));
+}
+
+#[test]
+fn a_refusal_says_why_and_where_it_is_fixed() {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("invoice-bot", "alice", &["google.gmail.send"]);
+    daemon.start();
+    let agent = daemon.wait_for_state("invoice-bot", "not_connected");
+    let mut program = python("grpc_unconnected.py");
+    program.arg(agent.socket());
+    let refused = Output::of(&mut program).expect_ok().json();
+    assert_eq!(
+        refused,
+        json!({
+            "code": "FAILED_PRECONDITION",
+            "reason": "not_connected",
+            "domain": "token-broker",
+            "metadata": { "action_url": format!("{}/agents/invoice-bot", daemon.http()) },
+        })
+    );
+}
+
+#[test]
+fn an_orchestrator_finds_and_uses_the_admin_service_and_nobody_else_does() {
+    assert!(is_root(), "this takes on another uid: run it as root");
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("invoice-bot", "alice", &["google.gmail.send"]);
+    daemon.start();
+    daemon.wait_for_state("invoice-bot", "not_connected");
+    let admin = |uid: Option<u32>| {
+        let mut program = python("grpc_admin.py");
+        program.arg(daemon.admin_socket());
+        program.args(uid.map(|uid| uid.to_string()));
+        Output::of(&mut program).expect_ok().json()
+    };
+    assert_eq!(admin(None), json!(["invoice-bot"]));
+    assert_eq!(admin(Some(AGENT_UID)), "UNAVAILABLE");
+    // Not by the socket's mode alone.
+    fs::set_permissions(daemon.admin_socket(), fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(admin(Some(AGENT_UID)), "UNAVAILABLE");
+    assert!(
+        daemon.log().contains(&format!("uid={AGENT_UID}")),
+        "{}",
+        daemon.log()
+    );
+}

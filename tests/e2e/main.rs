@@ -1,0 +1,14 @@
+//! The real program from outside: each scene of what the project promises, on real processes, files and
+//! sockets.
+
+#![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod connect;
+mod crash;
+mod outage;
+mod reconnect;
+mod renewal;
