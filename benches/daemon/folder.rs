@@ -160,7 +160,7 @@ impl Folder {
             owner: owner_name(number).parse().expect("an owner"),
             subject: format!("{number:021}"),
             account: account(number),
-            authority: self.authority.clone(),
+            authority: self.authority.as_str().into(),
             scopes: scopes.clone(),
             health: Health::Active,
             version: 0,

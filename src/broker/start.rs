@@ -50,7 +50,7 @@ impl Broker {
         let around = Surroundings {
             catalog: parts.catalog,
             public_url: options.public_url.clone(),
-            authority: parts.provider.authority().to_owned(),
+            authority: parts.provider.authority().into(),
         };
         let recorder = Recorder::start(parts.store.clone(), parts.clock.clone(), parts.metrics.clone());
         let broker = Arc::new(Self {
@@ -94,6 +94,9 @@ impl Broker {
             // The record in memory says what is so; the sealed grant is read where it is needed.
             record.secret = crate::vault::Sealed::from_bytes(Vec::new());
             sets.share(&mut record.scopes);
+            if record.authority == self.around.authority {
+                record.authority = self.around.authority.clone();
+            }
             world.insert_account(record);
         }
         for mut record in contents.tokens {

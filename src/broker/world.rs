@@ -79,7 +79,7 @@ pub(super) struct Slot {
     pub(super) token: Option<Arc<IssuedToken>>,
     /// The agents that it is renewed for. Without any it is kept until it expires.
     pub(super) users: Vec<AgentName>,
-    pub(super) trouble: Option<Trouble>,
+    pub(super) trouble: Option<Box<Trouble>>,
 }
 
 /// What each owner has, sorted. Most have one.
