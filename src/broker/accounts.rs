@@ -112,6 +112,7 @@ impl Broker {
         let mut views: Vec<_> = world
             .accounts
             .values()
+            .map(Box::as_ref)
             .filter(wanted)
             .map(|account| self.account_view(&world, account))
             .collect();
