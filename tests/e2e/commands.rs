@@ -224,7 +224,10 @@ fn the_demo_runs_through_one_renewal_and_leaves_nothing_behind() {
         .split_once("/token-broker-demo-")
         .expect("the demo's folder")
         .1;
-    let name = name.split('/').next().unwrap();
+    let name = name
+        .split(|c: char| c == '/' || c.is_whitespace())
+        .next()
+        .unwrap();
     for parent in [PathBuf::from("/dev/shm"), std::env::temp_dir()] {
         assert!(!parent.join(format!("token-broker-demo-{name}")).exists());
     }
