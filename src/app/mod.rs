@@ -43,7 +43,11 @@ fn block_on(program: impl Future<Output = anyhow::Result<()>>) -> Outcome {
 
 fn failure(error: &anyhow::Error) -> Failure {
     let message = format!("{error:#}");
-    if error.is::<crate::config::ConfigError>() || error.is::<crate::vault::key::KeyError>() {
+    let wrong_key = matches!(
+        error.downcast_ref(),
+        Some(crate::store::StoreError::WrongKey { .. })
+    );
+    if wrong_key || error.is::<crate::config::ConfigError>() || error.is::<crate::vault::key::KeyError>() {
         return Failure::misconfigured(message);
     }
     Failure::new(Exit::Failed, message)

@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid},
     io::Errno,
 };
 
@@ -111,7 +111,8 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    /// Opens `<runtime_dir>/agents` and makes what is missing.
+    /// Opens `<runtime_dir>/agents`, makes what is missing, and claims it for this daemon alone: two would
+    /// write over each other's files.
     pub(super) fn open(runtime_dir: &Path) -> Result<Self, DeliveryError> {
         let problem = |doing: &'static str| {
             move |error| DeliveryError::RuntimeDir {
@@ -135,6 +136,13 @@ impl Runtime {
                 found: stat.st_uid,
                 euid,
             });
+        }
+        // Held as long as the directory is open here. The kernel lets go of it when the process ends, however it
+        // ends.
+        match rustix::fs::flock(&agents, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(DeliveryError::InUse(runtime_dir.to_owned())),
+            Err(error) => return Err(problem("claimed")(error.into())),
         }
         // Whoever knows an agent's name may pass, nobody may list them.
         rustix::fs::fchmod(&agents, Mode::from_bits_truncate(0o711))

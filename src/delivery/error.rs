@@ -22,6 +22,12 @@ pub enum DeliveryError {
         /// What the system said.
         error: io::Error,
     },
+    /// Another daemon writes to it.
+    #[error(
+        "another token-broker is running on the runtime directory {0}: stop it, or give this one its own \
+         runtime_dir"
+    )]
+    InUse(PathBuf),
     /// Somebody else owns the directory in which the agents' directories are made.
     #[error(
         "{path} belongs to uid {found}, but the daemon runs as uid {euid}: whoever owns it could exchange \

@@ -190,7 +190,7 @@ async fn what_cannot_be_read_is_told_with_its_file() {
     let mut scan = folder(&[]);
     scan.problems.push(ManifestProblem {
         path: "bad.yaml".into(),
-        message: "line 3: no such field".into(),
+        message: "bad.yaml:3: no such field".into(),
     });
     let problems = scene.broker.apply_scan(&scan);
     assert_eq!(problems.len(), 1);

@@ -1,11 +1,23 @@
 //! However many ask, Google is asked once, and what was replaced meanwhile is not brought back.
 
-use std::collections::BTreeSet;
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
+use jiff::Timestamp;
 use token_broker::{
     broker::{AgentState, Revocation},
+    clock::{Clock, ManualClock, Sleep},
     telemetry::audit::Actor,
 };
+use tokio::runtime::Handle;
 
 use crate::support::*;
 
@@ -63,22 +75,91 @@ async fn a_first_asker_who_leaves_cancels_nothing_for_the_others() {
 }
 
 #[tokio::test]
-async fn an_asker_who_comes_late_takes_what_has_just_landed() {
+async fn sixty_four_askers_share_a_refusal_too() {
     let scene = Scene::standing_still(Setting::default()).await;
     scene.connect("alice", &[SEND]).await;
     let bot = scene.put("bot", "alice", &[SEND]).await;
-    // Every asker has looked and found nothing before the first renewal lands; not all are in time to share it.
-    for _ in 0..50 {
-        let asking: Vec<_> = (0..8)
-            .map(|_| {
-                let (broker, bot) = (scene.broker.clone(), bot.clone());
-                tokio::spawn(async move { broker.token(&bot, &query(&[], 0)).await.map(|_| ()) })
-            })
-            .collect();
-        for asker in asking {
-            asker.await.unwrap().unwrap();
-        }
+    scene.google.fail(ALICE, Fault::unavailable());
+    scene.google.hold(ALICE);
+    let asking: Vec<_> = (0..64)
+        .map(|_| {
+            let (broker, bot) = (scene.broker.clone(), bot.clone());
+            tokio::spawn(async move { broker.token(&bot, &query(&[], 0)).await.map(|_| ()) })
+        })
+        .collect();
+    scene.idle().await;
+    scene.google.let_go(ALICE);
+    for asker in asking {
+        assert_eq!(
+            asker.await.unwrap().unwrap_err().code.as_str(),
+            "provider_unavailable"
+        );
     }
+    assert_eq!(scene.google.requests(), 1);
+}
+
+/// A clock that keeps one thread at its third look until the scene lets it go on.
+struct KeepingOne {
+    clock: ManualClock,
+    looks: AtomicUsize,
+    arrived: Mutex<mpsc::Sender<()>>,
+    go_on: Mutex<mpsc::Receiver<()>>,
+}
+
+thread_local! {
+    static IS_KEPT: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Clock for KeepingOne {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn uptime(&self) -> Duration {
+        if IS_KEPT.get() && self.looks.fetch_add(1, Ordering::SeqCst) == 2 {
+            self.arrived.lock().unwrap().send(()).unwrap();
+            self.go_on.lock().unwrap().recv().unwrap();
+        }
+        self.clock.uptime()
+    }
+
+    fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_> {
+        self.clock.sleep_until(deadline)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_asker_who_looked_too_early_takes_what_has_landed_since() {
+    let (arrived, arrival) = mpsc::channel();
+    let (let_go, go_on) = mpsc::channel();
+    let mut setting = Setting::default();
+    setting.watched_clock = Some(Arc::new(KeepingOne {
+        clock: setting.clock.clone(),
+        looks: AtomicUsize::new(0),
+        arrived: Mutex::new(arrived),
+        go_on: Mutex::new(go_on),
+    }));
+    let scene = Scene::standing_still(setting).await;
+    scene.connect("alice", &[SEND]).await;
+    let bot = scene.put("bot", "alice", &[SEND]).await;
+
+    // The late one has found that there is no token, and has not yet asked for one.
+    let (broker, asker, runtime) = (scene.broker.clone(), bot.clone(), Handle::current());
+    let late = std::thread::spawn(move || {
+        IS_KEPT.set(true);
+        runtime.block_on(async {
+            broker
+                .token(&asker, &query(&[], 0))
+                .await
+                .map(|grant| grant.token.clone())
+        })
+    });
+    tokio::task::block_in_place(|| arrival.recv().unwrap());
+    let token = scene.ask(&bot).await.unwrap();
+    let_go.send(()).unwrap();
+
+    let late = tokio::task::block_in_place(|| late.join().unwrap()).unwrap();
+    assert_eq!(late.access_token.expose(), token);
     assert_eq!(scene.google.requests(), 1);
 }
 

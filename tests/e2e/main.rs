@@ -7,8 +7,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
+mod commands;
 mod connect;
 mod crash;
+mod damage;
+mod lifecycle;
 mod outage;
 mod reconnect;
 mod renewal;

@@ -256,6 +256,11 @@ impl Daemon {
     /// Asks it to end with SIGTERM and waits; returns its exit code (-1 for a signal).
     pub(crate) fn terminate(&self) -> i32 {
         self.signal(Signal::TERM);
+        self.wait_for_end()
+    }
+
+    /// Waits until it has ended by itself; returns its exit code (-1 for a signal).
+    pub(crate) fn wait_for_end(&self) -> i32 {
         let mut running = self.running().take().expect("it runs");
         let ended = wait_for("the daemon to end", || running.process.try_wait().unwrap());
         ended.code().unwrap_or(-1)

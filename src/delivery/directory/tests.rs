@@ -39,6 +39,19 @@ fn modes_are_as_promised() {
 }
 
 #[test]
+fn one_daemon_at_a_time_has_the_runtime_directory() {
+    let temp = in_memory();
+    let runtime = Runtime::open(temp.path()).unwrap();
+    let error = Runtime::open(temp.path()).err().unwrap().to_string();
+    assert!(
+        error.starts_with("another token-broker is running on the runtime directory"),
+        "{error}"
+    );
+    drop(runtime);
+    Runtime::open(temp.path()).unwrap();
+}
+
+#[test]
 fn a_group_may_read() {
     let temp = in_memory();
     let runtime = Runtime::open(temp.path()).unwrap();

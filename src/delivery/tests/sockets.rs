@@ -224,6 +224,34 @@ async fn nonsense_closes_the_connection_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_client_that_names_the_path_as_authority_is_served() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let mut stream = scene.connect("a").await;
+    let fields = b"\x82\x86\x04\x09/v1/token\x41\x13%2Frun%2Fbroker.soc";
+    let length = u8::try_from(fields.len()).unwrap();
+    let request = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0][..],
+        &[0, 0, length, 1, 5, 0, 0, 0, 1],
+        fields,
+    ];
+    stream.write_all(&request.concat()).await.unwrap();
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains("sesame") {
+        assert!(
+            in_time(stream.read_buf(&mut answer)).await.unwrap() > 0,
+            "{answer:?}"
+        );
+        // A reset of the stream: its error code follows.
+        assert!(
+            !answer.windows(5).any(|five| five == [0, 0, 4, 3, 0]),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_daemon_finishes_and_leaves_the_files() {
     let scene = Scene::new();
     let agent = scene.add(snapshot("a").with_token(token("first"))).await;

@@ -34,6 +34,8 @@ const TOO_LONG: Duration = Duration::from_secs(60);
 /// What a scene begins with.
 pub(crate) struct Setting {
     pub(crate) clock: ManualClock,
+    /// The clock as the broker sees it, where that is not `clock` itself.
+    pub(crate) watched_clock: Option<Arc<dyn Clock>>,
     pub(crate) google: Arc<Google>,
     pub(crate) dir: Arc<TempDir>,
     pub(crate) concurrency: usize,
@@ -47,6 +49,7 @@ impl Default for Setting {
         Self {
             google: Arc::new(Google::new(clock.clone())),
             clock,
+            watched_clock: None,
             dir: Arc::new(TempDir::new().unwrap()),
             concurrency: 8,
             entropy: Arc::new(SystemEntropy),
@@ -103,7 +106,9 @@ impl Scene {
             return_origins: vec![url::Url::parse("https://app.example").unwrap().origin()],
         };
         let parts = BrokerParts {
-            clock: Arc::new(setting.clock.clone()),
+            clock: setting
+                .watched_clock
+                .unwrap_or_else(|| Arc::new(setting.clock.clone())),
             entropy: setting.entropy,
             store: store.clone(),
             provider: setting.google.clone(),
