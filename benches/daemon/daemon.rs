@@ -58,7 +58,7 @@ impl Daemon {
             .enable_all()
             .build()
             .expect("a runtime");
-        runtime.block_on(folder.connect(accounts, grant));
+        runtime.block_on(folder.connect(clock.now(), accounts, grant));
         let parts = AppParts {
             clock: Arc::new(clock.clone()),
             entropy: Arc::new(SystemEntropy),

@@ -9,10 +9,11 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 use tempfile::TempDir;
 use token_broker::{
     catalog::{Catalog, IntegrationKind, ScopeSet},
-    clock::{self, Clock, SystemClock},
+    clock,
     config::{self, Config},
     emulator::Options,
     entropy::{SharedEntropy, SystemEntropy},
@@ -127,8 +128,8 @@ impl Folder {
     }
 
     /// Puts accounts into the database, with grants that `grant` gives, each with a token that lives for an hour
-    /// from now on.
-    pub(crate) async fn connect(&self, accounts: usize, grant: impl Fn(usize) -> String) {
+    /// from `now` on.
+    pub(crate) async fn connect(&self, now: Timestamp, accounts: usize, grant: impl Fn(usize) -> String) {
         let store = SqliteStore::open(&self.disk.path().join("state"), &self.vault)
             .map_err(|error| error.to_string())
             .expect("a database");
@@ -136,7 +137,7 @@ impl Folder {
         for chunk in numbers.chunks(CHUNK) {
             let writing = chunk
                 .iter()
-                .map(|&number| self.connect_one(&store, number, grant(number)));
+                .map(|&number| self.connect_one(&store, now, number, grant(number)));
             try_join_all(writing)
                 .await
                 .map_err(|error| error.to_string())
@@ -148,17 +149,18 @@ impl Folder {
     async fn connect_one(
         &self,
         store: &SqliteStore,
+        now: Timestamp,
         number: usize,
         grant: String,
     ) -> Result<(), token_broker::store::StoreError> {
-        let (now, id, scopes) = (SystemClock.now(), integration(number), scopes());
+        let (id, scopes) = (integration(number), scopes());
         let record = IntegrationRecord {
             id: id.clone(),
             kind: IntegrationKind::Google,
             owner: owner_name(number).parse().expect("an owner"),
             subject: format!("{number:021}"),
             account: account(number),
-            authority: self.authority.clone(),
+            authority: self.authority.as_str().into(),
             scopes: scopes.clone(),
             health: Health::Active,
             version: 0,

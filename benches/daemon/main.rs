@@ -9,7 +9,10 @@
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,
-    reason = "printing is what it is for, and what cannot be set up ends it"
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::unused_self,
+    reason = "printing is what it is for, what cannot be set up ends it, and its numbers are small"
 )]
 
 mod asking;

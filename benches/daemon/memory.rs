@@ -2,6 +2,8 @@
 
 use std::{thread::sleep, time::Duration};
 
+use token_broker::clock::{Clock, SystemClock};
+
 use crate::{
     asking::Asker,
     folder::{Folder, Population},
@@ -68,7 +70,9 @@ fn resident(population: Population, connections: usize) -> Resident {
     let folder = Folder::new(NOWHERE);
     folder.declare(population);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(folder.connect(population.accounts, |number| format!("1//{number:0>100}")));
+    runtime.block_on(folder.connect(SystemClock.now(), population.accounts, |number| {
+        format!("1//{number:0>100}")
+    }));
     let (program, _) = Program::start(&folder.config_file, folder.in_memory());
     sleep(REST);
     let (all, file, peak) = (

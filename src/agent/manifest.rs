@@ -122,11 +122,12 @@ impl Manifest {
     pub fn from_json(text: &str) -> Result<Self, ManifestError> {
         check_size(text)?;
         let mut json = serde_json::Deserializer::from_str(text);
-        let manifest: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let mut manifest: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
             from_json_error(&path, error.inner())
         })?;
         json.end().map_err(|error| from_json_error("", &error))?;
+        manifest.integrations.shrink_to_fit();
         manifest.check()?;
         Ok(manifest)
     }

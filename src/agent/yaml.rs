@@ -14,7 +14,8 @@ impl Manifest {
             file: Some(file_name.to_owned()),
             ..error
         };
-        let manifest = read(text).map_err(in_file)?;
+        let mut manifest = read(text).map_err(in_file)?;
+        manifest.integrations.shrink_to_fit();
         manifest.check().map_err(|error| in_file(located(text, error)))?;
         Ok(manifest)
     }

@@ -112,6 +112,7 @@ impl Broker {
         let mut views: Vec<_> = world
             .accounts
             .values()
+            .map(Box::as_ref)
             .filter(wanted)
             .map(|account| self.account_view(&world, account))
             .collect();
@@ -339,7 +340,7 @@ impl Broker {
         }
         let trouble = world
             .slots_of(&account.record.id)
-            .find_map(|(_, slot)| slot.trouble.as_ref());
+            .find_map(|(_, slot)| slot.trouble.as_deref());
         match trouble {
             Some(trouble) => (state_of(trouble.kind), trouble.message.clone()),
             None => (AgentState::Active, String::new()),

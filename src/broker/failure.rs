@@ -172,12 +172,12 @@ impl Broker {
             .saturating_add(1);
         let pause = backoff::delay(&*self.entropy, failures, refused.retry_after);
         let retry_at = clock::after(now, pause);
-        slot.trouble = Some(Trouble {
+        slot.trouble = Some(Box::new(Trouble {
             kind: refused.kind,
             message: refused.message.clone(),
             failures,
             retry_at,
-        });
+        }));
         let users = slot.users.clone();
         if users.is_empty() {
             // Asked for once and refused: the next who asks tries again, after the pause. It is remembered a

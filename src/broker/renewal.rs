@@ -128,7 +128,11 @@ impl Broker {
         let token = Arc::new(IssuedToken {
             access_token: answer.access_token,
             integration: key.integration.clone(),
-            scopes: answer.scopes.unwrap_or_else(|| key.scopes.clone()),
+            scopes: answer
+                .scopes
+                // Equal sets share their memory.
+                .filter(|granted| *granted != key.scopes)
+                .unwrap_or_else(|| key.scopes.clone()),
             issued_at,
             expires_at: clock::after(issued_at, answer.expires_in),
         });

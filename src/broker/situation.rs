@@ -22,7 +22,7 @@ pub(super) struct Surroundings {
     /// Where people reach the daemon, without a slash at the end.
     pub(super) public_url: String,
     /// The client and endpoint that grants must belong to.
-    pub(super) authority: String,
+    pub(super) authority: Arc<str>,
 }
 
 /// An agent's situation and the token it uses.
@@ -168,7 +168,7 @@ fn with_slot(
     let token = slot
         .and_then(|slot| slot.token.as_ref())
         .filter(|token| token.remaining(now).is_some());
-    let trouble = slot.and_then(|slot| slot.trouble.as_ref());
+    let trouble = slot.and_then(|slot| slot.trouble.as_deref());
     if let Some(token) = token
         && !resolution.scopes.is_subset(&token.scopes)
     {

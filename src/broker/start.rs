@@ -1,7 +1,10 @@
 //! From what the store holds to a broker that serves, without asking the provider for anything that is
 //! still alive.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use tokio::sync::{Semaphore, broadcast};
 
@@ -11,6 +14,7 @@ use super::{
 };
 use crate::{
     agent::Manifest,
+    catalog::ScopeSet,
     clock,
     secret::AccessToken,
     store::{Contents, Health, TokenRecord},
@@ -19,6 +23,21 @@ use crate::{
 
 /// Events that a slow watcher may lag behind.
 const EVENTS: usize = 1024;
+
+/// There are many accounts and few sets of scopes: equal ones are kept once.
+#[derive(Default)]
+struct ScopeSets(HashSet<ScopeSet>);
+
+impl ScopeSets {
+    fn share(&mut self, set: &mut ScopeSet) {
+        match self.0.get(set) {
+            Some(known) => known.clone_into(set),
+            None => {
+                self.0.insert(set.clone());
+            }
+        }
+    }
+}
 
 impl Broker {
     /// A broker with everything that `contents` holds. Nothing is renewed before [`Broker::run`].
@@ -31,7 +50,7 @@ impl Broker {
         let around = Surroundings {
             catalog: parts.catalog,
             public_url: options.public_url.clone(),
-            authority: parts.provider.authority().to_owned(),
+            authority: parts.provider.authority().into(),
         };
         let recorder = Recorder::start(parts.store.clone(), parts.clock.clone(), parts.metrics.clone());
         let broker = Arc::new(Self {
@@ -64,6 +83,7 @@ impl Broker {
             tracing::error!(problem, "a record was left alone");
         }
         let mut world = self.world();
+        let mut sets = ScopeSets::default();
         for mut record in contents.integrations {
             if let Some(cut) = &record.renewal {
                 tracing::warn!(
@@ -73,9 +93,15 @@ impl Broker {
             }
             // The record in memory says what is so; the sealed grant is read where it is needed.
             record.secret = crate::vault::Sealed::from_bytes(Vec::new());
+            sets.share(&mut record.scopes);
+            if record.authority == self.around.authority {
+                record.authority = self.around.authority.clone();
+            }
             world.insert_account(record);
         }
-        for record in contents.tokens {
+        for mut record in contents.tokens {
+            sets.share(&mut record.requested);
+            sets.share(&mut record.granted);
             self.take_over_token(&mut world, record);
         }
         for agent in contents.agents {

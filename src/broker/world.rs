@@ -79,18 +79,56 @@ pub(super) struct Slot {
     pub(super) token: Option<Arc<IssuedToken>>,
     /// The agents that it is renewed for. Without any it is kept until it expires.
     pub(super) users: Vec<AgentName>,
-    pub(super) trouble: Option<Trouble>,
+    pub(super) trouble: Option<Box<Trouble>>,
+}
+
+/// What each owner has, sorted. Most have one.
+struct Owned<T>(HashMap<OwnerId, Vec<T>>);
+
+impl<T> Default for Owned<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Ord> Owned<T> {
+    fn of(&self, owner: &OwnerId) -> &[T] {
+        self.0.get(owner).map_or(&[], Vec::as_slice)
+    }
+
+    fn add(&mut self, owner: &OwnerId, item: T) {
+        let Some(items) = self.0.get_mut(owner) else {
+            self.0.insert(owner.clone(), vec![item]);
+            return;
+        };
+        if let Err(place) = items.binary_search(&item) {
+            items.insert(place, item);
+        }
+    }
+
+    fn remove(&mut self, owner: &OwnerId, item: &T) {
+        let Some(items) = self.0.get_mut(owner) else {
+            return;
+        };
+        if let Ok(place) = items.binary_search(item) {
+            items.remove(place);
+        }
+        if items.is_empty() {
+            self.0.remove(owner);
+        }
+    }
 }
 
 /// All of it.
 #[derive(Default)]
 pub(super) struct World {
     pub(super) agents: BTreeMap<AgentName, AgentEntry>,
-    pub(super) accounts: BTreeMap<IntegrationId, Account>,
+    /// Boxed: a tree's nodes are half empty, and accounts are large.
+    pub(super) accounts: BTreeMap<IntegrationId, Box<Account>>,
     /// Ordered, so that an account's slots stand together.
     pub(super) slots: BTreeMap<TokenKey, Slot>,
-    agents_of: HashMap<OwnerId, BTreeSet<AgentName>>,
-    accounts_of: HashMap<OwnerId, BTreeSet<IntegrationId>>,
+    agents_of: Owned<AgentName>,
+    accounts_of: Owned<IntegrationId>,
 }
 
 impl World {
@@ -98,37 +136,26 @@ impl World {
     pub(super) fn insert_agent(&mut self, entry: AgentEntry) {
         let name = entry.manifest.agent.clone();
         self.remove_agent(&name);
-        self.agents_of
-            .entry(entry.manifest.owner.clone())
-            .or_default()
-            .insert(name.clone());
+        self.agents_of.add(&entry.manifest.owner, name.clone());
         self.agents.insert(name, entry);
     }
 
     /// Takes an agent out.
     pub(super) fn remove_agent(&mut self, name: &AgentName) -> Option<AgentEntry> {
         let entry = self.agents.remove(name)?;
-        if let Some(names) = self.agents_of.get_mut(&entry.manifest.owner) {
-            names.remove(name);
-            if names.is_empty() {
-                self.agents_of.remove(&entry.manifest.owner);
-            }
-        }
+        self.agents_of.remove(&entry.manifest.owner, name);
         Some(entry)
     }
 
     /// The owner's agents.
     pub(super) fn agents_of(&self, owner: &OwnerId) -> Vec<AgentName> {
-        self.agents_of.get(owner).into_iter().flatten().cloned().collect()
+        self.agents_of.of(owner).to_vec()
     }
 
     /// Adds an account, or replaces what is known of it; its turn is kept, so that nobody passes a request
     /// that is under way, and so are those who wait for it.
     pub(super) fn insert_account(&mut self, record: IntegrationRecord) {
-        self.accounts_of
-            .entry(record.owner.clone())
-            .or_default()
-            .insert(record.id.clone());
+        self.accounts_of.add(&record.owner, record.id.clone());
         if let Some(account) = self.accounts.get_mut(&record.id) {
             account.record = record;
             return;
@@ -139,7 +166,7 @@ impl World {
             sent: None,
             parked: BTreeSet::new(),
         };
-        self.accounts.insert(account.record.id.clone(), account);
+        self.accounts.insert(account.record.id.clone(), Box::new(account));
     }
 
     /// Brings back an account that was taken out, with the turn that others may still wait for.
@@ -154,22 +181,14 @@ impl World {
     /// Takes an account out.
     pub(super) fn remove_account(&mut self, id: &IntegrationId) -> Option<Account> {
         let account = self.accounts.remove(id)?;
-        if let Some(ids) = self.accounts_of.get_mut(&account.record.owner) {
-            ids.remove(id);
-            if ids.is_empty() {
-                self.accounts_of.remove(&account.record.owner);
-            }
-        }
-        Some(account)
+        self.accounts_of.remove(&account.record.owner, id);
+        Some(*account)
     }
 
     /// The owner's accounts.
     pub(super) fn accounts_of(&self, owner: &OwnerId) -> impl Iterator<Item = &Account> {
-        self.accounts_of
-            .get(owner)
-            .into_iter()
-            .flatten()
-            .filter_map(|id| self.accounts.get(id))
+        let ids = self.accounts_of.of(owner);
+        ids.iter().filter_map(|id| self.accounts.get(id).map(Box::as_ref))
     }
 
     /// The slots of an account.

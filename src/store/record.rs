@@ -1,5 +1,7 @@
 //! The records as the broker sees them. Secrets in them are sealed.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -44,7 +46,7 @@ pub struct IntegrationRecord {
     /// The account's address, for people.
     pub account: String,
     /// The OAuth client and token endpoint that the grant belongs to; it is never sent elsewhere.
-    pub authority: String,
+    pub authority: Arc<str>,
     /// What the person really granted.
     pub scopes: ScopeSet,
     /// Whether it works.

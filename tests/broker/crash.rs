@@ -1,6 +1,11 @@
 //! A renewal that is cut off, and what the disk holds at each moment of it.
 
-use token_broker::{broker::AgentState, clock::rfc3339, google::FailureKind, store::Store};
+use token_broker::{
+    broker::{AccountRef, AgentState},
+    clock::rfc3339,
+    google::FailureKind,
+    store::Store,
+};
 
 use crate::support::*;
 
@@ -56,6 +61,29 @@ async fn a_renewal_that_was_cut_off_is_tried_once_more_with_the_old_token() {
         asked[3].refresh_token, asked[2].refresh_token,
         "the rotated token was kept"
     );
+}
+
+#[tokio::test]
+async fn it_is_tried_at_once_however_long_the_access_token_still_lives() {
+    let (scene, _bot) = Scene::of_alice().await;
+    scene.pass(10 * MINUTE).await;
+    scene.google.hold(ALICE);
+    let which = AccountRef::Id(scene.account("alice").record.id);
+    let broker = scene.broker.clone();
+    let checking = tokio::spawn(async move { broker.check_account(&which).await.map(|_| ()) });
+    scene.idle().await;
+    assert_eq!(scene.google.requests(), 2);
+    let copy = scene.copy_of_disk();
+    checking.abort();
+    drop(scene);
+    copy.google.let_go(ALICE);
+
+    let back = Scene::with(copy).await;
+    back.idle().await;
+    assert_eq!(back.google.requests(), 3);
+    assert_eq!(back.store.load().await.unwrap().integrations[0].renewal, None);
+    back.pass(30 * MINUTE).await;
+    assert_eq!(back.google.requests(), 3, "once is enough");
 }
 
 #[tokio::test]

@@ -265,17 +265,19 @@ fn wait_for_all(agents: &[Agent]) {
 
 /// A daemon that was killed after Google had rotated alice's grant and before the new one was stored.
 fn cut_between_answer_and_commit(rotation: &str) -> (Emulator, Daemon) {
-    let google = Emulator::start(&["--token-lifetime", "5s", "--rotation", rotation]);
+    let google = Emulator::start(&["--rotation", rotation]);
     let daemon = Daemon::new(&google);
     daemon.write_manifest("invoice-bot", "alice", &[SEND]);
     daemon.write_manifest("other-bot", "bob", &[SEND]);
     daemon.start();
+    // Bob's token lives an hour, so that no renewal of his can be under way at the kill.
     daemon.connect_as("bob", "bob@example.com", &[SEND]).expect_ok();
+    daemon.wait_for_state("other-bot", "active");
+    google.set_lifetime(Duration::from_secs(5));
     daemon
         .connect_as("alice", "alice@example.com", &[SEND])
         .expect_ok();
     daemon.wait_for_state("invoice-bot", "active");
-    daemon.wait_for_state("other-bot", "active");
     let alice = json!({ "endpoint": "token", "grant_type": "refresh_token", "account": "alice@example.com" });
     let fault = |more: Value| {
         let mut fault = alice.clone();

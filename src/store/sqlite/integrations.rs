@@ -15,8 +15,10 @@ use super::{
     tokens,
 };
 
-const ALL: &str = "SELECT * FROM integrations ORDER BY id";
-const ONE: &str = "SELECT * FROM integrations WHERE id = ?";
+const ALL: &str = "SELECT integrations.*, started_at, attempts \
+     FROM integrations LEFT JOIN renewals ON integration = id ORDER BY id";
+const ONE: &str = "SELECT integrations.*, started_at, attempts \
+     FROM integrations LEFT JOIN renewals ON integration = id WHERE id = ?";
 const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, account, authority, scopes, health, \
      health_reason, version, connected_at, renewed_at, grant_expires_at, secret) \
      VALUES (:id, :kind, :owner, :subject, :account, :authority, :scopes, :health, :health_reason, :version, \
@@ -93,12 +95,14 @@ pub(super) fn begin_renewal(
     now: Timestamp,
 ) -> Result<Option<IntegrationRecord>, Fault> {
     let before = get(connection, id)?;
-    connection
-        .prepare_cached(
-            "UPDATE integrations SET renewal_started_at = ?, renewal_attempts = renewal_attempts + 1 \
-             WHERE id = ?",
-        )?
-        .execute(params![micros(now), id.as_str()])?;
+    if before.is_some() {
+        connection
+            .prepare_cached(
+                "INSERT INTO renewals (integration, started_at, attempts) VALUES (?, ?, 1) ON CONFLICT DO UPDATE \
+                 SET started_at = excluded.started_at, attempts = attempts + 1",
+            )?
+            .execute(params![id.as_str(), micros(now)])?;
+    }
     Ok(before)
 }
 
@@ -109,10 +113,11 @@ pub(super) fn finish_renewal(
     expected: u64,
     outcome: &RenewalOutcome,
 ) -> Result<u64, Fault> {
-    let Some(before) = get(connection, id)?.filter(|record| record.version == expected) else {
+    let (version, health) = state(connection, id)?.ok_or(StoreError::Conflict)?;
+    if version != expected {
         return Err(StoreError::Conflict.into());
-    };
-    let version = if outcome.rotated.is_some() || outcome.health != before.health {
+    }
+    let version = if outcome.rotated.is_some() || outcome.health != health {
         next_version(connection)?
     } else {
         expected
@@ -121,8 +126,8 @@ pub(super) fn finish_renewal(
     connection
         .prepare_cached(
             "UPDATE integrations SET secret = coalesce(:secret, secret), health = :health, \
-             health_reason = :health_reason, version = :version, renewed_at = coalesce(:renewed_at, renewed_at), \
-             renewal_started_at = NULL, renewal_attempts = 0 WHERE id = :id",
+             health_reason = :health_reason, version = :version, renewed_at = coalesce(:renewed_at, renewed_at) \
+             WHERE id = :id",
         )?
         .execute(named_params! {
             ":secret": outcome.rotated.as_ref().map(crate::vault::Sealed::as_bytes),
@@ -132,6 +137,9 @@ pub(super) fn finish_renewal(
             ":renewed_at": outcome.renewed_at.map(micros),
             ":id": id.as_str(),
         })?;
+    connection
+        .prepare_cached("DELETE FROM renewals WHERE integration = ?")?
+        .execute([id.as_str()])?;
     if let Some(now) = outcome.renewed_at {
         tokens::purge(connection, id, now)?;
     }
@@ -149,6 +157,24 @@ fn version(connection: &Connection, id: &IntegrationId) -> Result<Option<u64>, F
     Ok(found.transpose().map_err(|reason| corrupt(id.as_str(), reason))?)
 }
 
+/// What decides whether and how a renewal's outcome is recorded.
+fn state(connection: &Connection, id: &IntegrationId) -> Result<Option<(u64, Health)>, Fault> {
+    let mut statement =
+        connection.prepare_cached("SELECT version, health, health_reason FROM integrations WHERE id = ?")?;
+    let found = statement
+        .query_row([id.as_str()], |row| {
+            let state = || {
+                let health = health(column::text(row, "health")?, column::text(row, "health_reason")?)?;
+                Ok((column::number(row, "version")?, health))
+            };
+            Ok(state())
+        })
+        .optional()?;
+    Ok(found
+        .transpose()
+        .map_err(|reason: Unreadable| corrupt(id.as_str(), reason))?)
+}
+
 fn next_version(connection: &Connection) -> Result<u64, Fault> {
     let mut statement =
         connection.prepare_cached("UPDATE grant_version SET last = last + 1 RETURNING last")?;
@@ -161,10 +187,10 @@ fn read(row: &Row<'_>) -> Result<IntegrationRecord, StoreError> {
 }
 
 fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
-    let renewal = match column::time_or_none(row, "renewal_started_at")? {
+    let renewal = match column::time_or_none(row, "started_at")? {
         Some(started_at) => Some(RenewalIntent {
             started_at,
-            attempts: column::number(row, "renewal_attempts")?,
+            attempts: column::number(row, "attempts")?,
         }),
         None => None,
     };
@@ -174,7 +200,7 @@ fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
         owner: column::parsed(row, "owner")?,
         subject: column::text(row, "subject")?.to_owned(),
         account: column::text(row, "account")?.to_owned(),
-        authority: column::text(row, "authority")?.to_owned(),
+        authority: column::text(row, "authority")?.into(),
         scopes: column::scopes(row, "scopes")?,
         health: health(column::text(row, "health")?, column::text(row, "health_reason")?)?,
         version: column::number(row, "version")?,

@@ -31,8 +31,10 @@ pub(super) fn load(connection: &Connection, problems: &mut Vec<String>) -> Resul
 pub(super) fn put(connection: &Connection, token: &TokenRecord) -> Result<(), Fault> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO access_tokens (integration, requested, granted, issued_at, expires_at, secret) \
-             VALUES (:integration, :requested, :granted, :issued_at, :expires_at, :secret)",
+            "INSERT INTO access_tokens (integration, requested, granted, issued_at, expires_at, secret) \
+             VALUES (:integration, :requested, :granted, :issued_at, :expires_at, :secret) \
+             ON CONFLICT DO UPDATE SET granted = excluded.granted, issued_at = excluded.issued_at, \
+             expires_at = excluded.expires_at, secret = excluded.secret",
         )?
         .execute(named_params! {
             ":integration": token.integration.as_str(),

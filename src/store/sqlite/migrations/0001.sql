@@ -13,6 +13,7 @@ CREATE TABLE grant_version (
 ) STRICT;
 INSERT INTO grant_version VALUES (1, 0);
 
+-- Here and below, rows with a secret are too wide for WITHOUT ROWID: a page would hold few, and the tree be deep.
 CREATE TABLE integrations (
     id                 TEXT PRIMARY KEY,
     kind               TEXT NOT NULL,
@@ -27,10 +28,15 @@ CREATE TABLE integrations (
     connected_at       INTEGER NOT NULL,
     renewed_at         INTEGER,
     grant_expires_at   INTEGER,
-    -- The intent to renew: set before the request, cleared with its outcome.
-    renewal_started_at INTEGER,
-    renewal_attempts   INTEGER NOT NULL DEFAULT 0,
     secret             BLOB NOT NULL
+) STRICT;
+
+-- Intents to renew: there before the request, gone with its outcome. In a table of their own, so that those of
+-- a batch lie on one page.
+CREATE TABLE renewals (
+    integration TEXT PRIMARY KEY REFERENCES integrations (id) ON DELETE CASCADE,
+    started_at  INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE access_tokens (
@@ -41,7 +47,7 @@ CREATE TABLE access_tokens (
     expires_at  INTEGER NOT NULL,
     secret      BLOB NOT NULL,
     PRIMARY KEY (integration, requested)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE agents (
     name     TEXT PRIMARY KEY,

@@ -49,7 +49,7 @@ async fn a_damaged_database_is_left_alone() {
 }
 
 #[tokio::test]
-async fn rows_out_of_order_are_damage() {
+async fn a_row_under_another_name_is_damage() {
     let (folder, store) = fresh();
     for number in 0..10 {
         store.put_integration(account(number), None).await.unwrap();
@@ -66,7 +66,7 @@ async fn rows_out_of_order_are_damage() {
     // It would be looked for, and not found, where it belongs.
     let error = refusal(&folder, &vault(1)).to_string();
     assert!(
-        error.contains("the database is damaged (row not in PRIMARY KEY order"),
+        error.contains("the database is damaged (row 6 missing from index"),
         "{error}"
     );
     assert_eq!(database_bytes(&folder), bytes);
@@ -150,7 +150,7 @@ async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
     assert!(matches!(refused, Err(StoreError::Corrupt { .. })));
     let attempts: i64 = database
         .query_row(
-            "SELECT renewal_attempts FROM integrations WHERE id = ?",
+            "SELECT count(*) FROM renewals WHERE integration = ?",
             [id(2).as_str()],
             |row| row.get(0),
         )

@@ -92,7 +92,7 @@ fn account(number: u32) -> IntegrationRecord {
         owner: "alice".parse().unwrap(),
         subject: format!("10{number}"),
         account: "alice@example.com".to_owned(),
-        authority: "https://oauth2.example.com/token#client".to_owned(),
+        authority: "https://oauth2.example.com/token#client".into(),
         scopes: scopes("a b"),
         health: Health::Active,
         version: 0,
