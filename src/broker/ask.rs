@@ -10,7 +10,10 @@ use super::{
     renewal::Refused,
     situation::{action_url, state_of},
 };
-use crate::{agent::resolve, catalog::IntegrationKind, clock, google::FailureKind, id::CapabilityKey};
+use crate::{
+    agent::resolve, catalog::IntegrationKind, clock, google::FailureKind, id::CapabilityKey,
+    secret::shape::redacted,
+};
 
 /// How long an asker waits for a fresher token while the one at hand still works.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -135,6 +138,8 @@ impl Broker {
                     .catalog()
                     .suggest(name)
                     .map(|key| format!(" Did you mean `{key}`?"));
+                // A token in the wrong place goes no further.
+                let name = redacted(name);
                 let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
                 let message = format!("There is no capability `{name}`.{}", hint.unwrap_or_default());
                 return Err(problem(ProblemCode::UnknownCapability, message));

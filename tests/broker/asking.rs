@@ -87,6 +87,11 @@ async fn what_was_not_declared_or_does_not_exist_is_refused_and_google_not_asked
             "Did you mean `google.gmail.send`?",
         ),
         ("", "unknown_capability", "There is no capability ``."),
+        (
+            "ya29.a0AfB_byC1dEfGh2IjKlMnOp3",
+            "unknown_capability",
+            "There is no capability `[redacted]`.",
+        ),
         ("\u{1b}[2J", "unknown_capability", "\\u{1b}"),
     ] {
         let problem = scene.ask_for(&bot, &query(&[asked], 0)).await.unwrap_err();
