@@ -348,6 +348,9 @@ fn where_the_old_grant_is_spent_the_state_says_that_a_crash_cost_it() {
     // Once, and no more; and nothing else is touched.
     assert_eq!(google.count("refresh_token_reuse"), 1);
     let other = daemon.wait_for_token("other-bot", None);
+    daemon
+        .cli(&["integrations", "check", "--owner", "bob"])
+        .expect_ok();
     daemon.wait_for_token("other-bot", Some(&other));
     assert_eq!(google.count("refresh_token_reuse"), 1);
     // It stays so over a restart, and ends with a new consent.
