@@ -13,6 +13,7 @@ use tonic::{
 };
 
 use super::{
+    admin::convert::agent_state,
     http::integration_kind,
     refusal::Refusal,
     render::{self, View},
@@ -20,7 +21,7 @@ use super::{
     watch::{Change, Watch},
 };
 use crate::{
-    broker::{AgentSnapshot, AgentState, TokenGrant, TokenQuery},
+    broker::{AgentSnapshot, TokenGrant, TokenQuery},
     catalog::IntegrationKind,
     proto::{
         self,
@@ -163,17 +164,5 @@ fn agent_status(snapshot: &AgentSnapshot, now: Timestamp) -> v1::AgentStatus {
         action_url: view.action_url().unwrap_or_default().to_owned(),
         capabilities: capabilities.collect(),
         account: snapshot.account.as_deref().unwrap_or_default().to_owned(),
-    }
-}
-
-fn agent_state(state: AgentState) -> v1::AgentState {
-    match state {
-        AgentState::Active => v1::AgentState::Active,
-        AgentState::NotConnected => v1::AgentState::NotConnected,
-        AgentState::PermissionMissing => v1::AgentState::PermissionMissing,
-        AgentState::ReconnectRequired => v1::AgentState::ReconnectRequired,
-        AgentState::Revoked => v1::AgentState::Revoked,
-        AgentState::ProviderUnavailable => v1::AgentState::ProviderUnavailable,
-        AgentState::Misconfigured => v1::AgentState::Misconfigured,
     }
 }
