@@ -1,4 +1,5 @@
-//! The daemon within this process, on a clock that the benchmark moves: what is due becomes so at one moment.
+//! The daemon within this process, whole or its broker alone, on a clock that the benchmark moves: what is due
+//! becomes so at one moment.
 
 use std::{
     sync::Arc,
@@ -15,6 +16,7 @@ use token_broker::{
 use tokio::runtime::Runtime;
 
 use crate::{
+    alone::BrokerAlone,
     folder::{Folder, Population},
     google::Google,
 };
@@ -36,7 +38,13 @@ pub(crate) struct Daemon {
     pub(crate) handles: Vec<Arc<AgentHandle>>,
     pub(crate) folder: Folder,
     pub(crate) runtime: Runtime,
-    app: Option<App>,
+    running: Option<Running>,
+}
+
+/// What of the daemon runs.
+enum Running {
+    Whole(App),
+    Broker(BrokerAlone),
 }
 
 impl Daemon {
@@ -47,6 +55,22 @@ impl Daemon {
         Self::on(folder, clock, population.accounts, |number| google.grant(number))
     }
 
+    /// Starts its broker, store and client alone: tokens are committed and released to nobody's files.
+    pub(crate) fn without_files(clock: ManualClock, google: &Google, population: Population) -> Self {
+        let folder = Folder::new(google.handle.base_url());
+        folder.declare(population);
+        let runtime = runtime();
+        runtime.block_on(folder.connect(clock.now(), population.accounts, |number| google.grant(number)));
+        let alone = runtime.block_on(BrokerAlone::start(&folder, &clock));
+        Self {
+            handles: alone.broker.handles(),
+            clock,
+            folder,
+            runtime,
+            running: Some(Running::Broker(alone)),
+        }
+    }
+
     /// Starts one on a folder with manifests.
     pub(crate) fn on(
         folder: Folder,
@@ -54,10 +78,7 @@ impl Daemon {
         accounts: usize,
         grant: impl Fn(usize) -> String,
     ) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime = runtime();
         runtime.block_on(folder.connect(clock.now(), accounts, grant));
         let parts = AppParts {
             clock: Arc::new(clock.clone()),
@@ -75,7 +96,7 @@ impl Daemon {
             handles: app.broker.handles(),
             folder,
             runtime,
-            app: Some(app),
+            running: Some(Running::Whole(app)),
         }
     }
 
@@ -98,6 +119,11 @@ impl Daemon {
             }
         }
         due.at.elapsed()
+    }
+
+    /// True when agents have directories.
+    pub(crate) fn delivers(&self) -> bool {
+        matches!(self.running, Some(Running::Whole(_)))
     }
 
     /// Waits until that is in the agents' directories.
@@ -123,10 +149,20 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if let Some(app) = self.app.take() {
-            self.runtime.block_on(app.stop());
+        match self.running.take() {
+            Some(Running::Whole(app)) => self.runtime.block_on(app.stop()),
+            Some(Running::Broker(alone)) => self.runtime.block_on(alone.stop()),
+            None => {}
         }
     }
+}
+
+/// A runtime like the program's.
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 /// When tokens became due.

@@ -35,7 +35,7 @@ pub(crate) struct Folder {
     pub(crate) config_file: PathBuf,
     disk: TempDir,
     memory: TempDir,
-    vault: Arc<Vault>,
+    pub(crate) vault: Arc<Vault>,
     authority: String,
 }
 

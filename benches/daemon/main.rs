@@ -15,6 +15,7 @@
     reason = "printing is what it is for, what cannot be set up ends it, and its numbers are small"
 )]
 
+mod alone;
 mod asking;
 mod daemon;
 mod folder;

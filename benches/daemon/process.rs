@@ -64,11 +64,6 @@ impl Drop for Program {
     }
 }
 
-/// What this process has in memory, in KiB.
-pub(crate) fn own_memory(name: &str) -> f64 {
-    memory("/proc/self/status", name)
-}
-
 fn memory(status: &str, name: &str) -> f64 {
     let text = fs::read_to_string(status).expect("the system tells of the process");
     text.lines()

@@ -249,7 +249,12 @@ async fn open_vault(config: &Config, entropy: &SharedEntropy) -> anyhow::Result<
     Ok(Vault::new(Keyring::new(active, previous), entropy.clone()))
 }
 
-fn start_broker(
+/// Starts the broker on what the store holds, with the client that the configuration names. Nothing is renewed
+/// before [`Broker::run`].
+///
+/// # Errors
+/// A client or an endpoint that is not fit for use.
+pub fn start_broker(
     config: &Config,
     parts: &AppParts,
     store: &Arc<SqliteStore>,

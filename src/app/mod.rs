@@ -10,7 +10,7 @@ mod serve;
 
 use std::process::ExitCode;
 
-pub use daemon::{App, AppParts};
+pub use daemon::{App, AppParts, start_broker};
 
 use crate::cli::{self, Exit, Failure, Outcome, Programs};
 

@@ -66,7 +66,7 @@ use world::{TokenKey, World};
 pub struct BrokerOptions {
     /// Where people reach the daemon, without a slash at the end.
     pub public_url: String,
-    /// How many renewals run at once.
+    /// How many requests for access tokens run at once.
     pub concurrency: usize,
     /// How long a consent may take.
     pub consent_timeout: Duration,

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tokio::sync::SemaphorePermit;
 
 use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, time};
 use crate::{
@@ -60,9 +61,11 @@ pub(super) enum Failure {
 impl Broker {
     /// Obtains a new token for `key`. The caller has the account's turn.
     pub(super) async fn renew_alone(&self, key: &TokenKey) -> Renewed {
+        // Before the intent: what is recorded is also sent. Never closed, so there is a permit in the end.
+        let permit = self.requests.acquire().await.ok();
         match self.store.begin_renewal(&key.integration, self.now()).await {
             Ok(Some(record)) => {
-                let outcome = self.ask_provider(key, &record).await;
+                let outcome = self.ask_provider(key, &record, permit).await;
                 self.conclude(key, &record, outcome).await
             }
             Ok(None) => Err(Refused::gone()),
@@ -74,6 +77,7 @@ impl Broker {
         &self,
         key: &TokenKey,
         record: &IntegrationRecord,
+        permit: Option<SemaphorePermit<'_>>,
     ) -> Result<Arc<IssuedToken>, Failure> {
         if record.authority != self.around.authority || record.health != Health::Active {
             // The situation says why; a grant is never sent to a place it does not belong to.
@@ -84,7 +88,7 @@ impl Broker {
         let asked = std::time::Instant::now();
         let answer = self.provider.refresh(&refresh_token, &key.scopes).await;
         self.metrics.provider_request("refresh", asked.elapsed());
-        drop(refresh_token);
+        drop((refresh_token, permit));
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {

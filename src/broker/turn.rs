@@ -12,9 +12,13 @@ use super::{
 };
 use crate::{clock::Clock, google::FailureKind, id::IntegrationId};
 
+/// Renewals under way for each request that may run at once: while some wait for the provider, others wait for
+/// the disk, and the more of them, the fewer commits they take.
+const PER_REQUEST: usize = 4;
+
 /// Renews what is due, until `shutdown`.
 pub(super) async fn run(broker: Arc<Broker>, shutdown: CancellationToken) {
-    let places = Arc::new(Semaphore::new(broker.options.concurrency.max(1)));
+    let places = Arc::new(Semaphore::new(PER_REQUEST * broker.options.concurrency.max(1)));
     loop {
         let due = async {
             // The place first: what cannot start yet stays in the queue.
@@ -102,8 +106,6 @@ impl Broker {
             return Ok(token);
         }
         self.usable(&key.integration)?;
-        // Never closed, so there is always a permit in the end.
-        let _permit = self.requests.acquire().await;
         self.renew_alone(key).await
     }
 

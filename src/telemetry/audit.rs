@@ -131,17 +131,21 @@ impl Default for ChainPoint {
 
 impl ChainPoint {
     /// Gives `event` the place behind this one, which becomes that place.
-    pub fn append(&mut self, event: AuditEvent) -> AuditLine {
+    pub fn append(&mut self, event: &AuditEvent) -> AuditLine {
         let mut line = AuditLine {
             sequence: self.sequence + 1,
             // What is hashed must be what is stored.
             time: Timestamp::from_microsecond(event.time.as_microsecond()).unwrap_or(event.time),
             actor: event.actor.to_string(),
             action: event.action.to_owned(),
-            integration: event.integration.map(|id| id.to_string()).unwrap_or_default(),
+            integration: event
+                .integration
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             capabilities: event.capabilities.iter().map(ToString::to_string).collect(),
             decision: event.decision.as_str().to_owned(),
-            detail: event.detail,
+            detail: event.detail.clone(),
             hash: String::new(),
         };
         line.hash = chained(&self.hash, &line);
@@ -268,7 +272,7 @@ mod tests {
         let mut end = ChainPoint::default();
         let lines = (1..=length)
             .map(|number| {
-                end.append(AuditEvent {
+                end.append(&AuditEvent {
                     time: "2024-01-15T10:30:00.123456789Z".parse().unwrap(),
                     actor: Actor::Agent("invoice-bot".into()),
                     action: "token.issued",

@@ -12,7 +12,7 @@ pub mod key;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
 use zeroize::Zeroizing;
 
-use crate::entropy::SharedEntropy;
+use crate::entropy::{Entropy, SharedEntropy};
 
 pub use binding::Binding;
 use binding::Layer;
@@ -108,10 +108,11 @@ impl Vault {
     /// Seals `secret` so that it opens for the same `binding` only.
     pub fn seal(&self, binding: &Binding<'_>, secret: &[u8]) -> Sealed {
         let (key_id, master) = self.keyring.active();
-        let mut data_key = Zeroizing::new([0; 32]);
-        self.entropy.fill(&mut *data_key);
-        let wrap_nonce = self.entropy.bytes();
-        let nonce = self.entropy.bytes();
+        let Fresh {
+            data_key,
+            wrap_nonce,
+            nonce,
+        } = Fresh::draw(&*self.entropy);
 
         let wrap_context = binding.associated_data(Layer::DataKey(key_id));
         let mut wrapped_key = [0; 32 + TAG_LEN];
@@ -164,6 +165,32 @@ impl Vault {
         let data_key: &[u8; 32] = unwrapped.as_slice().try_into().map_err(|_| tampered())?;
         let context = binding.associated_data(Layer::Payload);
         decrypt(data_key, envelope.nonce, &context, envelope.ciphertext).ok_or_else(tampered)
+    }
+}
+
+/// What each envelope has of its own.
+struct Fresh {
+    data_key: Zeroizing<[u8; 32]>,
+    wrap_nonce: [u8; NONCE_LEN],
+    nonce: [u8; NONCE_LEN],
+}
+
+impl Fresh {
+    /// All of it at once: a call of the generator costs more than the bytes.
+    fn draw(entropy: &dyn Entropy) -> Self {
+        let mut drawn = Zeroizing::new([0; 32 + 2 * NONCE_LEN]);
+        entropy.fill(&mut *drawn);
+        let mut fresh = Self {
+            data_key: Zeroizing::new([0; 32]),
+            wrap_nonce: [0; NONCE_LEN],
+            nonce: [0; NONCE_LEN],
+        };
+        let (data_key, nonces) = drawn.split_at(32);
+        let (wrap_nonce, nonce) = nonces.split_at(NONCE_LEN);
+        fresh.data_key.copy_from_slice(data_key);
+        fresh.wrap_nonce.copy_from_slice(wrap_nonce);
+        fresh.nonce.copy_from_slice(nonce);
+        fresh
     }
 }
 

@@ -140,11 +140,9 @@ pub(super) fn finish_renewal(
     connection
         .prepare_cached("DELETE FROM renewals WHERE integration = ?")?
         .execute([id.as_str()])?;
-    if let Some(now) = outcome.renewed_at {
-        tokens::purge(connection, id, now)?;
-    }
     if let Some(token) = &outcome.token {
         tokens::put(connection, token)?;
+        tokens::purge(connection, id, &token.requested, token.issued_at)?;
     }
     Ok(version)
 }
@@ -176,8 +174,11 @@ fn state(connection: &Connection, id: &IntegrationId) -> Result<Option<(u64, Hea
 }
 
 fn next_version(connection: &Connection) -> Result<u64, Fault> {
-    let mut statement =
-        connection.prepare_cached("UPDATE grant_version SET last = last + 1 RETURNING last")?;
+    // Two steps, for RETURNING makes a table of its own each time.
+    connection
+        .prepare_cached("UPDATE grant_version SET last = last + 1")?
+        .execute([])?;
+    let mut statement = connection.prepare_cached("SELECT last FROM grant_version")?;
     let next = statement.query_row([], |row| Ok(column::number(row, "last")))?;
     Ok(next.map_err(|reason| corrupt("grant_version", reason))?)
 }

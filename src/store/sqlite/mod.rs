@@ -78,7 +78,7 @@ impl SqliteStore {
     fn write<T, F>(&self, work: F) -> StoreFuture<'_, T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         Box::pin(self.writer.run(work))
     }
@@ -150,7 +150,7 @@ impl Store for SqliteStore {
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
-        self.write(move |connection| trail::append(connection, events))
+        self.write(move |connection| trail::append(connection, &events))
     }
 
     fn audit(&self, after: u64, limit: u32, newest: bool) -> StoreFuture<'_, Vec<AuditLine>> {

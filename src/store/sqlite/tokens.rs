@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, named_params, params};
 
-use crate::{id::IntegrationId, store::TokenRecord};
+use crate::{catalog::ScopeSet, id::IntegrationId, store::TokenRecord};
 
 use super::{
     column::{self, Unreadable, corrupt, micros},
@@ -47,11 +47,20 @@ pub(super) fn put(connection: &Connection, token: &TokenRecord) -> Result<(), Fa
     Ok(())
 }
 
-/// Deletes the account's expired tokens: those whose scopes no agent asks for any more would stay for ever.
-pub(super) fn purge(connection: &Connection, id: &IntegrationId, now: Timestamp) -> Result<(), Fault> {
+/// Deletes the account's expired tokens but that for `renewed`: those whose scopes no agent asks for any more
+/// would stay for ever.
+pub(super) fn purge(
+    connection: &Connection,
+    id: &IntegrationId,
+    renewed: &ScopeSet,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    // The scopes are in the index: most accounts have one token, whose row is then not looked at.
     connection
-        .prepare_cached("DELETE FROM access_tokens WHERE integration = ? AND expires_at <= ?")?
-        .execute(params![id.as_str(), micros(now)])?;
+        .prepare_cached(
+            "DELETE FROM access_tokens WHERE integration = ? AND requested <> ? AND expires_at <= ?",
+        )?
+        .execute(params![id.as_str(), renewed.to_string(), micros(now)])?;
     Ok(())
 }
 

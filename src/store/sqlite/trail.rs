@@ -14,7 +14,7 @@ use super::{
 pub(super) const PRUNE_STEP: u64 = 1000;
 
 /// Chains `events` to the end, in order.
-pub(super) fn append(connection: &Connection, events: Vec<AuditEvent>) -> Result<(), Fault> {
+pub(super) fn append(connection: &Connection, events: &[AuditEvent]) -> Result<(), Fault> {
     let mut end = bound(connection, "end")?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash) \

@@ -1,8 +1,8 @@
 //! The one thread that writes, with group commit.
 //!
 //! While one commit waits for the disk, the next operations gather; they then share one transaction and one
-//! `fsync`. Each runs in a savepoint of its own, so one that fails takes nothing from the others, and each is
-//! answered only after the commit.
+//! `fsync`. One that fails takes nothing from the others: the batch is then rolled back and run once more, each
+//! operation in a savepoint of its own. Each is answered only after the commit.
 
 use std::{
     path::{Path, PathBuf},
@@ -57,15 +57,16 @@ impl Writer {
         })
     }
 
-    /// Runs `work` in a transaction; resolves when that is on disk. Whoever stops waiting does not undo it.
+    /// Runs `work` in a transaction; resolves when that is on disk. Whoever stops waiting does not undo it. Where
+    /// another operation fails, it is rolled back and run again.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let operation = Box::new(Pending {
-            work: Some(work),
+            work,
             result: Err(StoreError::Closed),
             reply,
         });
@@ -100,7 +101,7 @@ impl Drop for Writer {
 
 /// An operation that waits for its commit.
 trait Operation: Send {
-    /// Runs it and keeps what came of it. Returns what is to be undone and why, when it failed.
+    /// Runs it, perhaps once more, and keeps what came of it. Returns why when it failed and is to be undone.
     fn run(&mut self, connection: &Connection, path: &Path) -> Result<(), String>;
 
     /// Answers the caller: what came of it when the batch was committed, else what ended the batch.
@@ -108,7 +109,7 @@ trait Operation: Send {
 }
 
 struct Pending<T, F> {
-    work: Option<F>,
+    work: F,
     result: Result<T, StoreError>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -116,12 +117,10 @@ struct Pending<T, F> {
 impl<T, F> Operation for Pending<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T, Fault> + Send,
+    F: FnMut(&Connection) -> Result<T, Fault> + Send,
 {
     fn run(&mut self, connection: &Connection, path: &Path) -> Result<(), String> {
-        if let Some(work) = self.work.take() {
-            self.result = work(connection).map_err(|fault| fault.at(path));
-        }
+        self.result = (self.work)(connection).map_err(|fault| fault.at(path));
         match &self.result {
             Ok(_) => Ok(()),
             Err(StoreError::Storage { reason, .. }) => Err(reason.clone()),
@@ -189,6 +188,23 @@ impl Committer {
     /// Runs and commits a batch; the reason when none of it was written.
     fn attempt(&self, batch: &mut [Box<dyn Operation>]) -> Result<(), String> {
         self.execute("BEGIN IMMEDIATE")?;
+        let failed = batch
+            .iter_mut()
+            .any(|operation| operation.run(&self.connection, &self.path).is_err());
+        if failed {
+            // A full disk can end the whole transaction by itself.
+            if !self.connection.is_autocommit() {
+                self.execute("ROLLBACK")?;
+            }
+            self.execute("BEGIN IMMEDIATE")?;
+            self.run_apart(batch)?;
+        }
+        self.execute("COMMIT")
+    }
+
+    /// Runs a batch so that an operation that fails is undone alone. Savepoints cost copies of the pages that
+    /// change, so this is for the batch in which one has failed.
+    fn run_apart(&self, batch: &mut [Box<dyn Operation>]) -> Result<(), String> {
         for operation in batch {
             self.execute("SAVEPOINT operation")?;
             if let Err(failure) = operation.run(&self.connection, &self.path) {
@@ -200,7 +216,7 @@ impl Committer {
             }
             self.execute("RELEASE operation")?;
         }
-        self.execute("COMMIT")
+        Ok(())
     }
 
     fn execute(&self, sql: &str) -> Result<(), String> {

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use rusqlite::params;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::store::{AgentRecord, StoreError, sqlite::fault::Fault};
@@ -25,25 +26,35 @@ async fn names(store: &SqliteStore) -> Vec<String> {
         .collect()
 }
 
-/// An operation that keeps the writer busy until the answer's other end is used or dropped: what is asked
-/// meanwhile shares the next commit.
-fn busy(store: &SqliteStore) -> (mpsc::Sender<()>, impl Future<Output = ()>) {
+/// Keeps the writer busy, in a batch of its own, until what it returns is dropped: what is asked meanwhile
+/// shares the next commit.
+async fn busy(store: &SqliteStore) -> (mpsc::Sender<()>, impl Future<Output = ()>) {
     let (release, held) = mpsc::channel::<()>();
-    let work = store.write(move |_| Ok(held.recv().is_ok()));
-    // It may share the batch that is to fail.
-    (release, async move { drop(work.await) })
+    let (started, is_started) = oneshot::channel();
+    let mut started = Some(started);
+    let mut hold = store.write(move |_| {
+        if let Some(started) = started.take() {
+            let _ = started.send(());
+        }
+        Ok(held.recv().is_ok())
+    });
+    tokio::select! {
+        _ = &mut hold => unreachable!("it is not released yet"),
+        started = is_started => started.unwrap(),
+    }
+    (release, async move { drop(hold.await) })
 }
 
 /// Runs `work`, all of it in one batch of the writer.
 macro_rules! in_one_batch {
     ($store:expr, $($work:expr),+) => {{
-        let (release, hold) = busy($store);
-        // Polled in order: the hold, the work, and then the release.
-        let ((), results, ()) = tokio::join!(
+        let (release, hold) = busy($store).await;
+        // Polled in order: the work, and then the release.
+        let (results, (), ()) = tokio::join!(
             biased;
-            hold,
             async { tokio::join!($($work),+) },
-            async move { drop(release) }
+            async move { drop(release) },
+            hold
         );
         results
     }};
@@ -174,7 +185,7 @@ async fn a_full_disk_is_said_plainly_and_passes() {
 #[tokio::test]
 async fn a_caller_that_goes_away_does_not_undo_its_write() {
     let (_folder, store) = fresh();
-    let (release, hold) = busy(&store);
+    let (release, hold) = busy(&store).await;
     tokio::select! {
         biased;
         () = hold => panic!("held until released"),
@@ -191,7 +202,7 @@ async fn a_caller_that_goes_away_does_not_undo_its_write() {
 async fn a_reader_sees_the_last_commit_while_the_writer_is_busy() {
     let (_folder, store) = fresh();
     store.put_integration(account(1), None).await.unwrap();
-    let (release, hold) = busy(&store);
+    let (release, hold) = busy(&store).await;
     let ((), ()) = tokio::join!(hold, async {
         assert!(store.integration(&id(1)).await.unwrap().is_some());
         drop(release);
