@@ -43,7 +43,7 @@ pub(crate) struct Daemon {
 
 /// What of the daemon runs.
 enum Running {
-    Whole(App),
+    Whole(Box<App>),
     Broker(BrokerAlone),
 }
 
@@ -96,7 +96,7 @@ impl Daemon {
             handles: app.broker.handles(),
             folder,
             runtime,
-            running: Some(Running::Whole(app)),
+            running: Some(Running::Whole(Box::new(app))),
         }
     }
 

@@ -4,6 +4,8 @@
 mod daemon;
 #[cfg(feature = "emulator")]
 mod demo;
+#[cfg(test)]
+mod failures;
 #[cfg(feature = "emulator")]
 mod google_emulator;
 mod serve;

@@ -59,6 +59,8 @@ use queue::Queue;
 use recorder::Recorder;
 use renewal::Renewed;
 use situation::Surroundings;
+#[cfg(test)]
+pub(crate) use situation::state_of as failure_state;
 use time::BrokerClock;
 use world::{TokenKey, World};
 

@@ -242,7 +242,7 @@ fn statuses(resolution: &Resolution) -> Arc<[CapabilityStatus]> {
 }
 
 /// The state that a failure leads to when there is no fresh token.
-pub(super) fn state_of(kind: FailureKind) -> AgentState {
+pub(crate) fn state_of(kind: FailureKind) -> AgentState {
     match kind {
         FailureKind::Retry => AgentState::ProviderUnavailable,
         FailureKind::Reconnect => AgentState::ReconnectRequired,

@@ -27,6 +27,9 @@ mod tree;
 mod watch;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use refusal::refusal_form;
+
 use std::{path::PathBuf, sync::Arc, thread::available_parallelism};
 
 use tokio::{

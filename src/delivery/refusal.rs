@@ -93,6 +93,13 @@ impl Reason {
     }
 }
 
+/// The HTTP status and the gRPC code of a problem, for the documentation.
+#[cfg(test)]
+pub(crate) fn refusal_form(code: ProblemCode) -> (u16, tonic::Code) {
+    let form = Reason::Broker(code).form();
+    (form.status.as_u16(), form.grpc)
+}
+
 impl Form {
     fn of_state(state: AgentState) -> Self {
         use StatusCode as S;

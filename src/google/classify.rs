@@ -26,7 +26,7 @@ pub const UNANSWERED_CONSENT: &str = "No answer came back from Google. If its pa
     `admin_policy_enforced`, an administrator of the account's organisation has to allow the app. \
     Otherwise open the link again and finish the consent.";
 
-const TESTING_MODE: &str = "This grant ended seven days after it was connected: that is what Google does while \
+pub(crate) const TESTING_MODE: &str = "This grant ended seven days after it was connected: that is what Google does while \
     the project's OAuth consent screen is in Testing mode. The operator has to publish the app on the consent \
     screen's page; then the owner connects once more.";
 
@@ -40,110 +40,216 @@ pub fn testing_mode_hint(connected_at: Timestamp, failed_at: Timestamp) -> Optio
     window.contains(&lived).then_some(TESTING_MODE)
 }
 
-/// Says who can act and what they can do. Decides on the call, the HTTP status, `error` and
-/// `error_subtype` alone: descriptions are not enumerated. `error` is empty where the answer has none;
-/// for [`Call::Authorize`] the status is the redirect's.
-pub fn classify(call: Call, status: u16, error: &str, subtype: Option<&str>) -> (FailureKind, &'static str) {
-    use FailureKind::{Operator, Permission, Reconnect, Retry};
+/// By what an answer is recognized. Descriptions are not enumerated, so they decide nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// HTTP 408, 429 or 5xx, whatever the answer says: a server out of order must not cost a grant.
+    Busy,
+    /// One of these in `error`.
+    Error(&'static [&'static str]),
+    /// This in `error`, and one of these in `error_subtype`.
+    Subtype(&'static str, &'static [&'static str]),
+    /// A redirect, and no `error`.
+    Redirected,
+    /// No `error`.
+    Silent,
+    /// Any other `error`.
+    Other,
+}
 
-    if matches!(status, 408 | 429 | 500..) {
-        return (Retry, "Google is busy or out of order. It is tried again.");
+impl Sign {
+    fn is_in(self, status: u16, error: &str, subtype: Option<&str>) -> bool {
+        match self {
+            Self::Busy => matches!(status, 408 | 429 | 500..),
+            Self::Error(codes) => codes.contains(&error),
+            Self::Subtype(code, subtypes) => {
+                error == code && subtype.is_some_and(|subtype| subtypes.contains(&subtype))
+            }
+            Self::Redirected => error.is_empty() && (300..400).contains(&status),
+            Self::Silent => error.is_empty(),
+            Self::Other => true,
+        }
     }
-    match (error, call) {
-        (
-            "internal_failure"
-            | "server_error"
-            | "temporarily_unavailable"
-            | "rate_limit_exceeded"
-            | "internal"
-            | "unavailable"
-            | "resource_exhausted",
-            _,
-        ) => (Retry, "Google is busy or out of order. It is tried again."),
-        ("invalid_grant", Call::Exchange) => (
+}
+
+/// A row of [`FAILURES`].
+#[derive(Debug)]
+pub struct Failure {
+    /// What was asked; empty for whatever it was.
+    pub calls: &'static [Call],
+    /// What the answer looks like.
+    pub sign: Sign,
+    /// Who can act.
+    pub kind: FailureKind,
+    /// What is wrong and what to do.
+    pub sentence: &'static str,
+}
+
+impl Failure {
+    const fn of(calls: &'static [Call], sign: Sign, kind: FailureKind, sentence: &'static str) -> Self {
+        Self {
+            calls,
+            sign,
+            kind,
+            sentence,
+        }
+    }
+
+    /// Whether an answer to `call` can be this row's.
+    pub fn concerns(&self, call: Call) -> bool {
+        self.calls.is_empty() || self.calls.contains(&call)
+    }
+}
+
+const BUSY: &str = "Google is busy or out of order. It is tried again.";
+
+/// What Google may answer instead of what was asked for, by the contract: the first row that fits counts, and the
+/// last one fits always. `FAILURES.md` shows it to people.
+pub const FAILURES: &[Failure] = {
+    use Call::{Authorize, Exchange};
+    use FailureKind::{Operator, Permission, Reconnect, Retry};
+    use Sign::{Busy, Error, Other, Redirected, Silent, Subtype};
+    &[
+        Failure::of(&[], Busy, Retry, BUSY),
+        Failure::of(
+            &[],
+            Error(&[
+                "internal_failure",
+                "server_error",
+                "temporarily_unavailable",
+                "rate_limit_exceeded",
+                "internal",
+                "unavailable",
+                "resource_exhausted",
+            ]),
+            Retry,
+            BUSY,
+        ),
+        Failure::of(
+            &[Exchange],
+            Error(&["invalid_grant"]),
             Reconnect,
             "Google did not accept the authorization code: it was used before, it is older than a few minutes, \
              or it belongs to another client or redirect address. Begin the connection again.",
         ),
-        ("invalid_grant", _) => (Reconnect, ended(subtype)),
-        ("invalid_scope", Call::Authorize) => (
+        Failure::of(
+            &[],
+            Subtype("invalid_grant", &["invalid_rapt", "rapt_required"]),
+            Reconnect,
+            "The organisation's session length policy ended this grant. The owner has to connect the account \
+             again; an administrator can exempt the app in the Google Cloud session control settings.",
+        ),
+        Failure::of(
+            &[],
+            Error(&["invalid_grant"]),
+            Reconnect,
+            "Google no longer accepts this grant: it was revoked, it expired, or the account's password or \
+             policy changed. The owner has to connect the account again.",
+        ),
+        Failure::of(
+            &[Authorize],
+            Error(&["invalid_scope"]),
             Permission,
             "Google does not know a scope that was asked for, or does not let this OAuth client ask for it.",
         ),
-        ("invalid_scope", _) => (
+        Failure::of(
+            &[],
+            Error(&["invalid_scope"]),
             Permission,
             "A scope was asked for that this account did not grant. The owner has to add the permission.",
         ),
-        ("access_denied", Call::Authorize) => (
+        Failure::of(
+            &[Authorize],
+            Error(&["access_denied"]),
             Reconnect,
             "The consent was declined, or the account may not use this app. Connect again and allow it; if the \
              app is in Testing mode, the operator has to add the account to its test users.",
         ),
-        ("access_denied" | "admin_policy_enforced", _) => (
+        Failure::of(
+            &[],
+            Error(&["access_denied", "admin_policy_enforced"]),
             Reconnect,
             "The account's organisation restricts this app. Its administrator has to allow the app for this \
              account; then the owner connects again.",
         ),
-        ("", _) if (300..400).contains(&status) => (
+        Failure::of(
+            &[],
+            Redirected,
             Retry,
             "The answer is a redirect, which is never followed with secrets: a proxy or a captive portal may \
              stand between. It is tried again.",
         ),
-        ("", _) => (
+        Failure::of(
+            &[],
+            Silent,
             Retry,
             "The answer is not one that Google gives: a proxy may stand between, or `google.endpoint_base` may be \
              wrong. It is tried again.",
         ),
-        (error, _) => (Operator, operator(error)),
-    }
-}
-
-fn ended(subtype: Option<&str>) -> &'static str {
-    match subtype {
-        Some("invalid_rapt" | "rapt_required") => {
-            "The organisation's session length policy ended this grant. The owner has to connect the account \
-             again; an administrator can exempt the app in the Google Cloud session control settings."
-        }
-        _ => {
-            "Google no longer accepts this grant: it was revoked, it expired, or the account's password or \
-             policy changed. The owner has to connect the account again."
-        }
-    }
-}
-
-fn operator(error: &str) -> &'static str {
-    match error {
-        "invalid_client" => {
+        Failure::of(
+            &[],
+            Error(&["invalid_client"]),
+            Operator,
             "Google does not know this OAuth client, or its secret is wrong. Check `google.client_id` and the \
-             client secret against the Credentials page of the Google Cloud project."
-        }
-        "deleted_client" => {
+             client secret against the Credentials page of the Google Cloud project.",
+        ),
+        Failure::of(
+            &[],
+            Error(&["deleted_client"]),
+            Operator,
             "This OAuth client was deleted. Create a new one in the Google Cloud project and configure it; every \
-             account has to be connected again."
-        }
-        "unauthorized_client" => {
+             account has to be connected again.",
+        ),
+        Failure::of(
+            &[],
+            Error(&["unauthorized_client"]),
+            Operator,
             "This OAuth client may not do this, or the grant belongs to another client. Check `google.client_id` and \
-             `google.client_type`."
-        }
-        "redirect_uri_mismatch" => {
+             `google.client_type`.",
+        ),
+        Failure::of(
+            &[],
+            Error(&["redirect_uri_mismatch"]),
+            Operator,
             "The redirect address is not registered. Add `<public_url>/oauth/callback`, exactly as configured, to \
-             the OAuth client's authorized redirect URIs."
-        }
-        "org_internal" => {
+             the OAuth client's authorized redirect URIs.",
+        ),
+        Failure::of(
+            &[],
+            Error(&["org_internal"]),
+            Operator,
             "The app is internal to another organisation. Set the consent screen's user type to External, or \
-             connect an account of that organisation."
-        }
-        "disallowed_useragent" => {
-            "Google does not show its consent page inside this browser. Open the link in a full browser."
-        }
-        "unsupported_grant_type" | "invalid_request" => {
+             connect an account of that organisation.",
+        ),
+        Failure::of(
+            &[],
+            Error(&["disallowed_useragent"]),
+            Operator,
+            "Google does not show its consent page inside this browser. Open the link in a full browser.",
+        ),
+        Failure::of(
+            &[],
+            Error(&["unsupported_grant_type", "invalid_request"]),
+            Operator,
             "Google refused the form of the request. Check that `google.client_type` is the client's real type and \
-             that the client secret is configured."
-        }
-        _ => {
-            "Google refused, and says no more than this. Check the OAuth client in the Google Cloud project."
-        }
-    }
+             that the client secret is configured.",
+        ),
+        Failure::of(
+            &[],
+            Other,
+            Operator,
+            "Google refused, and says no more than this. Check the OAuth client in the Google Cloud project.",
+        ),
+    ]
+};
+
+/// Says who can act and what they can do. `error` is empty where the answer has none; for [`Call::Authorize`]
+/// the status is the redirect's.
+pub fn classify(call: Call, status: u16, error: &str, subtype: Option<&str>) -> &'static Failure {
+    FAILURES
+        .iter()
+        .find(|failure| failure.concerns(call) && failure.sign.is_in(status, error, subtype))
+        .unwrap_or(&FAILURES[FAILURES.len() - 1])
 }
 
 #[cfg(test)]
@@ -205,7 +311,11 @@ mod tests {
     #[test]
     fn every_row_of_the_contract_says_who_acts() {
         for &(call, status, error, subtype, kind, words) in ROWS {
-            let (found, sentence) = classify(call, status, error, subtype);
+            let &Failure {
+                kind: found,
+                sentence,
+                ..
+            } = classify(call, status, error, subtype);
             let row = format!("{call:?} {status} {error} {subtype:?}");
             assert_eq!(found, kind, "{row}");
             assert!(sentence.contains(words), "{row}: {sentence}");

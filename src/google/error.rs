@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::secret::shape::is_suspicious;
 
 use super::{
-    classify::{Call, classify},
+    classify::{Call, Failure, classify},
     http::{Reply, TransportError},
     scrub::scrub,
 };
@@ -75,7 +75,7 @@ impl ProviderError {
     /// A redirect that says why there is no code ([`Outcome::Error`](super::redirect::Outcome)).
     pub fn of_redirect(error: &str, description: Option<&str>) -> Self {
         let code = code(error);
-        let (kind, sentence) = classify(Call::Authorize, 302, &code, None);
+        let &Failure { kind, sentence, .. } = classify(Call::Authorize, 302, &code, None);
         let words = description.map(|text| scrub(text, &[]));
         let message = format!("{sentence} ({})", quote(&code, words.as_deref()));
         Self::new(kind, code, message)
@@ -136,7 +136,7 @@ impl ProviderError {
     pub(super) fn refused(call: Call, reply: &Reply, secrets: &[&str], now: Timestamp) -> Self {
         let status = reply.status.as_u16();
         let body = RefusalBody::parse(&reply.body, secrets);
-        let (kind, sentence) = classify(
+        let &Failure { kind, sentence, .. } = classify(
             call,
             status,
             body.error.as_deref().unwrap_or(""),

@@ -90,8 +90,13 @@ impl Connecting {
 
     /// The scopes that the address asks for.
     pub(crate) fn asked(&self) -> Vec<String> {
-        let found = self.url.query_pairs().find(|(name, _)| name == "scope");
-        found.unwrap().1.split(' ').map(str::to_owned).collect()
+        self.parameter("scope").split(' ').map(str::to_owned).collect()
+    }
+
+    /// A parameter of the address.
+    pub(crate) fn parameter(&self, name: &str) -> String {
+        let found = self.url.query_pairs().find(|(known, _)| known == name);
+        found.unwrap().1.into_owned()
     }
 
     /// Waits for the command to end.

@@ -43,7 +43,7 @@ pub(super) fn agent(error: &AgentError) -> Status {
     }
 }
 
-pub(super) fn connect(error: &ConnectError) -> Status {
+pub(crate) fn connect(error: &ConnectError) -> Status {
     let (code, reason) = match error {
         ConnectError::Capability(_) => (Code::InvalidArgument, "unknown_capability"),
         ConnectError::ReturnUrl(_) | ConnectError::BadRedirect(_) => {
