@@ -1,6 +1,8 @@
 //! What agents declare, and how it compares with what was granted.
 
 pub mod folder;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub mod manifest;
 pub mod resolve;
 pub mod watch;

@@ -7,6 +7,8 @@ pub mod audit;
 pub mod capabilities;
 pub mod connect;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub mod google;
 pub mod key;
 mod keys;

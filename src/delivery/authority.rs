@@ -85,6 +85,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for AnyAuthority<S> {
     }
 }
 
+/// What comes of a connection's bytes that arrive in these pieces.
+#[cfg(fuzzing)]
+pub(super) fn passed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut frames = Frames::Preface { seen: 0 };
+    let mut passed = Vec::new();
+    for piece in pieces {
+        let start = passed.len();
+        passed.extend_from_slice(piece);
+        frames.pass(&mut passed[start..]);
+    }
+    passed
+}
+
 /// Where in the connection the next byte is.
 enum Frames {
     /// Within the preface.

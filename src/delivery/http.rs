@@ -89,7 +89,7 @@ impl Endpoint {
 }
 
 /// Reads the query of `/v1/token`.
-fn parse_query(query: &str) -> Result<TokenQuery, Refusal> {
+pub(super) fn parse_query(query: &str) -> Result<TokenQuery, Refusal> {
     let mut parsed = TokenQuery::default();
     let (mut min_ttl, mut integration) = (None, None);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {

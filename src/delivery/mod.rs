@@ -12,6 +12,8 @@ mod common;
 mod directory;
 mod error;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod grpc;
 mod http;
 mod pool;

@@ -26,8 +26,9 @@ pub(super) struct Expected<'a> {
     pub(super) now: Timestamp,
 }
 
+/// What it says.
 #[derive(Deserialize)]
-struct Claims {
+pub(super) struct Claims {
     iss: String,
     aud: Audience,
     azp: Option<String>,
@@ -86,7 +87,11 @@ pub(super) fn check(
     let claims = jsonwebtoken::decode::<Claims>(id_token, key, &signature)
         .map_err(|_| again("has a wrong signature, or lacks a claim"))?
         .claims;
+    judge(claims, expected)
+}
 
+/// Checks claims whose signature is right.
+pub(super) fn judge(claims: Claims, expected: &Expected<'_>) -> Result<Identity, ProviderError> {
     if !expected.issuers.contains(&claims.iss) {
         return Err(operator(
             "comes from another issuer; check `google.endpoint_base`",

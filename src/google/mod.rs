@@ -7,6 +7,8 @@ pub mod classify;
 mod client;
 pub mod endpoints;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod http;
 mod idtoken;
 mod jwks;

@@ -7,6 +7,8 @@
 
 mod binding;
 mod envelope;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub mod key;
 
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};

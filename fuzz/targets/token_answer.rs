@@ -1,0 +1,5 @@
+//! What a token endpoint may answer, well or badly.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| token_broker::google::fuzz::token_answer(bytes));
