@@ -6,6 +6,7 @@ mod daemon;
 mod demo;
 #[cfg(feature = "emulator")]
 mod google_emulator;
+mod ports;
 mod serve;
 
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod grpc;
 mod http;
+pub mod libraries;
 mod pool;
 mod refusal;
 mod render;
@@ -21,6 +22,7 @@ mod server;
 mod service;
 mod slot;
 mod socket;
+mod tcp;
 #[cfg(test)]
 mod testing;
 mod tree;
@@ -34,9 +36,11 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub use accept::accept;
 pub use error::DeliveryError;
+pub use tcp::TcpServer;
 
 use self::{
     directory::Runtime,
@@ -57,6 +61,10 @@ const MOST_WRITERS: usize = 4;
 pub struct DeliveryOptions {
     /// Where `agents/` is to be; best on a tmpfs.
     pub runtime_dir: PathBuf,
+    /// Where agents' token endpoint is, for their credential files; without it none are written.
+    pub token_url: Option<Url>,
+    /// The project that the metadata protocol names.
+    pub project_id: String,
 }
 
 /// Follows the broker's changes until it is told to stop.
@@ -80,13 +88,14 @@ impl Delivery {
         shutdown: CancellationToken,
     ) -> Result<Self, DeliveryError> {
         let runtime = Runtime::open(&options.runtime_dir)?;
-        let server = Server::new(broker, runtime.euid(), shutdown.clone())?;
+        let server = Server::new(broker, runtime.euid(), &options.project_id, shutdown.clone())?;
         let (notices, noticed) = mpsc::unbounded_channel();
         let (commands, commanded) = mpsc::unbounded_channel();
         let context = Arc::new(Context {
             runtime,
             server: Arc::new(server),
             clock,
+            token_url: options.token_url.clone(),
             notices,
         });
         context.runtime.remove_leftovers();

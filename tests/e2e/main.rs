@@ -13,6 +13,7 @@ mod commands;
 mod connect;
 mod crash;
 mod damage;
+mod libraries;
 mod lifecycle;
 mod outage;
 mod reconnect;
