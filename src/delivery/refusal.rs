@@ -216,10 +216,16 @@ impl Refusal {
         }
     }
 
-    /// What the code says in headers.
+    /// When it is worth asking again, as the header says it.
+    pub(super) fn retry_after(&self) -> Option<HeaderValue> {
+        self.retry_after
+            .map(|wait| HeaderValue::from(whole_seconds(wait)))
+    }
+
+    /// What there is to say in headers.
     pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
-        if let Some(wait) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        if let Some(wait) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, wait);
         }
         if self.reason == Reason::MethodNotAllowed {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));

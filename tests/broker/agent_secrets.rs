@@ -225,7 +225,7 @@ async fn who_cannot_wait_gets_the_token_at_hand_as_long_as_it_lives_and_may_be_u
     // The provider is slow, and the token is fresh no more.
     scene.google.hold(ALICE);
     let left = life_left(&scene, &bot);
-    scene.clock.advance(left - secs(60));
+    scene.clock.advance(left.saturating_sub(secs(60)));
     scene.idle().await;
     assert!(scene.broker.current(&bot).is_none());
     assert_eq!(at_hand(), Some(before));

@@ -245,14 +245,14 @@ fn too_slow() -> Refusal {
 /// The token as the metadata server and the token endpoint say it (RFC 6749, section 5.1).
 pub(super) fn token_json(grant: &TokenGrant, now: jiff::Timestamp) -> Zeroizing<Vec<u8>> {
     #[derive(Serialize)]
-    struct Token<'a> {
+    struct Body<'a> {
         access_token: &'a str,
         expires_in: u64,
         token_type: &'static str,
         scope: &'a str,
     }
     let scope = grant.token.scopes.to_string();
-    let token = Token {
+    let body = Body {
         access_token: grant.token.access_token.expose(),
         // Libraries take an integer and nothing else.
         expires_in: grant.token.remaining(now).unwrap_or_default().as_secs(),
@@ -260,19 +260,22 @@ pub(super) fn token_json(grant: &TokenGrant, now: jiff::Timestamp) -> Zeroizing<
         scope: &scope,
     };
     // Enough for the whole text: growing would copy the token about.
-    let mut body = Zeroizing::new(Vec::with_capacity(token.access_token.len() + scope.len() + 128));
+    let mut text = Zeroizing::new(Vec::with_capacity(body.access_token.len() + scope.len() + 128));
     // Writing to memory does not fail, and neither does anything in the value.
-    let _ = serde_json::to_writer(&mut *body, &token);
-    body
+    let _ = serde_json::to_writer(&mut *text, &body);
+    text
 }
 
 /// A refusal as the libraries show it: the body's text. Only what passes is worth their asking again, which they
 /// do after 429 and 5xx; and 404 would hide the text.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "what becomes of a refusal, once and for all"
+)]
 pub(super) fn refused(refusal: Refusal) -> Response<AgentBody> {
     let status = match refusal.status() {
-        status @ (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => status,
-        status @ (StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND) => status,
-        _ => StatusCode::FORBIDDEN,
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::GONE => StatusCode::FORBIDDEN,
+        status => status,
     };
     let mut response = text(status, &format!("{}\n", refusal.sentence()));
     refusal.add_headers(response.headers_mut());

@@ -139,7 +139,7 @@ struct TokenError {
     description: String,
     /// Where a person can fix it, as `error_uri`.
     uri: Option<String>,
-    headers: HeaderMap,
+    retry_after: Option<HeaderValue>,
 }
 
 impl TokenError {
@@ -149,15 +149,12 @@ impl TokenError {
             error,
             description: description.into(),
             uri: None,
-            headers: HeaderMap::new(),
+            retry_after: None,
         }
     }
 
     fn unauthenticated(description: &str) -> Self {
-        let mut error = Self::new(StatusCode::UNAUTHORIZED, "invalid_client", description);
-        let challenge = HeaderValue::from_static("Basic realm=\"token-broker\"");
-        error.headers.insert(header::WWW_AUTHENTICATE, challenge);
-        error
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_client", description)
     }
 
     fn response(self) -> Response<AgentBody> {
@@ -175,7 +172,14 @@ impl TokenError {
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = respond(self.status, AgentBody::from(body));
-        response.headers_mut().extend(self.headers);
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"token-broker\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, wait);
+        }
         response
     }
 }
@@ -207,10 +211,11 @@ impl From<Refusal> for TokenError {
             Reason::AgentRemoved => (StatusCode::UNAUTHORIZED, "invalid_client"),
             _ => (StatusCode::BAD_REQUEST, "invalid_grant"),
         };
-        let mut answer = Self::new(status, error, refusal.diagnosis());
-        refusal.add_headers(&mut answer.headers);
-        answer.uri = refusal.action_url;
-        answer
+        Self {
+            retry_after: refusal.retry_after(),
+            uri: refusal.action_url.clone(),
+            ..Self::new(status, error, refusal.diagnosis())
+        }
     }
 }
 
