@@ -69,6 +69,11 @@ secret! {
     StateToken
 }
 
+secret! {
+    /// What an agent proves itself with at the token endpoint for credential files.
+    AgentSecret
+}
+
 /// A 256-bit key.
 #[derive(Clone)]
 pub struct Key(Zeroizing<[u8; 32]>);

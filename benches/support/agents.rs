@@ -29,6 +29,8 @@ impl Daemon {
         let (changes, receiver) = changes();
         let options = DeliveryOptions {
             runtime_dir: runtime_dir.to_owned(),
+            token_url: None,
+            project_id: "token-broker".to_owned(),
         };
         let broker = super::broker::idle(clock.clone());
         let delivery = Delivery::start(&options, broker, clock, receiver, CancellationToken::new())

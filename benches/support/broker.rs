@@ -38,6 +38,7 @@ pub fn idle(clock: SharedClock) -> Arc<Broker> {
         concurrency: 1,
         consent_timeout: Duration::from_secs(600),
         return_origins: Vec::new(),
+        agent_secrets: false,
     };
     let parts = BrokerParts {
         clock: clock.clone(),

@@ -9,12 +9,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::ports::LibraryPorts;
 use crate::{
     agent::{self, Folder, Scan},
     broker::{Broker, BrokerOptions, BrokerParts},
     catalog::Catalog,
     clock::{self, SharedClock, SystemClock},
-    config::Config,
+    config::{AdcSection, Config},
     delivery::{
         Delivery, DeliveryOptions,
         admin::{AdminSocket, Facts},
@@ -73,6 +74,7 @@ impl App {
             .await
             .with_context(|| format!("http_listen {} cannot be bound", config.http_listen))?;
         config.bound(http.address())?;
+        let ports = LibraryPorts::bind(&mut config).await?;
         let vault = Arc::new(open_vault(&config, &parts.entropy).await?);
         let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
         let contents = store.load().await?;
@@ -94,7 +96,11 @@ impl App {
         let rescan = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await?;
         let options = DeliveryOptions {
             runtime_dir: config.runtime_dir.clone(),
+            token_url: config.adc.as_ref().map(AdcSection::token_url).transpose()?,
+            project_id: config.metadata.project_id.clone(),
         };
+        // Known before the files are written, so that these are right at once.
+        broker.settle_agent_secrets().await?;
         let delivery = Delivery::start(
             &options,
             broker.clone(),
@@ -136,6 +142,7 @@ impl App {
             readiness: readiness.clone(),
         };
         tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
+        ports.serve(&config, &broker, &mut tasks, &shutdown);
         readiness.set(true);
         tracing::info!(
             http = %http_address, admin = %admin_socket.display(), agents = names.len(),
@@ -282,6 +289,7 @@ pub fn start_broker(
         concurrency: config.renewal.concurrency,
         consent_timeout: config.connect.timeout,
         return_origins: config.connect.return_url_origins.clone(),
+        agent_secrets: config.adc.is_some(),
     };
     let parts = BrokerParts {
         clock: parts.clock.clone(),

@@ -8,6 +8,7 @@ mod demo;
 mod failures;
 #[cfg(feature = "emulator")]
 mod google_emulator;
+mod ports;
 mod serve;
 
 use std::process::ExitCode;

@@ -52,6 +52,11 @@ fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
     let read = Config::load(config_file, config::environment()).and_then(|mut fresh| {
         // Compared with what was bound, not with what was asked for.
         fresh.bound(app.http_address)?;
+        let bound = app.config();
+        fresh.bound_for_libraries(
+            bound.adc.as_ref().map(|section| section.listen),
+            bound.metadata.port.as_ref().map(|port| port.listen),
+        );
         Ok(fresh)
     });
     let mut fresh = match read {

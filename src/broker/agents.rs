@@ -227,6 +227,7 @@ impl Broker {
             key: None,
         });
         self.republish(world, [name.clone()]);
+        self.agent_secrets.touch(&name);
         tracing::info!(agent = %name, state = state.as_str(), "agent added");
         true
     }
@@ -239,6 +240,7 @@ impl Broker {
         self.recorder.last_uses(self.now(), &entry.handle);
         entry.handle.mark_removed(farewell(&entry.manifest));
         self.changes.changed(&entry.handle);
+        self.agent_secrets.touch(name);
         tracing::info!(agent = %name, "agent removed");
         Some(entry.handle)
     }
@@ -281,6 +283,11 @@ impl Broker {
             .filter(wanted)
             .map(|entry| self.view(entry))
             .collect()
+    }
+
+    /// The handle of one agent.
+    pub fn handle(&self, name: &AgentName) -> Option<Arc<AgentHandle>> {
+        self.world().agents.get(name).map(|entry| entry.handle.clone())
     }
 
     /// The handles of all agents.

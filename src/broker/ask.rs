@@ -60,6 +60,23 @@ impl Broker {
         answer
     }
 
+    /// The token that the agent has, however little is left of its life: for those who cannot wait for a fresher
+    /// one.
+    pub fn at_hand(&self, agent: &AgentHandle) -> Option<TokenGrant> {
+        let snapshot = agent.snapshot();
+        let now = self.now();
+        let may_hold = matches!(
+            snapshot.state,
+            AgentState::Active | AgentState::ProviderUnavailable
+        );
+        let token = snapshot.living_token(now).filter(|_| may_hold)?;
+        self.recorder.token_used(now, agent, token, &snapshot.granted);
+        Some(TokenGrant {
+            token: token.clone(),
+            capabilities: snapshot.granted.clone(),
+        })
+    }
+
     async fn find(self: &Arc<Self>, agent: &AgentHandle, query: &TokenQuery) -> Result<TokenGrant, Problem> {
         if query.integration != IntegrationKind::Google {
             let message = format!("The agent `{}` declares no service account.", agent.name());

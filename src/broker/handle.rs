@@ -1,7 +1,7 @@
 //! One agent as the delivery side holds it: what is so now, and how to learn that it changed.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
 use super::{recorder::Audited, snapshot::AgentSnapshot};
-use crate::id::AgentName;
+use crate::{id::AgentName, secret::AgentSecret};
 
 /// An agent's handle. Reading it takes no lock that a renewal holds.
 pub struct AgentHandle {
@@ -24,6 +24,7 @@ pub struct AgentHandle {
     delivery_changed: Notify,
     delivery_problem: Mutex<Option<String>>,
     queued: AtomicBool,
+    secret: OnceLock<AgentSecret>,
     pub(super) audited: Audited,
 }
 
@@ -41,6 +42,7 @@ impl AgentHandle {
             delivery_changed: Notify::new(),
             delivery_problem: Mutex::default(),
             queued: AtomicBool::new(false),
+            secret: OnceLock::new(),
             audited: Audited::default(),
         })
     }
@@ -95,6 +97,20 @@ impl AgentHandle {
                 return Some(now);
             }
             changed.await;
+        }
+    }
+
+    /// What the agent proves itself with where its mount does not; `None` where there is no such way, and for the
+    /// moment that an agent is new.
+    pub fn secret(&self) -> Option<&AgentSecret> {
+        self.secret.get()
+    }
+
+    /// Gives the agent its secret, once. The change has to be announced.
+    pub(crate) fn set_secret(&self, secret: AgentSecret) {
+        if self.secret.set(secret).is_ok() {
+            self.revision.fetch_add(1, Ordering::AcqRel);
+            self.changed.notify_waiters();
         }
     }
 

@@ -4,6 +4,7 @@
 //! and publishes each agent's situation to its handle. `ARCHITECTURE.md` tells the rules it follows.
 
 mod accounts;
+mod agent_secrets;
 mod agents;
 mod ask;
 mod backoff;
@@ -53,6 +54,7 @@ pub use query::{TokenGrant, TokenQuery};
 pub use snapshot::{AgentSnapshot, AgentState, CapabilityStatus, IssuedToken};
 pub use world::AgentSource;
 
+use agent_secrets::AgentSecrets;
 use consents::Consents;
 use flight::Flights;
 use queue::Queue;
@@ -74,6 +76,8 @@ pub struct BrokerOptions {
     pub consent_timeout: Duration,
     /// Origins that a browser may be sent to after a consent.
     pub return_origins: Vec<url::Origin>,
+    /// Whether each agent has a secret of its own, for a credential file.
+    pub agent_secrets: bool,
 }
 
 /// What a broker is made of.
@@ -112,6 +116,7 @@ pub struct Broker {
     requests: Semaphore,
     /// One agent is put or deleted over the API at a time, so that memory and database agree.
     agent_changes: tokio::sync::Mutex<()>,
+    agent_secrets: AgentSecrets,
     consents: Consents,
     recorder: Recorder,
     manifest_problems: Mutex<Vec<String>>,
@@ -164,7 +169,8 @@ impl Broker {
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let renewing = turn::run(self.clone(), shutdown.clone());
         let expiring = publish::run_expiries(self.clone(), shutdown.clone());
-        tokio::join!(renewing, expiring);
+        let secrets = self.run_agent_secrets(shutdown.clone());
+        tokio::join!(renewing, expiring, secrets);
     }
 
     /// Waits until no renewal, consent or disconnect is under way, so that none is cut off halfway.

@@ -9,8 +9,8 @@ use std::{
 use tokio::sync::{Semaphore, broadcast};
 
 use super::{
-    Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, IssuedToken, Queue,
-    Recorder, Surroundings, TokenKey, World, handle, time, world::AgentSource,
+    AgentSecrets, Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights,
+    IssuedToken, Queue, Recorder, Surroundings, TokenKey, World, handle, time, world::AgentSource,
 };
 use crate::{
     agent::Manifest,
@@ -44,7 +44,7 @@ impl Broker {
     pub fn start(
         options: BrokerOptions,
         parts: BrokerParts,
-        contents: Contents,
+        mut contents: Contents,
     ) -> (Arc<Self>, ChangeReceiver) {
         let (changes, receiver) = handle::changes();
         let around = Surroundings {
@@ -67,6 +67,10 @@ impl Broker {
             flights: Flights::default(),
             requests: Semaphore::new(options.concurrency.max(1)),
             agent_changes: tokio::sync::Mutex::default(),
+            agent_secrets: AgentSecrets::new(
+                options.agent_secrets,
+                std::mem::take(&mut contents.agent_secrets),
+            ),
             consents: Consents::default(),
             recorder,
             manifest_problems: Mutex::default(),

@@ -37,6 +37,7 @@ pub(crate) fn idle(clock: SharedClock) -> Arc<Broker> {
         concurrency: 1,
         consent_timeout: std::time::Duration::from_secs(600),
         return_origins: Vec::new(),
+        agent_secrets: false,
     };
     let parts = BrokerParts {
         clock: clock.clone(),

@@ -21,6 +21,7 @@ mod exit;
 mod google_emulator;
 mod init;
 mod integrations;
+mod library_variables;
 mod manifests;
 mod output;
 mod progress;

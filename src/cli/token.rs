@@ -10,6 +10,7 @@ use super::{
     args::Global,
     environment::Environment,
     exit::{Exit, Failure, Outcome},
+    library_variables,
     output::Output,
     when,
 };
@@ -41,6 +42,8 @@ const ENV_EXAMPLES: &str = "\
 Examples:
   token-broker env > .env
   eval \"$(token-broker env --export)\"
+  eval \"$(token-broker env --adc --export)\"      Google's own libraries read adc.json
+  token-broker env --metadata > metadata.env       or find the configured metadata server
 
 Without a token the lines that there are come all the same, and the exit code says why.";
 
@@ -53,6 +56,12 @@ pub(super) struct EnvArgs {
     /// Write `export` before each line
     #[arg(long)]
     export: bool,
+    /// Instead, the variable by which Google's own libraries find adc.json
+    #[arg(long)]
+    adc: bool,
+    /// Instead, the variables by which they find the configured metadata server
+    #[arg(long, conflicts_with = "adc")]
+    metadata: bool,
 }
 
 /// The part of `/v1/token` that is printed. No `Debug`: it holds a secret.
@@ -91,30 +100,55 @@ impl TokenArgs {
 
 /// Runs `env`.
 pub(super) async fn env(args: &EnvArgs, global: &Global, output: &mut Output) -> Outcome {
+    if args.adc || args.metadata {
+        return for_libraries(args, global, output);
+    }
     let socket = args.agent.client(global)?;
     let environment = Environment::fetch(&socket).await?;
-    if output.is_json() {
-        let object: serde_json::Map<_, _> = environment
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect();
-        output.json(&object)?;
-    } else {
-        let prefix = if args.export { "export " } else { "" };
-        for (name, value) in environment.iter() {
-            let value = if args.export {
-                quoted(value)
-            } else {
-                value.to_owned()
-            };
-            output.literal(&format!("{prefix}{name}={value}"))?;
-        }
-    }
+    print(environment.iter(), args.export, output)?;
     if environment.has_token() {
         Ok(Exit::Ok)
     } else {
         Err(Environment::why_no_token(&socket).await)
     }
+}
+
+/// The variables for Google's own libraries.
+fn for_libraries(args: &EnvArgs, global: &Global, output: &mut Output) -> Outcome {
+    let variables = if args.adc {
+        library_variables::credentials(&args.agent, global)?
+    } else {
+        library_variables::metadata(global)?
+    };
+    if args.metadata && args.export && !output.is_json() {
+        // It would go before any metadata server.
+        output.literal(&format!("unset {}", library_variables::CREDENTIALS))?;
+    }
+    let variables = variables.iter().map(|(name, value)| (*name, value.as_str()));
+    print(variables, args.export, output)?;
+    Ok(Exit::Ok)
+}
+
+fn print<'a>(
+    variables: impl Iterator<Item = (&'a str, &'a str)>,
+    export: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    if output.is_json() {
+        let object: serde_json::Map<_, _> = variables
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        return output.json(&object);
+    }
+    for (name, value) in variables {
+        let line = if export {
+            format!("export {name}={}", quoted(value))
+        } else {
+            format!("{name}={value}")
+        };
+        output.literal(&line)?;
+    }
+    Ok(())
 }
 
 /// A word that every POSIX shell takes literally.
@@ -214,6 +248,30 @@ mod tests {
         assert_eq!(
             (failure.exit, failure.message.as_str()),
             (Exit::NeedsPerson, "alice withdrew it")
+        );
+    }
+
+    #[tokio::test]
+    async fn the_variables_for_googles_libraries_need_no_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config.toml");
+        std::fs::write(&config, "[metadata]\nlisten = '127.0.0.1:8422'\nagent = 'bot'\n").unwrap();
+        let global = Global {
+            config: Some(config),
+            ..Global::default()
+        };
+        let (mut output, out, _) = Output::captured(Format::Text);
+        let args = parse(&["--metadata", "--export"]);
+        assert_eq!(env(&args, &global, &mut output).await, Ok(Exit::Ok));
+        let text = out.text();
+        // It would go before the metadata server.
+        assert!(
+            text.starts_with("unset GOOGLE_APPLICATION_CREDENTIALS\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nexport GCE_METADATA_HOST='127.0.0.1:8422'\n"),
+            "{text}"
         );
     }
 

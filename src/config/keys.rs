@@ -159,6 +159,38 @@ pub(super) const KEYS: &[Key] = &[
         "10",
         "How long a person may take over a consent, 1 to 1440 minutes.",
     ),
+    open(
+        "adc.listen",
+        Kind::Text,
+        "127.0.0.1:8421",
+        "Where agents' Google libraries get tokens that read `adc.json`, which is written into each agent's\n\
+         directory once this is set. Each agent has a secret of its own in that file.",
+    ),
+    open(
+        "adc.url",
+        Kind::Text,
+        "http://127.0.0.1:8421",
+        "How agents reach it, where that is another address than adc.listen: from containers, say.",
+    ),
+    open(
+        "metadata.listen",
+        Kind::Text,
+        "127.0.0.1:8422",
+        "Where one agent's Google libraries find a GCE metadata server. Loopback only, and only where that\n\
+         agent has the network namespace to itself: whoever reaches it gets the agent's tokens.",
+    ),
+    open(
+        "metadata.agent",
+        Kind::Text,
+        "invoice-bot",
+        "Which agent that is.",
+    ),
+    key(
+        "metadata.project_id",
+        Kind::Text,
+        "token-broker",
+        "The Google Cloud project that agents are told they run in; nothing is charged to it.",
+    ),
 ];
 
 /// The environment variable of a key.

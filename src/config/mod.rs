@@ -3,6 +3,7 @@
 //! Values are collected from both first, with where they came from; then each section takes its own, checks
 //! them, and names key, value and place of what it cannot use.
 
+pub mod adc;
 pub mod audit;
 pub mod capabilities;
 pub mod connect;
@@ -13,6 +14,7 @@ pub mod google;
 pub mod key;
 mod keys;
 pub mod log;
+pub mod metadata;
 pub mod renewal;
 mod secret_file;
 pub(crate) mod suggest;
@@ -28,6 +30,7 @@ use std::{
 use url::Url;
 use zeroize::Zeroizing;
 
+pub use adc::AdcSection;
 pub use audit::AuditSection;
 pub use capabilities::CapabilityEntry;
 pub use connect::ConnectSection;
@@ -35,6 +38,7 @@ pub use error::ConfigError;
 pub use google::{ClientType, GoogleSection, OAuthClient};
 pub use key::{KeySection, KeySource};
 pub use log::{LogFormat, LogSection};
+pub use metadata::{MetadataPort, MetadataSection};
 pub use renewal::RenewalSection;
 pub use template::template;
 
@@ -70,6 +74,10 @@ pub struct Config {
     pub audit: AuditSection,
     /// `[connect]`.
     pub connect: ConnectSection,
+    /// `[adc]`, where credential files are to be written.
+    pub adc: Option<AdcSection>,
+    /// `[metadata]`.
+    pub metadata: MetadataSection,
     /// `[[capabilities]]`: the operator's additions to the catalogue.
     pub capabilities: Vec<CapabilityEntry>,
     derived: Derived,
@@ -120,7 +128,7 @@ impl Config {
         };
         let public_url = match given_url {
             Some(url) => url,
-            None => local_url(http_listen)?,
+            None => local_url("http_listen", http_listen)?,
         };
         let capabilities = match &values.capabilities_variable {
             Some(value) => capabilities::from_variable(value)?,
@@ -136,6 +144,8 @@ impl Config {
             renewal: RenewalSection::read(&values)?,
             audit: AuditSection::read(&values)?,
             connect: ConnectSection::read(&values)?,
+            adc: AdcSection::read(&values)?,
+            metadata: MetadataSection::read(&values)?,
             google: GoogleSection::read(&mut values, &public_url)?,
             public_url,
             capabilities,
@@ -169,6 +179,8 @@ impl Config {
                 self.public_url
             ));
         }
+        self.warnings
+            .extend(self.adc.as_ref().and_then(AdcSection::warning));
         Ok(self)
     }
 
@@ -187,12 +199,25 @@ impl Config {
     pub fn bound(&mut self, address: SocketAddr) -> Result<(), ConfigError> {
         self.http_listen = address;
         if self.derived.public_url {
-            self.public_url = local_url(address)?;
+            self.public_url = local_url("http_listen", address)?;
             if self.derived.redirect_uri {
                 self.google.redirect_uri = self.page("oauth/callback");
             }
         }
         Ok(())
+    }
+
+    /// Takes over where the listeners for Google's libraries were really bound, for those that said port 0.
+    pub fn bound_for_libraries(&mut self, adc: Option<SocketAddr>, metadata: Option<SocketAddr>) {
+        let take = |listen: &mut SocketAddr, bound: Option<SocketAddr>| {
+            *listen = bound.filter(|_| listen.port() == 0).unwrap_or(*listen);
+        };
+        if let Some(section) = &mut self.adc {
+            take(&mut section.listen, adc);
+        }
+        if let Some(port) = &mut self.metadata.port {
+            take(&mut port.listen, metadata);
+        }
     }
 
     /// The URL of one of the daemon's pages, such as `oauth/callback`.
@@ -236,7 +261,7 @@ fn public_url(values: &Values) -> Result<Option<Url>, ConfigError> {
 }
 
 /// How a browser on this machine reaches an address that HTTP is served on.
-fn local_url(listen: SocketAddr) -> Result<Url, ConfigError> {
+fn local_url(key: &str, listen: SocketAddr) -> Result<Url, ConfigError> {
     let host = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -244,7 +269,7 @@ fn local_url(listen: SocketAddr) -> Result<Url, ConfigError> {
     };
     let address = SocketAddr::new(host, listen.port());
     Url::parse(&format!("http://{address}"))
-        .map_err(|error| ConfigError::new(format!("http_listen {listen}: no URL follows from it: {error}")))
+        .map_err(|error| ConfigError::new(format!("{key} {listen}: no URL follows from it: {error}")))
 }
 
 /// The environment's variables, but for those whose value no text can hold.

@@ -366,3 +366,93 @@ fn a_secret_of_the_wrong_type_is_not_shown() {
     let error = refused("[google]\nclient_secret = ['s3cret']");
     assert!(!error.contains("s3cret"), "{error}");
 }
+
+#[test]
+fn the_ports_for_googles_libraries_are_off_unless_asked_for() {
+    let config = parse("", &[]).unwrap();
+    assert_eq!((config.adc, config.metadata.port), (None, None));
+    assert_eq!(config.metadata.project_id, "token-broker");
+    let config = parse(
+        "[adc]\nlisten = '127.0.0.1:8421'\n[metadata]\nlisten = '127.0.0.1:8422'\nagent = 'invoice-bot'",
+        &[],
+    )
+    .unwrap();
+    assert_eq!(
+        config.adc.unwrap().token_url().unwrap().as_str(),
+        "http://127.0.0.1:8421/sts/v1/token"
+    );
+    let port = config.metadata.port.unwrap();
+    assert_eq!((port.listen.port(), port.agent.as_str()), (8422, "invoice-bot"));
+    assert_eq!(config.warnings, [""; 0]);
+}
+
+#[test]
+fn the_token_endpoint_may_have_another_address_for_containers() {
+    let token_url = |text: &str| {
+        let adc = parse(text, &[]).unwrap().adc.unwrap();
+        adc.token_url().unwrap().to_string()
+    };
+    let text = "[adc]\nlisten = '172.17.0.1:8421'\nurl = 'http://host:8421/broker/'";
+    assert_eq!(token_url(text), "http://host:8421/broker/sts/v1/token");
+    assert_eq!(
+        token_url("[adc]\nlisten = '0.0.0.0:8421'"),
+        "http://127.0.0.1:8421/sts/v1/token"
+    );
+    let warnings = parse(text, &[]).unwrap().warnings;
+    assert!(
+        warnings[0].contains("adc.listen 172.17.0.1:8421 may be reachable"),
+        "{warnings:?}"
+    );
+    let text = "[adc]\nlisten = '0.0.0.0:8421'\nurl = 'https://broker.example'";
+    assert_eq!(parse(text, &[]).unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn a_port_for_googles_libraries_that_cannot_be_meant_is_refused() {
+    for (text, message) in [
+        (
+            "[adc]\nurl = 'http://host:8421'",
+            ":2: adc.url says how agents reach an endpoint that is not served: set adc.listen as well",
+        ),
+        (
+            "[adc]\nlisten = '127.0.0.1:8421'\nurl = 'host:8421'",
+            ":3: adc.url is \"host:8421\": expected an http:// or https:// URL without user, query or fragment",
+        ),
+        (
+            "[metadata]\nlisten = '0.0.0.0:8422'\nagent = 'a'",
+            ":2: metadata.listen is \"0.0.0.0:8422\": expected a loopback address and port, such as \
+             127.0.0.1:8422: whoever reaches it gets the agent's tokens",
+        ),
+        (
+            "[metadata]\nlisten = '127.0.0.1:8422'",
+            ":2: metadata.listen needs metadata.agent: the port speaks for one agent, because it cannot tell who asks",
+        ),
+        (
+            "[metadata]\nagent = 'a'",
+            ":2: metadata.agent needs metadata.listen: the port speaks for one agent, because it cannot tell who asks",
+        ),
+        (
+            "[metadata]\nagent = 'A'",
+            ":2: metadata.agent is \"A\": expected the name of an agent",
+        ),
+        (
+            "[metadata]\nproject_id = 'My Project'",
+            ":2: metadata.project_id is \"My Project\": expected a project id: 6 to 30 lower-case letters, digits and \
+             hyphens, starting with a letter",
+        ),
+        ("[metadata]\nport = 1", ":2: metadata.port: there is no such key"),
+    ] {
+        let error = refused(text);
+        assert!(error.starts_with(&format!("{FILE}{message}")), "{error}");
+    }
+}
+
+#[test]
+fn a_free_port_is_taken_over_and_a_chosen_one_stays() {
+    let text = "[adc]\nlisten = '127.0.0.1:0'\n[metadata]\nlisten = '127.0.0.1:8422'\nagent = 'a'";
+    let mut config = parse(text, &[]).unwrap();
+    let bound = "127.0.0.1:4000".parse().unwrap();
+    config.bound_for_libraries(Some(bound), Some(bound));
+    assert_eq!(config.adc.unwrap().listen, bound);
+    assert_eq!(config.metadata.port.unwrap().listen.port(), 8422);
+}

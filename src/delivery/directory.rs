@@ -62,6 +62,8 @@ pub(super) enum Entry {
     Env,
     /// The bare token.
     AccessToken,
+    /// The credential file for Google's libraries.
+    Credentials,
     /// The state.
     Status,
     /// The socket.
@@ -74,6 +76,7 @@ impl Entry {
         match self {
             Self::Env => c"env",
             Self::AccessToken => c"access_token",
+            Self::Credentials => c"adc.json",
             Self::Status => c"status.json",
             Self::Socket => c"broker.sock",
         }
@@ -85,12 +88,19 @@ impl Entry {
         match self {
             Self::Env => c".env.new",
             Self::AccessToken => c".access_token.new",
+            Self::Credentials => c".adc.json.new",
             Self::Status => c".status.json.new",
             Self::Socket => c".broker.sock.new",
         }
     }
 
-    pub(super) const ALL: [Self; 4] = [Self::Env, Self::AccessToken, Self::Status, Self::Socket];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Env,
+        Self::AccessToken,
+        Self::Credentials,
+        Self::Status,
+        Self::Socket,
+    ];
 }
 
 /// Makes a folder and what is missing above it. Agents of other users pass through, whatever the umask.

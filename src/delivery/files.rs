@@ -39,6 +39,7 @@ enum Held {
 pub(super) struct Files {
     env: Seen,
     access_token: Seen,
+    credentials: Seen,
     status: Seen,
     held: Held,
 }
@@ -47,11 +48,13 @@ impl Files {
     /// Writes what changed. Returns what went wrong; what could be written was.
     ///
     /// A token that may no longer be there is taken away even when nothing can be written in its place. One
-    /// that merely awaits its successor stays, until it expires.
+    /// that merely awaits its successor stays, until it expires. The credential file is no token: what it is good
+    /// for is decided when it is used.
     pub(super) fn write(
         &mut self,
         dir: &AgentDir,
         view: &View<'_>,
+        credentials: Option<&[u8]>,
         now: Timestamp,
         keys: &RandomState,
     ) -> Vec<FileError> {
@@ -67,11 +70,11 @@ impl Files {
             rights: view.rights(keys),
             expires_at: token.expires_at,
         });
-        let mut errors = self.attempt(dir, view, keys);
+        let mut errors = self.attempt(dir, view, credentials, keys);
         if !errors.is_empty() && self.must_go(wanted, now) {
             match self.take_away(dir) {
                 // That may have made the room that was lacking.
-                Ok(()) => errors = self.attempt(dir, view, keys),
+                Ok(()) => errors = self.attempt(dir, view, credentials, keys),
                 Err(error) => errors.push(error),
             }
         }
@@ -89,8 +92,17 @@ impl Files {
         }
     }
 
-    /// Takes the token away: the agent has none any more, or the directory cannot be put in order.
-    pub(super) fn take_away(&mut self, dir: &AgentDir) -> Result<(), FileError> {
+    /// Takes everything secret away: the directory cannot be put in order.
+    pub(super) fn withdraw(&mut self, dir: &AgentDir) -> Result<(), FileError> {
+        self.credentials = Seen::Unknown;
+        let credentials = dir.remove(Entry::Credentials);
+        self.take_away(dir).and(credentials)?;
+        self.credentials = Seen::Absent;
+        Ok(())
+    }
+
+    /// Takes the token away: the agent has none any more.
+    fn take_away(&mut self, dir: &AgentDir) -> Result<(), FileError> {
         self.env = Seen::Unknown;
         self.access_token = Seen::Unknown;
         let env = dir.remove(Entry::Env);
@@ -101,7 +113,13 @@ impl Files {
         Ok(())
     }
 
-    fn attempt(&mut self, dir: &AgentDir, view: &View<'_>, keys: &RandomState) -> Vec<FileError> {
+    fn attempt(
+        &mut self,
+        dir: &AgentDir,
+        view: &View<'_>,
+        credentials: Option<&[u8]>,
+        keys: &RandomState,
+    ) -> Vec<FileError> {
         let env = view.env();
         let status = view.status_json();
         let access_token = view.token.map(|token| token.access_token.expose().as_bytes());
@@ -114,6 +132,7 @@ impl Files {
                 &mut self.access_token,
                 keys,
             ),
+            put(dir, Entry::Credentials, credentials, &mut self.credentials, keys),
             put(
                 dir,
                 Entry::Status,
@@ -179,6 +198,7 @@ mod tests {
         runtime: Runtime,
         files: Files,
         keys: RandomState,
+        credentials: Option<&'static [u8]>,
         temp: tempfile::TempDir,
     }
 
@@ -193,14 +213,20 @@ mod tests {
                 runtime: Runtime::open(temp.path()).unwrap(),
                 files: Files::default(),
                 keys: RandomState::new(),
+                credentials: None,
                 temp,
             }
         }
 
         fn write(&mut self, snapshot: &AgentSnapshot, now: &str) -> Vec<FileError> {
             let dir = self.runtime.agent(&name("a"), Owner::default()).unwrap();
-            self.files
-                .write(&dir, &View::new(snapshot, at(now)), at(now), &self.keys)
+            self.files.write(
+                &dir,
+                &View::new(snapshot, at(now)),
+                self.credentials,
+                at(now),
+                &self.keys,
+            )
         }
 
         fn path(&self, file: &str) -> PathBuf {
@@ -268,6 +294,37 @@ mod tests {
         scene.write(&snapshot("a").in_state(AgentState::Revoked), NOW);
         assert!(!scene.path(".access_token.new").exists());
         assert!(!scene.path("access_token").exists());
+    }
+
+    #[test]
+    fn a_credential_file_stays_until_it_is_wanted_no_more() {
+        let mut scene = Scene::new();
+        scene.credentials = Some(b"{}");
+        scene.write(&snapshot("a").with_token(token("sesame")), NOW);
+        let before = scene.inode("adc.json");
+        assert_eq!(fs::read(scene.path("adc.json")).unwrap(), b"{}");
+        // It outlives the token: the agent may get another one.
+        scene.write(&snapshot("a").in_state(AgentState::ReconnectRequired), NOW);
+        assert_eq!(scene.inode("adc.json"), before);
+        // As after a restart with another configuration.
+        scene.files = Files::default();
+        scene.credentials = None;
+        assert_eq!(scene.write(&snapshot("a"), NOW), []);
+        assert!(!scene.path("adc.json").exists());
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_everything_secret() {
+        let mut scene = Scene::new();
+        scene.credentials = Some(b"{}");
+        scene.write(&snapshot("a").with_token(token("sesame")), NOW);
+        let dir = scene.runtime.agent(&name("a"), Owner::default()).unwrap();
+        assert_eq!(scene.files.withdraw(&dir), Ok(()));
+        for file in ["env", "access_token", "adc.json"] {
+            assert!(!scene.path(file).exists(), "{file}");
+        }
+        scene.write(&snapshot("a").with_token(token("sesame")), NOW);
+        assert!(scene.path("adc.json").exists());
     }
 
     #[test]

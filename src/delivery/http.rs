@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     body::{AgentBody, Events},
+    libraries::metadata,
     refusal::{Reason, Refusal},
     render::View,
     server::Endpoint,
@@ -35,6 +36,9 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Answers a request.
 pub(super) fn answer<B>(endpoint: &Arc<Endpoint>, request: &Request<B>) -> Answer {
+    if metadata::is_meant(request) {
+        return metadata::answer(&endpoint.server.desk(&endpoint.agent), request);
+    }
     let route: fn(&Arc<Endpoint>, Option<&str>) -> Answer = match request.uri().path() {
         "/v1/token" => token,
         "/v1/env" => env,

@@ -16,6 +16,7 @@ mod files;
 pub mod fuzz;
 mod grpc;
 mod http;
+pub mod libraries;
 mod pool;
 mod refusal;
 mod render;
@@ -23,6 +24,7 @@ mod server;
 mod service;
 mod slot;
 mod socket;
+mod tcp;
 #[cfg(test)]
 mod testing;
 mod tree;
@@ -39,9 +41,11 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub use accept::accept;
 pub use error::DeliveryError;
+pub use tcp::TcpServer;
 
 use self::{
     directory::Runtime,
@@ -62,6 +66,10 @@ const MOST_WRITERS: usize = 4;
 pub struct DeliveryOptions {
     /// Where `agents/` is to be; best on a tmpfs.
     pub runtime_dir: PathBuf,
+    /// Where agents' token endpoint is, for their credential files; without it none are written.
+    pub token_url: Option<Url>,
+    /// The project that the metadata protocol names.
+    pub project_id: String,
 }
 
 /// Follows the broker's changes until it is told to stop.
@@ -85,13 +93,14 @@ impl Delivery {
         shutdown: CancellationToken,
     ) -> Result<Self, DeliveryError> {
         let runtime = Runtime::open(&options.runtime_dir)?;
-        let server = Server::new(broker, runtime.euid(), shutdown.clone())?;
+        let server = Server::new(broker, runtime.euid(), &options.project_id, shutdown.clone())?;
         let (notices, noticed) = mpsc::unbounded_channel();
         let (commands, commanded) = mpsc::unbounded_channel();
         let context = Arc::new(Context {
             runtime,
             server: Arc::new(server),
             clock,
+            token_url: options.token_url.clone(),
             notices,
         });
         context.runtime.remove_leftovers();

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -27,6 +27,8 @@ pub(super) enum Reason {
     NotFound,
     /// Another method than GET.
     MethodNotAllowed,
+    /// A request that the metadata protocol wants refused.
+    NotOurs,
 }
 
 /// How a reason looks to clients.
@@ -77,6 +79,7 @@ impl Reason {
             ),
             Self::WrongUser => ("wrong_user", S::FORBIDDEN, G::PermissionDenied, "Wrong user"),
             Self::NotFound => ("not_found", S::NOT_FOUND, G::Unimplemented, "No such path"),
+            Self::NotOurs => ("not_allowed", S::FORBIDDEN, G::PermissionDenied, "Not allowed"),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 S::METHOD_NOT_ALLOWED,
@@ -141,9 +144,9 @@ impl Form {
 /// A refused request.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    reason: Reason,
+    pub(super) reason: Reason,
     detail: String,
-    action_url: Option<String>,
+    pub(super) action_url: Option<String>,
     retry_after: Option<Duration>,
 }
 
@@ -202,6 +205,40 @@ impl Refusal {
         Self::new(Reason::WrongUser, detail)
     }
 
+    /// Its status over HTTP.
+    pub(super) fn status(&self) -> StatusCode {
+        self.reason.form().status
+    }
+
+    /// Code and sentence in one line, for clients that show a text and nothing else.
+    pub(super) fn diagnosis(&self) -> String {
+        format!("{}: {}", self.reason.form().code, self.detail)
+    }
+
+    /// The same with the address where a person can fix it.
+    pub(super) fn sentence(&self) -> String {
+        match &self.action_url {
+            Some(url) => format!("{} See {url}", self.diagnosis()),
+            None => self.diagnosis(),
+        }
+    }
+
+    /// When it is worth asking again, as the header says it.
+    pub(super) fn retry_after(&self) -> Option<HeaderValue> {
+        self.retry_after
+            .map(|wait| HeaderValue::from(whole_seconds(wait)))
+    }
+
+    /// What there is to say in headers.
+    pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
+        if let Some(wait) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, wait);
+        }
+        if self.reason == Reason::MethodNotAllowed {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
+    }
+
     /// As `application/problem+json`.
     pub(super) fn into_http(self) -> Response<AgentBody> {
         #[derive(Serialize)]
@@ -232,12 +269,7 @@ impl Refusal {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(wait) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-        }
-        if self.reason == Reason::MethodNotAllowed {
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
-        }
+        self.add_headers(headers);
         response
     }
 

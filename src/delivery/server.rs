@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     answer_cache::AnswerCache, authority::AnyAuthority, common::CommonServices, error::DeliveryError,
-    service::AgentService,
+    libraries::metadata::Desk, service::AgentService,
 };
 use crate::broker::{AgentHandle, Broker};
 
@@ -51,6 +51,7 @@ pub(super) struct Server {
     connections: TaskTracker,
     shutdown: CancellationToken,
     euid: u32,
+    project_id: Arc<str>,
 }
 
 /// One agent's end of its socket.
@@ -66,6 +67,7 @@ impl Server {
     pub(super) fn new(
         broker: Arc<Broker>,
         euid: u32,
+        project_id: &str,
         shutdown: CancellationToken,
     ) -> Result<Self, DeliveryError> {
         let mut http = auto::Builder::new(TokioExecutor::new());
@@ -79,12 +81,22 @@ impl Server {
             connections: TaskTracker::new(),
             shutdown,
             euid,
+            project_id: project_id.into(),
         })
     }
 
     /// The broker's present moment.
     pub(super) fn now(&self) -> Timestamp {
         self.broker.now()
+    }
+
+    /// What the metadata protocol answers for `agent` with.
+    pub(super) fn desk(&self, agent: &Arc<AgentHandle>) -> Desk {
+        Desk {
+            broker: Arc::clone(&self.broker),
+            agent: Arc::clone(agent),
+            project_id: Arc::clone(&self.project_id),
+        }
     }
 
     /// Tells the broker what of an agent is on disk.

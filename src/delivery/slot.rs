@@ -8,11 +8,13 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use url::Url;
 
 use super::{
     directory::{Owner, Runtime},
     error::FileError,
     files::Files,
+    libraries::credential_file,
     render::View,
     server::Server,
     socket::Socket,
@@ -33,6 +35,8 @@ pub(super) struct Context {
     pub(super) runtime: Runtime,
     pub(super) server: Arc<Server>,
     pub(super) clock: SharedClock,
+    /// Where agents' token endpoint is, if there is one.
+    pub(super) token_url: Option<Url>,
     pub(super) notices: mpsc::UnboundedSender<Notice>,
 }
 
@@ -219,11 +223,18 @@ impl Slot {
         }
         if let Err(error) = dir.assert_ownership() {
             // Whoever may read the directory now may not be who should.
-            let left = place.files.take_away(&dir).err();
+            let left = place.files.withdraw(&dir).err();
             place.socket = None;
             return std::iter::once(&error).chain(&left).map(sentence).reduce(join);
         }
-        let mut errors = place.files.write(&dir, view, now, &context.server.keys);
+        let credentials = context
+            .token_url
+            .as_ref()
+            .and_then(|url| Some(credential_file(agent.name(), agent.secret()?, url)));
+        let credentials = credentials.as_deref().map(Vec::as_slice);
+        let mut errors = place
+            .files
+            .write(&dir, view, credentials, now, &context.server.keys);
         if let Some(socket) = &place.socket {
             socket.forget_answer();
         } else {

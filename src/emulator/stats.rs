@@ -48,6 +48,8 @@ counters! {
     discovery,
     /// Calls of Gmail, Calendar and Drive.
     api_calls,
+    /// Those of them whose token was missing, expired, revoked or not ours: answered with 401.
+    api_unauthorized,
     /// Messages that Gmail accepted.
     sent_mails,
     /// Uses of a refresh token that had been rotated out.

@@ -18,7 +18,10 @@ pub fn token_answer(bytes: &[u8]) {
     }
     let secret = "canary-refresh-token";
     let error = ProviderError::refused(Call::Refresh, &reply, &[secret], Timestamp::UNIX_EPOCH);
-    assert!(!error.message.contains(secret), "an echoed secret is not repeated");
+    assert!(
+        !error.message.contains(secret),
+        "an echoed secret is not repeated"
+    );
 }
 
 /// An id token, and the claims of one as if its signature were right.

@@ -17,7 +17,8 @@ use crate::{
 };
 
 pub use record::{
-    AgentRecord, Contents, Health, IntegrationRecord, RenewalIntent, RenewalOutcome, TokenRecord,
+    AgentRecord, AgentSecretRecord, Contents, Health, IntegrationRecord, RenewalIntent, RenewalOutcome,
+    TokenRecord,
 };
 pub use sqlite::SqliteStore;
 
@@ -121,6 +122,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes such an agent. False when it was not there.
     fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool>;
+
+    /// Adds or replaces the secrets of agents, and deletes those of the agents `gone`; all of it or nothing.
+    fn change_agent_secrets(&self, kept: Vec<AgentSecretRecord>, gone: Vec<AgentName>)
+    -> StoreFuture<'_, ()>;
 
     /// Appends events to the audit chain, in order.
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()>;

@@ -103,6 +103,15 @@ pub struct AgentRecord {
     pub manifest: String,
 }
 
+/// What an agent proves itself with where identity does not come from its mount.
+#[derive(Clone)]
+pub struct AgentSecretRecord {
+    /// Whose it is.
+    pub agent: AgentName,
+    /// The secret.
+    pub secret: Sealed,
+}
+
 /// Everything in the store that the broker needs at start.
 #[derive(Default)]
 pub struct Contents {
@@ -112,6 +121,8 @@ pub struct Contents {
     pub tokens: Vec<TokenRecord>,
     /// Agents that came over the API.
     pub agents: Vec<AgentRecord>,
+    /// Secrets of agents, also of those that came from files.
+    pub agent_secrets: Vec<AgentSecretRecord>,
     /// Rows that could not be read, one sentence each; they were left alone.
     pub problems: Vec<String>,
 }

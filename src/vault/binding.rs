@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{catalog::ScopeSet, id::IntegrationId};
+use crate::{
+    catalog::ScopeSet,
+    id::{AgentName, IntegrationId},
+};
 
 use super::{KeyId, envelope::VERSION};
 
@@ -18,6 +21,8 @@ pub enum Binding<'a> {
         /// What was asked for.
         requested: &'a ScopeSet,
     },
+    /// What an agent proves itself with.
+    AgentSecret(&'a AgentName),
     /// A fixed text by which a store recognises its master key.
     KeyCheck,
 }
@@ -55,6 +60,10 @@ impl Binding<'_> {
                 field(&mut data, integration.as_str().as_bytes());
                 field(&mut data, requested.to_string().as_bytes());
             }
+            Self::AgentSecret(agent) => {
+                field(&mut data, b"agent secret");
+                field(&mut data, agent.as_str().as_bytes());
+            }
             Self::KeyCheck => field(&mut data, b"key check"),
         }
         data
@@ -77,6 +86,7 @@ impl fmt::Display for Binding<'_> {
             } => {
                 write!(f, "the access token of {integration} for `{requested}`")
             }
+            Self::AgentSecret(agent) => write!(f, "the secret of the agent {agent}"),
             Self::KeyCheck => f.write_str("the key check of the database"),
         }
     }

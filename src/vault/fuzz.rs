@@ -14,6 +14,9 @@ pub fn envelope(bytes: &[u8]) {
     let opened = vault.open(&Binding::KeyCheck, &Sealed::from_bytes(bytes.to_vec()));
     assert!(opened.is_err(), "nothing opens that was not sealed");
     if let Ok(key) = key::parse(bytes) {
-        assert!(key::parse(key::encode(&key).as_bytes()).is_ok(), "a key reads back");
+        assert!(
+            key::parse(key::encode(&key).as_bytes()).is_ok(),
+            "a key reads back"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The rules of the broker, each as scenes that fail when it is broken.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod agent_secrets;
 mod agents;
 mod asking;
 mod audit;

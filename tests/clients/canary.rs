@@ -25,6 +25,8 @@ struct Scene {
     daemon: Daemon,
     /// What was said to people and programs, beside the commands of the harness.
     places: Places,
+    /// What agents prove themselves with at the token endpoint.
+    agent_secrets: Vec<String>,
 }
 
 #[test]
@@ -36,6 +38,7 @@ fn no_secret_leaves_its_place() {
     scene.callbacks_go_wrong();
     scene.operator_makes_mistakes();
     scene.everything_is_asked();
+    scene.libraries_ask();
     scene.read_process();
 
     scene.set("TOKEN_BROKER_LOG_FORMAT", "json");
@@ -46,6 +49,7 @@ fn no_secret_leaves_its_place() {
     scene.callbacks_go_wrong();
     scene.daemon.signal(Signal::HUP);
     scene.everything_is_asked();
+    scene.libraries_ask();
     scene.read_process();
     scene.kept_files();
     scene.disconnect();
@@ -79,7 +83,15 @@ impl Scene {
     fn new() -> Self {
         let google = Emulator::start(&["--token-lifetime", "12s", "--rotation", "leeway"]);
         let proxy = Proxy::to(&google.base_url);
-        let daemon = Daemon::with(&google, &[("google.endpoint_base", &proxy.base_url)]);
+        let daemon = Daemon::with(
+            &google,
+            &[
+                ("google.endpoint_base", &proxy.base_url),
+                ("adc.listen", "127.0.0.1:0"),
+                ("metadata.listen", "127.0.0.1:0"),
+                ("metadata.agent", "invoice-bot"),
+            ],
+        );
         daemon.write_manifest("invoice-bot", "alice", &CAPABILITIES);
         daemon.write_manifest("nobodys-bot", "nobody", &["google.drive"]);
         let mut scene = Self {
@@ -87,6 +99,7 @@ impl Scene {
             proxy,
             daemon,
             places: Places::default(),
+            agent_secrets: Vec::new(),
         };
         scene.set("TOKEN_BROKER_LOG_LEVEL", "trace");
         scene
@@ -315,6 +328,45 @@ impl Scene {
         self.places.add("a problem", nobodys.body.to_vec());
     }
 
+    /// Google's libraries ask, well and badly.
+    fn libraries_ask(&mut self) {
+        let (client_secret, token) = (&self.google.client_secret, self.proxy.values("access_token"));
+        let token = token.last().unwrap();
+        let mut answers = Vec::new();
+        for name in ["invoice-bot", "nobodys-bot"] {
+            let file = self.daemon.agent(name).credential_file().unwrap();
+            let secret = file.get("client_secret");
+            self.agent_secrets.push(secret.to_owned());
+            let form = format!("grant_type=refresh_token&refresh_token={secret}");
+            answers.extend([
+                file.post(name, secret, &form),
+                file.post(secret, name, &form),
+                file.post(client_secret, token, &form),
+                file.post_with(&[("authorization", &format!("Bearer {secret}"))], &form),
+                file.post(name, secret, &format!("grant_type={secret}")),
+            ]);
+            if name == "nobodys-bot" {
+                answers.push(file.refresh());
+            } else {
+                assert_eq!(file.refresh().status, 200);
+            }
+        }
+        for path in [
+            format!("/computeMetadata/v1/{token}"),
+            format!("/computeMetadata/v1/instance/service-accounts/{client_secret}/token"),
+        ] {
+            answers.push(self.daemon.metadata(&path));
+            answers.push(
+                self.daemon
+                    .metadata_with(&path, &[("x-forwarded-for", token.as_str())]),
+            );
+        }
+        for answer in &answers {
+            assert!(!answer.status.is_success());
+            self.page(answer);
+        }
+    }
+
     /// What other processes see of the daemon.
     fn read_process(&mut self) {
         let proc = format!("/proc/{}", self.daemon.pid());
@@ -327,7 +379,7 @@ impl Scene {
     fn kept_files(&mut self) {
         self.places.add_files(&self.daemon.state_dir(), &[]);
         // An access token belongs there, and nothing else.
-        let delivered = ["env", "access_token"];
+        let delivered = ["env", "access_token", "adc.json"];
         self.places.add_files(&self.daemon.runtime_dir(), &delivered);
     }
 
@@ -356,6 +408,10 @@ impl Scene {
         let key = fs::read_to_string(self.daemon.key_file()).unwrap();
         secrets.add("the master key's text", key.trim().as_bytes());
         secrets.add("the master key", &BASE64_STANDARD.decode(key.trim()).unwrap());
+        assert!(self.agent_secrets.len() >= 4);
+        for secret in &self.agent_secrets {
+            secrets.add("an agent's secret", secret.as_bytes());
+        }
         for (field, least) in [
             ("client_secret", 1),
             ("access_token", 6),

@@ -9,16 +9,7 @@ use std::{
 #[track_caller]
 pub(crate) fn python(program: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let interpreter = std::env::var_os("TOKEN_BROKER_TEST_PYTHON").map_or_else(
-        || root.join(".tools/venv/bin/python"),
-        |given| PathBuf::from(&given),
-    );
-    assert!(
-        interpreter.exists(),
-        "{} is not there: run tests/run",
-        interpreter.display()
-    );
-    let mut command = Command::new(interpreter);
+    let mut command = Command::new(given("TOKEN_BROKER_TEST_PYTHON", ".tools/venv/bin/python"));
     command
         .arg(root.join("tests/python").join(program))
         .env_clear()
@@ -27,6 +18,39 @@ pub(crate) fn python(program: &str) -> Command {
         .env("PYTHONNOUSERSITE", "1")
         .stdin(Stdio::null());
     command
+}
+
+/// A Node program of `tests/node`, with the packages that it needs.
+#[track_caller]
+pub(crate) fn node(program: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = given("TOKEN_BROKER_TEST_NODE_PATH", ".tools/node/node_modules");
+    let mut command = Command::new("node");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command
+        .arg(root.join("tests/node").join(program))
+        .env_clear()
+        .env("PATH", path)
+        .env("NODE_PATH", packages)
+        .stdin(Stdio::null());
+    command
+}
+
+/// The Go program of `tests/go`.
+#[track_caller]
+pub(crate) fn go() -> Command {
+    let mut command = Command::new(given("TOKEN_BROKER_TEST_GO_AGENT", ".tools/go/library_agent"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Where `tests/run` put something.
+#[track_caller]
+fn given(variable: &str, usually: &str) -> PathBuf {
+    let usually = Path::new(env!("CARGO_MANIFEST_DIR")).join(usually);
+    let path = std::env::var_os(variable).map_or(usually, PathBuf::from);
+    assert!(path.exists(), "{} is not there: run tests/run", path.display());
+    path
 }
 
 /// `curl`, which reads no configuration.

@@ -1,4 +1,4 @@
-//! Clients that were not written here: Google's client library and gRPC for Python, curl, a shell, dotenv.
+//! Clients that were not written here: Google's client libraries for Python, Node and Go, gRPC, curl, a shell, dotenv.
 //! `tests/run` installs what they need.
 
 #![cfg(feature = "emulator")]
@@ -13,4 +13,5 @@ mod dotenv;
 mod google;
 mod grpc;
 mod installed;
+mod libraries;
 mod proxy;

@@ -14,6 +14,7 @@ mod connect;
 mod crash;
 mod damage;
 mod failures;
+mod libraries;
 mod lifecycle;
 mod outage;
 mod reconnect;

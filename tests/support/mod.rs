@@ -24,6 +24,7 @@ mod daemon;
 mod emulator;
 mod grpc;
 mod http;
+mod libraries;
 mod secrets;
 
 use std::{
@@ -38,6 +39,7 @@ pub(crate) use daemon::{Daemon, Refused};
 pub(crate) use emulator::{CLIENT_ID, Emulator};
 pub(crate) use grpc::{Admin, Tokens, reason};
 pub(crate) use http::{Answer, browse, get, post_form, post_json, request};
+pub(crate) use libraries::CredentialFile;
 
 /// How long anything may take before a test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);

@@ -9,8 +9,8 @@ use crate::{agent::Manifest, catalog::Catalog, config::Config};
 const SHOWN: usize = 10;
 
 /// An agent, and who may read its directory.
-struct Expected {
-    name: String,
+pub(super) struct Expected {
+    pub(super) name: String,
     uid: Option<u32>,
     gid: Option<u32>,
 }
@@ -33,7 +33,7 @@ pub(super) fn check(config: &Config, seen: &Seen) -> Vec<Finding> {
     findings
 }
 
-fn manifests(config: &Config) -> (Vec<Expected>, Vec<Finding>) {
+pub(super) fn manifests(config: &Config) -> (Vec<Expected>, Vec<Finding>) {
     const CHECK: &str = "manifests";
     let folder = config.agents_dir();
     let shown = folder.display();

@@ -5,6 +5,7 @@ mod configuration;
 mod daemon;
 mod endpoints;
 mod files;
+mod libraries;
 mod mounts;
 
 use clap::Args;
@@ -104,6 +105,7 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
         findings.extend(configuration::check_key(config).await);
         findings.extend(files::check(config));
         findings.extend(agents::check(config, &seen));
+        findings.extend(libraries::check(config, &seen));
         if !args.offline {
             findings.extend(endpoints::check(config, now).await);
         }
@@ -233,6 +235,50 @@ mod tests {
                 "{check}: {found:?}"
             );
         }
+    }
+
+    fn add_to_config(dir: &Path, text: &str) {
+        let config = dir.join("config.toml");
+        let before = fs::read_to_string(&config).unwrap();
+        fs::write(&config, before + text).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_ports_for_googles_libraries_are_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let global = sound(dir.path());
+        assert!(verdict(&global, "adc.listen").await.is_empty());
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        add_to_config(
+            dir.path(),
+            &format!(
+                "[adc]\nlisten = \"{address}\"\n[metadata]\nlisten = \"127.0.0.1:0\"\nagent = \"bot\"\n"
+            ),
+        );
+        let (found, message) = verdict(&global, "adc.listen").await.remove(0);
+        assert_eq!(found, Verdict::Fail);
+        assert!(message.contains("cannot be bound"), "{message}");
+        assert_eq!(verdict(&global, "metadata.listen").await[0].0, Verdict::Warn);
+        drop(taken);
+        assert_eq!(verdict(&global, "adc.listen").await[0].0, Verdict::Ok);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_agent_of_the_metadata_server_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let global = sound(dir.path());
+        add_to_config(
+            dir.path(),
+            "[metadata]\nlisten = \"127.0.0.1:0\"\nagent = \"bot\"\n",
+        );
+        let (found, message) = verdict(&global, "metadata.agent").await.remove(0);
+        assert_eq!(found, Verdict::Warn);
+        assert!(message.contains("no agent bot"), "{message}");
+        fs::create_dir(dir.path().join("agents.d")).unwrap();
+        let manifest = "agent: bot\nowner: alice\nintegrations:\n  - key: google.gmail.send\n";
+        fs::write(dir.path().join("agents.d/bot.yaml"), manifest).unwrap();
+        assert_eq!(verdict(&global, "metadata.agent").await[0].0, Verdict::Ok);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 mod directories;
 mod grpc;
 mod http;
+mod libraries;
 mod sockets;
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
@@ -46,6 +47,8 @@ impl Scene {
         let shutdown = CancellationToken::new();
         let options = DeliveryOptions {
             runtime_dir: temp.path().to_owned(),
+            token_url: Some("http://127.0.0.1:8421/sts/v1/token".parse().unwrap()),
+            project_id: "token-broker".to_owned(),
         };
         let broker = broker::testing::idle(Arc::new(clock.clone()));
         let delivery = Delivery::start(

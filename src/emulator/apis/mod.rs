@@ -131,6 +131,9 @@ pub(super) fn answer(core: &Core, call: &Call, endpoint: Endpoint) -> Reply {
         Endpoint::Calendar => calendar::answer(core, call, &segments),
         _ => drive::answer(core, call, &segments),
     };
+    if matches!(result, Err(ApiError::NoToken | ApiError::BadToken)) {
+        core.stats.count(|stats| &stats.api_unauthorized);
+    }
     match result {
         Ok(value) => json(StatusCode::OK, &value),
         Err(error) => error.reply(),

@@ -4,6 +4,7 @@
 //! database is in WAL mode with `synchronous=FULL`: what was answered is on disk, and a process that is killed
 //! leaves a database that opens again. No `rusqlite` type leaves this module.
 
+mod agent_secrets;
 mod agents;
 mod column;
 mod connection;
@@ -30,7 +31,10 @@ use crate::{
     vault::Vault,
 };
 
-use super::{AgentRecord, Contents, IntegrationRecord, RenewalOutcome, Store, StoreError, StoreFuture};
+use super::{
+    AgentRecord, AgentSecretRecord, Contents, IntegrationRecord, RenewalOutcome, Store, StoreError,
+    StoreFuture,
+};
 use fault::Fault;
 use reader::Readers;
 use writer::Writer;
@@ -102,6 +106,7 @@ impl Store for SqliteStore {
                 integrations: integrations::load(connection, &mut problems)?,
                 tokens: tokens::load(connection, &mut problems)?,
                 agents: agents::load(connection, &mut problems)?,
+                agent_secrets: agent_secrets::load(connection, &mut problems)?,
                 problems,
             })
         })
@@ -147,6 +152,14 @@ impl Store for SqliteStore {
     fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool> {
         let name = name.clone();
         self.write(move |connection| agents::delete(connection, &name))
+    }
+
+    fn change_agent_secrets(
+        &self,
+        kept: Vec<AgentSecretRecord>,
+        gone: Vec<AgentName>,
+    ) -> StoreFuture<'_, ()> {
+        self.write(move |connection| agent_secrets::change(connection, &kept, &gone))
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {

@@ -41,6 +41,7 @@ pub(crate) struct Setting {
     pub(crate) concurrency: usize,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) agent_secrets: bool,
 }
 
 impl Default for Setting {
@@ -54,6 +55,7 @@ impl Default for Setting {
             concurrency: 8,
             entropy: Arc::new(SystemEntropy),
             catalog: Arc::new(Catalog::builtin()),
+            agent_secrets: false,
         }
     }
 }
@@ -66,6 +68,7 @@ pub(crate) struct Scene {
     pub(crate) disk: Arc<Disk>,
     pub(crate) dir: Arc<TempDir>,
     concurrency: usize,
+    agent_secrets: bool,
     shutdown: CancellationToken,
     running: Option<JoinHandle<()>>,
     delivering: JoinHandle<()>,
@@ -104,6 +107,7 @@ impl Scene {
             concurrency: setting.concurrency,
             consent_timeout: secs(10 * MINUTE),
             return_origins: vec![url::Url::parse("https://app.example").unwrap().origin()],
+            agent_secrets: setting.agent_secrets,
         };
         let parts = BrokerParts {
             clock: setting
@@ -127,6 +131,7 @@ impl Scene {
             disk,
             dir: setting.dir,
             concurrency: setting.concurrency,
+            agent_secrets: setting.agent_secrets,
             shutdown: CancellationToken::new(),
             running: None,
             delivering,
@@ -152,6 +157,7 @@ impl Scene {
             google: self.google.clone(),
             dir: self.dir.clone(),
             concurrency: self.concurrency,
+            agent_secrets: self.agent_secrets,
             ..Setting::default()
         }
     }
@@ -181,6 +187,7 @@ impl Scene {
             google: self.google.clone(),
             dir: Arc::new(dir),
             concurrency: self.concurrency,
+            agent_secrets: self.agent_secrets,
             ..Setting::default()
         }
     }

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use token_broker::{
     id::{AgentName, IntegrationId},
     store::{
-        AgentRecord, Contents, IntegrationRecord, RenewalOutcome, SqliteStore, Store, StoreError, StoreFuture,
+        AgentRecord, AgentSecretRecord, Contents, IntegrationRecord, RenewalOutcome, SqliteStore, Store,
+        StoreError, StoreFuture,
     },
     telemetry::audit::{AuditEvent, AuditLine, ChainReport},
 };
@@ -24,6 +25,7 @@ pub(crate) enum Part {
     Delete,
     Audit,
     Agents,
+    Secrets,
 }
 
 pub(crate) struct Hand {
@@ -215,6 +217,16 @@ impl Store for Hand {
         let name = name.clone();
         self.call(Some(Part::Agents), Some(&self.agents_held), move || {
             self.store.delete_agent(&name)
+        })
+    }
+
+    fn change_agent_secrets(
+        &self,
+        kept: Vec<AgentSecretRecord>,
+        gone: Vec<AgentName>,
+    ) -> StoreFuture<'_, ()> {
+        self.call(Some(Part::Secrets), None, move || {
+            self.store.change_agent_secrets(kept, gone)
         })
     }
 

@@ -1,0 +1,60 @@
+//! `[adc]`: the token endpoint for credential files, `adc.json` in each agent's directory.
+
+use std::net::SocketAddr;
+
+use url::Url;
+
+use super::{error::ConfigError, google, local_url, values::Values};
+
+/// The path of the token endpoint.
+const ENDPOINT: &str = "sts/v1/token";
+
+/// The `[adc]` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdcSection {
+    /// Where the token endpoint is served.
+    pub listen: SocketAddr,
+    url: Option<Url>,
+}
+
+impl AdcSection {
+    /// `None` where nothing is to be served.
+    pub(super) fn read(values: &Values) -> Result<Option<Self>, ConfigError> {
+        const URL: &str = "an http:// or https:// URL without user, query or fragment";
+        let listen = values.parsed("adc.listen", "an address and port, such as 127.0.0.1:8421")?;
+        let url: Option<Url> = values.parsed("adc.url", URL)?;
+        if url.as_ref().is_some_and(|url| !google::is_plain_web(url)) {
+            return Err(values.wrong("adc.url", URL));
+        }
+        match (listen, url) {
+            (Some(listen), url) => Ok(Some(Self { listen, url })),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(ConfigError::new(format!(
+                "{} says how agents reach an endpoint that is not served: set adc.listen as well",
+                values.place("adc.url")
+            ))),
+        }
+    }
+
+    /// The token endpoint as agents reach it.
+    pub fn token_url(&self) -> Result<Url, ConfigError> {
+        let base = match &self.url {
+            Some(url) => url.clone(),
+            None => local_url("adc.listen", self.listen)?,
+        };
+        Ok(google::below(&base, ENDPOINT))
+    }
+
+    /// What deserves attention.
+    pub(super) fn warning(&self) -> Option<String> {
+        let encrypted = self.url.as_ref().is_some_and(|url| url.scheme() == "https");
+        (!self.listen.ip().is_loopback() && !encrypted).then(|| {
+            format!(
+                "adc.listen {} may be reachable from other machines, and secrets and tokens travel unencrypted: \
+                 bind the address of the containers' bridge, or put TLS in front and set adc.url to its https \
+                 address",
+                self.listen
+            )
+        })
+    }
+}

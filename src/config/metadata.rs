@@ -1,0 +1,75 @@
+//! `[metadata]`: the GCE metadata protocol on a port of its own, for the one agent that has the network namespace
+//! to itself.
+
+use std::net::SocketAddr;
+
+use super::{error::ConfigError, required, values::Values};
+use crate::id::AgentName;
+
+/// The `[metadata]` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataSection {
+    /// The project that agents are told they run in.
+    pub project_id: String,
+    /// The port of one agent.
+    pub port: Option<MetadataPort>,
+}
+
+/// A port, and whom it speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataPort {
+    /// Where the protocol is served: whoever reaches it is the agent, so it is a loopback address.
+    pub listen: SocketAddr,
+    /// Whose tokens are served.
+    pub agent: AgentName,
+}
+
+impl MetadataSection {
+    pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
+        const PROJECT: &str =
+            "a project id: 6 to 30 lower-case letters, digits and hyphens, starting with a letter";
+        let project_id = required(values, values.text("metadata.project_id")?, "metadata.project_id")?;
+        if !is_project_id(&project_id) {
+            return Err(values.wrong("metadata.project_id", PROJECT));
+        }
+        Ok(Self {
+            project_id,
+            port: MetadataPort::read(values)?,
+        })
+    }
+}
+
+impl MetadataPort {
+    fn read(values: &Values) -> Result<Option<Self>, ConfigError> {
+        const LISTEN: &str = "a loopback address and port, such as 127.0.0.1:8422";
+        let listen: Option<SocketAddr> = values.parsed("metadata.listen", LISTEN)?;
+        if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+            let why = format!("{LISTEN}: whoever reaches it gets the agent's tokens");
+            return Err(values.wrong("metadata.listen", &why));
+        }
+        let agent = values.parsed("metadata.agent", "the name of an agent")?;
+        match (listen, agent) {
+            (Some(listen), Some(agent)) => Ok(Some(Self { listen, agent })),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(missing(values, "metadata.listen", "metadata.agent")),
+            (None, Some(_)) => Err(missing(values, "metadata.agent", "metadata.listen")),
+        }
+    }
+}
+
+fn missing(values: &Values, given: &str, lacking: &str) -> ConfigError {
+    ConfigError::new(format!(
+        "{} needs {lacking}: the port speaks for one agent, because it cannot tell who asks",
+        values.place(given)
+    ))
+}
+
+/// What Google takes as the id of a project.
+fn is_project_id(id: &str) -> bool {
+    (6..=30).contains(&id.len())
+        && id.starts_with(|c: char| c.is_ascii_lowercase())
+        && !id.ends_with('-')
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}

@@ -1,0 +1,14 @@
+//! What Google's own client libraries ask when nobody told them about a broker: a GCE metadata server, and the
+//! token endpoint that a credential file names.
+//!
+//! Both follow what the libraries do, as their sources say it. A refusal is worded and numbered so that they fail
+//! with our sentence instead of asking on.
+
+mod adc;
+pub(super) mod metadata;
+mod metadata_port;
+mod token_endpoint;
+
+pub(super) use adc::credential_file;
+pub use metadata_port::serve as serve_metadata;
+pub use token_endpoint::serve as serve_token_endpoint;

@@ -1,0 +1,86 @@
+//! An HTTP/1.1 server on a TCP port.
+
+use std::{convert::Infallible, error::Error, io, net::SocketAddr, time::Duration};
+
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::accept;
+
+/// Open connections at most.
+const CONNECTIONS: usize = 512;
+/// How long a client may take over its request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest head of a request.
+const HEAD_BYTES: usize = 32 * 1024;
+
+/// A TCP port, bound, and HTTP on it once it is served.
+pub struct TcpServer {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl TcpServer {
+    /// Binds `address`.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it really listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers each request with `answer` until `shutdown`, then lets what is under way end. `name` is what log
+    /// lines call it.
+    pub async fn serve<A, F, B>(self, name: &str, answer: A, shutdown: CancellationToken)
+    where
+        A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let stop = shutdown.clone();
+        let serve = move |stream| serve_connection(stream, answer.clone(), stop.clone());
+        accept(self.listener, name, CONNECTIONS, shutdown, serve).await;
+    }
+}
+
+async fn serve_connection<A, F, B>(stream: TcpStream, answer: A, shutdown: CancellationToken)
+where
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>> + Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection ended badly");
+    }
+}

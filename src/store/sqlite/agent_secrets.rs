@@ -1,0 +1,55 @@
+//! Secrets of agents' own.
+
+use rusqlite::{Connection, Row, params};
+
+use crate::{id::AgentName, store::AgentSecretRecord};
+
+use super::{
+    column::{self, Unreadable, corrupt},
+    fault::Fault,
+};
+
+/// Every secret, and a sentence for each row that is none.
+pub(super) fn load(
+    connection: &Connection,
+    problems: &mut Vec<String>,
+) -> Result<Vec<AgentSecretRecord>, Fault> {
+    let mut statement = connection.prepare("SELECT * FROM agent_secrets ORDER BY agent")?;
+    let mut rows = statement.query([])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        match read(row) {
+            Ok(record) => records.push(record),
+            Err(reason) => {
+                let record = format!("secret of the agent {}", column::label(row, "agent"));
+                problems.push(corrupt(record, reason).to_string());
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// Adds or replaces `kept`, and deletes those of the agents `gone`.
+pub(super) fn change(
+    connection: &Connection,
+    kept: &[AgentSecretRecord],
+    gone: &[AgentName],
+) -> Result<(), Fault> {
+    let mut put =
+        connection.prepare_cached("INSERT OR REPLACE INTO agent_secrets (agent, secret) VALUES (?, ?)")?;
+    for record in kept {
+        put.execute(params![record.agent.as_str(), record.secret.as_bytes()])?;
+    }
+    let mut delete = connection.prepare_cached("DELETE FROM agent_secrets WHERE agent = ?")?;
+    for agent in gone {
+        delete.execute([agent.as_str()])?;
+    }
+    Ok(())
+}
+
+fn read(row: &Row<'_>) -> Result<AgentSecretRecord, Unreadable> {
+    Ok(AgentSecretRecord {
+        agent: column::parsed(row, "agent")?,
+        secret: column::sealed(row, "secret")?,
+    })
+}
