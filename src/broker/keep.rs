@@ -129,6 +129,7 @@ impl Broker {
             slot.trouble = None;
             self.renewals.cancel(&key);
             if worked && key.scopes.is_subset(&record.scopes) {
+                slot.superseded = slot.token.is_some();
                 if !slot.users.is_empty() {
                     self.renewals.schedule(&key, self.now());
                 }

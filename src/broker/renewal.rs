@@ -211,6 +211,7 @@ impl Broker {
         let slot = world.slots.entry(key.clone()).or_default();
         slot.token = Some(token.clone());
         slot.trouble = None;
+        slot.superseded = false;
         let users = slot.users.clone();
         self.expiries.schedule(key, token.next_change(self.now()));
         self.renewals.cancel(key);

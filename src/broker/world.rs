@@ -80,6 +80,8 @@ pub(super) struct Slot {
     /// The agents that it is renewed for. Without any it is kept until it expires.
     pub(super) users: Vec<AgentName>,
     pub(super) trouble: Option<Box<Trouble>>,
+    /// The token is of a grant that was replaced: it works, and is renewed at once all the same.
+    pub(super) superseded: bool,
 }
 
 /// What each owner has, sorted. Most have one.
