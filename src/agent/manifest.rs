@@ -106,8 +106,9 @@ impl ManifestError {
 }
 
 impl Manifest {
-    /// Checks that every declared capability is in the catalogue.
+    /// Checks what no single field can check for itself, and that every declared capability is in the catalogue.
     pub fn validate(&self, catalog: &Catalog) -> Result<(), ManifestError> {
+        self.check()?;
         for (index, requirement) in self.integrations.iter().enumerate() {
             if let Err(unknown) = catalog.require(&requirement.key) {
                 let field = format!("integrations[{index}].key");
