@@ -8,7 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
-use super::{recorder::Audited, snapshot::AgentSnapshot};
+use super::{limits::Refreshes, recorder::Audited, snapshot::AgentSnapshot};
 use crate::id::AgentName;
 
 /// An agent's handle. Reading it takes no lock that a renewal holds.
@@ -25,6 +25,7 @@ pub struct AgentHandle {
     delivery_problem: Mutex<Option<String>>,
     queued: AtomicBool,
     pub(super) audited: Audited,
+    pub(super) refreshes: Refreshes,
 }
 
 impl AgentHandle {
@@ -42,6 +43,7 @@ impl AgentHandle {
             delivery_problem: Mutex::default(),
             queued: AtomicBool::new(false),
             audited: Audited::default(),
+            refreshes: Refreshes::default(),
         })
     }
 
