@@ -168,6 +168,7 @@ impl Folder {
             renewed_at: None,
             grant_expires_at: None,
             renewal: None,
+            declined: Arc::default(),
             secret: self.vault.seal(&Binding::RefreshToken(&id), grant.as_bytes()),
         };
         let version = store.put_integration(record, None).await?;

@@ -65,6 +65,7 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
         manifest: Arc::new(Manifest {
             agent: agent.parse().expect("a name"),
             owner: "alice".parse().expect("an owner"),
+            account: None,
             uid: None,
             gid: None,
             integrations: vec![Requirement {
@@ -82,6 +83,7 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
             granted: true,
             optional: false,
             satisfied_by: None,
+            declined: false,
         }]),
         granted: Arc::new([key.parse().expect("a key")]),
         token: Some(token),

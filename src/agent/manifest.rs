@@ -13,6 +13,8 @@ use crate::{
 pub const MAX_BYTES: usize = 64 * 1024;
 const MAX_REQUIREMENTS: usize = 64;
 const MAX_DESCRIPTION: usize = 500;
+/// RFC 5321, section 4.5.3.1.3, without the angle brackets.
+const MAX_ADDRESS: usize = 254;
 
 /// What an agent declares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +24,9 @@ pub struct Manifest {
     pub agent: AgentName,
     /// Whose account it uses.
     pub owner: OwnerId,
+    /// Which of the owner's accounts, by its address. Needed where the owner has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Box<str>>,
     /// Who may read its directory; the daemon's own user when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
@@ -106,8 +111,9 @@ impl ManifestError {
 }
 
 impl Manifest {
-    /// Checks that every declared capability is in the catalogue.
+    /// Checks what no single field can check for itself, and that every declared capability is in the catalogue.
     pub fn validate(&self, catalog: &Catalog) -> Result<(), ManifestError> {
+        self.check()?;
         for (index, requirement) in self.integrations.iter().enumerate() {
             if let Err(unknown) = catalog.require(&requirement.key) {
                 let field = format!("integrations[{index}].key");
@@ -143,6 +149,19 @@ impl Manifest {
 
     /// The rules that no single field can check for itself.
     pub(super) fn check(&self) -> Result<(), ManifestError> {
+        if let Some(account) = &self.account
+            && !is_address(account)
+        {
+            let message = format!(
+                "`{}` is not the address of an account, such as alice@example.com",
+                account
+                    .chars()
+                    .take(80)
+                    .flat_map(char::escape_debug)
+                    .collect::<String>()
+            );
+            return Err(ManifestError::in_field("account", message));
+        }
         for (field, id) in [("uid", self.uid), ("gid", self.gid)] {
             // (uid_t)-1 means "leave it as it is" to chown(2).
             if id == Some(u32::MAX) {
@@ -172,6 +191,16 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// True for what can be an account's address. Whether it is one is for the provider to say.
+fn is_address(text: &str) -> bool {
+    let unfit =
+        |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | '<' | '>' | ',');
+    let parts = text.split_once('@');
+    text.len() <= MAX_ADDRESS
+        && !text.contains(unfit)
+        && parts.is_some_and(|(who, place)| !who.is_empty() && !place.is_empty() && !place.contains('@'))
 }
 
 fn wrong_description(text: &str) -> Option<String> {
@@ -225,7 +254,7 @@ mod tests {
 
     #[test]
     fn json_survives_a_round_trip() {
-        let text = r#"{"agent":"invoice-bot","owner":"alice","uid":1000,"integrations":[{"key":"google.gmail.send","description":"Send order confirmations"},{"key":"google.calendar","optional":true}]}"#;
+        let text = r#"{"agent":"invoice-bot","owner":"alice","account":"alice@work.example","uid":1000,"integrations":[{"key":"google.gmail.send","description":"Send order confirmations"},{"key":"google.calendar","optional":true}]}"#;
         let manifest = Manifest::from_json(text).unwrap();
         assert_eq!(manifest.to_json(), text);
         assert_eq!(manifest.validate(&Catalog::builtin()), Ok(()));
@@ -248,6 +277,14 @@ mod tests {
                 r#"{"agent":"a","owner":"b","uid":4294967295}"#,
                 "uid: 4294967295 is no user or group",
             ),
+            (
+                r#"{"agent":"a","owner":"b","account":"work"}"#,
+                "account: `work` is not the address of an account, such as alice@example.com",
+            ),
+            (
+                r#"{"agent":"a","owner":"b","account":"a@b\u001b[2J"}"#,
+                "account: `a@b\\u{1b}[2J` is not the address of an account, such as alice@example.com",
+            ),
         ] {
             assert_eq!(refused(json), message, "{json}");
         }
@@ -266,6 +303,7 @@ mod tests {
             Manifest {
                 agent,
                 owner,
+                account: None,
                 uid: None,
                 gid: None,
                 integrations,

@@ -53,6 +53,16 @@ fn options() -> Options {
     }
 }
 
+/// Why a requirement names no account.
+const ONE_ACCOUNT: &str = "an agent uses one account, because its env file holds one token: name the account once, \
+                           as `account:` beside `owner:`, and declare a second agent for a second account";
+
+/// An account was named in a single requirement.
+fn names_account_of_one(error: &YamlError, path: Option<&str>) -> bool {
+    matches!(error.without_snippet(), YamlError::SerdeUnknownField { field, .. } if field == "account")
+        && path.is_some_and(|path| path.starts_with("integrations["))
+}
+
 fn read(text: &str) -> Result<Manifest, ManifestError> {
     check_size(text)?;
     let mut path = None;
@@ -64,6 +74,11 @@ fn read(text: &str) -> Result<Manifest, ManifestError> {
     })
     .map_err(|error| {
         let place = error.location();
+        let message = if names_account_of_one(&error, path.as_deref()) {
+            ONE_ACCOUNT.to_owned()
+        } else {
+            explain(&error)
+        };
         ManifestError {
             line: place.map(|l| l.line()),
             column: place.map(|l| l.column()),
@@ -71,7 +86,7 @@ fn read(text: &str) -> Result<Manifest, ManifestError> {
                 YamlError::DuplicateMappingKey { key, .. } if path.is_none() => key.clone(),
                 _ => path.take(),
             },
-            message: explain(&error),
+            message,
             ..ManifestError::default()
         }
     })
@@ -124,6 +139,7 @@ fn unknown_field(field: &str, expected: &[&'static str]) -> String {
 /// Where the fields are, for errors that are found after reading.
 #[derive(Deserialize)]
 struct Places {
+    account: Option<Spanned<IgnoredAny>>,
     uid: Option<Spanned<IgnoredAny>>,
     gid: Option<Spanned<IgnoredAny>>,
     integrations: Option<Spanned<Vec<RequirementPlaces>>>,
@@ -153,6 +169,7 @@ impl Places {
     fn of(&self, field: &str) -> Option<Location> {
         let place = |value: &Option<Spanned<IgnoredAny>>| value.as_ref().map(|v| v.referenced);
         match field {
+            "account" => return place(&self.account),
             "uid" => return place(&self.uid),
             "gid" => return place(&self.gid),
             "integrations" => return self.integrations.as_ref().map(|list| list.referenced),
@@ -249,6 +266,16 @@ integrations:
                 "integrations:\n  - key: google.drive\n    color: red\n",
                 "bot.yaml:5:5: integrations[0].color: there is no such field: expected one of key, \
                  description, optional",
+            ),
+            (
+                "account: work\n",
+                "bot.yaml:3:10: account: `work` is not the address of an account, such as alice@example.com",
+            ),
+            (
+                "integrations:\n  - key: google.drive\n    account: a@b.example\n",
+                "bot.yaml:5:5: integrations[0].account: an agent uses one account, because its env file holds one \
+                 token: name the account once, as `account:` beside `owner:`, and declare a second agent for a \
+                 second account",
             ),
             (
                 "---\nagent: x\n",

@@ -125,7 +125,7 @@ impl Broker {
         if let Some(handle) = removed {
             let revision = handle.revision();
             let _ =
-                tokio::time::timeout(super::accounts::DELIVERY_PATIENCE, handle.delivered(revision)).await;
+                tokio::time::timeout(super::disconnect::DELIVERY_PATIENCE, handle.delivered(revision)).await;
         }
         Ok(())
     }

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    AgentHandle, AgentSnapshot, AgentState, Broker, IssuedToken, Problem, ProblemCode, TokenGrant, TokenKey,
-    TokenQuery, World,
+    AgentHandle, AgentSnapshot, AgentState, Broker, CapabilityStatus, IssuedToken, Problem, ProblemCode,
+    TokenGrant, TokenKey, TokenQuery, World,
+    limits::{cannot_be_met, too_much, too_soon},
     renewal::Refused,
     situation::{action_url, state_of},
 };
@@ -18,11 +19,7 @@ use crate::{
 /// How long an asker waits for a fresher token while the one at hand still works.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an asker waits for a token while there is none.
-const COLD_PATIENCE: Duration = Duration::from_secs(60);
-/// Tokens per account that no agent's full set of capabilities needs, at most.
-const MOST_NARROWED: usize = 64;
-/// A token is not renewed on demand more often than this.
-const LEAST_AGE: Duration = Duration::from_secs(10);
+pub(super) const COLD_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Broker {
     /// The token that the agent has, when it is fresh enough to hand out as it is: no wait, no lock, no disk.
@@ -83,7 +80,13 @@ impl Broker {
             return Err(problem(ProblemCode::NotDeclared, message));
         }
         let asked = self.look(agent, &query.capabilities)?;
-        let token = self.obtain(agent, &asked, query.min_ttl).await?;
+        let token = match &asked.at_hand {
+            Some(refused) if query.refresh => {
+                let token = self.replaced(agent, &asked.key, refused).await?;
+                self.long_enough(token, query.min_ttl)?
+            }
+            _ => self.obtain(agent, &asked, query.min_ttl).await?,
+        };
         // Much may have happened while this waited: what was withdrawn meanwhile is not handed out.
         let now = self.look(agent, &query.capabilities)?;
         if now.key != asked.key || now.at_hand.is_none() {
@@ -189,9 +192,15 @@ impl Broker {
     }
 
     fn not_granted(&self, snapshot: &AgentSnapshot, key: &CapabilityKey) -> Problem {
+        let declined = |status: &CapabilityStatus| status.key == *key && status.declined;
+        let message = if snapshot.capabilities.iter().any(declined) {
+            format!("`{key}` was asked for and has not been granted.")
+        } else {
+            format!("`{key}` has not been granted.")
+        };
         Problem {
             code: ProblemCode::State(AgentState::PermissionMissing),
-            message: format!("`{key}` has not been granted."),
+            message,
             action_url: Some(action_url(&self.around, &snapshot.manifest)),
             retry_after: None,
         }
@@ -257,44 +266,8 @@ impl Broker {
         Err(cannot_be_met(&token, min_ttl))
     }
 
-    /// Each narrowed token costs a request and a place in memory, and an agent may ask for any selection of
-    /// what it declared: so there is an end to how many of them an account has at a time.
-    fn make_room(&self, key: &TokenKey) -> Result<(), Problem> {
-        let mut world = self.world();
-        if world.slots.contains_key(key) {
-            return Ok(());
-        }
-        let narrowed = world
-            .slots_of(&key.integration)
-            .filter(|(_, slot)| slot.users.is_empty());
-        let (mut count, mut first_end) = (0, None);
-        for (_, slot) in narrowed {
-            count += 1;
-            first_end = slot
-                .token
-                .iter()
-                .map(|token| token.expires_at)
-                .chain(first_end)
-                .min();
-        }
-        if count >= MOST_NARROWED {
-            let message = format!(
-                "There are {count} narrowed tokens of this account already, as many as there may be: ask for a \
-                 selection of capabilities that was asked for before."
-            );
-            let retry_after = first_end.and_then(|end| clock::remaining(self.now(), end));
-            return Err(Problem {
-                retry_after,
-                ..problem(ProblemCode::RateLimited, message)
-            });
-        }
-        // Its place is taken from here on; the renewal gives it up again if nothing comes of it.
-        world.slots.entry(key.clone()).or_default();
-        Ok(())
-    }
-
     /// A token newer than `seen`, unless the provider was asked in vain a moment ago or takes too long.
-    async fn renewed(
+    pub(super) async fn renewed(
         self: &Arc<Self>,
         agent: &AgentHandle,
         key: &TokenKey,
@@ -313,16 +286,12 @@ impl Broker {
             return Err(self.refusal(agent, refused));
         }
         let Ok(renewed) = tokio::time::timeout(patience, self.renew_past(key, seen)).await else {
-            let message = "The provider takes too long to answer; ask again.".to_owned();
-            return Err(problem(
-                ProblemCode::State(AgentState::ProviderUnavailable),
-                message,
-            ));
+            return Err(too_long());
         };
         renewed.map_err(|refused| self.refusal(agent, refused))
     }
 
-    fn refusal(&self, agent: &AgentHandle, refused: Refused) -> Problem {
+    pub(super) fn refusal(&self, agent: &AgentHandle, refused: Refused) -> Problem {
         let snapshot = agent.snapshot();
         if !matches!(
             snapshot.state,
@@ -361,46 +330,12 @@ fn living(world: &World, key: &TokenKey, now: Timestamp) -> Option<Arc<IssuedTok
         .filter(|token| token.remaining(now).is_some())
 }
 
-/// The provider does not make tokens that live as long as was asked for.
-fn too_much(token: &IssuedToken, min_ttl: Duration) -> Result<(), Problem> {
-    let lifetime = clock::remaining(token.issued_at, token.expires_at).unwrap_or_default();
-    if min_ttl <= lifetime {
-        return Ok(());
-    }
-    Err(cannot_be_met(token, min_ttl))
+pub(super) fn too_long() -> Problem {
+    let message = "The provider takes too long to answer; ask again.".to_owned();
+    problem(ProblemCode::State(AgentState::ProviderUnavailable), message)
 }
 
-fn cannot_be_met(token: &IssuedToken, min_ttl: Duration) -> Problem {
-    let lifetime = clock::remaining(token.issued_at, token.expires_at).unwrap_or_default();
-    let message = format!(
-        "min_ttl={} cannot be met: the provider's tokens live {} s, counted from before they were asked for. Ask \
-         for less.",
-        min_ttl.as_secs(),
-        lifetime.as_secs()
-    );
-    problem(ProblemCode::InvalidRequest, message)
-}
-
-/// A token that is new already is not renewed again for the sake of a few seconds.
-fn too_soon(token: &IssuedToken, min_ttl: Duration, now: Timestamp) -> Result<(), Problem> {
-    let age = clock::remaining(token.issued_at, now).unwrap_or_default();
-    if !token.is_fresh(now) || age >= LEAST_AGE {
-        return Ok(());
-    }
-    let wait = LEAST_AGE.saturating_sub(age);
-    Err(Problem {
-        code: ProblemCode::RateLimited,
-        message: format!(
-            "The token is {} s old and was renewed for min_ttl already; min_ttl={} would renew it on every call.",
-            age.as_secs(),
-            min_ttl.as_secs()
-        ),
-        action_url: None,
-        retry_after: Some(wait),
-    })
-}
-
-fn problem(code: ProblemCode, message: String) -> Problem {
+pub(super) fn problem(code: ProblemCode, message: String) -> Problem {
     Problem {
         code,
         message,

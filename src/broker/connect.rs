@@ -1,17 +1,27 @@
 //! A person connects an account: consent begun, redirect received, code exchanged.
 
-use std::sync::Arc;
+use std::{fmt::Write, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{AccountView, Broker, Event, EventKind, accounts::AccountRef, consents::Pending};
+mod error;
+mod target;
+
+pub use error::ConnectError;
+pub use target::ConnectTarget;
+pub(super) use target::Expected;
+
+use super::{
+    AccountRef, AccountView, Broker, Event, EventKind, consents::Pending, keep::Kept, situation::list,
+};
 use crate::{
-    catalog::IntegrationKind,
+    catalog::{Capability, IntegrationKind, ScopeSet},
     clock::{self, Clock},
     entropy::Entropy,
     google::{Consent, ConsentRequest, ProviderError, Redirect, redirect::Outcome},
-    id::{CapabilityKey, IntegrationId, OwnerId},
+    id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     secret::AuthorizationCode,
+    store::IntegrationRecord,
     telemetry::audit::{Actor, AuditEvent, Decision},
 };
 
@@ -23,6 +33,8 @@ pub struct ConnectStarted {
     pub connect_id: String,
     /// When it is given up.
     pub expires_at: Timestamp,
+    /// Agents that name no account and would not know any more which one to use: this consent would add a second.
+    pub agents_in_doubt: Vec<AgentName>,
 }
 
 /// A consent that ended well.
@@ -34,108 +46,47 @@ pub struct Connected {
     pub owner: OwnerId,
     /// Asked for, but not granted.
     pub missing: Vec<CapabilityKey>,
+    /// Granted before, and not any more by the provider's answer.
+    pub withdrawn: Vec<CapabilityKey>,
+    /// Granted by the provider's answer, though neither this consent nor one before asked for it.
+    pub unasked: Vec<CapabilityKey>,
     /// Where the browser is to go.
     pub return_url: Option<String>,
 }
 
-/// A consent that did not end well. Holds no secret.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ConnectError {
-    /// A key that the catalogue does not have, or that no person can grant.
-    #[error("{0}")]
-    Capability(String),
-    /// Not an address that the configuration allows.
-    #[error(
-        "the return URL {0} is not allowed: list its origin under `return_url_origins` in the `[connect]` section"
-    )]
-    ReturnUrl(String),
-    /// Too many at once.
-    #[error("too many consents are under way; finish some, or wait until they expire")]
-    TooMany,
-    /// The redirect does not parse.
-    #[error("this is not a redirect from the provider: {0}")]
-    BadRedirect(String),
-    /// No consent has this state: used already, expired, or never begun here.
-    #[error("this consent has been used already or has expired; begin again")]
-    UnknownState,
-    /// No consent has this id.
-    #[error("there is no consent {0} under way; begin again")]
-    UnknownConnect(String),
-    /// Nobody came back in time.
-    #[error(
-        "no answer came back from Google in time. If Google showed a page of its own instead, it names the reason: \
-         access blocked by an administrator (admin_policy_enforced), an internal-only app (org_internal), a deleted \
-         or unknown client (deleted_client, invalid_client), an embedded browser (disallowed_useragent), a redirect \
-         address that is not registered (redirect_uri_mismatch), or an invalid request (invalid_request)"
-    )]
-    TimedOut,
-    /// The person said no.
-    #[error("the permission was not given: {0} pressed Cancel, or Google refused. Nothing was changed")]
-    Denied(OwnerId),
-    /// Every box was unticked.
-    #[error("none of the permissions was given: tick at least one on Google's page. Nothing was changed")]
-    NothingGranted,
-    /// Google answered the redirect or the exchange with an error.
-    #[error("{0}")]
-    Provider(ProviderError),
-    /// Google gave no refresh token.
-    #[error(
-        "Google gave no lasting permission (no refresh token), so access would end within the hour. Remove this \
-         app at https://myaccount.google.com/connections, then connect again. Nothing was changed"
-    )]
-    NoRefreshToken,
-    /// A reconnect must be the same account.
-    #[error(
-        "the owner {owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on Google's page, or \
-         disconnect it first. Nothing was changed"
-    )]
-    OtherAccount {
-        /// Whose.
-        owner: OwnerId,
-        /// The connected account.
-        expected: String,
-        /// The account that consented.
-        got: String,
-    },
-    /// The grant could not be kept.
-    #[error("the account could not be kept: {0}. Nothing was changed")]
-    Store(String),
-}
-
 impl Broker {
-    /// Begins a consent. On a connected account it adds permissions.
+    /// Begins a consent. On a connected account it adds permissions: it asks for what is new, and what was
+    /// granted before is kept.
     pub fn begin_connect(
         &self,
-        owner: &OwnerId,
+        target: &ConnectTarget,
         capabilities: &[String],
         return_url: Option<&str>,
     ) -> Result<ConnectStarted, ConnectError> {
         let return_url = return_url.map(|url| self.allowed_return(url)).transpose()?;
-        let capabilities = self.grantable(capabilities)?;
-        let scopes = self
-            .catalog()
-            .scopes_for(&capabilities)
-            .map_err(|error| ConnectError::Capability(error.to_string()))?;
-        let existing = self
-            .world()
-            .accounts_of(owner)
-            .next()
-            .map(|account| account.record.clone());
+        let mut capabilities = self.grantable(capabilities)?;
+        let aim = self.aim(target)?;
+        let asked = self.to_ask_for(&mut capabilities, aim.existing.as_ref())?;
+        let granted = aim.existing.as_ref().map(|record| &record.scopes);
         let request = ConsentRequest {
-            scopes: &scopes,
-            granted: existing.as_ref().map(|record| &record.scopes),
-            login_hint: existing.as_ref().map(|record| record.account.as_str()),
+            scopes: &asked,
+            granted,
+            login_hint: aim.login_hint(),
         };
         let Consent {
             authorization_url,
             state,
             nonce,
             verifier,
+            cumulative,
         } = self.provider.consent(&request).map_err(ConnectError::Provider)?;
         let now = self.now();
         let pending = Pending {
             connect_id: new_connect_id(&*self.entropy),
-            owner: owner.clone(),
+            assumed: granted.map_or_else(|| asked.clone(), |granted| granted.union(&asked)),
+            owner: aim.owner,
+            expected: aim.expected,
+            cumulative,
             capabilities,
             return_url,
             nonce,
@@ -146,9 +97,39 @@ impl Broker {
             authorization_url,
             connect_id: pending.connect_id.clone(),
             expires_at: pending.expires_at,
+            agents_in_doubt: aim.agents_in_doubt,
         };
         self.consents.begin(now, &state, pending)?;
         Ok(started)
+    }
+
+    /// The scopes to ask for: those that the account has not granted. A grant that works no more is asked for
+    /// again as a whole, because the provider may have forgotten it; its capabilities are added to the list.
+    fn to_ask_for(
+        &self,
+        capabilities: &mut Vec<CapabilityKey>,
+        existing: Option<&IntegrationRecord>,
+    ) -> Result<ScopeSet, ConnectError> {
+        if let Some(record) = existing.filter(|record| !self.works(record)) {
+            let granted = |capability: &&Capability| {
+                capability.integration == IntegrationKind::Google
+                    && capability.scopes.is_subset(&record.scopes)
+            };
+            for capability in self.catalog().iter().filter(granted) {
+                if !capabilities.contains(&capability.key) {
+                    capabilities.push(capability.key.clone());
+                }
+            }
+        }
+        let scopes = self
+            .catalog()
+            .scopes_for(&*capabilities)
+            .map_err(|error| ConnectError::Capability(error.to_string()))?;
+        let new = existing
+            .filter(|record| self.works(record))
+            .map(|record| scopes.without(&record.scopes));
+        // Who asks for nothing new wants the consent itself again.
+        Ok(new.filter(|new| !new.is_empty()).unwrap_or(scopes))
     }
 
     fn grantable(&self, names: &[String]) -> Result<Vec<CapabilityKey>, ConnectError> {
@@ -214,6 +195,12 @@ impl Broker {
         let work = async move {
             let actor = actor.unwrap_or_else(|| Actor::Person(pending.owner.to_string()));
             let ending = broker.finish(&pending, redirect.outcome).await;
+            if matches!(
+                ending,
+                Err(ConnectError::Denied(_) | ConnectError::NothingGranted)
+            ) {
+                broker.note_declined(&pending).await;
+            }
             broker.note_connect(&pending, &ending, actor);
             broker.consents.end(&pending.connect_id, ending.clone());
             ending
@@ -286,20 +273,22 @@ impl Broker {
             .identify(&id_token, &pending.nonce)
             .await
             .map_err(ConnectError::Provider)?;
-        let asked = self
-            .catalog()
-            .scopes_for(&pending.capabilities)
-            .unwrap_or_default();
-        let granted = answer.scopes.clone().unwrap_or(asked);
+        let granted = answer.scopes.clone().unwrap_or_else(|| pending.assumed.clone());
         let covered = self.catalog().covered_by(&granted);
         if covered.is_empty() {
             return Err(ConnectError::NothingGranted);
         }
-        let account = self
+        let Kept {
+            account,
+            withdrawn,
+            unasked,
+        } = self
             .keep(pending, identity, granted, &answer, &refresh_token)
             .await?;
         Ok(Connected {
             account,
+            withdrawn,
+            unasked,
             owner: pending.owner.clone(),
             missing: pending
                 .capabilities
@@ -313,20 +302,20 @@ impl Broker {
 
     fn note_connect(&self, pending: &Pending, ending: &Result<Connected, ConnectError>, actor: Actor) {
         let (decision, integration, detail) = match ending {
-            Ok(connected) => (Decision::Allowed, Some(connected.account.clone()), String::new()),
-            Err(error @ (ConnectError::Denied(_) | ConnectError::OtherAccount { .. })) => {
-                (Decision::Denied, None, error.to_string())
-            }
+            Ok(connected) => (
+                Decision::Allowed,
+                Some(connected.account.clone()),
+                self.told_of(connected),
+            ),
+            Err(
+                error @ (ConnectError::Denied(_)
+                | ConnectError::OtherAccount { .. }
+                | ConnectError::NotThatAccount { .. }
+                | ConnectError::ConnectedAlready { .. }),
+            ) => (Decision::Denied, None, error.to_string()),
             Err(error) => (Decision::Failed, None, error.to_string()),
         };
-        let message = match ending {
-            Ok(connected) => self
-                .account(&AccountRef::Id(connected.account.clone()))
-                .map(|view| format!("{} connected {}", pending.owner, view.record.account))
-                .unwrap_or_default(),
-            Err(_) => detail.clone(),
-        };
-        tracing::info!(owner = %pending.owner, connected = ending.is_ok(), message, "consent ended");
+        tracing::info!(owner = %pending.owner, connected = ending.is_ok(), message = detail, "consent ended");
         let kind = EventKind::IntegrationConnected;
         self.recorder.record(AuditEvent {
             time: self.now(),
@@ -335,11 +324,7 @@ impl Broker {
             integration: integration.clone(),
             capabilities: pending.capabilities.clone(),
             decision,
-            detail: if detail.is_empty() {
-                message.clone()
-            } else {
-                detail
-            },
+            detail: detail.clone(),
         });
         if ending.is_ok() {
             self.emit(Event {
@@ -348,11 +333,29 @@ impl Broker {
                 agent: None,
                 integration,
                 state: None,
-                message,
+                message: detail,
                 capabilities: pending.capabilities.clone(),
                 expires_at: None,
             });
         }
+    }
+
+    /// Who connected what, and how the answer differs from what was asked for.
+    fn told_of(&self, connected: &Connected) -> String {
+        let mut told = self
+            .connected_account(connected)
+            .map(|view| format!("{} connected {}", connected.owner, view.record.account))
+            .unwrap_or_default();
+        for (keys, words) in [
+            (&connected.missing, "asked for and not given"),
+            (&connected.withdrawn, "not granted any more"),
+            (&connected.unasked, "granted without being asked for"),
+        ] {
+            if !keys.is_empty() {
+                let _ = write!(told, "; {words}: {}", list(keys));
+            }
+        }
+        told
     }
 
     /// The account that a consent ended with.

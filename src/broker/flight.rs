@@ -64,6 +64,17 @@ where
     }
 }
 
+impl<K: Eq + Hash, V: Clone> Flights<K, V> {
+    /// What the flight for `key` that is under way ends with; `None` when there is none, or when it was lost.
+    pub(super) async fn join_under_way(&self, key: &K) -> Option<V> {
+        let mut landing = {
+            let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            under_way.get(key)?.clone()
+        };
+        landing.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
 impl<K: Eq + Hash, V> Flights<K, V> {
     /// True while there is a flight for `key`.
     pub(super) fn is_under_way(&self, key: &K) -> bool {

@@ -8,7 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
-use super::{recorder::Audited, snapshot::AgentSnapshot};
+use super::{limits::Refreshes, recorder::Audited, snapshot::AgentSnapshot};
 use crate::{id::AgentName, secret::AgentSecret};
 
 /// An agent's handle. Reading it takes no lock that a renewal holds.
@@ -26,6 +26,7 @@ pub struct AgentHandle {
     queued: AtomicBool,
     secret: OnceLock<AgentSecret>,
     pub(super) audited: Audited,
+    pub(super) refreshes: Refreshes,
 }
 
 impl AgentHandle {
@@ -44,6 +45,7 @@ impl AgentHandle {
             queued: AtomicBool::new(false),
             secret: OnceLock::new(),
             audited: Audited::default(),
+            refreshes: Refreshes::default(),
         })
     }
 

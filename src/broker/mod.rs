@@ -8,18 +8,22 @@ mod agent_secrets;
 mod agents;
 mod ask;
 mod backoff;
+mod choice;
 pub mod connect;
 mod consents;
+mod disconnect;
 pub mod events;
 mod failure;
 mod flight;
 pub mod handle;
 mod keep;
+mod limits;
 pub mod problem;
 mod publish;
 pub mod query;
 mod queue;
 mod recorder;
+mod refresh;
 mod renewal;
 mod situation;
 pub mod snapshot;
@@ -44,14 +48,16 @@ use crate::{
     telemetry::Metrics, vault::Vault,
 };
 
-pub use accounts::{AccountError, AccountRef, AccountView, Disconnected, Revocation};
+pub use accounts::{AccountError, AccountView, CapabilityStanding};
 pub use agents::{AgentError, AgentView};
-pub use connect::{ConnectError, ConnectStarted, Connected};
+pub use choice::{AccountRef, SeveralAccounts};
+pub use connect::{ConnectError, ConnectStarted, ConnectTarget, Connected};
+pub use disconnect::{Disconnected, Revocation};
 pub use events::{Event, EventKind};
 pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
 pub use problem::{Problem, ProblemCode};
 pub use query::{TokenGrant, TokenQuery};
-pub use snapshot::{AgentSnapshot, AgentState, CapabilityStatus, IssuedToken};
+pub use snapshot::{AgentSnapshot, AgentState, CapabilityState, CapabilityStatus, IssuedToken};
 pub use world::AgentSource;
 
 use agent_secrets::AgentSecrets;

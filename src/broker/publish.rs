@@ -93,7 +93,7 @@ impl Broker {
         let at = match (&slot.trouble, &slot.token) {
             (Some(trouble), _) => trouble.retry_at,
             // The old grant may be living on borrowed time: find out now, not when the token ends.
-            (None, Some(token)) if !cut_off => time::renewal_due(token, &*self.entropy),
+            (None, Some(token)) if !cut_off && !slot.superseded => time::renewal_due(token, &*self.entropy),
             (None, _) => self.now(),
         };
         self.renewals.schedule(key, at);

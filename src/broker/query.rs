@@ -14,6 +14,8 @@ pub struct TokenQuery {
     pub min_ttl: Duration,
     /// Which kind of account.
     pub integration: IntegrationKind,
+    /// The token at hand was refused by an API: another one.
+    pub refresh: bool,
 }
 
 impl Default for TokenQuery {
@@ -22,6 +24,7 @@ impl Default for TokenQuery {
             capabilities: Vec::new(),
             min_ttl: Duration::ZERO,
             integration: IntegrationKind::Google,
+            refresh: false,
         }
     }
 }
@@ -29,7 +32,10 @@ impl Default for TokenQuery {
 impl TokenQuery {
     /// True when whatever token the agent has will do.
     pub fn is_plain(&self) -> bool {
-        self.capabilities.is_empty() && self.min_ttl.is_zero() && self.integration == IntegrationKind::Google
+        self.capabilities.is_empty()
+            && self.min_ttl.is_zero()
+            && self.integration == IntegrationKind::Google
+            && !self.refresh
     }
 }
 

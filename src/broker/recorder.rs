@@ -146,6 +146,19 @@ impl Recorder {
         });
     }
 
+    /// The agent says that an API refused `token`, and asks for another. Bounded by how often it may.
+    pub(super) fn token_refused(&self, now: Timestamp, agent: &AgentHandle, token: &IssuedToken) {
+        self.record(AuditEvent {
+            time: now,
+            actor: Actor::Agent(agent.name().to_string()),
+            action: "token.refresh",
+            integration: Some(token.integration.clone()),
+            capabilities: Vec::new(),
+            decision: Decision::Allowed,
+            detail: "asked for another token, because an API refused the one at hand".to_owned(),
+        });
+    }
+
     /// Tells the uses that no line tells of yet: the agent goes, or the daemon does.
     pub(super) fn last_uses(&self, now: Timestamp, agent: &AgentHandle) {
         let uses = agent.audited.uses.swap(0, Ordering::Relaxed);

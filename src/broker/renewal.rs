@@ -215,6 +215,7 @@ impl Broker {
         let slot = world.slots.entry(key.clone()).or_default();
         slot.token = Some(token.clone());
         slot.trouble = None;
+        slot.superseded = false;
         let users = slot.users.clone();
         self.expiries.schedule(key, token.next_change(self.now()));
         self.renewals.cancel(key);
@@ -235,12 +236,16 @@ impl Broker {
         match outcome {
             Ok(token) => {
                 self.metrics.renewal("ok");
+                let deviation = token.deviation(&key.scopes);
+                if !deviation.is_empty() {
+                    tracing::warn!(integration = %key.integration, message = deviation, "the answer differs");
+                }
                 self.note_renewal(
                     key,
                     Decision::Allowed,
                     EventKind::TokenRenewed,
                     Some(&token),
-                    String::new(),
+                    deviation,
                 );
                 Ok(token)
             }
@@ -259,11 +264,11 @@ impl Broker {
         let now = self.now();
         let scopes = token.map_or(&key.scopes, |token| &token.scopes);
         let capabilities = self.around.catalog.covered_by(scopes);
-        let detail = if message.is_empty() {
-            let users = self.world().slots.get(key).map_or(0, |slot| slot.users.len());
-            format!("for {users} agents")
-        } else {
-            message.clone()
+        let users = self.world().slots.get(key).map_or(0, |slot| slot.users.len());
+        let detail = match token {
+            Some(_) if message.is_empty() => format!("for {users} agents"),
+            Some(_) => format!("for {users} agents. {message}"),
+            None => message.clone(),
         };
         self.recorder.record(AuditEvent {
             time: now,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
+    choice::{NoAccount, account_for},
     snapshot::{AgentSnapshot, AgentState, CapabilityStatus, IssuedToken},
     world::{Account, Slot, TokenKey, Trouble, World},
 };
@@ -38,29 +39,28 @@ pub(super) fn situation(
     manifest: &Arc<Manifest>,
     now: Timestamp,
 ) -> Situation {
-    let Some(account) = world.accounts_of(&manifest.owner).next() else {
-        return not_connected(around, manifest);
+    let account = match account_for(world, manifest) {
+        Ok(account) => account,
+        Err(none) => return without_account(around, manifest, none),
+    };
+    let case = Case {
+        around,
+        manifest,
+        account,
+        now,
     };
     let resolution = resolve(&around.catalog, &manifest.integrations, &account.record.scopes);
     if let Some((state, message)) = refused(around, account) {
-        return without_token(around, manifest, account, &resolution, state, message);
+        return case.without_token(&resolution, state, message);
     }
-    if let Some(message) = missing(account, &resolution) {
-        return without_token(
-            around,
-            manifest,
-            account,
-            &resolution,
-            AgentState::PermissionMissing,
-            message,
-        );
+    if let Some(message) = case.missing(&resolution) {
+        return case.without_token(&resolution, AgentState::PermissionMissing, message);
     }
     let key = TokenKey {
         integration: account.record.id.clone(),
         scopes: resolution.scopes.clone(),
     };
-    let slot = world.slots.get(&key);
-    let mut situation = with_slot(around, manifest, account, &resolution, slot, now);
+    let mut situation = case.with_slot(&resolution, world.slots.get(&key));
     situation.key = Some(key);
     situation
 }
@@ -70,16 +70,16 @@ pub(super) fn action_url(around: &Surroundings, manifest: &Manifest) -> String {
     format!("{}/agents/{}", around.public_url, manifest.agent)
 }
 
-fn not_connected(around: &Surroundings, manifest: &Arc<Manifest>) -> Situation {
+fn without_account(around: &Surroundings, manifest: &Arc<Manifest>, none: NoAccount) -> Situation {
     let resolution = resolve(&around.catalog, &manifest.integrations, &ScopeSet::default());
-    let message = format!("{} has not connected a Google account.", manifest.owner);
+    let person_can_act = none.state != AgentState::Misconfigured;
     let snapshot = AgentSnapshot {
         manifest: manifest.clone(),
-        state: AgentState::NotConnected,
-        message,
-        action_url: Some(action_url(around, manifest)),
+        state: none.state,
+        message: none.message,
+        action_url: person_can_act.then(|| action_url(around, manifest)),
         account: None,
-        capabilities: statuses(&resolution),
+        capabilities: statuses(&resolution, &[]),
         granted: Arc::default(),
         token: None,
     };
@@ -105,130 +105,127 @@ pub(super) fn refused(around: &Surroundings, account: &Account) -> Option<(Agent
     }
 }
 
-/// Which capability keeps the agent from having a token at all.
-fn missing(account: &Account, resolution: &Resolution) -> Option<String> {
-    let list = |keys: &[CapabilityKey]| {
-        keys.iter()
-            .map(CapabilityKey::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    if !resolution.missing_required.is_empty() {
-        return Some(format!(
-            "{} has not granted {}.",
-            account.record.account,
-            list(&resolution.missing_required)
-        ));
-    }
-    if !resolution.scopes.is_empty() {
-        return None;
-    }
-    if resolution.missing_optional.is_empty() {
-        return Some(
-            "The agent declares no integration, so there is nothing to have a token for.".to_owned(),
-        );
-    }
-    Some(format!(
-        "{} has granted none of {}.",
-        account.record.account,
-        list(&resolution.missing_optional)
-    ))
-}
-
-fn without_token(
-    around: &Surroundings,
-    manifest: &Arc<Manifest>,
-    account: &Account,
-    resolution: &Resolution,
-    state: AgentState,
-    message: String,
-) -> Situation {
-    let person_can_act = state != AgentState::Misconfigured && !manifest.integrations.is_empty();
-    let snapshot = AgentSnapshot {
-        manifest: manifest.clone(),
-        state,
-        message,
-        action_url: person_can_act.then(|| action_url(around, manifest)),
-        account: Some(account.record.account.as_str().into()),
-        capabilities: statuses(resolution),
-        granted: Arc::default(),
-        token: None,
-    };
-    Situation { snapshot, key: None }
-}
-
-fn with_slot(
-    around: &Surroundings,
-    manifest: &Arc<Manifest>,
-    account: &Account,
-    resolution: &Resolution,
-    slot: Option<&Slot>,
+/// An agent and the account that it uses.
+struct Case<'a> {
+    around: &'a Surroundings,
+    manifest: &'a Arc<Manifest>,
+    account: &'a Account,
     now: Timestamp,
-) -> Situation {
-    let token = slot
-        .and_then(|slot| slot.token.as_ref())
-        .filter(|token| token.remaining(now).is_some());
-    let trouble = slot.and_then(|slot| slot.trouble.as_deref());
-    if let Some(token) = token
-        && !resolution.scopes.is_subset(&token.scopes)
-    {
-        // The provider's answer is the truth: judge by what the token carries.
-        let narrower = resolve(&around.catalog, &manifest.integrations, &token.scopes);
-        if let Some(message) = missing(account, &narrower) {
-            return without_token(
-                around,
-                manifest,
-                account,
-                &narrower,
-                AgentState::PermissionMissing,
-                message,
+}
+
+impl Case<'_> {
+    /// Which capability keeps the agent from having a token at all.
+    fn missing(&self, resolution: &Resolution) -> Option<String> {
+        let (address, declined) = (&self.account.record.account, &self.account.record.declined);
+        let (sentence, missing) = if !resolution.missing_required.is_empty() {
+            let missing = &resolution.missing_required;
+            (format!("{address} has not granted {}.", list(missing)), missing)
+        } else if !resolution.scopes.is_empty() {
+            return None;
+        } else if resolution.missing_optional.is_empty() {
+            return Some(
+                "The agent declares no integration, so there is nothing to have a token for.".to_owned(),
             );
+        } else {
+            let missing = &resolution.missing_optional;
+            (
+                format!("{address} has granted none of {}.", list(missing)),
+                missing,
+            )
+        };
+        let declined = missing.iter().filter(|key| declined.contains(key));
+        let declined: Vec<CapabilityKey> = declined.cloned().collect();
+        if declined.is_empty() {
+            return Some(sentence);
         }
-        return with_token(around, manifest, account, &narrower, Some(token), trouble, now);
+        Some(format!(
+            "{sentence} Asked for before and not given: {}.",
+            list(&declined)
+        ))
     }
-    with_token(around, manifest, account, resolution, token, trouble, now)
+
+    fn without_token(&self, resolution: &Resolution, state: AgentState, message: String) -> Situation {
+        let person_can_act = state != AgentState::Misconfigured && !self.manifest.integrations.is_empty();
+        let snapshot = AgentSnapshot {
+            manifest: self.manifest.clone(),
+            state,
+            message,
+            action_url: person_can_act.then(|| action_url(self.around, self.manifest)),
+            account: Some(self.account.record.account.as_str().into()),
+            capabilities: statuses(resolution, &self.account.record.declined),
+            granted: Arc::default(),
+            token: None,
+        };
+        Situation { snapshot, key: None }
+    }
+
+    fn with_slot(&self, resolution: &Resolution, slot: Option<&Slot>) -> Situation {
+        let token = slot
+            .and_then(|slot| slot.token.as_ref())
+            .filter(|token| token.remaining(self.now).is_some());
+        let trouble = slot.and_then(|slot| slot.trouble.as_deref());
+        let deviation = token.map_or_else(String::new, |token| token.deviation(&resolution.scopes));
+        if let Some(token) = token
+            && !resolution.scopes.is_subset(&token.scopes)
+        {
+            // The provider's answer is the truth: judge by what the token carries.
+            let narrower = resolve(&self.around.catalog, &self.manifest.integrations, &token.scopes);
+            if let Some(message) = self.missing(&narrower) {
+                let message = format!("{message} {deviation}");
+                return self.without_token(&narrower, AgentState::PermissionMissing, message);
+            }
+            return self.with_token(&narrower, Some(token), trouble, deviation);
+        }
+        self.with_token(resolution, token, trouble, deviation)
+    }
+
+    fn with_token(
+        &self,
+        resolution: &Resolution,
+        token: Option<&Arc<IssuedToken>>,
+        trouble: Option<&Trouble>,
+        deviation: String,
+    ) -> Situation {
+        let (state, message) = match (token, trouble) {
+            (Some(token), None) if token.is_fresh(self.now) => (AgentState::Active, deviation),
+            // A failed renewal is no reason for alarm while the token has life left.
+            (Some(token), Some(trouble)) if token.is_fresh(self.now) => (
+                AgentState::Active,
+                format!("The token works, but its renewal fails: {}", trouble.message),
+            ),
+            (_, Some(trouble)) => (state_of(trouble.kind), trouble.message.clone()),
+            (_, None) => (
+                AgentState::ProviderUnavailable,
+                "A fresh token is being obtained.".to_owned(),
+            ),
+        };
+        let person_can_act = matches!(
+            state,
+            AgentState::PermissionMissing | AgentState::ReconnectRequired
+        );
+        let snapshot = AgentSnapshot {
+            manifest: self.manifest.clone(),
+            state,
+            message,
+            action_url: person_can_act.then(|| action_url(self.around, self.manifest)),
+            account: Some(self.account.record.account.as_str().into()),
+            capabilities: statuses(resolution, &self.account.record.declined),
+            granted: resolution.granted().cloned().collect(),
+            token: token.cloned(),
+        };
+        Situation { snapshot, key: None }
+    }
 }
 
-fn with_token(
-    around: &Surroundings,
-    manifest: &Arc<Manifest>,
-    account: &Account,
-    resolution: &Resolution,
-    token: Option<&Arc<IssuedToken>>,
-    trouble: Option<&Trouble>,
-    now: Timestamp,
-) -> Situation {
-    let (state, message) = match (token, trouble) {
-        (Some(token), None) if token.is_fresh(now) => (AgentState::Active, String::new()),
-        // A failed renewal is no reason for alarm while the token has life left.
-        (Some(token), Some(trouble)) if token.is_fresh(now) => (
-            AgentState::Active,
-            format!("The token works, but its renewal fails: {}", trouble.message),
-        ),
-        (_, Some(trouble)) => (state_of(trouble.kind), trouble.message.clone()),
-        (_, None) => (
-            AgentState::ProviderUnavailable,
-            "A fresh token is being obtained.".to_owned(),
-        ),
-    };
-    let person_can_act = matches!(
-        state,
-        AgentState::PermissionMissing | AgentState::ReconnectRequired
-    );
-    let snapshot = AgentSnapshot {
-        manifest: manifest.clone(),
-        state,
-        message,
-        action_url: person_can_act.then(|| action_url(around, manifest)),
-        account: Some(account.record.account.as_str().into()),
-        capabilities: statuses(resolution),
-        granted: resolution.granted().cloned().collect(),
-        token: token.cloned(),
-    };
-    Situation { snapshot, key: None }
+/// Keys as a sentence lists them.
+pub(super) fn list(keys: &[CapabilityKey]) -> String {
+    keys.iter()
+        .map(CapabilityKey::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
-fn statuses(resolution: &Resolution) -> Arc<[CapabilityStatus]> {
+fn statuses(resolution: &Resolution, declined: &[CapabilityKey]) -> Arc<[CapabilityStatus]> {
     resolution
         .capabilities
         .iter()
@@ -237,6 +234,7 @@ fn statuses(resolution: &Resolution) -> Arc<[CapabilityStatus]> {
             granted: capability.granted,
             optional: capability.optional,
             satisfied_by: capability.satisfied_by.clone(),
+            declined: !capability.granted && declined.contains(&capability.key),
         })
         .collect()
 }

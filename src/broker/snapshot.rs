@@ -68,8 +68,39 @@ impl Serialize for AgentState {
     }
 }
 
+/// How a capability stands with an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CapabilityState {
+    /// Its own scopes were granted.
+    Granted,
+    /// A wider capability was granted, which will do.
+    Satisfied,
+    /// Nobody has asked for it yet.
+    Missing,
+    /// A consent asked for it, and the person did not give it.
+    Declined,
+}
+
+impl CapabilityState {
+    /// The stable word that files and messages carry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Satisfied => "satisfied",
+            Self::Missing => "missing",
+            Self::Declined => "declined",
+        }
+    }
+}
+
+impl Serialize for CapabilityState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// How one declared capability stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapabilityStatus {
     /// The declared key.
     pub key: CapabilityKey,
@@ -78,8 +109,21 @@ pub struct CapabilityStatus {
     /// The agent works without it.
     pub optional: bool,
     /// The wider key that satisfies it, when its own scope was not granted.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub satisfied_by: Option<CapabilityKey>,
+    /// A consent asked for it, and the person did not give it.
+    pub declined: bool,
+}
+
+impl CapabilityStatus {
+    /// All of it in one word.
+    pub fn state(&self) -> CapabilityState {
+        match (self.granted, &self.satisfied_by) {
+            (true, None) => CapabilityState::Granted,
+            (true, Some(_)) => CapabilityState::Satisfied,
+            (false, _) if self.declined => CapabilityState::Declined,
+            (false, _) => CapabilityState::Missing,
+        }
+    }
 }
 
 /// An access token and what it may do. No `Debug`: it holds a secret.
@@ -107,6 +151,29 @@ impl IssuedToken {
     /// True while the token works and has more life than [`Self::floor`].
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         self.remaining(now).is_some_and(|left| left > self.floor())
+    }
+
+    /// How what it carries differs from what was asked for, in a sentence; empty when it does not. Scopes that only
+    /// tell who somebody is make no difference.
+    pub fn deviation(&self, asked: &ScopeSet) -> String {
+        let (lacking, extra) = (asked.without(&self.scopes), self.scopes.without(asked));
+        let mut sentences = Vec::new();
+        if !lacking.is_empty() {
+            sentences.push(format!(
+                "The provider gave less than was asked for: the token does not carry {lacking}."
+            ));
+        }
+        let extra: ScopeSet = extra
+            .iter()
+            .filter(|scope| !scope.is_sign_in())
+            .cloned()
+            .collect();
+        if !extra.is_empty() {
+            sentences.push(format!(
+                "The provider gave more than was asked for: the token also carries {extra}."
+            ));
+        }
+        sentences.join(" ")
     }
 
     /// When time alone changes what it is good for: it is fresh no more, then it works no more.

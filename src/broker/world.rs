@@ -80,6 +80,10 @@ pub(super) struct Slot {
     /// The agents that it is renewed for. Without any it is kept until it expires.
     pub(super) users: Vec<AgentName>,
     pub(super) trouble: Option<Box<Trouble>>,
+    /// The token is of a grant that was replaced: it works, and is renewed at once all the same.
+    pub(super) superseded: bool,
+    /// When an agent said last that an API refused the token.
+    pub(super) refused_at: Option<Timestamp>,
 }
 
 /// What each owner has, sorted. Most have one.

@@ -18,6 +18,19 @@ impl Scope {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// True when it only tells who somebody is (`OpenID` Connect Core 1.0, section 5.4, and Google's own names
+    /// for the same).
+    pub fn is_sign_in(&self) -> bool {
+        matches!(
+            self.as_str(),
+            "openid"
+                | "email"
+                | "profile"
+                | "https://www.googleapis.com/auth/userinfo.email"
+                | "https://www.googleapis.com/auth/userinfo.profile"
+        )
+    }
 }
 
 impl FromStr for Scope {
@@ -97,6 +110,15 @@ impl ScopeSet {
         self.iter().all(|scope| other.contains(scope))
     }
 
+    /// The members that are not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        self.iter()
+            .filter(|scope| !other.contains(scope))
+            .cloned()
+            .collect()
+    }
+
     /// The members of both.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
@@ -149,6 +171,14 @@ mod tests {
         let wide = ScopeSet::parse("calendar gmail.send").unwrap();
         assert!(!narrow.is_subset(&wide));
         assert!(narrow.is_subset(&narrow.union(&wide)));
+    }
+
+    #[test]
+    fn what_is_new_is_what_the_other_lacks() {
+        let asked = ScopeSet::parse("calendar gmail.send").unwrap();
+        let granted = ScopeSet::parse("calendar drive").unwrap();
+        assert_eq!(asked.without(&granted), ScopeSet::parse("gmail.send").unwrap());
+        assert!(asked.without(&asked).is_empty());
     }
 
     #[test]

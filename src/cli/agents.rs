@@ -72,12 +72,15 @@ pub(super) struct AddArgs {
     /// Read the manifest from this file (`-` for standard input)
     #[arg(
         short, long, value_name = "MANIFEST",
-        conflicts_with_all = ["agent", "owner", "capabilities", "optional", "uid", "gid"]
+        conflicts_with_all = ["agent", "owner", "account", "capabilities", "optional", "uid", "gid"]
     )]
     file: Option<PathBuf>,
     /// Whose account it uses
     #[arg(long)]
     owner: Option<OwnerId>,
+    /// The account's address, where the owner has several
+    #[arg(long, value_name = "ADDRESS")]
+    account: Option<String>,
     /// A capability it cannot work without (repeatable)
     #[arg(long = "capability", value_name = "KEY")]
     capabilities: Vec<CapabilityKey>,
@@ -243,6 +246,7 @@ impl AddArgs {
         Ok(convert::spec(&Manifest {
             agent,
             owner,
+            account: self.account.map(Into::into),
             uid: self.uid,
             gid: self.gid,
             integrations,

@@ -105,7 +105,7 @@ pub(super) enum Command {
     Serve(serve::ServeArgs),
     /// Connect a person's Google account, or add permissions to it
     Connect(connect::ConnectArgs),
-    /// Show, check and disconnect connected accounts
+    /// Show, check, extend and disconnect connected accounts
     #[command(subcommand, visible_alias = "integration")]
     Integrations(integrations::IntegrationsCommand),
     /// Show what agents can ask for

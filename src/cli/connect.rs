@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     id::{CapabilityKey, OwnerId},
-    proto::v1::{BeginConnectRequest, BeginConnectResponse, WaitConnectRequest, WaitConnectResponse},
+    proto::v1::{BeginConnectRequest, WaitConnectRequest, WaitConnectResponse},
 };
 
 const EXAMPLES: &str = "\
@@ -23,10 +23,11 @@ Examples:
   token-broker connect --owner alice --capability google.gmail.send
   token-broker connect --owner alice --capability google.calendar --capability google.drive.readonly
   token-broker connect --owner alice --capability google.sheets --no-browser --output json
+  token-broker connect --owner alice --account new --capability google.calendar
 
 Standard output carries the address to open, alone on its first line, and the outcome after it. On an owner \
-who is connected already this adds permissions: what was granted before is kept. Exits with 0 only when the \
-account is connected. Whoever sees the address can finish the consent: on a machine that you share, use \
+who is connected already this adds permissions: what was granted before is kept. Another account of the same \
+owner is connected with --account. Exits with 0 only when the account is connected. Whoever sees the address can finish the consent: on a machine that you share, use \
 --no-browser, because a browser's arguments can be seen by others.";
 
 /// Connect a person's Google account, or add permissions to it
@@ -36,6 +37,16 @@ pub(super) struct ConnectArgs {
     /// Whose account it is to be, as the platform names them
     #[arg(long)]
     owner: OwnerId,
+    /// Which of the owner's accounts: an address, or `new` for another one; needed where there are several
+    #[arg(long, value_name = "ADDRESS|new")]
+    account: Option<String>,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
+
+/// What is asked for, and how.
+#[derive(Debug, Args)]
+pub(super) struct ConsentArgs {
     /// What agents shall be able to do (repeatable); `token-broker capabilities` lists them
     #[arg(long = "capability", value_name = "KEY", required = true)]
     capabilities: Vec<CapabilityKey>,
@@ -60,7 +71,34 @@ struct Connected {
 /// Runs `connect`.
 pub(super) async fn run(args: ConnectArgs, global: &Global, output: &mut Output) -> Outcome {
     let mut admin = admin_client::connect(global, output).await?;
-    let begun = begin(&args, &mut admin).await?;
+    let request = BeginConnectRequest {
+        owner: args.owner.to_string(),
+        account: args.account.unwrap_or_default(),
+        ..BeginConnectRequest::default()
+    };
+    consent(request, &args.consent, &mut admin, output).await
+}
+
+/// Asks for the consent that `request` names, and waits for its end.
+pub(super) async fn consent(
+    request: BeginConnectRequest,
+    args: &ConsentArgs,
+    admin: &mut Admin,
+    output: &mut Output,
+) -> Outcome {
+    let request = BeginConnectRequest {
+        capabilities: args.capabilities.iter().map(ToString::to_string).collect(),
+        return_url: args.return_url.clone().unwrap_or_default(),
+        ..request
+    };
+    let begun = admin.begin_connect(request).await.map_err(refused)?.into_inner();
+    if !begun.agents_in_doubt.is_empty() {
+        output.note(&format!(
+            "These agents name no account, and stop once a second one is connected, until their manifests say with \
+             `account:` which one they use: {}.",
+            begun.agents_in_doubt.join(", ")
+        ));
+    }
     output.literal(&begun.authorization_url)?;
     let opened = !args.no_browser && browser::open(&begun.authorization_url);
     output.note(if opened {
@@ -79,21 +117,12 @@ pub(super) async fn run(args: ConnectArgs, global: &Global, output: &mut Output)
     });
     let wait = tokio::time::timeout(args.timeout, wait);
     match progress::during(output, "waiting for the consent", wait).await {
-        Ok(answer) => report(answer.map_err(refused)?.into_inner(), &args, output),
+        Ok(answer) => report(answer.map_err(refused)?.into_inner(), output),
         Err(_elapsed) => Err(never_came_back(args.timeout)),
     }
 }
 
-async fn begin(args: &ConnectArgs, admin: &mut Admin) -> Result<BeginConnectResponse, Failure> {
-    let request = BeginConnectRequest {
-        owner: args.owner.to_string(),
-        capabilities: args.capabilities.iter().map(ToString::to_string).collect(),
-        return_url: args.return_url.clone().unwrap_or_default(),
-    };
-    Ok(admin.begin_connect(request).await.map_err(refused)?.into_inner())
-}
-
-fn report(answer: WaitConnectResponse, args: &ConnectArgs, output: &mut Output) -> Outcome {
+fn report(answer: WaitConnectResponse, output: &mut Output) -> Outcome {
     let connected = Connected {
         integration: required(answer.integration)?.into(),
         capabilities_missing: answer.capabilities_missing,
@@ -114,8 +143,9 @@ fn report(answer: WaitConnectResponse, args: &ConnectArgs, output: &mut Output) 
     if !capabilities_missing.is_empty() {
         output.line(&format!("  missing: {}", list(&capabilities_missing)))?;
         output.note(&format!(
-            "The person left something unticked. To ask again: token-broker connect --owner {} --capability {}",
-            args.owner,
+            "The person left something unticked. To ask again: token-broker integrations add-permissions {} \
+             --capability {}",
+            integration.id,
             capabilities_missing.join(" --capability "),
         ));
     }
@@ -189,6 +219,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn another_account_is_named_and_the_agents_that_it_would_stop_are_told() {
+        let admin = FakeAdmin {
+            agents_in_doubt: vec!["invoice-bot".to_owned()],
+            ..FakeAdmin::default()
+        };
+        let server = admin.serve().await;
+        let (mut output, _, err) = Output::captured(Format::Text);
+        let line = [
+            "--owner",
+            "alice",
+            "--account",
+            "new",
+            "--capability",
+            "google.drive",
+            "--no-browser",
+        ];
+        let outcome = run(parse::<ConnectArgs>(&line), &server.global(), &mut output).await;
+        assert_eq!(outcome, Ok(Exit::Ok));
+        assert_eq!(server.calls()[0], "begin alice new google.drive");
+        assert!(
+            err.text().contains("which one they use: invoice-bot."),
+            "{}",
+            err.text()
+        );
+    }
+
+    #[tokio::test]
     async fn with_json_one_object_comes_last() {
         let admin = FakeAdmin {
             missing: vec!["google.drive".to_owned()],
@@ -219,10 +276,10 @@ mod tests {
         )
         .await;
         assert!(out.text().contains("missing: google.drive, google.docs"));
-        assert!(
-            err.text()
-                .contains("connect --owner alice --capability google.drive --capability google.docs")
-        );
+        assert!(err.text().contains(
+            "integrations add-permissions int_00000000000000000001 --capability google.drive --capability \
+                 google.docs"
+        ));
     }
 
     #[tokio::test]

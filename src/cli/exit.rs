@@ -70,14 +70,15 @@ impl Exit {
         Some(match reason {
             "active" => Self::Ok,
             "not_connected" | "permission_missing" | "reconnect_required" | "revoked" | "consent_denied"
-            | "nothing_granted" | "no_refresh_token" | "other_account" => Self::NeedsPerson,
+            | "nothing_granted" | "no_refresh_token" | "other_account" | "connected_already"
+            | "narrower_grant" => Self::NeedsPerson,
             "provider_unavailable" | "rate_limited" | "store" | "stopping" | "shutting_down" => {
                 Self::TryLater
             }
             "misconfigured" | "not_declared" | "from_file" => Self::Misconfigured,
             "unknown_capability" | "not_found" | "agent_removed" => Self::NotFound,
             "wrong_user" => Self::Unreachable,
-            "invalid_request" => Self::Usage,
+            "invalid_request" | "ambiguous" => Self::Usage,
             _ => return None,
         })
     }

@@ -1,17 +1,17 @@
-//! `integrations`: connected accounts, shown, checked and let go.
+//! `integrations`: connected accounts, shown, checked, given more, and let go.
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
-use serde::Serialize;
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::{
     admin_client::{self, Admin, refused, required},
     args::Global,
+    connect::{ConsentArgs, consent},
+    disconnect::{DisconnectArgs, disconnect},
     exit::{Exit, Failure, Outcome},
     output::Output,
     progress,
-    question::confirm,
     style::{Text, Tone},
-    view::{self, Integration},
+    view::{Integration, IntegrationCapability},
     when,
 };
 use crate::{
@@ -30,6 +30,8 @@ pub(super) enum IntegrationsCommand {
     /// Ask Google now whether the grant still works
     #[command(after_help = "Exits with 0 when it works, and otherwise says by its code who has to act.")]
     Check(Which),
+    /// Ask the account's owner for more permissions; what was granted before is kept
+    AddPermissions(AddPermissionsArgs),
     /// Take an account's tokens from every agent and delete its grant
     Disconnect(DisconnectArgs),
 }
@@ -58,7 +60,8 @@ pub(super) struct Which {
 }
 
 impl Which {
-    fn reference(&self) -> v1::IntegrationRef {
+    /// As the daemon is asked.
+    pub(super) fn reference(&self) -> v1::IntegrationRef {
         v1::IntegrationRef {
             id: self.id.as_ref().map(ToString::to_string).unwrap_or_default(),
             owner: self.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -67,60 +70,24 @@ impl Which {
     }
 }
 
-const DISCONNECT_EXAMPLES: &str = "\
+const ADD_EXAMPLES: &str = "\
 Examples:
-  token-broker integrations disconnect --owner alice --dry-run
-  token-broker integrations disconnect --owner alice --yes
-  token-broker integrations disconnect int_5f0c9a1b2c3d4e5f6071 --revoke
+  token-broker integrations add-permissions --owner alice --capability google.calendar
+  token-broker integrations add-permissions --owner alice --account alice@work.example \\
+      --capability google.drive --capability google.docs
+  token-broker integrations add-permissions int_5f0c9a1b2c3d4e5f6071 --capability google.docs
 
-Shows first which agents lose access, and asks. Google revokes an account as a whole: every grant of it in the \
-same Google project ends. So it is asked to only when no other integration here is of that account, unless \
---revoke says otherwise.";
+Writes and ends as `connect` does. Google's page asks for what is new; nothing that was granted before is lost, \
+whatever the person decides. Agents that wait for what is granted start at that moment.";
 
-/// When to revoke at Google.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Revoke {
-    /// When no other integration here is of the same account
-    WhenLast,
-    /// Leave the grant at Google as it is
-    Never,
-    /// In any case
-    Always,
-}
-
-impl From<Revoke> for v1::Revocation {
-    fn from(revoke: Revoke) -> Self {
-        match revoke {
-            Revoke::WhenLast => Self::WhenLast,
-            Revoke::Never => Self::Never,
-            Revoke::Always => Self::Always,
-        }
-    }
-}
-
-/// How to let go of an account.
+/// What to ask for, and whom.
 #[derive(Debug, Args)]
-#[command(after_help = DISCONNECT_EXAMPLES)]
-pub(super) struct DisconnectArgs {
+#[command(after_help = ADD_EXAMPLES)]
+pub(super) struct AddPermissionsArgs {
     #[command(flatten)]
     which: Which,
-    /// When to revoke at Google as well: `--revoke` alone means always
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WHEN",
-        num_args = 0..=1,
-        require_equals = true,
-        default_value_t = Revoke::WhenLast,
-        default_missing_value = "always"
-    )]
-    revoke: Revoke,
-    /// Only show what would happen
-    #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: ConsentArgs,
 }
 
 /// Runs `integrations`.
@@ -130,6 +97,7 @@ pub(super) async fn run(command: IntegrationsCommand, global: &Global, output: &
         IntegrationsCommand::List(args) => list(&args, &mut admin, output).await,
         IntegrationsCommand::Show(which) => show(&which, &mut admin, output).await,
         IntegrationsCommand::Check(which) => check(&which, &mut admin, output).await,
+        IntegrationsCommand::AddPermissions(args) => add_permissions(&args, &mut admin, output).await,
         IntegrationsCommand::Disconnect(args) => disconnect(&args, &mut admin, output).await,
     }
 }
@@ -200,6 +168,19 @@ async fn show(which: &Which, admin: &mut Admin, output: &mut Output) -> Outcome 
     Ok(Exit::Ok)
 }
 
+async fn add_permissions(args: &AddPermissionsArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
+    // By its id: an owner without an account, or with several, is said before anything begins.
+    let request = v1::GetIntegrationRequest {
+        integration: Some(args.which.reference()),
+    };
+    let answer = admin.get_integration(request).await.map_err(refused)?;
+    let request = v1::BeginConnectRequest {
+        integration_id: required(answer.into_inner().integration)?.id,
+        ..v1::BeginConnectRequest::default()
+    };
+    consent(request, &args.consent, admin, output).await
+}
+
 async fn check(which: &Which, admin: &mut Admin, output: &mut Output) -> Outcome {
     let request = v1::CheckIntegrationRequest {
         integration: Some(which.reference()),
@@ -227,129 +208,12 @@ fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failur
             Text::toned(Tone::of_state(&integration.state), integration.message.as_str()),
         ),
         ("fix it", integration.action_url.as_str().into()),
-        ("capabilities", integration.capabilities.join(" ").into()),
         ("scopes", integration.scopes.join(" ").into()),
         ("agents", integration.agents.join(" ").into()),
         ("connected", time(integration.connected_at).into()),
         ("renewed", time(integration.renewed_at).into()),
-    ])
-}
-
-#[derive(Serialize)]
-struct Disconnected {
-    integration: view::Integration,
-    agents: Vec<String>,
-    revoked: bool,
-    dry_run: bool,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    problem: String,
-}
-
-async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
-    let request = v1::DisconnectRequest {
-        integration: Some(args.which.reference()),
-        revocation: v1::Revocation::from(args.revoke).into(),
-        dry_run: true,
-    };
-    let plan = let_go(request.clone(), admin, output).await?;
-    if args.dry_run {
-        report(&plan, output)?;
-        return Ok(Exit::Ok);
-    }
-    if !args.yes {
-        ask(&plan, output)?;
-    }
-    // By its id: what is disconnected is what was shown, whatever happened to the owner meanwhile.
-    let id = plan.integration.id;
-    let integration = Some(v1::IntegrationRef {
-        id,
-        ..Default::default()
-    });
-    let done = let_go(
-        v1::DisconnectRequest {
-            integration,
-            dry_run: false,
-            ..request
-        },
-        admin,
-        output,
-    )
-    .await?;
-    report(&done, output)?;
-    Ok(if done.problem.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Failed
-    })
-}
-
-fn ask(plan: &Disconnected, output: &mut Output) -> Result<(), Failure> {
-    let agents = match plan.agents.as_slice() {
-        [] => "No agent uses it.".to_owned(),
-        agents => format!("These agents lose access: {}.", agents.join(", ")),
-    };
-    let Integration {
-        account, owner, id, ..
-    } = &plan.integration;
-    output.note(&format!("{account} of {owner} ({id}). {agents}"));
-    let revoke = if plan.revoked {
-        " and revoke it at Google"
-    } else {
-        ""
-    };
-    confirm(output, &format!("Disconnect it{revoke}?"))
-}
-
-async fn let_go(
-    request: v1::DisconnectRequest,
-    admin: &mut Admin,
-    output: &mut Output,
-) -> Result<Disconnected, Failure> {
-    let dry_run = request.dry_run;
-    let answer = progress::during(output, "disconnecting", admin.disconnect(request)).await;
-    let answer = answer.map_err(refused)?.into_inner();
-    Ok(Disconnected {
-        integration: required(answer.integration)?.into(),
-        agents: answer.agents,
-        revoked: answer.revoked,
-        dry_run,
-        problem: answer.problem,
-    })
-}
-
-fn report(done: &Disconnected, output: &mut Output) -> Result<(), Failure> {
-    if output.is_json() {
-        return output.json(done);
-    }
-    let Integration {
-        account, owner, id, ..
-    } = &done.integration;
-    let (verb, lose) = if done.dry_run {
-        ("Would disconnect", "would lose")
-    } else {
-        ("Disconnected", "lost")
-    };
-    output.line(&format!("{verb} {account} of {owner} ({id})"))?;
-    let agents = if done.agents.is_empty() {
-        "none".to_owned()
-    } else {
-        done.agents.join(", ")
-    };
-    output.line(&format!("  agents that {lose} access: {agents}"))?;
-    let revocation = match (done.dry_run, done.revoked, done.problem.is_empty()) {
-        (true, true, _) => "would be asked for",
-        (true, false, _) => "would not be asked for",
-        (false, true, _) => "confirmed",
-        (false, false, false) => "not confirmed",
-        (false, false, true) => {
-            "not asked for; the person can see to it at https://myaccount.google.com/connections"
-        }
-    };
-    output.line(&format!("  revocation at Google: {revocation}"))?;
-    if !done.problem.is_empty() {
-        output.toned(Tone::Warn, &format!("  not done: {}", done.problem))?;
-    }
-    Ok(())
+    ])?;
+    IntegrationCapability::table(&integration.capability_states, output)
 }
 
 #[cfg(test)]

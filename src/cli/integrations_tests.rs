@@ -67,8 +67,7 @@ async fn one_account_is_shown_in_full() {
     let command = IntegrationsCommand::Show(which(&["--owner", "alice"]));
     let (_, out, ..) = show_with(FakeAdmin::default(), command, Format::Text).await;
     assert!(
-        out.text()
-            .contains("renewed       10m ago (2024-01-15T11:50:00Z)\n"),
+        out.text().contains("renewed    10m ago (2024-01-15T11:50:00Z)\n"),
         "{}",
         out.text()
     );
@@ -77,6 +76,59 @@ async fn one_account_is_shown_in_full() {
     let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
     assert_eq!(value["state"], "active");
     assert_eq!(value["renewed_at"], "2024-01-15T11:50:00Z");
+}
+
+#[tokio::test]
+async fn each_capability_is_shown_with_its_state() {
+    let command = IntegrationsCommand::Show(which(&["--owner", "alice"]));
+    let (_, out, ..) = show_with(FakeAdmin::default(), command, Format::Text).await;
+    assert!(
+        out.text().ends_with(
+            "\n\
+             CAPABILITY                STANDING   THROUGH          AGENTS\n\
+             google.gmail.send         granted    -                invoice-bot\n\
+             google.calendar.readonly  satisfied  google.calendar  invoice-bot\n\
+             google.drive              declined   -                invoice-bot\n"
+        ),
+        "{}",
+        out.text()
+    );
+    let command = IntegrationsCommand::Show(which(&["--owner", "alice"]));
+    let (_, out, ..) = show_with(FakeAdmin::default(), command, Format::Json).await;
+    let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+    assert_eq!(value["capability_states"][2]["state"], "declined");
+    assert_eq!(value["capability_states"][1]["satisfied_by"], "google.calendar");
+}
+
+#[tokio::test]
+async fn permissions_are_added_to_the_account_that_was_found() {
+    let line = [
+        "--owner",
+        "alice",
+        "--account",
+        "alice@example.com",
+        "--capability",
+        "google.drive",
+        "--no-browser",
+    ];
+    let command = IntegrationsCommand::AddPermissions(parse(&line));
+    let (outcome, out, _, calls) = show_with(FakeAdmin::default(), command, Format::Text).await;
+    assert_eq!(outcome, Ok(Exit::Ok));
+    assert_eq!(
+        calls,
+        ["begin int_00000000000000000001 google.drive", "wait con_1"]
+    );
+    assert!(
+        out.text().contains("\nConnected alice@example.com for alice"),
+        "{}",
+        out.text()
+    );
+
+    let command =
+        IntegrationsCommand::AddPermissions(parse(&["--owner", "bob", "--capability", "google.drive"]));
+    let (outcome, _, _, calls) = show_with(FakeAdmin::default(), command, Format::Text).await;
+    assert_eq!(outcome.unwrap_err().exit, Exit::NotFound);
+    assert_eq!(calls, [""; 0], "nothing was begun");
 }
 
 #[tokio::test]

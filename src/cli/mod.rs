@@ -14,6 +14,7 @@ mod capabilities;
 mod completions;
 mod connect;
 mod demo;
+mod disconnect;
 mod doctor;
 mod environment;
 mod exec;

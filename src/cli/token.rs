@@ -21,6 +21,7 @@ Examples:
   curl -H \"Authorization: Bearer $(token-broker token)\" https://gmail.googleapis.com/…
   token-broker token --capability google.calendar.readonly --min-ttl 10m
   token-broker token --agent invoice-bot --output json | jq .expires_at
+  token-broker token --refresh
 
 Prints the bare token and nothing else; --output json prints the whole answer.";
 
@@ -36,6 +37,9 @@ pub(super) struct TokenArgs {
     /// At least this much life, renewing first if need be
     #[arg(long, value_name = "DURATION", value_parser = when::parse_duration)]
     min_ttl: Option<Duration>,
+    /// Another token, because an API refused the one at hand; limited to a few in a row
+    #[arg(long)]
+    refresh: bool,
 }
 
 const ENV_EXAMPLES: &str = "\
@@ -89,7 +93,8 @@ impl TokenArgs {
         // A capability's characters need no escaping in a query.
         let capabilities = self.capabilities.iter().map(|key| format!("capability={key}"));
         let min_ttl = self.min_ttl.map(|ttl| format!("min_ttl={}", ttl.as_secs()));
-        let query: Vec<String> = capabilities.chain(min_ttl).collect();
+        let refresh = self.refresh.then(|| "refresh=true".to_owned());
+        let query: Vec<String> = capabilities.chain(min_ttl).chain(refresh).collect();
         if query.is_empty() {
             "/v1/token".to_owned()
         } else {
@@ -170,13 +175,14 @@ mod tests {
     async fn the_bare_token_is_printed() {
         let broker = FakeBroker::start().await;
         broker.set_active("ya29.fake");
-        let args: TokenArgs = parse(&broker.options(&["--capability", "google.drive", "--min-ttl", "10m"]));
+        let args: TokenArgs =
+            parse(&broker.options(&["--capability", "google.drive", "--min-ttl", "10m", "--refresh"]));
         let (mut output, out, err) = Output::captured(Format::Text);
         assert_eq!(run(&args, &Global::default(), &mut output).await, Ok(Exit::Ok));
         assert_eq!((out.text().as_str(), err.text().as_str()), ("ya29.fake\n", ""));
         assert_eq!(
             broker.requests(),
-            ["/v1/token?capability=google.drive&min_ttl=600"]
+            ["/v1/token?capability=google.drive&min_ttl=600&refresh=true"]
         );
     }
 

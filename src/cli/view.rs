@@ -37,6 +37,8 @@ pub(super) struct Integration {
     pub scopes: Vec<String>,
     /// The agents that use it.
     pub agents: Vec<String>,
+    /// How each capability stands that is granted, waited for or declined.
+    pub capability_states: Vec<IntegrationCapability>,
     /// When it was connected last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected_at: Option<Timestamp>,
@@ -58,10 +60,65 @@ impl From<v1::Integration> for Integration {
             capabilities: from.capabilities,
             scopes: from.scopes,
             agents: from.agents,
+            capability_states: from.capability_states.into_iter().map(Into::into).collect(),
             connected_at: when::from_proto(from.connected_at),
             renewed_at: when::from_proto(from.renewed_at),
         }
     }
+}
+
+/// How one capability of an account stands.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct IntegrationCapability {
+    /// Its key.
+    pub key: String,
+    /// `granted`, `satisfied`, `missing` or `declined`.
+    pub state: String,
+    /// The wider key that satisfies it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub satisfied_by: String,
+    /// The agents that declare it.
+    pub agents: Vec<String>,
+}
+
+impl IntegrationCapability {
+    /// A row for each, after an empty line; nothing when there is none.
+    pub(super) fn table(capabilities: &[Self], output: &mut Output) -> Result<(), Failure> {
+        if capabilities.is_empty() {
+            return Ok(());
+        }
+        output.line("")?;
+        let rows = capabilities.iter().map(Self::row).collect();
+        output.table(&["CAPABILITY", "STANDING", "THROUGH", "AGENTS"], rows)
+    }
+
+    fn row(&self) -> Vec<Text> {
+        let tone = match self.state.as_str() {
+            "granted" | "satisfied" => Tone::Good,
+            _ => Tone::Warn,
+        };
+        vec![
+            self.key.as_str().into(),
+            Text::toned(tone, self.state.as_str()),
+            or_dash(&self.satisfied_by).into(),
+            or_dash(&self.agents.join(" ")).into(),
+        ]
+    }
+}
+
+impl From<v1::IntegrationCapability> for IntegrationCapability {
+    fn from(from: v1::IntegrationCapability) -> Self {
+        Self {
+            state: code(from.state().as_str_name(), "CAPABILITY_STATE_"),
+            key: from.key,
+            satisfied_by: from.satisfied_by,
+            agents: from.agents,
+        }
+    }
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 /// A declared capability and how it stands.
@@ -69,6 +126,8 @@ impl From<v1::Integration> for Integration {
 pub(super) struct Capability {
     /// The declared key.
     pub key: String,
+    /// `granted`, `satisfied`, `missing` or `declined`.
+    pub state: String,
     /// The granted scopes cover it.
     pub granted: bool,
     /// The agent works without it.
@@ -94,19 +153,14 @@ impl Capability {
 
     fn row(&self) -> Vec<Text> {
         let (tone, standing) = match (self.granted, self.optional) {
-            (true, _) => (Tone::Good, "granted"),
-            (false, true) => (Tone::Warn, "missing (optional)"),
-            (false, false) => (Tone::Bad, "missing"),
-        };
-        let through = if self.satisfied_by.is_empty() {
-            "-"
-        } else {
-            &self.satisfied_by
+            (true, _) => (Tone::Good, self.state.clone()),
+            (false, true) => (Tone::Warn, format!("{} (optional)", self.state)),
+            (false, false) => (Tone::Bad, self.state.clone()),
         };
         vec![
             self.key.as_str().into(),
             Text::toned(tone, standing),
-            through.into(),
+            or_dash(&self.satisfied_by).into(),
             self.description.as_str().into(),
         ]
     }
@@ -115,6 +169,7 @@ impl Capability {
 impl From<v1::CapabilityStatus> for Capability {
     fn from(from: v1::CapabilityStatus) -> Self {
         Self {
+            state: code(from.state().as_str_name(), "CAPABILITY_STATE_"),
             key: from.key,
             granted: from.granted,
             optional: from.optional,

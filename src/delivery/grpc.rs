@@ -13,7 +13,7 @@ use tonic::{
 };
 
 use super::{
-    admin::convert::agent_state,
+    admin::convert::{agent_state, capability_state},
     http::integration_kind,
     refusal::Refusal,
     render::{self, View},
@@ -68,6 +68,7 @@ impl TokenService for Endpoint {
             integration: kind(&request.integration)?,
             min_ttl: Duration::from_secs(request.min_ttl_seconds.into()),
             capabilities: request.capabilities,
+            refresh: request.force_refresh,
         };
         let current = query.is_plain().then(|| self.server.broker.current(&self.agent));
         let grant = match current.flatten() {
@@ -155,6 +156,7 @@ fn agent_status(snapshot: &AgentSnapshot, now: Timestamp) -> v1::AgentStatus {
             .map(|key| key.as_str().to_owned())
             .unwrap_or_default(),
         description: render::description(snapshot, &status.key).to_owned(),
+        state: capability_state(status.state()).into(),
     });
     v1::AgentStatus {
         agent: snapshot.manifest.agent.as_str().to_owned(),

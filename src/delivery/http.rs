@@ -95,7 +95,7 @@ impl Endpoint {
 /// Reads the query of `/v1/token`.
 pub(super) fn parse_query(query: &str) -> Result<TokenQuery, Refusal> {
     let mut parsed = TokenQuery::default();
-    let (mut min_ttl, mut integration) = (None, None);
+    let (mut min_ttl, mut integration, mut refresh) = (None, None, None);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "capability" => parsed.capabilities.push(value.into_owned()),
@@ -108,12 +108,16 @@ pub(super) fn parse_query(query: &str) -> Result<TokenQuery, Refusal> {
                 min_ttl = Some(Duration::from_secs(seconds.into()));
             }
             "integration" if integration.is_none() => integration = Some(integration_kind(&value)?),
-            "min_ttl" | "integration" => {
+            "refresh" if refresh.is_none() => {
+                let refused = || Refusal::invalid(format!("refresh is true or false, not {value:?}."));
+                refresh = Some(value.parse().map_err(|_| refused())?);
+            }
+            "min_ttl" | "integration" | "refresh" => {
                 return Err(Refusal::invalid(format!("{name} is given twice.")));
             }
             _ => {
                 let detail = format!(
-                    "There is no query parameter {name:?}; there are capability, min_ttl and integration."
+                    "There is no query parameter {name:?}; there are capability, min_ttl, refresh and integration."
                 );
                 return Err(Refusal::invalid(detail));
             }
@@ -121,6 +125,7 @@ pub(super) fn parse_query(query: &str) -> Result<TokenQuery, Refusal> {
     }
     parsed.min_ttl = min_ttl.unwrap_or_default();
     parsed.integration = integration.unwrap_or(IntegrationKind::Google);
+    parsed.refresh = refresh.unwrap_or_default();
     Ok(parsed)
 }
 

@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer, ser::SerializeSeq};
 use zeroize::Zeroizing;
 
 use crate::{
-    broker::{AgentSnapshot, AgentState, IssuedToken},
+    broker::{AgentSnapshot, AgentState, CapabilityState, IssuedToken},
     clock,
     id::CapabilityKey,
 };
@@ -188,6 +188,7 @@ fn is_plain_value(value: &str) -> bool {
 #[derive(Serialize)]
 struct Capability<'a> {
     key: &'a CapabilityKey,
+    state: CapabilityState,
     granted: bool,
     optional: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,6 +201,7 @@ struct Capability<'a> {
 fn capabilities(snapshot: &AgentSnapshot) -> impl Iterator<Item = Capability<'_>> {
     snapshot.capabilities.iter().map(|status| Capability {
         key: &status.key,
+        state: status.state(),
         granted: status.granted,
         optional: status.optional,
         satisfied_by: status.satisfied_by.as_ref(),
@@ -359,18 +361,21 @@ mod tests {
           "capabilities": [
             {
               "key": "google.gmail.send",
+              "state": "granted",
               "granted": true,
               "optional": false,
               "description": "Send order confirmations"
             },
             {
               "key": "google.calendar.readonly",
+              "state": "satisfied",
               "granted": true,
               "optional": true,
               "satisfied_by": "google.calendar"
             },
             {
               "key": "google.drive.readonly",
+              "state": "declined",
               "granted": false,
               "optional": true,
               "description": "Attach invoices"

@@ -87,11 +87,13 @@ pub(super) fn snapshot(agent: &str) -> AgentSnapshot {
         granted,
         optional,
         satisfied_by: satisfied_by.map(|key| key.parse().unwrap()),
+        declined: !granted,
     };
     AgentSnapshot {
         manifest: Arc::new(Manifest {
             agent: name(agent),
             owner: "alice".parse().unwrap(),
+            account: None,
             uid: None,
             gid: None,
             integrations: vec![

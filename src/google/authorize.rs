@@ -36,7 +36,8 @@ pub(super) fn consent(
         .add_extra_param("access_type", "offline")
         // Without it a second consent yields no refresh token.
         .add_extra_param("prompt", "consent");
-    if options.client_type == ClientType::Web {
+    let cumulative = options.client_type == ClientType::Web;
+    if cumulative {
         url = url.add_extra_param("include_granted_scopes", "true");
     }
     if let Some(account) = request.login_hint {
@@ -48,6 +49,7 @@ pub(super) fn consent(
         state: state.into_secret().into(),
         nonce,
         verifier: verifier.into_secret().into(),
+        cumulative,
     }
 }
 
@@ -59,7 +61,10 @@ fn scopes(client_type: ClientType, request: &ConsentRequest<'_>) -> ScopeSet {
         .collect();
     let asked = request.scopes.union(&identity);
     match (client_type, request.granted) {
-        (ClientType::Desktop, Some(granted)) => asked.union(granted),
+        (ClientType::Desktop, Some(granted)) => {
+            let granted = granted.iter().filter(|scope| !scope.is_sign_in());
+            asked.union(&granted.cloned().collect())
+        }
         _ => asked,
     }
 }
@@ -109,6 +114,7 @@ mod tests {
     fn a_web_client_asks_for_the_union_and_proves_itself() {
         let granted = set("https://www.googleapis.com/auth/drive");
         let (consent, query) = begin(ClientType::Web, Some(&granted));
+        assert!(consent.cumulative);
         assert!(
             consent
                 .authorization_url
@@ -141,8 +147,11 @@ mod tests {
 
     #[test]
     fn a_desktop_client_asks_for_old_and_new_together() {
-        let granted = set("https://www.googleapis.com/auth/drive");
-        let (_, query) = begin(ClientType::Desktop, Some(&granted));
+        let granted = set(
+            "openid https://www.googleapis.com/auth/drive https://www.googleapis.com/auth/userinfo.email",
+        );
+        let (consent, query) = begin(ClientType::Desktop, Some(&granted));
+        assert!(!consent.cumulative);
         assert_eq!(
             query["scope"],
             "email https://www.googleapis.com/auth/drive https://www.googleapis.com/auth/gmail.send openid"

@@ -62,6 +62,9 @@ pub struct Consent {
     pub nonce: String,
     /// Proves that the exchange comes from whoever began (RFC 7636).
     pub verifier: PkceVerifier,
+    /// The answer tells all that the account granted, also before (`include_granted_scopes`). Without it, it tells
+    /// what was given this time, and an earlier grant may live on beside it.
+    pub cumulative: bool,
 }
 
 /// A successful answer of the token endpoint.

@@ -11,7 +11,7 @@ use std::{pin::Pin, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
-    id::{AgentName, IntegrationId},
+    id::{AgentName, CapabilityKey, IntegrationId},
     telemetry::audit::{AuditEvent, AuditLine, ChainReport},
     vault::KeyId,
 };
@@ -99,6 +99,10 @@ pub trait Store: Send + Sync + 'static {
     /// access tokens and renewal intent. [`StoreError::Conflict`] when that version is no longer there.
     /// Returns the new version, which is higher than the one before.
     fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64>;
+
+    /// Records what the person was asked for and did not give, in place of what was recorded before. The grant
+    /// stays as it is, and so does its version. False when the account is gone.
+    fn set_declined(&self, id: &IntegrationId, declined: Arc<[CapabilityKey]>) -> StoreFuture<'_, bool>;
 
     /// Commits the intent to renew and returns the account as it was just before, earlier intent included:
     /// one that is still there was cut short by a crash. `None` when the account is gone.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
-    id::{AgentName, IntegrationId, OwnerId},
+    id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     vault::Sealed,
 };
 
@@ -49,6 +49,8 @@ pub struct IntegrationRecord {
     pub authority: Arc<str>,
     /// What the person really granted.
     pub scopes: ScopeSet,
+    /// What a consent asked for and the person did not give, as far as it is still missing. Sorted.
+    pub declined: Arc<[CapabilityKey]>,
     /// Whether it works.
     pub health: Health,
     /// Grows with each change of the grant.

@@ -5,7 +5,7 @@
 
 use super::page::{Item, Page, Tone};
 use crate::{
-    broker::{AgentSnapshot, AgentState, Broker},
+    broker::{AgentSnapshot, AgentState, Broker, CapabilityState},
     id::AgentName,
 };
 
@@ -43,11 +43,16 @@ fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
                 .catalog()
                 .get(&status.key)
                 .map_or_else(|| status.key.to_string(), |c| c.title.clone());
-            let state = match (&status.satisfied_by, status.granted, status.optional) {
-                (Some(wider), ..) => format!("granted through {wider}"),
-                (None, true, _) => "granted".to_owned(),
-                (None, false, true) => "not granted; the agent works without it".to_owned(),
-                (None, false, false) => "not granted".to_owned(),
+            let state = match (status.state(), &status.satisfied_by) {
+                (_, Some(wider)) => format!("granted through {wider}"),
+                (CapabilityState::Granted | CapabilityState::Satisfied, None) => "granted".to_owned(),
+                (CapabilityState::Missing, None) => "not granted".to_owned(),
+                (CapabilityState::Declined, None) => "declined: it was asked for and not given".to_owned(),
+            };
+            let without = if status.optional && !status.granted {
+                "; the agent works without it"
+            } else {
+                ""
             };
             let why = if requirement.description.is_empty() {
                 String::new()
@@ -56,7 +61,7 @@ fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
             };
             Item {
                 title,
-                note: format!("{why}{}: {state}", status.key),
+                note: format!("{why}{}: {state}{without}", status.key),
                 done: status.granted,
             }
         })
@@ -84,10 +89,37 @@ fn with_command(page: Page, snapshot: &AgentSnapshot) -> Page {
     if !owner_must_act || wanted.is_empty() {
         return page;
     }
+    let manifest = &snapshot.manifest;
+    let account = manifest.account.as_deref();
+    let account = account.map(|account| format!(" --account {}", shell_word(account)));
     page.command(format!(
-        "token-broker connect --owner {} {}",
-        snapshot.manifest.owner,
+        "token-broker connect --owner {}{} {}",
+        shell_word(manifest.owner.as_str()),
+        account.unwrap_or_default(),
         wanted.join(" ")
     ))
     .closes("The command prints a link for the owner. What was granted before is kept.")
+}
+
+/// A word that every POSIX shell takes literally.
+fn shell_word(text: &str) -> String {
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'+' | b'@' | b'/' | b':');
+    if text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_can_be_copied_whatever_the_names_hold() {
+        assert_eq!(shell_word("alice@work.example"), "alice@work.example");
+        assert_eq!(shell_word("o'brien@example.com"), r"'o'\''brien@example.com'");
+        assert_eq!(shell_word("a;reboot@example.com"), "'a;reboot@example.com'");
+    }
 }

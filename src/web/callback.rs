@@ -65,6 +65,14 @@ fn success(broker: &Broker, connected: &Connected) -> Page {
             account.record.account, connected.owner
         ))
         .lists(items);
+    let page = if connected.withdrawn.is_empty() {
+        page
+    } else {
+        page.says(format!(
+            "Google's answer does not hold any more: {}.",
+            keys(&connected.withdrawn)
+        ))
+    };
     if connected.missing.is_empty() {
         return page.closes("You can close this window. Nothing more is needed.");
     }
@@ -74,11 +82,18 @@ fn success(broker: &Broker, connected: &Connected) -> Page {
         .map(|key| format!("--capability {key}"))
         .collect();
     page.command(format!(
-        "token-broker connect --owner {} {}",
-        connected.owner,
+        "token-broker integrations add-permissions {} {}",
+        connected.account,
         keys.join(" ")
     ))
     .closes("What was not ticked can be added at any time; what was granted stays.")
+}
+
+fn keys(keys: &[CapabilityKey]) -> String {
+    keys.iter()
+        .map(CapabilityKey::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn failure(error: &ConnectError) -> (StatusCode, Page) {
@@ -100,9 +115,18 @@ fn failure(error: &ConnectError) -> (StatusCode, Page) {
             page("No permission was ticked")
                 .closes("Open a new link and tick at least one box on Google's page."),
         ),
-        ConnectError::OtherAccount { .. } => (
+        ConnectError::OtherAccount { .. } | ConnectError::NotThatAccount { .. } => (
             StatusCode::CONFLICT,
             page("That is another account").closes("Open a new link and choose the account named above."),
+        ),
+        ConnectError::ConnectedAlready { .. } => (
+            StatusCode::CONFLICT,
+            page("That account is connected already").closes("Open a new link and choose another account."),
+        ),
+        ConnectError::Narrower { .. } => (
+            StatusCode::CONFLICT,
+            page("Something that was granted was left unticked")
+                .closes("Open a new link and tick it again as well. What was granted stays as it is."),
         ),
         ConnectError::NoRefreshToken => (StatusCode::CONFLICT, page("Google gave no lasting permission")),
         ConnectError::BadRedirect(_) => (StatusCode::BAD_REQUEST, page("This address is incomplete")),

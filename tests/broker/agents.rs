@@ -238,3 +238,18 @@ async fn memory_of_what_came_and_went_is_given_back() {
     let states = scene.broker.agents_by_state();
     assert!(states.iter().all(|(_, count)| *count == 0), "{states:?}");
 }
+
+#[tokio::test]
+async fn a_manifest_that_no_file_could_hold_is_refused_over_the_api_too() {
+    let scene = Scene::new().await;
+    let mut strange = manifest("bot", "alice", &[SEND]);
+    strange.account = Some("not an address".into());
+    for (manifest, field) in [
+        (manifest("bot", "alice", &[SEND, SEND]), "integrations[1].key"),
+        (strange, "account"),
+    ] {
+        let error = scene.broker.put_agent(manifest, admin()).await.err().unwrap();
+        assert!(error.to_string().starts_with(field), "{error}");
+    }
+    assert!(scene.broker.handles().is_empty());
+}

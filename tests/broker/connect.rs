@@ -1,7 +1,7 @@
 //! A person connects an account, adds a permission, or does not.
 
 use token_broker::{
-    broker::{AgentState, ConnectError, EventKind},
+    broker::{AgentState, ConnectError, ConnectTarget, EventKind},
     catalog::ScopeSet,
     store::Store,
 };
@@ -27,7 +27,7 @@ async fn a_consent_connects_the_account_and_every_agent_of_its_owner() {
     let mut events = scene.broker.events();
 
     let started = scene.broker.begin_connect(
-        &owner("alice"),
+        &ConnectTarget::Owner(owner("alice")),
         &[SEND.to_owned()],
         Some("https://app.example/done?x=1"),
     );
@@ -258,7 +258,8 @@ async fn what_nobody_can_consent_to_is_refused_with_a_hint() {
     let scene = Scene::new().await;
     let begin = |names: &[&str], url: Option<&str>| {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-        refusal(scene.broker.begin_connect(&owner("alice"), &names, url)).to_string()
+        let target = ConnectTarget::Owner(owner("alice"));
+        refusal(scene.broker.begin_connect(&target, &names, url)).to_string()
     };
     assert!(begin(&["google.gmail.sned"], None).contains("did you mean `google.gmail.send`?"));
     assert!(begin(&[], None).contains("at least one capability"));

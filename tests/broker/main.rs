@@ -1,6 +1,7 @@
 //! The rules of the broker, each as scenes that fail when it is broken.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod accounts;
 mod agent_secrets;
 mod agents;
 mod asking;
@@ -12,6 +13,8 @@ mod crash;
 mod disconnect;
 mod failures;
 mod folder;
+mod permissions;
+mod refresh;
 mod renewing;
 mod restart;
 mod sharing;

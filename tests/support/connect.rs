@@ -30,16 +30,23 @@ impl Connecting {
         capabilities: &[&str],
         args: &[&str],
     ) -> Result<Self, Output> {
-        let mut command = daemon.command(&["connect", "--no-browser", "--output", "json", "--owner", owner]);
+        let mut all = vec!["connect", "--owner", owner];
         for key in capabilities {
-            command.args(["--capability", key]);
+            all.extend(["--capability", key]);
         }
+        all.extend_from_slice(args);
+        Self::command(daemon, &all)
+    }
+
+    /// Starts a command that asks for a consent and reads the address. `Err` where it ended without one.
+    pub(crate) fn command(daemon: &Daemon, args: &[&str]) -> Result<Self, Output> {
+        let mut command = daemon.command(args);
+        command.args(["--no-browser", "--output", "json"]);
         if !args.contains(&"--timeout") {
             // A page that went wrong does not hold the test up.
             command.args(["--timeout", "80s"]);
         }
         let mut process = command
-            .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -30,6 +30,18 @@ impl Tokens {
         Ok(answer.into_inner().token.unwrap())
     }
 
+    /// `GetAccessToken` for an agent whose token an API refused.
+    pub(crate) fn refreshed_token(&mut self) -> Result<AccessToken, Status> {
+        let request = GetAccessTokenRequest {
+            force_refresh: true,
+            ..GetAccessTokenRequest::default()
+        };
+        Ok(block_on(self.0.get_access_token(request))?
+            .into_inner()
+            .token
+            .unwrap())
+    }
+
     /// `WatchAccessToken`.
     pub(crate) fn watch(&mut self) -> Streaming<WatchAccessTokenResponse> {
         let answer = block_on(self.0.watch_access_token(WatchAccessTokenRequest::default()));

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::visitor::Visitor;
 use crate::{
     app::{App, AppParts},
+    broker::ConnectTarget,
     clock::SystemClock,
     config::{self, Config},
     emulator::{AutoApprove, Emulator, Handle, Options},
     entropy::{SharedEntropy, SystemEntropy},
-    id::OwnerId,
     vault,
 };
 
@@ -104,7 +104,7 @@ impl Stage {
 
     /// Alice connects her account: the demo plays her browser. Consents after this one show Google's page.
     pub(super) async fn connect(&self) -> anyhow::Result<()> {
-        let owner: OwnerId = OWNER.parse()?;
+        let owner = ConnectTarget::Owner(OWNER.parse()?);
         let started = self
             .app
             .broker

@@ -31,6 +31,7 @@ pub(crate) struct FakeAdmin {
     /// How a consent ends; `None` for never.
     pub(crate) consent: Option<Result<(), Status>>,
     pub(crate) missing: Vec<String>,
+    pub(crate) agents_in_doubt: Vec<String>,
     pub(crate) disconnect_problem: String,
     pub(crate) audit: Vec<v1::AuditEvent>,
     pub(crate) audit_problem: String,
@@ -45,6 +46,7 @@ impl Default for FakeAdmin {
             problems: Vec::new(),
             consent: Some(Ok(())),
             missing: Vec::new(),
+            agents_in_doubt: Vec::new(),
             disconnect_problem: String::new(),
             audit: Vec::new(),
             audit_problem: String::new(),
@@ -102,7 +104,25 @@ pub(crate) fn alice() -> v1::Integration {
         connected_at: Some(noon(-86_400)),
         renewed_at: Some(noon(-600)),
         agents: vec!["invoice-bot".to_owned()],
+        capability_states: vec![
+            standing("google.gmail.send", v1::CapabilityState::Granted, ""),
+            standing(
+                "google.calendar.readonly",
+                v1::CapabilityState::Satisfied,
+                "google.calendar",
+            ),
+            standing("google.drive", v1::CapabilityState::Declined, ""),
+        ],
         ..Default::default()
+    }
+}
+
+fn standing(key: &str, state: v1::CapabilityState, satisfied_by: &str) -> v1::IntegrationCapability {
+    v1::IntegrationCapability {
+        key: key.to_owned(),
+        state: state.into(),
+        satisfied_by: satisfied_by.to_owned(),
+        agents: vec!["invoice-bot".to_owned()],
     }
 }
 
@@ -112,6 +132,12 @@ pub(crate) fn agent_of_alice(name: &str) -> v1::Agent {
         key: key.to_owned(),
         granted,
         optional: !granted,
+        state: if granted {
+            v1::CapabilityState::Granted
+        } else {
+            v1::CapabilityState::Missing
+        }
+        .into(),
         description: "Send order confirmations".to_owned(),
         ..Default::default()
     };
@@ -213,11 +239,13 @@ impl AdminService for FakeAdmin {
         request: Request<v1::BeginConnectRequest>,
     ) -> Answer<v1::BeginConnectResponse> {
         let request = request.into_inner();
-        self.call(format!(
-            "begin {} {}",
-            request.owner,
-            request.capabilities.join(" ")
-        ));
+        let words = [&request.owner, &request.account, &request.integration_id];
+        let words = words.into_iter().chain(&request.capabilities);
+        let words: Vec<_> = words
+            .filter(|word| !word.is_empty())
+            .map(String::as_str)
+            .collect();
+        self.call(format!("begin {}", words.join(" ")));
         Ok(Response::new(v1::BeginConnectResponse {
             authorization_url: format!(
                 "https://accounts.google.com/o/oauth2/v2/auth?owner={}",
@@ -225,6 +253,7 @@ impl AdminService for FakeAdmin {
             ),
             connect_id: "con_1".to_owned(),
             expires_at: Some(noon(600)),
+            agents_in_doubt: self.agents_in_doubt.clone(),
         }))
     }
 

@@ -162,7 +162,7 @@ fn status(state: &str, message: &str) -> String {
         "message": message,
         "action_url": null,
         "account": "alice@example.com",
-        "capabilities": [{ "key": "google.drive", "granted": true, "optional": false }],
+        "capabilities": [{ "key": "google.drive", "state": "granted", "granted": true, "optional": false }],
     })
     .to_string()
 }

@@ -2,7 +2,10 @@
 
 use crate::{
     agent::{Manifest, Requirement},
-    broker::{AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, Event},
+    broker::{
+        AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, CapabilityStanding, CapabilityState,
+        Event,
+    },
     catalog::Capability,
     id::InvalidId,
     proto::{timestamp, v1},
@@ -30,6 +33,29 @@ pub fn agent_state(state: AgentState) -> v1::AgentState {
         AgentState::Revoked => v1::AgentState::Revoked,
         AgentState::ProviderUnavailable => v1::AgentState::ProviderUnavailable,
         AgentState::Misconfigured => v1::AgentState::Misconfigured,
+    }
+}
+
+/// A capability's state as a message carries it.
+pub fn capability_state(state: CapabilityState) -> v1::CapabilityState {
+    match state {
+        CapabilityState::Granted => v1::CapabilityState::Granted,
+        CapabilityState::Satisfied => v1::CapabilityState::Satisfied,
+        CapabilityState::Missing => v1::CapabilityState::Missing,
+        CapabilityState::Declined => v1::CapabilityState::Declined,
+    }
+}
+
+fn standing(standing: &CapabilityStanding) -> v1::IntegrationCapability {
+    v1::IntegrationCapability {
+        key: standing.key.to_string(),
+        state: capability_state(standing.state).into(),
+        satisfied_by: standing
+            .satisfied_by
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        agents: standing.agents.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -69,6 +95,7 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
         renewed_at: renewed_at.map(timestamp),
         agents: view.agents.iter().map(ToString::to_string).collect(),
         action_url: view.action_url.clone().unwrap_or_default(),
+        capability_states: view.standings.iter().map(standing).collect(),
     }
 }
 
@@ -92,6 +119,7 @@ pub fn agent_status(snapshot: &AgentSnapshot) -> v1::AgentStatus {
                     .map(ToString::to_string)
                     .unwrap_or_default(),
                 description: requirement.description.clone(),
+                state: capability_state(status.state()).into(),
             })
             .collect(),
         account: snapshot.account.as_deref().unwrap_or_default().to_owned(),
@@ -108,6 +136,7 @@ pub fn spec(manifest: &Manifest) -> v1::AgentSpec {
     v1::AgentSpec {
         agent: manifest.agent.to_string(),
         owner: manifest.owner.to_string(),
+        account: manifest.account.as_deref().unwrap_or_default().to_owned(),
         uid: manifest.uid,
         gid: manifest.gid,
         integrations: manifest.integrations.iter().map(requirement).collect(),
@@ -125,6 +154,9 @@ pub(super) fn manifest(spec: v1::AgentSpec) -> Result<Manifest, InvalidId> {
     Ok(Manifest {
         agent: spec.agent.parse()?,
         owner: spec.owner.parse()?,
+        account: Some(spec.account)
+            .filter(|account| !account.is_empty())
+            .map(Into::into),
         uid: spec.uid,
         gid: spec.gid,
         integrations: spec

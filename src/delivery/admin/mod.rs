@@ -1,6 +1,7 @@
 //! The admin socket: what the operator and a platform's orchestrator may do.
 
 pub mod convert;
+mod request;
 mod service;
 pub mod status;
 
@@ -25,8 +26,9 @@ use super::{authority::AnyAuthority, common::describe};
 use crate::{broker::Broker, proto::v1::admin_service_server::AdminServiceServer};
 
 use super::accept::accept;
+use request::PeerUid;
 pub use service::Facts;
-use service::{PeerUid, Service};
+use service::Service;
 
 const ADMIN_SERVICE: &str = "tokenbroker.v1.AdminService";
 /// Open connections at most.

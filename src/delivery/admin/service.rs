@@ -10,17 +10,17 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{
     convert,
+    request::{actor, agent_name, owner, reference, revocation, target},
     status::{account, agent, connect, invalid, status, store},
 };
 use crate::{
-    broker::{AccountRef, AgentState, Broker, Connected, Revocation},
+    broker::{AgentState, Broker, Connected},
     clock,
-    id::{AgentName, OwnerId},
+    id::AgentName,
     proto::{
         timestamp,
         v1::{self, admin_service_server::AdminService},
     },
-    telemetry::audit::Actor,
 };
 
 /// What the service says about the daemon besides what the broker knows.
@@ -33,10 +33,6 @@ pub struct Facts {
     /// What is wrong with the configuration, one sentence each.
     pub warnings: Vec<String>,
 }
-
-/// The uid of whoever is connected.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PeerUid(pub(super) u32);
 
 /// The service.
 pub(super) struct Service {
@@ -86,54 +82,6 @@ impl Service {
     }
 }
 
-fn actor<T>(request: &Request<T>) -> Actor {
-    Actor::Admin(
-        request
-            .extensions()
-            .get::<PeerUid>()
-            .map_or(u32::MAX, |peer| peer.0),
-    )
-}
-
-fn owner(text: &str) -> Result<Option<OwnerId>, Status> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        text.parse().map(Some).map_err(|error| invalid(&error))
-    }
-}
-
-fn agent_name(text: &str) -> Result<AgentName, Status> {
-    text.parse().map_err(|error| invalid(&error))
-}
-
-fn reference(which: Option<v1::IntegrationRef>) -> Result<AccountRef, Status> {
-    let which = which.unwrap_or_default();
-    if !which.id.is_empty() {
-        return which
-            .id
-            .parse()
-            .map(AccountRef::Id)
-            .map_err(|error| invalid(&error));
-    }
-    let Some(owner) = owner(&which.owner)? else {
-        let message = "name the integration: its id, or its owner";
-        return Err(status(Code::InvalidArgument, "invalid_request", message));
-    };
-    Ok(AccountRef::Owner {
-        owner,
-        account: Some(which.account).filter(|account| !account.is_empty()),
-    })
-}
-
-fn revocation(value: i32) -> Revocation {
-    match v1::Revocation::try_from(value) {
-        Ok(v1::Revocation::Never) => Revocation::Never,
-        Ok(v1::Revocation::Always) => Revocation::Always,
-        _ => Revocation::WhenLast,
-    }
-}
-
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
@@ -151,16 +99,17 @@ impl AdminService for Service {
         request: Request<v1::BeginConnectRequest>,
     ) -> Answer<v1::BeginConnectResponse> {
         let request = request.into_inner();
-        let owner: OwnerId = request.owner.parse().map_err(|error| invalid(&error))?;
+        let target = target(&request)?;
         let return_url = Some(request.return_url.as_str()).filter(|url| !url.is_empty());
         let started = self
             .broker
-            .begin_connect(&owner, &request.capabilities, return_url)
+            .begin_connect(&target, &request.capabilities, return_url)
             .map_err(|error| connect(&error))?;
         Ok(Response::new(v1::BeginConnectResponse {
             authorization_url: started.authorization_url.into(),
             connect_id: started.connect_id,
             expires_at: Some(timestamp(started.expires_at)),
+            agents_in_doubt: started.agents_in_doubt.iter().map(ToString::to_string).collect(),
         }))
     }
 

@@ -29,7 +29,7 @@ pub(super) fn invalid(error: &InvalidId) -> Status {
 pub(super) fn account(error: &AccountError) -> Status {
     match error {
         AccountError::Unknown(_) => status(Code::NotFound, "not_found", error.to_string()),
-        AccountError::Ambiguous { .. } => status(Code::FailedPrecondition, "ambiguous", error.to_string()),
+        AccountError::Ambiguous(_) => status(Code::FailedPrecondition, "ambiguous", error.to_string()),
         AccountError::Store(inner) => store(inner),
     }
 }
@@ -50,12 +50,19 @@ pub(crate) fn connect(error: &ConnectError) -> Status {
             (Code::InvalidArgument, "invalid_request")
         }
         ConnectError::TooMany => (Code::ResourceExhausted, "rate_limited"),
-        ConnectError::UnknownState | ConnectError::UnknownConnect(_) => (Code::NotFound, "not_found"),
+        ConnectError::UnknownState | ConnectError::UnknownConnect(_) | ConnectError::UnknownAccount(_) => {
+            (Code::NotFound, "not_found")
+        }
+        ConnectError::Ambiguous(_) => (Code::FailedPrecondition, "ambiguous"),
         ConnectError::TimedOut => (Code::DeadlineExceeded, "consent_timed_out"),
         ConnectError::Denied(_) => (Code::PermissionDenied, "consent_denied"),
         ConnectError::NothingGranted => (Code::PermissionDenied, "nothing_granted"),
         ConnectError::NoRefreshToken => (Code::FailedPrecondition, "no_refresh_token"),
-        ConnectError::OtherAccount { .. } => (Code::FailedPrecondition, "other_account"),
+        ConnectError::OtherAccount { .. } | ConnectError::NotThatAccount { .. } => {
+            (Code::FailedPrecondition, "other_account")
+        }
+        ConnectError::ConnectedAlready { .. } => (Code::FailedPrecondition, "connected_already"),
+        ConnectError::Narrower { .. } => (Code::FailedPrecondition, "narrower_grant"),
         ConnectError::Store(_) => (Code::Unavailable, "store"),
         ConnectError::Provider(error) => match error.kind {
             FailureKind::Retry => (Code::Unavailable, "provider_unavailable"),

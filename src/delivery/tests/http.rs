@@ -79,6 +79,16 @@ async fn wrong_requests_are_told_what_is_wrong() {
         ("/v1/token?min_ttl=soon", 400, "min_ttl is a number of seconds"),
         ("/v1/token?min_ttl=-1", 400, "min_ttl is a number of seconds"),
         ("/v1/token?min_ttl=1&min_ttl=2", 400, "min_ttl is given twice"),
+        (
+            "/v1/token?refresh=yes",
+            400,
+            "refresh is true or false, not \\\"yes\\\"",
+        ),
+        (
+            "/v1/token?refresh=true&refresh=false",
+            400,
+            "refresh is given twice",
+        ),
         ("/v1/token?ttl=1", 400, "no query parameter \\\"ttl\\\""),
         ("/v1/token?integration=aws", 400, "there are google and google-sa"),
         ("/v1/env?x", 400, "no query parameter \\\"x\\\""),
@@ -106,7 +116,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
 async fn a_query_that_asks_for_nothing_special_is_answered() {
     let scene = Scene::new();
     scene.add(snapshot("a").with_token(token("sesame"))).await;
-    for query in ["?", "?min_ttl=0", "?integration=google"] {
+    for query in ["?", "?min_ttl=0", "?integration=google", "?refresh=false"] {
         let (response, _) = scene.get("a", &format!("/v1/token{query}")).await;
         assert_eq!(code(&response), 200, "{query}");
     }

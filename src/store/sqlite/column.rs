@@ -1,6 +1,6 @@
 //! Reads columns into the program's types. What does not fit is said in a sentence that names the column.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, str::FromStr, sync::Arc};
 
 use jiff::Timestamp;
 use rusqlite::{
@@ -8,7 +8,7 @@ use rusqlite::{
     types::{FromSqlError, ValueRef},
 };
 
-use crate::{catalog::ScopeSet, store::StoreError, vault::Sealed};
+use crate::{catalog::ScopeSet, id::CapabilityKey, store::StoreError, vault::Sealed};
 
 /// What is wrong with a column.
 pub(super) type Unreadable = String;
@@ -44,6 +44,13 @@ pub(super) fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, name: &str) -> Res
 
 pub(super) fn scopes(row: &Row<'_>, name: &str) -> Result<ScopeSet, Unreadable> {
     ScopeSet::parse(text(row, name)?).map_err(|error| unfit(name, error))
+}
+
+pub(super) fn keys(row: &Row<'_>, name: &str) -> Result<Arc<[CapabilityKey]>, Unreadable> {
+    let words = text(row, name)?.split_ascii_whitespace();
+    words
+        .map(|key| key.parse().map_err(|error| unfit(name, error)))
+        .collect()
 }
 
 pub(super) fn number<T: TryFrom<i64, Error: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {

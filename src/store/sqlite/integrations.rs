@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use crate::{
     catalog::IntegrationKind,
-    id::IntegrationId,
+    id::{CapabilityKey, IntegrationId},
     store::{Health, IntegrationRecord, RenewalIntent, RenewalOutcome, StoreError},
 };
 
@@ -20,9 +20,9 @@ const ALL: &str = "SELECT integrations.*, started_at, attempts \
 const ONE: &str = "SELECT integrations.*, started_at, attempts \
      FROM integrations LEFT JOIN renewals ON integration = id WHERE id = ?";
 const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, account, authority, scopes, health, \
-     health_reason, version, connected_at, renewed_at, grant_expires_at, secret) \
+     health_reason, version, connected_at, renewed_at, grant_expires_at, secret, declined) \
      VALUES (:id, :kind, :owner, :subject, :account, :authority, :scopes, :health, :health_reason, :version, \
-     :connected_at, :renewed_at, :grant_expires_at, :secret)";
+     :connected_at, :renewed_at, :grant_expires_at, :secret, :declined)";
 
 /// Every account, and a sentence for each row that is none.
 pub(super) fn load(
@@ -76,8 +76,21 @@ pub(super) fn put(
         ":renewed_at": record.renewed_at.map(micros),
         ":grant_expires_at": record.grant_expires_at.map(micros),
         ":secret": record.secret.as_bytes(),
+        ":declined": keys_column(&record.declined),
     })?;
     Ok(version)
+}
+
+/// Records what the person did not give. False when the account is gone.
+pub(super) fn set_declined(
+    connection: &Connection,
+    id: &IntegrationId,
+    declined: &[CapabilityKey],
+) -> Result<bool, Fault> {
+    let changed = connection
+        .prepare_cached("UPDATE integrations SET declined = ? WHERE id = ?")?
+        .execute(params![keys_column(declined), id.as_str()])?;
+    Ok(changed > 0)
 }
 
 /// Deletes an account; its access tokens go with it.
@@ -210,6 +223,7 @@ fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
         grant_expires_at: column::time_or_none(row, "grant_expires_at")?,
         renewal,
         secret: column::sealed(row, "secret")?,
+        declined: column::keys(row, "declined")?,
     })
 }
 
@@ -218,6 +232,13 @@ fn kind(name: &str) -> Result<IntegrationKind, Unreadable> {
         .into_iter()
         .find(|kind| kind.as_str() == name)
         .ok_or_else(|| format!("its kind `{}` is unknown", name.escape_debug()))
+}
+
+fn keys_column(keys: &[CapabilityKey]) -> String {
+    keys.iter()
+        .map(CapabilityKey::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn health_columns(health: &Health) -> (&'static str, &str) {

@@ -20,13 +20,13 @@ mod tokens;
 mod trail;
 mod writer;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::{
-    id::{AgentName, IntegrationId},
+    id::{AgentName, CapabilityKey, IntegrationId},
     telemetry::audit::{AuditEvent, AuditLine, ChainReport},
     vault::Vault,
 };
@@ -119,6 +119,11 @@ impl Store for SqliteStore {
 
     fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64> {
         self.write(move |connection| integrations::put(connection, &record, replaces))
+    }
+
+    fn set_declined(&self, id: &IntegrationId, declined: Arc<[CapabilityKey]>) -> StoreFuture<'_, bool> {
+        let id = id.clone();
+        self.write(move |connection| integrations::set_declined(connection, &id, &declined))
     }
 
     fn begin_renewal(

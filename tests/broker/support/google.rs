@@ -69,6 +69,7 @@ impl Google {
                 lifetime: Duration::from_secs(3600),
                 rotates: false,
                 leeway: false,
+                cumulative: true,
                 date: Some(SignedDuration::ZERO),
             }),
             held: watch::Sender::default(),
@@ -126,6 +127,14 @@ impl Google {
     /// Every answer says that the token carries only this.
     pub(crate) fn carry_only(&self, scopes: ScopeSet) {
         self.books().carries = Some(scopes);
+    }
+
+    /// The person takes everything back in the account's settings, and nobody is told.
+    pub(crate) fn forget(&self, email: &str) {
+        let mut books = self.books();
+        for grant in books.grants.values_mut().filter(|grant| grant.email == email) {
+            grant.dead = true;
+        }
     }
 
     /// The refreshes that were asked for, answered or not.
@@ -311,6 +320,7 @@ impl Provider for Google {
             state: state.into(),
             nonce: format!("nonce-{}", books.serial),
             verifier: format!("verifier-{CANARY}-{}", books.serial).into(),
+            cumulative: self.habits().cumulative,
         })
     }
 
@@ -328,10 +338,11 @@ impl Provider for Google {
                 return Err(self.error(&Fault::invalid_grant()));
             };
             // As with `include_granted_scopes`: what was granted before stays granted.
+            let cumulative = self.habits().cumulative;
             let before = books
                 .grants
                 .values()
-                .filter(|grant| grant.email == person.email && !grant.dead);
+                .filter(|grant| cumulative && grant.email == person.email && !grant.dead);
             let before = before.fold(ScopeSet::default(), |all, grant| all.union(&grant.scopes));
             let scopes = person.ticks.unwrap_or(asked).union(&before);
             let refresh_token = person.lasting.then(|| books.issue(&person.email, scopes.clone()));

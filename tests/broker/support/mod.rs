@@ -68,6 +68,7 @@ pub(crate) fn manifest(agent: &str, of: &str, capabilities: &[&str]) -> Manifest
     Manifest {
         agent: agent.parse().unwrap(),
         owner: owner(of),
+        account: None,
         uid: None,
         gid: None,
         integrations: capabilities.iter().map(requirement).collect(),
@@ -80,6 +81,15 @@ pub(crate) fn query(capabilities: &[&str], min_ttl: u64) -> TokenQuery {
         capabilities: capabilities.iter().map(ToString::to_string).collect(),
         min_ttl: secs(min_ttl),
         integration: IntegrationKind::Google,
+        refresh: false,
+    }
+}
+
+/// An agent whose token was refused by an API asks for another one.
+pub(crate) fn refused() -> TokenQuery {
+    TokenQuery {
+        refresh: true,
+        ..TokenQuery::default()
     }
 }
 

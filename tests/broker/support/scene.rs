@@ -5,9 +5,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use token_broker::{
+    agent::Manifest,
     broker::{
         AccountRef, AccountView, AgentHandle, AgentState, Broker, BrokerOptions, BrokerParts, ConnectError,
-        ConnectStarted, Connected, Problem, TokenQuery,
+        ConnectStarted, ConnectTarget, Connected, Problem, TokenQuery,
     },
     catalog::Catalog,
     clock::{Clock, ManualClock},
@@ -246,10 +247,17 @@ impl Scene {
     // What people do.
 
     pub(crate) fn begin(&self, of: &str, capabilities: &[&str]) -> ConnectStarted {
-        let capabilities: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
-        self.broker
-            .begin_connect(&owner(of), &capabilities, None)
+        self.begin_at(&ConnectTarget::Owner(owner(of)), capabilities)
             .unwrap()
+    }
+
+    pub(crate) fn begin_at(
+        &self,
+        target: &ConnectTarget,
+        capabilities: &[&str],
+    ) -> Result<ConnectStarted, ConnectError> {
+        let capabilities: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
+        self.broker.begin_connect(target, &capabilities, None)
     }
 
     /// The redirect that the person's browser brings back.
@@ -272,6 +280,30 @@ impl Scene {
         self.complete(&self.decided(&started, asked, person)).await
     }
 
+    pub(crate) async fn consent_at(
+        &self,
+        target: &ConnectTarget,
+        asked: &[&str],
+        person: Person,
+    ) -> Result<Connected, ConnectError> {
+        let started = self.begin_at(target, asked)?;
+        self.complete(&self.decided(&started, asked, person)).await
+    }
+
+    /// `of` connects a further account and grants everything.
+    pub(crate) async fn connect_another(
+        &self,
+        of: &str,
+        email: &str,
+        capabilities: &[&str],
+    ) -> IntegrationId {
+        let another = ConnectTarget::Another(owner(of));
+        let connected = self
+            .consent_at(&another, capabilities, Person::named(email))
+            .await;
+        connected.unwrap_or_else(|error| panic!("{error}")).account
+    }
+
     /// `of` connects their account and grants everything.
     pub(crate) async fn connect(&self, of: &str, capabilities: &[&str]) -> IntegrationId {
         let person = Person::named(&email(of));
@@ -282,12 +314,27 @@ impl Scene {
     // What the orchestrator does.
 
     pub(crate) async fn put(&self, agent: &str, of: &str, capabilities: &[&str]) -> Arc<AgentHandle> {
-        self.broker
-            .put_agent(manifest(agent, of, capabilities), admin())
-            .await
-            .map_err(|error| error.to_string())
-            .unwrap();
-        self.handle(agent)
+        self.put_manifest(manifest(agent, of, capabilities)).await
+    }
+
+    /// An agent that names its account.
+    pub(crate) async fn put_on(
+        &self,
+        agent: &str,
+        of: &str,
+        account: &str,
+        capabilities: &[&str],
+    ) -> Arc<AgentHandle> {
+        let mut manifest = manifest(agent, of, capabilities);
+        manifest.account = Some(account.into());
+        self.put_manifest(manifest).await
+    }
+
+    async fn put_manifest(&self, manifest: Manifest) -> Arc<AgentHandle> {
+        let name = manifest.agent.clone();
+        let put = self.broker.put_agent(manifest, admin()).await;
+        put.map_err(|error| error.to_string()).unwrap();
+        self.handle(name.as_str())
     }
 
     pub(crate) fn handle(&self, agent: &str) -> Arc<AgentHandle> {

@@ -92,6 +92,8 @@ pub(crate) struct Habits {
     pub(crate) lifetime: Duration,
     /// Each refresh replaces the refresh token.
     pub(crate) rotates: bool,
+    /// A consent's answer tells of what was granted before as well, as for a web client.
+    pub(crate) cumulative: bool,
     /// A spent refresh token is still taken.
     pub(crate) leeway: bool,
     /// How far its clock is ahead; `None` when it does not say.

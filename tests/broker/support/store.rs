@@ -7,7 +7,7 @@ use std::sync::{
 
 use jiff::Timestamp;
 use token_broker::{
-    id::{AgentName, IntegrationId},
+    id::{AgentName, CapabilityKey, IntegrationId},
     store::{
         AgentRecord, AgentSecretRecord, Contents, IntegrationRecord, RenewalOutcome, SqliteStore, Store,
         StoreError, StoreFuture,
@@ -174,6 +174,13 @@ impl Store for Hand {
     fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64> {
         self.call(Some(Part::Put), Some(&self.put_held), move || {
             self.store.put_integration(record, replaces)
+        })
+    }
+
+    fn set_declined(&self, id: &IntegrationId, declined: Arc<[CapabilityKey]>) -> StoreFuture<'_, bool> {
+        let id = id.clone();
+        self.call(Some(Part::Put), None, move || {
+            self.store.set_declined(&id, declined)
         })
     }
 

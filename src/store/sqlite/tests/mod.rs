@@ -100,6 +100,7 @@ fn account(number: u32) -> IntegrationRecord {
         renewed_at: None,
         grant_expires_at: Some(at(604_799)),
         renewal: None,
+        declined: Arc::default(),
         secret: refresh_token(&id, "grant"),
         id,
     }

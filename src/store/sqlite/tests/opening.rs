@@ -115,6 +115,24 @@ async fn a_wrong_key_is_named_beside_the_right_one() {
 }
 
 #[tokio::test]
+async fn a_database_of_an_older_version_is_brought_up_to_date() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    drop(store);
+    let old = raw(folder.path());
+    old.execute_batch("ALTER TABLE integrations DROP COLUMN declined; PRAGMA user_version = 2")
+        .unwrap();
+    drop(old);
+    let store = open(&folder);
+    assert_eq!(grant(&store, 1).await, "grant");
+    let keys: Arc<[_]> = ["google.drive".parse().unwrap()].into();
+    assert!(store.set_declined(&id(1), keys.clone()).await.unwrap());
+    drop(store);
+    let account = now(&open(&folder), 1).await;
+    assert_eq!((account.declined, account.version), (keys, 1));
+}
+
+#[tokio::test]
 async fn a_key_stays_needed_after_another_took_its_place() {
     let (folder, store) = fresh();
     drop(store);

@@ -1,0 +1,154 @@
+//! Which of an owner's accounts is meant: by an agent, by an operator.
+
+use super::{
+    AgentState,
+    world::{Account, World},
+};
+use crate::{
+    agent::Manifest,
+    id::{AgentName, IntegrationId, OwnerId},
+};
+
+/// Names an account: by id, or by owner, and address where the owner has several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountRef {
+    /// By its id.
+    Id(IntegrationId),
+    /// By its owner.
+    Owner {
+        /// Whose.
+        owner: OwnerId,
+        /// Which of them: its address.
+        account: Option<String>,
+    },
+}
+
+/// Several accounts fit, and nobody said which one is meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{owner} has several accounts ({}): name one with --account or its id", .accounts.join(", "))]
+pub struct SeveralAccounts {
+    /// Whose.
+    pub owner: OwnerId,
+    /// Their addresses.
+    pub accounts: Vec<String>,
+}
+
+/// Why no account was found.
+pub(super) enum NotFound {
+    /// There is none; what was looked for and what there is.
+    Unknown(String),
+    /// There are several.
+    Several(SeveralAccounts),
+}
+
+/// Why an agent has no account to use, and whose turn it is to act.
+pub(super) struct NoAccount {
+    pub(super) state: AgentState,
+    pub(super) message: String,
+}
+
+/// An account's address is the same in any case.
+pub(super) fn same_address(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b)
+}
+
+/// The account that `which` names.
+pub(super) fn find<'a>(world: &'a World, which: &AccountRef) -> Result<&'a Account, NotFound> {
+    match which {
+        AccountRef::Id(id) => world
+            .accounts
+            .get(id)
+            .map(Box::as_ref)
+            .ok_or_else(|| NotFound::Unknown(format!("there is no integration {id}"))),
+        AccountRef::Owner { owner, account } => {
+            let fits = |a: &&Account| {
+                account
+                    .as_ref()
+                    .is_none_or(|wanted| same_address(&a.record.account, wanted))
+            };
+            let found: Vec<&Account> = world.accounts_of(owner).filter(fits).collect();
+            match found.as_slice() {
+                [one] => Ok(one),
+                [] => Err(NotFound::Unknown(nothing_found(
+                    owner,
+                    account.as_deref(),
+                    &addresses(world, owner),
+                ))),
+                several => Err(NotFound::Several(SeveralAccounts {
+                    owner: owner.clone(),
+                    accounts: several.iter().map(|a| a.record.account.clone()).collect(),
+                })),
+            }
+        }
+    }
+}
+
+fn nothing_found(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
+    match (wanted, there) {
+        (None, _) => format!("{owner} has connected no account"),
+        (Some(wanted), []) => format!("{owner} has not connected {wanted}, nor any other account"),
+        (Some(wanted), there) => {
+            format!("{owner} has not connected {wanted}, but {}", there.join(", "))
+        }
+    }
+}
+
+/// The account that an agent uses.
+pub(super) fn account_for<'a>(world: &'a World, manifest: &Manifest) -> Result<&'a Account, NoAccount> {
+    let owner = &manifest.owner;
+    let wanted = manifest.account.as_deref();
+    let fits = |a: &&Account| wanted.is_none_or(|wanted| same_address(&a.record.account, wanted));
+    let mut found = world.accounts_of(owner).filter(fits);
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (None, _) => Err(NoAccount {
+            state: AgentState::NotConnected,
+            message: not_connected(owner, wanted, &addresses(world, owner)),
+        }),
+        // To guess would be to act in the wrong name.
+        (Some(_), Some(_)) => Err(NoAccount {
+            state: AgentState::Misconfigured,
+            message: format!(
+                "{owner} has connected several Google accounts ({}), and the agent does not say which one it uses: \
+                 add `account:` with one of these addresses to its manifest.",
+                addresses(world, owner).join(", ")
+            ),
+        }),
+    }
+}
+
+fn not_connected(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
+    match (wanted, there) {
+        (None, _) => format!("{owner} has not connected a Google account."),
+        (Some(wanted), []) => format!("{owner} has not connected the Google account {wanted}."),
+        (Some(wanted), there) => format!(
+            "{owner} has not connected the Google account {wanted}, which the agent uses. Connected: {}.",
+            there.join(", ")
+        ),
+    }
+}
+
+/// The addresses of an owner's accounts, sorted.
+fn addresses<'a>(world: &'a World, owner: &OwnerId) -> Vec<&'a str> {
+    let mut addresses: Vec<&str> = world
+        .accounts_of(owner)
+        .map(|account| account.record.account.as_str())
+        .collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+/// The agents that use this account, by name.
+pub(super) fn agents_on(world: &World, account: &Account) -> Vec<AgentName> {
+    let uses = |name: &AgentName| {
+        let entry = world.agents.get(name);
+        entry.is_some_and(|entry| {
+            account_for(world, &entry.manifest).is_ok_and(|used| used.record.id == account.record.id)
+        })
+    };
+    world
+        .agents_of(&account.record.owner)
+        .into_iter()
+        .filter(uses)
+        .collect()
+}

@@ -1,0 +1,152 @@
+//! Which account a consent is for: as it is asked for, and as the person then chooses.
+
+use crate::{
+    broker::{
+        AccountRef, Broker, World,
+        choice::{find, same_address},
+        world::Account,
+    },
+    google::Identity,
+    id::{AgentName, IntegrationId, OwnerId},
+    store::IntegrationRecord,
+};
+
+use super::{super::consents::Pending, ConnectError};
+
+/// Which account a consent is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectTarget {
+    /// The owner's only account, or their first.
+    Owner(OwnerId),
+    /// The owner's account with this address, which may be connected already or not.
+    Address(OwnerId, String),
+    /// An account that the owner has not connected yet.
+    Another(OwnerId),
+    /// This one.
+    Integration(IntegrationId),
+}
+
+/// Which account the person has to choose.
+pub(in crate::broker) enum Expected {
+    /// Any: it is the owner's first.
+    Any,
+    /// The one that was connected when the consent began.
+    Connected(IntegrationId),
+    /// The one with this address.
+    Address(String),
+    /// One that is not connected.
+    Another,
+}
+
+/// A target, and what is known about it.
+pub(super) struct Aim {
+    pub(super) owner: OwnerId,
+    pub(super) expected: Expected,
+    /// The account as it is connected now.
+    pub(super) existing: Option<IntegrationRecord>,
+    /// Agents that name no account, while this consent would add a second one.
+    pub(super) agents_in_doubt: Vec<AgentName>,
+}
+
+impl Aim {
+    /// The account that the provider's page is to pre-select.
+    pub(super) fn login_hint(&self) -> Option<&str> {
+        let address = match &self.expected {
+            Expected::Address(address) => Some(address.as_str()),
+            _ => None,
+        };
+        address.or(self.existing.as_ref().map(|record| record.account.as_str()))
+    }
+}
+
+impl Broker {
+    /// What a target means now.
+    pub(super) fn aim(&self, target: &ConnectTarget) -> Result<Aim, ConnectError> {
+        let world = self.world();
+        let at = |account: &Account| Aim {
+            owner: account.record.owner.clone(),
+            expected: Expected::Connected(account.record.id.clone()),
+            existing: Some(account.record.clone()),
+            agents_in_doubt: Vec::new(),
+        };
+        match target {
+            ConnectTarget::Integration(id) => Ok(at(find(&world, &AccountRef::Id(id.clone()))?)),
+            ConnectTarget::Owner(owner) if world.accounts_of(owner).next().is_none() => {
+                Ok(added(&world, owner, Expected::Any))
+            }
+            ConnectTarget::Owner(owner) => {
+                let which = AccountRef::Owner {
+                    owner: owner.clone(),
+                    account: None,
+                };
+                Ok(at(find(&world, &which)?))
+            }
+            ConnectTarget::Address(owner, address) => {
+                let fits = |account: &&Account| same_address(&account.record.account, address);
+                let found = world.accounts_of(owner).find(fits);
+                Ok(found.map_or_else(|| added(&world, owner, Expected::Address(address.clone())), at))
+            }
+            ConnectTarget::Another(owner) => Ok(added(&world, owner, Expected::Another)),
+        }
+    }
+
+    /// The account whose grant this consent replaces; `None` when it is a new one.
+    pub(in crate::broker) fn destination(
+        &self,
+        pending: &Pending,
+        identity: &Identity,
+    ) -> Result<Option<IntegrationRecord>, ConnectError> {
+        let world = self.world();
+        let owner = &pending.owner;
+        let of_owner = || world.accounts_of(owner).map(|account| &account.record);
+        let same = of_owner().find(|record| record.subject == identity.subject);
+        let other = |expected: &IntegrationRecord| ConnectError::OtherAccount {
+            owner: owner.clone(),
+            expected: expected.account.clone(),
+            got: identity.email.clone(),
+        };
+        if let Expected::Connected(id) = &pending.expected
+            && let Some(expected) = world.accounts.get(id)
+            && expected.record.subject != identity.subject
+        {
+            return Err(other(&expected.record));
+        }
+        match (&pending.expected, same) {
+            (Expected::Another, Some(same)) => Err(ConnectError::ConnectedAlready {
+                owner: owner.clone(),
+                account: same.account.clone(),
+            }),
+            (Expected::Address(address), None) if !same_address(address, &identity.email) => {
+                Err(ConnectError::NotThatAccount {
+                    owner: owner.clone(),
+                    expected: address.clone(),
+                    got: identity.email.clone(),
+                })
+            }
+            // Another consent came first, or the account was disconnected meanwhile.
+            (Expected::Any | Expected::Connected(_), None) => {
+                of_owner().next().map_or(Ok(None), |first| Err(other(first)))
+            }
+            (_, same) => Ok(same.cloned()),
+        }
+    }
+}
+
+/// A consent that adds an account.
+fn added(world: &World, owner: &OwnerId, expected: Expected) -> Aim {
+    let in_doubt = |name: &AgentName| {
+        let entry = world.agents.get(name);
+        entry.is_some_and(|entry| entry.manifest.account.is_none())
+    };
+    let agents_in_doubt = if world.accounts_of(owner).count() == 1 {
+        world.agents_of(owner).into_iter().filter(in_doubt).collect()
+    } else {
+        Vec::new()
+    };
+    Aim {
+        owner: owner.clone(),
+        expected,
+        existing: None,
+        agents_in_doubt,
+    }
+}

@@ -1,0 +1,167 @@
+//! What keeps one agent from costing the provider and the others too much.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{Broker, IssuedToken, Problem, ProblemCode, TokenKey, ask::problem};
+use crate::clock;
+
+/// Tokens per account that no agent's full set of capabilities needs, at most.
+const MOST_NARROWED: usize = 64;
+/// A token is not renewed on demand more often than this.
+pub(super) const LEAST_AGE: Duration = Duration::from_secs(10);
+/// So many times in a row an agent may ask for another token in place of a refused one …
+const REFRESHES_AT_ONCE: u32 = 3;
+/// … and once in so long after that.
+const REFRESH_EVERY: Duration = Duration::from_secs(30);
+
+impl Broker {
+    /// Each narrowed token costs a request and a place in memory, and an agent may ask for any selection of
+    /// what it declared: so there is an end to how many of them an account has at a time.
+    pub(super) fn make_room(&self, key: &TokenKey) -> Result<(), Problem> {
+        let mut world = self.world();
+        if world.slots.contains_key(key) {
+            return Ok(());
+        }
+        let narrowed = world
+            .slots_of(&key.integration)
+            .filter(|(_, slot)| slot.users.is_empty());
+        let (mut count, mut first_end) = (0, None);
+        for (_, slot) in narrowed {
+            count += 1;
+            first_end = slot
+                .token
+                .iter()
+                .map(|token| token.expires_at)
+                .chain(first_end)
+                .min();
+        }
+        if count >= MOST_NARROWED {
+            let message = format!(
+                "There are {count} narrowed tokens of this account already, as many as there may be: ask for a \
+                 selection of capabilities that was asked for before."
+            );
+            let retry_after = first_end.and_then(|end| clock::remaining(self.now(), end));
+            return Err(Problem {
+                retry_after,
+                ..problem(ProblemCode::RateLimited, message)
+            });
+        }
+        // Its place is taken from here on; the renewal gives it up again if nothing comes of it.
+        world.slots.entry(key.clone()).or_default();
+        Ok(())
+    }
+}
+
+/// The provider does not make tokens that live as long as was asked for.
+pub(super) fn too_much(token: &IssuedToken, min_ttl: Duration) -> Result<(), Problem> {
+    let lifetime = clock::remaining(token.issued_at, token.expires_at).unwrap_or_default();
+    if min_ttl <= lifetime {
+        return Ok(());
+    }
+    Err(cannot_be_met(token, min_ttl))
+}
+
+pub(super) fn cannot_be_met(token: &IssuedToken, min_ttl: Duration) -> Problem {
+    let lifetime = clock::remaining(token.issued_at, token.expires_at).unwrap_or_default();
+    let message = format!(
+        "min_ttl={} cannot be met: the provider's tokens live {} s, counted from before they were asked for. Ask \
+         for less.",
+        min_ttl.as_secs(),
+        lifetime.as_secs()
+    );
+    problem(ProblemCode::InvalidRequest, message)
+}
+
+/// A token that is new already is not renewed again for the sake of a few seconds.
+pub(super) fn too_soon(token: &IssuedToken, min_ttl: Duration, now: Timestamp) -> Result<(), Problem> {
+    let age = clock::remaining(token.issued_at, now).unwrap_or_default();
+    if !token.is_fresh(now) || age >= LEAST_AGE {
+        return Ok(());
+    }
+    let wait = LEAST_AGE.saturating_sub(age);
+    Err(Problem {
+        code: ProblemCode::RateLimited,
+        message: format!(
+            "The token is {} s old and was renewed for min_ttl already; min_ttl={} would renew it on every call.",
+            age.as_secs(),
+            min_ttl.as_secs()
+        ),
+        action_url: None,
+        retry_after: Some(wait),
+    })
+}
+
+/// What one agent has asked for in place of refused tokens.
+#[derive(Default)]
+pub(super) struct Refreshes(Mutex<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    /// When, by uptime, all that was asked for would have been due at the regular pace.
+    paid_until: Duration,
+    /// The token that answered last.
+    answer: Weak<IssuedToken>,
+}
+
+impl Refreshes {
+    fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more; how long to wait, where that is one too many. A token bucket, as the generic cell rate
+    /// algorithm keeps it: in one number.
+    pub(super) fn count(&self, uptime: Duration) -> Result<(), Duration> {
+        let mut asked = self.asked();
+        let from = asked.paid_until.max(uptime);
+        let ahead = from
+            .saturating_sub(uptime)
+            .saturating_sub(REFRESH_EVERY * (REFRESHES_AT_ONCE - 1));
+        if ahead.is_zero() {
+            asked.paid_until = from + REFRESH_EVERY;
+            return Ok(());
+        }
+        Err(ahead)
+    }
+
+    /// Remembers what the agent was answered with.
+    pub(super) fn answered(&self, token: &Arc<IssuedToken>) {
+        self.asked().answer = Arc::downgrade(token);
+    }
+
+    /// True when the agent was answered with this token: it is this one that was refused.
+    pub(super) fn has_got(&self, token: &Arc<IssuedToken>) -> bool {
+        std::ptr::eq(self.asked().answer.as_ptr(), Arc::as_ptr(token))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_in_a_row_and_then_one_every_half_minute() {
+        let refreshes = Refreshes::default();
+        let at = Duration::from_secs;
+        for _ in 0..3 {
+            assert_eq!(refreshes.count(at(100)), Ok(()));
+        }
+        assert_eq!(refreshes.count(at(100)), Err(at(30)));
+        assert_eq!(
+            refreshes.count(at(129)),
+            Err(at(1)),
+            "asking in vain costs nothing"
+        );
+        assert_eq!(refreshes.count(at(130)), Ok(()));
+        assert_eq!(refreshes.count(at(131)), Err(at(29)));
+        // Who asks for nothing for a while may ask in a row again, and no more than that.
+        for _ in 0..3 {
+            assert_eq!(refreshes.count(at(10_000)), Ok(()));
+        }
+        assert_eq!(refreshes.count(at(10_000)), Err(at(30)));
+    }
+}

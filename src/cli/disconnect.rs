@@ -1,0 +1,190 @@
+//! `integrations disconnect`: an account is let go.
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{
+    admin_client::{Admin, refused, required},
+    exit::{Exit, Failure, Outcome},
+    integrations::Which,
+    output::Output,
+    progress,
+    question::confirm,
+    style::Tone,
+    view::{self, Integration},
+};
+use crate::proto::v1;
+
+const DISCONNECT_EXAMPLES: &str = "\
+Examples:
+  token-broker integrations disconnect --owner alice --dry-run
+  token-broker integrations disconnect --owner alice --yes
+  token-broker integrations disconnect int_5f0c9a1b2c3d4e5f6071 --revoke
+
+Shows first which agents lose access, and asks. Google revokes an account as a whole: every grant of it in the \
+same Google project ends. So it is asked to only when no other integration here is of that account, unless \
+--revoke says otherwise.";
+
+/// When to revoke at Google.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Revoke {
+    /// When no other integration here is of the same account
+    WhenLast,
+    /// Leave the grant at Google as it is
+    Never,
+    /// In any case
+    Always,
+}
+
+impl From<Revoke> for v1::Revocation {
+    fn from(revoke: Revoke) -> Self {
+        match revoke {
+            Revoke::WhenLast => Self::WhenLast,
+            Revoke::Never => Self::Never,
+            Revoke::Always => Self::Always,
+        }
+    }
+}
+
+/// How to let go of an account.
+#[derive(Debug, Args)]
+#[command(after_help = DISCONNECT_EXAMPLES)]
+pub(super) struct DisconnectArgs {
+    #[command(flatten)]
+    which: Which,
+    /// When to revoke at Google as well: `--revoke` alone means always
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = Revoke::WhenLast,
+        default_missing_value = "always"
+    )]
+    revoke: Revoke,
+    /// Only show what would happen
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+struct Disconnected {
+    integration: view::Integration,
+    agents: Vec<String>,
+    revoked: bool,
+    dry_run: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    problem: String,
+}
+
+/// Runs `integrations disconnect`.
+pub(super) async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
+    let request = v1::DisconnectRequest {
+        integration: Some(args.which.reference()),
+        revocation: v1::Revocation::from(args.revoke).into(),
+        dry_run: true,
+    };
+    let plan = let_go(request.clone(), admin, output).await?;
+    if args.dry_run {
+        report(&plan, output)?;
+        return Ok(Exit::Ok);
+    }
+    if !args.yes {
+        ask(&plan, output)?;
+    }
+    // By its id: what is disconnected is what was shown, whatever happened to the owner meanwhile.
+    let id = plan.integration.id;
+    let integration = Some(v1::IntegrationRef {
+        id,
+        ..Default::default()
+    });
+    let done = let_go(
+        v1::DisconnectRequest {
+            integration,
+            dry_run: false,
+            ..request
+        },
+        admin,
+        output,
+    )
+    .await?;
+    report(&done, output)?;
+    Ok(if done.problem.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
+}
+
+fn ask(plan: &Disconnected, output: &mut Output) -> Result<(), Failure> {
+    let agents = match plan.agents.as_slice() {
+        [] => "No agent uses it.".to_owned(),
+        agents => format!("These agents lose access: {}.", agents.join(", ")),
+    };
+    let Integration {
+        account, owner, id, ..
+    } = &plan.integration;
+    output.note(&format!("{account} of {owner} ({id}). {agents}"));
+    let revoke = if plan.revoked {
+        " and revoke it at Google"
+    } else {
+        ""
+    };
+    confirm(output, &format!("Disconnect it{revoke}?"))
+}
+
+async fn let_go(
+    request: v1::DisconnectRequest,
+    admin: &mut Admin,
+    output: &mut Output,
+) -> Result<Disconnected, Failure> {
+    let dry_run = request.dry_run;
+    let answer = progress::during(output, "disconnecting", admin.disconnect(request)).await;
+    let answer = answer.map_err(refused)?.into_inner();
+    Ok(Disconnected {
+        integration: required(answer.integration)?.into(),
+        agents: answer.agents,
+        revoked: answer.revoked,
+        dry_run,
+        problem: answer.problem,
+    })
+}
+
+fn report(done: &Disconnected, output: &mut Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.json(done);
+    }
+    let Integration {
+        account, owner, id, ..
+    } = &done.integration;
+    let (verb, lose) = if done.dry_run {
+        ("Would disconnect", "would lose")
+    } else {
+        ("Disconnected", "lost")
+    };
+    output.line(&format!("{verb} {account} of {owner} ({id})"))?;
+    let agents = if done.agents.is_empty() {
+        "none".to_owned()
+    } else {
+        done.agents.join(", ")
+    };
+    output.line(&format!("  agents that {lose} access: {agents}"))?;
+    let revocation = match (done.dry_run, done.revoked, done.problem.is_empty()) {
+        (true, true, _) => "would be asked for",
+        (true, false, _) => "would not be asked for",
+        (false, true, _) => "confirmed",
+        (false, false, false) => "not confirmed",
+        (false, false, true) => {
+            "not asked for; the person can see to it at https://myaccount.google.com/connections"
+        }
+    };
+    output.line(&format!("  revocation at Google: {revocation}"))?;
+    if !done.problem.is_empty() {
+        output.toned(Tone::Warn, &format!("  not done: {}", done.problem))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! What a request names, checked.
+
+use tonic::{Code, Request, Status};
+
+use super::status::{invalid, status};
+use crate::{
+    broker::{AccountRef, ConnectTarget, Revocation},
+    id::{AgentName, OwnerId},
+    proto::v1,
+    secret::shape::redacted,
+    telemetry::audit::Actor,
+};
+
+/// What stands for an account that is not connected yet: no address, since those have an `@`.
+const NEW_ACCOUNT: &str = "new";
+
+/// The uid of whoever is connected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerUid(pub(super) u32);
+
+/// Who asks.
+pub(super) fn actor<T>(request: &Request<T>) -> Actor {
+    Actor::Admin(
+        request
+            .extensions()
+            .get::<PeerUid>()
+            .map_or(u32::MAX, |peer| peer.0),
+    )
+}
+
+/// An owner, where one is named.
+pub(super) fn owner(text: &str) -> Result<Option<OwnerId>, Status> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        text.parse().map(Some).map_err(|error| invalid(&error))
+    }
+}
+
+/// An agent.
+pub(super) fn agent_name(text: &str) -> Result<AgentName, Status> {
+    text.parse().map_err(|error| invalid(&error))
+}
+
+/// An account.
+pub(super) fn reference(which: Option<v1::IntegrationRef>) -> Result<AccountRef, Status> {
+    let which = which.unwrap_or_default();
+    if !which.id.is_empty() {
+        return which
+            .id
+            .parse()
+            .map(AccountRef::Id)
+            .map_err(|error| invalid(&error));
+    }
+    let Some(owner) = owner(&which.owner)? else {
+        let message = "name the integration: its id, or its owner";
+        return Err(status(Code::InvalidArgument, "invalid_request", message));
+    };
+    Ok(AccountRef::Owner {
+        owner,
+        account: Some(which.account).filter(|account| !account.is_empty()),
+    })
+}
+
+/// Which account a consent is asked for.
+pub(super) fn target(request: &v1::BeginConnectRequest) -> Result<ConnectTarget, Status> {
+    if !request.integration_id.is_empty() {
+        if !request.owner.is_empty() || !request.account.is_empty() {
+            let message = "name the integration by its id, or by owner and account, not both";
+            return Err(status(Code::InvalidArgument, "invalid_request", message));
+        }
+        let id = request.integration_id.parse();
+        return id
+            .map(ConnectTarget::Integration)
+            .map_err(|error| invalid(&error));
+    }
+    let owner: OwnerId = request.owner.parse().map_err(|error| invalid(&error))?;
+    Ok(match request.account.as_str() {
+        "" => ConnectTarget::Owner(owner),
+        NEW_ACCOUNT => ConnectTarget::Another(owner),
+        address if address.contains('@') => ConnectTarget::Address(owner, address.to_owned()),
+        other => {
+            let other: String = redacted(other)
+                .chars()
+                .take(80)
+                .flat_map(char::escape_debug)
+                .collect();
+            let message = format!("`{other}` is neither an account's address nor `{NEW_ACCOUNT}`");
+            return Err(status(Code::InvalidArgument, "invalid_request", message));
+        }
+    })
+}
+
+/// When to revoke.
+pub(super) fn revocation(value: i32) -> Revocation {
+    match v1::Revocation::try_from(value) {
+        Ok(v1::Revocation::Never) => Revocation::Never,
+        Ok(v1::Revocation::Always) => Revocation::Always,
+        _ => Revocation::WhenLast,
+    }
+}

@@ -1,0 +1,319 @@
+//! One owner, several accounts: which one an agent uses, and which one a consent is for.
+
+use token_broker::{
+    broker::{AccountRef, AgentState, ConnectError, ConnectTarget, Revocation},
+    id::IntegrationId,
+};
+
+use crate::{connect::refusal, support::*};
+
+const WORK: &str = "alice@work.example";
+
+fn at(address: &str) -> ConnectTarget {
+    ConnectTarget::Address(owner("alice"), address.to_owned())
+}
+
+fn another() -> ConnectTarget {
+    ConnectTarget::Another(owner("alice"))
+}
+
+fn named(account: Option<&str>) -> AccountRef {
+    AccountRef::Owner {
+        owner: owner("alice"),
+        account: account.map(str::to_owned),
+    }
+}
+
+/// Alice's private account may send e-mails, and her work account may see the calendar.
+async fn both() -> (Scene, IntegrationId, IntegrationId) {
+    let scene = Scene::new().await;
+    let private = scene.connect("alice", &[SEND]).await;
+    let work = scene.connect_another("alice", WORK, &[CALENDAR]).await;
+    (scene, private, work)
+}
+
+#[tokio::test]
+async fn an_agent_uses_the_account_that_it_names() {
+    let (scene, private, work) = both().await;
+    let mailer = scene.put_on("mailer", "alice", ALICE, &[SEND]).await;
+    let planner = scene
+        .put_on("planner", "alice", "Alice@Work.Example", &[CALENDAR])
+        .await;
+    let lost = scene.put_on("lost", "alice", WORK, &[SEND]).await;
+    scene.idle().await;
+    assert_eq!(
+        (state(&mailer), state(&planner)),
+        (AgentState::Active, AgentState::Active)
+    );
+    assert_eq!(scene.google.asked_for(ALICE)[0].scopes, scopes(&[SEND]));
+    assert_eq!(scene.google.asked_for(WORK)[0].scopes, scopes(&[CALENDAR]));
+    assert_eq!(planner.snapshot().account.as_deref(), Some(WORK));
+    let integration = |agent: &token_broker::broker::AgentHandle| {
+        let token = agent.snapshot().token.clone();
+        token.map(|token| token.integration.clone())
+    };
+    assert_eq!(
+        (integration(&mailer), integration(&planner)),
+        (Some(private), Some(work))
+    );
+    // What the other account granted is of no help.
+    assert_eq!(state(&lost), AgentState::PermissionMissing);
+    assert!(
+        lost.snapshot().message.contains(WORK),
+        "{}",
+        lost.snapshot().message
+    );
+    let agents = |address| {
+        let view = scene.broker.account(&named(Some(address))).unwrap();
+        view.agents.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (agents(ALICE), agents(WORK)),
+        (vec!["mailer".into()], vec!["lost".into(), "planner".into()])
+    );
+
+    // It is so after a restart as well, and in a manifest that changes.
+    let scene = scene.restart().await;
+    let planner = scene.handle("planner");
+    assert_eq!(planner.snapshot().account.as_deref(), Some(WORK));
+    let moved = scene.put_on("planner", "alice", ALICE, &[SEND]).await;
+    assert_eq!(
+        (state(&moved), moved.snapshot().account.as_deref()),
+        (AgentState::Active, Some(ALICE))
+    );
+}
+
+#[tokio::test]
+async fn an_account_that_is_needed_and_not_named_is_not_guessed() {
+    let scene = Scene::new().await;
+    scene.connect("alice", &[SEND]).await;
+    let bot = scene.put("bot", "alice", &[SEND]).await;
+    scene.idle().await;
+    assert_eq!(state(&bot), AgentState::Active);
+
+    let started = scene.begin_at(&another(), &[SEND]).unwrap();
+    let doubt: Vec<_> = started.agents_in_doubt.iter().map(ToString::to_string).collect();
+    assert_eq!(doubt, ["bot"], "whoever asks is told what comes of it");
+    let redirect = scene.decided(&started, &[SEND], Person::named(WORK));
+    scene.complete(&redirect).await.unwrap();
+    scene.idle().await;
+    let snapshot = bot.snapshot();
+    assert_eq!((snapshot.state, token(&bot)), (AgentState::Misconfigured, None));
+    for words in [ALICE, WORK, "`account:`"] {
+        assert!(snapshot.message.contains(words), "{}", snapshot.message);
+    }
+    assert_eq!(scene.disk.token("bot"), None);
+    let problem = scene.ask(&bot).await.unwrap_err();
+    assert_eq!(
+        (problem.code.as_str(), problem.message),
+        ("misconfigured", snapshot.message.clone())
+    );
+
+    // Named, it works at that moment; with one account left, it need not be.
+    let bot = scene.put_on("bot", "alice", WORK, &[SEND]).await;
+    scene.idle().await;
+    assert_eq!(state(&bot), AgentState::Active);
+    let bot = scene.put("bot", "alice", &[SEND]).await;
+    assert_eq!(state(&bot), AgentState::Misconfigured);
+    let gone = scene
+        .broker
+        .disconnect(&named(Some(ALICE)), Revocation::Never, admin())
+        .await;
+    gone.unwrap();
+    scene.idle().await;
+    assert_eq!(
+        (state(&bot), bot.snapshot().account.as_deref()),
+        (AgentState::Active, Some(WORK))
+    );
+}
+
+#[tokio::test]
+async fn an_account_that_is_named_and_not_connected_is_told_with_those_that_are() {
+    let scene = Scene::new().await;
+    let bot = scene.put_on("bot", "alice", WORK, &[CALENDAR]).await;
+    assert_eq!(state(&bot), AgentState::NotConnected);
+    assert!(
+        bot.snapshot().message.contains(WORK),
+        "{}",
+        bot.snapshot().message
+    );
+    scene.connect("alice", &[CALENDAR]).await;
+    let snapshot = bot.snapshot();
+    assert_eq!((snapshot.state, token(&bot)), (AgentState::NotConnected, None));
+    assert!(
+        snapshot.message.contains(WORK) && snapshot.message.contains(ALICE),
+        "{}",
+        snapshot.message
+    );
+    assert_eq!(
+        snapshot.action_url.as_deref(),
+        Some("https://broker.example/agents/bot")
+    );
+    scene
+        .consent_at(&at(WORK), &[CALENDAR], Person::named(WORK))
+        .await
+        .unwrap();
+    scene.idle().await;
+    assert_eq!(state(&bot), AgentState::Active);
+}
+
+#[tokio::test]
+async fn a_second_account_is_another_integration_and_takes_nothing_from_the_first() {
+    let (scene, private, work) = both().await;
+    assert_ne!(private, work);
+    assert_eq!(scene.broker.account_count(), 2);
+    assert_eq!(
+        scene.google.begun().login_hint,
+        None,
+        "any other account may be chosen"
+    );
+    assert_eq!(scene.google.begun().granted, None);
+    let account = |id: &IntegrationId| scene.broker.account(&AccountRef::Id(id.clone())).unwrap().record;
+    assert_eq!(
+        (account(&private).scopes, account(&work).scopes),
+        (scopes(&[SEND]), scopes(&[CALENDAR]))
+    );
+
+    // Each gains permissions of its own.
+    for (target, id) in [
+        (at(WORK), &work),
+        (ConnectTarget::Integration(private.clone()), &private),
+    ] {
+        let address = account(id).account;
+        let connected = scene
+            .consent_at(&target, &[DRIVE], Person::named(&address))
+            .await
+            .unwrap();
+        assert_eq!(scene.google.begun().login_hint, Some(address));
+        assert_eq!(&connected.account, id);
+    }
+    assert_eq!(account(&private).scopes, scopes(&[SEND, DRIVE]));
+    assert_eq!(account(&work).scopes, scopes(&[CALENDAR, DRIVE]));
+    assert_eq!(scene.broker.account_count(), 2);
+}
+
+#[tokio::test]
+async fn whoever_means_one_of_several_accounts_says_which() {
+    let (scene, private, _) = both().await;
+    let error = refusal(scene.begin_at(&ConnectTarget::Owner(owner("alice")), &[DRIVE]));
+    let ConnectError::Ambiguous(several) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(several.accounts.len(), 2);
+    let told = |error: String| {
+        assert!(
+            error.contains(ALICE) && error.contains(WORK) && error.contains("--account"),
+            "{error}"
+        );
+    };
+    told(error.to_string());
+    told(
+        scene
+            .broker
+            .account(&named(None))
+            .map(|_| ())
+            .unwrap_err()
+            .to_string(),
+    );
+    let missing = scene.broker.account(&named(Some("carol@example.com")));
+    let missing = missing.map(|_| ()).unwrap_err().to_string();
+    assert!(missing.contains(ALICE) && missing.contains(WORK), "{missing}");
+    assert_eq!(
+        scene
+            .broker
+            .account(&named(Some("ALICE@example.com")))
+            .unwrap()
+            .record
+            .id,
+        private
+    );
+    let unknown = ConnectTarget::Integration("int_00000000000000000000".parse().unwrap());
+    assert!(matches!(
+        refusal(scene.begin_at(&unknown, &[SEND])),
+        ConnectError::UnknownAccount(_)
+    ));
+}
+
+#[tokio::test]
+async fn another_account_than_the_one_that_was_meant_is_refused_by_both_names() {
+    let (scene, private, work) = both().await;
+    let before: Vec<_> = scene
+        .broker
+        .accounts(None)
+        .iter()
+        .map(|view| view.record.version)
+        .collect();
+    for (target, chosen, expected) in [
+        (ConnectTarget::Integration(private.clone()), WORK, ALICE),
+        (
+            ConnectTarget::Integration(work.clone()),
+            "mallory@example.net",
+            WORK,
+        ),
+        (at("new@example.org"), "mallory@example.net", "new@example.org"),
+    ] {
+        let error = refusal(scene.consent_at(&target, &[DRIVE], Person::named(chosen)).await).to_string();
+        assert!(error.contains(chosen) && error.contains(expected), "{error}");
+    }
+    let error = refusal(scene.consent_at(&another(), &[DRIVE], Person::named(ALICE)).await);
+    assert!(
+        matches!(&error, ConnectError::ConnectedAlready { account, .. } if account == ALICE),
+        "{error}"
+    );
+    let after: Vec<_> = scene
+        .broker
+        .accounts(None)
+        .iter()
+        .map(|view| view.record.version)
+        .collect();
+    assert_eq!(before, after, "nothing was changed");
+    let denied = scene.audited("integration.connected").await;
+    assert_eq!(
+        denied.iter().filter(|line| line.contains("denied")).count(),
+        4,
+        "{denied:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_account_that_goes_during_its_consent_comes_back_as_a_new_one() {
+    let (scene, _, work) = both().await;
+    let started = scene.begin_at(&at(WORK), &[DRIVE]).unwrap();
+    let redirect = scene.decided(&started, &[DRIVE], Person::named(WORK));
+    for address in [WORK, ALICE] {
+        let gone = scene
+            .broker
+            .disconnect(&named(Some(address)), Revocation::Never, admin())
+            .await;
+        gone.unwrap();
+    }
+    let new = scene.complete(&redirect).await.unwrap().account;
+    assert_ne!(new, work);
+    assert_eq!(scene.broker.account_count(), 1);
+}
+
+#[tokio::test]
+async fn letting_go_of_one_account_leaves_the_other_at_work() {
+    let (scene, _, _) = both().await;
+    let mailer = scene.put_on("mailer", "alice", ALICE, &[SEND]).await;
+    let planner = scene.put_on("planner", "alice", WORK, &[CALENDAR]).await;
+    scene.idle().await;
+    let before = token(&mailer);
+    let plan = scene
+        .broker
+        .preview_disconnect(&named(Some(WORK)), Revocation::WhenLast)
+        .unwrap();
+    let agents: Vec<_> = plan.agents.iter().map(ToString::to_string).collect();
+    assert_eq!((agents, plan.revoked), (vec!["planner".to_owned()], true));
+    let gone = scene
+        .broker
+        .disconnect(&named(Some(WORK)), Revocation::WhenLast, admin())
+        .await;
+    gone.unwrap();
+    assert_eq!(scene.google.revoked(), [WORK]);
+    assert_eq!(
+        (state(&planner), token(&planner)),
+        (AgentState::NotConnected, None)
+    );
+    assert_eq!((state(&mailer), token(&mailer)), (AgentState::Active, before));
+}
