@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use super::{
     AccountError, AccountRef, AccountView, AgentHandle, Broker, Event, EventKind,
     choice::find,
+    revocations::Attempt,
     world::{Account, World},
 };
 use crate::{
     id::{AgentName, IntegrationId},
-    store::{IntegrationRecord, StoreError},
+    store::{IntegrationRecord, RevocationRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
     vault::Sealed,
 };
@@ -57,7 +58,14 @@ impl Broker {
         Ok(Disconnected {
             account: self.account_view(&world, account),
             agents: agents_with_tokens(&world, &account.record),
-            revoked: revokes(&world, &account.record, revocation),
+            revoked: {
+                let record = &account.record;
+                revokes(
+                    &world,
+                    (&record.id, &record.subject, &record.authority),
+                    revocation,
+                )
+            },
             problem: None,
         })
     }
@@ -95,7 +103,7 @@ impl Broker {
         let mut problems = uncleared(waiting).await;
         // A renewal under way may be rotating the grant: let it end, but not hold the deletion for long.
         let turn = tokio::time::timeout(DELIVERY_PATIENCE, account.turn.clone().lock_owned()).await;
-        let stored = match self.delete_account(&id).await {
+        let stored = match self.delete_account(&id, result.revoked).await {
             Ok(stored) => stored,
             Err(error) => {
                 result.problem = Some(format!("nothing was disconnected: {error}"));
@@ -106,16 +114,14 @@ impl Broker {
                 return Err(error.into());
             }
         };
-        // Somebody may have connected the same account meanwhile, which revoking would end.
-        result.revoked = result.revoked && revokes(&self.world(), &account.record, revocation);
         if result.revoked {
             result.revoked = false;
-            match self.revoke(stored.as_ref().unwrap_or(&account.record)).await {
-                Ok(()) => result.revoked = true,
-                Err(message) => problems.push(format!(
-                    "the grant could not be revoked at the provider ({message}): the owner can remove it at \
-                     https://myaccount.google.com/connections"
-                )),
+            match stored {
+                Some(owed) => match self.pay(&owed, revocation).await {
+                    Ok(revoked) => result.revoked = revoked,
+                    Err(problem) => problems.push(problem),
+                },
+                None => problems.push(unrevoked("its record could not be read")),
             }
         }
         result.problem = (!problems.is_empty()).then(|| problems.join("; "));
@@ -131,14 +137,67 @@ impl Broker {
         Some((account, self.republish(world, agents)))
     }
 
-    /// Deletes an account's row. Returns it as it was, so that what is revoked is the grant that lives.
-    async fn delete_account(&self, id: &IntegrationId) -> Result<Option<IntegrationRecord>, StoreError> {
+    /// Deletes an account's row, and in the same commit keeps what is to be revoked: a crash does not forget it.
+    /// Returns the grant as it was, so that what is revoked is the one that lives.
+    async fn delete_account(
+        &self,
+        id: &IntegrationId,
+        owed: bool,
+    ) -> Result<Option<RevocationRecord>, StoreError> {
         // A consent that was being kept when the account was taken out has put it back: it goes again.
         let _keeping = self.keeping_accounts().await;
+        let since = self.now();
         let stored = self.store.integration(id).await.ok().flatten();
-        self.store.delete_integration(id).await?;
+        if owed {
+            self.store.owe_revocation(id, since).await?;
+        } else {
+            self.store.delete_integration(id).await?;
+        }
         self.take_out_account(&mut self.world(), id);
-        Ok(stored)
+        Ok(stored.map(|stored| RevocationRecord {
+            id: stored.id,
+            owner: stored.owner,
+            subject: stored.subject,
+            account: stored.account,
+            authority: stored.authority,
+            since,
+            secret: stored.secret,
+        }))
+    }
+
+    /// Revokes what was deleted. False when that is not called for any more.
+    async fn pay(&self, owed: &RevocationRecord, revocation: Revocation) -> Result<bool, String> {
+        // Nobody connects the same account meanwhile, which revoking would end.
+        let _keeping = self.keeping_accounts().await;
+        if !revokes(
+            &self.world(),
+            (&owed.id, &owed.subject, &owed.authority),
+            revocation,
+        ) {
+            let how = "given up: the account was connected again";
+            self.settle_revocation(owed, Decision::Denied, how).await;
+            return Ok(false);
+        }
+        match self.try_revoke(owed).await {
+            Attempt::Done => {
+                self.settle_revocation(owed, Decision::Allowed, "revoked at the provider")
+                    .await;
+                Ok(true)
+            }
+            Attempt::Later(reason, retry_after) => {
+                let problem = format!(
+                    "the grant could not be revoked at the provider yet, which is tried until it is done \
+                     (`token-broker integrations list` shows it): {reason}"
+                );
+                self.revoke_later(owed.clone(), reason, 1, retry_after);
+                Err(problem)
+            }
+            Attempt::Never(reason) => {
+                let how = format!("given up ({reason})");
+                self.settle_revocation(owed, Decision::Failed, &how).await;
+                Err(unrevoked(&reason))
+            }
+        }
     }
 
     /// The account could not be deleted and would be back after a restart, so it is brought back now, as it is
@@ -153,17 +212,6 @@ impl Broker {
         world.restore_account(account);
         let agents = world.agents_of(&owner);
         self.republish(&mut world, agents);
-    }
-
-    async fn revoke(&self, record: &IntegrationRecord) -> Result<(), String> {
-        if record.authority != self.around.authority {
-            return Err(format!("it belongs to {}", record.authority));
-        }
-        let refresh_token = self.open_refresh_token(record)?;
-        self.provider
-            .revoke(&refresh_token)
-            .await
-            .map_err(|error| error.message)
     }
 
     fn note_disconnect(&self, result: &Disconnected, actor: Actor) {
@@ -228,14 +276,21 @@ fn agents_with_tokens(world: &World, record: &IntegrationRecord) -> Vec<AgentNam
     world.agents_of(&record.owner).into_iter().filter(uses).collect()
 }
 
-fn revokes(world: &World, record: &IntegrationRecord, revocation: Revocation) -> bool {
+fn unrevoked(reason: &str) -> String {
+    format!(
+        "the grant could not be revoked at the provider ({reason}): the owner can remove it at \
+         https://myaccount.google.com/connections"
+    )
+}
+
+/// Whether an account (its id, subject and authority) is to be revoked at the provider.
+fn revokes(world: &World, account: (&IntegrationId, &str, &str), revocation: Revocation) -> bool {
+    let (id, subject, authority) = account;
     match revocation {
         Revocation::Never => false,
         Revocation::Always => true,
         Revocation::WhenLast => !world.accounts.values().any(|other| {
-            other.record.id != record.id
-                && other.record.subject == record.subject
-                && other.record.authority == record.authority
+            other.record.id != *id && other.record.subject == subject && *other.record.authority == *authority
         }),
     }
 }

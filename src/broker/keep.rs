@@ -81,6 +81,7 @@ impl Broker {
             .put_integration(record.clone(), replaces)
             .await
             .map_err(|error| ConnectError::Store(explain_store(&error)))?;
+        self.give_up_revocations(&record.subject).await;
         let id = record.id.clone();
         let mut world = self.world();
         self.replace_account(&mut world, record);

@@ -25,6 +25,7 @@ mod queue;
 mod recorder;
 mod refresh;
 mod renewal;
+mod revocations;
 mod situation;
 pub mod snapshot;
 mod start;
@@ -57,6 +58,7 @@ pub use events::{Event, EventKind};
 pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
 pub use problem::{Problem, ProblemCode};
 pub use query::{TokenGrant, TokenQuery};
+pub use revocations::PendingRevocation;
 pub use snapshot::{AgentSnapshot, AgentState, CapabilityState, CapabilityStatus, IssuedToken};
 pub use world::AgentSource;
 
@@ -66,6 +68,7 @@ use flight::Flights;
 use queue::Queue;
 use recorder::Recorder;
 use renewal::Renewed;
+use revocations::Revocations;
 use situation::Surroundings;
 #[cfg(test)]
 pub(crate) use situation::state_of as failure_state;
@@ -125,6 +128,7 @@ pub struct Broker {
     agent_secrets: AgentSecrets,
     consents: Consents,
     recorder: Recorder,
+    revocations: Revocations,
     manifest_problems: Mutex<Vec<String>>,
     changes: ChangeSender,
     events: broadcast::Sender<Event>,
@@ -175,8 +179,9 @@ impl Broker {
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let renewing = turn::run(self.clone(), shutdown.clone());
         let expiring = publish::run_expiries(self.clone(), shutdown.clone());
+        let revoking = revocations::run(self.clone(), shutdown.clone());
         let secrets = self.run_agent_secrets(shutdown.clone());
-        tokio::join!(renewing, expiring, secrets);
+        tokio::join!(renewing, expiring, revoking, secrets);
     }
 
     /// Waits until no renewal, consent or disconnect is under way, so that none is cut off halfway.

@@ -10,7 +10,8 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     AgentSecrets, Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights,
-    IssuedToken, Queue, Recorder, Surroundings, TokenKey, World, handle, time, world::AgentSource,
+    IssuedToken, Queue, Recorder, Revocations, Surroundings, TokenKey, World, handle, time,
+    world::AgentSource,
 };
 use crate::{
     agent::Manifest,
@@ -73,6 +74,7 @@ impl Broker {
             ),
             consents: Consents::default(),
             recorder,
+            revocations: Revocations::default(),
             manifest_problems: Mutex::default(),
             changes,
             events: broadcast::Sender::new(EVENTS),
@@ -85,6 +87,9 @@ impl Broker {
     fn take_over(&self, contents: Contents) {
         for problem in &contents.problems {
             tracing::error!(problem, "a record was left alone");
+        }
+        for record in contents.revocations {
+            self.revoke_later(record, String::new(), 1, None);
         }
         let mut world = self.world();
         let mut sets = ScopeSets::default();

@@ -11,7 +11,7 @@ use super::{
     output::Output,
     progress,
     style::{Text, Tone},
-    view::{Integration, IntegrationCapability},
+    view::{Integration, IntegrationCapability, PendingRevocation},
     when,
 };
 use crate::{
@@ -108,15 +108,17 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
         .list_integrations(v1::ListIntegrationsRequest { owner })
         .await
         .map_err(refused)?;
-    let integrations: Vec<Integration> = answer
-        .into_inner()
-        .integrations
-        .into_iter()
-        .map(Into::into)
-        .collect();
+    let answer = answer.into_inner();
+    let integrations: Vec<Integration> = answer.integrations.into_iter().map(Into::into).collect();
+    let pending: Vec<PendingRevocation> = answer.pending_revocations.into_iter().map(Into::into).collect();
     if output.is_json() {
-        output.json(&serde_json::json!({ "integrations": integrations }))?;
+        output.json(&serde_json::json!({
+            "integrations": integrations, "pending_revocations": pending,
+        }))?;
         return Ok(Exit::Ok);
+    }
+    for revocation in &pending {
+        output.note(&revocation.to_string());
     }
     if integrations.is_empty() {
         output.note(

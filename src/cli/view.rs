@@ -1,6 +1,8 @@
 //! What the daemon answered, as JSON shows it. Times are RFC 3339 in UTC, states their stable codes; what is
 //! unknown or does not apply is left out.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,49 @@ pub(super) struct Integration {
     /// When a token was last obtained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewed_at: Option<Timestamp>,
+}
+
+/// An account that was disconnected and that the provider could not be told of yet.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct PendingRevocation {
+    /// The id that the integration had.
+    pub integration_id: String,
+    /// Whose it was.
+    pub owner: String,
+    /// The account's address.
+    pub account: String,
+    /// When it was disconnected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Why it was not done so far.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it is tried next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+}
+
+impl From<v1::PendingRevocation> for PendingRevocation {
+    fn from(from: v1::PendingRevocation) -> Self {
+        Self {
+            integration_id: from.integration_id,
+            owner: from.owner,
+            account: from.account,
+            since: when::from_proto(from.since),
+            message: from.message,
+            retry_at: when::from_proto(from.retry_at),
+        }
+    }
+}
+
+impl fmt::Display for PendingRevocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} was disconnected here and is still to be revoked at Google, which is tried until it is done. {}",
+            self.account, self.owner, self.message
+        )
+    }
 }
 
 impl From<v1::Integration> for Integration {

@@ -18,7 +18,7 @@ use crate::{
 
 pub use record::{
     AgentRecord, AgentSecretRecord, Contents, Health, IntegrationRecord, RenewalIntent, RenewalOutcome,
-    TokenRecord,
+    RevocationRecord, TokenRecord,
 };
 pub use sqlite::SqliteStore;
 
@@ -120,6 +120,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes an account with its access tokens. False when it was not there.
     fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool>;
+
+    /// Deletes an account as [`Store::delete_integration`] does, and in the same transaction keeps its grant
+    /// among those that are still to be revoked. False when it was not there.
+    fn owe_revocation(&self, id: &IntegrationId, since: Timestamp) -> StoreFuture<'_, bool>;
+
+    /// Forgets a grant that was to be revoked: it is done, or it is given up.
+    fn settle_revocation(&self, id: &IntegrationId) -> StoreFuture<'_, ()>;
 
     /// Adds or replaces an agent that came over the API.
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()>;

@@ -84,6 +84,26 @@ pub struct TokenRecord {
     pub secret: Sealed,
 }
 
+/// A grant that was let go of here and is still to be revoked at the provider. Its secret is sealed as the
+/// account's was.
+#[derive(Clone)]
+pub struct RevocationRecord {
+    /// The id that the account had.
+    pub id: IntegrationId,
+    /// Whose it was.
+    pub owner: OwnerId,
+    /// The provider's own id of the account.
+    pub subject: String,
+    /// The account's address, for people.
+    pub account: String,
+    /// The OAuth client and token endpoint that the grant belongs to.
+    pub authority: Arc<str>,
+    /// When it was let go of.
+    pub since: Timestamp,
+    /// The refresh token.
+    pub secret: Sealed,
+}
+
 /// What came of a renewal, committed in one transaction.
 pub struct RenewalOutcome {
     /// The refresh token that replaces the one before; `None` keeps it.
@@ -123,6 +143,8 @@ pub struct Contents {
     pub tokens: Vec<TokenRecord>,
     /// Agents that came over the API.
     pub agents: Vec<AgentRecord>,
+    /// Grants that are still to be revoked.
+    pub revocations: Vec<RevocationRecord>,
     /// Secrets of agents, also of those that came from files.
     pub agent_secrets: Vec<AgentSecretRecord>,
     /// Rows that could not be read, one sentence each; they were left alone.

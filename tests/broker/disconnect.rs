@@ -97,10 +97,7 @@ async fn what_google_was_not_told_is_reported() {
         .unwrap();
     assert!(!done.revoked);
     let problem = done.problem.unwrap();
-    assert!(
-        problem.contains("http_503") && problem.contains("myaccount.google.com"),
-        "{problem}"
-    );
+    assert!(problem.contains("http_503"), "{problem}");
     assert!(scene.broker.accounts(None).is_empty());
     let trail = scene.audited("integration.disconnected").await;
     assert!(trail[0].starts_with("admin:uid=0 failed:"), "{trail:?}");

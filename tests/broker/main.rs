@@ -17,6 +17,7 @@ mod permissions;
 mod refresh;
 mod renewing;
 mod restart;
+mod revocations;
 mod sharing;
 mod slow;
 mod support;

@@ -286,7 +286,10 @@ impl AdminService for FakeAdmin {
         let owner = request.into_inner().owner;
         let mut integrations = vec![self.integration.clone()];
         integrations.retain(|integration| owner.is_empty() || integration.owner == owner);
-        Ok(Response::new(v1::ListIntegrationsResponse { integrations }))
+        Ok(Response::new(v1::ListIntegrationsResponse {
+            integrations,
+            pending_revocations: Vec::new(),
+        }))
     }
 
     async fn get_integration(

@@ -4,7 +4,7 @@ use crate::{
     agent::{Manifest, Requirement},
     broker::{
         AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, CapabilityStanding, CapabilityState,
-        Event,
+        Event, PendingRevocation,
     },
     catalog::Capability,
     id::InvalidId,
@@ -68,6 +68,17 @@ fn integration_state(view: &AccountView) -> v1::IntegrationState {
         AgentState::Revoked => v1::IntegrationState::Revoked,
         AgentState::ProviderUnavailable => v1::IntegrationState::ProviderUnavailable,
         AgentState::Misconfigured => v1::IntegrationState::Misconfigured,
+    }
+}
+
+pub(super) fn pending_revocation(pending: PendingRevocation) -> v1::PendingRevocation {
+    v1::PendingRevocation {
+        integration_id: pending.record.id.to_string(),
+        owner: pending.record.owner.to_string(),
+        account: pending.record.account,
+        since: Some(timestamp(pending.record.since)),
+        message: pending.problem,
+        retry_at: Some(timestamp(pending.retry_at)),
     }
 }
 

@@ -160,7 +160,17 @@ impl AdminService for Service {
             .iter()
             .map(convert::integration)
             .collect();
-        Ok(Response::new(v1::ListIntegrationsResponse { integrations }))
+        let pending_revocations = self
+            .broker
+            .pending_revocations()
+            .into_iter()
+            .filter(|pending| owner.as_ref().is_none_or(|owner| pending.record.owner == *owner))
+            .map(convert::pending_revocation)
+            .collect();
+        Ok(Response::new(v1::ListIntegrationsResponse {
+            integrations,
+            pending_revocations,
+        }))
     }
 
     async fn get_integration(

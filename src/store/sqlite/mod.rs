@@ -13,6 +13,7 @@ mod folder;
 mod integrations;
 mod key_check;
 mod reader;
+mod revocations;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -107,6 +108,7 @@ impl Store for SqliteStore {
                 tokens: tokens::load(connection, &mut problems)?,
                 agents: agents::load(connection, &mut problems)?,
                 agent_secrets: agent_secrets::load(connection, &mut problems)?,
+                revocations: revocations::load(connection, &mut problems)?,
                 problems,
             })
         })
@@ -148,6 +150,16 @@ impl Store for SqliteStore {
     fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {
         let id = id.clone();
         self.write(move |connection| integrations::delete(connection, &id))
+    }
+
+    fn owe_revocation(&self, id: &IntegrationId, since: Timestamp) -> StoreFuture<'_, bool> {
+        let id = id.clone();
+        self.write(move |connection| revocations::owe(connection, &id, since))
+    }
+
+    fn settle_revocation(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
+        let id = id.clone();
+        self.write(move |connection| revocations::settle(connection, &id))
     }
 
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {

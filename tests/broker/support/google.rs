@@ -124,6 +124,10 @@ impl Google {
         *self.revoke_fault.lock().unwrap() = Some(fault);
     }
 
+    pub(crate) fn heal_revocation(&self) {
+        *self.revoke_fault.lock().unwrap() = None;
+    }
+
     /// Every answer says that the token carries only this.
     pub(crate) fn carry_only(&self, scopes: ScopeSet) {
         self.books().carries = Some(scopes);

@@ -214,6 +214,18 @@ impl Store for Hand {
         })
     }
 
+    fn owe_revocation(&self, id: &IntegrationId, since: Timestamp) -> StoreFuture<'_, bool> {
+        let id = id.clone();
+        self.call(Some(Part::Delete), Some(&self.delete_held), move || {
+            self.store.owe_revocation(&id, since)
+        })
+    }
+
+    fn settle_revocation(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
+        let id = id.clone();
+        self.call(None, None, move || self.store.settle_revocation(&id))
+    }
+
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
         self.call(Some(Part::Agents), Some(&self.agents_held), move || {
             self.store.put_agent(agent)
