@@ -37,7 +37,7 @@ pub(crate) use connect::Connecting;
 pub(crate) use daemon::{Daemon, Refused};
 pub(crate) use emulator::{CLIENT_ID, Emulator};
 pub(crate) use grpc::{Admin, Tokens, reason};
-pub(crate) use http::{Answer, browse, get, post_form, post_json, request};
+pub(crate) use http::{Answer, browse, get, open_unix, post_form, post_json, read_unix, request};
 
 /// How long anything may take before a test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
