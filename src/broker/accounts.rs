@@ -143,11 +143,12 @@ impl Broker {
         Ok(self.account_view(&world, account))
     }
 
-    /// Asks the provider now whether the grant still works.
+    /// Asks the provider now whether the grant still works; also that of an account which the provider disabled.
     pub async fn check_account(self: &Arc<Self>, which: &AccountRef) -> Result<AccountView, AccountError> {
-        let (id, used, scopes) = {
+        let id = find(&self.world(), which)?;
+        self.restore(&id).await?;
+        let (used, scopes) = {
             let world = self.world();
-            let id = find(&world, which)?;
             let scopes = world
                 .accounts
                 .get(&id)
@@ -156,7 +157,7 @@ impl Broker {
                 .slots_of(&id)
                 .find(|(_, slot)| !slot.users.is_empty())
                 .map(|(key, _)| key.clone());
-            (id, used, scopes.unwrap_or_default())
+            (used, scopes.unwrap_or_default())
         };
         // A token that agents use is worth more than one that nobody does; one request tells enough.
         let key = used.unwrap_or(TokenKey {
@@ -290,6 +291,10 @@ impl Broker {
             return Err(format!("it belongs to {}", record.authority));
         }
         let refresh_token = self.open_refresh_token(record)?;
+        if refresh_token.expose().is_empty() {
+            // It was deleted when the provider announced its end.
+            return Ok(());
+        }
         self.provider
             .revoke(&refresh_token)
             .await

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod agents;
+mod announced;
 mod ask;
 mod backoff;
 pub mod connect;
@@ -45,6 +46,7 @@ use crate::{
 
 pub use accounts::{AccountError, AccountRef, AccountView, Disconnected, Revocation};
 pub use agents::{AgentError, AgentView};
+pub use announced::Announced;
 pub use connect::{ConnectError, ConnectStarted, Connected};
 pub use events::{Event, EventKind};
 pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
@@ -110,6 +112,8 @@ pub struct Broker {
     requests: Semaphore,
     /// One agent is put or deleted over the API at a time, so that memory and database agree.
     agent_changes: tokio::sync::Mutex<()>,
+    /// One announcement of the provider's is acted on at a time.
+    announcing: tokio::sync::Mutex<()>,
     consents: Consents,
     recorder: Recorder,
     manifest_problems: Mutex<Vec<String>>,

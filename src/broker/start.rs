@@ -67,6 +67,7 @@ impl Broker {
             flights: Flights::default(),
             requests: Semaphore::new(options.concurrency.max(1)),
             agent_changes: tokio::sync::Mutex::default(),
+            announcing: tokio::sync::Mutex::default(),
             consents: Consents::default(),
             recorder,
             manifest_problems: Mutex::default(),

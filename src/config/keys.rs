@@ -159,6 +159,13 @@ pub(super) const KEYS: &[Key] = &[
         "10",
         "How long a person may take over a consent, 1 to 1440 minutes.",
     ),
+    key(
+        "risc.audiences",
+        Kind::List,
+        "",
+        "The client ids of the Google project whose security events are taken at POST /risc (Cross-Account\n\
+         Protection). Nothing is taken without any.",
+    ),
 ];
 
 /// The environment variable of a key.

@@ -12,6 +12,7 @@ pub mod key;
 mod keys;
 pub mod log;
 pub mod renewal;
+pub mod risc;
 mod secret_file;
 pub(crate) mod suggest;
 pub mod template;
@@ -34,6 +35,7 @@ pub use google::{ClientType, GoogleSection, OAuthClient};
 pub use key::{KeySection, KeySource};
 pub use log::{LogFormat, LogSection};
 pub use renewal::RenewalSection;
+pub use risc::RiscSection;
 pub use template::template;
 
 use values::Values;
@@ -68,6 +70,8 @@ pub struct Config {
     pub audit: AuditSection,
     /// `[connect]`.
     pub connect: ConnectSection,
+    /// `[risc]`.
+    pub risc: RiscSection,
     /// `[[capabilities]]`: the operator's additions to the catalogue.
     pub capabilities: Vec<CapabilityEntry>,
     derived: Derived,
@@ -134,6 +138,7 @@ impl Config {
             renewal: RenewalSection::read(&values)?,
             audit: AuditSection::read(&values)?,
             connect: ConnectSection::read(&values)?,
+            risc: RiscSection::read(&values)?,
             google: GoogleSection::read(&mut values, &public_url)?,
             public_url,
             capabilities,
@@ -152,6 +157,8 @@ impl Config {
                 self.state_dir.display()
             )));
         }
+        let warning = self.risc.warning(self.google.client_id.as_deref());
+        self.warnings.extend(warning);
         let plain = self.public_url.scheme() == "http";
         if plain && !self.http_listen.ip().is_loopback() {
             self.warnings.push(format!(

@@ -104,8 +104,9 @@ pub trait Store: Send + Sync + 'static {
     fn begin_renewal(&self, id: &IntegrationId, now: Timestamp)
     -> StoreFuture<'_, Option<IntegrationRecord>>;
 
-    /// Commits what came of a renewal and clears its intent, if the account still has `version`. Returns the
-    /// version after the commit; [`StoreError::Conflict`] when the account was replaced or deleted meanwhile.
+    /// Commits what came of a renewal and clears its intent, if the account still has `version`. A grant that does
+    /// not work any more loses its access tokens with it. Returns the version after the commit;
+    /// [`StoreError::Conflict`] when the account was replaced or deleted meanwhile.
     fn finish_renewal(
         &self,
         id: &IntegrationId,
@@ -116,11 +117,20 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes an account with its access tokens. False when it was not there.
     fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool>;
 
+    /// Deletes an account's access tokens; the grant stays.
+    fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()>;
+
     /// Adds or replaces an agent that came over the API.
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()>;
 
     /// Deletes such an agent. False when it was not there.
     fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool>;
+
+    /// Whether a security event of this id was acted on already, as far as that is remembered.
+    fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool>;
+
+    /// Remembers a security event that was acted on. The oldest beyond ten thousand are forgotten.
+    fn remember_event(&self, id: &str, now: Timestamp) -> StoreFuture<'_, ()>;
 
     /// Appends events to the audit chain, in order.
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()>;

@@ -4,7 +4,7 @@
 mod event;
 mod issuer;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
@@ -182,9 +182,6 @@ fn check(
         "its jti, iat or events are not of the form of RFC 8417",
     ))
 }
-
-/// A receiver that is shared.
-pub type SharedReceiver = Arc<Receiver>;
 
 /// Whether keys may be read from there: over HTTPS, or from loopback where their issuer is there too.
 fn is_safe(keys: &Url, document: &Url) -> bool {

@@ -13,6 +13,7 @@ mod integrations;
 mod key_check;
 mod reader;
 mod schema;
+mod security_events;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -140,6 +141,11 @@ impl Store for SqliteStore {
         self.write(move |connection| integrations::delete(connection, &id))
     }
 
+    fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
+        let id = id.clone();
+        self.write(move |connection| tokens::forget(connection, &id))
+    }
+
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
         self.write(move |connection| agents::put(connection, &agent))
     }
@@ -147,6 +153,16 @@ impl Store for SqliteStore {
     fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool> {
         let name = name.clone();
         self.write(move |connection| agents::delete(connection, &name))
+    }
+
+    fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool> {
+        let id = id.to_owned();
+        self.read(move |connection| security_events::is_known(connection, &id))
+    }
+
+    fn remember_event(&self, id: &str, now: Timestamp) -> StoreFuture<'_, ()> {
+        let id = id.to_owned();
+        self.write(move |connection| security_events::remember(connection, &id, now))
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {

@@ -9,7 +9,10 @@ use crate::store::StoreError;
 use super::fault::{Fault, storage};
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+];
 
 /// Changes nothing, and fails on a database of a version that this program does not know.
 pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), Fault> {

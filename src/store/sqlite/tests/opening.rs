@@ -161,7 +161,7 @@ async fn a_newer_database_is_left_alone() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
