@@ -316,7 +316,7 @@ fn consequence(event: &SecurityEvent, record: &IntegrationRecord, issued_at: Tim
     let account = &record.account;
     let at = clock::rfc3339(issued_at);
     let usable = record.health == Health::Active;
-    let gone = matches!(record.health, Health::Revoked(_));
+    let disabled = matches!(record.health, Health::Disabled(_));
     let withdraws = matches!(
         event.kind,
         EventType::TokensRevoked | EventType::TokenRevoked | EventType::AccountDisabled
@@ -329,22 +329,23 @@ fn consequence(event: &SecurityEvent, record: &IntegrationRecord, issued_at: Tim
             Consequence::Nothing("the account was connected anew since")
         };
     }
+    // What was withdrawn already is withdrawn again: the database may not have taken it the first time.
     match event.kind {
-        EventType::TokensRevoked if !gone => Consequence::Withdraw {
+        EventType::TokensRevoked => Consequence::Withdraw {
             health: Health::Revoked(format!(
                 "Access to {account} was withdrawn at Google, as Google announced at {at}: the person, an \
                  administrator or Google removed this app's permissions. The owner can connect the account again."
             )),
             forget: true,
         },
-        EventType::TokenRevoked if !gone => Consequence::Withdraw {
+        EventType::TokenRevoked => Consequence::Withdraw {
             health: Health::ReconnectRequired(format!(
                 "Google revoked the grant of {account}, as it announced at {at}. The owner has to connect the account \
                  again."
             )),
             forget: true,
         },
-        EventType::AccountDisabled if usable => {
+        EventType::AccountDisabled if usable || disabled => {
             let why = match event.words.as_str() {
                 "" => String::new(),
                 words => format!(" ({words})"),
@@ -359,7 +360,7 @@ fn consequence(event: &SecurityEvent, record: &IntegrationRecord, issued_at: Tim
         }
         EventType::SessionsRevoked if usable => Consequence::Renew,
         EventType::CredentialChangeRequired if usable => Consequence::Check,
-        EventType::AccountEnabled if matches!(record.health, Health::Disabled(_)) => Consequence::Restore,
+        EventType::AccountEnabled if disabled => Consequence::Restore,
         EventType::AccountEnabled => Consequence::Nothing("the account was not disabled here"),
         EventType::Verification | EventType::Other => Consequence::Nothing("nothing follows from it"),
         _ => Consequence::Nothing("the grant did not work already"),

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agents;
+mod announced;
 mod asking;
 mod audit;
 mod clock;
