@@ -17,3 +17,4 @@ mod lifecycle;
 mod outage;
 mod reconnect;
 mod renewal;
+mod risc;
