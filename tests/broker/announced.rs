@@ -332,6 +332,33 @@ async fn a_renewal_under_way_brings_nothing_back() {
 }
 
 #[tokio::test]
+async fn a_token_that_came_a_moment_too_late_is_not_handed_out() {
+    // Which of the two commits comes first is the store's affair: several scenes see both.
+    for _ in 0..8 {
+        let (scene, bot) = Scene::of_alice().await;
+        scene.store.hold_finish(true);
+        scene.next_renewal().await;
+        assert_eq!(
+            (scene.google.requests(), scene.store.held_now()),
+            (2, 1),
+            "answered, not kept"
+        );
+        let broker = scene.broker.clone();
+        let event = of(&scene, ALICE, EventType::TokensRevoked);
+        let announcing = tokio::spawn(async move { broker.announced(event).await });
+        scene.idle().await;
+        assert_eq!((state(&bot), token(&bot)), (AgentState::Revoked, None));
+        scene.store.hold_finish(false);
+        assert_eq!(announcing.await.unwrap().unwrap(), Announced::New);
+        scene.idle().await;
+        assert_eq!((state(&bot), token(&bot)), (AgentState::Revoked, None));
+        assert!(matches!(kept(&scene).await, (Health::Revoked(_), 0)));
+        let renewed = scene.audited("token.renewed").await;
+        assert_eq!(renewed.len(), 1, "the first one alone");
+    }
+}
+
+#[tokio::test]
 async fn a_disabled_account_keeps_the_grant_that_rotates_at_that_moment() {
     let (scene, bot) = Scene::of_alice().await;
     scene.google.habits().rotates = true;

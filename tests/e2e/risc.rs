@@ -2,7 +2,10 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use token_broker::proto::v1::{AgentState, watch_access_token_response::Event};
+use token_broker::{
+    clock::{Clock, SystemClock},
+    proto::v1::{AgentState, watch_access_token_response::Event},
+};
 
 use crate::support::{Answer, CLIENT_ID, Daemon, Emulator, block_on, get, reason, request, wait_until};
 
@@ -25,7 +28,7 @@ fn scene() -> (Emulator, Daemon) {
     wait_until("the next second", || {
         let connected = daemon.cli(&["integrations", "show", "--owner", "bob", "--output", "json"]);
         let connected = connected.json()["connected_at"].as_str().unwrap().to_owned();
-        let now = jiff::Timestamp::now().as_second();
+        let now = SystemClock.now().as_second();
         now > connected.parse::<jiff::Timestamp>().unwrap().as_second()
     });
     (google, daemon)
@@ -179,7 +182,9 @@ fn forged_foreign_and_repeated_events_change_nothing() {
             daemon.kill9();
             daemon.start();
         }
-        assert_eq!(push(&daemon, disabled["set"].as_str().unwrap()).status, 202);
+        // With the end of line that many tools add.
+        let set = format!("{}\n", disabled["set"].as_str().unwrap());
+        assert_eq!(push(&daemon, &set).status, 202);
         daemon.wait_for_state("invoice-bot", "active");
         let repeated = daemon.metric("token_broker_security_events_total{outcome=\"repeated\"}");
         assert!((repeated - 1.0).abs() < 0.1);
