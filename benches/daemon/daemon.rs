@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use token_broker::{
     app::{App, AppParts},
-    broker::AgentHandle,
+    broker::{AgentHandle, Broker},
     clock::{self, Clock, ManualClock, SystemClock},
     entropy::SystemEntropy,
 };
@@ -77,6 +77,19 @@ impl Daemon {
             runtime,
             app: Some(app),
         }
+    }
+
+    /// Where its pages are.
+    pub(crate) fn http_address(&self) -> std::net::SocketAddr {
+        self.app().http_address
+    }
+
+    pub(crate) fn broker(&self) -> &Arc<Broker> {
+        &self.app().broker
+    }
+
+    fn app(&self) -> &App {
+        self.app.as_ref().expect("it runs until it is dropped")
     }
 
     /// Makes every token due. Returns when that was.

@@ -366,3 +366,27 @@ fn a_secret_of_the_wrong_type_is_not_shown() {
     let error = refused("[google]\nclient_secret = ['s3cret']");
     assert!(!error.contains("s3cret"), "{error}");
 }
+
+#[test]
+fn events_are_taken_for_the_clients_that_are_named() {
+    let text = "[google]\nclient_id = 'ours'\n[risc]\naudiences = ['ours', 'also-ours']";
+    let config = parse(text, &[]).unwrap();
+    assert_eq!(config.risc.audiences, ["ours", "also-ours"]);
+    assert_eq!(config.warnings, [""; 0]);
+    assert!(parse("", &[]).unwrap().risc.audiences.is_empty());
+    let from_environment = parse("", &[("TOKEN_BROKER_RISC_AUDIENCES", "a,b")]).unwrap();
+    assert_eq!(from_environment.risc.audiences, ["a", "b"]);
+
+    let other = parse(
+        "[google]\nclient_id = 'ours'\n[risc]\naudiences = ['theirs']",
+        &[],
+    )
+    .unwrap();
+    assert!(
+        other.warnings[0].contains("does not name google.client_id ours"),
+        "{:?}",
+        other.warnings
+    );
+    let message = refused("[risc]\naudiences = ['two words']");
+    assert!(message.contains(":2: risc.audiences"), "{message}");
+}
