@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use token_broker::{
     app::{App, AppParts},
-    broker::AgentHandle,
+    broker::{AgentHandle, Broker},
     clock::{self, Clock, ManualClock, SystemClock},
     entropy::SystemEntropy,
 };
@@ -97,6 +97,22 @@ impl Daemon {
             folder,
             runtime,
             running: Some(Running::Whole(Box::new(app))),
+        }
+    }
+
+    /// Where its pages are.
+    pub(crate) fn http_address(&self) -> std::net::SocketAddr {
+        self.app().http_address
+    }
+
+    pub(crate) fn broker(&self) -> &Arc<Broker> {
+        &self.app().broker
+    }
+
+    fn app(&self) -> &App {
+        match &self.running {
+            Some(Running::Whole(app)) => app,
+            _ => panic!("the whole daemon runs until it is dropped"),
         }
     }
 

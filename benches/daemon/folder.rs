@@ -15,7 +15,7 @@ use token_broker::{
     catalog::{Catalog, IntegrationKind, ScopeSet},
     clock,
     config::{self, Config},
-    emulator::Options,
+    emulator::{Account, Options},
     entropy::{SharedEntropy, SystemEntropy},
     google::Endpoints,
     id::IntegrationId,
@@ -77,6 +77,7 @@ impl Folder {
             ("google.client_id", &options.client_id),
             ("google.client_secret_file", &text("client_secret")),
             ("google.endpoint_base", google),
+            ("risc.audiences", &options.client_id),
         ])
         .expect("a configuration");
         let config_file = path("config.toml");
@@ -158,7 +159,7 @@ impl Folder {
             id: id.clone(),
             kind: IntegrationKind::Google,
             owner: owner_name(number).parse().expect("an owner"),
-            subject: format!("{number:021}"),
+            subject: Account::new(&account(number)).sub,
             account: account(number),
             authority: self.authority.as_str().into(),
             scopes: scopes.clone(),

@@ -1,7 +1,7 @@
 //! The daemon as a whole beside its floors: renewals, start, memory, how soon an answer can be read, what a
-//! slow provider does to others, and how many requests many askers cost.
+//! slow provider does to others, how many requests many askers cost, and how soon a withdrawn token is gone.
 //!
-//!     cargo bench --bench daemon [-- PART…]     parts: renewals start memory readable slow sharing
+//!     cargo bench --bench daemon [-- PART…]     parts: renewals start memory readable slow sharing withdrawal
 //!
 //! `BENCH_QUICK=1` does the same on a small scale, to see that it works; its figures mean nothing.
 //! The database is on the disk that holds `target`, the runtime folder in /dev/shm.
@@ -28,19 +28,21 @@ mod report;
 mod sharing;
 mod slow;
 mod start;
+mod withdrawal;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A part's name and what it does.
 type Part = (&'static str, fn());
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("renewals", renewals::run),
     ("start", start::run),
     ("memory", memory::run),
     ("readable", readable::run),
     ("slow", slow::run),
     ("sharing", sharing::run),
+    ("withdrawal", withdrawal::run),
 ];
 
 fn main() {

@@ -21,7 +21,7 @@ use crate::{
         admin::{AdminSocket, Facts},
     },
     entropy::{SharedEntropy, SystemEntropy},
-    google::{Client, ClientOptions, Endpoints, Limits},
+    google::{Client, ClientOptions, Endpoints, Limits, risc::Receiver},
     lifecycle::DRAIN,
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
@@ -140,6 +140,7 @@ impl App {
             broker: broker.clone(),
             metrics,
             readiness: readiness.clone(),
+            risc: receiver(&config, &parts.clock)?,
         };
         tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
         ports.serve(&config, &broker, &mut tasks, &shutdown);
@@ -256,6 +257,24 @@ async fn open_vault(config: &Config, entropy: &SharedEntropy) -> anyhow::Result<
     Ok(Vault::new(Keyring::new(active, previous), entropy.clone()))
 }
 
+fn endpoints(config: &Config) -> anyhow::Result<Endpoints> {
+    Ok(match &config.google.endpoint_base {
+        Some(base) => Endpoints::with_base(base.as_str())?,
+        None => Endpoints::google(),
+    })
+}
+
+/// What takes security events, where they are wanted.
+fn receiver(config: &Config, clock: &SharedClock) -> anyhow::Result<Option<Receiver>> {
+    let audiences = config.risc.audiences.clone();
+    if audiences.is_empty() {
+        return Ok(None);
+    }
+    let endpoints = endpoints(config)?;
+    let receiver = Receiver::new(&endpoints, audiences, Limits::default(), clock.clone());
+    Ok(Some(receiver))
+}
+
 /// Starts the broker on what the store holds, with the client that the configuration names. Nothing is renewed
 /// before [`Broker::run`].
 ///
@@ -271,10 +290,7 @@ pub fn start_broker(
     contents: Contents,
 ) -> anyhow::Result<(Arc<Broker>, crate::broker::ChangeReceiver)> {
     let client = config.google.client()?;
-    let endpoints = match &config.google.endpoint_base {
-        Some(base) => Endpoints::with_base(base.as_str())?,
-        None => Endpoints::google(),
-    };
+    let endpoints = endpoints(config)?;
     let options = ClientOptions {
         client_id: client.id,
         client_secret: client.secret,

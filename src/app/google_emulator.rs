@@ -55,6 +55,7 @@ fn options(args: GoogleEmulatorArgs) -> Options {
             account,
             untick: args.untick,
         }),
+        risc_receiver: args.risc_receiver,
         ..defaults
     }
 }

@@ -116,11 +116,13 @@ impl Broker {
         Ok(self.account_view(&world, account))
     }
 
-    /// Asks the provider now whether the grant still works.
+    /// Asks the provider now whether the grant still works; also that of an account which the provider disabled.
     pub async fn check_account(self: &Arc<Self>, which: &AccountRef) -> Result<AccountView, AccountError> {
+        let id = find(&self.world(), which)?.record.id.clone();
+        self.restore(&id).await?;
         let (key, healthy) = {
             let world = self.world();
-            let record = &find(&world, which)?.record;
+            let record = &find(&world, &AccountRef::Id(id))?.record;
             let used = world
                 .slots_of(&record.id)
                 .find(|(_, slot)| !slot.users.is_empty())

@@ -1,9 +1,8 @@
 //! What a failed renewal means: for the grant, for its tokens, and for when to try again.
 
 use super::{
-    Broker, Event, EventKind, TokenKey, World, backoff,
+    Broker, EventKind, TokenKey, World, backoff,
     renewal::{Failure, Refused, Renewed},
-    snapshot::AgentState,
     world::Trouble,
 };
 use crate::{
@@ -118,28 +117,32 @@ impl Broker {
         }
     }
 
-    /// The grant is dead: its tokens leave every agent at once.
+    /// The grant is dead: its tokens leave every agent at once. One that was withdrawn meanwhile stays so.
     fn withdraw(&self, id: &IntegrationId, message: &str) {
         let mut world = self.world();
+        if world
+            .accounts
+            .get(id)
+            .is_none_or(|account| account.record.health != Health::Active)
+        {
+            return;
+        }
+        let health = Health::ReconnectRequired(message.to_owned());
+        self.change_health(&mut world, id, health.clone());
+        drop(world);
+        self.tell_health(id, &health);
+    }
+
+    /// Takes an account's tokens from every agent; they are told how it stands from now on.
+    pub(super) fn change_health(&self, world: &mut World, id: &IntegrationId, health: Health) {
         let Some(account) = world.accounts.get_mut(id) else {
             return;
         };
-        account.record.health = Health::ReconnectRequired(message.to_owned());
+        account.record.health = health;
         let owner = account.record.owner.clone();
-        self.forget_tokens(&mut world, id);
+        self.forget_tokens(world, id);
         let agents = world.agents_of(&owner);
-        self.republish(&mut world, agents);
-        drop(world);
-        self.emit(Event {
-            time: self.now(),
-            kind: EventKind::IntegrationState,
-            agent: None,
-            integration: Some(id.clone()),
-            state: Some(AgentState::ReconnectRequired),
-            message: message.to_owned(),
-            capabilities: Vec::new(),
-            expires_at: None,
-        });
+        self.republish(world, agents);
     }
 
     /// Takes an account's tokens out of cache and queues.

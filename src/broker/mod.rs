@@ -6,6 +6,7 @@
 mod accounts;
 mod agent_secrets;
 mod agents;
+mod announced;
 mod ask;
 mod backoff;
 mod choice;
@@ -51,6 +52,7 @@ use crate::{
 
 pub use accounts::{AccountError, AccountView, CapabilityStanding};
 pub use agents::{AgentError, AgentView};
+pub use announced::Announced;
 pub use choice::{AccountRef, SeveralAccounts};
 pub use connect::{ConnectError, ConnectStarted, ConnectTarget, Connected};
 pub use disconnect::{Disconnected, Revocation};
@@ -126,6 +128,8 @@ pub struct Broker {
     /// One agent is put or deleted over the API at a time, so that memory and database agree.
     agent_changes: tokio::sync::Mutex<()>,
     agent_secrets: AgentSecrets,
+    /// One announcement of the provider's is acted on at a time.
+    announcing: tokio::sync::Mutex<()>,
     consents: Consents,
     recorder: Recorder,
     revocations: Revocations,

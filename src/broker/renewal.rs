@@ -206,7 +206,8 @@ impl Broker {
             return false;
         };
         // Versions only grow. An older one in memory means that the answer to an earlier commit was lost.
-        if account.record.version > version {
+        // And what was withdrawn while the provider answered stays withdrawn.
+        if account.record.version > version || account.record.health != Health::Active {
             return false;
         }
         account.record.version = version;

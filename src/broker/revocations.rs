@@ -96,6 +96,10 @@ impl Broker {
         let Ok(token) = std::str::from_utf8(&plain).map(RefreshToken::from) else {
             return Attempt::Never("the grant is not text".to_owned());
         };
+        if token.expose().is_empty() {
+            // It was deleted when the provider announced its end.
+            return Attempt::Done;
+        }
         match self.provider.revoke(&token).await {
             Ok(()) => Attempt::Done,
             Err(ProviderError {

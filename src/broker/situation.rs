@@ -97,11 +97,16 @@ pub(super) fn refused(around: &Surroundings, account: &Account) -> Option<(Agent
         );
         return Some((AgentState::Misconfigured, message));
     }
-    match &record.health {
+    state_of_health(&record.health).map(|(state, why)| (state, why.to_owned()))
+}
+
+/// The state that a grant's health leads to, and why; `None` when it works.
+pub(super) fn state_of_health(health: &Health) -> Option<(AgentState, &str)> {
+    match health {
         Health::Active => None,
-        Health::ReconnectRequired(why) => Some((AgentState::ReconnectRequired, why.clone())),
-        Health::Revoked(why) => Some((AgentState::Revoked, why.clone())),
-        Health::Misconfigured(why) => Some((AgentState::Misconfigured, why.clone())),
+        Health::ReconnectRequired(why) => Some((AgentState::ReconnectRequired, why)),
+        Health::Revoked(why) | Health::Disabled(why) => Some((AgentState::Revoked, why)),
+        Health::Misconfigured(why) => Some((AgentState::Misconfigured, why)),
     }
 }
 

@@ -72,6 +72,7 @@ impl Broker {
                 options.agent_secrets,
                 std::mem::take(&mut contents.agent_secrets),
             ),
+            announcing: tokio::sync::Mutex::default(),
             consents: Consents::default(),
             recorder,
             revocations: Revocations::default(),

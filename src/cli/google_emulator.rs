@@ -92,4 +92,7 @@ pub struct GoogleEmulatorArgs {
     /// A scope that --auto-approve leaves unticked (repeatable)
     #[arg(long, value_name = "SCOPE", requires = "auto_approve")]
     pub untick: Vec<String>,
+    /// Where security events are pushed to, over plain HTTP (Cross-Account Protection)
+    #[arg(long, value_name = "URL")]
+    pub risc_receiver: Option<String>,
 }

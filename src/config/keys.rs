@@ -191,6 +191,13 @@ pub(super) const KEYS: &[Key] = &[
         "token-broker",
         "The Google Cloud project that agents are told they run in; nothing is charged to it.",
     ),
+    key(
+        "risc.audiences",
+        Kind::List,
+        "",
+        "The client ids of the Google project whose security events are taken at POST /risc (Cross-Account\n\
+         Protection). Nothing is taken without any.",
+    ),
 ];
 
 /// The environment variable of a key.

@@ -16,6 +16,7 @@ mod keys;
 pub mod log;
 pub mod metadata;
 pub mod renewal;
+pub mod risc;
 mod secret_file;
 pub(crate) mod suggest;
 pub mod template;
@@ -40,6 +41,7 @@ pub use key::{KeySection, KeySource};
 pub use log::{LogFormat, LogSection};
 pub use metadata::{MetadataPort, MetadataSection};
 pub use renewal::RenewalSection;
+pub use risc::RiscSection;
 pub use template::template;
 
 use values::Values;
@@ -78,6 +80,8 @@ pub struct Config {
     pub adc: Option<AdcSection>,
     /// `[metadata]`.
     pub metadata: MetadataSection,
+    /// `[risc]`.
+    pub risc: RiscSection,
     /// `[[capabilities]]`: the operator's additions to the catalogue.
     pub capabilities: Vec<CapabilityEntry>,
     derived: Derived,
@@ -146,6 +150,7 @@ impl Config {
             connect: ConnectSection::read(&values)?,
             adc: AdcSection::read(&values)?,
             metadata: MetadataSection::read(&values)?,
+            risc: RiscSection::read(&values)?,
             google: GoogleSection::read(&mut values, &public_url)?,
             public_url,
             capabilities,
@@ -164,6 +169,8 @@ impl Config {
                 self.state_dir.display()
             )));
         }
+        let warning = self.risc.warning(self.google.client_id.as_deref());
+        self.warnings.extend(warning);
         let plain = self.public_url.scheme() == "http";
         if plain && !self.http_listen.ip().is_loopback() {
             self.warnings.push(format!(

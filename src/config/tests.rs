@@ -456,3 +456,27 @@ fn a_free_port_is_taken_over_and_a_chosen_one_stays() {
     assert_eq!(config.adc.unwrap().listen, bound);
     assert_eq!(config.metadata.port.unwrap().listen.port(), 8422);
 }
+
+#[test]
+fn events_are_taken_for_the_clients_that_are_named() {
+    let text = "[google]\nclient_id = 'ours'\n[risc]\naudiences = ['ours', 'also-ours']";
+    let config = parse(text, &[]).unwrap();
+    assert_eq!(config.risc.audiences, ["ours", "also-ours"]);
+    assert_eq!(config.warnings, [""; 0]);
+    assert!(parse("", &[]).unwrap().risc.audiences.is_empty());
+    let from_environment = parse("", &[("TOKEN_BROKER_RISC_AUDIENCES", "a,b")]).unwrap();
+    assert_eq!(from_environment.risc.audiences, ["a", "b"]);
+
+    let other = parse(
+        "[google]\nclient_id = 'ours'\n[risc]\naudiences = ['theirs']",
+        &[],
+    )
+    .unwrap();
+    assert!(
+        other.warnings[0].contains("does not name google.client_id ours"),
+        "{:?}",
+        other.warnings
+    );
+    let message = refused("[risc]\naudiences = ['two words']");
+    assert!(message.contains(":2: risc.audiences"), "{message}");
+}

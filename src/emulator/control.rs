@@ -11,6 +11,7 @@ use super::{
     handle::{Handle, Unknown},
     message::{Call, Reply, Unread, json as reply_json},
     options::{AutoApprove, Rotation},
+    risc::{InvalidReceiver, NotAnnounced, SecurityEvent},
 };
 
 #[derive(Deserialize)]
@@ -29,6 +30,12 @@ struct LifetimeBody {
 #[serde(deny_unknown_fields)]
 struct RotationBody {
     mode: Rotation,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReceiverBody {
+    url: String,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +60,21 @@ struct Refused(StatusCode, String);
 impl From<Unknown> for Refused {
     fn from(error: Unknown) -> Self {
         Self::not_found(error.to_string())
+    }
+}
+
+impl From<InvalidReceiver> for Refused {
+    fn from(error: InvalidReceiver) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<NotAnnounced> for Refused {
+    fn from(error: NotAnnounced) -> Self {
+        match error {
+            NotAnnounced::Account(unknown) => unknown.into(),
+            NotAnnounced::Key(error) => Self(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
     }
 }
 
@@ -84,10 +106,18 @@ pub(super) async fn answer(handle: Handle, request: Request<Incoming>) -> Result
         }
         Err(Unread::Gone) => return Err(Dropped),
     };
-    Ok(match carry_out(&handle, &call) {
+    let done = match (&call.method, call.path.as_str()) {
+        (&Method::POST, "/security-events") => announce(&handle, &call).await,
+        _ => carry_out(&handle, &call),
+    };
+    Ok(match done {
         Ok(value) => reply_json(StatusCode::OK, &value),
         Err(Refused(status, sentence)) => reply_json(status, &json!({ "error": sentence })),
     })
+}
+
+async fn announce(handle: &Handle, call: &Call) -> Result<Value, Refused> {
+    value(&handle.announce(&body::<SecurityEvent>(call)?).await?)
 }
 
 fn carry_out(handle: &Handle, call: &Call) -> Result<Value, Refused> {
@@ -141,6 +171,10 @@ fn order_given(handle: &Handle, call: &Call, order: &str) -> Result<Value, Refus
         "signing-key" => handle
             .rotate_signing_key()
             .map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?,
+        "risc-receiver" => {
+            let url = body::<Option<ReceiverBody>>(call)?.map(|order| order.url);
+            handle.set_risc_receiver(url.as_deref())?;
+        }
         "grants" => return seed(handle, &body(call)?),
         "service-accounts" => return service_account(handle, &body(call)?),
         _ => {

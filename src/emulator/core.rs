@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 
 use super::{
     fault::Faults,
     keys::RsaKey,
     mint::Minter,
     options::{Client, Options},
+    risc::SecurityEvent,
     scope::ScopeSet,
     state::{AccountId, ClientId, State},
     stats::Counters,
@@ -43,6 +45,9 @@ pub(super) struct Core {
     pub(super) faults: Faults,
     pub(super) stats: Counters,
     state: Mutex<State>,
+    risc_receiver: Mutex<Option<String>>,
+    /// Events that the emulator pushes by itself.
+    pub(super) outbox: mpsc::UnboundedSender<SecurityEvent>,
 }
 
 impl Core {
@@ -52,6 +57,7 @@ impl Core {
         signing: RsaKey,
         clock: SharedClock,
         entropy: SharedEntropy,
+        outbox: mpsc::UnboundedSender<SecurityEvent>,
     ) -> Self {
         Self {
             base_url,
@@ -70,6 +76,8 @@ impl Core {
             faults: Faults::default(),
             stats: Counters::default(),
             state: Mutex::new(State::new(options)),
+            risc_receiver: Mutex::new(options.risc_receiver.clone()),
+            outbox,
         }
     }
 
@@ -101,6 +109,11 @@ impl Core {
 
     fn signing_keys(&self) -> MutexGuard<'_, SigningKeys> {
         self.signing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where security events go.
+    pub(super) fn risc_receiver(&self) -> MutexGuard<'_, Option<String>> {
+        self.risc_receiver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Timestamp {

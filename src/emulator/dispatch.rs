@@ -13,7 +13,7 @@ use super::{
     fault::{Cut, Endpoint, Fault, FaultId, Target},
     identity,
     message::{Call, Reply, Unread, api_error, json, problem},
-    revoke,
+    revoke, risc,
     state::AccountId,
     token::{self, JWT_BEARER},
 };
@@ -55,6 +55,7 @@ fn route(path: &str) -> Option<Endpoint> {
         "/oauth2/v3/certs" => Some(Endpoint::Certs),
         "/v1/userinfo" => Some(Endpoint::Userinfo),
         "/.well-known/openid-configuration" => Some(Endpoint::Discovery),
+        "/.well-known/risc-configuration" => Some(Endpoint::Risc),
         _ if path.starts_with("/gmail/") => Some(Endpoint::Gmail),
         _ if path.starts_with("/calendar/") => Some(Endpoint::Calendar),
         _ if path.starts_with("/drive/") => Some(Endpoint::Drive),
@@ -72,7 +73,7 @@ fn count(core: &Core, call: &Call, endpoint: Endpoint) {
             (Endpoint::Revoke, _) => &stats.revoke,
             (Endpoint::Certs, _) => &stats.certs,
             (Endpoint::Userinfo, _) => &stats.userinfo,
-            (Endpoint::Discovery, _) => &stats.discovery,
+            (Endpoint::Discovery | Endpoint::Risc, _) => &stats.discovery,
             _ => &stats.api_calls,
         });
 }
@@ -88,6 +89,7 @@ fn work(core: &Core, call: &Call, endpoint: Endpoint) -> Reply {
             Err(error) => error.reply(),
         },
         Endpoint::Discovery => identity::discovery(core, call),
+        Endpoint::Risc => risc::configuration(core, call),
         api => apis::answer(core, call, api),
     }
 }

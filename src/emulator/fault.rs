@@ -32,6 +32,8 @@ pub enum Endpoint {
     Userinfo,
     /// `/.well-known/openid-configuration`
     Discovery,
+    /// `/.well-known/risc-configuration`
+    Risc,
     /// Gmail, Calendar and Drive.
     Api,
     /// `/gmail/…`

@@ -126,6 +126,16 @@ impl Grants {
         })
     }
 
+    /// The newest refresh token of an account, over all clients.
+    pub(super) fn newest(&self, account: AccountId) -> Option<RefreshClaims> {
+        let of_account = self.by_id.iter().filter(|(_, grant)| grant.account == account);
+        let (id, grant) = of_account.max_by_key(|(id, _)| **id)?;
+        Some(RefreshClaims {
+            grant: *id,
+            generation: grant.latest,
+        })
+    }
+
     /// Ends one grant.
     pub(super) fn remove(&mut self, id: u64) {
         if let Some(grant) = self.by_id.remove(&id)

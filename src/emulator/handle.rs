@@ -11,6 +11,7 @@ use super::{
     fault::{Fault, FaultId, InvalidFault, OrderedFault},
     keys::{KeyError, RsaKey},
     options::{Account, AutoApprove, Rotation},
+    risc::{self, InvalidReceiver, NotAnnounced, Pushed, SecurityEvent},
     state::{AccountId, ClientId},
     stats::Stats,
 };
@@ -114,14 +115,62 @@ impl Handle {
         self.core.faults.list()
     }
 
-    /// The person removes the app: everything that the account (address or `sub`) granted ends.
+    /// The person removes the app: everything that the account (address or `sub`) granted ends, and a receiver of
+    /// security events is told.
     ///
     /// # Errors
     /// There is no such account.
     pub fn revoke_account(&self, account: &str) -> Result<(), Unknown> {
         let id = self.find(account)?;
         self.core.state().revoke(id);
+        if self.core.risc_receiver().is_some() {
+            // Nobody serves any more: nobody is told.
+            let _ = self.core.outbox.send(risc::removal(account));
+        }
         Ok(())
+    }
+
+    /// Where security events go from now on; `None` keeps them here.
+    ///
+    /// # Errors
+    /// The address is not plain HTTP, which is all that the emulator speaks.
+    pub fn set_risc_receiver(&self, url: Option<&str>) -> Result<(), InvalidReceiver> {
+        risc::check_receiver(url)?;
+        *self.core.risc_receiver() = url.map(str::to_owned);
+        Ok(())
+    }
+
+    /// Signs a security event and pushes it to the receiver, where there is one. It only tells: whether anything of
+    /// it is so is another matter.
+    ///
+    /// # Errors
+    /// There is no such account, or no key could be made.
+    pub async fn announce(&self, event: &SecurityEvent) -> Result<Pushed, NotAnnounced> {
+        let account = event.account.as_deref().map(|name| self.find(name)).transpose()?;
+        let set = risc::sign(&self.core, event, account)?;
+        let receiver = self.core.risc_receiver().clone().filter(|_| !event.hold_back);
+        let Some(receiver) = receiver else {
+            return Ok(Pushed {
+                set,
+                status: None,
+                body: String::new(),
+            });
+        };
+        let answered = risc::push(&receiver, &set).await;
+        let taken = answered.as_ref().is_some_and(|(status, _)| *status == 202);
+        self.core.stats.count(|stats| {
+            if taken {
+                &stats.events_taken
+            } else {
+                &stats.events_refused
+            }
+        });
+        let (status, body) = answered.unzip();
+        Ok(Pushed {
+            set,
+            status,
+            body: body.unwrap_or_default(),
+        })
     }
 
     /// The person changes the password: refresh tokens with Gmail scopes end.

@@ -51,7 +51,13 @@ impl RsaKey {
 
     /// Signs `claims` with RS256, under this key's name.
     pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, KeyError> {
+        self.sign_as("JWT", claims)
+    }
+
+    /// The same for a JWT of another type (RFC 8725, section 3.11).
+    pub(super) fn sign_as(&self, kind: &str, claims: &impl Serialize) -> Result<String, KeyError> {
         let header = Header {
+            typ: Some(kind.to_owned()),
             kid: Some(self.id.clone()),
             ..Header::new(Algorithm::RS256)
         };

@@ -11,6 +11,7 @@
 //! | `/token` | exchange, refresh, service-account assertions |
 //! | `/revoke` | ends everything of the token's account in the whole project |
 //! | `/oauth2/v3/certs`, `/v1/userinfo`, `/.well-known/openid-configuration` | identity; the issuer is Google's |
+//! | `/.well-known/risc-configuration` | who signs security events, and with which keys |
 //! | `/gmail/v1/…` | `messages/send`, `messages`, `messages/{id}`, `profile` |
 //! | `/calendar/v3/…` | `users/me/calendarList`, `calendars/{id}/events` (list, insert) |
 //! | `/drive/v3/files` | list |
@@ -41,6 +42,8 @@
 //! | `POST /rotation` | `{"mode"}`: `off`, `leeway` or `strict` |
 //! | `POST /auto-approve` | `{"account"?, "untick"?: […]}` or `null` |
 //! | `POST /signing-key` | signs id tokens with a new key; the last one stays published |
+//! | `POST /risc-receiver` | `{"url"}` or `null`: where events go from now on; a revocation by a person is one |
+//! | `POST /security-events` | signs a [`SecurityEvent`] and pushes it; answers `{"set", "status", "body"}` |
 //! | `POST /grants` | `{"account", "scopes": […], "client_id"?}`; answers `{"refresh_token"}` |
 //! | `POST /service-accounts` | `{"name", "delegated_scopes"?: […]}`; answers the key file |
 //!
@@ -48,7 +51,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `endpoint` | `any`, `authorize`, `token`, `revoke`, `certs`, `userinfo`, `discovery`, `api`, `gmail`, `calendar`, `drive` |
+//! | `endpoint` | `any`, `authorize`, `token`, `revoke`, `certs`, `userinfo`, `discovery`, `risc`, `api`, `gmail`, `calendar`, `drive` |
 //! | `grant_type`, `account` | only such token requests, only this account's requests |
 //! | `times` | how many requests it strikes; absent: all, until it is taken back |
 //! | `status`, `error`, `error_description`, `error_subtype`, `body` | the answer, instead of the work |
@@ -78,6 +81,7 @@ mod message;
 mod mint;
 mod options;
 mod revoke;
+mod risc;
 mod scope;
 mod server;
 mod state;
@@ -91,5 +95,6 @@ pub use keys::KeyError;
 pub use options::{
     Account, AutoApprove, Client, ClientType, DEFAULT_TOKEN_CAP, DEFAULT_TOKEN_LIFETIME, Options, Rotation,
 };
+pub use risc::{InvalidReceiver, NotAnnounced, Pushed, SecurityEvent, TokenForm};
 pub use server::{Emulator, Error};
 pub use stats::Stats;

@@ -130,6 +130,8 @@ pub struct Options {
     pub accounts: Vec<Account>,
     /// Consents without showing a page.
     pub auto_approve: Option<AutoApprove>,
+    /// Where security events are pushed to, over plain HTTP.
+    pub risc_receiver: Option<String>,
 }
 
 impl Default for Options {
@@ -154,6 +156,7 @@ impl Default for Options {
             id_token_on_refresh: false,
             accounts: vec![Account::new("alice@example.com"), Account::new("bob@example.com")],
             auto_approve: None,
+            risc_receiver: None,
         }
     }
 }

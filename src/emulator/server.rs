@@ -10,6 +10,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::mpsc,
     task::JoinSet,
 };
 
@@ -21,6 +22,7 @@ use super::{
     keys::{KeyError, RsaKey},
     message::Reply,
     options::Options,
+    risc::{self, InvalidReceiver, SecurityEvent},
 };
 use crate::{clock::SharedClock, entropy::SharedEntropy};
 
@@ -44,6 +46,9 @@ pub enum Error {
     /// The key that signs id tokens could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Security events cannot go where they should.
+    #[error(transparent)]
+    Receiver(#[from] InvalidReceiver),
 }
 
 /// A Google-shaped OAuth server that has its addresses and is ready to serve.
@@ -52,14 +57,17 @@ pub struct Emulator {
     handle: Handle,
     listener: TcpListener,
     control: TcpListener,
+    outbox: mpsc::UnboundedReceiver<SecurityEvent>,
 }
 
 impl Emulator {
     /// Takes the addresses. From here on connections wait in the backlog, until [`Emulator::serve`] runs.
     ///
     /// # Errors
-    /// An address beyond loopback that is not allowed, an address that is not to be had, or no RSA key.
+    /// An address beyond loopback that is not allowed, an address that is not to be had, a receiver of events that
+    /// is not plain HTTP, or no RSA key.
     pub async fn bind(options: Options, clock: SharedClock, entropy: SharedEntropy) -> Result<Self, Error> {
+        risc::check_receiver(options.risc_receiver.as_deref())?;
         let listener = listen(options.listen, options.allow_non_loopback).await?;
         let control = listen(options.control, options.allow_non_loopback).await?;
         let base_url = match &options.public_url {
@@ -67,13 +75,15 @@ impl Emulator {
             None => origin(&listener, options.listen),
         };
         let (signing, _) = RsaKey::generate(&*entropy)?;
-        let core = Arc::new(Core::new(&options, base_url, signing, clock, entropy));
+        let (outgoing, outbox) = mpsc::unbounded_channel();
+        let core = Arc::new(Core::new(&options, base_url, signing, clock, entropy, outgoing));
         let handle = Handle::new(core.clone(), origin(&control, options.control).into());
         Ok(Self {
             core,
             handle,
             listener,
             control,
+            outbox,
         })
     }
 
@@ -99,6 +109,7 @@ impl Emulator {
             handle,
             listener,
             control,
+            mut outbox,
         } = self;
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
@@ -107,6 +118,13 @@ impl Emulator {
                 () = &mut shutdown => return,
                 // Finished connections leave the set.
                 Some(_) = connections.join_next() => {}
+                Some(event) = outbox.recv() => {
+                    let handle = handle.clone();
+                    connections.spawn(async move {
+                        // Whether it arrived shows in the counters.
+                        let _ = handle.announce(&event).await;
+                    });
+                }
                 stream = accept(&listener) => {
                     let core = core.clone();
                     let answer = move |request| dispatch::answer(core.clone(), request);

@@ -338,6 +338,11 @@ impl State {
         })
     }
 
+    /// The account's newest refresh token.
+    pub(super) fn newest_grant(&self, account: AccountId) -> Option<RefreshClaims> {
+        self.grants.newest(account)
+    }
+
     /// Whose refresh token it is, while it lives.
     pub(super) fn account_of_refresh(&self, token: RefreshClaims, now: Timestamp) -> Option<AccountId> {
         self.grants.get(token, now).ok().map(|grant| grant.account)

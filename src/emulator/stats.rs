@@ -44,8 +44,12 @@ counters! {
     certs,
     /// Requests for a person's identity.
     userinfo,
-    /// Requests for the discovery document.
+    /// Requests for the discovery document and for the one about security events.
     discovery,
+    /// Security events that a receiver has taken.
+    events_taken,
+    /// Security events that a receiver refused or did not answer.
+    events_refused,
     /// Calls of Gmail, Calendar and Drive.
     api_calls,
     /// Those of them whose token was missing, expired, revoked or not ours: answered with 401.

@@ -96,6 +96,21 @@ impl Client {
         })
     }
 
+    /// Asks the revocation endpoint, as this client where `authenticated`.
+    async fn end_grant(&self, token: &RefreshToken, authenticated: bool) -> Result<(), ProviderError> {
+        let mut fields = vec![("token", token.expose())];
+        let mut secrets = vec![token.expose()];
+        if authenticated {
+            fields.push(("client_id", &self.options.client_id));
+            if let Some(secret) = &self.options.client_secret {
+                fields.push(("client_secret", secret.expose()));
+                secrets.push(secret.expose());
+            }
+        }
+        let url = &self.options.endpoints.revocation;
+        self.post(Call::Revoke, url, &fields, &secrets).await.map(drop)
+    }
+
     async fn post(
         &self,
         call: Call,
@@ -114,6 +129,14 @@ impl Client {
             Err(ProviderError::refused(call, &reply, secrets, self.clock.now()))
         }
     }
+}
+
+/// Whether a refused revocation may be one that lacks the client's credentials.
+fn wants_client(error: &ProviderError) -> bool {
+    matches!(
+        error.code.as_str(),
+        "invalid_request" | "invalid_client" | "unauthorized_client"
+    )
 }
 
 fn host(url: &Url) -> &str {
@@ -180,12 +203,19 @@ impl Provider for Client {
 
     fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()> {
         Box::pin(async move {
-            let url = &self.options.endpoints.revocation;
-            let fields = [("token", token.expose())];
-            match self.post(Call::Revoke, url, &fields, &[token.expose()]).await {
-                Err(error) if !error::is_gone(&error) => Err(error),
-                _ => Ok(()),
-            }
+            let outcome = match self.end_grant(token, false).await {
+                // Google asks for no client authentication here; RFC 7009 (section 2.1) does, and servers that
+                // follow it say one of these.
+                Err(error) if wants_client(&error) => self.end_grant(token, true).await,
+                first => first,
+            };
+            outcome.or_else(|error| {
+                if error::is_gone(&error) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            })
         })
     }
 }

@@ -15,6 +15,8 @@ pub struct Endpoints {
     pub keys: Url,
     /// Says whose an access token is (`OpenID` Connect Core, section 5.3).
     pub userinfo: Url,
+    /// Says who signs security events, and with which keys (Cross-Account Protection).
+    pub risc_configuration: Url,
     /// What `iss` of an id token may be.
     pub issuers: Vec<String>,
 }
@@ -52,6 +54,7 @@ impl Endpoints {
             revocation: url("https://oauth2.googleapis.com/revoke"),
             keys: url("https://www.googleapis.com/oauth2/v3/certs"),
             userinfo: url("https://openidconnect.googleapis.com/v1/userinfo"),
+            risc_configuration: url("https://accounts.google.com/.well-known/risc-configuration"),
             issuers: GOOGLE_ISSUERS.map(str::to_owned).to_vec(),
         }
     }
@@ -68,17 +71,12 @@ impl Endpoints {
         if !origin.username().is_empty() || origin.password().is_some() {
             return Err(InvalidBase::Credentials);
         }
-        let Some(host) = origin.host() else {
+        if origin.host().is_none() {
             return Err(InvalidBase::NotUrl(shown()));
-        };
-        let loopback = match host {
-            Host::Ipv4(address) => address.is_loopback(),
-            Host::Ipv6(address) => address.is_loopback(),
-            Host::Domain(name) => name == "localhost",
-        };
+        }
         match origin.scheme() {
             "https" => {}
-            "http" if loopback => {}
+            "http" if is_loopback(&origin) => {}
             _ => return Err(InvalidBase::Insecure(shown())),
         }
         if origin.path() != "/" || origin.query().is_some() || origin.fragment().is_some() {
@@ -97,9 +95,19 @@ impl Endpoints {
             revocation: at("/revoke"),
             keys: at("/oauth2/v3/certs"),
             userinfo: at("/v1/userinfo"),
+            risc_configuration: at("/.well-known/risc-configuration"),
             issuers,
         })
     }
+}
+
+/// Whether an address is this machine's own.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    url.host().is_some_and(|host| match host {
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+        Host::Domain(name) => name == "localhost",
+    })
 }
 
 #[cfg(test)]
@@ -115,6 +123,7 @@ mod tests {
             endpoints.revocation,
             endpoints.keys,
             endpoints.userinfo,
+            endpoints.risc_configuration,
         ] {
             assert_eq!(url.scheme(), "https");
         }
@@ -131,6 +140,10 @@ mod tests {
         assert_eq!(endpoints.revocation.as_str(), "http://127.0.0.1:9005/revoke");
         assert_eq!(endpoints.keys.as_str(), "http://127.0.0.1:9005/oauth2/v3/certs");
         assert_eq!(endpoints.userinfo.as_str(), "http://127.0.0.1:9005/v1/userinfo");
+        assert_eq!(
+            endpoints.risc_configuration.as_str(),
+            "http://127.0.0.1:9005/.well-known/risc-configuration"
+        );
         assert!(endpoints.issuers.contains(&"http://127.0.0.1:9005".to_owned()));
         assert!(
             endpoints

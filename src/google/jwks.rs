@@ -75,10 +75,15 @@ impl Keys {
         }
     }
 
-    /// The key with this id.
+    /// The key that an id token names.
     pub(super) async fn find(&self, http: &Http, id: &str) -> Result<DecodingKey, ProviderError> {
+        self.look_up(http, id).await?.ok_or_else(unknown_key)
+    }
+
+    /// The key with this id; `None` where none is published.
+    pub(super) async fn look_up(&self, http: &Http, id: &str) -> Result<Option<DecodingKey>, ProviderError> {
         if let Some(key) = self.known(id) {
-            return Ok(key);
+            return Ok(Some(key));
         }
         let seen = self.attempts.load(Ordering::Acquire);
         let mut last = self.reading.lock().await;
@@ -87,7 +92,7 @@ impl Keys {
             last.clone()?;
         }
         if let Some(key) = self.known(id) {
-            return Ok(key);
+            return Ok(Some(key));
         }
         let now = self.clock.now();
         if self
@@ -101,7 +106,7 @@ impl Keys {
             self.attempts.fetch_add(1, Ordering::Release);
             self.current.store(Some(Arc::new(outcome?)));
         }
-        self.known(id).ok_or_else(unknown_key)
+        Ok(self.known(id))
     }
 
     fn known(&self, id: &str) -> Option<DecodingKey> {

@@ -13,6 +13,7 @@ mod http;
 mod idtoken;
 mod jwks;
 pub mod redirect;
+pub mod risc;
 mod scrub;
 #[cfg(test)]
 mod testing;

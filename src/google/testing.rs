@@ -185,6 +185,11 @@ impl Play {
         format!("{}{path}", self.origin).parse().unwrap()
     }
 
+    /// Plays these after what it has.
+    pub(super) fn add(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.script.answers.lock().unwrap().extend(answers);
+    }
+
     pub(super) fn requests(&self) -> Vec<Seen> {
         self.script.requests.borrow().clone()
     }

@@ -109,8 +109,9 @@ pub trait Store: Send + Sync + 'static {
     fn begin_renewal(&self, id: &IntegrationId, now: Timestamp)
     -> StoreFuture<'_, Option<IntegrationRecord>>;
 
-    /// Commits what came of a renewal and clears its intent, if the account still has `version`. Returns the
-    /// version after the commit; [`StoreError::Conflict`] when the account was replaced or deleted meanwhile.
+    /// Commits what came of a renewal and clears its intent, if the account still has `version`. A grant that does
+    /// not work any more loses its access tokens with it. Returns the version after the commit;
+    /// [`StoreError::Conflict`] when the account was replaced or deleted meanwhile.
     fn finish_renewal(
         &self,
         id: &IntegrationId,
@@ -127,6 +128,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets a grant that was to be revoked: it is done, or it is given up.
     fn settle_revocation(&self, id: &IntegrationId) -> StoreFuture<'_, ()>;
+    /// Deletes an account's access tokens; the grant stays.
+    fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()>;
 
     /// Adds or replaces an agent that came over the API.
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()>;
@@ -137,6 +140,11 @@ pub trait Store: Send + Sync + 'static {
     /// Adds or replaces the secrets of agents, and deletes those of the agents `gone`; all of it or nothing.
     fn change_agent_secrets(&self, kept: Vec<AgentSecretRecord>, gone: Vec<AgentName>)
     -> StoreFuture<'_, ()>;
+    /// Whether a security event of this id was acted on already, as far as that is remembered.
+    fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool>;
+
+    /// Remembers a security event that was acted on. The oldest beyond ten thousand are forgotten.
+    fn remember_event(&self, id: &str, now: Timestamp) -> StoreFuture<'_, ()>;
 
     /// Appends events to the audit chain, in order.
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()>;

@@ -19,6 +19,8 @@ pub enum Health {
     ReconnectRequired(String),
     /// Access was withdrawn on purpose. The sentence says by whom.
     Revoked(String),
+    /// The provider disabled the account and may enable it again: the grant is kept for that. The sentence says so.
+    Disabled(String),
     /// The operator has to act. The sentence says how.
     Misconfigured(String),
 }

@@ -25,6 +25,8 @@ pub enum Actor {
     Person(String),
     /// The daemon by itself.
     Daemon,
+    /// The provider, by a signed announcement.
+    Provider,
 }
 
 impl fmt::Display for Actor {
@@ -34,6 +36,7 @@ impl fmt::Display for Actor {
             Self::Admin(uid) => write!(f, "admin:uid={uid}"),
             Self::Person(owner) => write!(f, "person:{owner}"),
             Self::Daemon => f.write_str("daemon"),
+            Self::Provider => f.write_str("provider"),
         }
     }
 }
@@ -86,7 +89,8 @@ pub struct AuditLine {
     pub sequence: u64,
     /// When, to the microsecond.
     pub time: Timestamp,
-    /// Who, as text: `agent:<name>`, `admin:uid=<n>`, `person:<owner>` or `daemon`.
+    /// Who, as text: `agent:<name>`, `admin:uid=<n>`, `person:<owner>`, `daemon` or
+    /// `provider`.
     pub actor: String,
     /// What was done.
     pub action: String,

@@ -51,6 +51,7 @@ pub struct Metrics {
     renewals: Family<Outcome, Counter>,
     provider: Family<Operation, Histogram>,
     audit_failures: Counter,
+    security_events: Family<Outcome, Counter>,
     agents: Family<State, Gauge>,
     integrations: Family<State, Gauge>,
     renewals_waiting: Gauge,
@@ -79,6 +80,12 @@ impl Default for Metrics {
             "audit_write_failures",
             "Writes of the audit trail that failed",
             audit_failures.clone(),
+        );
+        let security_events = Family::<Outcome, Counter>::default();
+        registry.register(
+            "security_events",
+            "Security events that were pushed, by outcome",
+            security_events.clone(),
         );
         let agents = Family::<State, Gauge>::default();
         registry.register("agents", "Agents, by state", agents.clone());
@@ -120,6 +127,7 @@ impl Default for Metrics {
             renewals,
             provider,
             audit_failures,
+            security_events,
             agents,
             integrations,
             renewals_waiting,
@@ -146,6 +154,11 @@ impl Metrics {
     /// A write of the audit trail failed.
     pub fn audit_failure(&self) {
         self.audit_failures.inc();
+    }
+
+    /// A security event was pushed: `new`, `repeated`, `unavailable`, or what is wrong with it.
+    pub fn security_event(&self, outcome: &'static str) {
+        self.security_events.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Everything in the `OpenMetrics` text format, with `gauges` as they are now.

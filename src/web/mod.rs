@@ -3,6 +3,7 @@
 mod action;
 mod callback;
 mod page;
+mod risc;
 mod routes;
 mod server;
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
+    body::Body,
     header::{self, HeaderValue},
 };
 
@@ -16,10 +17,12 @@ use super::{
     action,
     callback::{self, Ending},
     page::{Page, STYLE, STYLE_PATH, Tone},
+    risc,
 };
 use crate::{
     broker::{AgentState, Broker},
     clock,
+    google::risc::Receiver,
     telemetry::{Metrics, metrics::Gauges},
 };
 
@@ -50,23 +53,29 @@ pub struct Web {
     pub metrics: Arc<Metrics>,
     /// Whether the daemon is ready.
     pub readiness: Arc<Readiness>,
+    /// Takes security events at `/risc`, where that is configured.
+    pub risc: Option<Receiver>,
 }
 
 impl Web {
     /// Answers one request.
-    pub(super) async fn answer<B>(&self, request: Request<B>) -> Answer {
-        let mut answer = if matches!(*request.method(), Method::GET | Method::HEAD) {
+    pub(super) async fn answer<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let receiver = self.risc.as_ref().filter(|_| request.uri().path() == "/risc");
+        let mut answer = if let Some(receiver) = receiver {
+            if *request.method() == Method::POST {
+                risc::receive(&self.broker, receiver, &self.metrics, request.into_body()).await
+            } else {
+                wrong_method("POST", "only POST is served here\n")
+            }
+        } else if matches!(*request.method(), Method::GET | Method::HEAD) {
             self.get(request.uri().path(), request.uri().query().unwrap_or_default())
                 .await
         } else {
-            let mut refused = text(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "only GET and HEAD are served here\n",
-            );
-            refused
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            refused
+            wrong_method("GET, HEAD", "only GET and HEAD are served here\n")
         };
         protect(&mut answer);
         answer
@@ -161,11 +170,19 @@ fn show(status: StatusCode, page: &Page) -> Answer {
     }
 }
 
-fn text(status: StatusCode, body: &str) -> Answer {
+fn wrong_method(allowed: &'static str, sentence: &str) -> Answer {
+    let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, sentence);
+    refused
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allowed));
+    refused
+}
+
+pub(super) fn text(status: StatusCode, body: &str) -> Answer {
     typed(status, "text/plain; charset=utf-8", body.to_owned())
 }
 
-fn typed(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+pub(super) fn typed(status: StatusCode, content_type: &'static str, body: String) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer

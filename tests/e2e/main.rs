@@ -20,3 +20,4 @@ mod lifecycle;
 mod outage;
 mod reconnect;
 mod renewal;
+mod risc;

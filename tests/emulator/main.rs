@@ -8,5 +8,6 @@ mod consent;
 mod faults;
 mod refresh;
 mod revocation;
+mod risc;
 mod service_accounts;
 mod support;

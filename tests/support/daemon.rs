@@ -71,6 +71,11 @@ impl Daemon {
 
     /// The same, with more keys of the configuration as `("renewal.concurrency", "4")`.
     pub(crate) fn with(google: &Emulator, settings: &[(&str, &str)]) -> Self {
+        Self::against(&google.base_url, &google.client_secret, settings)
+    }
+
+    /// The same, against whatever has Google's paths at `base_url`.
+    pub(crate) fn against(base_url: &str, client_secret: &str, settings: &[(&str, &str)]) -> Self {
         let daemon = Self {
             folder: tempfile::Builder::new()
                 .prefix("token-broker-")
@@ -88,7 +93,7 @@ impl Daemon {
         }
         fs::create_dir(daemon.config_dir()).unwrap();
         let secret = daemon.config_dir().join("client_secret");
-        fs::write(&secret, &google.client_secret).unwrap();
+        fs::write(&secret, client_secret).unwrap();
         fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let mut values = vec![
@@ -97,7 +102,7 @@ impl Daemon {
             ("http_listen", "127.0.0.1:0".to_owned()),
             ("google.client_id", CLIENT_ID.to_owned()),
             ("google.client_secret_file", path(&secret)),
-            ("google.endpoint_base", google.base_url.clone()),
+            ("google.endpoint_base", base_url.to_owned()),
         ];
         for (key, value) in settings {
             values.retain(|(known, _)| known != key);

@@ -129,6 +129,11 @@ pub(crate) async fn open_unix(socket: &Path, path: &str) -> Result<http::Respons
     send(stream, request).await
 }
 
+/// `GET path` on a Unix socket, on a connection of its own, among others at the same time.
+pub(crate) async fn read_unix(socket: &Path, path: &str) -> Result<Answer, String> {
+    read(open_unix(socket, path).await?).await
+}
+
 fn build(
     method: Method,
     path: &str,

@@ -286,7 +286,7 @@ async fn a_token_that_is_gone_counts_as_revoked() {
         ),
         Answer::json(
             400,
-            &json!({"error": "invalid_request", "error_description": REFRESH}),
+            &json!({"error": "unsupported_token_type", "error_description": REFRESH}),
         ),
         Answer::text(503, ""),
     ])
@@ -302,6 +302,43 @@ async fn a_token_that_is_gone_counts_as_revoked() {
     );
     let form = form_of(&play.requests()[0], "/revoke");
     assert_eq!(form, pairs(&[("token", REFRESH)]), "no client authentication");
+    assert_eq!(play.requests().len(), 4, "each is asked once");
+}
+
+#[tokio::test]
+async fn a_server_that_wants_to_know_who_revokes_is_told() {
+    let refusal = || {
+        Answer::json(
+            400,
+            &json!({"error": "invalid_request", "error_description": REFRESH}),
+        )
+    };
+    let denial = || Answer::json(401, &json!({"error": "invalid_client"}));
+    let (play, client) = play(vec![
+        refusal(),
+        Answer::text(200, ""),
+        denial(),
+        Answer::json(400, &json!({"error": "invalid_token"})),
+        denial(),
+        refusal(),
+    ])
+    .await;
+    assert!(client.revoke(&REFRESH.into()).await.is_ok());
+    assert!(client.revoke(&REFRESH.into()).await.is_ok(), "gone already");
+    let error = client.revoke(&REFRESH.into()).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Operator);
+    shows_no_secret(&error);
+    let requests = play.requests();
+    assert_eq!(requests.len(), 6, "twice and no more");
+    for pair in requests.chunks(2) {
+        assert_eq!(form_of(&pair[0], "/revoke"), pairs(&[("token", REFRESH)]));
+        let fields = [
+            ("token", REFRESH),
+            ("client_id", "client"),
+            ("client_secret", SECRET),
+        ];
+        assert_eq!(form_of(&pair[1], "/revoke"), pairs(&fields));
+    }
 }
 
 #[tokio::test]

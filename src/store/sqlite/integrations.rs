@@ -153,6 +153,9 @@ pub(super) fn finish_renewal(
     connection
         .prepare_cached("DELETE FROM renewals WHERE integration = ?")?
         .execute([id.as_str()])?;
+    if outcome.health != Health::Active {
+        tokens::forget(connection, id)?;
+    }
     if let Some(token) = &outcome.token {
         tokens::put(connection, token)?;
         tokens::purge(connection, id, &token.requested, token.issued_at)?;
@@ -246,6 +249,7 @@ fn health_columns(health: &Health) -> (&'static str, &str) {
         Health::Active => ("active", ""),
         Health::ReconnectRequired(reason) => ("reconnect_required", reason),
         Health::Revoked(reason) => ("revoked", reason),
+        Health::Disabled(reason) => ("disabled", reason),
         Health::Misconfigured(reason) => ("misconfigured", reason),
     }
 }
@@ -255,6 +259,7 @@ fn health(name: &str, reason: &str) -> Result<Health, Unreadable> {
         "active" => Ok(Health::Active),
         "reconnect_required" => Ok(Health::ReconnectRequired(reason.to_owned())),
         "revoked" => Ok(Health::Revoked(reason.to_owned())),
+        "disabled" => Ok(Health::Disabled(reason.to_owned())),
         "misconfigured" => Ok(Health::Misconfigured(reason.to_owned())),
         other => Err(format!("its health `{}` is unknown", other.escape_debug())),
     }

@@ -15,6 +15,7 @@ mod key_check;
 mod reader;
 mod revocations;
 mod schema;
+mod security_events;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -162,6 +163,11 @@ impl Store for SqliteStore {
         self.write(move |connection| revocations::settle(connection, &id))
     }
 
+    fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
+        let id = id.clone();
+        self.write(move |connection| tokens::forget(connection, &id))
+    }
+
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
         self.write(move |connection| agents::put(connection, &agent))
     }
@@ -177,6 +183,16 @@ impl Store for SqliteStore {
         gone: Vec<AgentName>,
     ) -> StoreFuture<'_, ()> {
         self.write(move |connection| agent_secrets::change(connection, &kept, &gone))
+    }
+
+    fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool> {
+        let id = id.to_owned();
+        self.read(move |connection| security_events::is_known(connection, &id))
+    }
+
+    fn remember_event(&self, id: &str, now: Timestamp) -> StoreFuture<'_, ()> {
+        let id = id.to_owned();
+        self.write(move |connection| security_events::remember(connection, &id, now))
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {

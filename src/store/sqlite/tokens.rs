@@ -64,6 +64,14 @@ pub(super) fn purge(
     Ok(())
 }
 
+/// Deletes all of the account's tokens.
+pub(super) fn forget(connection: &Connection, id: &IntegrationId) -> Result<(), Fault> {
+    connection
+        .prepare_cached("DELETE FROM access_tokens WHERE integration = ?")?
+        .execute([id.as_str()])?;
+    Ok(())
+}
+
 fn read(row: &Row<'_>) -> Result<TokenRecord, Unreadable> {
     Ok(TokenRecord {
         integration: column::parsed(row, "integration")?,

@@ -291,7 +291,7 @@ impl Google {
 impl Books {
     fn issue(&mut self, email: &str, scopes: ScopeSet) -> String {
         self.serial += 1;
-        let token = format!("1//{CANARY}-{}", self.serial);
+        let token = format!("1//{:04}-{CANARY}-grant", self.serial);
         let grant = Grant {
             email: email.to_owned(),
             scopes,

@@ -226,6 +226,11 @@ impl Store for Hand {
         self.call(None, None, move || self.store.settle_revocation(&id))
     }
 
+    fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
+        let id = id.clone();
+        self.call(Some(Part::Finish), None, move || self.store.forget_tokens(&id))
+    }
+
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
         self.call(Some(Part::Agents), Some(&self.agents_held), move || {
             self.store.put_agent(agent)
@@ -247,6 +252,16 @@ impl Store for Hand {
         self.call(Some(Part::Secrets), None, move || {
             self.store.change_agent_secrets(kept, gone)
         })
+    }
+
+    fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool> {
+        let id = id.to_owned();
+        self.call(None, None, move || self.store.is_event_known(&id))
+    }
+
+    fn remember_event(&self, id: &str, now: Timestamp) -> StoreFuture<'_, ()> {
+        let id = id.to_owned();
+        self.call(None, None, move || self.store.remember_event(&id, now))
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {

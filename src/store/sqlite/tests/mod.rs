@@ -4,6 +4,7 @@ mod audit;
 mod damage;
 mod opening;
 mod renewals;
+mod security_events;
 mod writing;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};

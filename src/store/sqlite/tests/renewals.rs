@@ -94,6 +94,7 @@ async fn each_kind_of_health_survives() {
     let mut version = store.put_integration(account(1), None).await.unwrap();
     for health in [
         Health::ReconnectRequired("it expired".into()),
+        Health::Disabled("hijacked".into()),
         Health::Revoked("by alice".into()),
         Health::Misconfigured("no such client".into()),
         Health::Active,

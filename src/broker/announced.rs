@@ -1,0 +1,368 @@
+//! What the provider announces by itself about an account (Cross-Account Protection), and what follows from it.
+//!
+//! Tokens leave every agent first, then the database says why; the event is remembered last. Whatever is cut off in
+//! between is done again when the event is pushed again, and does no harm twice.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{AccountRef, AgentState, Broker, Event, EventKind, disconnect::DELIVERY_PATIENCE, situation};
+use crate::{
+    clock,
+    google::risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
+    id::IntegrationId,
+    store::{Health, IntegrationRecord, RenewalOutcome, StoreError},
+    telemetry::audit::{Actor, AuditEvent, Decision},
+    vault::Binding,
+};
+
+/// What was done about an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announced {
+    /// It was acted on, where it concerned anything here.
+    New,
+    /// It was acted on before.
+    Repeated,
+}
+
+/// What an event means for one account.
+enum Consequence {
+    /// Its tokens go; the grant is forgotten, or kept for better days.
+    Withdraw { health: Health, forget: bool },
+    /// Its tokens go, and new ones are asked for.
+    Renew,
+    /// It is asked whether it still works.
+    Check,
+    /// It may work again.
+    Restore,
+    /// Nothing, and why.
+    Nothing(&'static str),
+}
+
+impl Consequence {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Withdraw { forget: true, .. } => "its tokens were withdrawn and the grant was deleted",
+            Self::Withdraw { forget: false, .. } => "its tokens were withdrawn",
+            Self::Renew => "its tokens were withdrawn, and new ones are asked for",
+            Self::Check => "the provider is asked whether the grant still works",
+            Self::Restore => "the grant is tried again",
+            Self::Nothing(why) => why,
+        }
+    }
+}
+
+impl Broker {
+    /// Does what follows from events whose signature was checked. It runs to its end even when the caller goes away.
+    ///
+    /// # Errors
+    /// The database does not take it; tokens may have left the agents by then. The event is not remembered, so it may
+    /// be pushed again.
+    pub async fn announced(self: &Arc<Self>, events: SecurityEvents) -> Result<Announced, StoreError> {
+        let broker = self.clone();
+        let work = async move { broker.take_in(&events).await };
+        self.flights.spawn(work).await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn take_in(self: &Arc<Self>, events: &SecurityEvents) -> Result<Announced, StoreError> {
+        // One at a time, so that the same event twice at once is acted on once.
+        let _alone = self.announcing.lock().await;
+        if self.store.is_event_known(&events.id).await? {
+            return Ok(Announced::Repeated);
+        }
+        for event in &events.events {
+            self.act_on(event, events.issued_at).await?;
+        }
+        self.store.remember_event(&events.id, self.now()).await?;
+        Ok(Announced::New)
+    }
+
+    async fn act_on(self: &Arc<Self>, event: &SecurityEvent, issued_at: Timestamp) -> Result<(), StoreError> {
+        let concerned = match &event.subject {
+            Subject::Account(subject) => self.accounts_of_subject(subject),
+            Subject::Token(identifier) => self.accounts_of_token(identifier).await?,
+            Subject::Unknown => Vec::new(),
+        };
+        if concerned.is_empty() {
+            let nobody = match event.kind {
+                EventType::Verification => "the receiver works",
+                EventType::Other => "this kind of event is not acted on",
+                _ => "no connected account is concerned",
+            };
+            self.note_announcement(event, None, nobody);
+        }
+        for id in concerned {
+            self.act_on_account(event, &id, issued_at).await?;
+        }
+        Ok(())
+    }
+
+    async fn act_on_account(
+        self: &Arc<Self>,
+        event: &SecurityEvent,
+        id: &IntegrationId,
+        issued_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some((record, consequence)) = self.apply(event, id, issued_at) else {
+            return Ok(());
+        };
+        self.note_announcement(event, Some(&record), consequence.as_str());
+        match consequence {
+            Consequence::Withdraw { health, forget } => {
+                // A grant that is kept may be rotating at this moment; a slow provider does not hold this up for long.
+                let turn = async { if forget { None } else { self.turn(id).await } };
+                let _turn = tokio::time::timeout(DELIVERY_PATIENCE, turn).await;
+                self.keep_health(&record, health, forget).await?;
+            }
+            Consequence::Renew => {
+                self.store.forget_tokens(id).await?;
+                self.check_later(id);
+            }
+            Consequence::Check => self.check_later(id),
+            Consequence::Restore => {
+                self.restore_alone(&record).await?;
+                self.check_later(id);
+            }
+            Consequence::Nothing(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Decides, and takes tokens from the agents in the same moment, so that nothing comes in between.
+    fn apply(
+        &self,
+        event: &SecurityEvent,
+        id: &IntegrationId,
+        issued_at: Timestamp,
+    ) -> Option<(IntegrationRecord, Consequence)> {
+        let mut world = self.world();
+        let record = world.accounts.get(id)?.record.clone();
+        let consequence = consequence(event, &record, issued_at);
+        match &consequence {
+            Consequence::Withdraw { health, .. } => self.change_health(&mut world, id, health.clone()),
+            Consequence::Renew => {
+                self.forget_tokens(&mut world, id);
+                let agents = world.agents_of(&record.owner);
+                self.republish(&mut world, agents);
+            }
+            _ => {}
+        }
+        drop(world);
+        if let Consequence::Withdraw { health, .. } = &consequence {
+            self.tell_health(id, health);
+        }
+        Some((record, consequence))
+    }
+
+    fn accounts_of_subject(&self, subject: &str) -> Vec<IntegrationId> {
+        let world = self.world();
+        let concerned = |record: &&IntegrationRecord| {
+            record.subject == subject && record.authority == self.around.authority
+        };
+        world
+            .accounts
+            .values()
+            .map(|account| &account.record)
+            .filter(concerned)
+            .map(|record| record.id.clone())
+            .collect()
+    }
+
+    /// The accounts whose refresh token this is: each is opened and compared, so that the database need not hold
+    /// anything by which a token could be found.
+    async fn accounts_of_token(
+        self: &Arc<Self>,
+        identifier: &TokenIdentifier,
+    ) -> Result<Vec<IntegrationId>, StoreError> {
+        let contents = self.store.load().await?;
+        let (broker, identifier) = (self.clone(), identifier.clone());
+        let search = move || {
+            let concerned = |record: &IntegrationRecord| {
+                record.authority == broker.around.authority
+                    && broker
+                        .open_refresh_token(record)
+                        .is_ok_and(|token| identifier.names(&token))
+            };
+            let found = contents.integrations.into_iter().filter(concerned);
+            found.map(|record| record.id).collect()
+        };
+        tokio::task::spawn_blocking(search)
+            .await
+            .map_err(|_| StoreError::Closed)
+    }
+
+    /// Commits what became of a grant, unless it was connected anew meanwhile.
+    async fn keep_health(
+        &self,
+        record: &IntegrationRecord,
+        health: Health,
+        forget: bool,
+    ) -> Result<(), StoreError> {
+        let id = &record.id;
+        loop {
+            let Some(stored) = self.store.integration(id).await? else {
+                return Ok(());
+            };
+            if stored.connected_at.as_microsecond() != record.connected_at.as_microsecond() {
+                return Ok(());
+            }
+            let outcome = RenewalOutcome {
+                // Nothing opens to nothing: whoever needs a grant finds none.
+                rotated: forget.then(|| self.vault.seal(&Binding::RefreshToken(id), b"")),
+                health: health.clone(),
+                renewed_at: None,
+                token: None,
+            };
+            match self.store.finish_renewal(id, stored.version, outcome).await {
+                // A renewal ended in between.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+                Ok(version) => {
+                    if let Some(account) = self.world().accounts.get_mut(id) {
+                        account.record.version = account.record.version.max(version);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Takes a disabled account back into use; whether it works is found out by the next renewal.
+    pub(super) async fn restore(&self, id: &IntegrationId) -> Result<(), StoreError> {
+        if self.disabled(id).is_none() {
+            return Ok(());
+        }
+        let _alone = self.announcing.lock().await;
+        match self.disabled(id) {
+            Some(record) => self.restore_alone(&record).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The account's record, if the provider disabled it.
+    fn disabled(&self, id: &IntegrationId) -> Option<IntegrationRecord> {
+        let world = self.world();
+        let record = &world.accounts.get(id)?.record;
+        matches!(record.health, Health::Disabled(_)).then(|| record.clone())
+    }
+
+    async fn restore_alone(&self, record: &IntegrationRecord) -> Result<(), StoreError> {
+        // First where renewals read it.
+        self.keep_health(record, Health::Active, false).await?;
+        // It may have been connected anew, or disconnected, meanwhile.
+        if self.disabled(&record.id).is_some() {
+            self.change_health(&mut self.world(), &record.id, Health::Active);
+            self.tell_health(&record.id, &Health::Active);
+        }
+        Ok(())
+    }
+
+    /// Asks the provider without making whoever announced something wait for its answer.
+    fn check_later(self: &Arc<Self>, id: &IntegrationId) {
+        let (broker, which) = (self.clone(), AccountRef::Id(id.clone()));
+        self.flights.spawn(async move {
+            // What it finds out is in the account's view, and with the agents.
+            let _ = broker.check_account(&which).await;
+        });
+    }
+
+    /// Tells whoever watches how an account stands from now on.
+    pub(super) fn tell_health(&self, id: &IntegrationId, health: &Health) {
+        let (state, message) =
+            situation::state_of_health(health).unwrap_or((AgentState::Active, "The account is tried again."));
+        self.emit(Event {
+            time: self.now(),
+            kind: EventKind::IntegrationState,
+            agent: None,
+            integration: Some(id.clone()),
+            state: Some(state),
+            message: message.to_owned(),
+            capabilities: Vec::new(),
+            expires_at: None,
+        });
+    }
+
+    fn note_announcement(&self, event: &SecurityEvent, record: Option<&IntegrationRecord>, done: &str) {
+        let kind = event.kind.as_str();
+        let words = match event.words.as_str() {
+            "" => String::new(),
+            words => format!(" ({words})"),
+        };
+        let detail = format!("{kind}{words}: {done}");
+        let integration = record.map(|record| record.id.clone());
+        tracing::info!(
+            event = kind,
+            integration = integration.as_ref().map(tracing::field::display),
+            detail,
+            "security event"
+        );
+        self.recorder.record(AuditEvent {
+            time: self.now(),
+            actor: Actor::Provider,
+            action: "integration.security_event",
+            integration,
+            capabilities: record
+                .map(|record| self.around.catalog.covered_by(&record.scopes))
+                .unwrap_or_default(),
+            decision: Decision::Allowed,
+            detail,
+        });
+    }
+}
+
+/// What an event means for an account: what Google's documentation demands or suggests for each.
+fn consequence(event: &SecurityEvent, record: &IntegrationRecord, issued_at: Timestamp) -> Consequence {
+    let account = &record.account;
+    let at = clock::rfc3339(issued_at);
+    let usable = record.health == Health::Active;
+    let disabled = matches!(record.health, Health::Disabled(_));
+    let withdraws = matches!(
+        event.kind,
+        EventType::TokensRevoked | EventType::TokenRevoked | EventType::AccountDisabled
+    );
+    if withdraws && record.connected_at > issued_at {
+        // It may be about an earlier grant, or about this one in the second in which it was made.
+        return if usable {
+            Consequence::Check
+        } else {
+            Consequence::Nothing("the account was connected anew since")
+        };
+    }
+    // What was withdrawn already is withdrawn again: the database may not have taken it the first time.
+    match event.kind {
+        EventType::TokensRevoked => Consequence::Withdraw {
+            health: Health::Revoked(format!(
+                "Access to {account} was withdrawn at Google, as Google announced at {at}: the person, an \
+                 administrator or Google removed this app's permissions. The owner can connect the account again."
+            )),
+            forget: true,
+        },
+        EventType::TokenRevoked => Consequence::Withdraw {
+            health: Health::ReconnectRequired(format!(
+                "Google revoked the grant of {account}, as it announced at {at}. The owner has to connect the account \
+                 again."
+            )),
+            forget: true,
+        },
+        EventType::AccountDisabled if usable || disabled => {
+            let why = match event.words.as_str() {
+                "" => String::new(),
+                words => format!(" ({words})"),
+            };
+            Consequence::Withdraw {
+                health: Health::Disabled(format!(
+                    "Google disabled the account {account}{why}, as it announced at {at}. Access comes back by itself \
+                     when Google enables the account again."
+                )),
+                forget: false,
+            }
+        }
+        EventType::SessionsRevoked if usable => Consequence::Renew,
+        EventType::CredentialChangeRequired if usable => Consequence::Check,
+        EventType::AccountEnabled if disabled => Consequence::Restore,
+        EventType::AccountEnabled => Consequence::Nothing("the account was not disabled here"),
+        EventType::Verification | EventType::Other => Consequence::Nothing("nothing follows from it"),
+        _ => Consequence::Nothing("the grant did not work already"),
+    }
+}

@@ -1,0 +1,150 @@
+//! Who signs security events, and with which keys: the issuer's configuration document, read when it is first
+//! needed and again once a day.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use url::Url;
+
+use crate::{
+    clock::{self, SharedClock},
+    google::{
+        ProviderError,
+        classify::Call,
+        http::{self, Http, Limits},
+        jwks::Keys,
+    },
+};
+
+use super::is_safe;
+
+/// How long a document is taken as it was read.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// After a failure, the next attempt is not made before this: anybody can push something that asks for it.
+const PAUSE: Duration = Duration::from_secs(10);
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    jwks_uri: Url,
+}
+
+/// What a document said.
+pub(super) struct Known {
+    name: String,
+    keys_at: Url,
+    keys: Keys,
+}
+
+impl Known {
+    /// The `iss` of what it signs.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+#[derive(Default)]
+struct State {
+    known: Option<Arc<Known>>,
+    /// When the document is to be read again.
+    due: Option<Timestamp>,
+    failure: Option<ProviderError>,
+}
+
+/// The issuer of security events.
+pub(super) struct Issuer {
+    document: Url,
+    http: Http,
+    clock: SharedClock,
+    // Held while the document is read: one request for everybody who waits.
+    state: Mutex<State>,
+}
+
+impl Issuer {
+    pub(super) fn new(document: Url, limits: Limits, clock: SharedClock) -> Self {
+        let tls = if document.scheme() == "https" {
+            http::native_tls
+        } else {
+            http::no_tls
+        };
+        Self {
+            http: Http::new(limits, Arc::new(tls)),
+            document,
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    /// What the document says. One that was read before stays good while it cannot be read again.
+    pub(super) async fn known(&self) -> Result<Arc<Known>, ProviderError> {
+        let mut state = self.state.lock().await;
+        let now = self.clock.now();
+        // Due in more than a day: the clock was set back.
+        let waits = |due: Timestamp| now < due && due <= clock::after(now, KEPT);
+        if !state.due.is_some_and(waits) {
+            match self.read().await {
+                Ok(document) => {
+                    state.due = Some(clock::after(now, KEPT));
+                    state.failure = None;
+                    let same = |known: &Arc<Known>| {
+                        known.name == document.issuer && known.keys_at == document.jwks_uri
+                    };
+                    if !state.known.as_ref().is_some_and(same) {
+                        state.known = Some(Arc::new(Known {
+                            keys: Keys::new(document.jwks_uri.clone(), Arc::clone(&self.clock)),
+                            name: document.issuer,
+                            keys_at: document.jwks_uri,
+                        }));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the issuer's document about security events cannot be read");
+                    state.due = Some(clock::after(now, PAUSE));
+                    state.failure = Some(error);
+                }
+            }
+        }
+        match (&state.known, &state.failure) {
+            (Some(known), _) => Ok(Arc::clone(known)),
+            (None, Some(error)) => Err(error.clone()),
+            (None, None) => Err(self.malformed(None)),
+        }
+    }
+
+    /// One of its keys; `None` where it publishes none of this id.
+    pub(super) async fn key(&self, known: &Known, id: &str) -> Result<Option<DecodingKey>, ProviderError> {
+        known.keys.look_up(&self.http, id).await
+    }
+
+    async fn read(&self) -> Result<Document, ProviderError> {
+        let reply = self
+            .http
+            .get(&self.document)
+            .await
+            .map_err(|error| ProviderError::transport(self.host(), &error))?;
+        if !reply.status.is_success() {
+            return Err(ProviderError::refused(Call::Keys, &reply, &[], self.clock.now()));
+        }
+        serde_json::from_slice(&reply.body)
+            .ok()
+            .filter(|document: &Document| {
+                is_safe(&document.jwks_uri, &self.document) && !document.issuer.is_empty()
+            })
+            .ok_or_else(|| self.malformed(reply.date()))
+    }
+
+    fn malformed(&self, date: Option<Timestamp>) -> ProviderError {
+        let what = format!(
+            "The answer of {} does not name an issuer of security events with its keys",
+            self.host()
+        );
+        ProviderError::malformed(&what, date)
+    }
+
+    fn host(&self) -> &str {
+        self.document.host_str().unwrap_or_default()
+    }
+}

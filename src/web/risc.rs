@@ -1,0 +1,109 @@
+//! `POST /risc`: where Google pushes security events to (RFC 8935).
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::{
+    StatusCode,
+    body::Body,
+    header::{CONTENT_LANGUAGE, HeaderValue, RETRY_AFTER},
+};
+use serde::Serialize;
+
+use super::routes::{Answer, text, typed};
+use crate::{
+    broker::{Announced, Broker},
+    google::risc::{Fault, MAX_SET, Receiver, Rejected},
+    telemetry::Metrics,
+};
+
+/// How long the body may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A refusal (RFC 8935, section 2.3).
+#[derive(Serialize)]
+struct Refusal<'a> {
+    err: &'a str,
+    description: &'a str,
+}
+
+/// Takes a pushed event: 202 when it was acted on, also before; 400 where it is at fault; 503 where it could not be
+/// checked or kept, so that it is pushed again.
+///
+/// Its media type is not asked for: what it is shows in its signature.
+pub(super) async fn receive<B>(
+    broker: &Arc<Broker>,
+    receiver: &Receiver,
+    metrics: &Metrics,
+    body: B,
+) -> Answer
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let events = match read(body).await {
+        Some(set) => receiver.verify(set.trim()).await,
+        None => Err(Rejected::Set(
+            Fault::InvalidRequest,
+            "it is longer than a security event token, not text, or did not come to its end",
+        )),
+    };
+    let events = match events {
+        Ok(events) => events,
+        Err(Rejected::Set(fault, description)) => {
+            metrics.security_event(fault.as_str());
+            tracing::warn!(err = fault.as_str(), description, "a security event was refused");
+            return refused(fault, description);
+        }
+        Err(Rejected::Unavailable(error)) => {
+            tracing::warn!(%error, "a security event could not be checked");
+            return later(metrics);
+        }
+    };
+    match broker.announced(events).await {
+        Ok(announced) => {
+            metrics.security_event(match announced {
+                Announced::New => "new",
+                Announced::Repeated => "repeated",
+            });
+            text(StatusCode::ACCEPTED, "")
+        }
+        Err(error) => {
+            tracing::error!(%error, "a security event could not be kept");
+            later(metrics)
+        }
+    }
+}
+
+async fn read<B>(body: B) -> Option<String>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let whole = Limited::new(body, MAX_SET).collect();
+    let whole = tokio::time::timeout(PATIENCE, whole).await.ok()?.ok()?;
+    String::from_utf8(whole.to_bytes().into()).ok()
+}
+
+fn refused(fault: Fault, description: &str) -> Answer {
+    let err = fault.as_str();
+    let body = serde_json::to_string(&Refusal { err, description }).unwrap_or_default();
+    let mut answer = typed(StatusCode::BAD_REQUEST, "application/json", body);
+    answer
+        .headers_mut()
+        .insert(CONTENT_LANGUAGE, HeaderValue::from_static("en"));
+    answer
+}
+
+fn later(metrics: &Metrics) -> Answer {
+    metrics.security_event("unavailable");
+    let mut answer = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the event cannot be taken now; push it again\n",
+    );
+    answer
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("30"));
+    answer
+}
