@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::fault::{Fault, storage};
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
-const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{SqliteStore, folder::DATABASE};
+use super::{SqliteStore, folder::DATABASE, key_check, schema};
 use crate::{
     catalog::IntegrationKind,
     catalog::ScopeSet,

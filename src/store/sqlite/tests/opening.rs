@@ -115,16 +115,30 @@ async fn a_wrong_key_is_named_beside_the_right_one() {
 }
 
 #[tokio::test]
-async fn a_database_of_an_older_version_is_brought_up_to_date() {
+async fn a_database_of_each_older_version_is_brought_up_to_date() {
+    for (version, upcoming) in (0_i64..).zip(schema::MIGRATIONS).skip(1) {
+        let folder = tempfile::tempdir().unwrap();
+        let old = raw(folder.path());
+        for migration in schema::MIGRATIONS
+            .iter()
+            .take_while(|migration| **migration != upcoming)
+        {
+            old.execute_batch(migration).unwrap();
+        }
+        old.pragma_update(None, "application_id", 0x746b_6272).unwrap();
+        old.pragma_update(None, "user_version", version).unwrap();
+        assert!(key_check::note(&old, &vault(1)).is_ok(), "version {version}");
+        drop(old);
+        let store = open(&folder);
+        store.put_integration(account(1), None).await.unwrap();
+        assert_eq!(grant(&store, 1).await, "grant", "version {version}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_declined_survives_a_restart() {
     let (folder, store) = fresh();
     store.put_integration(account(1), None).await.unwrap();
-    drop(store);
-    let old = raw(folder.path());
-    old.execute_batch("ALTER TABLE integrations DROP COLUMN declined; PRAGMA user_version = 2")
-        .unwrap();
-    drop(old);
-    let store = open(&folder);
-    assert_eq!(grant(&store, 1).await, "grant");
     let keys: Arc<[_]> = ["google.drive".parse().unwrap()].into();
     assert!(store.set_declined(&id(1), keys.clone()).await.unwrap());
     drop(store);

@@ -69,18 +69,3 @@ async fn a_grant_that_does_not_work_has_no_access_tokens() {
     assert_eq!(now(&store, 2).await.health, Health::Active);
     assert_eq!(grant(&store, 2).await, "grant");
 }
-
-#[tokio::test]
-async fn a_database_of_the_first_version_is_brought_up_to_date() {
-    let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
-    store.close().await;
-    let connection = raw(folder.path());
-    connection.execute_batch("DROP TABLE security_events").unwrap();
-    connection.pragma_update(None, "user_version", 1).unwrap();
-    drop(connection);
-    let store = open(&folder);
-    assert_eq!(grant(&store, 1).await, "grant");
-    store.remember_event("one", at(0)).await.unwrap();
-    assert!(store.is_event_known("one").await.unwrap());
-}
