@@ -289,7 +289,7 @@ impl Broker {
         if record.authority != self.around.authority {
             return Err(format!("it belongs to {}", record.authority));
         }
-        let refresh_token = self.open_refresh_token(record)?;
+        let refresh_token = self.open_refresh_token(&record.id, &record.secret, || record.account.clone())?;
         self.provider
             .revoke(&refresh_token)
             .await

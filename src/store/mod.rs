@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub use record::{
-    AgentRecord, Contents, Health, IntegrationRecord, RenewalIntent, RenewalOutcome, TokenRecord,
+    AgentRecord, Contents, Grant, Health, IntegrationRecord, RenewalIntent, RenewalOutcome, TokenRecord,
 };
 pub use sqlite::SqliteStore;
 
@@ -99,10 +99,9 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the new version, which is higher than the one before.
     fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64>;
 
-    /// Commits the intent to renew and returns the account as it was just before, earlier intent included:
+    /// Commits the intent to renew and returns the grant as it was just before, earlier intent included:
     /// one that is still there was cut short by a crash. `None` when the account is gone.
-    fn begin_renewal(&self, id: &IntegrationId, now: Timestamp)
-    -> StoreFuture<'_, Option<IntegrationRecord>>;
+    fn begin_renewal(&self, id: &IntegrationId, now: Timestamp) -> StoreFuture<'_, Option<Grant>>;
 
     /// Commits what came of a renewal and clears its intent, if the account still has `version`. Returns the
     /// version after the commit; [`StoreError::Conflict`] when the account was replaced or deleted meanwhile.

@@ -9,6 +9,7 @@ mod column;
 mod connection;
 mod fault;
 mod folder;
+mod grants;
 mod integrations;
 mod key_check;
 mod reader;
@@ -30,7 +31,9 @@ use crate::{
     vault::Vault,
 };
 
-use super::{AgentRecord, Contents, IntegrationRecord, RenewalOutcome, Store, StoreError, StoreFuture};
+use super::{
+    AgentRecord, Contents, Grant, IntegrationRecord, RenewalOutcome, Store, StoreError, StoreFuture,
+};
 use fault::Fault;
 use reader::Readers;
 use writer::Writer;
@@ -116,13 +119,9 @@ impl Store for SqliteStore {
         self.write(move |connection| integrations::put(connection, &record, replaces))
     }
 
-    fn begin_renewal(
-        &self,
-        id: &IntegrationId,
-        now: Timestamp,
-    ) -> StoreFuture<'_, Option<IntegrationRecord>> {
+    fn begin_renewal(&self, id: &IntegrationId, now: Timestamp) -> StoreFuture<'_, Option<Grant>> {
         let id = id.clone();
-        self.write(move |connection| integrations::begin_renewal(connection, &id, now))
+        self.write(move |connection| grants::begin(connection, &id, now))
     }
 
     fn finish_renewal(
@@ -132,7 +131,7 @@ impl Store for SqliteStore {
         outcome: RenewalOutcome,
     ) -> StoreFuture<'_, u64> {
         let id = id.clone();
-        self.write(move |connection| integrations::finish_renewal(connection, &id, version, &outcome))
+        self.write(move |connection| grants::finish(connection, &id, version, &outcome))
     }
 
     fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {
