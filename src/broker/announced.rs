@@ -181,7 +181,7 @@ impl Broker {
             let concerned = |record: &IntegrationRecord| {
                 record.authority == broker.around.authority
                     && broker
-                        .open_refresh_token(record)
+                        .open_refresh_token(&record.id, &record.secret, || record.account.clone())
                         .is_ok_and(|token| identifier.names(&token))
             };
             let found = contents.integrations.into_iter().filter(concerned);

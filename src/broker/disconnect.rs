@@ -174,14 +174,12 @@ impl Broker {
             (&owed.id, &owed.subject, &owed.authority),
             revocation,
         ) {
-            let how = "given up: the account was connected again";
-            self.settle_revocation(owed, Decision::Denied, how).await;
+            self.forget_revocation(owed).await;
             return Ok(false);
         }
         match self.try_revoke(owed).await {
             Attempt::Done => {
-                self.settle_revocation(owed, Decision::Allowed, "revoked at the provider")
-                    .await;
+                self.forget_revocation(owed).await;
                 Ok(true)
             }
             Attempt::Later(reason, retry_after) => {
@@ -193,8 +191,7 @@ impl Broker {
                 Err(problem)
             }
             Attempt::Never(reason) => {
-                let how = format!("given up ({reason})");
-                self.settle_revocation(owed, Decision::Failed, &how).await;
+                self.forget_revocation(owed).await;
                 Err(unrevoked(&reason))
             }
         }

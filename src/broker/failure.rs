@@ -9,30 +9,26 @@ use crate::{
     clock,
     google::{FailureKind, ProviderError, testing_mode_hint},
     id::IntegrationId,
-    store::{Health, IntegrationRecord, RenewalOutcome, StoreError},
+    store::{Grant, Health, RenewalOutcome, StoreError},
     telemetry::audit::Decision,
 };
 
 impl Broker {
     /// Records a failure and does what follows from it.
-    pub(super) async fn failed(
-        &self,
-        key: &TokenKey,
-        record: Option<&IntegrationRecord>,
-        failure: Failure,
-    ) -> Renewed {
+    pub(super) async fn failed(&self, key: &TokenKey, grant: Option<&Grant>, failure: Failure) -> Renewed {
         let refused = match failure {
             Failure::Gone => return Err(Refused::gone()),
             Failure::Local(message) => {
-                if let Some(record) = record {
-                    self.nothing_was_sent(record).await;
+                if let Some(grant) = grant {
+                    self.nothing_was_sent(&key.integration, grant).await;
                 }
                 Refused::operator(message)
             }
             Failure::Provider(error) => {
-                let message = self.explain(&error, record);
-                if let Some(record) = record {
-                    self.record_failure(record, &error, &message).await;
+                let message = self.explain(&key.integration, &error, grant);
+                if let Some(grant) = grant {
+                    self.record_failure(&key.integration, grant, &error, &message)
+                        .await;
                 }
                 Refused {
                     kind: error.kind,
@@ -59,18 +55,21 @@ impl Broker {
     }
 
     /// The sentence that every surface shows, with what this broker alone knows about the grant.
-    fn explain(&self, error: &ProviderError, record: Option<&IntegrationRecord>) -> String {
+    fn explain(&self, id: &IntegrationId, error: &ProviderError, grant: Option<&Grant>) -> String {
         let mut message = error.message.clone();
-        let (FailureKind::Reconnect, Some(record)) = (error.kind, record) else {
+        let (FailureKind::Reconnect, Some(grant)) = (error.kind, grant) else {
             return message;
         };
-        if let Some(cut) = &record.renewal {
+        if let Some(cut) = &grant.renewal {
             let begun = clock::rfc3339(cut.started_at);
             message = format!(
                 "{message} A renewal begun at {begun} was cut off before its answer was stored, by a crash or a lost \
                  connection: if the provider had rotated the grant by then, that cost it."
             );
-        } else if let Some(hint) = testing_mode_hint(record.connected_at, self.now()) {
+            return message;
+        }
+        let connected_at = self.world().accounts.get(id).map(|a| a.record.connected_at);
+        if let Some(hint) = connected_at.and_then(|at| testing_mode_hint(at, self.now())) {
             message.push(' ');
             message.push_str(hint);
         }
@@ -79,41 +78,37 @@ impl Broker {
 
     /// Commits what a failure means for the grant. Where no answer came at all, the intent stays: the provider
     /// may have rotated the grant, and only an answer about the grant tells.
-    async fn record_failure(&self, record: &IntegrationRecord, error: &ProviderError, message: &str) {
+    async fn record_failure(&self, id: &IntegrationId, grant: &Grant, error: &ProviderError, message: &str) {
         let health = match error.kind {
             FailureKind::Reconnect => Health::ReconnectRequired(message.to_owned()),
-            _ if error.is_unanswered() || record.renewal.is_some() => return,
+            _ if error.is_unanswered() || grant.renewal.is_some() => return,
             _ => Health::Active,
         };
-        self.finish_without_token(record, health).await;
+        self.finish_without_token(id, grant, health).await;
     }
 
     /// Takes the intent back of a renewal that never reached the provider; an earlier one stays.
-    async fn nothing_was_sent(&self, record: &IntegrationRecord) {
-        if record.renewal.is_none() {
-            self.finish_without_token(record, record.health.clone()).await;
+    async fn nothing_was_sent(&self, id: &IntegrationId, grant: &Grant) {
+        if grant.renewal.is_none() {
+            self.finish_without_token(id, grant, grant.health.clone()).await;
         }
     }
 
-    async fn finish_without_token(&self, record: &IntegrationRecord, health: Health) {
+    async fn finish_without_token(&self, id: &IntegrationId, grant: &Grant, health: Health) {
         let outcome = RenewalOutcome {
             rotated: None,
             health,
             renewed_at: None,
             token: None,
         };
-        match self
-            .store
-            .finish_renewal(&record.id, record.version, outcome)
-            .await
-        {
+        match self.store.finish_renewal(id, grant.version, outcome).await {
             Ok(version) => {
-                if let Some(account) = self.world().accounts.get_mut(&record.id) {
+                if let Some(account) = self.world().accounts.get_mut(id) {
                     account.record.version = account.record.version.max(version);
                 }
             }
             Err(StoreError::Conflict) => {}
-            Err(error) => tracing::error!(integration = %record.id, %error, "a failure could not be stored"),
+            Err(error) => tracing::error!(integration = %id, %error, "a failure could not be stored"),
         }
     }
 

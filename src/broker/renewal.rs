@@ -12,10 +12,11 @@ use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, 
 use crate::{
     clock::{self, Clock},
     google::{FailureKind, ProviderError, TokenAnswer},
+    id::IntegrationId,
     secret::RefreshToken,
-    store::{Health, IntegrationRecord, RenewalOutcome, StoreError, TokenRecord},
+    store::{Grant, Health, RenewalOutcome, StoreError, TokenRecord},
     telemetry::audit::{Actor, AuditEvent, Decision},
-    vault::Binding,
+    vault::{Binding, Sealed},
 };
 
 /// What came of a renewal, for everybody who waited for it.
@@ -59,14 +60,15 @@ pub(super) enum Failure {
 }
 
 impl Broker {
-    /// Obtains a new token for `key`. The caller has the account's turn.
+    /// Obtains a new token for `key`. The caller has the account's turn, and saw in it that the grant belongs to
+    /// this client and endpoint: it is never sent elsewhere.
     pub(super) async fn renew_alone(&self, key: &TokenKey) -> Renewed {
         // Before the intent: what is recorded is also sent. Never closed, so there is a permit in the end.
         let permit = self.requests.acquire().await.ok();
         match self.store.begin_renewal(&key.integration, self.now()).await {
-            Ok(Some(record)) => {
-                let outcome = self.ask_provider(key, &record, permit).await;
-                self.conclude(key, &record, outcome).await
+            Ok(Some(grant)) => {
+                let outcome = self.ask_provider(key, &grant, permit).await;
+                self.conclude(key, &grant, outcome).await
             }
             Ok(None) => Err(Refused::gone()),
             Err(error) => self.failed(key, None, Failure::Local(database(&error))).await,
@@ -76,14 +78,17 @@ impl Broker {
     async fn ask_provider(
         &self,
         key: &TokenKey,
-        record: &IntegrationRecord,
+        grant: &Grant,
         permit: Option<SemaphorePermit<'_>>,
     ) -> Result<Arc<IssuedToken>, Failure> {
-        if record.authority != self.around.authority || record.health != Health::Active {
-            // The situation says why; a grant is never sent to a place it does not belong to.
+        if grant.health != Health::Active {
+            // The situation says why.
             return Err(Failure::Gone);
         }
-        let refresh_token = self.open_refresh_token(record).map_err(Failure::Local)?;
+        let account = || self.address_of(&key.integration);
+        let refresh_token = self
+            .open_refresh_token(&key.integration, &grant.secret, account)
+            .map_err(Failure::Local)?;
         let asked_at = self.clock.uptime();
         let asked = std::time::Instant::now();
         let answer = self.provider.refresh(&refresh_token, &key.scopes).await;
@@ -100,18 +105,33 @@ impl Broker {
         self.clock.hold();
         // The token's life began after the question was asked, so this never overstates it.
         let issued_at = self.clock.at(asked_at);
-        self.commit(key, record, answer, issued_at).await
+        self.commit(key, grant.version, answer, issued_at).await
     }
 
-    /// Reads the refresh token of a record.
-    pub(super) fn open_refresh_token(&self, record: &IntegrationRecord) -> Result<RefreshToken, String> {
+    /// Reads a refresh token of `account`.
+    pub(super) fn open_refresh_token(
+        &self,
+        id: &IntegrationId,
+        secret: &Sealed,
+        account: impl Fn() -> String,
+    ) -> Result<RefreshToken, String> {
         let plain = self
             .vault
-            .open(&Binding::RefreshToken(&record.id), &record.secret)
-            .map_err(|error| format!("The grant of {} cannot be opened: {error}", record.account))?;
+            .open(&Binding::RefreshToken(id), secret)
+            .map_err(|error| format!("The grant of {} cannot be opened: {error}", account()))?;
         std::str::from_utf8(&plain)
             .map(RefreshToken::from)
-            .map_err(|_| format!("The grant of {} is not text.", record.account))
+            .map_err(|_| format!("The grant of {} is not text.", account()))
+    }
+
+    /// The account's address; its id where it is gone.
+    fn address_of(&self, id: &IntegrationId) -> String {
+        let world = self.world();
+        let address = world
+            .accounts
+            .get(id)
+            .map(|account| account.record.account.clone());
+        address.unwrap_or_else(|| id.to_string())
     }
 
     pub(super) fn learn_time(&self, server_time: Option<Timestamp>) {
@@ -125,7 +145,7 @@ impl Broker {
     async fn commit(
         &self,
         key: &TokenKey,
-        record: &IntegrationRecord,
+        version: u64,
         answer: TokenAnswer,
         issued_at: Timestamp,
     ) -> Result<Arc<IssuedToken>, Failure> {
@@ -145,8 +165,10 @@ impl Broker {
         let version = loop {
             let outcome = RenewalOutcome {
                 rotated: rotated.as_ref().map(|secret| {
-                    self.vault
-                        .seal(&Binding::RefreshToken(&record.id), secret.expose().as_bytes())
+                    self.vault.seal(
+                        &Binding::RefreshToken(&key.integration),
+                        secret.expose().as_bytes(),
+                    )
                 }),
                 health: Health::Active,
                 renewed_at: Some(issued_at),
@@ -154,19 +176,19 @@ impl Broker {
             };
             match self
                 .store
-                .finish_renewal(&record.id, record.version, outcome)
+                .finish_renewal(&key.integration, version, outcome)
                 .await
             {
                 Ok(version) => break version,
                 Err(StoreError::Conflict | StoreError::Closed) => return Err(Failure::Gone),
                 // Nothing was rotated, so nothing can be lost: the token may be used while the disk is mended.
                 Err(error) if rotated.is_none() => {
-                    tracing::error!(integration = %record.id, %error, "the token could not be stored");
-                    break record.version;
+                    tracing::error!(integration = %key.integration, %error, "the token could not be stored");
+                    break version;
                 }
                 Err(error) => {
                     // The old refresh token is spent and the new one exists only here: try until it is kept.
-                    tracing::error!(integration = %record.id, %error, "the rotated grant could not be stored");
+                    tracing::error!(integration = %key.integration, %error, "the rotated grant could not be stored");
                     self.back_off(key, &Refused::operator(format!(
                         "Google gave a new grant that cannot be stored, so its token is not handed out yet: {error}"
                     )));
@@ -231,7 +253,7 @@ impl Broker {
     async fn conclude(
         &self,
         key: &TokenKey,
-        record: &IntegrationRecord,
+        grant: &Grant,
         outcome: Result<Arc<IssuedToken>, Failure>,
     ) -> Renewed {
         match outcome {
@@ -250,7 +272,7 @@ impl Broker {
                 );
                 Ok(token)
             }
-            Err(failure) => self.failed(key, Some(record), failure).await,
+            Err(failure) => self.failed(key, Some(grant), failure).await,
         }
     }
 

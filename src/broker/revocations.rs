@@ -125,13 +125,18 @@ impl Broker {
         }
     }
 
-    /// A revocation is done, or given up: it is forgotten, and the audit trail says how it ended.
-    pub(super) async fn settle_revocation(&self, record: &RevocationRecord, decision: Decision, how: &str) {
+    /// A revocation is done, or given up: nothing is owed any more.
+    pub(super) async fn forget_revocation(&self, record: &RevocationRecord) {
         self.revocations.pending().remove(&record.id);
         if let Err(error) = self.store.settle_revocation(&record.id).await {
             // It is tried once more after a restart, and found done.
             tracing::error!(integration = %record.id, %error, "a revocation that is over could not be deleted");
         }
+    }
+
+    /// The same, for one that was tried again: the audit trail says how it ended.
+    async fn settle_revocation(&self, record: &RevocationRecord, decision: Decision, how: &str) {
+        self.forget_revocation(record).await;
         let detail = format!("{} of {}: {how}", record.account, record.owner);
         tracing::info!(integration = %record.id, detail, "revocation settled");
         self.recorder.record(AuditEvent {

@@ -17,8 +17,8 @@ use crate::{
 };
 
 pub use record::{
-    AgentRecord, AgentSecretRecord, Contents, Health, IntegrationRecord, RenewalIntent, RenewalOutcome,
-    RevocationRecord, TokenRecord,
+    AgentRecord, AgentSecretRecord, Contents, Grant, Health, IntegrationRecord, RenewalIntent,
+    RenewalOutcome, RevocationRecord, TokenRecord,
 };
 pub use sqlite::SqliteStore;
 
@@ -104,10 +104,9 @@ pub trait Store: Send + Sync + 'static {
     /// stays as it is, and so does its version. False when the account is gone.
     fn set_declined(&self, id: &IntegrationId, declined: Arc<[CapabilityKey]>) -> StoreFuture<'_, bool>;
 
-    /// Commits the intent to renew and returns the account as it was just before, earlier intent included:
+    /// Commits the intent to renew and returns the grant as it was just before, earlier intent included:
     /// one that is still there was cut short by a crash. `None` when the account is gone.
-    fn begin_renewal(&self, id: &IntegrationId, now: Timestamp)
-    -> StoreFuture<'_, Option<IntegrationRecord>>;
+    fn begin_renewal(&self, id: &IntegrationId, now: Timestamp) -> StoreFuture<'_, Option<Grant>>;
 
     /// Commits what came of a renewal and clears its intent, if the account still has `version`. A grant that does
     /// not work any more loses its access tokens with it. Returns the version after the commit;

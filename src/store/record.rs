@@ -69,6 +69,19 @@ pub struct IntegrationRecord {
     pub secret: Sealed,
 }
 
+/// What of an account a renewal reads and changes. The rest stays as it is for as long as the grant is not replaced.
+#[derive(Clone)]
+pub struct Grant {
+    /// Grows with each change of the grant.
+    pub version: u64,
+    /// Whether it works.
+    pub health: Health,
+    /// A renewal that was begun earlier and not finished.
+    pub renewal: Option<RenewalIntent>,
+    /// The refresh token.
+    pub secret: Sealed,
+}
+
 /// An access token that is still alive, kept so that a restart needs no request.
 #[derive(Clone)]
 pub struct TokenRecord {

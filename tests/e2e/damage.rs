@@ -37,29 +37,20 @@ fn database(daemon: &Daemon) -> Connection {
     Connection::open(daemon.state_dir().join("broker.db")).unwrap()
 }
 
-fn secret_of(database: &Connection, table: &str, owner: &str) -> Vec<u8> {
-    let column = if table == "integrations" {
-        "id"
-    } else {
-        "integration"
-    };
-    let query =
-        format!("SELECT secret FROM {table} WHERE {column} = (SELECT id FROM integrations WHERE owner = ?)");
+/// Where an owner's grant lies, and where his only access token does.
+const GRANT: &str = "place = (SELECT number << 16 FROM integrations WHERE owner = ?1)";
+const TOKEN: &str = "place = (SELECT (number << 16) + 1 FROM integrations WHERE owner = ?1)";
+
+fn secret_of(database: &Connection, which: &str, owner: &str) -> Vec<u8> {
+    let query = format!("SELECT secret FROM secrets WHERE {which}");
     database.query_row(&query, [owner], |row| row.get(0)).unwrap()
 }
 
-fn set_secret(database: &Connection, table: &str, owner: &str, secret: &[u8]) {
-    let column = if table == "integrations" {
-        "id"
-    } else {
-        "integration"
-    };
-    let change = format!(
-        "UPDATE {table} SET secret = ? WHERE {column} = (SELECT id FROM integrations WHERE owner = ?)"
-    );
+fn set_secret(database: &Connection, which: &str, owner: &str, secret: &[u8]) {
+    let change = format!("UPDATE secrets SET secret = ?2 WHERE {which}");
     assert_eq!(
         database
-            .execute(&change, rusqlite::params![secret, owner])
+            .execute(&change, rusqlite::params![owner, secret])
             .unwrap(),
         1
     );
@@ -78,13 +69,10 @@ fn put_key(daemon: &Daemon, text: &str) {
 
 /// Bob's grant does not open: alice's works, bob's says so everywhere, and nothing was written over.
 fn expect_bobs_grant_closed(google: &Emulator, daemon: &Daemon) {
-    let damaged = secret_of(&database(daemon), "integrations", "bob");
+    let damaged = secret_of(&database(daemon), GRANT, "bob");
     // His last token is not there to live on.
     database(daemon)
-        .execute(
-            "DELETE FROM access_tokens WHERE integration = (SELECT id FROM integrations WHERE owner = 'bob')",
-            [],
-        )
+        .execute(&format!("DELETE FROM secrets WHERE {TOKEN}"), ["bob"])
         .unwrap();
     let asked = google.count("refresh");
     daemon.start();
@@ -121,18 +109,18 @@ fn expect_bobs_grant_closed(google: &Emulator, daemon: &Daemon) {
         "what does not open was sent to nobody"
     );
     assert_eq!(daemon.terminate(), 0);
-    assert_eq!(secret_of(&database(daemon), "integrations", "bob"), damaged);
+    assert_eq!(secret_of(&database(daemon), GRANT, "bob"), damaged);
 }
 
 #[test]
 fn a_ciphertext_moved_to_another_row_does_not_open() {
     let (google, daemon) = stopped();
-    let own = secret_of(&database(&daemon), "integrations", "bob");
-    let alices = secret_of(&database(&daemon), "integrations", "alice");
-    set_secret(&database(&daemon), "integrations", "bob", &alices);
+    let own = secret_of(&database(&daemon), GRANT, "bob");
+    let alices = secret_of(&database(&daemon), GRANT, "alice");
+    set_secret(&database(&daemon), GRANT, "bob", &alices);
     expect_bobs_grant_closed(&google, &daemon);
     // Put back from a backup, it works again.
-    set_secret(&database(&daemon), "integrations", "bob", &own);
+    set_secret(&database(&daemon), GRANT, "bob", &own);
     daemon.start();
     daemon.wait_for_state("bobs", "active");
 }
@@ -140,9 +128,9 @@ fn a_ciphertext_moved_to_another_row_does_not_open() {
 #[test]
 fn a_flipped_bit_is_found_and_a_new_consent_heals_it() {
     let (google, daemon) = stopped();
-    let mut secret = secret_of(&database(&daemon), "integrations", "bob");
+    let mut secret = secret_of(&database(&daemon), GRANT, "bob");
     *secret.last_mut().unwrap() ^= 1;
-    set_secret(&database(&daemon), "integrations", "bob", &secret);
+    set_secret(&database(&daemon), GRANT, "bob", &secret);
     expect_bobs_grant_closed(&google, &daemon);
     daemon.start();
     daemon.wait_for_state("bobs", "misconfigured");
@@ -159,8 +147,8 @@ fn a_flipped_bit_is_found_and_a_new_consent_heals_it() {
 fn a_token_moved_to_another_row_is_not_handed_out() {
     let (google, daemon) = stopped();
     let alices = daemon.agent("alices").token();
-    let moved = secret_of(&database(&daemon), "access_tokens", "alice");
-    set_secret(&database(&daemon), "access_tokens", "bob", &moved);
+    let moved = secret_of(&database(&daemon), TOKEN, "alice");
+    set_secret(&database(&daemon), TOKEN, "bob", &moved);
     daemon.start();
     daemon.wait_for_state("bobs", "active");
     let bobs = daemon.agent("bobs").token().unwrap();

@@ -10,6 +10,7 @@ mod column;
 mod connection;
 mod fault;
 mod folder;
+mod grants;
 mod integrations;
 mod key_check;
 mod reader;
@@ -34,7 +35,7 @@ use crate::{
 };
 
 use super::{
-    AgentRecord, AgentSecretRecord, Contents, IntegrationRecord, RenewalOutcome, Store, StoreError,
+    AgentRecord, AgentSecretRecord, Contents, Grant, IntegrationRecord, RenewalOutcome, Store, StoreError,
     StoreFuture,
 };
 use fault::Fault;
@@ -129,13 +130,9 @@ impl Store for SqliteStore {
         self.write(move |connection| integrations::set_declined(connection, &id, &declined))
     }
 
-    fn begin_renewal(
-        &self,
-        id: &IntegrationId,
-        now: Timestamp,
-    ) -> StoreFuture<'_, Option<IntegrationRecord>> {
+    fn begin_renewal(&self, id: &IntegrationId, now: Timestamp) -> StoreFuture<'_, Option<Grant>> {
         let id = id.clone();
-        self.write(move |connection| integrations::begin_renewal(connection, &id, now))
+        self.write(move |connection| grants::begin(connection, &id, now))
     }
 
     fn finish_renewal(
@@ -145,7 +142,7 @@ impl Store for SqliteStore {
         outcome: RenewalOutcome,
     ) -> StoreFuture<'_, u64> {
         let id = id.clone();
-        self.write(move |connection| integrations::finish_renewal(connection, &id, version, &outcome))
+        self.write(move |connection| grants::finish(connection, &id, version, &outcome))
     }
 
     fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {

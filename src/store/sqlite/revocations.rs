@@ -36,7 +36,8 @@ pub(super) fn owe(connection: &Connection, id: &IntegrationId, since: Timestamp)
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO revocations (id, owner, subject, account, authority, since, secret) \
-             SELECT id, owner, subject, account, authority, ?, secret FROM integrations WHERE id = ?",
+             SELECT id, owner, subject, account, authority, ?, secret \
+             FROM integrations JOIN secrets ON place = number << 16 WHERE id = ?",
         )?
         .execute(params![micros(since), id.as_str()])?;
     integrations::delete(connection, id)

@@ -48,13 +48,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
 /// Looks for damage in the tables that everything depends on. What is wrong inside single rows is not for
 /// here: they are reported one by one when they are read.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Fault> {
-    for table in [
-        "master_keys",
-        "integrations",
-        "renewals",
-        "access_tokens",
-        "agents",
-    ] {
+    for table in ["master_keys", "integrations", "secrets", "renewals", "agents"] {
         let mut statement = connection.prepare(&format!("PRAGMA integrity_check({table})"))?;
         let findings = statement.query_map([], |row| row.get::<_, String>(0))?;
         for finding in findings {

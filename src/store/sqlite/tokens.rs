@@ -1,25 +1,30 @@
 //! Access tokens that are still alive.
 
-use jiff::Timestamp;
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, Row, params};
 
-use crate::{catalog::ScopeSet, id::IntegrationId, store::TokenRecord};
+use crate::{id::IntegrationId, store::TokenRecord};
 
 use super::{
     column::{self, Unreadable, corrupt, micros},
     fault::Fault,
 };
 
+/// How many places an account has: one for its grant, the others for its access tokens.
+const PLACES: i64 = 1 << 16;
+
 /// Every token, and a sentence for each row that is none.
 pub(super) fn load(connection: &Connection, problems: &mut Vec<String>) -> Result<Vec<TokenRecord>, Fault> {
-    let mut statement = connection.prepare("SELECT * FROM access_tokens ORDER BY integration, requested")?;
+    let mut statement = connection.prepare(
+        "SELECT id, requested, coalesce(granted, requested) AS granted, obtained_at, expires_at, secret \
+         FROM secrets JOIN integrations ON number = integration WHERE requested IS NOT NULL ORDER BY place",
+    )?;
     let mut rows = statement.query([])?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
         match read(row) {
             Ok(record) => records.push(record),
             Err(reason) => {
-                let record = format!("access token of {}", column::label(row, "integration"));
+                let record = format!("access token of {}", column::label(row, "id"));
                 problems.push(corrupt(record, reason).to_string());
             }
         }
@@ -27,57 +32,83 @@ pub(super) fn load(connection: &Connection, problems: &mut Vec<String>) -> Resul
     Ok(records)
 }
 
-/// Adds a token, or replaces the one that was obtained for the same scopes.
-pub(super) fn put(connection: &Connection, token: &TokenRecord) -> Result<(), Fault> {
+/// Adds a token of the account whose grant has this place, or replaces the one that was obtained for the same
+/// scopes. The account's other tokens that have expired by then go: those whose scopes no agent asks for any more
+/// would stay for ever.
+pub(super) fn put(connection: &Connection, grant: i64, token: &TokenRecord) -> Result<(), Fault> {
+    let requested = token.requested.to_string();
+    let place = make_room(connection, grant, &requested, token)?;
     connection
         .prepare_cached(
-            "INSERT INTO access_tokens (integration, requested, granted, issued_at, expires_at, secret) \
-             VALUES (:integration, :requested, :granted, :issued_at, :expires_at, :secret) \
-             ON CONFLICT DO UPDATE SET granted = excluded.granted, issued_at = excluded.issued_at, \
+            "INSERT INTO secrets (place, integration, requested, granted, obtained_at, expires_at, secret) \
+             VALUES (?1, ?1 >> 16, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT DO UPDATE SET requested = excluded.requested, granted = excluded.granted, obtained_at = excluded.obtained_at, \
              expires_at = excluded.expires_at, secret = excluded.secret",
         )?
-        .execute(named_params! {
-            ":integration": token.integration.as_str(),
-            ":requested": token.requested.to_string(),
-            ":granted": token.granted.to_string(),
-            ":issued_at": micros(token.issued_at),
-            ":expires_at": micros(token.expires_at),
-            ":secret": token.secret.as_bytes(),
-        })?;
+        .execute(params![
+            place,
+            requested,
+            (token.granted != token.requested).then(|| token.granted.to_string()),
+            micros(token.issued_at),
+            micros(token.expires_at),
+            token.secret.as_bytes(),
+        ])?;
     Ok(())
 }
 
-/// Deletes the account's expired tokens but that for `renewed`: those whose scopes no agent asks for any more
-/// would stay for ever.
-pub(super) fn purge(
+/// Deletes what has expired; returns the place of the token for the same scopes, or the first free one.
+fn make_room(
     connection: &Connection,
-    id: &IntegrationId,
-    renewed: &ScopeSet,
-    now: Timestamp,
-) -> Result<(), Fault> {
-    // The scopes are in the index: most accounts have one token, whose row is then not looked at.
-    connection
-        .prepare_cached(
-            "DELETE FROM access_tokens WHERE integration = ? AND requested <> ? AND expires_at <= ?",
-        )?
-        .execute(params![id.as_str(), renewed.to_string(), micros(now)])?;
-    Ok(())
+    grant: i64,
+    requested: &str,
+    token: &TokenRecord,
+) -> Result<i64, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT place, requested IS ?3 AS same, coalesce(expires_at <= ?4, 0) AS expired FROM secrets \
+         WHERE place > ?1 AND place < ?2 ORDER BY place",
+    )?;
+    let mut rows = statement.query(params![grant, grant + PLACES, requested, micros(token.issued_at)])?;
+    let (mut own, mut free, mut expired) = (None, grant + 1, Vec::new());
+    while let Some(row) = rows.next()? {
+        let place: i64 = row.get("place")?;
+        if row.get("same")? {
+            own = Some(place);
+        } else if row.get("expired")? {
+            expired.push(place);
+            continue;
+        }
+        if place == free {
+            free += 1;
+        }
+    }
+    drop(rows);
+    for place in expired {
+        connection
+            .prepare_cached("DELETE FROM secrets WHERE place = ?")?
+            .execute([place])?;
+    }
+    // Should there be that many, the last place is shared: a token that is lost here costs one request after a
+    // restart.
+    Ok(own.unwrap_or(free.min(grant + PLACES - 1)))
 }
 
 /// Deletes all of the account's tokens.
 pub(super) fn forget(connection: &Connection, id: &IntegrationId) -> Result<(), Fault> {
     connection
-        .prepare_cached("DELETE FROM access_tokens WHERE integration = ?")?
+        .prepare_cached(
+            "DELETE FROM secrets WHERE requested IS NOT NULL \
+             AND integration = (SELECT number FROM integrations WHERE id = ?)",
+        )?
         .execute([id.as_str()])?;
     Ok(())
 }
 
 fn read(row: &Row<'_>) -> Result<TokenRecord, Unreadable> {
     Ok(TokenRecord {
-        integration: column::parsed(row, "integration")?,
+        integration: column::parsed(row, "id")?,
         requested: column::scopes(row, "requested")?,
         granted: column::scopes(row, "granted")?,
-        issued_at: column::time(row, "issued_at")?,
+        issued_at: column::time(row, "obtained_at")?,
         expires_at: column::time(row, "expires_at")?,
         secret: column::sealed(row, "secret")?,
     })

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use token_broker::{
     id::{AgentName, CapabilityKey, IntegrationId},
     store::{
-        AgentRecord, AgentSecretRecord, Contents, IntegrationRecord, RenewalOutcome, SqliteStore, Store,
-        StoreError, StoreFuture,
+        AgentRecord, AgentSecretRecord, Contents, Grant, IntegrationRecord, RenewalOutcome, SqliteStore,
+        Store, StoreError, StoreFuture,
     },
     telemetry::audit::{AuditEvent, AuditLine, ChainReport},
 };
@@ -184,11 +184,7 @@ impl Store for Hand {
         })
     }
 
-    fn begin_renewal(
-        &self,
-        id: &IntegrationId,
-        now: Timestamp,
-    ) -> StoreFuture<'_, Option<IntegrationRecord>> {
+    fn begin_renewal(&self, id: &IntegrationId, now: Timestamp) -> StoreFuture<'_, Option<Grant>> {
         let id = id.clone();
         self.call(Some(Part::Begin), None, move || {
             self.store.begin_renewal(&id, now)

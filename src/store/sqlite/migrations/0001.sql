@@ -6,47 +6,54 @@ CREATE TABLE master_keys (
     sealed_check BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The last version given to a grant: never used twice, not even for an account that was deleted and came back.
+-- The highest version of the grants that are gone: no version is used twice, not even for an account that was
+-- deleted and came back.
 CREATE TABLE grant_version (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     last INTEGER NOT NULL
 ) STRICT;
 INSERT INTO grant_version VALUES (1, 0);
 
--- Here and below, rows with a secret are too wide for WITHOUT ROWID: a page would hold few, and the tree be deep.
+-- What a renewal neither reads nor writes of an account.
 CREATE TABLE integrations (
-    id                 TEXT PRIMARY KEY,
-    kind               TEXT NOT NULL,
-    owner              TEXT NOT NULL,
-    subject            TEXT NOT NULL,
-    account            TEXT NOT NULL,
-    authority          TEXT NOT NULL,
-    scopes             TEXT NOT NULL,
-    health             TEXT NOT NULL,
-    health_reason      TEXT NOT NULL,
-    version            INTEGER NOT NULL,
-    connected_at       INTEGER NOT NULL,
-    renewed_at         INTEGER,
-    grant_expires_at   INTEGER,
-    secret             BLOB NOT NULL
+    number       INTEGER PRIMARY KEY,
+    id           TEXT NOT NULL UNIQUE,
+    kind         TEXT NOT NULL,
+    owner        TEXT NOT NULL,
+    subject      TEXT NOT NULL,
+    account      TEXT NOT NULL,
+    authority    TEXT NOT NULL,
+    scopes       TEXT NOT NULL,
+    connected_at INTEGER NOT NULL
 ) STRICT;
 
--- Intents to renew: there before the request, gone with its outcome. In a table of their own, so that those of
--- a batch lie on one page.
-CREATE TABLE renewals (
-    integration TEXT PRIMARY KEY REFERENCES integrations (id) ON DELETE CASCADE,
-    started_at  INTEGER NOT NULL,
-    attempts    INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+-- What a renewal does read and write: an account's grant at place `number << 16`, its access tokens at the places
+-- after it. Rows lie in the order of their places, so one account's share a page, which is read and written once.
+CREATE TABLE secrets (
+    place         INTEGER PRIMARY KEY,
+    integration   INTEGER NOT NULL REFERENCES integrations (number) ON DELETE CASCADE,
+    -- The scopes that an access token was asked for; NULL for a grant.
+    requested     TEXT,
+    -- The scopes that it carries; NULL where they are the same.
+    granted       TEXT,
+    -- When the grant's last token, or this one, was obtained, and when the grant or the token ends.
+    obtained_at   INTEGER,
+    expires_at    INTEGER,
+    -- A grant's; NULL for an access token.
+    version       INTEGER,
+    health        TEXT,
+    health_reason TEXT,
+    secret        BLOB NOT NULL
+) STRICT;
+-- For the deletion of an account.
+CREATE INDEX secrets_of_integration ON secrets (integration);
 
-CREATE TABLE access_tokens (
-    integration TEXT NOT NULL REFERENCES integrations (id) ON DELETE CASCADE,
-    requested   TEXT NOT NULL,
-    granted     TEXT NOT NULL,
-    issued_at   INTEGER NOT NULL,
-    expires_at  INTEGER NOT NULL,
-    secret      BLOB NOT NULL,
-    PRIMARY KEY (integration, requested)
+-- Intents to renew a grant: there before the request, gone with its outcome. In a table of their own, so that
+-- those of a batch lie on one page.
+CREATE TABLE renewals (
+    place      INTEGER PRIMARY KEY REFERENCES secrets (place) ON DELETE CASCADE,
+    started_at INTEGER NOT NULL,
+    attempts   INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE agents (

@@ -32,20 +32,24 @@ async fn a_damaged_database_is_left_alone() {
         store.put_integration(account(number), None).await.unwrap();
     }
     drop(store);
-    // The root page of a table, its header overwritten.
-    let page: u32 = raw(folder.path())
-        .query_row(
-            "SELECT rootpage FROM sqlite_schema WHERE name = 'integrations'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    let mut bytes = database_bytes(&folder);
-    bytes[(page as usize - 1) * 4096..][..64].fill(0xaa);
-    fs::write(folder.path().join(DATABASE), &bytes).unwrap();
-    let error = refusal(&folder, &vault(1)).to_string();
-    assert!(error.contains("the database is damaged"), "{error}");
-    assert_eq!(database_bytes(&folder), bytes);
+    let good = database_bytes(&folder);
+    for table in ["integrations", "secrets"] {
+        // The root page of a table, its header overwritten.
+        let page: u32 = raw(folder.path())
+            .query_row(
+                "SELECT rootpage FROM sqlite_schema WHERE name = ?",
+                [table],
+                |row| row.get(0),
+            )
+            .unwrap();
+        let mut bytes = good.clone();
+        bytes[(page as usize - 1) * 4096..][..64].fill(0xaa);
+        fs::write(folder.path().join(DATABASE), &bytes).unwrap();
+        let error = refusal(&folder, &vault(1)).to_string();
+        assert!(error.contains("the database is damaged"), "{error}");
+        assert_eq!(database_bytes(&folder), bytes);
+        fs::write(folder.path().join(DATABASE), &good).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -106,23 +110,24 @@ async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
     }
     let database = raw(folder.path());
     let damage = [
-        "scopes = 'a \"b\"'",
-        "health = 'fine'",
-        "kind = 'yahoo'",
-        "owner = ''",
-        "version = -1",
-        "connected_at = 9223372036854775807",
+        ("integrations", "scopes = 'a \"b\"'"),
+        ("secrets", "health = 'fine'"),
+        ("integrations", "kind = 'yahoo'"),
+        ("integrations", "owner = ''"),
+        ("secrets", "version = -1"),
+        ("integrations", "connected_at = 9223372036854775807"),
     ];
-    for (number, assignment) in (1..).zip(damage) {
-        let sql = format!("UPDATE integrations SET {assignment} WHERE id = ?");
-        database.execute(&sql, [id(number).as_str()]).unwrap();
+    for (number, (table, assignment)) in (1..).zip(damage) {
+        let which = match table {
+            "secrets" => "place = (SELECT number << 16 FROM integrations WHERE id = ?)",
+            _ => "id = ?",
+        };
+        let sql = format!("UPDATE {table} SET {assignment} WHERE {which}");
+        assert_eq!(database.execute(&sql, [id(number).as_str()]).unwrap(), 1);
     }
-    database
-        .execute(
-            "UPDATE access_tokens SET granted = '\"' WHERE integration = ?",
-            [id(7).as_str()],
-        )
-        .unwrap();
+    let token = "UPDATE secrets SET granted = '\"' \
+                 WHERE place = (SELECT (number << 16) + 1 FROM integrations WHERE id = ?)";
+    assert_eq!(database.execute(token, [id(7).as_str()]).unwrap(), 1);
 
     let contents = store.load().await.unwrap();
     assert_eq!(
@@ -149,11 +154,7 @@ async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
     let refused = store.begin_renewal(&id(2), at(1)).await;
     assert!(matches!(refused, Err(StoreError::Corrupt { .. })));
     let attempts: i64 = database
-        .query_row(
-            "SELECT count(*) FROM renewals WHERE integration = ?",
-            [id(2).as_str()],
-            |row| row.get(0),
-        )
+        .query_row("SELECT count(*) FROM renewals", [], |row| row.get(0))
         .unwrap();
     assert_eq!(attempts, 0);
     assert!(
@@ -163,16 +164,40 @@ async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_ciphertext_moved_to_another_row_does_not_open() {
+async fn an_account_whose_grant_is_gone_is_reported_and_can_be_connected_again() {
     let (folder, store) = fresh();
     store.put_integration(account(1), None).await.unwrap();
     store.put_integration(account(2), None).await.unwrap();
     raw(folder.path())
-        .execute(
-            "UPDATE integrations SET secret = (SELECT secret FROM integrations WHERE id = ?1) WHERE id = ?2",
-            [id(2).as_str(), id(1).as_str()],
-        )
+        .execute("DELETE FROM secrets WHERE integration = 1", [])
         .unwrap();
+    let contents = store.load().await.unwrap();
+    assert_eq!(contents.integrations.len(), 1);
+    let problem = contents.problems.concat();
+    assert!(
+        problem.contains(id(1).as_str()) && problem.contains("its grant is missing"),
+        "{problem}"
+    );
+    assert!(store.begin_renewal(&id(1), at(1)).await.unwrap().is_none());
+    store.put_integration(account(1), None).await.unwrap();
+    assert_eq!(grant(&store, 1).await, "grant");
+}
+
+#[tokio::test]
+async fn a_ciphertext_moved_to_another_row_does_not_open() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(2), None).await.unwrap();
+    let moving = "UPDATE secrets SET secret = \
+                  (SELECT secret FROM integrations JOIN secrets ON place = number << 16 WHERE id = ?1) \
+                  WHERE place = (SELECT number << 16 FROM integrations WHERE id = ?2)";
+    let ids = [id(2), id(1)];
+    assert_eq!(
+        raw(folder.path())
+            .execute(moving, [ids[0].as_str(), ids[1].as_str()])
+            .unwrap(),
+        1
+    );
     let moved = now(&store, 1).await.secret;
     let error = vault(1)
         .open(&Binding::RefreshToken(&id(1)), &moved)

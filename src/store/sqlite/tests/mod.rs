@@ -151,14 +151,10 @@ async fn grant(store: &SqliteStore, number: u32) -> String {
     String::from_utf8(opened.to_vec()).unwrap()
 }
 
-/// The scopes that there are access tokens for.
+/// The scopes that there are access tokens for, sorted.
 async fn tokens(store: &SqliteStore) -> Vec<String> {
-    store
-        .load()
-        .await
-        .unwrap()
-        .tokens
-        .iter()
-        .map(|token| token.requested.to_string())
-        .collect()
+    let tokens = store.load().await.unwrap().tokens;
+    let mut requested: Vec<_> = tokens.iter().map(|token| token.requested.to_string()).collect();
+    requested.sort();
+    requested
 }

@@ -323,6 +323,53 @@ async fn a_token_replaces_the_one_for_the_same_scopes_and_expired_ones_go() {
 }
 
 #[tokio::test]
+async fn an_accounts_rows_lie_together_and_room_is_used_again() {
+    let (folder, store) = fresh();
+    let mut versions = Vec::new();
+    for number in 1..=2 {
+        versions.push(store.put_integration(account(number), None).await.unwrap());
+    }
+    let renew = async |number: u32, requested, seconds| {
+        let version = versions[number as usize - 1];
+        let outcome = renewed(token(number, requested, seconds));
+        store.finish_renewal(&id(number), version, outcome).await.unwrap();
+    };
+    let places = || -> Vec<String> {
+        raw(folder.path())
+            .prepare("SELECT concat(place >> 16, '+', place & 65535, ' ', requested) FROM secrets")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
+    };
+    renew(1, "a", 0).await;
+    renew(2, "a", 0).await;
+    renew(1, "b", 100).await;
+    renew(1, "c", 200).await;
+    let first = ["1+0 ", "1+1 a", "1+2 b", "1+3 c", "2+0 ", "2+1 a"];
+    assert_eq!(places(), first);
+    // `b` is renewed in its place; `a` has expired by then.
+    renew(1, "b", 3600).await;
+    assert_eq!(places(), ["1+0 ", "1+2 b", "1+3 c", "2+0 ", "2+1 a"]);
+    renew(1, "d", 3601).await;
+    renew(1, "e", 3602).await;
+    assert_eq!(places()[..5], ["1+0 ", "1+1 d", "1+2 b", "1+3 c", "1+4 e"]);
+    // An account without a free place does not reach into the next one's.
+    raw(folder.path())
+        .execute_batch(
+            "WITH RECURSIVE free (place) AS (VALUES ((1 << 16) + 5) UNION ALL \
+             SELECT place + 1 FROM free WHERE place < (1 << 16) + 65535) \
+             INSERT INTO secrets (place, integration, requested, expires_at, secret) \
+             SELECT place, 1, place, 9000000000000000, x'' FROM free",
+        )
+        .unwrap();
+    renew(1, "f", 3603).await;
+    let after = places();
+    assert_eq!(after[after.len() - 3..], ["1+65535 f", "2+0 ", "2+1 a"]);
+}
+
+#[tokio::test]
 async fn agents_are_added_replaced_and_deleted() {
     let (_folder, store) = fresh();
     let agent = |manifest: &str| AgentRecord {

@@ -111,7 +111,7 @@ async fn a_commit_that_fails_fails_for_all_and_the_next_one_works() {
         // What no check finds before the commit itself.
         store.write(|connection| {
             connection.execute_batch(
-                "PRAGMA defer_foreign_keys = ON; INSERT INTO access_tokens VALUES ('nobody', '', '', 0, 0, x'')",
+                "PRAGMA defer_foreign_keys = ON; INSERT INTO secrets (place, integration, secret) VALUES (1, 9, x'')",
             )?;
             Ok(())
         })
@@ -248,7 +248,7 @@ async fn many_writers_at_once_lose_nothing() {
     }
     let count: i64 = raw(crashed.path())
         .query_row(
-            "SELECT count(*) FROM access_tokens WHERE issued_at = ?",
+            "SELECT count(*) FROM secrets WHERE requested IS NOT NULL AND obtained_at = ?",
             params![at(8).as_microsecond()],
             |row| row.get(0),
         )
