@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{ProviderError, classify::Call, http::Reply, idtoken, redirect::Redirect, token};
+use super::{ProviderError, classify::Call, http::Reply, idtoken, redirect::Redirect, risc, token};
 
 /// An answer of the token endpoint, taken for a good one and for a refusal.
 pub fn token_answer(bytes: &[u8]) {
@@ -38,6 +38,11 @@ pub fn id_token(bytes: &[u8]) {
     if let Ok(claims) = serde_json::from_slice(bytes) {
         let _ = idtoken::judge(claims, &expected);
     }
+}
+
+/// A security event token.
+pub fn security_event(bytes: &[u8]) {
+    risc::fuzz(bytes);
 }
 
 /// The query that a browser brings back.

@@ -212,3 +212,41 @@ fn disconnect_takes_the_token_from_every_agent_and_revokes_it_at_google() {
     );
     daemon.scan_for_secrets(&[&token]);
 }
+
+#[test]
+fn a_revocation_that_google_did_not_take_is_shown_and_done_later() {
+    let (google, daemon) = scene();
+    let agent = daemon.agent("invoice-bot");
+    let token = agent.token().unwrap();
+    let fault = google.fault(&json!({ "endpoint": "revoke", "status": 503 }));
+    let said = daemon.cli(&["integrations", "disconnect", "--owner", "alice", "--yes"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stdout.contains("tried until it is done"), "{said:?}");
+    // Here it is gone at once.
+    assert_eq!(
+        agent.variable("TOKEN_BROKER_STATE").as_deref(),
+        Some("not_connected")
+    );
+    assert_eq!(agent.try_read("access_token"), None);
+    let pending = || {
+        let listed = daemon
+            .cli(&["integrations", "list", "--output", "json"])
+            .expect_ok()
+            .json();
+        listed["pending_revocations"].as_array().unwrap().clone()
+    };
+    assert_eq!(pending()[0]["account"], "alice@example.com");
+    let listed = daemon.cli(&["integrations", "list"]).expect_ok();
+    assert!(
+        format!("{}{}", listed.stdout, listed.stderr).contains("still to be revoked at Google"),
+        "{listed:?}"
+    );
+    // The daemon that promised it may be gone.
+    daemon.kill9();
+    daemon.start();
+    assert_eq!(pending().len(), 1);
+    google.clear_fault(&fault);
+    wait_until("the revocation", || pending().is_empty());
+    assert!(!google.is_alive(&token));
+    daemon.scan_for_secrets(&[&token]);
+}

@@ -1,0 +1,5 @@
+//! Security event tokens: their header, and claims as if their signature were right.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| token_broker::google::fuzz::security_event(bytes));
