@@ -8,6 +8,7 @@ use super::{
     world::{Account, World},
 };
 use crate::{
+    catalog::IntegrationKind,
     id::{AgentName, IntegrationId},
     store::{IntegrationRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
@@ -118,6 +119,12 @@ impl Broker {
                 )),
             }
         }
+        if account.record.kind == IntegrationKind::GoogleServiceAccount && revocation == Revocation::Always {
+            problems.push(
+                "a service account has no grant to revoke: delete its key in the Google Cloud console"
+                    .to_owned(),
+            );
+        }
         result.problem = (!problems.is_empty()).then(|| problems.join("; "));
         self.note_disconnect(&result, actor);
         Ok(result)
@@ -156,7 +163,7 @@ impl Broker {
     }
 
     async fn revoke(&self, record: &IntegrationRecord) -> Result<(), String> {
-        if record.authority != self.around.authority {
+        if record.authority != *self.around.authority_of(record.kind) {
             return Err(format!("it belongs to {}", record.authority));
         }
         let refresh_token = self.open_refresh_token(record)?;
@@ -170,6 +177,8 @@ impl Broker {
         let record = &result.account.record;
         let how = if result.revoked {
             "revoked at the provider"
+        } else if record.kind == IntegrationKind::GoogleServiceAccount {
+            "its key was forgotten here and lives on at the provider"
         } else {
             "forgotten here"
         };
@@ -222,13 +231,17 @@ async fn uncleared(waiting: Vec<Told>) -> Vec<String> {
 
 fn agents_with_tokens(world: &World, record: &IntegrationRecord) -> Vec<AgentName> {
     let uses = |name: &AgentName| {
-        let key = world.agents.get(name).and_then(|entry| entry.key.as_ref());
-        key.is_some_and(|key| key.integration == record.id)
+        let entry = world.agents.get(name);
+        entry.is_some_and(|entry| entry.keys.iter().any(|key| key.integration == record.id))
     };
     world.agents_of(&record.owner).into_iter().filter(uses).collect()
 }
 
 fn revokes(world: &World, record: &IntegrationRecord, revocation: Revocation) -> bool {
+    if record.kind == IntegrationKind::GoogleServiceAccount {
+        // There is no grant to revoke: its key ends where it was made.
+        return false;
+    }
     match revocation {
         Revocation::Never => false,
         Revocation::Always => true,

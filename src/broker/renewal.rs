@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, time};
 use crate::{
+    catalog::{IntegrationKind, ScopeSet},
     clock::{self, Clock},
     google::{FailureKind, ProviderError, TokenAnswer},
     secret::RefreshToken,
@@ -75,28 +76,32 @@ impl Broker {
         key: &TokenKey,
         record: &IntegrationRecord,
     ) -> Result<Arc<IssuedToken>, Failure> {
-        if record.authority != self.around.authority || record.health != Health::Active {
+        if !self.works(record) {
             // The situation says why; a grant is never sent to a place it does not belong to.
             return Err(Failure::Gone);
         }
-        let refresh_token = self.open_refresh_token(record).map_err(Failure::Local)?;
         let asked_at = self.clock.uptime();
-        let asked = std::time::Instant::now();
-        let answer = self.provider.refresh(&refresh_token, &key.scopes).await;
-        self.metrics.provider_request("refresh", asked.elapsed());
-        drop(refresh_token);
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.learn_time(error.server_time);
-                return Err(Failure::Provider(error));
-            }
-        };
-        self.learn_time(answer.server_time);
+        let answer = match record.kind {
+            IntegrationKind::Google => self.refresh(record, &key.scopes).await,
+            IntegrationKind::GoogleServiceAccount => self.assert_with(record, &key.scopes).await,
+        }?;
         self.clock.hold();
         // The token's life began after the question was asked, so this never overstates it.
         let issued_at = self.clock.at(asked_at);
         self.commit(key, record, answer, issued_at).await
+    }
+
+    /// Asks with a person's refresh token.
+    async fn refresh(&self, record: &IntegrationRecord, scopes: &ScopeSet) -> Result<TokenAnswer, Failure> {
+        let refresh_token = self.open_refresh_token(record).map_err(Failure::Local)?;
+        let asked = std::time::Instant::now();
+        let answer = self.provider.refresh(&refresh_token, scopes).await;
+        self.metrics.provider_request("refresh", asked.elapsed());
+        self.learn_time(match &answer {
+            Ok(answer) => answer.server_time,
+            Err(error) => error.server_time,
+        });
+        answer.map_err(Failure::Provider)
     }
 
     /// Reads the refresh token of a record.
@@ -110,12 +115,15 @@ impl Broker {
             .map_err(|_| format!("The grant of {} is not text.", record.account))
     }
 
-    pub(super) fn learn_time(&self, server_time: Option<Timestamp>) {
-        if server_time.is_some_and(|time| self.clock.learn(time)) {
+    /// Learns from the provider's own time. True when that moved ours.
+    pub(super) fn learn_time(&self, server_time: Option<Timestamp>) -> bool {
+        let moved = server_time.is_some_and(|time| self.clock.learn(time));
+        if moved {
             tracing::warn!(skew = %self.clock.skew(), "the clock differs from the provider's; correcting by it");
             self.renewals.wake();
             self.expiries.wake();
         }
+        moved
     }
 
     async fn commit(
@@ -259,8 +267,15 @@ impl Broker {
     ) {
         let now = self.now();
         let scopes = token.map_or(&key.scopes, |token| &token.scopes);
-        let capabilities = self.around.catalog.covered_by(scopes);
-        let users = self.world().slots.get(key).map_or(0, |slot| slot.users.len());
+        let (kind_of_account, users) = {
+            let world = self.world();
+            let account = world.accounts.get(&key.integration);
+            (
+                account.map_or(IntegrationKind::Google, |account| account.record.kind),
+                world.slots.get(key).map_or(0, |slot| slot.users.len()),
+            )
+        };
+        let capabilities = self.around.catalog.covered_by(kind_of_account, scopes);
         let detail = match token {
             Some(_) if message.is_empty() => format!("for {users} agents"),
             Some(_) => format!("for {users} agents. {message}"),

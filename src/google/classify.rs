@@ -13,6 +13,13 @@ pub enum Call {
     Exchange,
     /// An access token for a refresh token.
     Refresh,
+    /// An access token for a service account's assertion.
+    Assertion {
+        /// It speaks for a person (domain-wide delegation).
+        delegated: bool,
+    },
+    /// Whose an access token is.
+    Userinfo,
     /// The end of a grant.
     Revoke,
     /// The keys that id tokens are signed with.
@@ -49,7 +56,17 @@ pub fn classify(call: Call, status: u16, error: &str, subtype: Option<&str>) -> 
     if matches!(status, 408 | 429 | 500..) {
         return (Retry, "Google is busy or out of order. It is tried again.");
     }
+    if let Call::Assertion { delegated } = call
+        && let Some(sentence) = assertion(error, delegated)
+    {
+        return (Operator, sentence);
+    }
     match (error, call) {
+        (_, Call::Userinfo) if matches!(status, 401 | 403) => (
+            Reconnect,
+            "This grant does not say whose it is: it lacks the scope `openid`, and the account's id is what a grant is \
+             kept by. The owner has to consent with `openid` and `email`; `token-broker connect` asks for both.",
+        ),
         (
             "internal_failure"
             | "server_error"
@@ -96,6 +113,40 @@ pub fn classify(call: Call, status: u16, error: &str, subtype: Option<&str>) -> 
         ),
         (error, _) => (Operator, operator(error)),
     }
+}
+
+/// A service account's refusal is nobody's to mend but the operator's, or the administrator's of the domain that it
+/// acts in. `None` where it says no more than any other.
+fn assertion(error: &str, delegated: bool) -> Option<&'static str> {
+    Some(match (error, delegated) {
+        ("unauthorized_client" | "access_denied", true) => {
+            "The domain's administrator has not delegated these scopes to this service account: in the Admin console, \
+             under Security, API controls, Domain-wide delegation, the account's client id has to be listed with every \
+             one of them."
+        }
+        ("invalid_grant", true) => {
+            "Google does not accept this assertion: the key or the service account was deleted or disabled there, the \
+             person that it acts for does not exist, or this machine's clock is wrong. Add a new key with \
+             `token-broker service-account add`, or correct the address."
+        }
+        ("invalid_grant", false) => {
+            "Google does not accept this service account's key: the key or the account was deleted or disabled there, or \
+             this machine's clock is wrong. Create a new key in the Google Cloud console and add it with `token-broker \
+             service-account add`."
+        }
+        ("unauthorized_client" | "access_denied" | "admin_policy_enforced", _) => {
+            "Google does not let this service account have tokens: an administrator of its project or organisation has \
+             to allow it."
+        }
+        ("invalid_scope", _) => {
+            "Google does not know a scope that was asked for. Check the scopes of the `google-sa` capabilities that the \
+             configuration adds."
+        }
+        ("invalid_client" | "deleted_client", _) => {
+            "Google does not know this service account any more. Create it anew, or add the key of another one."
+        }
+        _ => return None,
+    })
 }
 
 fn ended(subtype: Option<&str>) -> &'static str {
@@ -148,10 +199,13 @@ fn operator(error: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use Call::{Authorize, Exchange, Keys, Refresh, Revoke};
+    use Call::{Authorize, Exchange, Keys, Refresh, Revoke, Userinfo};
     use FailureKind::{Operator, Permission, Reconnect, Retry};
 
     use super::*;
+
+    const OWN: Call = Call::Assertion { delegated: false };
+    const DELEGATED: Call = Call::Assertion { delegated: true };
 
     type Row = (
         Call,
@@ -200,6 +254,19 @@ mod tests {
         (Revoke, 400, "invalid_request", None, Operator, "form of the request"),
         (Revoke, 503, "", None, Retry, "tried again"),
         (Keys, 404, "", None, Retry, "endpoint_base"),
+        (OWN, 400, "invalid_grant", None, Operator, "service-account add"),
+        (OWN, 401, "unauthorized_client", None, Operator, "administrator of its project"),
+        (OWN, 400, "invalid_scope", None, Operator, "`google-sa` capabilities"),
+        (OWN, 401, "invalid_client", None, Operator, "any more"),
+        (OWN, 400, "never_seen", None, Operator, "no more than this"),
+        (OWN, 503, "", None, Retry, "tried again"),
+        (OWN, 500, "invalid_grant", None, Retry, "tried again"),
+        (DELEGATED, 400, "invalid_grant", None, Operator, "person that it acts for"),
+        (DELEGATED, 401, "unauthorized_client", None, Operator, "domain's administrator"),
+        (DELEGATED, 400, "access_denied", None, Operator, "domain's administrator"),
+        (Userinfo, 401, "unauthenticated", None, Reconnect, "`openid`"),
+        (Userinfo, 403, "", None, Reconnect, "`openid`"),
+        (Userinfo, 503, "", None, Retry, "tried again"),
     ];
 
     #[test]
