@@ -244,12 +244,14 @@ fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
 
 /// Reads the query of `/v1/watch`.
 fn watched(query: &str) -> Result<IntegrationKind, Refusal> {
-    let parameters: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
-    match parameters.as_slice() {
-        [(name, value)] if name == "integration" => integration_kind(value),
-        _ => Err(Refusal::invalid(
-            "There is one query parameter here: integration.".to_owned(),
-        )),
+    let mut parameters = url::form_urlencoded::parse(query.as_bytes());
+    match (parameters.next(), parameters.next()) {
+        (Some((name, value)), None) if name == "integration" => integration_kind(&value),
+        (first, second) => {
+            let (name, _) = second.or(first).unwrap_or_default();
+            let detail = format!("There is no query parameter {name:?}; there is integration, once.");
+            Err(Refusal::invalid(detail))
+        }
     }
 }
 

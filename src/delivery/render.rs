@@ -313,7 +313,7 @@ impl Serialize for View<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::testing::{at, snapshot, token};
+    use crate::delivery::testing::{at, service_feed, snapshot, token};
 
     const NOW: &str = "2024-01-15T09:31:00Z";
 
@@ -335,6 +335,90 @@ mod tests {
         TOKEN_BROKER_STATE=reconnect_required
         TOKEN_BROKER_ACTION_URL=http://127.0.0.1:8420/fix/invoice-bot
         ");
+    }
+
+    #[test]
+    fn a_service_accounts_lines_stand_beside_a_persons() {
+        let both = snapshot("a")
+            .with_token(token("person"))
+            .with_service(Some(token("robot")));
+        insta::assert_snapshot!(View::new(&both, at(NOW)).env().as_str(), @r"
+        GOOGLE_OAUTH_ACCESS_TOKEN=person
+        GOOGLE_OAUTH_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z
+        GOOGLE_OAUTH_CAPABILITIES=google.gmail.send,google.calendar.readonly,google.sa
+        GOOGLE_SA_ACCESS_TOKEN=robot
+        GOOGLE_SA_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z
+        GOOGLE_SA_EMAIL=robot@project.iam.gserviceaccount.com
+        TOKEN_BROKER_STATE=active
+        ");
+        let status = View::new(&both, at(NOW)).status_json();
+        assert!(status.contains("\"account\": \"alice@example.com\""), "{status}");
+        assert!(
+            status.contains("\"service_account\": \"robot@project.iam.gserviceaccount.com\""),
+            "{status}"
+        );
+        // Without the person's account, which it can do without, the list tells what is left.
+        let mut robot = snapshot("a").with_service(Some(token("robot")));
+        robot.main.granted = Arc::default();
+        insta::assert_snapshot!(View::new(&robot, at(NOW)).env().as_str(), @r"
+        GOOGLE_OAUTH_CAPABILITIES=google.sa
+        GOOGLE_SA_ACCESS_TOKEN=robot
+        GOOGLE_SA_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z
+        GOOGLE_SA_EMAIL=robot@project.iam.gserviceaccount.com
+        TOKEN_BROKER_STATE=active
+        ");
+        assert!(
+            View::new(&robot, at(NOW)).token.is_none(),
+            "access_token stays the person's"
+        );
+    }
+
+    #[test]
+    fn an_agent_with_a_service_account_alone_has_only_its_lines() {
+        let mut robot = snapshot("a");
+        robot.main = service_feed(Some(token("robot")));
+        let view = View::new(&robot, at(NOW));
+        insta::assert_snapshot!(view.env().as_str(), @r"
+        GOOGLE_SA_ACCESS_TOKEN=robot
+        GOOGLE_SA_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z
+        GOOGLE_SA_EMAIL=robot@project.iam.gserviceaccount.com
+        TOKEN_BROKER_STATE=active
+        ");
+        assert!(view.token.is_some());
+    }
+
+    #[test]
+    fn no_state_but_the_good_ones_shows_either_token() {
+        let both = || {
+            snapshot("a")
+                .with_token(token("person"))
+                .with_service(Some(token("robot")))
+        };
+        for state in [
+            AgentState::NotConnected,
+            AgentState::Revoked,
+            AgentState::Misconfigured,
+        ] {
+            assert!(
+                !View::new(&both().in_state(state), at(NOW))
+                    .env()
+                    .contains("TOKEN="),
+                "{}",
+                state.as_str()
+            );
+        }
+        let odd = snapshot("a")
+            .with_token(token("person"))
+            .with_service(Some(token("a b")));
+        assert_eq!(
+            View::new(&odd, at(NOW)).env().as_str(),
+            "TOKEN_BROKER_STATE=misconfigured\n"
+        );
+        let view = both();
+        assert_eq!(
+            View::new(&view, at("2024-01-15T10:30:00Z")).env().as_str(),
+            "TOKEN_BROKER_STATE=provider_unavailable\n"
+        );
     }
 
     #[test]
@@ -395,7 +479,9 @@ mod tests {
 
     #[test]
     fn env_is_rendered_without_growing() {
-        let snapshot = snapshot("invoice-bot").with_token(token(&"x".repeat(2048)));
+        let snapshot = snapshot("invoice-bot")
+            .with_token(token(&"x".repeat(2048)))
+            .with_service(Some(token(&"y".repeat(2048))));
         let view = View::new(&snapshot, at(NOW));
         let env = view.env();
         assert_eq!(env.capacity(), view.env_capacity());

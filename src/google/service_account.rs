@@ -424,7 +424,7 @@ mod tests {
                 with("token_uri", "https://evil.example/token"),
                 "`https://evil.example/token`, but this daemon",
             ),
-            (json!([]), "of the wrong type"),
+            (json!("text"), "of the wrong type"),
             (json!({}), "it has no `type`"),
         ] {
             let error = refused(&file);
