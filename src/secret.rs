@@ -68,6 +68,10 @@ secret! {
     /// The `state` of a consent under way (RFC 6749, section 10.12): whoever knows it may finish it.
     StateToken
 }
+secret! {
+    /// A service account's private key in PEM, or the whole key file that holds it.
+    PrivateKey
+}
 
 secret! {
     /// What an agent proves itself with at the token endpoint for credential files.

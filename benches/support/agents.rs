@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use token_broker::{
     agent::{Manifest, Requirement},
     broker::{
-        AgentHandle, AgentSnapshot, AgentState, CapabilityStatus, ChangeSender, IssuedToken, handle::changes,
+        AgentHandle, AgentSnapshot, AgentState, CapabilityStatus, ChangeSender, Feed, IssuedToken,
+        handle::changes,
     },
-    catalog::ScopeSet,
+    catalog::{IntegrationKind, ScopeSet},
     clock::{Clock, SharedClock, SystemClock},
     delivery::{Delivery, DeliveryOptions},
 };
@@ -66,6 +67,7 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
             agent: agent.parse().expect("a name"),
             owner: "alice".parse().expect("an owner"),
             account: None,
+            service_account: None,
             uid: None,
             gid: None,
             integrations: vec![Requirement {
@@ -77,7 +79,6 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
         state: AgentState::Active,
         message: String::new(),
         action_url: None,
-        account: Some("alice@example.com".into()),
         capabilities: Arc::new([CapabilityStatus {
             key: key.parse().expect("a key"),
             granted: true,
@@ -85,7 +86,12 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
             satisfied_by: None,
             declined: false,
         }]),
-        granted: Arc::new([key.parse().expect("a key")]),
-        token: Some(token),
+        main: Feed {
+            kind: IntegrationKind::Google,
+            account: Some("alice@example.com".into()),
+            granted: Arc::new([key.parse().expect("a key")]),
+            token: Some(token),
+        },
+        beside: None,
     }
 }

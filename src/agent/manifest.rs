@@ -24,9 +24,12 @@ pub struct Manifest {
     pub agent: AgentName,
     /// Whose account it uses.
     pub owner: OwnerId,
-    /// Which of the owner's accounts, by its address. Needed where the owner has several.
+    /// Which of the owner's Google accounts, by its address. Needed where the owner has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Box<str>>,
+    /// Which of the owner's service accounts, by its address. Needed where the owner has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<Box<str>>,
     /// Who may read its directory; the daemon's own user when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
@@ -149,9 +152,14 @@ impl Manifest {
 
     /// The rules that no single field can check for itself.
     pub(super) fn check(&self) -> Result<(), ManifestError> {
-        if let Some(account) = &self.account
-            && !is_address(account)
-        {
+        let addresses = [
+            ("account", &self.account),
+            ("service_account", &self.service_account),
+        ];
+        for (field, account) in addresses {
+            let Some(account) = account.as_deref().filter(|account| !is_address(account)) else {
+                continue;
+            };
             let message = format!(
                 "`{}` is not the address of an account, such as alice@example.com",
                 account
@@ -160,7 +168,7 @@ impl Manifest {
                     .flat_map(char::escape_debug)
                     .collect::<String>()
             );
-            return Err(ManifestError::in_field("account", message));
+            return Err(ManifestError::in_field(field, message));
         }
         for (field, id) in [("uid", self.uid), ("gid", self.gid)] {
             // (uid_t)-1 means "leave it as it is" to chown(2).
@@ -254,7 +262,7 @@ mod tests {
 
     #[test]
     fn json_survives_a_round_trip() {
-        let text = r#"{"agent":"invoice-bot","owner":"alice","account":"alice@work.example","uid":1000,"integrations":[{"key":"google.gmail.send","description":"Send order confirmations"},{"key":"google.calendar","optional":true}]}"#;
+        let text = r#"{"agent":"invoice-bot","owner":"alice","account":"alice@work.example","service_account":"robot@project.iam.gserviceaccount.com","uid":1000,"integrations":[{"key":"google.gmail.send","description":"Send order confirmations"},{"key":"google.calendar","optional":true}]}"#;
         let manifest = Manifest::from_json(text).unwrap();
         assert_eq!(manifest.to_json(), text);
         assert_eq!(manifest.validate(&Catalog::builtin()), Ok(()));
@@ -304,6 +312,7 @@ mod tests {
                 agent,
                 owner,
                 account: None,
+                service_account: None,
                 uid: None,
                 gid: None,
                 integrations,

@@ -10,5 +10,5 @@ mod yaml;
 
 pub use folder::{Folder, ManifestFile, ManifestProblem, Scan};
 pub use manifest::{Manifest, ManifestError, Requirement};
-pub use resolve::{NarrowError, Narrowed, Resolution, ResolvedCapability, resolve, resolve_for};
+pub use resolve::{NarrowError, Narrowed, Resolution, ResolvedCapability, resolve};
 pub use watch::watch;

@@ -24,10 +24,10 @@ pub struct ResolvedCapability {
     pub scopes: ScopeSet,
 }
 
-/// How all requirements of an agent stand.
+/// How an agent's requirements of one kind of account stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resolution {
-    /// Each requirement, in the order it was declared.
+    /// Each requirement of this kind, in the order it was declared.
     pub capabilities: Vec<ResolvedCapability>,
     /// The literally granted scopes that the granted ones need, and no others.
     pub scopes: ScopeSet,
@@ -62,28 +62,23 @@ pub enum NarrowError {
     NotGranted(CapabilityKey),
 }
 
-/// Compares what an agent declared with the scopes that a person granted.
+/// Compares what an agent declared of one kind of account with the scopes that such an account has.
 ///
 /// A capability's own scopes are preferred; where only a wider capability's were granted, those stand in.
-/// What is exercised with a service account is not granted by a person.
-pub fn resolve(catalog: &Catalog, requirements: &[Requirement], granted: &ScopeSet) -> Resolution {
-    resolve_for(IntegrationKind::Google, catalog, requirements, granted)
-}
-
-/// Like [`resolve`], with the scopes of an account of this kind.
-pub fn resolve_for(
+/// What is exercised with an account of another kind is left out: neither can stand for the other.
+pub fn resolve(
     kind: IntegrationKind,
     catalog: &Catalog,
     requirements: &[Requirement],
     granted: &ScopeSet,
 ) -> Resolution {
     let mut resolution = Resolution::default();
-    for requirement in requirements {
+    for requirement in requirements.iter().filter(|r| catalog.kind_of(&r.key) == kind) {
         let capability = catalog.get(&requirement.key);
         if capability.is_none() {
             resolution.unknown.push(requirement.key.clone());
         }
-        let (scopes, satisfied_by) = match capability.filter(|c| c.integration == kind) {
+        let (scopes, satisfied_by) = match capability {
             Some(own) => match catalog.coverage(own, granted) {
                 Coverage::Own => (own.scopes.clone(), None),
                 Coverage::Wider(wider) => (wider.scopes.clone(), Some(wider.key.clone())),
@@ -178,7 +173,12 @@ mod tests {
     }
 
     fn resolved(requirements: &[Requirement], granted: &[&str]) -> Resolution {
-        resolve(&Catalog::builtin(), requirements, &scopes(granted))
+        resolve(
+            IntegrationKind::Google,
+            &Catalog::builtin(),
+            requirements,
+            &scopes(granted),
+        )
     }
 
     #[test]
@@ -232,18 +232,22 @@ mod tests {
     }
 
     #[test]
-    fn a_person_cannot_grant_what_a_service_account_does() {
-        let wants = [required("google.sa")];
+    fn a_person_and_a_service_account_are_resolved_apart() {
+        let wants = [
+            required("google.sa"),
+            required("google.sheets"),
+            required("google.tasks"),
+        ];
         let all = ["spreadsheets", "documents", "drive"];
-        assert_eq!(resolved(&wants, &all).missing_required, [key("google.sa")]);
-        let catalog = Catalog::builtin();
-        let of_account = resolve_for(
-            IntegrationKind::GoogleServiceAccount,
-            &catalog,
-            &wants,
-            &scopes(&all),
-        );
+        let of_person = resolved(&wants, &all);
+        assert_eq!(of_person.scopes, scopes(&["spreadsheets"]));
+        // Nobody knows what it is for: it is the person's.
+        assert_eq!(of_person.missing_required, [key("google.tasks")]);
+        let kind = IntegrationKind::GoogleServiceAccount;
+        let of_account = resolve(kind, &Catalog::builtin(), &wants, &scopes(&all));
         assert_eq!(of_account.scopes, scopes(&all));
+        assert_eq!(of_account.granted().collect::<Vec<_>>(), [&key("google.sa")]);
+        assert_eq!(of_account.capabilities.len(), 1);
     }
 
     #[test]
@@ -303,7 +307,7 @@ mod tests {
         #[test]
         fn scopes_are_granted_and_within_the_declared_needs(wants in any_requirements(), grant in any_grant()) {
             let catalog = Catalog::builtin();
-            let resolution = resolve(&catalog, &wants, &grant);
+            let resolution = resolve(IntegrationKind::Google, &catalog, &wants, &grant);
             prop_assert!(resolution.scopes.is_subset(&grant));
             // Independently of how it was resolved: what the declared keys and their wider keys need.
             let mut needs = ScopeSet::default();
@@ -320,20 +324,21 @@ mod tests {
         #[test]
         fn missing_is_reported_exactly_when_nothing_covers_it(wants in any_requirements(), grant in any_grant()) {
             let catalog = Catalog::builtin();
-            let resolution = resolve(&catalog, &wants, &grant);
-            let covered = catalog.covered_by(&grant);
-            for want in &wants {
+            let resolution = resolve(IntegrationKind::Google, &catalog, &wants, &grant);
+            let covered = catalog.covered_by(IntegrationKind::Google, &grant);
+            let of_person = |want: &&Requirement| catalog.kind_of(&want.key) == IntegrationKind::Google;
+            for want in wants.iter().filter(of_person) {
                 let missing = !covered.contains(&want.key);
                 prop_assert_eq!(resolution.missing_required.contains(&want.key), missing && !want.optional);
                 prop_assert_eq!(resolution.missing_optional.contains(&want.key), missing && want.optional);
             }
-            prop_assert_eq!(resolution.capabilities.len(), wants.len());
+            prop_assert_eq!(resolution.capabilities.len(), wants.iter().filter(of_person).count());
         }
 
         #[test]
         fn narrowing_to_all_that_is_granted_changes_nothing(wants in any_requirements(), grant in any_grant()) {
             let catalog = Catalog::builtin();
-            let resolution = resolve(&catalog, &wants, &grant);
+            let resolution = resolve(IntegrationKind::Google, &catalog, &wants, &grant);
             let all: Vec<_> = resolution.granted().cloned().collect();
             let narrowed = resolution.narrow(&catalog, &all).unwrap();
             prop_assert_eq!(&narrowed.scopes, &resolution.scopes);

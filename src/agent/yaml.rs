@@ -140,6 +140,7 @@ fn unknown_field(field: &str, expected: &[&'static str]) -> String {
 #[derive(Deserialize)]
 struct Places {
     account: Option<Spanned<IgnoredAny>>,
+    service_account: Option<Spanned<IgnoredAny>>,
     uid: Option<Spanned<IgnoredAny>>,
     gid: Option<Spanned<IgnoredAny>>,
     integrations: Option<Spanned<Vec<RequirementPlaces>>>,
@@ -170,6 +171,7 @@ impl Places {
         let place = |value: &Option<Spanned<IgnoredAny>>| value.as_ref().map(|v| v.referenced);
         match field {
             "account" => return place(&self.account),
+            "service_account" => return place(&self.service_account),
             "uid" => return place(&self.uid),
             "gid" => return place(&self.gid),
             "integrations" => return self.integrations.as_ref().map(|list| list.referenced),

@@ -75,6 +75,9 @@ fn call_name(call: Call) -> &'static str {
         Call::Refresh => "a renewal",
         Call::Revoke => "a revocation",
         Call::Keys => "fetching the keys",
+        Call::Userinfo => "asking whose a grant is",
+        Call::Assertion { delegated: false } => "a service account's renewal",
+        Call::Assertion { delegated: true } => "a renewal of a service account that acts for a person",
     }
 }
 
@@ -88,6 +91,14 @@ fn sign(sign: Sign) -> String {
     };
     match sign {
         Sign::Busy => "HTTP 408, 429, 5xx".to_owned(),
+        Sign::Status(statuses) => format!(
+            "HTTP {}",
+            statuses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
         Sign::Error(names) => codes(names),
         Sign::Subtype(code, subtypes) => format!("`{code}` with {}", codes(subtypes)),
         Sign::Redirected => "a redirect".to_owned(),

@@ -158,14 +158,14 @@ impl Broker {
     pub(super) fn account_view(&self, world: &World, account: &Account) -> AccountView {
         let record = account.record.clone();
         let standing = self.standing(world, account);
-        let agents = agents_on(world, account);
+        let agents = agents_on(world, &self.around, account);
         let standings = self.standings(world, account, &agents);
         let action_url = agents
             .iter()
             .filter_map(|name| world.agents.get(name))
-            .find(|_| record.health != Health::Active)
+            .find(|_| record.kind == IntegrationKind::Google && record.health != Health::Active)
             .map(|entry| action_url(&self.around, &entry.manifest));
-        let capabilities = self.around.catalog.covered_by(&record.scopes);
+        let capabilities = self.around.catalog.covered_by(record.kind, &record.scopes);
         AccountView {
             record,
             standing,
@@ -202,7 +202,11 @@ impl Broker {
                 agents: agents.cloned().unwrap_or_default(),
             })
         };
-        let of_people = |c: &&Capability| c.integration == IntegrationKind::Google;
-        self.catalog().iter().filter(of_people).filter_map(one).collect()
+        let of_this_kind = |c: &&Capability| c.integration == record.kind;
+        self.catalog()
+            .iter()
+            .filter(of_this_kind)
+            .filter_map(one)
+            .collect()
     }
 }

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use super::{
     AgentHandle, AgentSnapshot, AgentSource, Broker, Event, EventKind,
     situation::situation,
-    snapshot::AgentState,
-    world::{AgentEntry, World},
+    snapshot::{AgentState, Feed},
+    world::{AgentEntry, Keys, World},
 };
 use crate::{
     agent::{Manifest, ManifestError, Scan},
+    catalog::IntegrationKind,
     id::{AgentName, OwnerId},
     store::{AgentRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
@@ -206,12 +207,12 @@ impl Broker {
             }
             // It keeps its token until it is found to use another, so that a change of no consequence to the
             // token costs no request.
-            let (handle, key) = (entry.handle.clone(), entry.key.take());
+            let (handle, keys) = (entry.handle.clone(), std::mem::take(&mut entry.keys));
             world.insert_agent(AgentEntry {
                 handle,
                 manifest,
                 source,
-                key,
+                keys,
             });
             self.republish(world, [name]);
             return true;
@@ -224,7 +225,7 @@ impl Broker {
             handle,
             manifest,
             source,
-            key: None,
+            keys: Keys::default(),
         });
         self.republish(world, [name.clone()]);
         self.agent_secrets.touch(&name);
@@ -234,8 +235,10 @@ impl Broker {
 
     fn take_out(&self, world: &mut World, name: &AgentName) -> Option<Arc<AgentHandle>> {
         let entry = world.remove_agent(name)?;
-        if let Some(orphan) = entry.key.and_then(|key| world.leave(name, key)) {
-            self.renewals.cancel(&orphan);
+        for key in entry.keys.iter() {
+            if let Some(orphan) = world.leave(name, key.clone()) {
+                self.renewals.cancel(&orphan);
+            }
         }
         self.recorder.last_uses(self.now(), &entry.handle);
         entry.handle.mark_removed(farewell(&entry.manifest));
@@ -321,7 +324,11 @@ impl Broker {
         AgentView {
             snapshot: entry.handle.snapshot(),
             source: entry.source.clone(),
-            next_renewal: entry.key.as_ref().and_then(|key| self.renewals.due_at(key)),
+            next_renewal: entry
+                .keys
+                .iter()
+                .filter_map(|key| self.renewals.due_at(key))
+                .min(),
             delivery_problem: entry.handle.delivery_problem(),
         }
     }
@@ -333,9 +340,8 @@ fn farewell(manifest: &Arc<Manifest>) -> AgentSnapshot {
         state: AgentState::Misconfigured,
         message: format!("The agent `{}` was removed.", manifest.agent),
         action_url: None,
-        account: None,
         capabilities: Arc::default(),
-        granted: Arc::default(),
-        token: None,
+        main: Feed::empty(IntegrationKind::Google, None),
+        beside: None,
     }
 }

@@ -303,7 +303,7 @@ impl Broker {
             action: "integration.security_event",
             integration,
             capabilities: record
-                .map(|record| self.around.catalog.covered_by(&record.scopes))
+                .map(|record| self.around.catalog.covered_by(record.kind, &record.scopes))
                 .unwrap_or_default(),
             decision: Decision::Allowed,
             detail,

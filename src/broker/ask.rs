@@ -5,14 +5,18 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    AgentHandle, AgentSnapshot, AgentState, Broker, CapabilityStatus, IssuedToken, Problem, ProblemCode,
-    TokenGrant, TokenKey, TokenQuery, World,
+    AgentHandle, AgentSnapshot, AgentState, Broker, CapabilityStatus, Feed, IssuedToken, Problem,
+    ProblemCode, TokenGrant, TokenKey, TokenQuery, World,
     limits::{cannot_be_met, too_much, too_soon},
     renewal::Refused,
     situation::{action_url, state_of},
 };
 use crate::{
-    agent::resolve, catalog::IntegrationKind, clock, google::FailureKind, id::CapabilityKey,
+    agent::resolve,
+    catalog::IntegrationKind,
+    clock,
+    google::FailureKind,
+    id::{AgentName, CapabilityKey},
     secret::shape::redacted,
 };
 
@@ -22,15 +26,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const COLD_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Broker {
-    /// The token that the agent has, when it is fresh enough to hand out as it is: no wait, no lock, no disk.
+    /// The agent's main token, when it is fresh enough to hand out as it is: no wait, no lock, no disk.
     pub fn current(&self, agent: &AgentHandle) -> Option<TokenGrant> {
+        self.current_in(agent, &agent.peek().main)
+    }
+
+    /// Like [`Self::current`], of the account of this kind; `None` for the main one.
+    pub fn current_of(&self, agent: &AgentHandle, kind: Option<IntegrationKind>) -> Option<TokenGrant> {
         let snapshot = agent.peek();
+        self.current_in(
+            agent,
+            kind.map_or(Some(&snapshot.main), |kind| snapshot.feed(kind))?,
+        )
+    }
+
+    fn current_in(&self, agent: &AgentHandle, feed: &Feed) -> Option<TokenGrant> {
         let now = self.now();
-        let token = snapshot.token.as_ref().filter(|token| token.is_fresh(now))?;
-        self.recorder.token_used(now, agent, token, &snapshot.granted);
+        let token = feed.token.as_ref().filter(|token| token.is_fresh(now))?;
+        self.recorder.token_used(now, agent, token, &feed.granted);
         Some(TokenGrant {
             token: token.clone(),
-            capabilities: snapshot.granted.clone(),
+            capabilities: feed.granted.clone(),
         })
     }
 
@@ -41,7 +57,7 @@ impl Broker {
         query: &TokenQuery,
     ) -> Result<TokenGrant, Problem> {
         if query.is_plain()
-            && let Some(grant) = self.current(agent)
+            && let Some(grant) = self.current_of(agent, query.integration)
         {
             return Ok(grant);
         }
@@ -67,19 +83,16 @@ impl Broker {
             AgentState::Active | AgentState::ProviderUnavailable
         );
         let token = snapshot.living_token(now).filter(|_| may_hold)?;
-        self.recorder.token_used(now, agent, token, &snapshot.granted);
+        self.recorder
+            .token_used(now, agent, token, &snapshot.main.granted);
         Some(TokenGrant {
             token: token.clone(),
-            capabilities: snapshot.granted.clone(),
+            capabilities: snapshot.main.granted.clone(),
         })
     }
 
     async fn find(self: &Arc<Self>, agent: &AgentHandle, query: &TokenQuery) -> Result<TokenGrant, Problem> {
-        if query.integration != IntegrationKind::Google {
-            let message = format!("The agent `{}` declares no service account.", agent.name());
-            return Err(problem(ProblemCode::NotDeclared, message));
-        }
-        let asked = self.look(agent, &query.capabilities)?;
+        let asked = self.look(agent, query)?;
         let token = match &asked.at_hand {
             Some(refused) if query.refresh => {
                 let token = self.replaced(agent, &asked.key, refused).await?;
@@ -88,7 +101,7 @@ impl Broker {
             _ => self.obtain(agent, &asked, query.min_ttl).await?,
         };
         // Much may have happened while this waited: what was withdrawn meanwhile is not handed out.
-        let now = self.look(agent, &query.capabilities)?;
+        let now = self.look(agent, query)?;
         if now.key != asked.key || now.at_hand.is_none() {
             let message = "The account or the agent was changed meanwhile; ask again.".to_owned();
             return Err(problem(
@@ -104,7 +117,7 @@ impl Broker {
     }
 
     /// What the agent may have now of what it asks for.
-    fn look(&self, agent: &AgentHandle, names: &[String]) -> Result<Asked, Problem> {
+    fn look(&self, agent: &AgentHandle, query: &TokenQuery) -> Result<Asked, Problem> {
         // Under the one lock, so that manifest, grant and token belong together.
         let world = self.world();
         // An agent that was removed has no token, also where another has its name by now.
@@ -116,11 +129,12 @@ impl Broker {
         let Some(entry) = entry else {
             return Err(snapshot.problem());
         };
-        let capabilities = self.wanted(&snapshot, names)?;
-        let (Some(key), false) = (&entry.key, capabilities.is_empty()) else {
+        let feed = self.feed_for(&snapshot, query)?;
+        let capabilities = self.wanted(&snapshot, feed, &query.capabilities)?;
+        let (Some(key), false) = (entry.keys.of(feed.kind), capabilities.is_empty()) else {
             return Err(snapshot.problem());
         };
-        let key = if capabilities.len() == snapshot.granted.len() {
+        let key = if capabilities.len() == feed.granted.len() {
             key.clone()
         } else {
             let account = world
@@ -128,6 +142,7 @@ impl Broker {
                 .get(&key.integration)
                 .ok_or_else(|| snapshot.problem())?;
             let resolution = resolve(
+                feed.kind,
                 self.catalog(),
                 &snapshot.manifest.integrations,
                 &account.record.scopes,
@@ -142,15 +157,50 @@ impl Broker {
         };
         let at_hand = living(&world, &key, self.now());
         Ok(Asked {
-            snapshot,
+            kind: feed.kind,
+            snapshot: snapshot.clone(),
             capabilities,
             key,
             at_hand,
         })
     }
 
+    /// Which of its accounts the agent asks about: the one it names, or that of the capabilities, or its main one.
+    fn feed_for<'a>(&self, snapshot: &'a AgentSnapshot, query: &TokenQuery) -> Result<&'a Feed, Problem> {
+        let declared = |name: &String| {
+            snapshot
+                .capabilities
+                .iter()
+                .find(|status| status.key.as_str() == name)
+        };
+        let of_capability = || query.capabilities.iter().find_map(declared);
+        let of_capability = || Some(self.catalog().kind_of(&of_capability()?.key));
+        let kind = query
+            .integration
+            .or_else(of_capability)
+            .unwrap_or(snapshot.main.kind);
+        snapshot
+            .feed(kind)
+            .ok_or_else(|| Self::not_declared(&snapshot.manifest.agent, kind))
+    }
+
+    /// What an agent is told that asks about a kind of account that it declares nothing of.
+    pub fn not_declared(agent: &AgentName, kind: IntegrationKind) -> Problem {
+        let lacking = match kind {
+            IntegrationKind::Google => "a person's account",
+            IntegrationKind::GoogleServiceAccount => "a service account, such as `google.sa`",
+        };
+        let message = format!("The agent `{agent}` declares no capability of {lacking}.");
+        problem(ProblemCode::NotDeclared, message)
+    }
+
     /// The declared and granted capabilities that the caller wants; all of them when it names none.
-    fn wanted(&self, snapshot: &AgentSnapshot, names: &[String]) -> Result<Arc<[CapabilityKey]>, Problem> {
+    fn wanted(
+        &self,
+        snapshot: &AgentSnapshot,
+        feed: &Feed,
+        names: &[String],
+    ) -> Result<Arc<[CapabilityKey]>, Problem> {
         for name in names {
             let known = name.parse().ok().filter(|key| self.catalog().get(key).is_some());
             let Some(key) = known else {
@@ -171,6 +221,15 @@ impl Broker {
                 );
                 return Err(problem(ProblemCode::NotDeclared, message));
             };
+            if self.catalog().kind_of(&key) != feed.kind {
+                let message = format!(
+                    "`{key}` is exercised with the integration `{}`, not with `{}`: a token is of one account, so ask \
+                     for the two apart.",
+                    self.catalog().kind_of(&key).as_str(),
+                    feed.kind.as_str()
+                );
+                return Err(problem(ProblemCode::InvalidRequest, message));
+            }
             if !status.granted
                 && matches!(
                     snapshot.state,
@@ -181,9 +240,9 @@ impl Broker {
             }
         }
         if names.is_empty() {
-            return Ok(snapshot.granted.clone());
+            return Ok(feed.granted.clone());
         }
-        Ok(snapshot
+        Ok(feed
             .granted
             .iter()
             .filter(|key| names.iter().any(|name| name == key.as_str()))
@@ -198,10 +257,11 @@ impl Broker {
         } else {
             format!("`{key}` has not been granted.")
         };
+        let of_person = self.catalog().kind_of(key) == IntegrationKind::Google;
         Problem {
             code: ProblemCode::State(AgentState::PermissionMissing),
             message,
-            action_url: Some(action_url(&self.around, &snapshot.manifest)),
+            action_url: of_person.then(|| action_url(&self.around, &snapshot.manifest)),
             retry_after: None,
         }
     }
@@ -212,6 +272,7 @@ impl Broker {
             return Ok(());
         }
         let carried = resolve(
+            asked.kind,
             self.catalog(),
             &asked.snapshot.manifest.integrations,
             &token.scopes,
@@ -315,6 +376,7 @@ impl Broker {
 
 /// What an agent asked for, as it stands.
 struct Asked {
+    kind: IntegrationKind,
     snapshot: Arc<AgentSnapshot>,
     capabilities: Arc<[CapabilityKey]>,
     key: TokenKey,

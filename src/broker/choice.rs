@@ -2,10 +2,12 @@
 
 use super::{
     AgentState,
+    situation::Surroundings,
     world::{Account, World},
 };
 use crate::{
     agent::Manifest,
+    catalog::IntegrationKind,
     id::{AgentName, IntegrationId, OwnerId},
 };
 
@@ -72,7 +74,7 @@ pub(super) fn find<'a>(world: &'a World, which: &AccountRef) -> Result<&'a Accou
                 [] => Err(NotFound::Unknown(nothing_found(
                     owner,
                     account.as_deref(),
-                    &addresses(world, owner),
+                    &addresses(world.accounts_of(owner)),
                 ))),
                 several => Err(NotFound::Several(SeveralAccounts {
                     owner: owner.clone(),
@@ -93,26 +95,44 @@ fn nothing_found(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> Strin
     }
 }
 
-/// The account that an agent uses.
-pub(super) fn account_for<'a>(world: &'a World, manifest: &Manifest) -> Result<&'a Account, NoAccount> {
+/// The account of this kind that an agent uses.
+pub(super) fn account_for<'a>(
+    world: &'a World,
+    manifest: &Manifest,
+    kind: IntegrationKind,
+) -> Result<&'a Account, NoAccount> {
     let owner = &manifest.owner;
-    let wanted = manifest.account.as_deref();
+    let wanted = match kind {
+        IntegrationKind::Google => manifest.account.as_deref(),
+        IntegrationKind::GoogleServiceAccount => manifest.service_account.as_deref(),
+    };
     let fits = |a: &&Account| wanted.is_none_or(|wanted| same_address(&a.record.account, wanted));
-    let mut found = world.accounts_of(owner).filter(fits);
+    let mut found = world.accounts_of_kind(owner, kind).filter(fits);
+    let there = || addresses(world.accounts_of_kind(owner, kind));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
         (None, _) => Err(NoAccount {
             state: AgentState::NotConnected,
-            message: not_connected(owner, wanted, &addresses(world, owner)),
+            message: match kind {
+                IntegrationKind::Google => not_connected(owner, wanted, &there()),
+                IntegrationKind::GoogleServiceAccount => not_added(owner, wanted, &there()),
+            },
         }),
         // To guess would be to act in the wrong name.
         (Some(_), Some(_)) => Err(NoAccount {
             state: AgentState::Misconfigured,
-            message: format!(
-                "{owner} has connected several Google accounts ({}), and the agent does not say which one it uses: \
-                 add `account:` with one of these addresses to its manifest.",
-                addresses(world, owner).join(", ")
-            ),
+            message: match kind {
+                IntegrationKind::Google => format!(
+                    "{owner} has connected several Google accounts ({}), and the agent does not say which one it uses: \
+                     add `account:` with one of these addresses to its manifest.",
+                    there().join(", ")
+                ),
+                IntegrationKind::GoogleServiceAccount => format!(
+                    "{owner} has several service accounts ({}), and the agent does not say which one it uses: add \
+                     `service_account:` with one of these addresses to its manifest.",
+                    there().join(", ")
+                ),
+            },
         }),
     }
 }
@@ -128,22 +148,34 @@ fn not_connected(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> Strin
     }
 }
 
-/// The addresses of an owner's accounts, sorted.
-fn addresses<'a>(world: &'a World, owner: &OwnerId) -> Vec<&'a str> {
-    let mut addresses: Vec<&str> = world
-        .accounts_of(owner)
-        .map(|account| account.record.account.as_str())
-        .collect();
+fn not_added(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
+    let lacking = match (wanted, there) {
+        (None, _) => format!("{owner} has no service account"),
+        (Some(wanted), []) => format!("{owner} has no service account {wanted}"),
+        (Some(wanted), there) => format!(
+            "{owner} has no service account {wanted}, which the agent uses, but {}",
+            there.join(", ")
+        ),
+    };
+    format!("{lacking}: the operator adds one with `token-broker service-account add`.")
+}
+
+/// The addresses of accounts, sorted.
+fn addresses<'a>(accounts: impl Iterator<Item = &'a Account>) -> Vec<&'a str> {
+    let mut addresses: Vec<&str> = accounts.map(|account| account.record.account.as_str()).collect();
     addresses.sort_unstable();
     addresses
 }
 
 /// The agents that use this account, by name.
-pub(super) fn agents_on(world: &World, account: &Account) -> Vec<AgentName> {
+pub(super) fn agents_on(world: &World, around: &Surroundings, account: &Account) -> Vec<AgentName> {
+    let kind = account.record.kind;
     let uses = |name: &AgentName| {
         let entry = world.agents.get(name);
         entry.is_some_and(|entry| {
-            account_for(world, &entry.manifest).is_ok_and(|used| used.record.id == account.record.id)
+            around.declares(&entry.manifest, kind)
+                && account_for(world, &entry.manifest, kind)
+                    .is_ok_and(|used| used.record.id == account.record.id)
         })
     };
     world

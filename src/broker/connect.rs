@@ -9,10 +9,13 @@ mod target;
 
 pub use error::ConnectError;
 pub use target::ConnectTarget;
-pub(super) use target::Expected;
+pub(super) use target::{Aim, Expected};
 
 use super::{
-    AccountRef, AccountView, Broker, Event, EventKind, consents::Pending, keep::Kept, situation::list,
+    AccountRef, AccountView, Broker, Event, EventKind,
+    consents::Pending,
+    keep::{Claim, Kept},
+    situation::list,
 };
 use crate::{
     catalog::{Capability, IntegrationKind, ScopeSet},
@@ -83,11 +86,13 @@ impl Broker {
         let now = self.now();
         let pending = Pending {
             connect_id: new_connect_id(&*self.entropy),
-            assumed: granted.map_or_else(|| asked.clone(), |granted| granted.union(&asked)),
-            owner: aim.owner,
-            expected: aim.expected,
-            cumulative,
-            capabilities,
+            claim: Claim {
+                assumed: granted.map_or_else(|| asked.clone(), |granted| granted.union(&asked)),
+                owner: aim.owner,
+                expected: aim.expected,
+                cumulative,
+                capabilities,
+            },
             return_url,
             nonce,
             verifier,
@@ -193,13 +198,13 @@ impl Broker {
         };
         let (broker, connect_id) = (self.clone(), pending.connect_id.clone());
         let work = async move {
-            let actor = actor.unwrap_or_else(|| Actor::Person(pending.owner.to_string()));
+            let actor = actor.unwrap_or_else(|| Actor::Person(pending.claim.owner.to_string()));
             let ending = broker.finish(&pending, redirect.outcome).await;
             if matches!(
                 ending,
                 Err(ConnectError::Denied(_) | ConnectError::NothingGranted)
             ) {
-                broker.note_declined(&pending).await;
+                broker.note_declined(&pending.claim).await;
             }
             broker.note_connect(&pending, &ending, actor);
             broker.consents.end(&pending.connect_id, ending.clone());
@@ -246,7 +251,7 @@ impl Broker {
         let code: AuthorizationCode = match outcome {
             Outcome::Code { code } => code,
             Outcome::Error { error, .. } if error == "access_denied" => {
-                return Err(ConnectError::Denied(pending.owner.clone()));
+                return Err(ConnectError::Denied(pending.claim.owner.clone()));
             }
             Outcome::Error { error, description } => {
                 return Err(ConnectError::Provider(ProviderError::of_redirect(
@@ -270,11 +275,14 @@ impl Broker {
         })?;
         let identity = self
             .provider
-            .identify(&id_token, &pending.nonce)
+            .identify(&id_token, Some(&pending.nonce))
             .await
             .map_err(ConnectError::Provider)?;
-        let granted = answer.scopes.clone().unwrap_or_else(|| pending.assumed.clone());
-        let covered = self.catalog().covered_by(&granted);
+        let granted = answer
+            .scopes
+            .clone()
+            .unwrap_or_else(|| pending.claim.assumed.clone());
+        let covered = self.catalog().covered_by(IntegrationKind::Google, &granted);
         if covered.is_empty() {
             return Err(ConnectError::NothingGranted);
         }
@@ -283,14 +291,15 @@ impl Broker {
             withdrawn,
             unasked,
         } = self
-            .keep(pending, identity, granted, &answer, &refresh_token)
+            .keep(&pending.claim, identity, granted, &answer, &refresh_token)
             .await?;
         Ok(Connected {
             account,
             withdrawn,
             unasked,
-            owner: pending.owner.clone(),
+            owner: pending.claim.owner.clone(),
             missing: pending
+                .claim
                 .capabilities
                 .iter()
                 .filter(|key| !covered.contains(key))
@@ -315,26 +324,44 @@ impl Broker {
             ) => (Decision::Denied, None, error.to_string()),
             Err(error) => (Decision::Failed, None, error.to_string()),
         };
-        tracing::info!(owner = %pending.owner, connected = ending.is_ok(), message = detail, "consent ended");
-        let kind = EventKind::IntegrationConnected;
+        tracing::info!(owner = %pending.claim.owner, connected = ending.is_ok(), message = detail, "consent ended");
+        self.note_connected(
+            actor,
+            integration,
+            pending.claim.capabilities.clone(),
+            decision,
+            detail,
+        );
+    }
+
+    /// Records how it ended that an account was to be connected, and tells it where it was.
+    pub(super) fn note_connected(
+        &self,
+        actor: Actor,
+        integration: Option<IntegrationId>,
+        capabilities: Vec<CapabilityKey>,
+        decision: Decision,
+        detail: String,
+    ) {
+        let (time, kind) = (self.now(), EventKind::IntegrationConnected);
         self.recorder.record(AuditEvent {
-            time: self.now(),
+            time,
             actor,
             action: kind.as_str(),
             integration: integration.clone(),
-            capabilities: pending.capabilities.clone(),
+            capabilities: capabilities.clone(),
             decision,
             detail: detail.clone(),
         });
-        if ending.is_ok() {
+        if decision == Decision::Allowed {
             self.emit(Event {
-                time: self.now(),
+                time,
                 kind,
                 agent: None,
                 integration,
                 state: None,
                 message: detail,
-                capabilities: pending.capabilities.clone(),
+                capabilities,
                 expires_at: None,
             });
         }

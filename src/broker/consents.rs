@@ -5,11 +5,12 @@ use std::{collections::HashMap, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::connect::{ConnectError, Connected, Expected};
+use super::{
+    connect::{ConnectError, Connected},
+    keep::Claim,
+};
 use crate::{
-    catalog::ScopeSet,
     clock,
-    id::{CapabilityKey, OwnerId},
     secret::{PkceVerifier, StateToken},
 };
 
@@ -21,14 +22,7 @@ const KEPT: Duration = Duration::from_secs(600);
 /// A consent under way.
 pub(super) struct Pending {
     pub(super) connect_id: String,
-    pub(super) owner: OwnerId,
-    /// Which account the person has to choose.
-    pub(super) expected: Expected,
-    /// What the grant holds where the answer does not say (RFC 6749, section 5.1).
-    pub(super) assumed: ScopeSet,
-    /// The answer tells of earlier grants as well.
-    pub(super) cumulative: bool,
-    pub(super) capabilities: Vec<CapabilityKey>,
+    pub(super) claim: Claim,
     pub(super) return_url: Option<String>,
     pub(super) nonce: String,
     pub(super) verifier: PkceVerifier,

@@ -9,6 +9,7 @@ use super::{
     world::{Account, World},
 };
 use crate::{
+    catalog::IntegrationKind,
     id::{AgentName, IntegrationId},
     store::{IntegrationRecord, RevocationRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
@@ -124,6 +125,12 @@ impl Broker {
                 None => problems.push(unrevoked("its record could not be read")),
             }
         }
+        if account.record.kind == IntegrationKind::GoogleServiceAccount && revocation == Revocation::Always {
+            problems.push(
+                "a service account has no grant to revoke: delete its key in the Google Cloud console"
+                    .to_owned(),
+            );
+        }
         result.problem = (!problems.is_empty()).then(|| problems.join("; "));
         self.note_disconnect(&result, actor);
         Ok(result)
@@ -215,6 +222,8 @@ impl Broker {
         let record = &result.account.record;
         let how = if result.revoked {
             "revoked at the provider"
+        } else if record.kind == IntegrationKind::GoogleServiceAccount {
+            "its key was forgotten here and lives on at the provider"
         } else {
             "forgotten here"
         };
@@ -267,8 +276,8 @@ async fn uncleared(waiting: Vec<Told>) -> Vec<String> {
 
 fn agents_with_tokens(world: &World, record: &IntegrationRecord) -> Vec<AgentName> {
     let uses = |name: &AgentName| {
-        let key = world.agents.get(name).and_then(|entry| entry.key.as_ref());
-        key.is_some_and(|key| key.integration == record.id)
+        let entry = world.agents.get(name);
+        entry.is_some_and(|entry| entry.keys.iter().any(|key| key.integration == record.id))
     };
     world.agents_of(&record.owner).into_iter().filter(uses).collect()
 }

@@ -2,16 +2,29 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Broker, ConnectError, World, connect::Expected, consents::Pending, turn::Turn};
+use super::{Broker, ConnectError, World, connect::Expected, turn::Turn};
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
     clock,
     google::{Identity, TokenAnswer},
-    id::{CapabilityKey, IntegrationId},
+    id::{CapabilityKey, IntegrationId, OwnerId},
     secret::RefreshToken,
     store::{Health, IntegrationRecord, StoreError},
     vault::Binding,
 };
+
+/// What a grant is to be kept for.
+pub(super) struct Claim {
+    pub(super) owner: OwnerId,
+    /// Which account it has to be of.
+    pub(super) expected: Expected,
+    /// What the grant holds where the answer does not say (RFC 6749, section 5.1).
+    pub(super) assumed: ScopeSet,
+    /// The answer tells of earlier grants as well.
+    pub(super) cumulative: bool,
+    /// What was asked for.
+    pub(super) capabilities: Vec<CapabilityKey>,
+}
 
 /// A grant that was kept.
 pub(super) struct Kept {
@@ -20,6 +33,14 @@ pub(super) struct Kept {
     pub(super) withdrawn: Vec<CapabilityKey>,
     /// Granted now, though nobody asked for it.
     pub(super) unasked: Vec<CapabilityKey>,
+}
+
+/// An account that nobody else renews, replaces or removes meanwhile.
+pub(super) struct Held<'a> {
+    /// As it is; `None` when it is new.
+    pub(super) existing: Option<IntegrationRecord>,
+    _turn: Option<Turn>,
+    _keeping: tokio::sync::MutexGuard<'a, ()>,
 }
 
 impl Broker {
@@ -31,44 +52,36 @@ impl Broker {
     /// Commits the grant, then tells every agent of the owner.
     pub(super) async fn keep(
         self: &Arc<Self>,
-        pending: &Pending,
+        claim: &Claim,
         identity: Identity,
         granted: ScopeSet,
         answer: &TokenAnswer,
         refresh_token: &RefreshToken,
     ) -> Result<Kept, ConnectError> {
-        let (_turn, _keeping, existing) = self.hold_account(pending, &identity).await?;
-        let before = existing.as_ref().map(|existing| existing.scopes.clone());
+        let held = self.hold(|| self.destination(claim, &identity)).await?;
+        let existing = held.existing.as_ref();
+        let before = existing.map(|existing| existing.scopes.clone());
         let withdrawn = self.lost(before.as_ref(), &granted);
-        self.refuse_less(pending, existing.as_ref(), &withdrawn)?;
-        let unasked = self.lost(
-            Some(&granted),
-            &pending.assumed.union(&before.unwrap_or_default()),
-        );
-        let declined = existing.as_ref().map(|existing| existing.declined.clone());
-        let declined = self.declined(&declined.unwrap_or_default(), &pending.capabilities, &granted);
-        let id = existing.map_or_else(|| IntegrationId::generate(&*self.entropy), |existing| existing.id);
-        let replaces = self
-            .store
-            .integration(&id)
-            .await
-            .map_err(|error| ConnectError::Store(error.to_string()))?
-            .map(|record| record.version);
+        self.refuse_less(claim, existing, &withdrawn)?;
+        let unasked = self.lost(Some(&granted), &claim.assumed.union(&before.unwrap_or_default()));
+        let declined = existing.map(|existing| existing.declined.clone());
+        let declined = self.declined(&declined.unwrap_or_default(), &claim.capabilities, &granted);
+        let id = self.id_of(existing);
         let now = self.now();
-        let mut record = IntegrationRecord {
+        let record = IntegrationRecord {
             secret: self
                 .vault
                 .seal(&Binding::RefreshToken(&id), refresh_token.expose().as_bytes()),
-            id,
+            id: id.clone(),
             kind: IntegrationKind::Google,
-            owner: pending.owner.clone(),
+            owner: claim.owner.clone(),
             subject: identity.subject,
             account: identity.email,
             authority: self.around.authority.clone(),
             scopes: granted,
             declined,
             health: Health::Active,
-            version: replaces.unwrap_or_default(),
+            version: 0,
             connected_at: now,
             renewed_at: None,
             grant_expires_at: answer
@@ -76,17 +89,9 @@ impl Broker {
                 .map(|life| clock::after(now, life)),
             renewal: None,
         };
-        record.version = self
-            .store
-            .put_integration(record.clone(), replaces)
+        self.put_account(record)
             .await
             .map_err(|error| ConnectError::Store(explain_store(&error)))?;
-        self.give_up_revocations(&record.subject).await;
-        let id = record.id.clone();
-        let mut world = self.world();
-        self.replace_account(&mut world, record);
-        let agents = world.agents_of(&pending.owner);
-        self.republish(&mut world, agents);
         Ok(Kept {
             account: id,
             withdrawn,
@@ -94,9 +99,32 @@ impl Broker {
         })
     }
 
+    /// The id of the account that is replaced, or a new one.
+    pub(super) fn id_of(&self, existing: Option<&IntegrationRecord>) -> IntegrationId {
+        existing.map_or_else(
+            || IntegrationId::generate(&*self.entropy),
+            |existing| existing.id.clone(),
+        )
+    }
+
+    /// Commits an account that is held, in place of what was kept under its id, and tells every agent of the owner.
+    pub(super) async fn put_account(&self, mut record: IntegrationRecord) -> Result<(), StoreError> {
+        let stored = self.store.integration(&record.id).await?;
+        let replaces = stored.map(|stored| stored.version);
+        record.version = replaces.unwrap_or_default();
+        record.version = self.store.put_integration(record.clone(), replaces).await?;
+        self.give_up_revocations(&record.subject).await;
+        let owner = record.owner.clone();
+        let mut world = self.world();
+        self.replace_account(&mut world, record);
+        let agents = world.agents_of(&owner);
+        self.republish(&mut world, agents);
+        Ok(())
+    }
+
     /// The grant worked when it was last used, and belongs to the client and endpoint that are configured.
     pub(super) fn works(&self, record: &IntegrationRecord) -> bool {
-        record.health == Health::Active && record.authority == self.around.authority
+        record.health == Health::Active && record.authority == *self.around.authority_of(record.kind)
     }
 
     /// What `before` covers and `now` does not.
@@ -104,8 +132,8 @@ impl Broker {
         let Some(before) = before else {
             return Vec::new();
         };
-        let now = self.catalog().covered_by(now);
-        let mut lost = self.catalog().covered_by(before);
+        let now = self.catalog().covered_by(IntegrationKind::Google, now);
+        let mut lost = self.catalog().covered_by(IntegrationKind::Google, before);
         lost.retain(|key| !now.contains(key));
         lost
     }
@@ -114,12 +142,12 @@ impl Broker {
     /// desktop client's says nothing about the grant before, which goes on as it is.
     fn refuse_less(
         &self,
-        pending: &Pending,
+        claim: &Claim,
         existing: Option<&IntegrationRecord>,
         lost: &[CapabilityKey],
     ) -> Result<(), ConnectError> {
         match existing.filter(|existing| self.works(existing)) {
-            Some(existing) if !pending.cumulative && !lost.is_empty() => Err(ConnectError::Narrower {
+            Some(existing) if !claim.cumulative && !lost.is_empty() => Err(ConnectError::Narrower {
                 account: existing.account.clone(),
                 lost: lost.to_vec(),
             }),
@@ -134,7 +162,7 @@ impl Broker {
         asked: &[CapabilityKey],
         granted: &ScopeSet,
     ) -> Arc<[CapabilityKey]> {
-        let covered = self.catalog().covered_by(granted);
+        let covered = self.catalog().covered_by(IntegrationKind::Google, granted);
         let all: BTreeSet<&CapabilityKey> = before.iter().chain(asked).collect();
         let open = all.into_iter().filter(|key| !covered.contains(key));
         open.cloned().collect()
@@ -142,8 +170,8 @@ impl Broker {
 
     /// The person said no to an account's new permissions: the grant stays, and it is remembered what was
     /// asked for.
-    pub(super) async fn note_declined(&self, pending: &Pending) {
-        let Expected::Connected(id) = &pending.expected else {
+    pub(super) async fn note_declined(&self, claim: &Claim) {
+        let Expected::Connected(id) = &claim.expected else {
             return;
         };
         let _keeping = self.keeping_accounts().await;
@@ -153,7 +181,7 @@ impl Broker {
                 return;
             };
             let record = &account.record;
-            self.declined(&record.declined, &pending.capabilities, &record.scopes)
+            self.declined(&record.declined, &claim.capabilities, &record.scopes)
         };
         if let Err(error) = self.store.set_declined(id, declined.clone()).await {
             tracing::error!(integration = %id, %error, "what was declined could not be stored");
@@ -163,40 +191,36 @@ impl Broker {
             return;
         };
         account.record.declined = declined;
-        let agents = world.agents_of(&pending.owner);
+        let agents = world.agents_of(&claim.owner);
         self.republish(&mut world, agents);
     }
 
-    /// The account that the consent is for, if it is connected, with its turn: a renewal under way ends first,
-    /// so that the version read now stays. Nobody else adds or removes an account meanwhile, and nobody waits
-    /// for a slow one but its own owner.
-    async fn hold_account(
+    /// Holds the account that `find` finds, if it is there, with its turn: a renewal under way ends first, so that the
+    /// version read now stays. Nobody else adds or removes an account meanwhile, and nobody waits for a slow one but
+    /// its own owner.
+    pub(super) async fn hold<E>(
         self: &Arc<Self>,
-        pending: &Pending,
-        identity: &Identity,
-    ) -> Result<
-        (
-            Option<Turn>,
-            tokio::sync::MutexGuard<'_, ()>,
-            Option<IntegrationRecord>,
-        ),
-        ConnectError,
-    > {
+        find: impl Fn() -> Result<Option<IntegrationRecord>, E>,
+    ) -> Result<Held<'_>, E> {
         loop {
-            let before = self.destination(pending, identity)?;
+            let before = find()?;
             let turn = match &before {
                 Some(record) => self.turn(&record.id).await,
                 None => None,
             };
             let keeping = self.keeping_accounts().await;
-            let now = self.destination(pending, identity)?;
-            let settled = match (&turn, &now) {
+            let existing = find()?;
+            let settled = match (&turn, &existing) {
                 (Some(_), Some(now)) => before.is_some_and(|before| before.id == now.id),
                 (None, None) => true,
                 _ => false,
             };
             if settled {
-                return Ok((turn, keeping, now));
+                return Ok(Held {
+                    existing,
+                    _turn: turn,
+                    _keeping: keeping,
+                });
             }
         }
     }
@@ -206,7 +230,8 @@ impl Broker {
     /// nobody.
     fn replace_account(&self, world: &mut World, record: IntegrationRecord) {
         let before = world.accounts.get(&record.id).map(|account| &account.record);
-        let worked = before.is_some_and(|before| self.works(before));
+        // Tokens that speak for somebody else have to go at once.
+        let worked = before.is_some_and(|before| self.works(before) && before.subject == record.subject);
         let id = record.id.clone();
         for key in world.keys_of(&id) {
             let Some(slot) = world.slots.get_mut(&key) else {

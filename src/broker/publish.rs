@@ -34,11 +34,11 @@ impl Broker {
         let entry = world.agents.get(name)?;
         let (handle, manifest) = (entry.handle.clone(), entry.manifest.clone());
         let situation = situation(world, &self.around, &manifest, self.now());
-        if let Some(orphan) = world.assign(name, situation.key.clone()) {
+        for orphan in world.assign(name, &situation.keys) {
             self.renewals.cancel(&orphan);
         }
-        if let Some(key) = situation.key {
-            self.keep_scheduled(world, &key);
+        for key in situation.keys.iter() {
+            self.keep_scheduled(world, key);
         }
         let before = handle.snapshot();
         if same(&before, &situation.snapshot) {
@@ -106,11 +106,15 @@ impl Broker {
             time: self.now(),
             kind: EventKind::AgentDelivered,
             agent: Some(agent.name().clone()),
-            integration: snapshot.token.as_ref().map(|token| token.integration.clone()),
+            integration: snapshot
+                .main
+                .token
+                .as_ref()
+                .map(|token| token.integration.clone()),
             state: Some(snapshot.state),
             message: problem.clone().unwrap_or_default(),
-            capabilities: snapshot.granted.to_vec(),
-            expires_at: snapshot.token.as_ref().map(|token| token.expires_at),
+            capabilities: snapshot.granted().cloned().collect(),
+            expires_at: snapshot.main.token.as_ref().map(|token| token.expires_at),
         };
         agent.set_delivered(revision, problem);
         self.emit(event);

@@ -12,8 +12,8 @@ pub struct TokenQuery {
     pub capabilities: Vec<String>,
     /// At least this much life.
     pub min_ttl: Duration,
-    /// Which kind of account.
-    pub integration: IntegrationKind,
+    /// Which kind of account; `None` for that of the capabilities, or for the agent's main one.
+    pub integration: Option<IntegrationKind>,
     /// The token at hand was refused by an API: another one.
     pub refresh: bool,
 }
@@ -23,19 +23,16 @@ impl Default for TokenQuery {
         Self {
             capabilities: Vec::new(),
             min_ttl: Duration::ZERO,
-            integration: IntegrationKind::Google,
+            integration: None,
             refresh: false,
         }
     }
 }
 
 impl TokenQuery {
-    /// True when whatever token the agent has will do.
+    /// True when whatever token the agent has of that kind of account will do.
     pub fn is_plain(&self) -> bool {
-        self.capabilities.is_empty()
-            && self.min_ttl.is_zero()
-            && self.integration == IntegrationKind::Google
-            && !self.refresh
+        self.capabilities.is_empty() && self.min_ttl.is_zero() && !self.refresh
     }
 }
 

@@ -10,11 +10,12 @@ use tokio::sync::SemaphorePermit;
 
 use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, time};
 use crate::{
+    catalog::{IntegrationKind, ScopeSet},
     clock::{self, Clock},
     google::{FailureKind, ProviderError, TokenAnswer},
     id::IntegrationId,
     secret::RefreshToken,
-    store::{Grant, Health, RenewalOutcome, StoreError, TokenRecord},
+    store::{Grant, Health, IntegrationRecord, RenewalOutcome, StoreError, TokenRecord},
     telemetry::audit::{Actor, AuditEvent, Decision},
     vault::{Binding, Sealed},
 };
@@ -85,27 +86,46 @@ impl Broker {
             // The situation says why.
             return Err(Failure::Gone);
         }
-        let account = || self.address_of(&key.integration);
-        let refresh_token = self
-            .open_refresh_token(&key.integration, &grant.secret, account)
-            .map_err(Failure::Local)?;
         let asked_at = self.clock.uptime();
-        let asked = std::time::Instant::now();
-        let answer = self.provider.refresh(&refresh_token, &key.scopes).await;
-        self.metrics.provider_request("refresh", asked.elapsed());
-        drop((refresh_token, permit));
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.learn_time(error.server_time);
-                return Err(Failure::Provider(error));
+        let account = self.recorded(&key.integration).ok_or(Failure::Gone)?;
+        let answer = match account.kind {
+            IntegrationKind::Google => self.refresh(&account, &grant.secret, &key.scopes).await,
+            IntegrationKind::GoogleServiceAccount => {
+                self.assert_with(&account, &grant.secret, &key.scopes).await
             }
         };
-        self.learn_time(answer.server_time);
+        drop(permit);
+        let answer = answer?;
         self.clock.hold();
         // The token's life began after the question was asked, so this never overstates it.
         let issued_at = self.clock.at(asked_at);
         self.commit(key, grant.version, answer, issued_at).await
+    }
+
+    /// Asks with a person's refresh token.
+    async fn refresh(
+        &self,
+        account: &IntegrationRecord,
+        secret: &Sealed,
+        scopes: &ScopeSet,
+    ) -> Result<TokenAnswer, Failure> {
+        let refresh_token = self
+            .open_refresh_token(&account.id, secret, || account.account.clone())
+            .map_err(Failure::Local)?;
+        let asked = std::time::Instant::now();
+        let answer = self.provider.refresh(&refresh_token, scopes).await;
+        self.metrics.provider_request("refresh", asked.elapsed());
+        self.learn_time(match &answer {
+            Ok(answer) => answer.server_time,
+            Err(error) => error.server_time,
+        });
+        answer.map_err(Failure::Provider)
+    }
+
+    /// An account as it is known; its secret is read from the store.
+    fn recorded(&self, id: &IntegrationId) -> Option<IntegrationRecord> {
+        let world = self.world();
+        world.accounts.get(id).map(|account| account.record.clone())
     }
 
     /// Reads a refresh token of `account`.
@@ -124,22 +144,15 @@ impl Broker {
             .map_err(|_| format!("The grant of {} is not text.", account()))
     }
 
-    /// The account's address; its id where it is gone.
-    fn address_of(&self, id: &IntegrationId) -> String {
-        let world = self.world();
-        let address = world
-            .accounts
-            .get(id)
-            .map(|account| account.record.account.clone());
-        address.unwrap_or_else(|| id.to_string())
-    }
-
-    pub(super) fn learn_time(&self, server_time: Option<Timestamp>) {
-        if server_time.is_some_and(|time| self.clock.learn(time)) {
+    /// Learns from the provider's own time. True when that moved ours.
+    pub(super) fn learn_time(&self, server_time: Option<Timestamp>) -> bool {
+        let moved = server_time.is_some_and(|time| self.clock.learn(time));
+        if moved {
             tracing::warn!(skew = %self.clock.skew(), "the clock differs from the provider's; correcting by it");
             self.renewals.wake();
             self.expiries.wake();
         }
+        moved
     }
 
     async fn commit(
@@ -286,8 +299,15 @@ impl Broker {
     ) {
         let now = self.now();
         let scopes = token.map_or(&key.scopes, |token| &token.scopes);
-        let capabilities = self.around.catalog.covered_by(scopes);
-        let users = self.world().slots.get(key).map_or(0, |slot| slot.users.len());
+        let (kind_of_account, users) = {
+            let world = self.world();
+            let account = world.accounts.get(&key.integration);
+            (
+                account.map_or(IntegrationKind::Google, |account| account.record.kind),
+                world.slots.get(key).map_or(0, |slot| slot.users.len()),
+            )
+        };
+        let capabilities = self.around.catalog.covered_by(kind_of_account, scopes);
         let detail = match token {
             Some(_) if message.is_empty() => format!("for {users} agents"),
             Some(_) => format!("for {users} agents. {message}"),

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::problem::{Problem, ProblemCode};
 use crate::{
     agent::Manifest,
-    catalog::ScopeSet,
+    catalog::{IntegrationKind, ScopeSet},
     clock,
     id::{CapabilityKey, IntegrationId},
     secret::AccessToken,
@@ -191,6 +191,49 @@ impl IssuedToken {
     }
 }
 
+/// What an agent has of one account.
+#[derive(Clone)]
+pub struct Feed {
+    /// What kind of account.
+    pub kind: IntegrationKind,
+    /// The account's address.
+    pub account: Option<Arc<str>>,
+    /// What the token serves: the granted ones among the declared capabilities, in the manifest's order.
+    pub granted: Arc<[CapabilityKey]>,
+    /// The token; it may have expired since, so compare with the clock.
+    pub token: Option<Arc<IssuedToken>>,
+}
+
+impl Feed {
+    /// What an agent has of an account that it cannot use.
+    pub fn empty(kind: IntegrationKind, account: Option<Arc<str>>) -> Self {
+        Self {
+            kind,
+            account,
+            granted: Arc::default(),
+            token: None,
+        }
+    }
+
+    /// The token, if it still works.
+    pub fn living_token(&self, now: Timestamp) -> Option<&Arc<IssuedToken>> {
+        self.token.as_ref().filter(|token| token.remaining(now).is_some())
+    }
+
+    /// True when the two say the same, the token by identity.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let same_token = match (&self.token, &other.token) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        same_token
+            && self.kind == other.kind
+            && self.account == other.account
+            && self.granted == other.granted
+    }
+}
+
 /// An agent's situation.
 pub struct AgentSnapshot {
     /// What it declared.
@@ -201,20 +244,39 @@ pub struct AgentSnapshot {
     pub message: String,
     /// Where a person can fix it.
     pub action_url: Option<String>,
-    /// The connected account's address.
-    pub account: Option<Arc<str>>,
     /// Each declared capability, in the manifest's order.
     pub capabilities: Arc<[CapabilityStatus]>,
-    /// The granted ones among them: what the token serves.
-    pub granted: Arc<[CapabilityKey]>,
-    /// The token; it may have expired since, so compare with the clock.
-    pub token: Option<Arc<IssuedToken>>,
+    /// What it has of the person's account, or of the service account where it declares nothing of a person's.
+    pub main: Feed,
+    /// What it has of the service account where it declares something of a person's account as well.
+    pub beside: Option<Box<Feed>>,
 }
 
 impl AgentSnapshot {
-    /// The token, if it still works.
+    /// What it has of each account that it declares something of.
+    pub fn feeds(&self) -> impl Iterator<Item = &Feed> {
+        std::iter::once(&self.main).chain(self.beside.as_deref())
+    }
+
+    /// What it has of this kind of account; `None` where it declares nothing of it.
+    pub fn feed(&self, kind: IntegrationKind) -> Option<&Feed> {
+        self.feeds().find(|feed| feed.kind == kind)
+    }
+
+    /// The address of the account of this kind.
+    pub fn account(&self, kind: IntegrationKind) -> Option<&str> {
+        self.feed(kind)?.account.as_deref()
+    }
+
+    /// Every capability that a token of the agent's serves, in the manifest's order.
+    pub fn granted(&self) -> impl Iterator<Item = &CapabilityKey> {
+        let keys = self.capabilities.iter().map(|status| &status.key);
+        keys.filter(|key| self.feeds().any(|feed| feed.granted.contains(key)))
+    }
+
+    /// Its main token, if it still works.
     pub fn living_token(&self, now: Timestamp) -> Option<&Arc<IssuedToken>> {
-        self.token.as_ref().filter(|token| token.remaining(now).is_some())
+        self.main.living_token(now)
     }
 
     /// What an agent is told that asks for a token it cannot have.

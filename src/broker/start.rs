@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     agent::Manifest,
-    catalog::ScopeSet,
+    catalog::{IntegrationKind, ScopeSet},
     clock,
     secret::AccessToken,
     store::{Contents, Health, TokenRecord},
@@ -52,6 +52,7 @@ impl Broker {
             catalog: parts.catalog,
             public_url: options.public_url.clone(),
             authority: parts.provider.authority().into(),
+            token_endpoint: parts.provider.token_endpoint().into(),
         };
         let recorder = Recorder::start(parts.store.clone(), parts.clock.clone(), parts.metrics.clone());
         let broker = Arc::new(Self {
@@ -103,9 +104,14 @@ impl Broker {
             }
             // The record in memory says what is so; the sealed grant is read where it is needed.
             record.secret = crate::vault::Sealed::from_bytes(Vec::new());
+            if record.kind == IntegrationKind::GoogleServiceAccount && record.subject == record.account {
+                // Nobody granted it anything: it may ask for whatever the catalogue has by now.
+                record.scopes = self.catalog().scopes_of(record.kind);
+            }
             sets.share(&mut record.scopes);
-            if record.authority == self.around.authority {
-                record.authority = self.around.authority.clone();
+            let authority = self.around.authority_of(record.kind);
+            if record.authority == *authority {
+                record.authority = authority.clone();
             }
             world.insert_account(record);
         }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::{handle::AgentHandle, snapshot::IssuedToken};
 use crate::{
     agent::Manifest,
-    catalog::ScopeSet,
+    catalog::{IntegrationKind, ScopeSet},
     google::FailureKind,
     id::{AgentName, IntegrationId, OwnerId},
     store::IntegrationRecord,
@@ -25,6 +25,38 @@ use crate::{
 pub(super) struct TokenKey {
     pub(super) integration: IntegrationId,
     pub(super) scopes: ScopeSet,
+}
+
+/// The tokens that an agent uses: one per kind of account at most.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Keys {
+    /// The person's account.
+    person: Option<TokenKey>,
+    /// The service account.
+    service: Option<TokenKey>,
+}
+
+impl Keys {
+    /// The one of this kind of account.
+    pub(super) fn of(&self, kind: IntegrationKind) -> Option<&TokenKey> {
+        match kind {
+            IntegrationKind::Google => self.person.as_ref(),
+            IntegrationKind::GoogleServiceAccount => self.service.as_ref(),
+        }
+    }
+
+    /// Sets the one of this kind of account.
+    pub(super) fn set(&mut self, kind: IntegrationKind, key: Option<TokenKey>) {
+        match kind {
+            IntegrationKind::Google => self.person = key,
+            IntegrationKind::GoogleServiceAccount => self.service = key,
+        }
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &TokenKey> {
+        self.person.iter().chain(&self.service)
+    }
 }
 
 /// Where an agent was declared.
@@ -41,8 +73,8 @@ pub(super) struct AgentEntry {
     pub(super) handle: Arc<AgentHandle>,
     pub(super) manifest: Arc<Manifest>,
     pub(super) source: AgentSource,
-    /// The token it uses.
-    pub(super) key: Option<TokenKey>,
+    /// The tokens it uses.
+    pub(super) keys: Keys,
 }
 
 /// A connected account.
@@ -189,6 +221,16 @@ impl World {
         Some(*account)
     }
 
+    /// The owner's accounts of one kind.
+    pub(super) fn accounts_of_kind(
+        &self,
+        owner: &OwnerId,
+        kind: IntegrationKind,
+    ) -> impl Iterator<Item = &Account> {
+        self.accounts_of(owner)
+            .filter(move |account| account.record.kind == kind)
+    }
+
     /// The owner's accounts.
     pub(super) fn accounts_of(&self, owner: &OwnerId) -> impl Iterator<Item = &Account> {
         let ids = self.accounts_of.of(owner);
@@ -214,17 +256,22 @@ impl World {
         self.slots_of(id).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Makes `agent` a user of `key` instead of what it used before. The key that has no user any more.
-    pub(super) fn assign(&mut self, agent: &AgentName, key: Option<TokenKey>) -> Option<TokenKey> {
-        let entry = self.agents.get_mut(agent)?;
-        if entry.key == key {
-            return None;
+    /// Makes `agent` a user of `keys` instead of what it used before. The keys that have no user any more.
+    pub(super) fn assign(&mut self, agent: &AgentName, keys: &Keys) -> Vec<TokenKey> {
+        let Some(entry) = self.agents.get_mut(agent).filter(|entry| entry.keys != *keys) else {
+            return Vec::new();
+        };
+        let before = std::mem::replace(&mut entry.keys, keys.clone());
+        let is_in = |keys: &Keys, wanted: &TokenKey| keys.iter().any(|key| key == wanted);
+        for key in keys.iter().filter(|key| !is_in(&before, key)) {
+            self.slots
+                .entry(key.clone())
+                .or_default()
+                .users
+                .push(agent.clone());
         }
-        let before = std::mem::replace(&mut entry.key, key.clone());
-        if let Some(key) = key {
-            self.slots.entry(key).or_default().users.push(agent.clone());
-        }
-        self.leave(agent, before?)
+        let left = before.iter().filter(|key| !is_in(keys, key));
+        left.filter_map(|key| self.leave(agent, key.clone())).collect()
     }
 
     /// Forgets a slot that holds nothing for nobody.

@@ -207,11 +207,23 @@ impl Catalog {
             .map_or(Coverage::None, Coverage::Wider)
     }
 
-    /// The capabilities that a person's granted scopes cover, by themselves or through a wider one, in the
-    /// order they are shown. Capabilities of service accounts are not among them.
-    pub fn covered_by(&self, granted: &ScopeSet) -> Vec<CapabilityKey> {
+    /// What kind of account a capability is exercised with. A key that is not in the catalogue (any more) counts as
+    /// a person's.
+    pub fn kind_of(&self, key: &CapabilityKey) -> IntegrationKind {
+        self.get(key).map_or(IntegrationKind::Google, |c| c.integration)
+    }
+
+    /// The scopes of all capabilities of one kind of account.
+    pub fn scopes_of(&self, kind: IntegrationKind) -> ScopeSet {
+        let mine = self.iter().filter(|c| c.integration == kind);
+        mine.flat_map(|c| c.scopes.iter().cloned()).collect()
+    }
+
+    /// The capabilities of one kind of account that its granted scopes cover, by themselves or through a wider one,
+    /// in the order they are shown.
+    pub fn covered_by(&self, kind: IntegrationKind, granted: &ScopeSet) -> Vec<CapabilityKey> {
         self.iter()
-            .filter(|c| c.integration == IntegrationKind::Google)
+            .filter(|c| c.integration == kind)
             .filter(|c| !matches!(self.coverage(c, granted), Coverage::None))
             .map(|c| c.key.clone())
             .collect()
@@ -291,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_wider_grant_covers_the_readonly_twin_and_nothing_else() {
-        let covered = Catalog::builtin().covered_by(&google("calendar gmail.send"));
+        let covered = Catalog::builtin().covered_by(IntegrationKind::Google, &google("calendar gmail.send"));
         assert_eq!(
             covered,
             [
@@ -304,7 +316,8 @@ mod tests {
 
     #[test]
     fn a_persons_grant_is_no_service_account() {
-        let covered = Catalog::builtin().covered_by(&google("drive documents spreadsheets"));
+        let covered =
+            Catalog::builtin().covered_by(IntegrationKind::Google, &google("drive documents spreadsheets"));
         assert!(!covered.contains(&key("google.sa")));
         assert_eq!(covered.len(), 6);
     }
@@ -338,7 +351,10 @@ mod tests {
         );
         let catalog = Catalog::builtin().with(&[mail]).unwrap();
         assert_eq!(
-            catalog.covered_by(&ScopeSet::parse("https://mail.google.com/").unwrap()),
+            catalog.covered_by(
+                IntegrationKind::Google,
+                &ScopeSet::parse("https://mail.google.com/").unwrap()
+            ),
             [
                 key("google.gmail.readonly"),
                 key("google.gmail.send"),

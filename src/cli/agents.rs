@@ -72,7 +72,9 @@ pub(super) struct AddArgs {
     /// Read the manifest from this file (`-` for standard input)
     #[arg(
         short, long, value_name = "MANIFEST",
-        conflicts_with_all = ["agent", "owner", "account", "capabilities", "optional", "uid", "gid"]
+        conflicts_with_all = [
+            "agent", "owner", "account", "service_account", "capabilities", "optional", "uid", "gid"
+        ]
     )]
     file: Option<PathBuf>,
     /// Whose account it uses
@@ -81,6 +83,9 @@ pub(super) struct AddArgs {
     /// The account's address, where the owner has several
     #[arg(long, value_name = "ADDRESS")]
     account: Option<String>,
+    /// The service account's address, where the owner has several
+    #[arg(long, value_name = "ADDRESS")]
+    service_account: Option<String>,
     /// A capability it cannot work without (repeatable)
     #[arg(long = "capability", value_name = "KEY")]
     capabilities: Vec<CapabilityKey>,
@@ -204,6 +209,7 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
         ("agent", agent.agent.as_str().into()),
         ("owner", agent.owner.as_str().into()),
         ("account", agent.account.as_str().into()),
+        ("service account", agent.service_account.as_str().into()),
         ("state", Text::state(&agent.state)),
         (
             "message",
@@ -247,6 +253,7 @@ impl AddArgs {
             agent,
             owner,
             account: self.account.map(Into::into),
+            service_account: self.service_account.map(Into::into),
             uid: self.uid,
             gid: self.gid,
             integrations,

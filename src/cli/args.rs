@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::{
     agents, audit, capabilities, completions, connect, demo, doctor, exec, exit, google_emulator, init,
-    integrations, output::Format, serve, status, token, wait,
+    integrations, output::Format, serve, service_account, status, token, wait,
 };
 
 const OVERVIEW: &str = "\
@@ -105,9 +105,12 @@ pub(super) enum Command {
     Serve(serve::ServeArgs),
     /// Connect a person's Google account, or add permissions to it
     Connect(connect::ConnectArgs),
-    /// Show, check, extend and disconnect connected accounts
+    /// Show, check, extend, import and disconnect connected accounts
     #[command(subcommand, visible_alias = "integration")]
     Integrations(integrations::IntegrationsCommand),
+    /// Add a service account, or replace its key
+    #[command(subcommand)]
+    ServiceAccount(service_account::ServiceAccountCommand),
     /// Show what agents can ask for
     Capabilities(capabilities::CapabilitiesArgs),
     /// Show, add, remove and validate agents

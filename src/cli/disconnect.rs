@@ -13,7 +13,7 @@ use super::{
     style::Tone,
     view::{self, Integration},
 };
-use crate::proto::v1;
+use crate::{catalog::IntegrationKind, proto::v1};
 
 const DISCONNECT_EXAMPLES: &str = "\
 Examples:
@@ -173,7 +173,9 @@ fn report(done: &Disconnected, output: &mut Output) -> Result<(), Failure> {
         done.agents.join(", ")
     };
     output.line(&format!("  agents that {lose} access: {agents}"))?;
+    let of_service = done.integration.kind == IntegrationKind::GoogleServiceAccount.as_str();
     let revocation = match (done.dry_run, done.revoked, done.problem.is_empty()) {
+        _ if of_service => "none; the key lives on there until it is deleted in the Google Cloud console",
         (true, true, _) => "would be asked for",
         (true, false, _) => "would not be asked for",
         (false, true, _) => "confirmed",

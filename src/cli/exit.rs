@@ -75,7 +75,8 @@ impl Exit {
             "provider_unavailable" | "rate_limited" | "store" | "stopping" | "shutting_down" => {
                 Self::TryLater
             }
-            "misconfigured" | "not_declared" | "from_file" => Self::Misconfigured,
+            "misconfigured" | "not_declared" | "from_file" | "invalid_key_file" | "invalid_grant_file"
+            | "other_client" => Self::Misconfigured,
             "unknown_capability" | "not_found" | "agent_removed" => Self::NotFound,
             "wrong_user" => Self::Unreachable,
             "invalid_request" | "ambiguous" => Self::Usage,

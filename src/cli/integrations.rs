@@ -8,6 +8,7 @@ use super::{
     connect::{ConsentArgs, consent},
     disconnect::{DisconnectArgs, disconnect},
     exit::{Exit, Failure, Outcome},
+    import::{ImportArgs, import},
     output::Output,
     progress,
     style::{Text, Tone},
@@ -32,6 +33,8 @@ pub(super) enum IntegrationsCommand {
     Check(Which),
     /// Ask the account's owner for more permissions; what was granted before is kept
     AddPermissions(AddPermissionsArgs),
+    /// Take over a grant that a platform holds already
+    Import(ImportArgs),
     /// Take an account's tokens from every agent and delete its grant
     Disconnect(DisconnectArgs),
 }
@@ -98,6 +101,7 @@ pub(super) async fn run(command: IntegrationsCommand, global: &Global, output: &
         IntegrationsCommand::Show(which) => show(&which, &mut admin, output).await,
         IntegrationsCommand::Check(which) => check(&which, &mut admin, output).await,
         IntegrationsCommand::AddPermissions(args) => add_permissions(&args, &mut admin, output).await,
+        IntegrationsCommand::Import(args) => import(&args, &mut admin, output).await,
         IntegrationsCommand::Disconnect(args) => disconnect(&args, &mut admin, output).await,
     }
 }
@@ -132,6 +136,7 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
             Text::from(integration.id.as_str()),
             integration.owner.as_str().into(),
             integration.account.as_str().into(),
+            integration.kind.as_str().into(),
             Text::state(&integration.state),
             integration.capabilities.len().to_string().into(),
             integration.agents.len().to_string().into(),
@@ -147,6 +152,7 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
             "ID",
             "OWNER",
             "ACCOUNT",
+            "KIND",
             "STATE",
             "CAPABILITIES",
             "AGENTS",
@@ -204,6 +210,7 @@ fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failur
         ("kind", integration.kind.as_str().into()),
         ("owner", integration.owner.as_str().into()),
         ("account", integration.account.as_str().into()),
+        ("acts for", integration.acts_for.as_str().into()),
         ("state", Text::state(&integration.state)),
         (
             "message",

@@ -44,8 +44,8 @@ async fn the_list_is_a_table_and_then_what_is_wrong() {
     assert_eq!(outcome, Ok(Exit::Ok));
     assert_eq!(
         out.text(),
-        "ID                        OWNER  ACCOUNT            STATE               CAPABILITIES  AGENTS  RENEWED\n\
-         int_00000000000000000001  alice  alice@example.com  reconnect_required  2             1       10m ago\n\
+        "ID                        OWNER  ACCOUNT            KIND    STATE               CAPABILITIES  AGENTS  RENEWED\n\
+         int_00000000000000000001  alice  alice@example.com  google  reconnect_required  2             1       10m ago\n\
          \n\
          int_00000000000000000001: Google says that the grant was revoked\n  \
          fix it: http://127.0.0.1:8420/connect/alice\n"

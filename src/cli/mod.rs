@@ -20,6 +20,7 @@ mod environment;
 mod exec;
 mod exit;
 mod google_emulator;
+mod import;
 mod init;
 mod integrations;
 mod library_variables;
@@ -27,7 +28,9 @@ mod manifests;
 mod output;
 mod progress;
 mod question;
+mod secret_input;
 mod serve;
+mod service_account;
 mod settings;
 mod situation;
 mod status;
@@ -104,6 +107,7 @@ fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
         Command::Completions(args) => completions::run(&args, output),
         Command::Connect(args) => wait_for(connect::run(args, global, output)),
         Command::Integrations(command) => wait_for(integrations::run(command, global, output)),
+        Command::ServiceAccount(command) => wait_for(service_account::run(command, global, output)),
         Command::Capabilities(args) => wait_for(capabilities::run(&args, global, output)),
         Command::Agents(command) => wait_for(agents::run(command, global, output)),
         Command::Token(args) => wait_for(token::run(&args, global, output)),

@@ -19,6 +19,7 @@ pub(super) struct Situation {
     message: Option<String>,
     action_url: Option<String>,
     account: Option<String>,
+    service_account: Option<String>,
     #[serde(default)]
     capabilities: Vec<Capability>,
 }
@@ -68,6 +69,7 @@ impl Situation {
             ("agent", self.agent.as_str().into()),
             ("owner", self.owner.as_str().into()),
             ("account", text(&self.account).into()),
+            ("service account", text(&self.service_account).into()),
             ("state", Text::state(&self.state)),
             (
                 "message",

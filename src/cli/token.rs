@@ -14,13 +14,14 @@ use super::{
     output::Output,
     when,
 };
-use crate::{id::CapabilityKey, secret::AccessToken};
+use crate::{catalog::IntegrationKind, id::CapabilityKey, secret::AccessToken};
 
 const TOKEN_EXAMPLES: &str = "\
 Examples:
   curl -H \"Authorization: Bearer $(token-broker token)\" https://gmail.googleapis.com/…
   token-broker token --capability google.calendar.readonly --min-ttl 10m
   token-broker token --agent invoice-bot --output json | jq .expires_at
+  token-broker token --integration google-sa
   token-broker token --refresh
 
 Prints the bare token and nothing else; --output json prints the whole answer.";
@@ -37,6 +38,9 @@ pub(super) struct TokenArgs {
     /// At least this much life, renewing first if need be
     #[arg(long, value_name = "DURATION", value_parser = when::parse_duration)]
     min_ttl: Option<Duration>,
+    /// Of which account: google or google-sa; the agent's main one when absent
+    #[arg(long, value_name = "KIND")]
+    integration: Option<IntegrationKind>,
     /// Another token, because an API refused the one at hand; limited to a few in a row
     #[arg(long)]
     refresh: bool,
@@ -93,8 +97,15 @@ impl TokenArgs {
         // A capability's characters need no escaping in a query.
         let capabilities = self.capabilities.iter().map(|key| format!("capability={key}"));
         let min_ttl = self.min_ttl.map(|ttl| format!("min_ttl={}", ttl.as_secs()));
+        let integration = self
+            .integration
+            .map(|kind| format!("integration={}", kind.as_str()));
         let refresh = self.refresh.then(|| "refresh=true".to_owned());
-        let query: Vec<String> = capabilities.chain(min_ttl).chain(refresh).collect();
+        let query: Vec<String> = capabilities
+            .chain(min_ttl)
+            .chain(integration)
+            .chain(refresh)
+            .collect();
         if query.is_empty() {
             "/v1/token".to_owned()
         } else {

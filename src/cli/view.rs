@@ -25,6 +25,9 @@ pub(super) struct Integration {
     pub owner: String,
     /// The account's address.
     pub account: String,
+    /// The person that a service account acts for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub acts_for: String,
     /// How it stands.
     pub state: String,
     /// A sentence about the state.
@@ -100,6 +103,7 @@ impl From<v1::Integration> for Integration {
             kind: from.kind,
             owner: from.owner,
             account: from.account,
+            acts_for: from.acts_for,
             message: from.message,
             action_url: from.action_url,
             capabilities: from.capabilities,
@@ -246,6 +250,9 @@ pub(super) struct Agent {
     /// The connected account's address.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub account: String,
+    /// The service account's address.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub service_account: String,
     /// Each declared capability.
     pub capabilities: Vec<Capability>,
     /// Who may read its directory.
@@ -292,6 +299,7 @@ impl From<v1::Agent> for Agent {
             message: status.message,
             action_url: status.action_url,
             account: status.account,
+            service_account: status.service_account,
             capabilities: status.capabilities.into_iter().map(Capability::from).collect(),
             uid: spec.uid,
             gid: spec.gid,

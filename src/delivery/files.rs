@@ -22,7 +22,7 @@ enum Seen {
     Written(u64),
 }
 
-/// Which token the files may hold.
+/// Which tokens the files may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Held {
     /// Whatever an earlier process wrote.
@@ -30,7 +30,7 @@ enum Held {
     Unknown,
     /// None.
     Nothing,
-    /// One with these rights.
+    /// With these rights; the first of them ends then.
     Token { rights: u64, expires_at: Timestamp },
 }
 
@@ -66,9 +66,9 @@ impl Files {
         } else if self.env == Seen::Unknown {
             dir.sweep();
         }
-        let wanted = view.token.map_or(Held::Nothing, |token| Held::Token {
+        let wanted = view.expires_at().map_or(Held::Nothing, |expires_at| Held::Token {
             rights: view.rights(keys),
-            expires_at: token.expires_at,
+            expires_at,
         });
         let mut errors = self.attempt(dir, view, credentials, keys);
         if !errors.is_empty() && self.must_go(wanted, now) {
@@ -384,7 +384,7 @@ mod tests {
         scene.write(&snapshot("a").with_token(token("wide")), NOW);
         scene.fill();
         let mut narrow = snapshot("a").with_token(token("narrow"));
-        narrow.granted = Arc::new(["google.gmail.send".parse().unwrap()]);
+        narrow.main.granted = Arc::new(["google.gmail.send".parse().unwrap()]);
         scene.write(&narrow, NOW);
         let env = fs::read_to_string(scene.path("env")).unwrap_or_default();
         assert!(!env.contains("=wide\n"), "{env}");

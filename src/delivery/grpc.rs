@@ -70,7 +70,9 @@ impl TokenService for Endpoint {
             capabilities: request.capabilities,
             refresh: request.force_refresh,
         };
-        let current = query.is_plain().then(|| self.server.broker.current(&self.agent));
+        let current = query
+            .is_plain()
+            .then(|| self.server.broker.current_of(&self.agent, query.integration));
         let grant = match current.flatten() {
             Some(grant) => grant,
             None => self.obtain(&query).await.map_err(Refusal::into_grpc)?,
@@ -87,16 +89,10 @@ impl TokenService for Endpoint {
         &self,
         request: tonic::Request<WatchAccessTokenRequest>,
     ) -> Result<tonic::Response<Self::WatchAccessTokenStream>, Status> {
-        if kind(&request.get_ref().integration)? != IntegrationKind::Google {
-            // The broker knows best why there is none.
-            let query = TokenQuery {
-                integration: IntegrationKind::GoogleServiceAccount,
-                ..TokenQuery::default()
-            };
-            self.obtain(&query).await.map_err(Refusal::into_grpc)?;
-        }
+        let kind = kind(&request.get_ref().integration)?;
+        self.declares(kind).map_err(Refusal::into_grpc)?;
         // `None` after the error that ends the stream.
-        let changes = stream::unfold(Some(Watch::new(self)), |watch| async move {
+        let changes = stream::unfold(Some(Watch::new(self, kind)), |watch| async move {
             let mut watch = watch?;
             let event = match watch.next().await {
                 Change::Token(grant) => Event::Token(access_token(&grant, watch.now())),
@@ -119,11 +115,11 @@ impl TokenService for Endpoint {
     }
 }
 
-fn kind(name: &str) -> Result<IntegrationKind, Status> {
+fn kind(name: &str) -> Result<Option<IntegrationKind>, Status> {
     if name.is_empty() {
-        return Ok(IntegrationKind::Google);
+        return Ok(None);
     }
-    integration_kind(name).map_err(Refusal::into_grpc)
+    integration_kind(name).map(Some).map_err(Refusal::into_grpc)
 }
 
 fn access_token(grant: &TokenGrant, now: Timestamp) -> v1::AccessToken {
@@ -146,6 +142,7 @@ fn access_token(grant: &TokenGrant, now: Timestamp) -> v1::AccessToken {
 /// An agent's situation as protobuf carries it.
 fn agent_status(snapshot: &AgentSnapshot, now: Timestamp) -> v1::AgentStatus {
     let view = View::new(snapshot, now);
+    let account = |kind| snapshot.account(kind).unwrap_or_default().to_owned();
     let capabilities = snapshot.capabilities.iter().map(|status| v1::CapabilityStatus {
         key: status.key.as_str().to_owned(),
         granted: status.granted,
@@ -165,6 +162,7 @@ fn agent_status(snapshot: &AgentSnapshot, now: Timestamp) -> v1::AgentStatus {
         message: view.message.to_owned(),
         action_url: view.action_url().unwrap_or_default().to_owned(),
         capabilities: capabilities.collect(),
-        account: snapshot.account.as_deref().unwrap_or_default().to_owned(),
+        account: account(IntegrationKind::Google),
+        service_account: account(IntegrationKind::GoogleServiceAccount),
     }
 }

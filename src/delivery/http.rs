@@ -19,7 +19,7 @@ use super::{
     watch::{Change, Watch},
 };
 use crate::{
-    broker::{TokenGrant, TokenQuery},
+    broker::{Broker, TokenGrant, TokenQuery},
     catalog::IntegrationKind,
     clock,
 };
@@ -90,6 +90,16 @@ impl Endpoint {
         }
         Ok(answer?)
     }
+
+    /// Refuses a kind of account that the agent declares nothing of: no token of it will ever come.
+    pub(super) fn declares(&self, kind: Option<IntegrationKind>) -> Result<(), Refusal> {
+        let declared = |kind| self.agent.peek().feed(kind).is_some();
+        let Some(kind) = kind.filter(|kind| !declared(*kind)) else {
+            return Ok(());
+        };
+        let problem = Broker::not_declared(self.agent.name(), kind);
+        Err(problem.into())
+    }
 }
 
 /// Reads the query of `/v1/token`.
@@ -124,7 +134,7 @@ pub(super) fn parse_query(query: &str) -> Result<TokenQuery, Refusal> {
         }
     }
     parsed.min_ttl = min_ttl.unwrap_or_default();
-    parsed.integration = integration.unwrap_or(IntegrationKind::Google);
+    parsed.integration = integration;
     parsed.refresh = refresh.unwrap_or_default();
     Ok(parsed)
 }
@@ -212,10 +222,15 @@ fn shown(
 }
 
 fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
-    if let Some(query) = query {
-        return unexpected(query);
+    let kind = match query.map(watched) {
+        None => None,
+        Some(Ok(kind)) => Some(kind),
+        Some(Err(refusal)) => return Answer::now(refusal.into_http()),
+    };
+    if let Err(refusal) = endpoint.declares(kind) {
+        return Answer::now(refusal.into_http());
     }
-    let events = stream::unfold(Watch::new(endpoint), |mut watch| async move {
+    let events = stream::unfold(Watch::new(endpoint, kind), |mut watch| async move {
         let text = match tokio::time::timeout(KEEP_ALIVE, watch.next()).await {
             Ok(Change::Token(grant)) => event("token", &token_json(&grant, watch.now())),
             Ok(Change::Status(snapshot)) => {
@@ -229,6 +244,19 @@ fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     });
     let events: Events = Box::pin(events);
     Answer::now(respond(AgentBody::Events(events), EVENT_STREAM))
+}
+
+/// Reads the query of `/v1/watch`.
+fn watched(query: &str) -> Result<IntegrationKind, Refusal> {
+    let mut parameters = url::form_urlencoded::parse(query.as_bytes());
+    match (parameters.next(), parameters.next()) {
+        (Some((name, value)), None) if name == "integration" => integration_kind(&value),
+        (first, second) => {
+            let (name, _) = second.or(first).unwrap_or_default();
+            let detail = format!("There is no query parameter {name:?}; there is integration, once.");
+            Err(Refusal::invalid(detail))
+        }
+    }
 }
 
 fn event(name: &str, data: &[u8]) -> Bytes {

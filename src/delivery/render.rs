@@ -14,10 +14,13 @@ use serde::{Serialize, Serializer, ser::SerializeSeq};
 use zeroize::Zeroizing;
 
 use crate::{
-    broker::{AgentSnapshot, AgentState, CapabilityState, IssuedToken},
+    broker::{AgentSnapshot, AgentState, CapabilityState, Feed, IssuedToken},
+    catalog::IntegrationKind,
     clock,
     id::CapabilityKey,
 };
+
+const SERVICE: IntegrationKind = IntegrationKind::GoogleServiceAccount;
 
 /// What an agent's files and streams may show at one moment.
 ///
@@ -29,8 +32,10 @@ pub(super) struct View<'a> {
     pub(super) state: AgentState,
     /// A sentence a person can act on; empty when all is well.
     pub(super) message: &'a str,
-    /// The token that may be shown.
+    /// The main token, if it may be shown.
     pub(super) token: Option<&'a Arc<IssuedToken>>,
+    /// The service account's token beside it, if it may be shown.
+    beside: Option<&'a Arc<IssuedToken>>,
 }
 
 /// The words for a token that cannot be written.
@@ -46,46 +51,83 @@ impl<'a> View<'a> {
             snapshot.state,
             AgentState::Active | AgentState::ProviderUnavailable
         );
-        let living = snapshot.living_token(now).filter(|_| may_hold);
-        let unsafe_token = living.is_some_and(|token| !is_bearer_token(token.access_token.expose()));
-        let (state, message, token) = if unsafe_token {
-            (AgentState::Misconfigured, UNSAFE_TOKEN, None)
-        } else if living.is_none() && snapshot.state == AgentState::Active {
-            (AgentState::ProviderUnavailable, NO_TOKEN, None)
+        let living = |feed: &'a Feed| feed.living_token(now).filter(|_| may_hold);
+        let (main, beside) = (
+            living(&snapshot.main),
+            snapshot.beside.as_deref().and_then(living),
+        );
+        let shown = || main.into_iter().chain(beside);
+        // It was there when the snapshot was made, and the successor has not come.
+        let expired = snapshot
+            .feeds()
+            .any(|feed| feed.token.is_some() && living(feed).is_none());
+        let (state, message) = if shown().any(|token| !is_bearer_token(token.access_token.expose())) {
+            (AgentState::Misconfigured, UNSAFE_TOKEN)
+        } else if snapshot.state == AgentState::Active && (expired || shown().next().is_none()) {
+            (AgentState::ProviderUnavailable, NO_TOKEN)
         } else {
-            (snapshot.state, snapshot.message.as_str(), living)
+            (snapshot.state, snapshot.message.as_str())
         };
+        let safe = |_: &&Arc<IssuedToken>| state != AgentState::Misconfigured;
         Self {
             snapshot,
             state,
             message,
-            token,
+            token: main.filter(safe),
+            beside: beside.filter(safe),
         }
+    }
+
+    /// The token of this kind of account, if it may be shown.
+    pub(super) fn token_of(&self, kind: IntegrationKind) -> Option<&'a Arc<IssuedToken>> {
+        if self.snapshot.main.kind == kind {
+            return self.token;
+        }
+        self.beside.filter(|_| self.snapshot.feed(kind).is_some())
+    }
+
+    /// Every token that may be shown.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &'a Arc<IssuedToken>> {
+        self.token.into_iter().chain(self.beside)
+    }
+
+    /// True where the agent declares something of a person's account.
+    fn has_person(&self) -> bool {
+        self.snapshot.main.kind == IntegrationKind::Google
     }
 
     /// The content of `env`.
     pub(super) fn env(&self) -> Zeroizing<String> {
         let action_url = self.action_url().filter(|url| is_plain_value(url));
         let mut text = Zeroizing::new(String::with_capacity(self.env_capacity()));
-        if let Some(token) = self.token {
-            line(
+        if let Some(token) = self.token_of(IntegrationKind::Google) {
+            token_lines(
                 &mut text,
-                "GOOGLE_OAUTH_ACCESS_TOKEN",
-                token.access_token.expose(),
+                ["GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_OAUTH_TOKEN_EXPIRES_AT"],
+                token,
             );
-            line(
-                &mut text,
-                "GOOGLE_OAUTH_TOKEN_EXPIRES_AT",
-                &clock::rfc3339(token.expires_at),
-            );
+        }
+        if self.has_person() && self.tokens().next().is_some() {
             text.push_str("GOOGLE_OAUTH_CAPABILITIES=");
-            for (index, key) in self.snapshot.granted.iter().enumerate() {
+            for (index, key) in self.snapshot.granted().enumerate() {
                 if index > 0 {
                     text.push(',');
                 }
                 text.push_str(key.as_str());
             }
             text.push('\n');
+        }
+        if let Some(token) = self.token_of(SERVICE) {
+            token_lines(
+                &mut text,
+                ["GOOGLE_SA_ACCESS_TOKEN", "GOOGLE_SA_TOKEN_EXPIRES_AT"],
+                token,
+            );
+            line(
+                &mut text,
+                "GOOGLE_SA_EMAIL",
+                self.snapshot.account(SERVICE).unwrap_or_default(),
+            );
         }
         line(&mut text, "TOKEN_BROKER_STATE", self.state.as_str());
         if let Some(url) = action_url {
@@ -96,14 +138,10 @@ impl<'a> View<'a> {
 
     /// Enough for the whole text: growing would leave a copy of the token behind in freed memory.
     fn env_capacity(&self) -> usize {
-        let token = self.token.map_or(0, |token| token.access_token.expose().len());
-        let capabilities: usize = self
-            .snapshot
-            .granted
-            .iter()
-            .map(|key| key.as_str().len() + 1)
-            .sum();
-        token + capabilities + self.action_url().map_or(0, str::len) + 256
+        let tokens: usize = self.tokens().map(|token| token.access_token.expose().len()).sum();
+        let capabilities: usize = self.snapshot.granted().map(|key| key.as_str().len() + 1).sum();
+        let account = self.snapshot.account(SERVICE).map_or(0, str::len);
+        tokens + capabilities + account + self.action_url().map_or(0, str::len) + 384
     }
 
     /// The content of `status.json`. It holds no secret and nothing that changes with each renewal.
@@ -116,12 +154,13 @@ impl<'a> View<'a> {
     /// Stands for what the token may do and for whom: two tokens with equal rights may replace each other
     /// late, others may not.
     pub(super) fn rights(&self, keys: &RandomState) -> u64 {
-        let token = self
-            .token
+        let tokens = self
+            .tokens()
             .map(|token| (token.integration.as_str(), token.scopes.to_string()));
+        let granted = self.snapshot.feeds().map(|feed| &feed.granted);
         let manifest = &self.snapshot.manifest;
         let reader = (manifest.owner.as_str(), manifest.uid, manifest.gid);
-        keys.hash_one((token, reader, &self.snapshot.granted))
+        keys.hash_one((tokens.collect::<Vec<_>>(), reader, granted.collect::<Vec<_>>()))
     }
 
     /// Stands for everything but the token.
@@ -129,9 +168,16 @@ impl<'a> View<'a> {
         keys.hash_one(self.status_json())
     }
 
-    /// True when there is a token and nothing to say about it.
+    /// When the first of the tokens that may be shown ends.
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        self.tokens().map(|token| token.expires_at).min()
+    }
+
+    /// True when there is every token and nothing to say about it.
     pub(super) fn is_well(&self) -> bool {
-        self.token.is_some() && self.state == AgentState::Active && self.message.is_empty()
+        self.tokens().count() == self.snapshot.feeds().count()
+            && self.state == AgentState::Active
+            && self.message.is_empty()
     }
 
     /// The agent's situation as a whole.
@@ -155,6 +201,11 @@ impl<'a> View<'a> {
         text.push_str("use a public_url of letters, digits and -._~/:%");
         Some(text)
     }
+}
+
+fn token_lines(text: &mut String, [token_name, expiry_name]: [&str; 2], token: &IssuedToken) {
+    line(text, token_name, token.access_token.expose());
+    line(text, expiry_name, &clock::rfc3339(token.expires_at));
 }
 
 fn line(text: &mut String, name: &str, value: &str) {
@@ -241,6 +292,8 @@ impl Serialize for View<'_> {
             message: &'a str,
             action_url: Option<&'a str>,
             account: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            service_account: Option<&'a str>,
             capabilities: Capabilities<'a>,
         }
         Status {
@@ -249,7 +302,8 @@ impl Serialize for View<'_> {
             state: self.state,
             message: self.message,
             action_url: self.action_url(),
-            account: self.snapshot.account.as_deref(),
+            account: self.snapshot.account(IntegrationKind::Google),
+            service_account: self.snapshot.account(SERVICE),
             capabilities: Capabilities(self.snapshot),
         }
         .serialize(serializer)
@@ -259,7 +313,7 @@ impl Serialize for View<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::testing::{at, snapshot, token};
+    use crate::delivery::testing::{at, service_feed, snapshot, token};
 
     const NOW: &str = "2024-01-15T09:31:00Z";
 
@@ -281,6 +335,90 @@ mod tests {
         TOKEN_BROKER_STATE=reconnect_required
         TOKEN_BROKER_ACTION_URL=http://127.0.0.1:8420/fix/invoice-bot
         ");
+    }
+
+    #[test]
+    fn a_service_accounts_lines_stand_beside_a_persons() {
+        let both = snapshot("a")
+            .with_token(token("person"))
+            .with_service(Some(token("robot")));
+        insta::assert_snapshot!(View::new(&both, at(NOW)).env().as_str(), @r"
+        GOOGLE_OAUTH_ACCESS_TOKEN=person
+        GOOGLE_OAUTH_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z
+        GOOGLE_OAUTH_CAPABILITIES=google.gmail.send,google.calendar.readonly,google.sa
+        GOOGLE_SA_ACCESS_TOKEN=robot
+        GOOGLE_SA_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z
+        GOOGLE_SA_EMAIL=robot@project.iam.gserviceaccount.com
+        TOKEN_BROKER_STATE=active
+        ");
+        let status = View::new(&both, at(NOW)).status_json();
+        assert!(status.contains("\"account\": \"alice@example.com\""), "{status}");
+        assert!(
+            status.contains("\"service_account\": \"robot@project.iam.gserviceaccount.com\""),
+            "{status}"
+        );
+        // Without the person's account, which it can do without, the list tells what is left.
+        let mut robot = snapshot("a").with_service(Some(token("robot")));
+        robot.main.granted = Arc::default();
+        insta::assert_snapshot!(View::new(&robot, at(NOW)).env().as_str(), @r"
+        GOOGLE_OAUTH_CAPABILITIES=google.sa
+        GOOGLE_SA_ACCESS_TOKEN=robot
+        GOOGLE_SA_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z
+        GOOGLE_SA_EMAIL=robot@project.iam.gserviceaccount.com
+        TOKEN_BROKER_STATE=active
+        ");
+        assert!(
+            View::new(&robot, at(NOW)).token.is_none(),
+            "access_token stays the person's"
+        );
+    }
+
+    #[test]
+    fn an_agent_with_a_service_account_alone_has_only_its_lines() {
+        let mut robot = snapshot("a");
+        robot.main = service_feed(Some(token("robot")));
+        let view = View::new(&robot, at(NOW));
+        insta::assert_snapshot!(view.env().as_str(), @r"
+        GOOGLE_SA_ACCESS_TOKEN=robot
+        GOOGLE_SA_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z
+        GOOGLE_SA_EMAIL=robot@project.iam.gserviceaccount.com
+        TOKEN_BROKER_STATE=active
+        ");
+        assert!(view.token.is_some());
+    }
+
+    #[test]
+    fn no_state_but_the_good_ones_shows_either_token() {
+        let both = || {
+            snapshot("a")
+                .with_token(token("person"))
+                .with_service(Some(token("robot")))
+        };
+        for state in [
+            AgentState::NotConnected,
+            AgentState::Revoked,
+            AgentState::Misconfigured,
+        ] {
+            assert!(
+                !View::new(&both().in_state(state), at(NOW))
+                    .env()
+                    .contains("TOKEN="),
+                "{}",
+                state.as_str()
+            );
+        }
+        let odd = snapshot("a")
+            .with_token(token("person"))
+            .with_service(Some(token("a b")));
+        assert_eq!(
+            View::new(&odd, at(NOW)).env().as_str(),
+            "TOKEN_BROKER_STATE=misconfigured\n"
+        );
+        let view = both();
+        assert_eq!(
+            View::new(&view, at("2024-01-15T10:30:00Z")).env().as_str(),
+            "TOKEN_BROKER_STATE=provider_unavailable\n"
+        );
     }
 
     #[test]
@@ -341,7 +479,9 @@ mod tests {
 
     #[test]
     fn env_is_rendered_without_growing() {
-        let snapshot = snapshot("invoice-bot").with_token(token(&"x".repeat(2048)));
+        let snapshot = snapshot("invoice-bot")
+            .with_token(token(&"x".repeat(2048)))
+            .with_service(Some(token(&"y".repeat(2048))));
         let view = View::new(&snapshot, at(NOW));
         let env = view.env();
         assert_eq!(env.capacity(), view.env_capacity());

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     agent::{Manifest, Requirement},
-    broker::{AgentSnapshot, AgentState, CapabilityStatus, IssuedToken},
-    catalog::ScopeSet,
+    broker::{AgentSnapshot, AgentState, CapabilityStatus, Feed, IssuedToken},
+    catalog::{IntegrationKind, ScopeSet},
     id::AgentName,
 };
 
@@ -94,6 +94,7 @@ pub(super) fn snapshot(agent: &str) -> AgentSnapshot {
             agent: name(agent),
             owner: "alice".parse().unwrap(),
             account: None,
+            service_account: None,
             uid: None,
             gid: None,
             integrations: vec![
@@ -105,23 +106,58 @@ pub(super) fn snapshot(agent: &str) -> AgentSnapshot {
         state: AgentState::Active,
         message: String::new(),
         action_url: None,
-        account: Some("alice@example.com".into()),
         capabilities: Arc::new([
             status("google.gmail.send", true, false, None),
             status("google.calendar.readonly", true, true, Some("google.calendar")),
             status("google.drive.readonly", false, true, None),
         ]),
-        granted: Arc::new([
-            "google.gmail.send".parse().unwrap(),
-            "google.calendar.readonly".parse().unwrap(),
-        ]),
-        token: None,
+        main: Feed {
+            kind: IntegrationKind::Google,
+            account: Some("alice@example.com".into()),
+            granted: Arc::new([
+                "google.gmail.send".parse().unwrap(),
+                "google.calendar.readonly".parse().unwrap(),
+            ]),
+            token: None,
+        },
+        beside: None,
+    }
+}
+
+/// A service account with this token.
+pub(super) fn service_feed(token: Option<Arc<IssuedToken>>) -> Feed {
+    Feed {
+        kind: IntegrationKind::GoogleServiceAccount,
+        account: Some("robot@project.iam.gserviceaccount.com".into()),
+        granted: token.iter().map(|_| "google.sa".parse().unwrap()).collect(),
+        token,
     }
 }
 
 impl AgentSnapshot {
     pub(super) fn with_token(mut self, token: Arc<IssuedToken>) -> Self {
-        self.token = Some(token);
+        self.main.token = Some(token);
+        self
+    }
+
+    /// The agent declares a service account as well.
+    pub(super) fn with_service(mut self, token: Option<Arc<IssuedToken>>) -> Self {
+        let mut manifest = Manifest::clone(&self.manifest);
+        manifest.integrations.push(Requirement {
+            key: "google.sa".parse().unwrap(),
+            description: String::new(),
+            optional: true,
+        });
+        self.manifest = Arc::new(manifest);
+        let status = CapabilityStatus {
+            key: "google.sa".parse().unwrap(),
+            granted: token.is_some(),
+            optional: true,
+            satisfied_by: None,
+            declined: false,
+        };
+        self.capabilities = self.capabilities.iter().cloned().chain([status]).collect();
+        self.beside = Some(Box::new(service_feed(token)));
         self
     }
 

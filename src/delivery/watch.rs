@@ -10,7 +10,10 @@ use super::{
     render::View,
     server::{Endpoint, Server},
 };
-use crate::broker::{AgentHandle, AgentSnapshot, IssuedToken, TokenGrant};
+use crate::{
+    broker::{AgentHandle, AgentSnapshot, Feed, IssuedToken, TokenGrant},
+    catalog::IntegrationKind,
+};
 
 /// One change.
 pub(super) enum Change {
@@ -30,6 +33,8 @@ pub(super) struct Watch {
     agent: Arc<AgentHandle>,
     server: Arc<Server>,
     stop: CancellationToken,
+    /// Whose token it tells.
+    kind: Option<IntegrationKind>,
     /// The token that was told, as a hash.
     token: Option<u64>,
     /// The situation that was told, as a hash.
@@ -38,9 +43,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// A watch that begins with what is so now.
-    pub(super) fn new(endpoint: &Endpoint) -> Self {
+    /// A watch that begins with what is so now. It tells the token of this kind of account; `None` for the main one.
+    pub(super) fn new(endpoint: &Endpoint, kind: Option<IntegrationKind>) -> Self {
         Self {
+            kind,
             agent: Arc::clone(&endpoint.agent),
             server: Arc::clone(&endpoint.server),
             stop: endpoint.stop.clone(),
@@ -79,31 +85,33 @@ impl Watch {
         let keys = &self.server.keys;
         let view = View::new(snapshot, self.server.now());
         let situation = view.situation(keys);
-        let token = view
-            .token
-            .map(|token| keys.hash_one((token.access_token.expose(), token.expires_at, &snapshot.granted)));
+        let feed = self.kind.map_or(Some(&snapshot.main), |kind| snapshot.feed(kind));
+        let shown = feed.and_then(|feed| Some((feed, view.token_of(feed.kind)?)));
+        let token = shown.map(|(feed, token)| {
+            keys.hash_one((token.access_token.expose(), token.expires_at, &feed.granted))
+        });
         if !std::mem::replace(&mut self.begun, true) && view.is_well() {
             // The token says it all.
             self.situation = Some(situation);
         }
         let told = std::mem::replace(&mut self.token, token);
-        if let Some(issued) = view.token
+        if let Some((feed, issued)) = shown
             && told != token
         {
-            return Some(Change::Token(self.grant(snapshot, issued)));
+            return Some(Change::Token(self.grant(feed, issued)));
         }
         let told = self.situation.replace(situation);
         (told != Some(situation)).then(|| Change::Status(Arc::clone(snapshot)))
     }
 
     /// The token as the broker hands it out, which counts as a use.
-    fn grant(&self, snapshot: &AgentSnapshot, token: &Arc<IssuedToken>) -> TokenGrant {
-        let current = self.server.broker.current(&self.agent);
+    fn grant(&self, feed: &Feed, token: &Arc<IssuedToken>) -> TokenGrant {
+        let current = self.server.broker.current_of(&self.agent, Some(feed.kind));
         current
             .filter(|grant| Arc::ptr_eq(&grant.token, token))
             .unwrap_or_else(|| TokenGrant {
                 token: Arc::clone(token),
-                capabilities: Arc::clone(&snapshot.granted),
+                capabilities: Arc::clone(&feed.granted),
             })
     }
 }

@@ -13,6 +13,13 @@ pub enum Call {
     Exchange,
     /// An access token for a refresh token.
     Refresh,
+    /// An access token for a service account's assertion.
+    Assertion {
+        /// It speaks for a person (domain-wide delegation).
+        delegated: bool,
+    },
+    /// Whose an access token is.
+    Userinfo,
     /// The end of a grant.
     Revoke,
     /// The keys that id tokens are signed with.
@@ -45,6 +52,8 @@ pub fn testing_mode_hint(connected_at: Timestamp, failed_at: Timestamp) -> Optio
 pub enum Sign {
     /// HTTP 408, 429 or 5xx, whatever the answer says: a server out of order must not cost a grant.
     Busy,
+    /// One of these HTTP statuses.
+    Status(&'static [u16]),
     /// One of these in `error`.
     Error(&'static [&'static str]),
     /// This in `error`, and one of these in `error_subtype`.
@@ -61,6 +70,7 @@ impl Sign {
     fn is_in(self, status: u16, error: &str, subtype: Option<&str>) -> bool {
         match self {
             Self::Busy => matches!(status, 408 | 429 | 500..),
+            Self::Status(statuses) => statuses.contains(&status),
             Self::Error(codes) => codes.contains(&error),
             Self::Subtype(code, subtypes) => {
                 error == code && subtype.is_some_and(|subtype| subtypes.contains(&subtype))
@@ -101,16 +111,71 @@ impl Failure {
     }
 }
 
+/// A service account that speaks for itself, and one that acts for a person.
+const ITSELF: Call = Call::Assertion { delegated: false };
+const DELEGATED: Call = Call::Assertion { delegated: true };
+
 const BUSY: &str = "Google is busy or out of order. It is tried again.";
 
 /// What Google may answer instead of what was asked for, by the contract: the first row that fits counts, and the
 /// last one fits always. `FAILURES.md` shows it to people.
 pub const FAILURES: &[Failure] = {
-    use Call::{Authorize, Exchange};
+    use Call::{Authorize, Exchange, Userinfo};
     use FailureKind::{Operator, Permission, Reconnect, Retry};
-    use Sign::{Busy, Error, Other, Redirected, Silent, Subtype};
+    use Sign::{Busy, Error, Other, Redirected, Silent, Status, Subtype};
     &[
         Failure::of(&[], Busy, Retry, BUSY),
+        Failure::of(
+            &[DELEGATED],
+            Error(&["unauthorized_client", "access_denied"]),
+            Operator,
+            "The domain's administrator has not delegated these scopes to this service account: in the Admin console, \
+             under Security, API controls, Domain-wide delegation, the account's client id has to be listed with every \
+             one of them.",
+        ),
+        Failure::of(
+            &[DELEGATED],
+            Error(&["invalid_grant"]),
+            Operator,
+            "Google does not accept this assertion: the key or the service account was deleted or disabled there, the \
+             person that it acts for does not exist, or this machine's clock is wrong. Add a new key with \
+             `token-broker service-account add`, or correct the address.",
+        ),
+        Failure::of(
+            &[ITSELF],
+            Error(&["invalid_grant"]),
+            Operator,
+            "Google does not accept this service account's key: the key or the account was deleted or disabled there, or \
+             this machine's clock is wrong. Create a new key in the Google Cloud console and add it with `token-broker \
+             service-account add`.",
+        ),
+        Failure::of(
+            &[ITSELF, DELEGATED],
+            Error(&["unauthorized_client", "access_denied", "admin_policy_enforced"]),
+            Operator,
+            "Google does not let this service account have tokens: an administrator of its project or organisation has \
+             to allow it.",
+        ),
+        Failure::of(
+            &[ITSELF, DELEGATED],
+            Error(&["invalid_scope"]),
+            Operator,
+            "Google does not know a scope that was asked for. Check the scopes of the `google-sa` capabilities that the \
+             configuration adds.",
+        ),
+        Failure::of(
+            &[ITSELF, DELEGATED],
+            Error(&["invalid_client", "deleted_client"]),
+            Operator,
+            "Google does not know this service account any more. Create it anew, or add the key of another one.",
+        ),
+        Failure::of(
+            &[Userinfo],
+            Status(&[401, 403]),
+            Reconnect,
+            "This grant does not say whose it is: it lacks the scope `openid`, and the account's id is what a grant is \
+             kept by. The owner has to consent with `openid` and `email`; `token-broker connect` asks for both.",
+        ),
         Failure::of(
             &[],
             Error(&[
@@ -254,10 +319,13 @@ pub fn classify(call: Call, status: u16, error: &str, subtype: Option<&str>) -> 
 
 #[cfg(test)]
 mod tests {
-    use Call::{Authorize, Exchange, Keys, Refresh, Revoke};
+    use Call::{Authorize, Exchange, Keys, Refresh, Revoke, Userinfo};
     use FailureKind::{Operator, Permission, Reconnect, Retry};
 
     use super::*;
+
+    const OWN: Call = Call::Assertion { delegated: false };
+    const DELEGATED: Call = Call::Assertion { delegated: true };
 
     type Row = (
         Call,
@@ -306,6 +374,19 @@ mod tests {
         (Revoke, 400, "invalid_request", None, Operator, "form of the request"),
         (Revoke, 503, "", None, Retry, "tried again"),
         (Keys, 404, "", None, Retry, "endpoint_base"),
+        (OWN, 400, "invalid_grant", None, Operator, "service-account add"),
+        (OWN, 401, "unauthorized_client", None, Operator, "administrator of its project"),
+        (OWN, 400, "invalid_scope", None, Operator, "`google-sa` capabilities"),
+        (OWN, 401, "invalid_client", None, Operator, "any more"),
+        (OWN, 400, "never_seen", None, Operator, "no more than this"),
+        (OWN, 503, "", None, Retry, "tried again"),
+        (OWN, 500, "invalid_grant", None, Retry, "tried again"),
+        (DELEGATED, 400, "invalid_grant", None, Operator, "person that it acts for"),
+        (DELEGATED, 401, "unauthorized_client", None, Operator, "domain's administrator"),
+        (DELEGATED, 400, "access_denied", None, Operator, "domain's administrator"),
+        (Userinfo, 401, "unauthenticated", None, Reconnect, "`openid`"),
+        (Userinfo, 403, "", None, Reconnect, "`openid`"),
+        (Userinfo, 503, "", None, Retry, "tried again"),
     ];
 
     #[test]

@@ -9,11 +9,12 @@ use crate::{
     clock::SharedClock,
     config::ClientType,
     entropy::SharedEntropy,
-    secret::{AuthorizationCode, ClientSecret, PkceVerifier, RefreshToken},
+    secret::{AccessToken, AuthorizationCode, ClientSecret, PkceVerifier, RefreshToken},
 };
 
 use super::{
-    Consent, ConsentRequest, Identity, Provider, ProviderError, ProviderFuture, TokenAnswer, authorize,
+    AssertionRequest, Consent, ConsentRequest, Identity, Provider, ProviderError, ProviderFuture,
+    TokenAnswer, authorize,
     classify::Call,
     endpoints::Endpoints,
     error,
@@ -22,6 +23,9 @@ use super::{
     jwks::Keys,
     token,
 };
+
+/// RFC 7523, section 2.1.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// What the operator configured. No `Debug`: it holds the client's secret.
 #[derive(Clone)]
@@ -90,8 +94,14 @@ impl Client {
         }
         let url = &self.options.endpoints.token;
         let reply = self.post(call, url, &fields, &secrets).await?;
-        token::parse(&reply).map_err(|reason| {
-            let what = format!("The token answer of {} cannot be used: {reason}", host(url));
+        self.token_answer(&reply)
+    }
+
+    /// What an answer of the token endpoint says.
+    fn token_answer(&self, reply: &Reply) -> Result<TokenAnswer, ProviderError> {
+        token::parse(reply).map_err(|reason| {
+            let host = host(&self.options.endpoints.token);
+            let what = format!("The token answer of {host} cannot be used: {reason}");
             ProviderError::malformed(&what, reply.date())
         })
     }
@@ -148,6 +158,14 @@ impl Provider for Client {
         &self.authority
     }
 
+    fn client_id(&self) -> &str {
+        &self.options.client_id
+    }
+
+    fn token_endpoint(&self) -> &str {
+        self.options.endpoints.token.as_str()
+    }
+
     fn consent(&self, request: &ConsentRequest<'_>) -> Result<Consent, ProviderError> {
         Ok(authorize::consent(&self.options, self.entropy.as_ref(), request))
     }
@@ -169,7 +187,7 @@ impl Provider for Client {
         })
     }
 
-    fn identify<'a>(&'a self, id_token: &'a str, nonce: &'a str) -> ProviderFuture<'a, Identity> {
+    fn identify<'a>(&'a self, id_token: &'a str, nonce: Option<&'a str>) -> ProviderFuture<'a, Identity> {
         Box::pin(async move {
             let key_id = idtoken::key_id(id_token)?;
             let key = self.keys.find(&self.http, &key_id).await?;
@@ -198,6 +216,47 @@ impl Provider for Client {
             // An empty `scope` is not a set (RFC 6749, section 3.3): left out, it means all that was granted.
             let fields = if scope.is_empty() { &fields[..2] } else { &fields };
             self.ask_for_token(Call::Refresh, fields, &[token.expose()]).await
+        })
+    }
+
+    fn userinfo<'a>(&'a self, token: &'a AccessToken) -> ProviderFuture<'a, Identity> {
+        Box::pin(async move {
+            let url = &self.options.endpoints.userinfo;
+            let reply = self
+                .http
+                .get_with(url, token)
+                .await
+                .map_err(|error| ProviderError::transport(host(url), &error))?;
+            if !reply.status.is_success() {
+                let secrets = [token.expose()];
+                return Err(ProviderError::refused(
+                    Call::Userinfo,
+                    &reply,
+                    &secrets,
+                    self.clock.now(),
+                ));
+            }
+            idtoken::userinfo(&reply.body).ok_or_else(|| {
+                let what = format!("The answer of {} does not say whose the grant is", host(url));
+                ProviderError::malformed(&what, reply.date())
+            })
+        })
+    }
+
+    fn assert<'a>(&'a self, request: &'a AssertionRequest<'a>) -> ProviderFuture<'a, TokenAnswer> {
+        Box::pin(async move {
+            let assertion = request
+                .key
+                .assertion(request.subject, request.scopes, request.now)
+                .map_err(|error| ProviderError::key(&request.key.email, &error))?;
+            let fields = [("grant_type", JWT_BEARER), ("assertion", assertion.as_str())];
+            let call = Call::Assertion {
+                delegated: request.subject.is_some(),
+            };
+            // The assertion says who asks: the OAuth client has no part in it.
+            let url = &self.options.endpoints.token;
+            let reply = self.post(call, url, &fields, &[&assertion]).await?;
+            self.token_answer(&reply)
         })
     }
 

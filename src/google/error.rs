@@ -11,6 +11,7 @@ use super::{
     classify::{Call, Failure, classify},
     http::{Reply, TransportError},
     scrub::scrub,
+    service_account::InvalidKeyFile,
 };
 
 /// Who can do something about a failure.
@@ -84,6 +85,12 @@ impl ProviderError {
     /// An id token that proves nothing.
     pub(super) fn id_token(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::new(kind, "invalid_id_token", message)
+    }
+
+    /// A service account's key that does not sign, though it did when it was added.
+    pub(super) fn key(email: &str, error: &InvalidKeyFile) -> Self {
+        let message = format!("The key of {email} cannot be used: {error}.");
+        Self::new(FailureKind::Operator, "invalid_key", message)
     }
 
     /// An answer that cannot be used. `what` names it and says why.

@@ -17,6 +17,8 @@ use tokio::sync::OnceCell;
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
+use crate::secret::AccessToken;
+
 /// What a request may take. The defaults suit Google; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -174,6 +176,16 @@ impl Http {
     pub(super) async fn get(&self, url: &Url) -> Result<Reply, TransportError> {
         let request = request(Method::GET, url, Bytes::new())?;
         self.send(request, self.limits.keys_answer).await
+    }
+
+    /// Asks with an access token as the bearer token (RFC 6750, section 2.1).
+    pub(super) async fn get_with(&self, url: &Url, token: &AccessToken) -> Result<Reply, TransportError> {
+        let mut request = request(Method::GET, url, Bytes::new())?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+            .map_err(|error| TransportError::Network(error.to_string()))?;
+        bearer.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        self.send(request, self.limits.token_answer).await
     }
 
     async fn send(&self, request: Request<Full<Bytes>>, limit: usize) -> Result<Reply, TransportError> {

@@ -22,7 +22,8 @@ const ISSUED_LEEWAY: i64 = 600;
 pub(super) struct Expected<'a> {
     pub(super) issuers: &'a [String],
     pub(super) audience: &'a str,
-    pub(super) nonce: &'a str,
+    /// `None` for an id token that came with a refresh (`OpenID` Connect Core 1.0, section 12.2).
+    pub(super) nonce: Option<&'a str>,
     pub(super) now: Timestamp,
 }
 
@@ -111,10 +112,22 @@ pub(super) fn judge(claims: Claims, expected: &Expected<'_>) -> Result<Identity,
         return Err(operator("was issued in the future; check this machine's clock"));
     }
     let nonce = claims.nonce.unwrap_or_default();
-    if !bool::from(nonce.as_bytes().ct_eq(expected.nonce.as_bytes())) {
+    let is_other = |expected: &str| !bool::from(nonce.as_bytes().ct_eq(expected.as_bytes()));
+    if expected.nonce.is_some_and(is_other) {
         return Err(again("belongs to another consent"));
     }
     identity(claims.sub, claims.email)
+}
+
+/// Reads the answer of the userinfo endpoint (`OpenID` Connect Core 1.0, section 5.3.2).
+pub(super) fn userinfo(body: &[u8]) -> Option<Identity> {
+    #[derive(Deserialize)]
+    struct Answer {
+        sub: String,
+        email: Option<String>,
+    }
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    identity(answer.sub, answer.email).ok()
 }
 
 fn identity(subject: String, email: Option<String>) -> Result<Identity, ProviderError> {
@@ -160,7 +173,7 @@ mod tests {
         let expected = Expected {
             issuers: &issuers,
             audience: "client",
-            nonce: "canary-nonce",
+            nonce: Some("canary-nonce"),
             now: Timestamp::from_second(NOW).unwrap(),
         };
         check(id_token, &signer.verifying_key(), &expected)
@@ -270,7 +283,7 @@ mod tests {
             let expected = Expected {
                 issuers: &[],
                 audience: "",
-                nonce: "",
+                nonce: Some(""),
                 now: Timestamp::UNIX_EPOCH,
             };
             assert!(check(&token, &signer.verifying_key(), &expected).is_err());

@@ -3,6 +3,7 @@
 //! [`Provider`] is the seam to the outside world; [`Client`] implements it over HTTPS.
 
 mod authorize;
+pub mod authorized_user;
 pub mod classify;
 mod client;
 pub mod endpoints;
@@ -15,6 +16,7 @@ mod jwks;
 pub mod redirect;
 pub mod risc;
 mod scrub;
+pub mod service_account;
 #[cfg(test)]
 mod testing;
 mod token;
@@ -35,6 +37,7 @@ pub use self::{
     error::{FailureKind, ProviderError},
     http::Limits,
     redirect::Redirect,
+    service_account::{InvalidKeyFile, ServiceAccountKey},
 };
 
 /// What a provider's method returns.
@@ -51,6 +54,19 @@ pub struct ConsentRequest<'a> {
     pub granted: Option<&'a ScopeSet>,
     /// The account to pre-select: its address or `sub`.
     pub login_hint: Option<&'a str>,
+}
+
+/// What a service account asks for.
+#[derive(Clone, Copy)]
+pub struct AssertionRequest<'a> {
+    /// With which key.
+    pub key: &'a ServiceAccountKey,
+    /// For whom it speaks, where that is not itself (domain-wide delegation).
+    pub subject: Option<&'a str>,
+    /// The scopes, literally.
+    pub scopes: &'a ScopeSet,
+    /// The present moment, as the provider's clock shows it.
+    pub now: Timestamp,
 }
 
 /// A consent that has begun: what to open, and what to keep until it comes back.
@@ -101,6 +117,12 @@ pub trait Provider: Send + Sync + 'static {
     /// `https://oauth2.googleapis.com/token#<client_id>`.
     fn authority(&self) -> &str;
 
+    /// The OAuth client's id.
+    fn client_id(&self) -> &str;
+
+    /// Where tokens are asked for, such as `https://oauth2.googleapis.com/token`: what service accounts' keys belong to.
+    fn token_endpoint(&self) -> &str;
+
     /// Begins a consent.
     fn consent(&self, request: &ConsentRequest<'_>) -> Result<Consent, ProviderError>;
 
@@ -111,8 +133,12 @@ pub trait Provider: Send + Sync + 'static {
         verifier: &'a PkceVerifier,
     ) -> ProviderFuture<'a, TokenAnswer>;
 
-    /// Checks an id token (signature, `iss`, `aud`, `exp`, `nonce`) and says whose it is.
-    fn identify<'a>(&'a self, id_token: &'a str, nonce: &'a str) -> ProviderFuture<'a, Identity>;
+    /// Checks an id token (signature, `iss`, `aud`, `exp`, `nonce`) and says whose it is. Without a nonce the id token
+    /// came with a refresh: it belongs to no consent of ours.
+    fn identify<'a>(&'a self, id_token: &'a str, nonce: Option<&'a str>) -> ProviderFuture<'a, Identity>;
+
+    /// Asks whose an access token is (`OpenID` Connect Core 1.0, section 5.3).
+    fn userinfo<'a>(&'a self, token: &'a AccessToken) -> ProviderFuture<'a, Identity>;
 
     /// Obtains an access token, narrowed to `scopes` literally.
     fn refresh<'a>(
@@ -120,6 +146,9 @@ pub trait Provider: Send + Sync + 'static {
         token: &'a RefreshToken,
         scopes: &'a ScopeSet,
     ) -> ProviderFuture<'a, TokenAnswer>;
+
+    /// Obtains an access token with a service account's key.
+    fn assert<'a>(&'a self, request: &'a AssertionRequest<'a>) -> ProviderFuture<'a, TokenAnswer>;
 
     /// Ends the grant and everything else of that account in the provider's project.
     fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()>;

@@ -8,11 +8,15 @@ use std::{
 };
 
 use aws_lc_rs::{
+    encoding::{AsDer, Pkcs8V1Der},
     rand::SystemRandom,
     rsa::KeySize,
     signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -32,6 +36,33 @@ use tokio::{
     sync::{Notify, watch},
 };
 use url::Url;
+
+/// A key file as the console makes them, for assertions to this endpoint. One key for all tests: making one takes long.
+pub(super) fn key_file(token_endpoint: &str) -> Value {
+    static KEY: LazyLock<String> = LazyLock::new(|| {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        pem("PRIVATE KEY", der.as_ref())
+    });
+    json!({
+        "type": "service_account",
+        "project_id": "project",
+        "private_key_id": "0123abcd",
+        "private_key": *KEY,
+        "client_email": "robot@project.iam.gserviceaccount.com",
+        "client_id": "104",
+        "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+        "token_uri": token_endpoint,
+    })
+}
+
+/// DER in PEM (RFC 7468).
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        BASE64_STANDARD.encode(der)
+    )
+}
 
 /// A request as it arrived.
 #[derive(Clone)]

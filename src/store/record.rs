@@ -43,13 +43,14 @@ pub struct IntegrationRecord {
     pub kind: IntegrationKind,
     /// Whose it is.
     pub owner: OwnerId,
-    /// The provider's own id of the account: the id token's `sub`.
+    /// The provider's own id of the account: the id token's `sub`. A service account's is the address that its tokens
+    /// speak for: its own, or a person's (domain-wide delegation).
     pub subject: String,
     /// The account's address, for people.
     pub account: String,
     /// The OAuth client and token endpoint that the grant belongs to; it is never sent elsewhere.
     pub authority: Arc<str>,
-    /// What the person really granted.
+    /// What the person really granted, or the service account may ask for.
     pub scopes: ScopeSet,
     /// What a consent asked for and the person did not give, as far as it is still missing. Sorted.
     pub declined: Arc<[CapabilityKey]>,
@@ -65,7 +66,7 @@ pub struct IntegrationRecord {
     pub grant_expires_at: Option<Timestamp>,
     /// A renewal that was begun and not finished.
     pub renewal: Option<RenewalIntent>,
-    /// The refresh token.
+    /// The refresh token, or the service account's key.
     pub secret: Sealed,
 }
 

@@ -14,6 +14,8 @@ use super::{KeyId, envelope::VERSION};
 pub enum Binding<'a> {
     /// The refresh token of an account.
     RefreshToken(&'a IntegrationId),
+    /// The key of a service account.
+    ServiceAccountKey(&'a IntegrationId),
     /// An access token of an account.
     AccessToken {
         /// The account it was obtained with.
@@ -54,6 +56,10 @@ impl Binding<'_> {
                 field(&mut data, b"refresh token");
                 field(&mut data, integration.as_str().as_bytes());
             }
+            Self::ServiceAccountKey(integration) => {
+                field(&mut data, b"service account key");
+                field(&mut data, integration.as_str().as_bytes());
+            }
             Self::AccessToken {
                 integration,
                 requested,
@@ -91,6 +97,7 @@ impl fmt::Display for Binding<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RefreshToken(integration) => write!(f, "the refresh token of {integration}"),
+            Self::ServiceAccountKey(integration) => write!(f, "the service account key of {integration}"),
             Self::AccessToken {
                 integration,
                 requested,

@@ -47,9 +47,9 @@ async fn an_agent_uses_the_account_that_it_names() {
     );
     assert_eq!(scene.google.asked_for(ALICE)[0].scopes, scopes(&[SEND]));
     assert_eq!(scene.google.asked_for(WORK)[0].scopes, scopes(&[CALENDAR]));
-    assert_eq!(planner.snapshot().account.as_deref(), Some(WORK));
+    assert_eq!(planner.snapshot().main.account.as_deref(), Some(WORK));
     let integration = |agent: &token_broker::broker::AgentHandle| {
-        let token = agent.snapshot().token.clone();
+        let token = agent.snapshot().main.token.clone();
         token.map(|token| token.integration.clone())
     };
     assert_eq!(
@@ -75,10 +75,10 @@ async fn an_agent_uses_the_account_that_it_names() {
     // It is so after a restart as well, and in a manifest that changes.
     let scene = scene.restart().await;
     let planner = scene.handle("planner");
-    assert_eq!(planner.snapshot().account.as_deref(), Some(WORK));
+    assert_eq!(planner.snapshot().main.account.as_deref(), Some(WORK));
     let moved = scene.put_on("planner", "alice", ALICE, &[SEND]).await;
     assert_eq!(
-        (state(&moved), moved.snapshot().account.as_deref()),
+        (state(&moved), moved.snapshot().main.account.as_deref()),
         (AgentState::Active, Some(ALICE))
     );
 }
@@ -122,7 +122,7 @@ async fn an_account_that_is_needed_and_not_named_is_not_guessed() {
     gone.unwrap();
     scene.idle().await;
     assert_eq!(
-        (state(&bot), bot.snapshot().account.as_deref()),
+        (state(&bot), bot.snapshot().main.account.as_deref()),
         (AgentState::Active, Some(WORK))
     );
 }

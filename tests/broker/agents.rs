@@ -24,7 +24,7 @@ async fn another_owner_means_another_account() {
     scene.google.hold(&email("carol"));
     scene.put("bot", "carol", &[SEND]).await;
     assert_eq!(token(&bot), None, "it keeps another's token");
-    assert_eq!(bot.snapshot().account.as_deref(), Some(&*email("carol")));
+    assert_eq!(bot.snapshot().main.account.as_deref(), Some(&*email("carol")));
     scene.idle().await;
     assert_eq!(scene.disk.token("bot"), None);
     scene.google.let_go(&email("carol"));

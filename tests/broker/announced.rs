@@ -72,7 +72,7 @@ async fn withdrawn_access_leaves_every_place_and_is_no_longer_asked_for() {
     assert!(scene.broker.current(&bot).is_none());
     seen = bot.next_snapshot(&seen).await.expect("the stream sees it");
     assert!(
-        seen.token.is_none() && seen.message.contains("withdrawn at Google"),
+        seen.main.token.is_none() && seen.message.contains("withdrawn at Google"),
         "{}",
         seen.message
     );

@@ -102,7 +102,7 @@ async fn what_was_not_declared_or_does_not_exist_is_refused_and_google_not_asked
         assert_eq!(problem.code.as_str(), code);
     }
     let sa = TokenQuery {
-        integration: IntegrationKind::GoogleServiceAccount,
+        integration: Some(IntegrationKind::GoogleServiceAccount),
         ..TokenQuery::default()
     };
     assert_eq!(

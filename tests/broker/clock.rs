@@ -25,7 +25,7 @@ async fn expiry_is_told_in_the_providers_time() {
         assert_eq!(scene.broker.clock_skew(), skew);
         assert_eq!(scene.broker.now(), scene.now() + skew);
         let bot = scene.handle("bot");
-        let expires_at = bot.snapshot().token.as_ref().unwrap().expires_at;
+        let expires_at = bot.snapshot().main.token.as_ref().unwrap().expires_at;
         assert_eq!(expires_at, after(scene.now() + skew, secs(HOUR)));
         // The token lives its hour of real time, no more and no less.
         assert_eq!(life_left(&scene, &bot), secs(HOUR));

@@ -103,6 +103,7 @@ async fn what_was_granted_is_recorded_not_what_was_asked_for() {
     assert_eq!(snapshot.state, AgentState::Active);
     assert_eq!(
         snapshot
+            .main
             .granted
             .iter()
             .map(ToString::to_string)

@@ -51,7 +51,10 @@ async fn the_folder_is_followed() {
     scene.idle().await;
     assert_eq!(names(&scene), ["a", "c"]);
     assert!(!scene.disk.has_directory("b"));
-    assert_eq!(a.snapshot().token.as_ref().unwrap().scopes, scopes(&[CALENDAR]));
+    assert_eq!(
+        a.snapshot().main.token.as_ref().unwrap().scopes,
+        scopes(&[CALENDAR])
+    );
     assert!(Arc::ptr_eq(&a, &scene.handle("a")), "a change is not a new agent");
     assert_eq!(scene.google.requests(), 2, "what lives is used again");
 

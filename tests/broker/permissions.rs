@@ -256,7 +256,7 @@ async fn a_token_that_carries_more_or_less_than_was_asked_for_is_told() {
             .message
             .contains("does not carry https://www.googleapis.com/auth/calendar.")
     );
-    assert_eq!(snapshot.granted.len(), 1);
+    assert_eq!(snapshot.main.granted.len(), 1);
 
     scene.google.carry_only(scopes(&[SEND, CALENDAR, DRIVE]));
     scene.next_renewal().await;
@@ -269,11 +269,11 @@ async fn a_token_that_carries_more_or_less_than_was_asked_for_is_told() {
         snapshot.message
     );
     assert_eq!(
-        snapshot.token.as_ref().unwrap().scopes,
+        snapshot.main.token.as_ref().unwrap().scopes,
         scopes(&[SEND, CALENDAR, DRIVE])
     );
     assert_eq!(
-        snapshot.granted.len(),
+        snapshot.main.granted.len(),
         2,
         "what was not declared is not among what it may"
     );

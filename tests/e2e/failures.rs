@@ -66,6 +66,10 @@ fn form(kind: FailureKind) -> Form {
 fn faults(failure: &Failure) -> Vec<Value> {
     match failure.sign {
         Sign::Busy => [408, 429, 503].map(|status| json!({ "status": status })).to_vec(),
+        Sign::Status(statuses) => statuses
+            .iter()
+            .map(|status| json!({ "status": status }))
+            .collect(),
         Sign::Error(codes) => codes.iter().map(|code| refusal(code)).collect(),
         Sign::Subtype(code, subtypes) => {
             let with = |subtype: &&str| {

@@ -130,7 +130,7 @@ impl View {
     /// What an agent's token may do, tried on the emulated APIs.
     pub(super) async fn powers(&mut self, stage: &Stage, agent: &AgentName) -> anyhow::Result<()> {
         let view = stage.app.broker.agent(agent);
-        let Some(token) = view.and_then(|view| view.snapshot.token.clone()) else {
+        let Some(token) = view.and_then(|view| view.snapshot.main.token.clone()) else {
             return Ok(());
         };
         let base = stage.google.base_url();
@@ -167,7 +167,7 @@ impl View {
         let now = stage.app.broker.now();
         let left = |name: &str| {
             let view = name.parse().ok().and_then(|name| stage.app.broker.agent(&name))?;
-            let seconds = view.snapshot.token.as_ref()?.remaining(now)?.as_secs();
+            let seconds = view.snapshot.main.token.as_ref()?.remaining(now)?.as_secs();
             let next = clock::remaining(now, view.next_renewal?)
                 .unwrap_or_default()
                 .as_secs();

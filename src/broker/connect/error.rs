@@ -55,6 +55,12 @@ pub enum ConnectError {
     /// No such account.
     #[error("{0}: `token-broker integrations list` shows the connected accounts")]
     UnknownAccount(String),
+    /// Nobody can consent for a service account.
+    #[error(
+        "{0} is a service account: nobody can consent for it. What it may do is decided where files are shared with it, \
+         or by its domain's administrator"
+    )]
+    ServiceAccount(String),
     /// Several accounts fit.
     #[error(transparent)]
     Ambiguous(SeveralAccounts),

@@ -2,16 +2,17 @@
 
 use crate::{
     broker::{
-        AccountRef, Broker, World,
+        AccountRef, Broker, SeveralAccounts, World,
         choice::{find, same_address},
         world::Account,
     },
+    catalog::IntegrationKind,
     google::Identity,
     id::{AgentName, IntegrationId, OwnerId},
     store::IntegrationRecord,
 };
 
-use super::{super::consents::Pending, ConnectError};
+use super::{super::keep::Claim, ConnectError};
 
 /// Which account a consent is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +40,9 @@ pub(in crate::broker) enum Expected {
 }
 
 /// A target, and what is known about it.
-pub(super) struct Aim {
-    pub(super) owner: OwnerId,
-    pub(super) expected: Expected,
+pub(in crate::broker) struct Aim {
+    pub(in crate::broker) owner: OwnerId,
+    pub(in crate::broker) expected: Expected,
     /// The account as it is connected now.
     pub(super) existing: Option<IntegrationRecord>,
     /// Agents that name no account, while this consent would add a second one.
@@ -61,8 +62,9 @@ impl Aim {
 
 impl Broker {
     /// What a target means now.
-    pub(super) fn aim(&self, target: &ConnectTarget) -> Result<Aim, ConnectError> {
+    pub(in crate::broker) fn aim(&self, target: &ConnectTarget) -> Result<Aim, ConnectError> {
         let world = self.world();
+        let people = |owner| world.accounts_of_kind(owner, IntegrationKind::Google);
         let at = |account: &Account| Aim {
             owner: account.record.owner.clone(),
             expected: Expected::Connected(account.record.id.clone()),
@@ -70,48 +72,64 @@ impl Broker {
             agents_in_doubt: Vec::new(),
         };
         match target {
-            ConnectTarget::Integration(id) => Ok(at(find(&world, &AccountRef::Id(id.clone()))?)),
-            ConnectTarget::Owner(owner) if world.accounts_of(owner).next().is_none() => {
-                Ok(added(&world, owner, Expected::Any))
+            ConnectTarget::Integration(id) => {
+                let account = find(&world, &AccountRef::Id(id.clone()))?;
+                if account.record.kind != IntegrationKind::Google {
+                    return Err(ConnectError::ServiceAccount(account.record.account.clone()));
+                }
+                Ok(at(account))
             }
             ConnectTarget::Owner(owner) => {
-                let which = AccountRef::Owner {
-                    owner: owner.clone(),
-                    account: None,
+                let several = || {
+                    ConnectError::Ambiguous(SeveralAccounts {
+                        owner: owner.clone(),
+                        accounts: people(owner)
+                            .map(|account| account.record.account.clone())
+                            .collect(),
+                    })
                 };
-                Ok(at(find(&world, &which)?))
+                let mut found = people(owner);
+                match (found.next(), found.next()) {
+                    (None, _) => Ok(self.added(&world, owner, Expected::Any)),
+                    (Some(one), None) => Ok(at(one)),
+                    (Some(_), Some(_)) => Err(several()),
+                }
             }
             ConnectTarget::Address(owner, address) => {
                 let fits = |account: &&Account| same_address(&account.record.account, address);
-                let found = world.accounts_of(owner).find(fits);
-                Ok(found.map_or_else(|| added(&world, owner, Expected::Address(address.clone())), at))
+                let found = people(owner).find(fits);
+                Ok(found.map_or_else(
+                    || self.added(&world, owner, Expected::Address(address.clone())),
+                    at,
+                ))
             }
-            ConnectTarget::Another(owner) => Ok(added(&world, owner, Expected::Another)),
+            ConnectTarget::Another(owner) => Ok(self.added(&world, owner, Expected::Another)),
         }
     }
 
     /// The account whose grant this consent replaces; `None` when it is a new one.
     pub(in crate::broker) fn destination(
         &self,
-        pending: &Pending,
+        claim: &Claim,
         identity: &Identity,
     ) -> Result<Option<IntegrationRecord>, ConnectError> {
         let world = self.world();
-        let owner = &pending.owner;
-        let of_owner = || world.accounts_of(owner).map(|account| &account.record);
+        let owner = &claim.owner;
+        let people = || world.accounts_of_kind(owner, IntegrationKind::Google);
+        let of_owner = || people().map(|account| &account.record);
         let same = of_owner().find(|record| record.subject == identity.subject);
         let other = |expected: &IntegrationRecord| ConnectError::OtherAccount {
             owner: owner.clone(),
             expected: expected.account.clone(),
             got: identity.email.clone(),
         };
-        if let Expected::Connected(id) = &pending.expected
+        if let Expected::Connected(id) = &claim.expected
             && let Some(expected) = world.accounts.get(id)
             && expected.record.subject != identity.subject
         {
             return Err(other(&expected.record));
         }
-        match (&pending.expected, same) {
+        match (&claim.expected, same) {
             (Expected::Another, Some(same)) => Err(ConnectError::ConnectedAlready {
                 owner: owner.clone(),
                 account: same.account.clone(),
@@ -130,23 +148,26 @@ impl Broker {
             (_, same) => Ok(same.cloned()),
         }
     }
-}
 
-/// A consent that adds an account.
-fn added(world: &World, owner: &OwnerId, expected: Expected) -> Aim {
-    let in_doubt = |name: &AgentName| {
-        let entry = world.agents.get(name);
-        entry.is_some_and(|entry| entry.manifest.account.is_none())
-    };
-    let agents_in_doubt = if world.accounts_of(owner).count() == 1 {
-        world.agents_of(owner).into_iter().filter(in_doubt).collect()
-    } else {
-        Vec::new()
-    };
-    Aim {
-        owner: owner.clone(),
-        expected,
-        existing: None,
-        agents_in_doubt,
+    /// A consent that adds an account.
+    fn added(&self, world: &World, owner: &OwnerId, expected: Expected) -> Aim {
+        let kind = IntegrationKind::Google;
+        let in_doubt = |name: &AgentName| {
+            let entry = world.agents.get(name);
+            entry.is_some_and(|entry| {
+                entry.manifest.account.is_none() && self.around.declares(&entry.manifest, kind)
+            })
+        };
+        let agents_in_doubt = if world.accounts_of_kind(owner, kind).count() == 1 {
+            world.agents_of(owner).into_iter().filter(in_doubt).collect()
+        } else {
+            Vec::new()
+        };
+        Aim {
+            owner: owner.clone(),
+            expected,
+            existing: None,
+            agents_in_doubt,
+        }
     }
 }

@@ -279,6 +279,39 @@ impl AdminService for FakeAdmin {
         }
     }
 
+    async fn add_service_account(
+        &self,
+        request: Request<v1::AddServiceAccountRequest>,
+    ) -> Answer<v1::AddServiceAccountResponse> {
+        let request = request.into_inner();
+        let subject = Some(request.subject).filter(|subject| !subject.is_empty());
+        let subject = subject.map_or_else(String::new, |subject| format!(" for {subject}"));
+        self.call(format!(
+            "add service account {} {}{subject}",
+            request.owner, request.key_file
+        ));
+        Ok(Response::new(v1::AddServiceAccountResponse {
+            integration: Some(self.integration.clone()),
+            key_id: "key-1".to_owned(),
+            replaced: false,
+        }))
+    }
+
+    async fn import_integration(
+        &self,
+        request: Request<v1::ImportIntegrationRequest>,
+    ) -> Answer<v1::ImportIntegrationResponse> {
+        let request = request.into_inner();
+        self.call(format!(
+            "import {} {} {}",
+            request.owner, request.account, request.grant
+        ));
+        Ok(Response::new(v1::ImportIntegrationResponse {
+            integration: Some(self.integration.clone()),
+            replaced: false,
+        }))
+    }
+
     async fn list_integrations(
         &self,
         request: Request<v1::ListIntegrationsRequest>,

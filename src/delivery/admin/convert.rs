@@ -6,7 +6,7 @@ use crate::{
         AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, CapabilityStanding, CapabilityState,
         Event, PendingRevocation,
     },
-    catalog::Capability,
+    catalog::{Capability, IntegrationKind},
     id::InvalidId,
     proto::{timestamp, v1},
     store::IntegrationRecord,
@@ -88,6 +88,7 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
         kind,
         owner,
         account,
+        subject,
         scopes,
         connected_at,
         renewed_at,
@@ -106,6 +107,11 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
         renewed_at: renewed_at.map(timestamp),
         agents: view.agents.iter().map(ToString::to_string).collect(),
         action_url: view.action_url.clone().unwrap_or_default(),
+        acts_for: if kind == &IntegrationKind::GoogleServiceAccount && subject != account {
+            subject.clone()
+        } else {
+            String::new()
+        },
         capability_states: view.standings.iter().map(standing).collect(),
     }
 }
@@ -113,6 +119,7 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
 /// An agent's situation as a message.
 pub fn agent_status(snapshot: &AgentSnapshot) -> v1::AgentStatus {
     let described = snapshot.capabilities.iter().zip(&snapshot.manifest.integrations);
+    let account = |kind| snapshot.account(kind).unwrap_or_default().to_owned();
     v1::AgentStatus {
         agent: snapshot.manifest.agent.to_string(),
         owner: snapshot.manifest.owner.to_string(),
@@ -133,7 +140,8 @@ pub fn agent_status(snapshot: &AgentSnapshot) -> v1::AgentStatus {
                 state: capability_state(status.state()).into(),
             })
             .collect(),
-        account: snapshot.account.as_deref().unwrap_or_default().to_owned(),
+        account: account(IntegrationKind::Google),
+        service_account: account(IntegrationKind::GoogleServiceAccount),
     }
 }
 
@@ -148,6 +156,7 @@ pub fn spec(manifest: &Manifest) -> v1::AgentSpec {
         agent: manifest.agent.to_string(),
         owner: manifest.owner.to_string(),
         account: manifest.account.as_deref().unwrap_or_default().to_owned(),
+        service_account: manifest.service_account.as_deref().unwrap_or_default().to_owned(),
         uid: manifest.uid,
         gid: manifest.gid,
         integrations: manifest.integrations.iter().map(requirement).collect(),
@@ -162,12 +171,12 @@ pub(super) fn manifest(spec: v1::AgentSpec) -> Result<Manifest, InvalidId> {
             optional: requirement.optional,
         })
     };
+    let address = |text: String| Some(text).filter(|text| !text.is_empty()).map(Into::into);
     Ok(Manifest {
         agent: spec.agent.parse()?,
         owner: spec.owner.parse()?,
-        account: Some(spec.account)
-            .filter(|account| !account.is_empty())
-            .map(Into::into),
+        account: address(spec.account),
+        service_account: address(spec.service_account),
         uid: spec.uid,
         gid: spec.gid,
         integrations: spec
@@ -189,9 +198,11 @@ pub(super) fn agent(view: &AgentView, directory: String) -> v1::Agent {
         },
         expires_at: view
             .snapshot
-            .token
-            .as_ref()
-            .map(|token| timestamp(token.expires_at)),
+            .feeds()
+            .filter_map(|feed| feed.token.as_ref())
+            .map(|token| token.expires_at)
+            .min()
+            .map(timestamp),
         next_renewal_at: view.next_renewal.map(timestamp),
         delivery_problem: view.delivery_problem.clone().unwrap_or_default(),
     }

@@ -74,8 +74,13 @@ pub(super) fn target(request: &v1::BeginConnectRequest) -> Result<ConnectTarget,
             .map(ConnectTarget::Integration)
             .map_err(|error| invalid(&error));
     }
-    let owner: OwnerId = request.owner.parse().map_err(|error| invalid(&error))?;
-    Ok(match request.account.as_str() {
+    account_of(&request.owner, &request.account)
+}
+
+/// Which of an owner's accounts is meant, connected or not.
+pub(super) fn account_of(owner: &str, account: &str) -> Result<ConnectTarget, Status> {
+    let owner: OwnerId = owner.parse().map_err(|error| invalid(&error))?;
+    Ok(match account {
         "" => ConnectTarget::Owner(owner),
         NEW_ACCOUNT => ConnectTarget::Another(owner),
         address if address.contains('@') => ConnectTarget::Address(owner, address.to_owned()),

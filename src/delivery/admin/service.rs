@@ -10,11 +10,11 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{
     convert,
-    request::{actor, agent_name, owner, reference, revocation, target},
-    status::{account, agent, connect, invalid, status, store},
+    request::{account_of, actor, agent_name, owner, reference, revocation, target},
+    status::{account, agent, connect, import, invalid, service_account, status, store},
 };
 use crate::{
-    broker::{AgentState, Broker, Connected},
+    broker::{AgentState, Broker, Connected, NewServiceAccount},
     clock,
     id::AgentName,
     proto::{
@@ -146,6 +146,50 @@ impl AdminService for Service {
         Ok(Response::new(v1::WaitConnectResponse {
             integration: Some(self.integration_of(&connected)?),
             capabilities_missing: connected.missing.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn add_service_account(
+        &self,
+        request: Request<v1::AddServiceAccountRequest>,
+    ) -> Answer<v1::AddServiceAccountResponse> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        // From here on it is wiped, whatever comes of it.
+        let file = request.key_file.into();
+        let new = NewServiceAccount {
+            owner: request.owner.parse().map_err(|error| invalid(&error))?,
+            file,
+            subject: Some(request.subject).filter(|subject| !subject.is_empty()),
+        };
+        let added = self
+            .broker
+            .add_service_account(new, actor)
+            .await
+            .map_err(|error| service_account(&error))?;
+        Ok(Response::new(v1::AddServiceAccountResponse {
+            integration: Some(convert::integration(&added.account)),
+            key_id: added.key_id,
+            replaced: added.replaced,
+        }))
+    }
+
+    async fn import_integration(
+        &self,
+        request: Request<v1::ImportIntegrationRequest>,
+    ) -> Answer<v1::ImportIntegrationResponse> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let grant = request.grant.into();
+        let target = account_of(&request.owner, &request.account)?;
+        let imported = self
+            .broker
+            .import(&target, grant, actor)
+            .await
+            .map_err(|error| import(&error))?;
+        Ok(Response::new(v1::ImportIntegrationResponse {
+            integration: Some(convert::integration(&imported.account)),
+            replaced: imported.replaced,
         }))
     }
 

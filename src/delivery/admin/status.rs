@@ -6,8 +6,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    broker::{AccountError, AgentError, ConnectError},
-    google::FailureKind,
+    broker::{AccountError, AgentError, ConnectError, ImportError, ServiceAccountError},
+    google::{FailureKind, authorized_user::InvalidGrantFile},
     id::InvalidId,
     store::StoreError,
 };
@@ -53,6 +53,7 @@ pub(crate) fn connect(error: &ConnectError) -> Status {
         ConnectError::UnknownState | ConnectError::UnknownConnect(_) | ConnectError::UnknownAccount(_) => {
             (Code::NotFound, "not_found")
         }
+        ConnectError::ServiceAccount(_) => (Code::InvalidArgument, "invalid_request"),
         ConnectError::Ambiguous(_) => (Code::FailedPrecondition, "ambiguous"),
         ConnectError::TimedOut => (Code::DeadlineExceeded, "consent_timed_out"),
         ConnectError::Denied(_) => (Code::PermissionDenied, "consent_denied"),
@@ -64,12 +65,38 @@ pub(crate) fn connect(error: &ConnectError) -> Status {
         ConnectError::ConnectedAlready { .. } => (Code::FailedPrecondition, "connected_already"),
         ConnectError::Narrower { .. } => (Code::FailedPrecondition, "narrower_grant"),
         ConnectError::Store(_) => (Code::Unavailable, "store"),
-        ConnectError::Provider(error) => match error.kind {
-            FailureKind::Retry => (Code::Unavailable, "provider_unavailable"),
-            FailureKind::Reconnect => (Code::FailedPrecondition, "reconnect_required"),
-            FailureKind::Operator => (Code::FailedPrecondition, "misconfigured"),
-            FailureKind::Permission => (Code::PermissionDenied, "permission_missing"),
-        },
+        ConnectError::Provider(error) => provider(error.kind),
+    };
+    status(code, reason, error.to_string())
+}
+
+fn provider(kind: FailureKind) -> (Code, &'static str) {
+    match kind {
+        FailureKind::Retry => (Code::Unavailable, "provider_unavailable"),
+        FailureKind::Reconnect => (Code::FailedPrecondition, "reconnect_required"),
+        FailureKind::Operator => (Code::FailedPrecondition, "misconfigured"),
+        FailureKind::Permission => (Code::PermissionDenied, "permission_missing"),
+    }
+}
+
+pub(super) fn service_account(error: &ServiceAccountError) -> Status {
+    let (code, reason) = match error {
+        ServiceAccountError::File(_) => (Code::InvalidArgument, "invalid_key_file"),
+        ServiceAccountError::Subject(_) => (Code::InvalidArgument, "invalid_request"),
+        ServiceAccountError::Provider(error) => provider(error.kind),
+        ServiceAccountError::Store(_) => (Code::Unavailable, "store"),
+    };
+    status(code, reason, error.to_string())
+}
+
+pub(super) fn import(error: &ImportError) -> Status {
+    let (code, reason) = match error {
+        ImportError::File(InvalidGrantFile::OtherClient { .. }) => (Code::FailedPrecondition, "other_client"),
+        ImportError::File(_) => (Code::InvalidArgument, "invalid_grant_file"),
+        ImportError::Useless(_) => (Code::PermissionDenied, "nothing_granted"),
+        ImportError::Narrower { .. } => (Code::FailedPrecondition, "narrower_grant"),
+        ImportError::Provider(error) => provider(error.kind),
+        ImportError::Connect(error) => return connect(error),
     };
     status(code, reason, error.to_string())
 }

@@ -196,3 +196,42 @@ async fn an_unknown_method_is_unimplemented() {
         assert_eq!(status.code(), Code::Unimplemented);
     }
 }
+
+#[tokio::test]
+async fn a_service_accounts_token_is_asked_for_and_watched_by_name() {
+    let scene = Scene::new();
+    let both = snapshot("a")
+        .with_token(token("person"))
+        .with_service(Some(token("robot")));
+    let agent = scene.add(both).await;
+    scene.add(snapshot("b").with_token(token("person"))).await;
+    let mut client = TokenServiceClient::new(channel(&scene, "a").await);
+    let request = GetAccessTokenRequest {
+        integration: "google-sa".to_owned(),
+        ..Default::default()
+    };
+    let answer = in_time(client.get_access_token(request)).await.unwrap();
+    assert_eq!(answer.into_inner().token.unwrap().access_token, "robot");
+    let status = in_time(client.get_status(GetStatusRequest {})).await.unwrap();
+    let status = status.into_inner().status.unwrap();
+    assert_eq!(status.service_account, "robot@project.iam.gserviceaccount.com");
+
+    let of_robot = || WatchAccessTokenRequest {
+        integration: "google-sa".to_owned(),
+    };
+    let stream = in_time(client.watch_access_token(of_robot())).await;
+    let mut stream = stream.unwrap().into_inner();
+    for (person, robot) in [("person", "robot"), ("person-2", "robot-2")] {
+        let next = snapshot("a")
+            .with_token(token(person))
+            .with_service(Some(token(robot)));
+        scene.publish(&agent, next).await;
+        let Event::Token(told) = event(&mut stream).await else {
+            panic!("a token")
+        };
+        assert_eq!(told.access_token, robot);
+    }
+    let mut other = TokenServiceClient::new(channel(&scene, "b").await);
+    let refused = in_time(other.watch_access_token(of_robot())).await.unwrap_err();
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "not_declared");
+}

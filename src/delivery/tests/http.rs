@@ -93,6 +93,16 @@ async fn wrong_requests_are_told_what_is_wrong() {
         ("/v1/token?integration=aws", 400, "there are google and google-sa"),
         ("/v1/env?x", 400, "no query parameter \\\"x\\\""),
         ("/v1/watch?x=1", 400, "no query parameter \\\"x\\\""),
+        (
+            "/v1/watch?integration=google&x=1",
+            400,
+            "no query parameter \\\"x\\\"",
+        ),
+        (
+            "/v1/watch?integration=google-sa",
+            403,
+            "declares no capability of a service account",
+        ),
         ("/v1/nothing", 404, "There is nothing at \\\"/v1/nothing\\\""),
         ("/", 404, "\"code\":\"not_found\""),
     ];
@@ -130,10 +140,14 @@ struct Events {
 
 impl Events {
     async fn open(scene: &Scene, agent: &str) -> Self {
+        Self::open_at(scene, agent, "/v1/watch").await
+    }
+
+    async fn open_at(scene: &Scene, agent: &str, path: &str) -> Self {
         let io = TokioIo::new(scene.connect(agent).await);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
         tokio::spawn(connection);
-        let request = Request::get("/v1/watch").header("host", "broker");
+        let request = Request::get(path).header("host", "broker");
         let request = request.body(Empty::<Bytes>::new()).unwrap();
         let response = in_time(sender.send_request(request)).await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -223,4 +237,57 @@ async fn watching_ends_with_the_daemon() {
     events.next().await.unwrap();
     scene.shutdown.cancel();
     assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn a_service_accounts_token_is_asked_for_and_watched_by_name() {
+    let scene = Scene::new();
+    let both = snapshot("a")
+        .with_token(token("person"))
+        .with_service(Some(token("robot")));
+    let agent = scene.add(both).await;
+    let (_, body) = scene.get("a", "/v1/env").await;
+    assert!(
+        body.contains("GOOGLE_OAUTH_ACCESS_TOKEN=person\n")
+            && body.contains("GOOGLE_SA_ACCESS_TOKEN=robot\n")
+    );
+    assert_eq!(scene.read("a", "access_token"), "person");
+    let (_, plain) = scene.get("a", "/v1/token").await;
+    assert!(plain.contains("\"access_token\":\"person\""), "{plain}");
+    let (_, robot) = scene.get("a", "/v1/token?integration=google-sa").await;
+    assert!(
+        robot.contains("\"access_token\":\"robot\",\"token_type\":\"Bearer\""),
+        "{robot}"
+    );
+    assert!(robot.contains("\"capabilities\":[\"google.sa\"]"), "{robot}");
+
+    let mut watch = Events::open_at(&scene, "a", "/v1/watch?integration=google-sa").await;
+    assert!(
+        watch
+            .next()
+            .await
+            .unwrap()
+            .starts_with("event: token\ndata: {\"access_token\":\"robot\"")
+    );
+    // The person's next token is not its business, its own is.
+    let next = snapshot("a")
+        .with_token(token("person-2"))
+        .with_service(Some(token("robot-2")));
+    scene.publish(&agent, next).await;
+    assert!(
+        watch
+            .next()
+            .await
+            .unwrap()
+            .starts_with("event: token\ndata: {\"access_token\":\"robot-2\"")
+    );
+    let gone = snapshot("a").with_token(token("person-2")).with_service(None);
+    scene.publish(&agent, gone).await;
+    let event = watch.next().await.unwrap();
+    assert!(
+        event.starts_with("event: state\n") && event.contains("\"state\":\"active\""),
+        "{event}"
+    );
+    let (_, env) = scene.get("a", "/v1/env").await;
+    assert!(!env.contains("robot-2"), "{env}");
 }

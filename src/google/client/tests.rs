@@ -10,8 +10,8 @@ use crate::{
     clock::ManualClock,
     entropy::SystemEntropy,
     google::{
-        FailureKind,
-        testing::{Answer, Play, Seen, Signer, deserted},
+        FailureKind, ServiceAccountKey,
+        testing::{Answer, Play, Seen, Signer, deserted, key_file},
     },
 };
 
@@ -351,18 +351,20 @@ async fn an_id_token_is_checked_by_the_published_keys() {
                "nonce": "n", "iat": now, "exp": now + 3600})
     };
     let good = Signer::one().sign(&claims(play.origin()));
-    let identity = client.identify(&good, "n").await.unwrap();
+    let identity = client.identify(&good, Some("n")).await.unwrap();
     assert_eq!(identity.email, "alice@example.com");
     let googles = Signer::one().sign(&claims("https://accounts.google.com"));
-    assert!(client.identify(&googles, "n").await.is_ok());
-    assert!(client.identify(&good, "m").await.is_err());
+    assert!(client.identify(&googles, Some("n")).await.is_ok());
+    assert!(client.identify(&good, Some("m")).await.is_err());
     assert!(
         client
-            .identify(&Signer::other().sign(&claims(play.origin())), "n")
+            .identify(&Signer::other().sign(&claims(play.origin())), Some("n"))
             .await
             .is_err()
     );
-    assert!(client.identify("not.a.jwt", "n").await.is_err());
+    // One that came with a refresh belongs to no consent.
+    assert!(client.identify(&good, None).await.is_ok());
+    assert!(client.identify("not.a.jwt", Some("n")).await.is_err());
     assert_eq!(play.requests().len(), 1);
     assert_eq!(play.requests()[0].path, "/oauth2/v3/certs");
 }
@@ -378,5 +380,97 @@ async fn grants_belong_to_a_client_at_an_endpoint() {
     assert_eq!(
         client(options).authority(),
         "https://oauth2.googleapis.com/token#client"
+    );
+}
+
+fn key(play: &Play) -> ServiceAccountKey {
+    let endpoint = format!("{}/token", play.origin());
+    ServiceAccountKey::parse(&key_file(&endpoint).to_string(), &endpoint)
+        .ok()
+        .unwrap()
+}
+
+async fn assert(
+    client: &Client,
+    key: &ServiceAccountKey,
+    subject: Option<&str>,
+) -> Result<TokenAnswer, ProviderError> {
+    let scopes = ScopeSet::parse(SEND).unwrap();
+    let now = NOW.parse().unwrap();
+    let request = AssertionRequest {
+        key,
+        subject,
+        scopes: &scopes,
+        now,
+    };
+    client.assert(&request).await
+}
+
+#[tokio::test]
+async fn an_assertion_goes_without_the_oauth_client() {
+    let (play, client) = play(vec![granted()]).await;
+    let answer = assert(&client, &key(&play), None).await.ok().unwrap();
+    assert_eq!(answer.access_token.expose(), "ya29.fresh");
+    let form = play.requests()[0].form();
+    let names: Vec<_> = form.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["grant_type", "assertion"]);
+    assert_eq!(form[0].1, "urn:ietf:params:oauth:grant-type:jwt-bearer");
+}
+
+#[tokio::test]
+async fn a_refused_assertion_is_not_repeated() {
+    let (play, client) = play(vec![Answer::json(
+        400,
+        &json!({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}),
+    )])
+    .await;
+    let error = assert(&client, &key(&play), None).await.err().unwrap();
+    assert_eq!(error.kind, FailureKind::Operator);
+    assert!(
+        error
+            .message
+            .ends_with("(HTTP 400, invalid_grant: Invalid JWT Signature.)"),
+        "{error}"
+    );
+    let assertion = play.requests()[0].form()[1].1.clone();
+    let signature = assertion.rsplit('.').next().unwrap();
+    let echo = Answer::json(
+        400,
+        &json!({"error": "invalid_grant", "error_description": signature}),
+    );
+    let (play, client) = self::play(vec![echo]).await;
+    let error = assert(&client, &key(&play), None).await.err().unwrap();
+    assert!(!error.message.contains(&signature[..16]), "{error}");
+}
+
+#[tokio::test]
+async fn userinfo_says_whose_a_grant_is_or_what_it_lacks() {
+    let (play, client) = play(vec![
+        Answer::json(
+            200,
+            &json!({"sub": "1098", "email": "alice@example.com", "email_verified": true}),
+        ),
+        Answer::json(
+            401,
+            &json!({"error": "invalid_request", "error_description": "Invalid Credentials"}),
+        ),
+        Answer::json(200, &json!({"email": "alice@example.com"})),
+    ])
+    .await;
+    let token = AccessToken::from("ya29.canary-access-token");
+    let identity = client.userinfo(&token).await.unwrap();
+    assert_eq!(
+        (&*identity.subject, &*identity.email),
+        ("1098", "alice@example.com")
+    );
+    let seen = play.requests()[0].clone();
+    assert_eq!((seen.method, &*seen.path), (Method::GET, "/v1/userinfo"));
+    assert_eq!(seen.headers["authorization"], "Bearer ya29.canary-access-token");
+    let refused = client.userinfo(&token).await.unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Reconnect);
+    assert!(refused.message.contains("`openid`"), "{refused}");
+    assert_eq!(
+        client.userinfo(&token).await.unwrap_err().code,
+        "malformed_answer"
     );
 }

@@ -11,13 +11,20 @@ use token_broker::{
     catalog::ScopeSet,
     clock::{Clock, ManualClock},
     google::{
-        Consent, ConsentRequest, FailureKind, Identity, Provider, ProviderError, ProviderFuture, TokenAnswer,
+        AssertionRequest, Consent, ConsentRequest, FailureKind, Identity, Provider, ProviderError,
+        ProviderFuture, TokenAnswer,
     },
-    secret::{AuthorizationCode, PkceVerifier, RefreshToken},
+    secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
 };
 use tokio::sync::watch;
 
-use super::script::{Asked, Begun, CANARY, Fault, Habits, Person};
+use super::{
+    key_file::key_file,
+    script::{Asked, Asserted, Begun, CANARY, Fault, Habits, Person},
+};
+
+/// The OAuth client that the broker is configured for.
+const CLIENT: &str = "client";
 
 struct Grant {
     email: String,
@@ -44,6 +51,13 @@ struct Books {
     most_of_one: usize,
     spent_presented: usize,
     carries: Option<ScopeSet>,
+    /// Whose an access token is, and what it carries.
+    access_tokens: BTreeMap<String, (String, ScopeSet)>,
+    /// Keys of service accounts that work, as `address/key`.
+    keys: BTreeSet<String>,
+    /// What a domain's administrator delegated to a service account.
+    delegated: BTreeMap<String, ScopeSet>,
+    assertions: Vec<Asserted>,
 }
 
 pub(crate) struct Google {
@@ -160,7 +174,12 @@ impl Google {
     /// A number that grows with whatever happens here.
     pub(crate) fn activity(&self) -> usize {
         let books = self.books();
-        books.asked.len() + books.answered + books.exchanged + books.revoked.len() + books.begun.len()
+        books.asked.len()
+            + books.assertions.len()
+            + books.answered
+            + books.exchanged
+            + books.revoked.len()
+            + books.begun.len()
     }
 
     /// The most refreshes that were under way at once, of all accounts and of a single one.
@@ -177,6 +196,32 @@ impl Google {
     /// How often a refresh token was presented that had been replaced.
     pub(crate) fn spent_presented(&self) -> usize {
         self.books().spent_presented
+    }
+
+    /// A refresh token of `email` that somebody else obtained, for the same OAuth client.
+    pub(crate) fn held_elsewhere(&self, email: &str, scopes: ScopeSet) -> String {
+        self.books().issue(email, scopes)
+    }
+
+    /// A service account's new key: its key file. The keys before it go on working.
+    pub(crate) fn new_key(&self, email: &str, key: &str) -> String {
+        self.books().keys.insert(format!("{email}/{key}"));
+        key_file(email, key, self.token_endpoint())
+    }
+
+    /// A key is deleted in the console.
+    pub(crate) fn delete_key(&self, email: &str, key: &str) {
+        self.books().keys.remove(&format!("{email}/{key}"));
+    }
+
+    /// The domain's administrator lets a service account act for people.
+    pub(crate) fn delegate(&self, email: &str, scopes: ScopeSet) {
+        self.books().delegated.insert(email.to_owned(), scopes);
+    }
+
+    /// The assertions that were presented.
+    pub(crate) fn asserted(&self) -> Vec<Asserted> {
+        self.books().assertions.clone()
     }
 
     /// The accounts that were revoked.
@@ -250,6 +295,44 @@ impl Google {
         email
     }
 
+    /// What an assertion is worth.
+    fn redeem(&self, asserted: &Asserted) -> Result<TokenAnswer, ProviderError> {
+        let habits = self.habits().clone();
+        let server_time = self.server_time();
+        let refused = |code| Err(self.error(&Fault::new(FailureKind::Operator, code)));
+        let mut books = self.books();
+        books.answered += 1;
+        let email = &asserted.email;
+        let once = books.once.get_mut(email).and_then(VecDeque::pop_front);
+        if let Some(fault) = once.or_else(|| books.faults.get(email).cloned()) {
+            drop(books);
+            return Err(self.error(&fault));
+        }
+        let late = server_time.map(|time| time.duration_since(asserted.now).abs());
+        if late.is_some_and(|late| late > SignedDuration::from_secs(300))
+            || !books.keys.contains(&format!("{email}/{}", asserted.key))
+        {
+            drop(books);
+            return refused("invalid_grant");
+        }
+        let delegated = books.delegated.get(email).cloned().unwrap_or_default();
+        if asserted.subject.is_some() && !asserted.scopes.is_subset(&delegated) {
+            drop(books);
+            return refused("unauthorized_client");
+        }
+        let access_token = books.access_token(asserted.subject.as_ref().unwrap_or(email), &asserted.scopes);
+        Ok(TokenAnswer {
+            access_token: access_token.into(),
+            expires_in: habits.lifetime,
+            scopes: books.carries.clone(),
+            // Nobody ever saw one here; it must not take the key's place.
+            refresh_token: Some(format!("1//{CANARY}-of-a-robot").into()),
+            refresh_token_expires_in: None,
+            id_token: None,
+            server_time,
+        })
+    }
+
     fn answer(&self, email: &str, token: &str, scopes: &ScopeSet) -> Result<TokenAnswer, ProviderError> {
         let habits = self.habits().clone();
         let server_time = self.server_time();
@@ -266,6 +349,11 @@ impl Google {
             drop(books);
             return Err(self.error(&Fault::invalid_grant()));
         }
+        let scopes = &if scopes.is_empty() {
+            grant.scopes.clone()
+        } else {
+            scopes.clone()
+        };
         if !scopes.is_subset(&grant.scopes) {
             drop(books);
             return Err(self.error(&Fault::new(FailureKind::Permission, "invalid_scope")));
@@ -275,9 +363,9 @@ impl Google {
             grant.scopes.clone()
         });
         let refresh_token = rotated.map(|scopes| books.issue(email, scopes));
-        books.serial += 1;
+        let access_token = books.access_token(email, scopes);
         Ok(TokenAnswer {
-            access_token: format!("ya29.{CANARY}-{}", books.serial).into(),
+            access_token: access_token.into(),
             expires_in: habits.lifetime,
             scopes: Some(books.carries.clone().unwrap_or_else(|| scopes.clone())),
             refresh_token: refresh_token.map(Into::into),
@@ -289,6 +377,14 @@ impl Google {
 }
 
 impl Books {
+    fn access_token(&mut self, email: &str, scopes: &ScopeSet) -> String {
+        self.serial += 1;
+        let token = format!("ya29.{CANARY}-{}", self.serial);
+        let whose = (email.to_owned(), scopes.clone());
+        self.access_tokens.insert(token.clone(), whose);
+        token
+    }
+
     fn issue(&mut self, email: &str, scopes: ScopeSet) -> String {
         self.serial += 1;
         let token = format!("1//{:04}-{CANARY}-grant", self.serial);
@@ -306,6 +402,14 @@ impl Books {
 impl Provider for Google {
     fn authority(&self) -> &str {
         &self.authority
+    }
+
+    fn client_id(&self) -> &str {
+        CLIENT
+    }
+
+    fn token_endpoint(&self) -> &str {
+        self.authority.split_once('#').unwrap().0
     }
 
     fn consent(&self, request: &ConsentRequest<'_>) -> Result<Consent, ProviderError> {
@@ -364,10 +468,10 @@ impl Provider for Google {
         })
     }
 
-    fn identify<'a>(&'a self, id_token: &'a str, nonce: &'a str) -> ProviderFuture<'a, Identity> {
+    fn identify<'a>(&'a self, id_token: &'a str, nonce: Option<&'a str>) -> ProviderFuture<'a, Identity> {
         Box::pin(async move {
             let (email, its_nonce) = id_token.split_once(' ').unwrap();
-            assert_eq!(its_nonce, nonce, "the nonce belongs to another consent");
+            assert_eq!(Some(its_nonce), nonce, "the nonce belongs to another consent");
             Ok(Identity {
                 subject: format!("sub-of-{email}"),
                 email: email.to_owned(),
@@ -381,9 +485,41 @@ impl Provider for Google {
         scopes: &'a ScopeSet,
     ) -> ProviderFuture<'a, TokenAnswer> {
         Box::pin(async move {
+            if !self.books().grants.contains_key(token.expose()) {
+                return Err(self.error(&Fault::invalid_grant()));
+            }
             let email = self.arrive(token.expose(), scopes);
             self.held(&email).await;
             self.answer(&email, token.expose(), scopes)
+        })
+    }
+
+    fn userinfo<'a>(&'a self, token: &'a AccessToken) -> ProviderFuture<'a, Identity> {
+        Box::pin(async move {
+            let (email, scopes) = self.books().access_tokens[token.expose()].clone();
+            if !scopes.contains(&"openid".parse().unwrap()) {
+                return Err(self.error(&Fault::new(FailureKind::Reconnect, "no_openid")));
+            }
+            Ok(Identity {
+                subject: format!("sub-of-{email}"),
+                email,
+            })
+        })
+    }
+
+    fn assert<'a>(&'a self, request: &'a AssertionRequest<'a>) -> ProviderFuture<'a, TokenAnswer> {
+        Box::pin(async move {
+            let email = request.key.email.clone();
+            let asserted = Asserted {
+                email: email.clone(),
+                key: request.key.key_id.clone(),
+                subject: request.subject.map(str::to_owned),
+                scopes: request.scopes.clone(),
+                now: request.now,
+            };
+            self.books().assertions.push(asserted.clone());
+            self.held(&email).await;
+            self.redeem(&asserted)
         })
     }
 

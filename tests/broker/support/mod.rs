@@ -5,6 +5,7 @@
 
 mod disk;
 mod google;
+mod key_file;
 mod scene;
 mod script;
 mod store;
@@ -20,6 +21,7 @@ use token_broker::{
 };
 
 pub(crate) use google::Google;
+pub(crate) use key_file::PRIVATE_KEY;
 pub(crate) use scene::{Scene, Setting};
 pub(crate) use script::{CANARY, Fault, Person};
 pub(crate) use store::Part;
@@ -30,8 +32,10 @@ pub(crate) const CALENDAR: &str = "google.calendar";
 pub(crate) const CALENDAR_READONLY: &str = "google.calendar.readonly";
 pub(crate) const DRIVE: &str = "google.drive";
 pub(crate) const DOCS: &str = "google.docs";
+pub(crate) const SA: &str = "google.sa";
 pub(crate) const SHEETS: &str = "google.sheets";
 
+pub(crate) const ROBOT: &str = "robot@project.iam.gserviceaccount.com";
 pub(crate) const ALICE: &str = "alice@example.com";
 pub(crate) const MINUTE: u64 = 60;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
@@ -69,6 +73,7 @@ pub(crate) fn manifest(agent: &str, of: &str, capabilities: &[&str]) -> Manifest
         agent: agent.parse().unwrap(),
         owner: owner(of),
         account: None,
+        service_account: None,
         uid: None,
         gid: None,
         integrations: capabilities.iter().map(requirement).collect(),
@@ -80,7 +85,7 @@ pub(crate) fn query(capabilities: &[&str], min_ttl: u64) -> TokenQuery {
     TokenQuery {
         capabilities: capabilities.iter().map(ToString::to_string).collect(),
         min_ttl: secs(min_ttl),
-        integration: IntegrationKind::Google,
+        integration: None,
         refresh: false,
     }
 }
@@ -101,7 +106,17 @@ pub(crate) fn state(agent: &AgentHandle) -> AgentState {
 pub(crate) fn token(agent: &AgentHandle) -> Option<String> {
     agent
         .snapshot()
+        .main
         .token
+        .as_ref()
+        .map(|token| token.access_token.expose().to_owned())
+}
+
+/// The service account's token that the agent would get without asking anybody.
+pub(crate) fn service_token(agent: &AgentHandle) -> Option<String> {
+    let snapshot = agent.snapshot();
+    let feed = snapshot.feed(IntegrationKind::GoogleServiceAccount)?;
+    feed.token
         .as_ref()
         .map(|token| token.access_token.expose().to_owned())
 }
@@ -109,6 +124,7 @@ pub(crate) fn token(agent: &AgentHandle) -> Option<String> {
 pub(crate) fn life_left(scene: &Scene, agent: &AgentHandle) -> Duration {
     let snapshot = agent.snapshot();
     snapshot
+        .main
         .token
         .as_ref()
         .and_then(|token| token.remaining(scene.broker.now()))

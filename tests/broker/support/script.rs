@@ -78,6 +78,16 @@ pub(crate) struct Asked {
     pub(crate) at: jiff::Timestamp,
 }
 
+/// An assertion that was presented.
+#[derive(Clone)]
+pub(crate) struct Asserted {
+    pub(crate) email: String,
+    pub(crate) key: String,
+    pub(crate) subject: Option<String>,
+    pub(crate) scopes: ScopeSet,
+    pub(crate) now: jiff::Timestamp,
+}
+
 /// What a consent was begun with.
 #[derive(Clone)]
 pub(crate) struct Begun {

@@ -1,0 +1,163 @@
+//! A grant that a platform holds already: it is tried, and kept when it works and says whose it is.
+
+use std::sync::Arc;
+
+use super::{
+    AccountRef, AccountView, Broker, ConnectError, ConnectTarget, connect::Aim, keep::Claim, situation::list,
+};
+use crate::{
+    catalog::{IntegrationKind, ScopeSet},
+    google::{
+        Identity, ProviderError, TokenAnswer,
+        authorized_user::{self, InvalidGrantFile},
+    },
+    id::{CapabilityKey, OwnerId},
+    secret::RefreshToken,
+    telemetry::audit::{Actor, Decision},
+};
+
+/// A grant that was imported.
+pub struct Imported {
+    /// The account.
+    pub account: AccountView,
+    /// It takes the place of the grant that was here.
+    pub replaced: bool,
+}
+
+/// Why a grant was not imported. Holds no secret.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ImportError {
+    /// What was given is no grant, or not one for here.
+    #[error("the grant cannot be imported: {0}. Nothing was stored")]
+    File(#[from] InvalidGrantFile),
+    /// Google does not take it, or does not say whose it is.
+    #[error("{0} Nothing was stored")]
+    Provider(ProviderError),
+    /// It covers nothing that an agent could ask for.
+    #[error(
+        "the grant covers no capability of the catalogue (its scopes: {0}): have the owner connect here instead. Nothing \
+         was stored"
+    )]
+    Useless(ScopeSet),
+    /// It has less than the grant that is in force.
+    #[error(
+        "{account} is connected already with a grant that works and covers more: this one lacks {lost}. Disconnect the \
+         account first to replace it all the same. Nothing was changed",
+        lost = list(lost)
+    )]
+    Narrower {
+        /// The account.
+        account: String,
+        /// What would be lost.
+        lost: Vec<CapabilityKey>,
+    },
+    /// It is of another account than it should, or could not be kept.
+    #[error(transparent)]
+    Connect(ConnectError),
+}
+
+impl From<ConnectError> for ImportError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Narrower { account, lost } => Self::Narrower { account, lost },
+            ConnectError::Provider(error) => Self::Provider(error),
+            other => Self::Connect(other),
+        }
+    }
+}
+
+impl Broker {
+    /// Imports a refresh token, or an `authorized_user` file that holds one, for one of an owner's accounts. Runs to
+    /// its end even when the caller goes away.
+    pub async fn import(
+        self: &Arc<Self>,
+        target: &ConnectTarget,
+        grant: RefreshToken,
+        actor: Actor,
+    ) -> Result<Imported, ImportError> {
+        let aim = self.aim(target)?;
+        let (broker, owner) = (self.clone(), aim.owner.clone());
+        let work = async move {
+            let ending = broker.import_grant(aim, &grant).await;
+            broker.note_imported(&owner, &ending, actor);
+            ending
+        };
+        let lost = |_| {
+            let failed = "the daemon failed; see its log".to_owned();
+            Err(ImportError::Connect(ConnectError::Store(failed)))
+        };
+        self.flights.spawn(work).await.unwrap_or_else(lost)
+    }
+
+    async fn import_grant(self: &Arc<Self>, aim: Aim, grant: &RefreshToken) -> Result<Imported, ImportError> {
+        let (client, endpoint) = (self.provider.client_id(), self.provider.token_endpoint());
+        let given = authorized_user::parse(grant.expose(), client, endpoint)?;
+        // Without a scope the answer tells all that the grant holds.
+        let asked = std::time::Instant::now();
+        let answer = self.provider.refresh(&given, &ScopeSet::default()).await;
+        self.metrics.provider_request("refresh", asked.elapsed());
+        let mut answer = answer.map_err(ImportError::Provider)?;
+        self.learn_time(answer.server_time);
+        let identity = self.whose(&answer).await.map_err(ImportError::Provider)?;
+        let granted = answer.scopes.take().unwrap_or_default();
+        if self
+            .catalog()
+            .covered_by(IntegrationKind::Google, &granted)
+            .is_empty()
+        {
+            return Err(ImportError::Useless(granted));
+        }
+        let claim = Claim {
+            owner: aim.owner,
+            expected: aim.expected,
+            assumed: granted.clone(),
+            cumulative: false,
+            capabilities: Vec::new(),
+        };
+        let replaced = self.destination(&claim, &identity)?.is_some();
+        let refresh_token = answer.refresh_token.take().unwrap_or(given);
+        let kept = self
+            .keep(&claim, identity, granted, &answer, &refresh_token)
+            .await?;
+        let account = self.account(&AccountRef::Id(kept.account)).map_err(|error| {
+            // It was disconnected at that very moment.
+            ImportError::Connect(ConnectError::UnknownAccount(error.to_string()))
+        })?;
+        Ok(Imported { account, replaced })
+    }
+
+    /// Whose a grant is: as its id token says, or else its access token.
+    async fn whose(&self, answer: &TokenAnswer) -> Result<Identity, ProviderError> {
+        match &answer.id_token {
+            Some(id_token) => self.provider.identify(id_token, None).await,
+            None => self.provider.userinfo(&answer.access_token).await,
+        }
+    }
+
+    fn note_imported(&self, owner: &OwnerId, ending: &Result<Imported, ImportError>, actor: Actor) {
+        let (integration, capabilities, decision, detail) = match ending {
+            Ok(imported) => {
+                let record = &imported.account.record;
+                let what = if imported.replaced {
+                    "in place of the grant before"
+                } else {
+                    "a new account"
+                };
+                (
+                    Some(record.id.clone()),
+                    imported.account.capabilities.clone(),
+                    Decision::Allowed,
+                    format!("imported the grant of {} for {owner}: {what}", record.account),
+                )
+            }
+            Err(error) => (
+                None,
+                Vec::new(),
+                Decision::Failed,
+                format!("an import for {owner}: {error}"),
+            ),
+        };
+        tracing::info!(%owner, imported = ending.is_ok(), message = detail, "import");
+        self.note_connected(actor, integration, capabilities, decision, detail);
+    }
+}
