@@ -20,6 +20,8 @@ use crate::{
 
 /// Google's own key files are about 2.4 KiB long.
 const MAX_FILE: usize = 32 * 1024;
+/// Google's token endpoint: assertions name it wherever they are sent, as those of Google's own libraries do.
+const AUDIENCE: &str = "https://oauth2.googleapis.com/token";
 /// The longest life that Google gives an assertion.
 const LIFETIME: Duration = Duration::from_secs(3600);
 /// The longest address that SMTP carries (RFC 5321).
@@ -124,7 +126,7 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<&'a str>,
     scope: String,
-    aud: &'a str,
+    aud: &'static str,
     iat: i64,
     exp: i64,
 }
@@ -211,7 +213,7 @@ impl ServiceAccountKey {
             iss: &self.email,
             sub: subject,
             scope: scopes.to_string(),
-            aud: &self.token_uri,
+            aud: AUDIENCE,
             iat: now.as_second(),
             exp: clock::after(now, LIFETIME).as_second(),
         };
@@ -367,6 +369,12 @@ mod tests {
         assert_eq!(said, expected);
         let assertion = key.assertion(Some("alice@example.com"), &scopes, now).unwrap();
         assert_eq!(claims(&key, &assertion).1["sub"], "alice@example.com");
+        let elsewhere = "http://127.0.0.1:9005/token";
+        let key = ServiceAccountKey::parse(&key_file(elsewhere).to_string(), elsewhere)
+            .ok()
+            .unwrap();
+        let assertion = key.assertion(None, &scopes, now).unwrap();
+        assert_eq!(claims(&key, &assertion).1["aud"], ENDPOINT);
     }
 
     #[test]

@@ -18,3 +18,4 @@ mod lifecycle;
 mod outage;
 mod reconnect;
 mod renewal;
+mod service_accounts;
