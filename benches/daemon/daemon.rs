@@ -114,6 +114,7 @@ impl Daemon {
     pub(crate) fn token(&self, number: usize) -> String {
         let snapshot = self.handles[number].snapshot();
         snapshot
+            .main
             .token
             .as_ref()
             .map(|token| token.access_token.expose().to_owned())
@@ -140,6 +141,7 @@ impl Due {
     pub(crate) fn is_past(&self, agent: &AgentHandle) -> bool {
         agent
             .peek()
+            .main
             .token
             .as_ref()
             .is_some_and(|token| token.issued_at > self.since)

@@ -382,6 +382,11 @@ fn a_platforms_grant_is_imported_and_renewed_here() {
         refused.stderr.contains("but bob@example.com was chosen"),
         "{refused:?}"
     );
-    import(&bobs, &["--account", "bob@example.com"]).expect(5);
+    assert!(refused.stderr.contains("works no more"), "{refused:?}");
+    google.set_rotation("off");
+    let bobs = seed("bob@example.com", &["openid", "email", SCOPE_SEND]);
+    let refused = import(&bobs, &[]).expect(5);
+    assert!(!refused.stderr.contains("works no more"), "{refused:?}");
+    import(&bobs, &["--account", "bob@example.com"]).expect_ok();
     daemon.scan_for_secrets(&[&anonymous, &useless, &dead, &grant, &bobs]);
 }
