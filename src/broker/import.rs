@@ -54,6 +54,12 @@ pub enum ImportError {
     /// It is of another account than it should, or could not be kept.
     #[error(transparent)]
     Connect(ConnectError),
+    /// It was refused after it had been replaced.
+    #[error(
+        "{0}. The provider replaced the refresh token when it was tried: the one that was given works no more, and the \
+         owner has to connect again"
+    )]
+    Spent(Box<ImportError>),
 }
 
 impl From<ConnectError> for ImportError {
@@ -98,6 +104,24 @@ impl Broker {
         self.metrics.provider_request("refresh", asked.elapsed());
         let mut answer = answer.map_err(ImportError::Provider)?;
         self.learn_time(answer.server_time);
+        let rotated = answer.refresh_token.is_some();
+        let refresh_token = answer.refresh_token.take().unwrap_or(given);
+        let kept = self.keep_imported(aim, answer, &refresh_token).await;
+        kept.map_err(|error| {
+            if rotated {
+                ImportError::Spent(Box::new(error))
+            } else {
+                error
+            }
+        })
+    }
+
+    async fn keep_imported(
+        self: &Arc<Self>,
+        aim: Aim,
+        mut answer: TokenAnswer,
+        refresh_token: &RefreshToken,
+    ) -> Result<Imported, ImportError> {
         let identity = self.whose(&answer).await.map_err(ImportError::Provider)?;
         let granted = answer.scopes.take().unwrap_or_default();
         if self
@@ -115,9 +139,8 @@ impl Broker {
             capabilities: Vec::new(),
         };
         let replaced = self.destination(&claim, &identity)?.is_some();
-        let refresh_token = answer.refresh_token.take().unwrap_or(given);
         let kept = self
-            .keep(&claim, identity, granted, &answer, &refresh_token)
+            .keep(&claim, identity, granted, &answer, refresh_token)
             .await?;
         let account = self.account(&AccountRef::Id(kept.account)).map_err(|error| {
             // It was disconnected at that very moment.

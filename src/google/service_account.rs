@@ -20,6 +20,8 @@ use crate::{
 
 /// Google's own key files are about 2.4 KiB long.
 const MAX_FILE: usize = 32 * 1024;
+/// Google's token endpoint: assertions name it wherever they are sent, as those of Google's own libraries do.
+const AUDIENCE: &str = "https://oauth2.googleapis.com/token";
 /// The longest life that Google gives an assertion.
 const LIFETIME: Duration = Duration::from_secs(3600);
 /// The longest address that SMTP carries (RFC 5321).
@@ -124,7 +126,7 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<&'a str>,
     scope: String,
-    aud: &'a str,
+    aud: &'static str,
     iat: i64,
     exp: i64,
 }
@@ -193,9 +195,9 @@ impl ServiceAccountKey {
         json
     }
 
-    /// An assertion for a token with these scopes: RFC 7523, section 3, as Google wants it. With `subject` it speaks
-    /// for that person (domain-wide delegation). Whoever has it may exchange it until it ends, so it is for
-    /// `token_uri` alone. An error when the key does not sign.
+    /// An assertion for a token with these scopes: RFC 7523, section 3, as Google wants it. With `subject` it speaks for
+    /// that person (domain-wide delegation). Whoever has it may exchange it at Google until it ends. An error when the
+    /// key does not sign.
     pub fn assertion(
         &self,
         subject: Option<&str>,
@@ -211,7 +213,7 @@ impl ServiceAccountKey {
             iss: &self.email,
             sub: subject,
             scope: scopes.to_string(),
-            aud: &self.token_uri,
+            aud: AUDIENCE,
             iat: now.as_second(),
             exp: clock::after(now, LIFETIME).as_second(),
         };
@@ -303,153 +305,4 @@ fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use aws_lc_rs::{rsa::KeySize, signature::KeyPair};
-    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::google::testing::{key_file, pem};
-
-    const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
-
-    fn read(file: &Value) -> Result<ServiceAccountKey, InvalidKeyFile> {
-        ServiceAccountKey::parse(&file.to_string(), ENDPOINT)
-    }
-
-    fn with(field: &str, value: impl Into<Value>) -> Value {
-        let mut file = key_file(ENDPOINT);
-        file[field] = value.into();
-        file
-    }
-
-    fn refused(file: &Value) -> String {
-        let text = file["private_key"].as_str().unwrap_or_default().to_owned();
-        let error = read(file).err().unwrap().to_string();
-        for line in text
-            .lines()
-            .filter(|line| line.len() > 20 && !line.starts_with("-----"))
-        {
-            assert!(!error.contains(&line[..20]), "{error}");
-        }
-        error
-    }
-
-    /// What the assertion says, if its key signed it.
-    fn claims(key: &ServiceAccountKey, assertion: &str) -> (jsonwebtoken::Header, Value) {
-        let pair = key.key_pair().unwrap();
-        let verifying = DecodingKey::from_rsa_der(pair.public_key().as_ref());
-        let mut rules = Validation::new(Algorithm::RS256);
-        rules.required_spec_claims.clear();
-        (rules.validate_exp, rules.validate_aud) = (false, false);
-        let data = jsonwebtoken::decode::<Value>(assertion, &verifying, &rules).unwrap();
-        (data.header, data.claims)
-    }
-
-    #[test]
-    fn what_is_kept_reads_back_and_signs() {
-        let key = read(&key_file(ENDPOINT)).ok().unwrap();
-        let kept = key.to_json();
-        let key = ServiceAccountKey::parse(std::str::from_utf8(&kept).unwrap(), ENDPOINT)
-            .ok()
-            .unwrap();
-        let scopes = ScopeSet::parse("https://b.example https://a.example").unwrap();
-        let now: Timestamp = "2024-01-15T10:30:00Z".parse().unwrap();
-        let assertion = key.assertion(None, &scopes, now).unwrap();
-        let (header, said) = claims(&key, &assertion);
-        assert_eq!(header.kid.as_deref(), Some("0123abcd"));
-        let iat = now.as_second();
-        let expected = json!({
-            "iss": "robot@project.iam.gserviceaccount.com", "scope": "https://a.example https://b.example",
-            "aud": ENDPOINT, "iat": iat, "exp": iat + 3600,
-        });
-        assert_eq!(said, expected);
-        let assertion = key.assertion(Some("alice@example.com"), &scopes, now).unwrap();
-        assert_eq!(claims(&key, &assertion).1["sub"], "alice@example.com");
-    }
-
-    #[test]
-    fn what_is_kept_is_written_without_growing() {
-        let key = read(&key_file(ENDPOINT)).ok().unwrap();
-        let room = 2 * key.private_key.expose().len() + 1024;
-        assert_eq!(key.to_json().capacity(), room);
-    }
-
-    #[test]
-    fn both_forms_of_an_rsa_key_are_read() {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        let pkcs8: aws_lc_rs::encoding::Pkcs8V1Der<'_> = aws_lc_rs::encoding::AsDer::as_der(&pair).unwrap();
-        // PKCS #8 wraps PKCS #1: a sequence of version, algorithm and an octet string with the key.
-        let pkcs1 = &pkcs8.as_ref()[26..];
-        assert!(read(&with("private_key", pem("RSA PRIVATE KEY", pkcs1))).is_ok());
-        assert!(read(&with("private_key", pem("PRIVATE KEY", pkcs8.as_ref()))).is_ok());
-        // Mislabelled, it is neither.
-        assert!(read(&with("private_key", pem("RSA PRIVATE KEY", pkcs8.as_ref()))).is_err());
-    }
-
-    #[test]
-    fn a_file_that_is_no_key_is_told_what_is_wrong_with_it() {
-        let whole = key_file(ENDPOINT)["private_key"].as_str().unwrap().to_owned();
-        for (file, words) in [
-            (
-                with("type", "authorized_user"),
-                "`token-broker integrations import` takes",
-            ),
-            (
-                with("type", "external_account"),
-                "is `external_account`, not `service_account`",
-            ),
-            (with("type", ""), "it has no `type`"),
-            (with("client_email", ""), "it has no `client_email`"),
-            (with("client_email", "robot"), "its `client_email` is not"),
-            (with("client_email", "robot@x\nB=1"), "its `client_email` is not"),
-            (with("private_key_id", "a b"), "its `private_key_id` is not"),
-            (with("client_id", "1 2"), "its `client_id` is not"),
-            (with("private_key", ""), "it has no `private_key`"),
-            (
-                with("private_key", &whole[..whole.len() / 2]),
-                "cut off or was changed",
-            ),
-            (
-                with("private_key", whole.replace('\n', "")),
-                "cut off or was changed",
-            ),
-            (
-                with("private_key", whole.replacen('M', "N", 1)),
-                "cut off or was changed",
-            ),
-            (with("private_key", 5), "a field is of the wrong type"),
-            (
-                with("token_uri", "https://evil.example/token"),
-                "`https://evil.example/token`, but this daemon",
-            ),
-            (json!("text"), "of the wrong type"),
-            (json!({}), "it has no `type`"),
-        ] {
-            let error = refused(&file);
-            assert!(error.contains(words), "{words}: {error}");
-        }
-        let long = format!("{}{}", key_file(ENDPOINT), " ".repeat(MAX_FILE));
-        let cut = &key_file(ENDPOINT).to_string()[..100];
-        for (text, words) in [
-            (long.as_str(), "longer than"),
-            (cut, "cut off"),
-            ("", "cut off"),
-            ("-----BEGIN", "broken"),
-        ] {
-            let error = ServiceAccountKey::parse(text, ENDPOINT)
-                .err()
-                .unwrap()
-                .to_string();
-            assert!(error.contains(words), "{words}: {error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_panics(text in ".{0,300}") {
-            let _ = ServiceAccountKey::parse(&text, ENDPOINT);
-        }
-    }
-}
+mod tests;

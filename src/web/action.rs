@@ -6,6 +6,7 @@
 use super::page::{Item, Page, Tone};
 use crate::{
     broker::{AgentSnapshot, AgentState, Broker, CapabilityState},
+    catalog::IntegrationKind,
     id::AgentName,
 };
 
@@ -17,6 +18,8 @@ pub(super) fn page(broker: &Broker, name: &str) -> Option<Page> {
     let page = match snapshot.state {
         AgentState::Active => Page::new(Tone::Good, format!("{name} has what it needs")),
         AgentState::ProviderUnavailable => Page::new(Tone::Calm, format!("{name} is waiting for Google")),
+        // Where no person can act, it is a service account that is missing.
+        _ if snapshot.action_url.is_none() => Page::new(Tone::Bad, format!("{name} needs the operator")),
         AgentState::Misconfigured => Page::new(Tone::Bad, format!("{name} needs the operator")),
         AgentState::NotConnected
         | AgentState::PermissionMissing
@@ -32,7 +35,11 @@ pub(super) fn page(broker: &Broker, name: &str) -> Option<Page> {
         "The agent {name} works for {} and asks for:",
         snapshot.manifest.owner
     ));
-    Some(with_command(page.lists(items(broker, snapshot)), snapshot))
+    Some(with_command(
+        page.lists(items(broker, snapshot)),
+        broker,
+        snapshot,
+    ))
 }
 
 fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
@@ -68,7 +75,18 @@ fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
         .collect()
 }
 
-fn with_command(page: Page, snapshot: &AgentSnapshot) -> Page {
+fn with_command(page: Page, broker: &Broker, snapshot: &AgentSnapshot) -> Page {
+    let manifest = &snapshot.manifest;
+    let service = snapshot.feed(IntegrationKind::GoogleServiceAccount);
+    if snapshot.state == AgentState::NotConnected
+        && snapshot.action_url.is_none()
+        && service.is_some_and(|feed| feed.account.is_none())
+    {
+        return page.command(format!(
+            "token-broker service-account add --owner {} --key FILE",
+            shell_word(manifest.owner.as_str())
+        ));
+    }
     let owner_must_act = matches!(
         snapshot.state,
         AgentState::NotConnected
@@ -83,13 +101,13 @@ fn with_command(page: Page, snapshot: &AgentSnapshot) -> Page {
     let wanted: Vec<String> = snapshot
         .capabilities
         .iter()
+        .filter(|status| broker.catalog().kind_of(&status.key) == IntegrationKind::Google)
         .filter(|status| reconnect || !status.granted)
         .map(|status| format!("--capability {}", status.key))
         .collect();
-    if !owner_must_act || wanted.is_empty() {
+    if !owner_must_act || wanted.is_empty() || snapshot.action_url.is_none() {
         return page;
     }
-    let manifest = &snapshot.manifest;
     let account = manifest.account.as_deref();
     let account = account.map(|account| format!(" --account {}", shell_word(account)));
     page.command(format!(

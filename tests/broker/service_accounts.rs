@@ -394,6 +394,8 @@ async fn a_person_and_a_service_account_are_used_side_by_side() {
 
 #[tokio::test]
 async fn what_is_required_decides_and_what_is_optional_takes_nothing_away() {
+    use AgentState::{Active, NotConnected};
+
     let scene = Scene::new().await;
     let both = scene.put("both", "alice", &[SEND, SA]).await;
     let person_first = scene.put("person-first", "alice", &[SEND, "google.sa?"]).await;
@@ -404,7 +406,6 @@ async fn what_is_required_decides_and_what_is_optional_takes_nothing_away() {
         .put("easy", "alice", &["google.gmail.send?", "google.sa?"])
         .await;
     let states = || [&both, &person_first, &robot_first, &easy].map(|agent| state(agent));
-    use AgentState::{Active, NotConnected};
     assert_eq!(states(), [NotConnected; 4]);
 
     scene.connect("alice", &[SEND]).await;

@@ -27,6 +27,8 @@ struct Scene {
     places: Places,
     /// What agents prove themselves with at the token endpoint.
     agent_secrets: Vec<String>,
+    /// Private keys of service accounts, and grants that were handed over.
+    handed: Vec<(String, Vec<u8>)>,
 }
 
 #[test]
@@ -37,6 +39,7 @@ fn no_secret_leaves_its_place() {
     scene.provider_echoes_secrets();
     scene.callbacks_go_wrong();
     scene.operator_makes_mistakes();
+    scene.keys_and_grants_are_handed_over();
     scene.everything_is_asked();
     scene.libraries_ask();
     scene.read_process();
@@ -100,6 +103,7 @@ impl Scene {
             daemon,
             places: Places::default(),
             agent_secrets: Vec::new(),
+            handed: Vec::new(),
         };
         scene.set("TOKEN_BROKER_LOG_LEVEL", "trace");
         scene
@@ -279,6 +283,82 @@ impl Scene {
         }
     }
 
+    /// Service accounts' keys and other platforms' grants: good ones, spoiled ones, and such that Google echoes.
+    fn keys_and_grants_are_handed_over(&mut self) {
+        let mut file = self
+            .google
+            .order("/service-accounts", &json!({ "name": "robot" }));
+        file["token_uri"] = json!(format!("{}/token", self.proxy.base_url));
+        let pem = file["private_key"].as_str().unwrap().to_owned();
+        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        self.handed.push((
+            "a private key, decoded".to_owned(),
+            BASE64_STANDARD.decode(&body).unwrap(),
+        ));
+        self.handed.push(("a private key".to_owned(), body.into_bytes()));
+        let scopes = ["openid", "email", "https://www.googleapis.com/auth/gmail.send"];
+        let order = json!({ "account": "bob@example.com", "scopes": scopes });
+        let grant = self.google.order("/grants", &order)["refresh_token"].clone();
+        let grant = grant.as_str().unwrap().to_owned();
+        self.handed
+            .push(("a grant that was imported".to_owned(), grant.clone().into_bytes()));
+
+        let whole = file.to_string();
+        let misplaced = whole.replace("\"service_account\"", &file["private_key"].to_string());
+        let key_in_every_field = json!({
+            "type": "service_account", "client_email": pem, "private_key_id": pem, "private_key": pem, "token_uri": pem,
+        });
+        for wrong in [
+            &whole[..whole.len() / 2],
+            &whole.replace("robot", &grant),
+            &misplaced,
+            &key_in_every_field.to_string(),
+            &pem,
+        ] {
+            assert_ne!(
+                self.hand_over(&["service-account", "add", "--key", "-"], wrong)
+                    .code,
+                0
+            );
+        }
+        let wrapped = json!({ "type": grant, "refresh_token": pem }).to_string();
+        let elsewhere = json!({ "client_id": grant, "token_uri": grant, "refresh_token": pem }).to_string();
+        for wrong in [&pem, &wrapped, &elsewhere, &format!("{grant} {grant}"), &whole] {
+            assert_ne!(self.hand_over(&["integrations", "import"], wrong).code, 0);
+        }
+        let said = format!("{pem} {grant}");
+        for (command, input) in [
+            (&["service-account", "add", "--key", "-"][..], &whole),
+            (&["integrations", "import"], &grant),
+        ] {
+            for fault in [
+                json!({ "endpoint": "token", "times": 1, "error": "invalid_grant", "error_description": said }),
+                json!({ "endpoint": "token", "times": 1, "status": 200, "body": said }),
+            ] {
+                let id = self.google.fault(&fault);
+                assert_ne!(self.hand_over(command, input).code, 0);
+                self.google.clear_fault(&id);
+            }
+        }
+        self.hand_over(&["service-account", "add", "--key", "-"], &whole)
+            .expect_ok();
+        self.hand_over(&["integrations", "import"], &grant).expect_ok();
+        self.daemon
+            .write_manifest("robots-bot", "carol", &["google.sa", CAPABILITIES[0]]);
+        let agent = self.daemon.wait_for_state("robots-bot", "active");
+        let robots = agent.get("/v1/token?integration=google-sa").expect_ok();
+        let token = robots.json()["access_token"].as_str().unwrap().to_owned();
+        assert!(self.google.is_alive(&token));
+        self.handed
+            .push(("a service account's token".to_owned(), token.into_bytes()));
+    }
+
+    /// A command with a secret on its standard input, for carol.
+    fn hand_over(&self, command: &[&str], input: &str) -> Output {
+        let mut command = self.daemon.command(&[command, &["--owner", "carol"]].concat());
+        self.daemon.remember(Output::of_fed(&mut command, input))
+    }
+
     /// Every command that shows something, every page, and every refusal of the socket.
     fn everything_is_asked(&mut self) {
         for command in [
@@ -288,6 +368,16 @@ impl Scene {
             &["integrations", "list"],
             &["integrations", "show", "--owner", "alice"],
             &["integrations", "check", "--owner", "alice"],
+            &["integrations", "list", "--owner", "carol"],
+            &[
+                "integrations",
+                "check",
+                "--owner",
+                "carol",
+                "--account",
+                "robot@token-broker-emulator.iam.gserviceaccount.com",
+            ],
+            &["agents", "show", "robots-bot"],
             &["integrations", "disconnect", "--owner", "nobody", "--yes"],
             &["agents", "list"],
             &["agents", "show", "invoice-bot"],
@@ -412,7 +502,11 @@ impl Scene {
         for secret in &self.agent_secrets {
             secrets.add("an agent's secret", secret.as_bytes());
         }
+        for (name, secret) in &self.handed {
+            secrets.add(name, secret);
+        }
         for (field, least) in [
+            ("assertion", 3),
             ("client_secret", 1),
             ("access_token", 6),
             ("refresh_token", 6),

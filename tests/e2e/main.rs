@@ -21,3 +21,4 @@ mod outage;
 mod reconnect;
 mod renewal;
 mod risc;
+mod service_accounts;

@@ -44,7 +44,12 @@ pub(super) fn agent(error: &AgentError) -> Status {
 }
 
 pub(crate) fn connect(error: &ConnectError) -> Status {
-    let (code, reason) = match error {
+    let (code, reason) = connect_form(error);
+    status(code, reason, error.to_string())
+}
+
+fn connect_form(error: &ConnectError) -> (Code, &'static str) {
+    match error {
         ConnectError::Capability(_) => (Code::InvalidArgument, "unknown_capability"),
         ConnectError::ReturnUrl(_) | ConnectError::BadRedirect(_) => {
             (Code::InvalidArgument, "invalid_request")
@@ -66,8 +71,7 @@ pub(crate) fn connect(error: &ConnectError) -> Status {
         ConnectError::Narrower { .. } => (Code::FailedPrecondition, "narrower_grant"),
         ConnectError::Store(_) => (Code::Unavailable, "store"),
         ConnectError::Provider(error) => provider(error.kind),
-    };
-    status(code, reason, error.to_string())
+    }
 }
 
 fn provider(kind: FailureKind) -> (Code, &'static str) {
@@ -90,15 +94,20 @@ pub(super) fn service_account(error: &ServiceAccountError) -> Status {
 }
 
 pub(super) fn import(error: &ImportError) -> Status {
-    let (code, reason) = match error {
+    let (code, reason) = import_form(error);
+    status(code, reason, error.to_string())
+}
+
+fn import_form(error: &ImportError) -> (Code, &'static str) {
+    match error {
         ImportError::File(InvalidGrantFile::OtherClient { .. }) => (Code::FailedPrecondition, "other_client"),
         ImportError::File(_) => (Code::InvalidArgument, "invalid_grant_file"),
         ImportError::Useless(_) => (Code::PermissionDenied, "nothing_granted"),
         ImportError::Narrower { .. } => (Code::FailedPrecondition, "narrower_grant"),
         ImportError::Provider(error) => provider(error.kind),
-        ImportError::Connect(error) => return connect(error),
-    };
-    status(code, reason, error.to_string())
+        ImportError::Connect(error) => connect_form(error),
+        ImportError::Spent(inner) => import_form(inner),
+    }
 }
 
 pub(super) fn store(error: &StoreError) -> Status {
