@@ -54,7 +54,7 @@ fn options() -> Options {
 }
 
 /// Why a requirement names no account.
-const ONE_ACCOUNT: &str = "an agent uses one account, because its env file holds one token: name the account once, \
+const ONE_ACCOUNT: &str = "an agent uses one account of a person, because its env file holds one such token: name the account once, \
                            as `account:` beside `owner:`, and declare a second agent for a second account";
 
 /// An account was named in a single requirement.
@@ -274,9 +274,13 @@ integrations:
                 "bot.yaml:3:10: account: `work` is not the address of an account, such as alice@example.com",
             ),
             (
+                "service_account: robot\n",
+                "bot.yaml:3:18: service_account: `robot` is not the address of an account, such as alice@example.com",
+            ),
+            (
                 "integrations:\n  - key: google.drive\n    account: a@b.example\n",
-                "bot.yaml:5:5: integrations[0].account: an agent uses one account, because its env file holds one \
-                 token: name the account once, as `account:` beside `owner:`, and declare a second agent for a \
+                "bot.yaml:5:5: integrations[0].account: an agent uses one account of a person, because its env file \
+                 holds one such token: name the account once, as `account:` beside `owner:`, and declare a second agent for a \
                  second account",
             ),
             (

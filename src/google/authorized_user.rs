@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::secret::{RefreshToken, shape::redacted};
+use super::scrub::plain;
+use crate::secret::RefreshToken;
 
 /// Such files are below 1 KiB.
 const MAX_FILE: usize = 32 * 1024;
@@ -79,17 +80,17 @@ pub fn parse(text: &str, client_id: &str, token_endpoint: &str) -> Result<Refres
     let token = RefreshToken::from(file.refresh_token);
     // Google's libraries write the same fields without a type.
     if let Some(found) = file.r#type.filter(|kind| kind != "authorized_user") {
-        return Err(InvalidGrantFile::OtherKind { found: shown(&found) });
+        return Err(InvalidGrantFile::OtherKind { found: plain(&found) });
     }
     if let Some(found) = file.client_id.filter(|found| found != client_id) {
         return Err(InvalidGrantFile::OtherClient {
-            found: shown(&found),
+            found: plain(&found),
             configured: client_id.to_owned(),
         });
     }
     if let Some(found) = file.token_uri.filter(|found| found != token_endpoint) {
         return Err(InvalidGrantFile::OtherServer {
-            found: shown(&found),
+            found: plain(&found),
             expected: token_endpoint.to_owned(),
         });
     }
@@ -109,14 +110,6 @@ fn token(token: RefreshToken) -> Result<RefreshToken, InvalidGrantFile> {
         return Err(InvalidGrantFile::Unreadable(what.to_owned()));
     }
     Ok(token)
-}
-
-fn shown(text: &str) -> String {
-    redacted(text)
-        .chars()
-        .take(120)
-        .flat_map(char::escape_debug)
-        .collect()
 }
 
 #[cfg(test)]
@@ -174,7 +167,7 @@ mod tests {
             ),
             (
                 format!(r#"{{"type":"{CANARY}","refresh_token":"x"}}"#),
-                "[redacted]",
+                "(not shown: it may be a secret)",
             ),
             ("x".repeat(MAX_FILE + 1), "longer than"),
         ] {

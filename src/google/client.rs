@@ -255,7 +255,8 @@ impl Provider for Client {
             };
             // The assertion says who asks: the OAuth client has no part in it.
             let url = &self.options.endpoints.token;
-            let reply = self.post(call, url, &fields, &[&assertion]).await?;
+            let secrets = [assertion.as_str(), request.key.private_key()];
+            let reply = self.post(call, url, &fields, &secrets).await?;
             self.token_answer(&reply)
         })
     }

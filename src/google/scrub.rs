@@ -10,6 +10,8 @@ const PIECE: usize = 8;
 const READ: usize = 2048;
 /// What is kept of it, in characters.
 const KEPT: usize = 200;
+/// The longest name or address that is shown as it stands.
+const PLAIN: usize = 120;
 const REDACTED: &str = "[redacted]";
 
 /// At most 200 printable characters of `text`, with every piece of a secret replaced.
@@ -32,6 +34,17 @@ pub(super) fn scrub(text: &str, secrets: &[&str]) -> String {
     }
     let shown: String = shown.chars().map(printable).take(KEPT).collect();
     shown.trim().to_owned()
+}
+
+/// A name or an address that somebody wrote into a file, if it looks like one: whatever else stands there could be a
+/// secret in the wrong place.
+pub(super) fn plain(text: &str) -> String {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._:/@".contains(&b);
+    if text.len() <= PLAIN && text.bytes().all(fits) && !shape::is_suspicious(text) {
+        text.to_owned()
+    } else {
+        "(not shown: it may be a secret)".to_owned()
+    }
 }
 
 /// Which bytes of `text` belong to a secret, or look like one that is not known here.

@@ -12,11 +12,9 @@ use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{
-    catalog::ScopeSet,
-    clock,
-    secret::{PrivateKey, shape::redacted},
-};
+use crate::{catalog::ScopeSet, clock, secret::PrivateKey};
+
+use super::scrub::plain;
 
 /// Google's own key files are about 2.4 KiB long.
 const MAX_FILE: usize = 32 * 1024;
@@ -146,7 +144,7 @@ impl ServiceAccountKey {
             return Err(InvalidKeyFile::Missing("type"));
         }
         if read.r#type != "service_account" {
-            let found = shown(&read.r#type);
+            let found = plain(&read.r#type);
             return Err(InvalidKeyFile::OtherKind { found });
         }
         for (field, text) in [
@@ -162,7 +160,7 @@ impl ServiceAccountKey {
         check_fields(&read.client_email, &read.private_key_id, &read.client_id)?;
         if read.token_uri != token_endpoint {
             return Err(InvalidKeyFile::TokenUri {
-                found: shown(&read.token_uri),
+                found: plain(&read.token_uri),
                 expected: token_endpoint.to_owned(),
             });
         }
@@ -175,6 +173,11 @@ impl ServiceAccountKey {
         };
         key.key_pair()?;
         Ok(key)
+    }
+
+    /// The key itself, to be taken out of what others wrote.
+    pub(super) fn private_key(&self) -> &str {
+        self.private_key.expose()
     }
 
     /// What [`Self::parse`] reads back: for sealing.
@@ -257,27 +260,27 @@ impl ServiceAccountKey {
 
 /// They go into headers, messages and env files as they are.
 fn check_fields(email: &str, key_id: &str, client_id: &str) -> Result<(), InvalidKeyFile> {
-    let plain = |text: &str, more: &[u8]| {
+    let made_of = |text: &str, more: &[u8]| {
         text.bytes()
             .all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
     };
     let address = email.split_once('@');
     let is_address = address.is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
-    if email.len() > MAX_ADDRESS || !is_address || !plain(email, b"@.-_+") {
+    if email.len() > MAX_ADDRESS || !is_address || !made_of(email, b"@.-_+") {
         let expected = "a service account's address, such as robot@project.iam.gserviceaccount.com";
         return Err(InvalidKeyFile::Field {
             field: "client_email",
             expected,
         });
     }
-    if key_id.len() > MAX_KEY_ID || !plain(key_id, b"-_") {
+    if key_id.len() > MAX_KEY_ID || !made_of(key_id, b"-_") {
         let expected = "the name of a key: letters, digits, `-` and `_`";
         return Err(InvalidKeyFile::Field {
             field: "private_key_id",
             expected,
         });
     }
-    if client_id.len() > MAX_KEY_ID || !plain(client_id, b"-_.") {
+    if client_id.len() > MAX_KEY_ID || !made_of(client_id, b"-_.") {
         let expected = "the number of a service account";
         return Err(InvalidKeyFile::Field {
             field: "client_id",
@@ -294,14 +297,6 @@ fn not_json(error: &serde_json::Error) -> InvalidKeyFile {
         serde_json::error::Category::Data => format!("a field is of the wrong type at {place}"),
         _ => format!("the JSON is cut off or broken at {place}"),
     })
-}
-
-fn shown(text: &str) -> String {
-    redacted(text)
-        .chars()
-        .take(120)
-        .flat_map(char::escape_debug)
-        .collect()
 }
 
 #[cfg(test)]

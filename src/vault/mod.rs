@@ -254,6 +254,7 @@ mod tests {
                 integration,
                 requested,
             },
+            2 => Binding::ServiceAccountKey(integration),
             _ => Binding::KeyCheck,
         }
     }
@@ -359,7 +360,7 @@ mod tests {
 
         #[test]
         fn nothing_opens_elsewhere(
-            a in 0..3_u8, b in 0..3_u8, kinds in (0..3_u8, 0..3_u8), sets in ("[a-c]( [a-c]){0,2}", "[a-c]( [a-c]){0,2}"),
+            a in 0..3_u8, b in 0..3_u8, kinds in (0..4_u8, 0..4_u8), sets in ("[a-c]( [a-c]){0,2}", "[a-c]( [a-c]){0,2}"),
         ) {
             let vault = vault_of(1, &[]);
             let (ids, sets) = ((id(a), id(b)), (scopes(&sets.0), scopes(&sets.1)));

@@ -326,10 +326,9 @@ impl Scene {
         for wrong in [&pem, &wrapped, &elsewhere, &format!("{grant} {grant}"), &whole] {
             assert_ne!(self.hand_over(&["integrations", "import"], wrong).code, 0);
         }
-        let said = format!("{pem} {grant}");
-        for (command, input) in [
-            (&["service-account", "add", "--key", "-"][..], &whole),
-            (&["integrations", "import"], &grant),
+        for (command, input, said) in [
+            (&["service-account", "add", "--key", "-"][..], &whole, &pem),
+            (&["integrations", "import"], &grant, &grant),
         ] {
             for fault in [
                 json!({ "endpoint": "token", "times": 1, "error": "invalid_grant", "error_description": said }),
