@@ -61,11 +61,13 @@ impl Broker {
             agents: agents_with_tokens(&world, &account.record),
             revoked: {
                 let record = &account.record;
-                revokes(
-                    &world,
-                    (&record.id, &record.subject, &record.authority),
-                    revocation,
-                )
+                // A service account has no grant to revoke: its key ends where it was made.
+                record.kind != IntegrationKind::GoogleServiceAccount
+                    && revokes(
+                        &world,
+                        (&record.id, &record.subject, &record.authority),
+                        revocation,
+                    )
             },
             problem: None,
         })
