@@ -32,7 +32,7 @@ pub fn id_token(bytes: &[u8]) {
     let expected = idtoken::Expected {
         issuers: &["https://accounts.google.com".to_owned()],
         audience: "client",
-        nonce: "nonce",
+        nonce: Some("nonce"),
         now: Timestamp::UNIX_EPOCH,
     };
     if let Ok(claims) = serde_json::from_slice(bytes) {
