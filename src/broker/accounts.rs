@@ -90,7 +90,11 @@ impl Broker {
             .filter(wanted)
             .map(|account| self.account_view(&world, account))
             .collect();
-        views.sort_by(|a, b| (&a.record.owner, &a.record.account).cmp(&(&b.record.owner, &b.record.account)));
+        let order = |view: &AccountView| {
+            let record = &view.record;
+            (record.owner.clone(), record.account.clone(), record.id.clone())
+        };
+        views.sort_by_cached_key(order);
         views
     }
 
@@ -126,7 +130,7 @@ impl Broker {
             let used = world
                 .slots_of(&record.id)
                 .find(|(_, slot)| !slot.users.is_empty())
-                .map(|(key, _)| key.clone());
+                .map(|(key, _)| key);
             // A token that agents use is worth more than one that nobody does; one request tells enough.
             let key = used.unwrap_or_else(|| TokenKey {
                 integration: record.id.clone(),

@@ -160,13 +160,15 @@ impl Broker {
         let concerned = |record: &&IntegrationRecord| {
             record.subject == subject && record.authority == self.around.authority
         };
-        world
+        let mut found: Vec<IntegrationId> = world
             .accounts
             .values()
             .map(|account| &account.record)
             .filter(concerned)
             .map(|record| record.id.clone())
-            .collect()
+            .collect();
+        found.sort();
+        found
     }
 
     /// The accounts whose refresh token this is: each is opened and compared, so that the database need not hold

@@ -3,7 +3,7 @@
 use super::{
     Broker, EventKind, TokenKey, World, backoff,
     renewal::{Failure, Refused, Renewed},
-    world::Trouble,
+    slots::Trouble,
 };
 use crate::{
     clock,
@@ -162,7 +162,7 @@ impl Broker {
         if !world.accounts.contains_key(&key.integration) {
             return;
         }
-        let slot = world.slots.entry(key.clone()).or_default();
+        let slot = world.slots.make(key);
         let failures = slot
             .trouble
             .as_ref()

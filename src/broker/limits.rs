@@ -52,7 +52,7 @@ impl Broker {
             });
         }
         // Its place is taken from here on; the renewal gives it up again if nothing comes of it.
-        world.slots.entry(key.clone()).or_default();
+        world.slots.make(key);
         Ok(())
     }
 }

@@ -31,6 +31,7 @@ mod renewal;
 mod revocations;
 mod service_account;
 mod situation;
+mod slots;
 pub mod snapshot;
 mod start;
 #[cfg(test)]

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use super::{
     choice::{NoAccount, account_for},
     situation::{Surroundings, list, refused, state_of},
+    slots::{Slot, Trouble},
     snapshot::{AgentState, CapabilityStatus, Feed, IssuedToken},
-    world::{Account, Slot, TokenKey, Trouble, World},
+    world::{Account, TokenKey, World},
 };
 use crate::{
     agent::{Manifest, Resolution, resolve},

@@ -248,7 +248,7 @@ impl Broker {
         account.record.version = version;
         account.record.renewed_at = Some(token.issued_at);
         account.record.renewal = None;
-        let slot = world.slots.entry(key.clone()).or_default();
+        let slot = world.slots.make(key);
         slot.token = Some(token.clone());
         slot.trouble = None;
         slot.superseded = false;

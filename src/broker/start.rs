@@ -171,6 +171,6 @@ impl Broker {
             expires_at: record.expires_at,
         });
         self.expiries.schedule(&key, token.next_change(self.now()));
-        world.slots.entry(key).or_default().token = Some(token);
+        world.slots.make(&key).token = Some(token);
     }
 }

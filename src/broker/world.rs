@@ -5,26 +5,34 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{Hash, Hasher},
     path::PathBuf,
     sync::Arc,
 };
 
-use jiff::Timestamp;
-
-use super::{handle::AgentHandle, snapshot::IssuedToken};
+use super::{
+    handle::AgentHandle,
+    slots::{Slot, Slots},
+};
 use crate::{
     agent::Manifest,
     catalog::{IntegrationKind, ScopeSet},
-    google::FailureKind,
     id::{AgentName, IntegrationId, OwnerId},
     store::IntegrationRecord,
 };
 
 /// What a token is kept under: the account, and literally what was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TokenKey {
     pub(super) integration: IntegrationId,
     pub(super) scopes: ScopeSet,
+}
+
+/// By the account alone: it has few scope sets, and their text is long.
+impl Hash for TokenKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.integration.hash(state);
+    }
 }
 
 /// The tokens that an agent uses: one per kind of account at most.
@@ -96,28 +104,6 @@ impl Account {
     }
 }
 
-/// Why a token could not be obtained.
-#[derive(Debug, Clone)]
-pub(super) struct Trouble {
-    pub(super) kind: FailureKind,
-    pub(super) message: String,
-    pub(super) failures: u32,
-    pub(super) retry_at: Timestamp,
-}
-
-/// A token, or the place for one.
-#[derive(Default)]
-pub(super) struct Slot {
-    pub(super) token: Option<Arc<IssuedToken>>,
-    /// The agents that it is renewed for. Without any it is kept until it expires.
-    pub(super) users: Vec<AgentName>,
-    pub(super) trouble: Option<Box<Trouble>>,
-    /// The token is of a grant that was replaced: it works, and is renewed at once all the same.
-    pub(super) superseded: bool,
-    /// When an agent said last that an API refused the token.
-    pub(super) refused_at: Option<Timestamp>,
-}
-
 /// What each owner has, sorted. Most have one.
 struct Owned<T>(HashMap<OwnerId, Vec<T>>);
 
@@ -159,10 +145,9 @@ impl<T: Ord> Owned<T> {
 #[derive(Default)]
 pub(super) struct World {
     pub(super) agents: BTreeMap<AgentName, AgentEntry>,
-    /// Boxed: a tree's nodes are half empty, and accounts are large.
-    pub(super) accounts: BTreeMap<IntegrationId, Box<Account>>,
-    /// Ordered, so that an account's slots stand together.
-    pub(super) slots: BTreeMap<TokenKey, Slot>,
+    /// Boxed: a table is half empty, and accounts are large.
+    pub(super) accounts: HashMap<IntegrationId, Box<Account>>,
+    pub(super) slots: Slots,
     agents_of: Owned<AgentName>,
     accounts_of: Owned<IntegrationId>,
 }
@@ -241,19 +226,13 @@ impl World {
     pub(super) fn slots_of<'a>(
         &'a self,
         id: &'a IntegrationId,
-    ) -> impl Iterator<Item = (&'a TokenKey, &'a Slot)> {
-        let first = TokenKey {
-            integration: id.clone(),
-            scopes: ScopeSet::default(),
-        };
-        self.slots
-            .range(first..)
-            .take_while(|(key, _)| key.integration == *id)
+    ) -> impl Iterator<Item = (TokenKey, &'a Slot)> {
+        self.slots.of(id)
     }
 
     /// The keys of an account's slots.
     pub(super) fn keys_of(&self, id: &IntegrationId) -> Vec<TokenKey> {
-        self.slots_of(id).map(|(key, _)| key.clone()).collect()
+        self.slots_of(id).map(|(key, _)| key).collect()
     }
 
     /// Makes `agent` a user of `keys` instead of what it used before. The keys that have no user any more.
@@ -264,11 +243,7 @@ impl World {
         let before = std::mem::replace(&mut entry.keys, keys.clone());
         let is_in = |keys: &Keys, wanted: &TokenKey| keys.iter().any(|key| key == wanted);
         for key in keys.iter().filter(|key| !is_in(&before, key)) {
-            self.slots
-                .entry(key.clone())
-                .or_default()
-                .users
-                .push(agent.clone());
+            self.slots.make(key).add_user(agent.clone());
         }
         let left = before.iter().filter(|key| !is_in(keys, key));
         left.filter_map(|key| self.leave(agent, key.clone())).collect()
