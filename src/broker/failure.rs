@@ -188,14 +188,14 @@ impl Broker {
     }
 
     /// A renewal that ended without saying when to try again: it is tried again all the same.
-    pub(super) fn settle(&self, key: &TokenKey, refused: &Refused) {
+    pub(super) fn settle(&self, key: &TokenKey, refused: impl FnOnce() -> Refused) {
         let waits = {
             let world = self.world();
             let used = world.slots.get(key).is_some_and(|slot| !slot.users.is_empty());
             used && self.renewals.due_at(key).is_none()
         };
         if waits {
-            self.back_off(key, refused);
+            self.back_off(key, &refused());
         }
     }
 }

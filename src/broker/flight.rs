@@ -10,7 +10,16 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-type Landing<V> = watch::Receiver<Option<V>>;
+/// Where a flight ends.
+#[derive(Clone)]
+pub(super) struct Landing<V>(watch::Receiver<Option<V>>);
+
+impl<V: Clone> Landing<V> {
+    /// What came of the flight; `None` when it was lost.
+    pub(super) async fn arrival(mut self) -> Option<V> {
+        self.0.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
 
 /// Flights under way, by key.
 pub(super) struct Flights<K, V> {
@@ -38,40 +47,45 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut landing = {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(landing) = under_way.get(key) {
-                landing.clone()
-            } else {
-                let (landed, landing) = watch::channel(None);
-                under_way.insert(key.clone(), landing.clone());
-                let gate = Gate {
-                    under_way: self.under_way.clone(),
-                    key: key.clone(),
-                };
-                let work = work();
-                self.tasks.spawn(async move {
-                    let value = work.await;
-                    // Newcomers start a flight of their own from here on: they may know something that this
-                    // flight did not.
-                    drop(gate);
-                    landed.send_replace(Some(value));
-                });
-                landing
-            }
+        self.board(key, work).arrival().await
+    }
+
+    /// Like [`Self::join`], for whoever does not wait here for what comes of it.
+    pub(super) fn board<F>(&self, key: &K, work: impl FnOnce() -> F) -> Landing<V>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(landing) = under_way.get(key) {
+            return landing.clone();
+        }
+        let (landed, landing) = watch::channel(None);
+        let landing = Landing(landing);
+        under_way.insert(key.clone(), landing.clone());
+        let gate = Gate {
+            under_way: self.under_way.clone(),
+            key: key.clone(),
         };
-        landing.wait_for(Option::is_some).await.ok()?.clone()
+        let work = work();
+        self.tasks.spawn(async move {
+            let value = work.await;
+            // Newcomers start a flight of their own from here on: they may know something that this flight
+            // did not.
+            drop(gate);
+            landed.send_replace(Some(value));
+        });
+        landing
     }
 }
 
 impl<K: Eq + Hash, V: Clone> Flights<K, V> {
     /// What the flight for `key` that is under way ends with; `None` when there is none, or when it was lost.
     pub(super) async fn join_under_way(&self, key: &K) -> Option<V> {
-        let mut landing = {
+        let landing = {
             let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             under_way.get(key)?.clone()
         };
-        landing.wait_for(Option::is_some).await.ok()?.clone()
+        landing.arrival().await
     }
 }
 

@@ -254,8 +254,9 @@ impl Broker {
         slot.superseded = false;
         let users = slot.users.clone();
         self.expiries.schedule(key, token.next_change(self.now()));
-        self.renewals.cancel(key);
-        if !users.is_empty() {
+        if users.is_empty() {
+            self.renewals.cancel(key);
+        } else {
             self.renewals
                 .schedule(key, time::renewal_due(token, &*self.entropy));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -32,15 +32,25 @@ pub(super) async fn run(broker: Arc<Broker>, shutdown: CancellationToken) {
                 None => return,
             },
         };
-        if !broker.send(&key) {
-            continue;
+        if broker.send(&key) {
+            let broker = broker.clone();
+            broker.clone().renew_sent(Sent { broker, key, place });
         }
-        let broker = broker.clone();
-        tokio::spawn(async move {
-            let renewed = broker.renew(&key).await;
-            broker.arrived(&key, &renewed);
-            drop(place);
-        });
+    }
+}
+
+/// A key on its way, until its renewal has ended one way or another.
+struct Sent {
+    broker: Arc<Broker>,
+    key: TokenKey,
+    /// Free for the next one at the end.
+    #[expect(dead_code, reason = "held, not read")]
+    place: OwnedSemaphorePermit,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.broker.arrived(&self.key);
     }
 }
 
@@ -60,6 +70,26 @@ impl Drop for Turn {
 }
 
 impl Broker {
+    /// Obtains a new token for a key that was due, or waits for whoever does.
+    fn renew_sent(self: Arc<Self>, sent: Sent) {
+        let (key, seen) = (sent.key.clone(), self.cached(&sent.key));
+        let mut sent = Some(sent);
+        let landing = self.flights.board(&key, || {
+            let (broker, key, sent) = (self.clone(), key.clone(), sent.take());
+            async move {
+                let renewed = broker.renew_in_turn(&key, seen).await;
+                drop(sent);
+                renewed
+            }
+        });
+        if let Some(sent) = sent {
+            tokio::spawn(async move {
+                landing.arrival().await;
+                drop(sent);
+            });
+        }
+    }
+
     /// Obtains a new token for `key`, together with everybody else who wants it now.
     pub(super) async fn renew(self: &Arc<Self>, key: &TokenKey) -> Renewed {
         let seen = self.cached(key);
@@ -76,11 +106,7 @@ impl Broker {
             let (broker, key) = (self.clone(), key.clone());
             async move { broker.renew_in_turn(&key, seen).await }
         };
-        let lost = || {
-            Err(Refused::operator(
-                "The renewal was interrupted; see the daemon's log.".to_owned(),
-            ))
-        };
+        let lost = || Err(lost());
         self.flights.join(key, work).await.unwrap_or_else(lost)
     }
 
@@ -91,9 +117,9 @@ impl Broker {
             None => Err(Refused::gone()),
         };
         if let Err(refused) = &renewed {
-            self.settle(key, refused);
+            self.settle(key, || refused.clone());
+            self.world().tidy(key);
         }
-        self.world().tidy(key);
         renewed
     }
 
@@ -157,13 +183,12 @@ impl Broker {
         true
     }
 
-    fn arrived(&self, key: &TokenKey, renewed: &Renewed) {
+    fn arrived(&self, key: &TokenKey) {
         if let Some(account) = self.world().accounts.get_mut(&key.integration) {
             account.sent = None;
         }
-        if let Err(refused) = renewed {
-            self.settle(key, refused);
-        }
+        // Whatever came of it has its place in the queue by now, unless the renewal was lost.
+        self.settle(key, lost);
         self.unpark(&key.integration);
     }
 
@@ -177,9 +202,12 @@ impl Broker {
             // It would only be parked again: the one under way does this on arrival.
             return;
         }
-        let parked = std::mem::take(&mut account.parked);
-        for key in parked {
+        for key in std::mem::take(&mut account.parked) {
             self.schedule_by_need(&world, &key);
         }
     }
+}
+
+fn lost() -> Refused {
+    Refused::operator("The renewal was interrupted; see the daemon's log.".to_owned())
 }
