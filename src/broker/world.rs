@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{Hash, Hasher},
-    path::PathBuf,
+    path::Path,
     sync::Arc,
 };
 
@@ -40,8 +40,8 @@ impl Hash for TokenKey {
 pub(super) struct Keys {
     /// The person's account.
     person: Option<TokenKey>,
-    /// The service account.
-    service: Option<TokenKey>,
+    /// The service account. Boxed: few agents use one.
+    service: Option<Box<TokenKey>>,
 }
 
 impl Keys {
@@ -49,7 +49,7 @@ impl Keys {
     pub(super) fn of(&self, kind: IntegrationKind) -> Option<&TokenKey> {
         match kind {
             IntegrationKind::Google => self.person.as_ref(),
-            IntegrationKind::GoogleServiceAccount => self.service.as_ref(),
+            IntegrationKind::GoogleServiceAccount => self.service.as_deref(),
         }
     }
 
@@ -57,13 +57,13 @@ impl Keys {
     pub(super) fn set(&mut self, kind: IntegrationKind, key: Option<TokenKey>) {
         match kind {
             IntegrationKind::Google => self.person = key,
-            IntegrationKind::GoogleServiceAccount => self.service = key,
+            IntegrationKind::GoogleServiceAccount => self.service = key.map(Box::new),
         }
     }
 
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &TokenKey> {
-        self.person.iter().chain(&self.service)
+        self.person.iter().chain(self.service.as_deref())
     }
 }
 
@@ -71,7 +71,7 @@ impl Keys {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentSource {
     /// In a file of `agents.d`.
-    File(PathBuf),
+    File(Arc<Path>),
     /// Over the API.
     Api,
 }

@@ -125,29 +125,36 @@ impl Server {
     }
 }
 
-async fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) {
-    let mut exhausted = false;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = endpoint.stop.cancelled() => return,
-            accepted = next(&listener, &endpoint) => accepted,
-        };
-        match accepted {
-            Ok((stream, place)) => {
-                exhausted = false;
-                let connection = serve_connection(stream, place);
-                endpoint.server.connections.spawn(connection);
-            }
-            Err(error) if is_exhaustion(&error) => {
-                if !exhausted {
-                    tracing::warn!(agent = %endpoint.agent.name(), %error, "no connection can be accepted");
+/// There is one for each agent, so it is kept small: `accept` of the listener keeps more than `poll_accept`.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "the arguments of an `async fn` are kept twice"
+)]
+fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) -> impl Future<Output = ()> + Send {
+    async move {
+        let mut exhausted = false;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = endpoint.stop.cancelled() => return,
+                accepted = next(&listener, &endpoint) => accepted,
+            };
+            match accepted {
+                Ok((stream, place)) => {
+                    exhausted = false;
+                    let connection = serve_connection(stream, place);
+                    endpoint.server.connections.spawn(connection);
                 }
-                exhausted = true;
-                tokio::time::sleep(EXHAUSTED).await;
+                Err(error) if is_exhaustion(&error) => {
+                    if !exhausted {
+                        tracing::warn!(agent = %endpoint.agent.name(), %error, "no connection can be accepted");
+                    }
+                    exhausted = true;
+                    tokio::time::sleep(EXHAUSTED).await;
+                }
+                // The client went away before it was accepted.
+                Err(error) => tracing::debug!(agent = %endpoint.agent.name(), %error, "accept failed"),
             }
-            // The client went away before it was accepted.
-            Err(error) => tracing::debug!(agent = %endpoint.agent.name(), %error, "accept failed"),
         }
     }
 }
@@ -155,7 +162,7 @@ async fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) {
 /// Waits for a place, then for a connection to take it.
 async fn next(listener: &UnixListener, endpoint: &Arc<Endpoint>) -> io::Result<(UnixStream, Place)> {
     let place = Place::take(endpoint).await;
-    let (stream, _) = listener.accept().await?;
+    let (stream, _) = std::future::poll_fn(|context| listener.poll_accept(context)).await?;
     Ok((stream, place))
 }
 

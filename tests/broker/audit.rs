@@ -212,7 +212,7 @@ async fn what_did_not_fit_in_memory_is_counted_in_its_place() {
         let file = |name: &str| {
             std::sync::Arc::new(token_broker::agent::ManifestFile {
                 manifest: manifest.clone(),
-                path: name.into(),
+                path: std::path::Path::new(name).into(),
             })
         };
         let mut scan = token_broker::agent::Scan::default();

@@ -15,7 +15,7 @@ fn folder(manifests: &[Manifest]) -> Scan {
     for manifest in manifests {
         let file = ManifestFile {
             manifest: Arc::new(manifest.clone()),
-            path: format!("/etc/token-broker/agents.d/{}.yaml", manifest.agent).into(),
+            path: PathBuf::from(format!("/etc/token-broker/agents.d/{}.yaml", manifest.agent)).into(),
         };
         scan.manifests.insert(manifest.agent.clone(), Arc::new(file));
     }
@@ -104,12 +104,15 @@ async fn a_file_that_was_renamed_is_the_same_agent() {
     scene.broker.apply_scan(&scan);
     let file = ManifestFile {
         manifest: Arc::new(manifest("a", "alice", &[SEND])),
-        path: "/elsewhere.yaml".into(),
+        path: PathBuf::from("/elsewhere.yaml").into(),
     };
     scan.manifests.insert("a".parse().unwrap(), Arc::new(file));
     scene.broker.apply_scan(&scan);
     let view = scene.broker.agent(&"a".parse().unwrap()).unwrap();
-    assert_eq!(view.source, AgentSource::File(PathBuf::from("/elsewhere.yaml")));
+    assert_eq!(
+        view.source,
+        AgentSource::File(PathBuf::from("/elsewhere.yaml").into())
+    );
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ fn manifests_are_told_from_what_lies_beside_them() {
     let scan = scene.folder.scan();
     assert_eq!(shown(&scan), ["a=alice", "b=bob"]);
     assert_eq!(scan.problems, []);
-    assert_eq!(scan.manifests[&"a".parse().unwrap()].path, scene.path("a.yaml"));
+    assert_eq!(*scan.manifests[&"a".parse().unwrap()].path, scene.path("a.yaml"));
 }
 
 #[test]

@@ -102,7 +102,7 @@ async fn what_is_added_changed_and_removed_is_applied() {
     fs::rename(scene.path(".b.tmp"), scene.path("a.yaml")).unwrap();
     scene.until(&["a=bobby"]).await;
     fs::rename(scene.path("a.yaml"), scene.path("z.yaml")).unwrap();
-    while scene.until(&["a=bobby"]).await.manifests[&"a".parse().unwrap()].path != scene.path("z.yaml") {}
+    while *scene.until(&["a=bobby"]).await.manifests[&"a".parse().unwrap()].path != scene.path("z.yaml") {}
     fs::remove_file(scene.path("z.yaml")).unwrap();
     scene.until(&[]).await;
 }
