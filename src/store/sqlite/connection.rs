@@ -34,6 +34,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         // A write-ahead log that a long read made grow is cut back to this many bytes.
         connection.pragma_update(None, "journal_size_limit", CHECKPOINT * 4096)?;
+        // In KiB: what a start or a swarm of renewals read stays in memory for good.
+        connection.pragma_update(None, "cache_size", -1024)?;
         Ok(connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?)
     };
     match set_up().map_err(|fault| fault.at(path))?.as_str() {
