@@ -1,7 +1,7 @@
 //! What is due when: one ordered queue, one task that sleeps until the next moment.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,9 +13,22 @@ use crate::clock::Clock;
 
 #[derive(Default)]
 struct Schedule {
-    due: BTreeMap<(Timestamp, u64), TokenKey>,
-    places: HashMap<TokenKey, (Timestamp, u64)>,
-    sequence: u64,
+    due: BTreeSet<(Timestamp, TokenKey)>,
+    places: HashMap<TokenKey, Timestamp>,
+}
+
+impl Schedule {
+    fn earliest(&self) -> Option<Timestamp> {
+        self.due.first().map(|&(time, _)| time)
+    }
+
+    /// The first one, if it is due by `now`.
+    fn take(&mut self, now: Timestamp) -> Option<TokenKey> {
+        self.earliest().filter(|&time| time <= now)?;
+        let (_, key) = self.due.pop_first()?;
+        self.places.remove(&key);
+        Some(key)
+    }
 }
 
 /// The queue. Each token has at most one place in it.
@@ -33,13 +46,11 @@ impl Queue {
     /// Puts `key` at `at`, instead of where it was.
     pub(super) fn schedule(&self, key: &TokenKey, at: Timestamp) {
         let mut schedule = self.lock();
-        let earliest = schedule.due.first_key_value().map(|(&(time, _), _)| time);
-        schedule.sequence += 1;
-        let place = (at, schedule.sequence);
-        if let Some(old) = schedule.places.insert(key.clone(), place) {
-            schedule.due.remove(&old);
+        let earliest = schedule.earliest();
+        if let Some(old) = schedule.places.insert(key.clone(), at) {
+            schedule.due.remove(&(old, key.clone()));
         }
-        schedule.due.insert(place, key.clone());
+        schedule.due.insert((at, key.clone()));
         drop(schedule);
         if earliest.is_none_or(|time| at < time) {
             self.changed.notify_one();
@@ -49,19 +60,19 @@ impl Queue {
     /// Takes `key` out.
     pub(super) fn cancel(&self, key: &TokenKey) {
         let mut schedule = self.lock();
-        if let Some(place) = schedule.places.remove(key) {
-            schedule.due.remove(&place);
+        if let Some(time) = schedule.places.remove(key) {
+            schedule.due.remove(&(time, key.clone()));
         }
     }
 
     /// When `key` is due.
     pub(super) fn due_at(&self, key: &TokenKey) -> Option<Timestamp> {
-        self.lock().places.get(key).map(|&(time, _)| time)
+        self.lock().places.get(key).copied()
     }
 
     /// When the next one is due.
     pub(super) fn earliest(&self) -> Option<Timestamp> {
-        self.lock().due.first_key_value().map(|(&(time, _), _)| time)
+        self.lock().earliest()
     }
 
     /// How many wait.
@@ -79,17 +90,10 @@ impl Queue {
         loop {
             let next = {
                 let mut schedule = self.lock();
-                match schedule.due.first_key_value().map(|(&place, _)| place) {
-                    Some(place) if place.0 <= clock.now() => {
-                        if let Some(key) = schedule.due.remove(&place) {
-                            schedule.places.remove(&key);
-                            return key;
-                        }
-                        None
-                    }
-                    Some((time, _)) => Some(time),
-                    None => None,
+                if let Some(key) = schedule.take(clock.now()) {
+                    return key;
                 }
+                schedule.earliest()
             };
             match next {
                 Some(time) => tokio::select! {
