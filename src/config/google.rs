@@ -91,7 +91,9 @@ impl GoogleSection {
         let secret = match &self.secret {
             Secret::Value(secret) => Some(secret.clone()),
             Secret::File(path) => {
-                let text = secret_file::read(path, Access::Private).map_err(|reason| {
+                let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+                let access = Access::of(path, credentials.as_deref());
+                let text = secret_file::read(path, access).map_err(|reason| {
                     // Somebody may have written the secret itself there.
                     let file = redacted(&path.display().to_string());
                     ConfigError::new(format!("google.client_secret_file {file}: {reason}"))

@@ -1,6 +1,7 @@
 //! Files that hold a secret and that nobody else may read.
 
 use std::{
+    ffi::OsStr,
     fs::{File, OpenOptions},
     io::{ErrorKind, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -20,6 +21,17 @@ pub(super) enum Access {
     Private,
     /// Someone else saw to that (systemd's credentials).
     Given,
+}
+
+impl Access {
+    /// That of `path`, given the folder that `$CREDENTIALS_DIRECTORY` names. What lies in there has a mode that
+    /// shows its access list, and belongs to root.
+    pub(super) fn of(path: &Path, credentials: Option<&OsStr>) -> Self {
+        match credentials {
+            Some(folder) if path.parent() == Some(Path::new(folder)) => Self::Given,
+            _ => Self::Private,
+        }
+    }
 }
 
 /// Reads a secret without the white space around it, or says what is wrong with the file and what to do.
@@ -122,6 +134,17 @@ mod tests {
         for mode in [0o600, 0o400] {
             let (_dir, path) = file(mode, b" s3cret\n");
             assert_eq!(read(&path, Access::Private).unwrap().as_str(), "s3cret");
+        }
+    }
+
+    #[test]
+    fn what_systemd_hands_over_is_taken_as_it_is() {
+        let folder = Some(OsStr::new("/run/credentials/x.service"));
+        let of = |path: &str, folder| Access::of(Path::new(path), folder);
+        assert!(of("/run/credentials/x.service/secret", folder) == Access::Given);
+        assert!(of("/run/credentials/x.service/secret", None) == Access::Private);
+        for elsewhere in ["/etc/secret", "/run/credentials/x.service/../secret", "secret"] {
+            assert!(of(elsewhere, folder) == Access::Private, "{elsewhere}");
         }
     }
 

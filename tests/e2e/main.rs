@@ -22,3 +22,4 @@ mod reconnect;
 mod renewal;
 mod risc;
 mod service_accounts;
+mod systemd;

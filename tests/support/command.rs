@@ -13,7 +13,12 @@ use super::PATIENCE;
 
 /// The program, with nothing of this process's environment that could change what it does.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_token-broker"));
+    program_named(env!("CARGO_BIN_EXE_token-broker"))
+}
+
+/// Another program in the same bare surroundings.
+pub(crate) fn program_named(name: &str) -> Command {
+    let mut command = Command::new(name);
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR"] {
         if let Some(value) = std::env::var_os(name) {

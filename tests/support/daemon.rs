@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use super::{
-    command::{Output, program, program_as},
+    command::{Output, program, program_as, program_named},
     emulator::{CLIENT_ID, Emulator},
     grpc::{self, Admin},
     http::{Answer, get, try_get},
@@ -38,6 +38,8 @@ pub(crate) struct Daemon {
     runtime: TempDir,
     /// More environment for the daemon.
     pub(crate) environment: Vec<(String, String)>,
+    /// A program, with its arguments, that starts the daemon in its own place.
+    pub(crate) launcher: Vec<String>,
     running: Mutex<Option<Running>>,
     starts: AtomicUsize,
     /// What commands said, for the search for secrets.
@@ -83,6 +85,7 @@ impl Daemon {
                 .unwrap(),
             runtime: in_memory(),
             environment: Vec::new(),
+            launcher: Vec::new(),
             running: Mutex::new(None),
             starts: AtomicUsize::new(0),
             transcript: Mutex::new(Vec::new()),
@@ -203,6 +206,13 @@ impl Daemon {
         let start = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
         let log = File::create(self.log_file(start)).unwrap();
         let mut command = self.command(&["serve"]);
+        if let Some((launcher, arguments)) = self.launcher.split_first() {
+            let daemon = std::mem::replace(&mut command, program_named(launcher));
+            command
+                .args(arguments)
+                .arg(daemon.get_program())
+                .args(daemon.get_args());
+        }
         for (name, value) in &self.environment {
             command.env(name, value);
         }
