@@ -33,6 +33,10 @@ pub const UNANSWERED_CONSENT: &str = "No answer came back from Google. If its pa
     `admin_policy_enforced`, an administrator of the account's organisation has to allow the app. \
     Otherwise open the link again and finish the consent.";
 
+/// What a consent that was declined may be due to.
+pub(crate) const DECLINED: &str = "The consent was declined, or the account may not use this app. Connect again and \
+    allow it; if the app is in Testing mode, the operator has to add the account to its test users.";
+
 pub(crate) const TESTING_MODE: &str = "This grant ended seven days after it was connected: that is what Google does while \
     the project's OAuth consent screen is in Testing mode. The operator has to publish the app on the consent \
     screen's page; then the owner connects once more.";
@@ -118,8 +122,8 @@ const DELEGATED: Call = Call::Assertion { delegated: true };
 const BUSY: &str = "Google is busy or out of order. It is tried again.";
 
 /// What Google may answer instead of what was asked for, by the contract: the first row that fits counts, and the
-/// last one fits always. `FAILURES.md` shows it to people.
-pub const FAILURES: &[Failure] = {
+/// last one fits always. A static: a row is the same wherever it is looked at. `FAILURES.md` shows it to people.
+pub static FAILURES: &[Failure] = {
     use Call::{Authorize, Exchange, Userinfo};
     use FailureKind::{Operator, Permission, Reconnect, Retry};
     use Sign::{Busy, Error, Other, Redirected, Silent, Status, Subtype};
@@ -223,13 +227,7 @@ pub const FAILURES: &[Failure] = {
             Permission,
             "A scope was asked for that this account did not grant. The owner has to add the permission.",
         ),
-        Failure::of(
-            &[Authorize],
-            Error(&["access_denied"]),
-            Reconnect,
-            "The consent was declined, or the account may not use this app. Connect again and allow it; if the \
-             app is in Testing mode, the operator has to add the account to its test users.",
-        ),
+        Failure::of(&[Authorize], Error(&["access_denied"]), Reconnect, DECLINED),
         Failure::of(
             &[],
             Error(&["access_denied", "admin_policy_enforced"]),

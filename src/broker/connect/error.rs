@@ -2,7 +2,7 @@
 
 use crate::{
     broker::{SeveralAccounts, choice::NotFound, situation::list},
-    google::ProviderError,
+    google::{ProviderError, classify::DECLINED},
     id::{CapabilityKey, OwnerId},
 };
 
@@ -38,7 +38,7 @@ pub enum ConnectError {
     )]
     TimedOut,
     /// The person said no.
-    #[error("the permission was not given: {0} pressed Cancel, or Google refused. Nothing was changed")]
+    #[error("{DECLINED} Nothing was changed")]
     Denied(OwnerId),
     /// Every box was unticked.
     #[error("none of the permissions was given: tick at least one on Google's page. Nothing was changed")]
