@@ -102,14 +102,14 @@ fn orphans_are_reaped_and_do_not_take_the_commands_exit_code() {
 
 #[test]
 fn a_renewal_restarts_the_command_with_the_new_token() {
-    let (_google, daemon, agent) = running(&LIFETIME);
+    let (_google, _daemon, agent) = running(&LIFETIME);
     let mut events = agent.watch();
     // A child of the command's own, which must not outlive it.
     let script = "echo \"start $GOOGLE_OAUTH_ACCESS_TOKEN\"
         trap 'echo end; exit 0' TERM
         sleep infinity &
         wait";
-    let mut container = entry_point(&agent, &["--on-renewal=restart"], script).start();
+    let container = entry_point(&agent, &["--on-renewal=restart"], script).start();
     let first = container.wait_for_lines(1).remove(0);
     let mut told = vec![next_token(&mut events)];
     while told.last().map(|token| format!("start {token}")) != Some(first.clone()) {
@@ -132,13 +132,29 @@ fn a_renewal_restarts_the_command_with_the_new_token() {
         "{}",
         container.stderr()
     );
+}
 
-    // Told to end, it is not started again, however it ends and whatever is renewed meanwhile.
-    daemon.kill9();
-    let before = container.stdout();
+#[test]
+fn a_command_that_was_told_to_end_is_not_started_again() {
+    let (_google, _daemon, agent) = running(&LIFETIME);
+    // It takes its time, longer than a token lives.
+    let script = "trap 'echo TERM' TERM
+        echo start
+        while [ ! -e /tmp/go ]; do usleep 10000; done
+        exit 8";
+    let options = ["--on-renewal=restart", "--grace=0"];
+    let mut container = entry_point(&agent, &options, script).start();
+    container.wait_for_lines(1);
     container.kill("TERM");
-    assert_eq!(container.wait(), 0);
-    assert_eq!(container.stdout(), format!("{before}end\n"));
+    container.wait_for_output("TERM", |text| text.contains("TERM\n"));
+    let before = container.stdout();
+    let mut events = agent.watch();
+    for _ in 0..3 {
+        next_token(&mut events);
+    }
+    container.exec(&["touch", "/tmp/go"]).expect_ok();
+    assert_eq!(container.wait(), 8);
+    assert_eq!(container.stdout(), before);
 }
 
 #[test]
