@@ -38,7 +38,11 @@ fn main() {
         let ask = [OsStr::new("token"), OsStr::new("--socket"), socket.as_os_str()];
         expect_a_token(&program, &ask);
         let name = format!("starts of `{name}` against /bin/true");
-        compare(&name, || starts(&program, &ask), || starts(OsStr::new("/bin/true"), &[]));
+        compare(
+            &name,
+            || starts(&program, &ask),
+            || starts(OsStr::new("/bin/true"), &[]),
+        );
     }
     drop(agent);
 }
