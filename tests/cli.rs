@@ -4,10 +4,10 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixListener,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     thread,
 };
 
@@ -82,6 +82,76 @@ fn exec_says_when_the_command_cannot_be_run() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let not_executable = exec(&[file.path().to_str().unwrap()]);
     assert_eq!(not_executable.status.code(), Some(126));
+}
+
+/// What reaches the command from the terminal itself is not passed on to it a second time.
+#[test]
+fn on_a_terminal_a_key_is_one_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("broker.sock");
+    serve(
+        &socket,
+        "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.fresh\nTOKEN_BROKER_STATE=active\n",
+    );
+    let script = dir.path().join("command");
+    let text = "trap 'count=$((count+1)); echo \"INT $count\"' INT
+        trap 'echo \"$count in all\"; exit 4' QUIT
+        echo ready
+        while :; do sleep 0.01; done";
+    fs::write(&script, text).unwrap();
+    let (socket, script) = (socket.display(), script.display());
+    let line = format!("{PROGRAM} exec --socket {socket} --on-renewal signal -- sh {script}");
+    // script(1) gives it a terminal, whose keys are what is written here.
+    let mut terminal = Command::new("script")
+        .args(["-q", "-e", "-c", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keys = terminal.stdin.take().unwrap();
+    let mut lines = BufReader::new(terminal.stdout.take().unwrap()).lines();
+    let mut until = |part: &str| {
+        lines
+            .find(|line| line.as_ref().unwrap().contains(part))
+            .unwrap()
+            .unwrap()
+    };
+    until("ready");
+    for number in 1..=5 {
+        keys.write_all(b"\x03").unwrap();
+        until(&format!("INT {number}"));
+    }
+    keys.write_all(b"\x1c").unwrap();
+    let last = until("in all");
+    assert!(last.contains("5 in all"), "{last}");
+    assert_eq!(terminal.wait().unwrap().code(), Some(4));
+}
+
+#[test]
+fn a_signal_that_was_ignored_before_stays_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("broker.sock");
+    serve(
+        &socket,
+        "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.fresh\nTOKEN_BROKER_STATE=active\n",
+    );
+    // As nohup does it. The command signals the process that passes signals on.
+    let script = "trap 'exit 6' USR1; kill -HUP $PPID; kill -USR1 $PPID; while :; do sleep 0.01; done";
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "trap '' HUP; exec \"$@\"",
+            "sh",
+            PROGRAM,
+            "exec",
+            "--on-renewal=signal",
+            "--socket",
+        ])
+        .arg(&socket)
+        .args(["--", "sh", "-c", script])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
 }
 
 #[test]

@@ -74,6 +74,11 @@ impl AgentSocket {
         Self { path }
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Asks for `target` (path and query). A problem that the daemon answers with is a failure.
     pub(super) async fn get(&self, target: &str) -> Result<Bytes, Failure> {
         let exchange = async {

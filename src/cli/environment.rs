@@ -33,7 +33,7 @@ impl Environment {
     }
 
     /// Reads `NAME=value` lines; nothing in them is quoted.
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let pair = |line: &str| {
             let (name, value) = line.split_once('=')?;
             let named = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -47,10 +47,18 @@ impl Environment {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The tokens in it: a person's, a service account's, or both.
+    pub(super) fn tokens(&self) -> Vec<Zeroizing<String>> {
+        let tokens = self
+            .0
+            .iter()
+            .filter(|(name, value)| name.ends_with("_ACCESS_TOKEN") && !value.is_empty());
+        tokens.map(|(_, value)| value.clone()).collect()
+    }
+
     /// True when there is a token in it.
     pub(super) fn has_token(&self) -> bool {
-        self.iter()
-            .any(|(name, value)| name.ends_with("_ACCESS_TOKEN") && !value.is_empty())
+        !self.tokens().is_empty()
     }
 
     /// Why there is no token, in the daemon's own words.

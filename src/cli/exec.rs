@@ -1,14 +1,22 @@
 //! `exec`: runs a command with an agent's token in its environment.
+//!
+//! Where nothing has to be done beside the command, it takes this process's place. On renewals, and as a
+//! container's first process, it is run as a child instead ([`supervise`]).
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt, process::Command, time::Duration};
+mod child;
+mod renewals;
+mod signals;
+mod supervise;
+
+use std::{ffi::OsString, time::Duration};
 
 use clap::Args;
+use rustix::process::{Signal, getpid};
 
 use super::{
     agent_client::AgentArgs,
     args::Global,
-    environment::{DELIVERED, Environment},
-    exit::{Exit, Failure, Outcome},
+    exit::{Failure, Outcome},
     output::Output,
     wait, when,
 };
@@ -17,9 +25,18 @@ const EXAMPLES: &str = "\
 Examples:
   token-broker exec -- ./agent.py
   token-broker exec --agent invoice-bot --timeout 5m -- sh -c 'echo $GOOGLE_OAUTH_CAPABILITIES'
+  token-broker exec --on-renewal signal:HUP -- ./server     # which reads `env` again then
+  token-broker exec --on-renewal restart --grace 30s -- ./agent.py
 
-The command takes this process's place: signals and the exit code are its own. Its environment is that of the \
-moment it starts; a program that runs longer than a token lives reads the file `env`, or asks the socket.";
+The command's environment is that of the moment it starts; a program that runs longer than a token lives reads the \
+file `env`, asks the socket, or has --on-renewal. With --on-renewal nothing the command takes this process's place: \
+signals and the exit code are its own. Otherwise, and always as process 1 of a container, it is a child: signals are \
+passed on, orphans are reaped, and the exit code is the command's, or 128 and the number of the signal that ended it.
+
+On renewal: `signal` sends HUP, or the signal that is named, once the file `env` holds the new token; `restart` ends \
+the command and all of its process group with TERM, and with KILL after --grace, and starts it anew. A command that \
+was told to end (TERM, INT, QUIT) is not started again, nor is one that ended by itself. When the token is withdrawn, \
+standard error says why and the command goes on; the next token counts as a renewal.";
 
 /// Run a command with an agent's token in its environment
 #[derive(Debug, Args)]
@@ -30,42 +47,80 @@ pub(super) struct ExecArgs {
     /// How long to wait for a token
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::parse_duration)]
     timeout: Duration,
+    /// What to do when the token is renewed: nothing, signal[:NAME] or restart
+    #[arg(long, value_name = "WHAT", default_value = "nothing", value_parser = OnRenewal::parse)]
+    on_renewal: OnRenewal,
+    /// How long a command that is restarted may take to end
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = when::parse_duration)]
+    grace: Duration,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 
-/// Waits for the variables that the command gets.
-pub(super) async fn variables(
-    args: &ExecArgs,
-    global: &Global,
-    output: &mut Output,
-) -> Result<Environment, Failure> {
-    wait::until_ready(&args.agent.client(global)?, args.timeout, output).await
+/// What a new token means for a command that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnRenewal {
+    Nothing,
+    Signal(Signal),
+    Restart,
 }
 
-/// Becomes the command. Returns only when that is not possible.
-#[expect(clippy::needless_pass_by_value, reason = "the token is not needed after this")]
-pub(super) fn replace(command: &[OsString], variables: Environment) -> Outcome {
-    let Some((program, arguments)) = command.split_first() else {
-        return Err(Failure::usage("there is no command to run: write it after `--`"));
-    };
-    let mut command = Command::new(program);
-    command.args(arguments);
-    for name in DELIVERED {
-        command.env_remove(name);
+impl OnRenewal {
+    /// Reads `nothing`, `signal`, `signal:USR1` or `restart`.
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "nothing" => Ok(Self::Nothing),
+            None if text == "signal" => Ok(Self::Signal(Signal::HUP)),
+            None if text == "restart" => Ok(Self::Restart),
+            Some(("signal", name)) => signals::parse(name).map(Self::Signal),
+            _ => Err("write `nothing`, `signal`, `signal:NAME` or `restart`".to_owned()),
+        }
     }
-    let error = command.envs(variables.iter()).exec();
-    let program = program.display();
-    Err(match error.kind() {
-        io::ErrorKind::NotFound => Failure::new(
-            Exit::CommandNotFound,
-            format!("`{program}` cannot be run: there is no such command"),
-        ),
-        io::ErrorKind::PermissionDenied => Failure::new(
-            Exit::CannotExecute,
-            format!("`{program}` cannot be run: it is not an executable file"),
-        ),
-        _ => Failure::new(Exit::CannotExecute, format!("`{program}` cannot be run: {error}")),
-    })
+}
+
+/// Runs `exec`. Returns only where the command could not take this process's place, or was a child.
+pub(super) fn run(args: &ExecArgs, global: &Global, output: &mut Output) -> Outcome {
+    let socket = args.agent.client(global)?;
+    if args.on_renewal != OnRenewal::Nothing || getpid().is_init() {
+        return super::wait_for(supervise::run(args, &socket, output));
+    }
+    let variables = super::wait_for(wait::until_ready(&socket, args.timeout, output))?;
+    // The runtime is gone by now: the command inherits nothing of it.
+    Err(child::replace(&args.command, &variables))
+}
+
+/// There is nothing after the dashes.
+fn no_command() -> Failure {
+    Failure::usage("there is no command to run: write it after `--`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_on_renewal_is_read_as_it_is_typed() {
+        for (text, expected) in [
+            ("nothing", OnRenewal::Nothing),
+            ("signal", OnRenewal::Signal(Signal::HUP)),
+            ("signal:HUP", OnRenewal::Signal(Signal::HUP)),
+            ("signal:sigusr1", OnRenewal::Signal(Signal::USR1)),
+            ("restart", OnRenewal::Restart),
+        ] {
+            assert_eq!(OnRenewal::parse(text), Ok(expected), "{text}");
+        }
+        for wrong in [
+            "",
+            "restart:HUP",
+            "signal:",
+            "signal:KILL",
+            "signal:FOO",
+            "reload",
+        ] {
+            assert!(OnRenewal::parse(wrong).is_err(), "{wrong}");
+        }
+        let told = OnRenewal::parse("signal:FOO").unwrap_err();
+        assert!(told.contains("FOO") && told.contains("USR1"), "{told}");
+    }
 }

@@ -29,6 +29,8 @@ pub enum Exit {
     CannotExecute,
     /// `exec`: there is no such command (POSIX shell convention).
     CommandNotFound,
+    /// `exec`: what the command ended with.
+    OfCommand(u8),
 }
 
 /// The documentation of every code.
@@ -62,6 +64,7 @@ impl Exit {
             Self::TimedOut => 124,
             Self::CannotExecute => 126,
             Self::CommandNotFound => 127,
+            Self::OfCommand(code) => code,
         }
     }
 

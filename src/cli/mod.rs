@@ -112,11 +112,7 @@ fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
         Command::Agents(command) => wait_for(agents::run(command, global, output)),
         Command::Token(args) => wait_for(token::run(&args, global, output)),
         Command::Env(args) => wait_for(token::env(&args, global, output)),
-        Command::Exec(args) => {
-            let variables = wait_for(exec::variables(&args, global, output))?;
-            // The runtime is gone by now: the command inherits nothing of it.
-            exec::replace(&args.command, variables)
-        }
+        Command::Exec(args) => exec::run(&args, global, output),
         Command::Wait(args) => wait_for(wait::run(&args, global, output)),
         Command::Status(args) => wait_for(status::run(&args, global, output)),
         Command::Audit(command) => wait_for(audit::run(command, global, output)),

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// How long to leave a socket alone that is not there or breaks off.
-const RETRY: Duration = Duration::from_millis(250);
+pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// A change is asked about when it is announced; should an announcement get lost, then at the latest.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -70,7 +70,7 @@ async fn keep_trying(socket: &AgentSocket, reason: &mut Failure) -> Environment 
                 Ok(environment) => return environment,
                 Err(failure) => *reason = failure,
             }
-            if !changed(changes.as_mut()).await {
+            if !changed(changes.as_mut(), ASK_AGAIN).await {
                 break;
             }
         }
@@ -78,10 +78,11 @@ async fn keep_trying(socket: &AgentSocket, reason: &mut Failure) -> Environment 
     }
 }
 
-/// Waits for something to have changed; false when there is no stream to wait on.
-async fn changed(changes: Option<&mut Changes>) -> bool {
+/// Waits for something to have changed, or for as long as nothing may be announced; false when there is no stream
+/// to wait on.
+pub(super) async fn changed(changes: Option<&mut Changes>, ask_again: Duration) -> bool {
     match changes {
-        Some(changes) => match tokio::time::timeout(ASK_AGAIN, changes.next()).await {
+        Some(changes) => match tokio::time::timeout(ask_again, changes.next()).await {
             Ok(event) => event.is_some(),
             Err(_elapsed) => true,
         },
@@ -89,7 +90,8 @@ async fn changed(changes: Option<&mut Changes>) -> bool {
     }
 }
 
-async fn attempt(socket: &AgentSocket) -> Result<Environment, Failure> {
+/// The agent's environment, or why there is no token in it.
+pub(super) async fn attempt(socket: &AgentSocket) -> Result<Environment, Failure> {
     let environment = Environment::fetch(socket).await?;
     if environment.has_token() {
         Ok(environment)

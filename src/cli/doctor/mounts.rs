@@ -7,6 +7,9 @@ use super::Finding;
 /// The entries of an agent directory.
 const ENTRIES: [&str; 5] = ["env", "access_token", "status.json", "adc.json", "broker.sock"];
 
+/// What the kernel adds to the path of a file that has no name any more.
+const RENAMED_OVER: &str = "//deleted";
+
 /// Looks through the mounts of every process that may be looked at: in a container its own, on the node those
 /// of the containers as well.
 pub(super) fn check() -> Vec<Finding> {
@@ -67,10 +70,12 @@ struct Place {
 }
 
 /// Reads a line of `mountinfo` (`proc_pid_mountinfo(5)`): the fourth field is what is mounted, as a path in its
-/// own file system, the fifth is where. `…/agents/<name>/<entry>` is a file of an agent's directory.
+/// own file system, the fifth is where. `…/agents/<name>/<entry>` is a file of an agent's directory. A renewal takes
+/// the name away from a file that is mounted, and the kernel says so.
 fn single_file(line: &str) -> Option<Place> {
     let mut fields = line.split(' ').skip(3);
     let (source, target) = (unescape(fields.next()?), unescape(fields.next()?));
+    let source = source.strip_suffix(RENAMED_OVER).unwrap_or(&source).to_owned();
     let path = Path::new(&source);
     let entry = path.file_name()?.to_str()?;
     let agents = path.parent()?.parent()?.file_name()?;
@@ -100,6 +105,13 @@ mod tests {
             Some(Place {
                 source: "/token-broker/agents/bot/env".to_owned(),
                 target: "/app/my .env".to_owned()
+            })
+        );
+        assert_eq!(
+            single_file(&line("/token-broker/agents/bot/env//deleted", "/app/.env")),
+            Some(Place {
+                source: "/token-broker/agents/bot/env".to_owned(),
+                target: "/app/.env".to_owned()
             })
         );
         for (source, target) in [

@@ -1,0 +1,145 @@
+//! The command as a process.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::unix::process::CommandExt,
+    process::Command,
+};
+
+use rustix::{
+    io::Errno,
+    process::{
+        Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, test_kill_process_group, wait,
+    },
+    termios::tcgetpgrp,
+};
+
+use super::{
+    super::{
+        environment::{DELIVERED, Environment},
+        exit::{Exit, Failure},
+    },
+    no_command,
+};
+
+/// Becomes the command. Returns only when that is not possible: why not.
+pub(super) fn replace(command: &[OsString], variables: &Environment) -> Failure {
+    match prepare(command, variables) {
+        Ok(mut prepared) => cannot_run(prepared.get_program().to_owned().as_os_str(), &prepared.exec()),
+        Err(failure) => failure,
+    }
+}
+
+fn prepare(command: &[OsString], variables: &Environment) -> Result<Command, Failure> {
+    let (program, arguments) = command.split_first().ok_or_else(no_command)?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for name in DELIVERED {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter());
+    Ok(command)
+}
+
+fn cannot_run(program: &OsStr, error: &io::Error) -> Failure {
+    let program = program.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(
+            Exit::CommandNotFound,
+            format!("`{program}` cannot be run: there is no such command"),
+        ),
+        io::ErrorKind::PermissionDenied => Failure::new(
+            Exit::CannotExecute,
+            format!("`{program}` cannot be run: it is not an executable file"),
+        ),
+        _ => Failure::new(Exit::CannotExecute, format!("`{program}` cannot be run: {error}")),
+    }
+}
+
+/// The command while it runs, and what it started.
+#[derive(Debug)]
+pub(super) struct Child {
+    pid: Pid,
+    /// It leads a process group of its own. On a terminal it shares this process's group, so that job control
+    /// is between the terminal, the shell and the command, as without us.
+    own_group: bool,
+    /// What it ended with, once it was waited for: from then on its id may be another process's.
+    ended: Option<u8>,
+}
+
+impl Child {
+    /// Starts the command with these variables.
+    pub(super) fn start(command: &[OsString], variables: &Environment) -> Result<Self, Failure> {
+        let mut prepared = prepare(command, variables)?;
+        let own_group = !has_terminal();
+        if own_group {
+            prepared.process_group(0);
+        }
+        let spawned = prepared
+            .spawn()
+            .map_err(|error| cannot_run(prepared.get_program(), &error))?;
+        Ok(Self {
+            pid: Pid::from_child(&spawned),
+            own_group,
+            ended: None,
+        })
+    }
+
+    /// True when what the terminal sends reaches the command without help.
+    pub(super) fn shares_the_terminal(&self) -> bool {
+        !self.own_group
+    }
+
+    /// Sends a signal to the command alone, as if this process were not between.
+    pub(super) fn signal(&self, signal: Signal) {
+        if self.ended.is_none() {
+            // The one error, that there is no such process, cannot be: it was not waited for.
+            let _ = kill_process(self.pid, signal);
+        }
+    }
+
+    /// Sends a signal to the command and what it started.
+    pub(super) fn signal_all(&self, signal: Signal) {
+        if self.own_group {
+            // Nobody is left: that is what is wanted.
+            let _ = kill_process_group(self.pid, signal);
+        } else {
+            self.signal(signal);
+        }
+    }
+
+    /// What the command ended with, as a shell says it.
+    pub(super) fn ended(&self) -> Option<u8> {
+        self.ended
+    }
+
+    /// True when nothing of it is left.
+    pub(super) fn is_gone(&self) -> bool {
+        let empty = || test_kill_process_group(self.pid) == Err(Errno::SRCH);
+        self.ended.is_some() && (!self.own_group || empty())
+    }
+
+    /// Waits for every child that has ended: the command, and as process 1 whatever was left behind.
+    pub(super) fn reap(&mut self) {
+        // `None`: the others still run. An error: there are no others.
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == self.pid && self.ended.is_none() {
+                self.ended = Some(code(status));
+            }
+        }
+    }
+}
+
+/// The exit code, or 128 and the number of the signal (POSIX shells' convention).
+fn code(status: WaitStatus) -> u8 {
+    let by_signal = || status.terminating_signal().map(|signal| 128 + signal);
+    let code = status.exit_status().or_else(by_signal);
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+/// True when this process's terminal is one of its standard streams.
+fn has_terminal() -> bool {
+    // Only of the controlling terminal can this be asked.
+    tcgetpgrp(io::stdin()).is_ok() || tcgetpgrp(io::stdout()).is_ok() || tcgetpgrp(io::stderr()).is_ok()
+}

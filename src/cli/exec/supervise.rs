@@ -1,0 +1,174 @@
+//! Runs the command as a child: passes signals on, reaps what is left behind, and does on renewals what was asked.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    super::{
+        agent_client::AgentSocket,
+        environment::Environment,
+        exit::{Exit, Failure, Outcome},
+        output::Output,
+        wait,
+    },
+    ExecArgs, OnRenewal,
+    child::Child,
+    renewals::{self, News},
+    signals::{self, Arrived, Signals},
+};
+
+/// How often to look whether all is gone that a restart waits for: grandchildren announce their end to others.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits for the token, then runs the command to its end.
+pub(super) async fn run(args: &ExecArgs, socket: &AgentSocket, output: &mut Output) -> Outcome {
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::new(Exit::Failed, format!("signals cannot be listened to: {error}")))?;
+    let variables = tokio::select! {
+        ready = wait::until_ready(socket, args.timeout, output) => ready?,
+        signal = the_end(&mut signals) => return Ok(Exit::OfCommand(by_signal(signal))),
+    };
+    let news = (args.on_renewal != OnRenewal::Nothing).then(|| renewals::watch(socket.clone(), &variables));
+    let child = Child::start(&args.command, &variables)?;
+    let supervisor = Supervisor {
+        args,
+        output,
+        signals,
+        news,
+        variables,
+        child,
+        told_to_end: false,
+        stopping: None,
+    };
+    supervisor.run().await
+}
+
+/// Waits for a signal that ends the wait for a token.
+async fn the_end(signals: &mut Signals) -> Signal {
+    loop {
+        let arrived = signals.next().await;
+        if arrived.ends_a_wait() {
+            return arrived.signal;
+        }
+    }
+}
+
+fn by_signal(signal: Signal) -> u8 {
+    u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
+}
+
+struct Supervisor<'a> {
+    args: &'a ExecArgs,
+    output: &'a mut Output,
+    signals: Signals,
+    /// What becomes of the token, where that matters.
+    news: Option<mpsc::Receiver<News>>,
+    /// What the next start gets.
+    variables: Environment,
+    child: Child,
+    /// The command was asked to end by somebody else: it is not started again.
+    told_to_end: bool,
+    /// A restart waits for the old command's end: when to kill it.
+    stopping: Option<Instant>,
+}
+
+enum Event {
+    Signal(Arrived),
+    News(News),
+    /// While a restart waits: time to look.
+    Look,
+}
+
+impl Supervisor<'_> {
+    async fn run(mut self) -> Outcome {
+        loop {
+            match self.next().await {
+                Event::Signal(arrived) if arrived.signal == Signal::CHILD => self.child.reap(),
+                Event::Signal(arrived) => self.pass_on(arrived),
+                Event::News(News::Token(variables)) => self.renewed(variables),
+                Event::News(News::Trouble(failure)) => self.say_trouble(&failure),
+                Event::Look => {}
+            }
+            if let Some(exit) = self.after()? {
+                return Ok(exit);
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let news = async {
+            match &mut self.news {
+                Some(news) => news.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            arrived = self.signals.next() => Event::Signal(arrived),
+            Some(news) = news => Event::News(news),
+            () = tokio::time::sleep(LOOK), if self.stopping.is_some() => Event::Look,
+        }
+    }
+
+    fn pass_on(&mut self, arrived: Arrived) {
+        self.told_to_end |= arrived.asks_to_end();
+        if !(arrived.from_kernel && self.child.shares_the_terminal()) {
+            self.child.signal(arrived.signal);
+        }
+    }
+
+    fn renewed(&mut self, variables: Environment) {
+        self.variables = variables;
+        match self.args.on_renewal {
+            OnRenewal::Nothing => {}
+            OnRenewal::Signal(signal) => {
+                self.say(&format!(
+                    "the token was renewed: the command gets {}",
+                    signals::name(signal)
+                ));
+                self.child.signal(signal);
+            }
+            OnRenewal::Restart if self.told_to_end || self.stopping.is_some() => {}
+            OnRenewal::Restart => {
+                self.say("the token was renewed: the command is started anew");
+                self.child.signal_all(Signal::TERM);
+                self.stopping = Some(Instant::now() + self.args.grace);
+            }
+        }
+    }
+
+    /// What follows from how the command is now; the exit when all is done.
+    fn after(&mut self) -> Result<Option<Exit>, Failure> {
+        let Some(deadline) = self.stopping else {
+            return Ok(self.child.ended().map(Exit::OfCommand));
+        };
+        if self.told_to_end {
+            // No restart any more: whoever asked waits for the end as always.
+            self.stopping = None;
+            return Ok(self.child.ended().map(Exit::OfCommand));
+        }
+        if self.child.is_gone() {
+            self.stopping = None;
+            self.child = Child::start(&self.args.command, &self.variables)?;
+        } else if Instant::now() >= deadline {
+            self.child.signal_all(Signal::KILL);
+        }
+        Ok(None)
+    }
+
+    fn say_trouble(&mut self, failure: &Failure) {
+        let doing = "the command goes on with the token it has";
+        self.say(&format!("{}: {doing}", failure.message));
+        if let Some(url) = &failure.action_url {
+            self.say(&format!("fix it here: {url}"));
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.output.note(&format!(
+            "token-broker: {}",
+            super::super::style::harmless(text, true)
+        ));
+    }
+}
