@@ -34,7 +34,8 @@ signals and the exit code are its own. Otherwise, and always as process 1 of a c
 passed on, orphans are reaped, and the exit code is the command's, or 128 and the number of the signal that ended it.
 
 On renewal: `signal` sends HUP, or the signal that is named, once the file `env` holds the new token; `restart` ends \
-the command and all of its process group with TERM, and with KILL after --grace, and starts it anew. A command that \
+the command and its process group (on a terminal, the command alone) with TERM, and with KILL after --grace, and starts \
+it anew. A command that \
 was told to end (TERM, INT, QUIT) is not started again, nor is one that ended by itself. When the token is withdrawn, \
 standard error says why and the command goes on; the next token counts as a renewal.";
 
