@@ -144,9 +144,9 @@ fn google(text: &mut String) -> std::fmt::Result {
     text.push_str(
         "\nA renewal that fails while the token still lives changes nothing for agents: the state stays `active`, with a \
          message. The sentence is followed by Google's own words, shortened and free of secrets.\n\n\
-         Where no agent has a token to lose, whoever asked is told the code and the sentence, and agents stay as they \
-         were: a consent (`access_denied` has a code of its own there, `consent_denied`), an import, a service account \
-         that is added. A revocation that Google refuses takes nothing back: the account is disconnected here all the \
+         Where no agent has a token to lose, whoever asked is told the code and the sentence (nothing is tried again by \
+         itself there, and it says so), and agents stay as they were: a consent (`access_denied` has a code of its own \
+         there, `consent_denied`), an import, a service account that is added. A revocation that Google refuses takes nothing back: the account is disconnected here all the \
          same, `disconnect` says what was not done and ends with 1, and what passes is tried again until it is done \
          (`integrations list` shows it).\n\n",
     );

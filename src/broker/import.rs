@@ -31,7 +31,7 @@ pub enum ImportError {
     #[error("the grant cannot be imported: {0}. Nothing was stored")]
     File(#[from] InvalidGrantFile),
     /// Google does not take it, or does not say whose it is.
-    #[error("{0} Nothing was stored")]
+    #[error("{} Nothing was stored", .0.of_one_attempt())]
     Provider(ProviderError),
     /// It covers nothing that an agent could ask for.
     #[error(

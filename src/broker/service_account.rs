@@ -45,7 +45,7 @@ pub enum ServiceAccountError {
     #[error("`{0}` is not the address of a person to act for, such as alice@example.com. Nothing was stored")]
     Subject(String),
     /// Google gave no token for it.
-    #[error("{0} Nothing was stored")]
+    #[error("{} Nothing was stored", .0.of_one_attempt())]
     Provider(ProviderError),
     /// It could not be kept.
     #[error("the key could not be kept: {0}. Nothing was changed")]

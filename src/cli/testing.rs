@@ -2,9 +2,11 @@
 
 mod admin;
 mod broker;
+mod fixtures;
 
-pub(super) use admin::{FakeAdmin, agent_of_alice, alice};
+pub(super) use admin::FakeAdmin;
 pub(super) use broker::FakeBroker;
+pub(super) use fixtures::{agent_of_alice, alice};
 
 /// Parses one command's arguments.
 pub(super) fn parse<T: clap::Args>(line: &[impl AsRef<str>]) -> T {

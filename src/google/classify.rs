@@ -1,8 +1,11 @@
 //! Which failure means what, and whom it concerns.
 
+mod table;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::FailureKind;
+pub use table::FAILURES;
 
 /// What was asked of the provider: the same code means different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +28,6 @@ pub enum Call {
     /// The keys that id tokens are signed with.
     Keys,
 }
-
-/// Some refusals are shown on Google's own page and never come back: for a consent that nobody answered.
-pub const UNANSWERED_CONSENT: &str = "No answer came back from Google. If its page said \
-    `redirect_uri_mismatch`, `invalid_client`, `deleted_client`, `org_internal`, `invalid_request` or \
-    `disallowed_useragent`, the operator has to correct the OAuth client; if it said \
-    `admin_policy_enforced`, an administrator of the account's organisation has to allow the app. \
-    Otherwise open the link again and finish the consent.";
 
 /// What a consent that was declined may be due to.
 pub(crate) const DECLINED: &str = "The consent was declined, or the account may not use this app. Connect again and \
@@ -114,197 +110,6 @@ impl Failure {
         self.calls.is_empty() || self.calls.contains(&call)
     }
 }
-
-/// A service account that speaks for itself, and one that acts for a person.
-const ITSELF: Call = Call::Assertion { delegated: false };
-const DELEGATED: Call = Call::Assertion { delegated: true };
-
-const BUSY: &str = "Google is busy or out of order. It is tried again.";
-
-/// What Google may answer instead of what was asked for, by the contract: the first row that fits counts, and the
-/// last one fits always. A static: a row is the same wherever it is looked at. `FAILURES.md` shows it to people.
-pub static FAILURES: &[Failure] = {
-    use Call::{Authorize, Exchange, Userinfo};
-    use FailureKind::{Operator, Permission, Reconnect, Retry};
-    use Sign::{Busy, Error, Other, Redirected, Silent, Status, Subtype};
-    &[
-        Failure::of(&[], Busy, Retry, BUSY),
-        Failure::of(
-            &[DELEGATED],
-            Error(&["unauthorized_client", "access_denied"]),
-            Operator,
-            "The domain's administrator has not delegated these scopes to this service account: in the Admin console, \
-             under Security, API controls, Domain-wide delegation, the account's client id has to be listed with every \
-             one of them.",
-        ),
-        Failure::of(
-            &[DELEGATED],
-            Error(&["invalid_grant"]),
-            Operator,
-            "Google does not accept this assertion: the key or the service account was deleted or disabled there, the \
-             person that it acts for does not exist, or this machine's clock is wrong. Add a new key with \
-             `token-broker service-account add`, or correct the address.",
-        ),
-        Failure::of(
-            &[ITSELF],
-            Error(&["invalid_grant"]),
-            Operator,
-            "Google does not accept this service account's key: the key or the account was deleted or disabled there, or \
-             this machine's clock is wrong. Create a new key in the Google Cloud console and add it with `token-broker \
-             service-account add`.",
-        ),
-        Failure::of(
-            &[ITSELF, DELEGATED],
-            Error(&["unauthorized_client", "access_denied", "admin_policy_enforced"]),
-            Operator,
-            "Google does not let this service account have tokens: an administrator of its project or organisation has \
-             to allow it.",
-        ),
-        Failure::of(
-            &[ITSELF, DELEGATED],
-            Error(&["invalid_scope"]),
-            Operator,
-            "Google does not know a scope that was asked for. Check the scopes of the `google-sa` capabilities that the \
-             configuration adds.",
-        ),
-        Failure::of(
-            &[ITSELF, DELEGATED],
-            Error(&["invalid_client", "deleted_client"]),
-            Operator,
-            "Google does not know this service account any more. Create it anew, or add the key of another one.",
-        ),
-        Failure::of(
-            &[Userinfo],
-            Status(&[401, 403]),
-            Reconnect,
-            "This grant does not say whose it is: it lacks the scope `openid`, and the account's id is what a grant is \
-             kept by. The owner has to consent with `openid` and `email`; `token-broker connect` asks for both.",
-        ),
-        Failure::of(
-            &[],
-            Error(&[
-                "internal_failure",
-                "server_error",
-                "temporarily_unavailable",
-                "rate_limit_exceeded",
-                "internal",
-                "unavailable",
-                "resource_exhausted",
-            ]),
-            Retry,
-            BUSY,
-        ),
-        Failure::of(
-            &[Exchange],
-            Error(&["invalid_grant"]),
-            Reconnect,
-            "Google did not accept the authorization code: it was used before, it is older than a few minutes, \
-             or it belongs to another client or redirect address. Begin the connection again.",
-        ),
-        Failure::of(
-            &[],
-            Subtype("invalid_grant", &["invalid_rapt", "rapt_required"]),
-            Reconnect,
-            "The organisation's session length policy ended this grant. The owner has to connect the account \
-             again; an administrator can exempt the app in the Google Cloud session control settings.",
-        ),
-        Failure::of(
-            &[],
-            Error(&["invalid_grant"]),
-            Reconnect,
-            "Google no longer accepts this grant: it was revoked, it expired, or the account's password or \
-             policy changed. The owner has to connect the account again.",
-        ),
-        Failure::of(
-            &[Authorize],
-            Error(&["invalid_scope"]),
-            Permission,
-            "Google does not know a scope that was asked for, or does not let this OAuth client ask for it.",
-        ),
-        Failure::of(
-            &[],
-            Error(&["invalid_scope"]),
-            Permission,
-            "A scope was asked for that this account did not grant. The owner has to add the permission.",
-        ),
-        Failure::of(&[Authorize], Error(&["access_denied"]), Reconnect, DECLINED),
-        Failure::of(
-            &[],
-            Error(&["access_denied", "admin_policy_enforced"]),
-            Reconnect,
-            "The account's organisation restricts this app. Its administrator has to allow the app for this \
-             account; then the owner connects again.",
-        ),
-        Failure::of(
-            &[],
-            Redirected,
-            Retry,
-            "The answer is a redirect, which is never followed with secrets: a proxy or a captive portal may \
-             stand between. It is tried again.",
-        ),
-        Failure::of(
-            &[],
-            Silent,
-            Retry,
-            "The answer is not one that Google gives: a proxy may stand between, or `google.endpoint_base` may be \
-             wrong. It is tried again.",
-        ),
-        Failure::of(
-            &[],
-            Error(&["invalid_client"]),
-            Operator,
-            "Google does not know this OAuth client, or its secret is wrong. Check `google.client_id` and the \
-             client secret against the Credentials page of the Google Cloud project.",
-        ),
-        Failure::of(
-            &[],
-            Error(&["deleted_client"]),
-            Operator,
-            "This OAuth client was deleted. Create a new one in the Google Cloud project and configure it; every \
-             account has to be connected again.",
-        ),
-        Failure::of(
-            &[],
-            Error(&["unauthorized_client"]),
-            Operator,
-            "This OAuth client may not do this, or the grant belongs to another client. Check `google.client_id` and \
-             `google.client_type`.",
-        ),
-        Failure::of(
-            &[],
-            Error(&["redirect_uri_mismatch"]),
-            Operator,
-            "The redirect address is not registered. Add `<public_url>/oauth/callback`, exactly as configured, to \
-             the OAuth client's authorized redirect URIs.",
-        ),
-        Failure::of(
-            &[],
-            Error(&["org_internal"]),
-            Operator,
-            "The app is internal to another organisation. Set the consent screen's user type to External, or \
-             connect an account of that organisation.",
-        ),
-        Failure::of(
-            &[],
-            Error(&["disallowed_useragent"]),
-            Operator,
-            "Google does not show its consent page inside this browser. Open the link in a full browser.",
-        ),
-        Failure::of(
-            &[],
-            Error(&["unsupported_grant_type", "invalid_request"]),
-            Operator,
-            "Google refused the form of the request. Check that `google.client_type` is the client's real type and \
-             that the client secret is configured.",
-        ),
-        Failure::of(
-            &[],
-            Other,
-            Operator,
-            "Google refused, and says no more than this. Check the OAuth client in the Google Cloud project.",
-        ),
-    ]
-};
 
 /// Says who can act and what they can do. `error` is empty where the answer has none; for [`Call::Authorize`]
 /// the status is the redirect's.

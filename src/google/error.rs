@@ -46,6 +46,9 @@ pub struct ProviderError {
     pub server_time: Option<Timestamp>,
 }
 
+/// How a message ends about what is repeated by itself.
+const REPEATED: &str = "It is tried again.";
+
 /// What the provider's `error` may look like; anything else could be an echo or an attack on a terminal.
 pub(super) fn code(error: &str) -> String {
     let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
@@ -60,6 +63,11 @@ impl ProviderError {
     /// True when the provider may have done what it was asked without its answer arriving.
     pub fn is_unanswered(&self) -> bool {
         matches!(self.code.as_str(), "network" | "timeout" | "malformed_answer")
+    }
+
+    /// The sentence for whoever asked for something that nothing repeats by itself, as renewals and revocations are.
+    pub fn of_one_attempt(&self) -> String {
+        self.message.replace(REPEATED, "Try it again in a while.")
     }
 
     fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {
@@ -267,6 +275,21 @@ mod tests {
                     .to_ascii_lowercase()
                     .contains("canary"),
                 "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_nothing_repeats_is_not_said_to_be_tried_again() {
+        let malformed = ProviderError::malformed("The answer of h cannot be used", None);
+        let refused = refused(503, &json!({}), &[]);
+        let cut = ProviderError::transport("h", &TransportError::Network("reset".to_owned()));
+        for error in [malformed, refused, cut] {
+            assert!(error.message.contains(REPEATED), "{error}");
+            let once = error.of_one_attempt();
+            assert!(
+                once.contains("Try it again") && !once.contains(REPEATED),
+                "{once}"
             );
         }
     }

@@ -35,6 +35,12 @@ struct Case {
 }
 
 impl Case {
+    /// The sentence for whoever asked for what nothing repeats by itself.
+    fn once(&self) -> String {
+        let sentence = self.failure.sentence;
+        sentence.replace("It is tried again.", "Try it again in a while.")
+    }
+
     /// The fault, for requests to one endpoint, and for those of a kind: `{"account": …}`.
     fn at(&self, endpoint: &str, more: &Value) -> Value {
         let mut fault = self.fault.clone();

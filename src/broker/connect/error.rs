@@ -44,7 +44,7 @@ pub enum ConnectError {
     #[error("none of the permissions was given: tick at least one on Google's page. Nothing was changed")]
     NothingGranted,
     /// Google answered the redirect or the exchange with an error.
-    #[error("{0}")]
+    #[error("{}", .0.of_one_attempt())]
     Provider(ProviderError),
     /// Google gave no refresh token.
     #[error(

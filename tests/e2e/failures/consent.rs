@@ -61,11 +61,11 @@ fn refusals_of(call: Call, endpoint: &str, more: &Value) {
 
 /// `connect`, and the page that the browser ends on.
 fn by_command(daemon: &Daemon, case: &Case, form: &Form, fault: &Value) {
-    let sentence = case.failure.sentence;
+    let sentence = case.once();
     let connecting = Connecting::start(daemon, "alice", &[SEND], &[]).unwrap();
     let page = browse(&back(daemon, &connecting.url, fault));
     let said = daemon.remember(connecting.finish());
-    nothing_came_of(daemon, "alice", &said, form, sentence);
+    nothing_came_of(daemon, "alice", &said, form, &sentence);
     if form.state == DECLINED.state {
         // To the person themselves it is said in plainer words.
         assert!(page.text().contains("Nothing was connected"), "{}", page.text());
@@ -78,7 +78,7 @@ fn by_command(daemon: &Daemon, case: &Case, form: &Form, fault: &Value) {
     };
     assert_eq!(page.status, expected, "{fault}");
     let text = unescaped(page.text());
-    assert!(text.contains(sentence), "{fault}: {text}");
+    assert!(text.contains(&sentence), "{fault}: {text}");
     assert!(text.contains("Nothing was changed"), "{fault}: {text}");
 }
 
@@ -110,7 +110,7 @@ fn over_grpc(daemon: &Daemon, case: &Case, form: &Form, fault: &Value) {
         redirect_url: back(daemon, &url, fault),
     };
     let status = block_on(admin.complete_connect(request)).unwrap_err();
-    refused(&status, form, case.failure.sentence, fault);
+    refused(&status, form, &case.once(), fault);
 }
 
 /// Where Google sends the browser. Some errors are shown on Google's own page and never come back from there, although

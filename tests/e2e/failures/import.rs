@@ -31,10 +31,10 @@ fn refusals_of(call: Call, endpoint: &str, more: &Value) {
     for case in cases(call) {
         let fault = case.at(endpoint, more);
         let id = google.fault(&fault);
-        let (form, sentence) = (form(case.failure.kind), case.failure.sentence);
+        let (form, sentence) = (form(case.failure.kind), case.once());
         let mut command = daemon.command(&["integrations", "import", "--owner", "alice"]);
         let said = daemon.remember(Output::of_fed(&mut command, grant));
-        nothing_came_of(&daemon, "alice", &said, &form, sentence);
+        nothing_came_of(&daemon, "alice", &said, &form, &sentence);
         assert!(said.stderr.contains("Nothing was stored"), "{fault}: {said:?}");
 
         let request = ImportIntegrationRequest {
@@ -43,7 +43,7 @@ fn refusals_of(call: Call, endpoint: &str, more: &Value) {
             account: String::new(),
         };
         let status = block_on(daemon.admin().import_integration(request)).unwrap_err();
-        refused(&status, &form, sentence, &fault);
+        refused(&status, &form, &sentence, &fault);
         agent_shows(&daemon, "waiting", &NOT_CONNECTED, "alice", &fault);
         google.clear_fault(&id);
     }

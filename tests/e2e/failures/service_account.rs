@@ -90,7 +90,7 @@ fn no_person(form: Form) -> Form {
 }
 
 fn is_not_added(daemon: &Daemon, key: &Key, case: &Case, fault: &Value) {
-    let (form, sentence) = (form(case.failure.kind), case.failure.sentence);
+    let (form, sentence) = (form(case.failure.kind), case.once());
     let path = key.folder.path().join("robot.json");
     let mut command = vec![
         "service-account",
@@ -104,9 +104,9 @@ fn is_not_added(daemon: &Daemon, key: &Key, case: &Case, fault: &Value) {
         command.extend(["--subject", key.subject]);
     }
     let said = daemon.cli(&command);
-    nothing_came_of(daemon, "nobody", &said, &form, sentence);
+    nothing_came_of(daemon, "nobody", &said, &form, &sentence);
     assert!(said.stderr.contains("Nothing was stored"), "{fault}: {said:?}");
     let status = block_on(daemon.admin().add_service_account(key.request("nobody"))).unwrap_err();
-    refused(&status, &form, sentence, fault);
+    refused(&status, &form, &sentence, fault);
     agent_shows(daemon, "waiting", &no_person(NOT_CONNECTED), "nobody", fault);
 }

@@ -1,0 +1,169 @@
+//! Connected accounts.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{code, or_dash};
+use crate::{
+    cli::{
+        exit::Failure,
+        output::Output,
+        style::{Text, Tone},
+        when,
+    },
+    proto::v1,
+};
+
+/// A connected account.
+#[derive(Debug, Clone, Serialize)]
+pub(in crate::cli) struct Integration {
+    /// Its id.
+    pub id: String,
+    /// `google` or `google-sa`.
+    pub kind: String,
+    /// Whose it is.
+    pub owner: String,
+    /// The account's address.
+    pub account: String,
+    /// The person that a service account acts for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub acts_for: String,
+    /// How it stands.
+    pub state: String,
+    /// A sentence about the state.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What a person can do about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub action_url: String,
+    /// The capabilities that the granted scopes cover.
+    pub capabilities: Vec<String>,
+    /// What the person granted.
+    pub scopes: Vec<String>,
+    /// The agents that use it.
+    pub agents: Vec<String>,
+    /// How each capability stands that is granted, waited for or declined.
+    pub capability_states: Vec<IntegrationCapability>,
+    /// When it was connected last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_at: Option<Timestamp>,
+    /// When a token was last obtained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Timestamp>,
+}
+
+/// An account that was disconnected and that the provider could not be told of yet.
+#[derive(Debug, Clone, Serialize)]
+pub(in crate::cli) struct PendingRevocation {
+    /// The id that the integration had.
+    pub integration_id: String,
+    /// Whose it was.
+    pub owner: String,
+    /// The account's address.
+    pub account: String,
+    /// When it was disconnected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Why it was not done so far.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it is tried next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+}
+
+impl From<v1::PendingRevocation> for PendingRevocation {
+    fn from(from: v1::PendingRevocation) -> Self {
+        Self {
+            integration_id: from.integration_id,
+            owner: from.owner,
+            account: from.account,
+            since: when::from_proto(from.since),
+            message: from.message,
+            retry_at: when::from_proto(from.retry_at),
+        }
+    }
+}
+
+impl fmt::Display for PendingRevocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} was disconnected here and is still to be revoked at Google, which is tried until it is done. {}",
+            self.account, self.owner, self.message
+        )
+    }
+}
+
+impl From<v1::Integration> for Integration {
+    fn from(from: v1::Integration) -> Self {
+        Self {
+            state: code(from.state().as_str_name(), "INTEGRATION_STATE_"),
+            id: from.id,
+            kind: from.kind,
+            owner: from.owner,
+            account: from.account,
+            acts_for: from.acts_for,
+            message: from.message,
+            action_url: from.action_url,
+            capabilities: from.capabilities,
+            scopes: from.scopes,
+            agents: from.agents,
+            capability_states: from.capability_states.into_iter().map(Into::into).collect(),
+            connected_at: when::from_proto(from.connected_at),
+            renewed_at: when::from_proto(from.renewed_at),
+        }
+    }
+}
+
+/// How one capability of an account stands.
+#[derive(Debug, Clone, Serialize)]
+pub(in crate::cli) struct IntegrationCapability {
+    /// Its key.
+    pub key: String,
+    /// `granted`, `satisfied`, `missing` or `declined`.
+    pub state: String,
+    /// The wider key that satisfies it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub satisfied_by: String,
+    /// The agents that declare it.
+    pub agents: Vec<String>,
+}
+
+impl IntegrationCapability {
+    /// A row for each, after an empty line; nothing when there is none.
+    pub(in crate::cli) fn table(capabilities: &[Self], output: &mut Output) -> Result<(), Failure> {
+        if capabilities.is_empty() {
+            return Ok(());
+        }
+        output.line("")?;
+        let rows = capabilities.iter().map(Self::row).collect();
+        output.table(&["CAPABILITY", "STANDING", "THROUGH", "AGENTS"], rows)
+    }
+
+    fn row(&self) -> Vec<Text> {
+        let tone = match self.state.as_str() {
+            "granted" | "satisfied" => Tone::Good,
+            _ => Tone::Warn,
+        };
+        vec![
+            self.key.as_str().into(),
+            Text::toned(tone, self.state.as_str()),
+            or_dash(&self.satisfied_by).into(),
+            or_dash(&self.agents.join(" ")).into(),
+        ]
+    }
+}
+
+impl From<v1::IntegrationCapability> for IntegrationCapability {
+    fn from(from: v1::IntegrationCapability) -> Self {
+        Self {
+            state: code(from.state().as_str_name(), "CAPABILITY_STATE_"),
+            key: from.key,
+            satisfied_by: from.satisfied_by,
+            agents: from.agents,
+        }
+    }
+}
