@@ -12,7 +12,19 @@ pub mod v1 {
     tonic::include_proto!("tokenbroker.v1");
 }
 
-/// What server reflection serves: every file under `proto/`.
+/// `csi.v1`: the Container Storage Interface, as far as a node serves it.
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated"
+)]
+pub mod csi {
+    tonic::include_proto!("csi.v1");
+}
+
+/// What server reflection serves: every file under `proto/tokenbroker`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// A moment as protobuf carries it.

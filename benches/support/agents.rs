@@ -32,6 +32,7 @@ impl Daemon {
             runtime_dir: runtime_dir.to_owned(),
             token_url: None,
             project_id: "token-broker".to_owned(),
+            volumes: None,
         };
         let broker = super::broker::idle(clock.clone());
         let delivery = Delivery::start(&options, broker, clock, receiver, CancellationToken::new())
@@ -70,6 +71,7 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
             service_account: None,
             uid: None,
             gid: None,
+            kubernetes: None,
             integrations: vec![Requirement {
                 key: key.parse().expect("a key"),
                 description: "Send order confirmations".to_owned(),

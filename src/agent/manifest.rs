@@ -15,6 +15,8 @@ const MAX_REQUIREMENTS: usize = 64;
 const MAX_DESCRIPTION: usize = 500;
 /// RFC 5321, section 4.5.3.1.3, without the angle brackets.
 const MAX_ADDRESS: usize = 254;
+/// Of Kubernetes' names that are DNS subdomains (RFC 1123).
+const MAX_SUBDOMAIN: usize = 253;
 
 /// What an agent declares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +38,50 @@ pub struct Manifest {
     /// The group that may read as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
+    /// Which pods may have its directory as a volume; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Box<PodIdentity>>,
     /// What it needs.
     #[serde(default)]
     pub integrations: Vec<Requirement>,
+}
+
+/// What a pod is to Kubernetes: the service account that it runs as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PodIdentity {
+    /// The pod's namespace.
+    pub namespace: Box<str>,
+    /// The pod's service account, in that namespace. Not optional: whoever means `default` says so.
+    #[serde(rename = "serviceAccount")]
+    pub service_account: Box<str>,
+}
+
+/// `namespace/serviceAccount`.
+impl fmt::Display for PodIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.service_account)
+    }
+}
+
+impl PodIdentity {
+    /// The field that Kubernetes would not take as a name, and why.
+    fn wrong(&self) -> Option<(&'static str, String)> {
+        let fields = [
+            ("kubernetes.namespace", &self.namespace, is_label(&self.namespace)),
+            (
+                "kubernetes.serviceAccount",
+                &self.service_account,
+                self.service_account.len() <= MAX_SUBDOMAIN && self.service_account.split('.').all(is_label),
+            ),
+        ];
+        let (field, value, _) = fields.into_iter().find(|(_, _, fits)| !fits)?;
+        let value: String = value.chars().take(80).flat_map(char::escape_debug).collect();
+        Some((
+            field,
+            format!("`{value}` is no name of Kubernetes': lower-case letters, digits and hyphens"),
+        ))
+    }
 }
 
 /// One thing that an agent needs.
@@ -176,6 +219,9 @@ impl Manifest {
                 return Err(ManifestError::in_field(field, "4294967295 is no user or group"));
             }
         }
+        if let Some((field, message)) = self.kubernetes.as_deref().and_then(PodIdentity::wrong) {
+            return Err(ManifestError::in_field(field, message));
+        }
         if self.integrations.len() > MAX_REQUIREMENTS {
             let message = format!(
                 "{} entries: an agent declares at most {MAX_REQUIREMENTS}",
@@ -209,6 +255,16 @@ fn is_address(text: &str) -> bool {
     text.len() <= MAX_ADDRESS
         && !text.contains(unfit)
         && parts.is_some_and(|(who, place)| !who.is_empty() && !place.is_empty() && !place.contains('@'))
+}
+
+/// True for a DNS label (RFC 1123).
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 fn wrong_description(text: &str) -> Option<String> {
@@ -262,7 +318,7 @@ mod tests {
 
     #[test]
     fn json_survives_a_round_trip() {
-        let text = r#"{"agent":"invoice-bot","owner":"alice","account":"alice@work.example","service_account":"robot@project.iam.gserviceaccount.com","uid":1000,"integrations":[{"key":"google.gmail.send","description":"Send order confirmations"},{"key":"google.calendar","optional":true}]}"#;
+        let text = r#"{"agent":"invoice-bot","owner":"alice","account":"alice@work.example","service_account":"robot@project.iam.gserviceaccount.com","uid":1000,"kubernetes":{"namespace":"billing","serviceAccount":"invoice-bot"},"integrations":[{"key":"google.gmail.send","description":"Send order confirmations"},{"key":"google.calendar","optional":true}]}"#;
         let manifest = Manifest::from_json(text).unwrap();
         assert_eq!(manifest.to_json(), text);
         assert_eq!(manifest.validate(&Catalog::builtin()), Ok(()));
@@ -293,6 +349,18 @@ mod tests {
                 r#"{"agent":"a","owner":"b","account":"a@b\u001b[2J"}"#,
                 "account: `a@b\\u{1b}[2J` is not the address of an account, such as alice@example.com",
             ),
+            (
+                r#"{"agent":"a","owner":"b","kubernetes":{"namespace":"billing"}}"#,
+                "kubernetes: missing field `serviceAccount`",
+            ),
+            (
+                r#"{"agent":"a","owner":"b","kubernetes":{"namespace":"a/b","serviceAccount":"c"}}"#,
+                "kubernetes.namespace: `a/b` is no name of Kubernetes': lower-case letters, digits and hyphens",
+            ),
+            (
+                r#"{"agent":"a","owner":"b","kubernetes":{"namespace":"a","serviceAccount":"c:d"}}"#,
+                "kubernetes.serviceAccount: `c:d` is no name of Kubernetes': lower-case letters, digits and hyphens",
+            ),
         ] {
             assert_eq!(refused(json), message, "{json}");
         }
@@ -315,6 +383,7 @@ mod tests {
                 service_account: None,
                 uid: None,
                 gid: None,
+                kubernetes: None,
                 integrations,
             }
             .check()

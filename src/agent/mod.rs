@@ -9,6 +9,6 @@ pub mod watch;
 mod yaml;
 
 pub use folder::{Folder, ManifestFile, ManifestProblem, Scan};
-pub use manifest::{Manifest, ManifestError, Requirement};
+pub use manifest::{Manifest, ManifestError, PodIdentity, Requirement};
 pub use resolve::{NarrowError, Narrowed, Resolution, ResolvedCapability, resolve};
 pub use watch::watch;

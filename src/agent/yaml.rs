@@ -143,7 +143,15 @@ struct Places {
     service_account: Option<Spanned<IgnoredAny>>,
     uid: Option<Spanned<IgnoredAny>>,
     gid: Option<Spanned<IgnoredAny>>,
+    kubernetes: Option<PodPlaces>,
     integrations: Option<Spanned<Vec<RequirementPlaces>>>,
+}
+
+#[derive(Deserialize)]
+struct PodPlaces {
+    namespace: Option<Spanned<IgnoredAny>>,
+    #[serde(rename = "serviceAccount")]
+    service_account: Option<Spanned<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +182,8 @@ impl Places {
             "service_account" => return place(&self.service_account),
             "uid" => return place(&self.uid),
             "gid" => return place(&self.gid),
+            "kubernetes.namespace" => return place(&self.kubernetes.as_ref()?.namespace),
+            "kubernetes.serviceAccount" => return place(&self.kubernetes.as_ref()?.service_account),
             "integrations" => return self.integrations.as_ref().map(|list| list.referenced),
             _ => {}
         }
@@ -238,6 +248,15 @@ integrations:
                 "bot.yaml:3:1: udi: there is no such field: did you mean `uid`?",
             ),
             ("owner: bob\n", "bot.yaml:3:1: owner: the field is given twice"),
+            (
+                "kubernetes:\n  namespace: billing\n  serviceAccount: Robot\n",
+                "bot.yaml:5:19: kubernetes.serviceAccount: `Robot` is no name of Kubernetes': lower-case letters, \
+                 digits and hyphens",
+            ),
+            (
+                "kubernetes: {namespace: billing, service_account: robot}\n",
+                "bot.yaml:3:34: kubernetes.service_account: there is no such field: did you mean `serviceAccount`?",
+            ),
             (
                 "integrations:\n",
                 "bot.yaml:3:13: integrations: expected a list; `[]` is the empty one",

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ports::LibraryPorts;
+use super::{driver::Driver, ports::LibraryPorts};
 use crate::{
     agent::{self, Folder, Scan},
     broker::{Broker, BrokerOptions, BrokerParts},
@@ -94,10 +94,12 @@ impl App {
         let mut tasks = JoinSet::new();
         let folder = Folder::new(config.agents_dir(), catalog);
         let rescan = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await?;
+        let driver = Driver::open(&config)?;
         let options = DeliveryOptions {
             runtime_dir: config.runtime_dir.clone(),
             token_url: config.adc.as_ref().map(AdcSection::token_url).transpose()?,
             project_id: config.metadata.project_id.clone(),
+            volumes: driver.as_ref().map(Driver::volumes),
         };
         // Known before the files are written, so that these are right at once.
         broker.settle_agent_secrets().await?;
@@ -144,6 +146,9 @@ impl App {
         };
         tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
         ports.serve(&config, &broker, &mut tasks, &shutdown);
+        if let Some(driver) = driver {
+            tasks.spawn(driver.serve(&config, &broker, &parts.clock, &shutdown)?);
+        }
         readiness.set(true);
         tracing::info!(
             http = %http_address, admin = %admin_socket.display(), agents = names.len(),

@@ -4,6 +4,7 @@
 mod daemon;
 #[cfg(feature = "emulator")]
 mod demo;
+mod driver;
 #[cfg(test)]
 mod failures;
 #[cfg(feature = "emulator")]

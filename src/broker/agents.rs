@@ -189,6 +189,19 @@ impl Broker {
         problems
     }
 
+    /// A pod was given an agent's directory as a volume, or was refused it. `detail` names the pod and says why.
+    pub fn note_volume(&self, agent: &AgentName, decision: Decision, detail: &str) {
+        self.recorder.record(AuditEvent {
+            time: self.now(),
+            actor: Actor::Daemon,
+            action: "volume.publish",
+            integration: None,
+            capabilities: Vec::new(),
+            decision,
+            detail: format!("the directory of the agent {agent} {detail}"),
+        });
+    }
+
     /// Manifests that could not be followed, one sentence each.
     pub fn manifest_problems(&self) -> Vec<String> {
         self.manifest_problems

@@ -256,6 +256,7 @@ impl AddArgs {
             service_account: self.service_account.map(Into::into),
             uid: self.uid,
             gid: self.gid,
+            kubernetes: None,
             integrations,
         }))
     }

@@ -198,6 +198,50 @@ pub(super) const KEYS: &[Key] = &[
         "The client ids of the Google project whose security events are taken at POST /risc (Cross-Account\n\
          Protection). Nothing is taken without any.",
     ),
+    open(
+        "csi.endpoint",
+        Kind::Text,
+        "/var/lib/kubelet/plugins/token-broker.dev/csi.sock",
+        "The Unix socket on which the kubelet calls the CSI driver, which gives agents' directories to pods as\n\
+         volumes. There is no driver without it.",
+    ),
+    key(
+        "csi.driver",
+        Kind::Text,
+        "token-broker.dev",
+        "The driver's name, as pods and the CSIDriver object spell it.",
+    ),
+    open(
+        "csi.node_id",
+        Kind::Text,
+        "node-1",
+        "The node's name in Kubernetes. This machine's host name unless set.",
+    ),
+    open(
+        "csi.audience",
+        Kind::Text,
+        "token-broker.dev",
+        "The audience of the pods' tokens, as the CSIDriver object's tokenRequests ask for it. The driver's name\n\
+         unless set.",
+    ),
+    open(
+        "csi.api_url",
+        Kind::Text,
+        "https://10.96.0.1:443",
+        "The Kubernetes API, which says whether pods' tokens are genuine. Inside a cluster it is found by itself.",
+    ),
+    key(
+        "csi.api_ca_file",
+        Kind::Text,
+        "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+        "The certificate authorities of the Kubernetes API, in PEM. Read for each request.",
+    ),
+    key(
+        "csi.api_token_file",
+        Kind::Text,
+        "/var/run/secrets/kubernetes.io/serviceaccount/token",
+        "What the daemon proves itself with there. Read for each request.",
+    ),
 ];
 
 /// The environment variable of a key.

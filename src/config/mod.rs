@@ -7,6 +7,7 @@ pub mod adc;
 pub mod audit;
 pub mod capabilities;
 pub mod connect;
+pub mod csi;
 pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzz;
@@ -35,6 +36,7 @@ pub use adc::AdcSection;
 pub use audit::AuditSection;
 pub use capabilities::CapabilityEntry;
 pub use connect::ConnectSection;
+pub use csi::CsiSection;
 pub use error::ConfigError;
 pub use google::{ClientType, GoogleSection, OAuthClient};
 pub use key::{KeySection, KeySource};
@@ -82,6 +84,8 @@ pub struct Config {
     pub metadata: MetadataSection,
     /// `[risc]`.
     pub risc: RiscSection,
+    /// `[csi]`, where there is to be a CSI driver.
+    pub csi: Option<CsiSection>,
     /// `[[capabilities]]`: the operator's additions to the catalogue.
     pub capabilities: Vec<CapabilityEntry>,
     derived: Derived,
@@ -151,6 +155,7 @@ impl Config {
             adc: AdcSection::read(&values)?,
             metadata: MetadataSection::read(&values)?,
             risc: RiscSection::read(&values)?,
+            csi: CsiSection::read(&values)?,
             google: GoogleSection::read(&mut values, &public_url)?,
             public_url,
             capabilities,

@@ -480,3 +480,54 @@ fn events_are_taken_for_the_clients_that_are_named() {
     let message = refused("[risc]\naudiences = ['two words']");
     assert!(message.contains(":2: risc.audiences"), "{message}");
 }
+
+#[test]
+fn a_csi_driver_takes_an_endpoint_and_finds_the_api_in_a_cluster() {
+    assert_eq!(parse("[csi]\ndriver = 'tokens.example'", &[]).unwrap().csi, None);
+    let inside = [
+        ("KUBERNETES_SERVICE_HOST", "fd00::1"),
+        ("KUBERNETES_SERVICE_PORT", "6443"),
+        ("TOKEN_BROKER_CSI_NODE_ID", "node-1"),
+    ];
+    let csi = parse("[csi]\nendpoint = 'unix:///csi/csi.sock'", &inside).unwrap();
+    let csi = csi.csi.unwrap();
+    assert_eq!(csi.endpoint, Path::new("/csi/csi.sock"));
+    assert_eq!(csi.api_url.as_str(), "https://[fd00::1]:6443/");
+    assert_eq!(
+        (csi.node_id.as_str(), csi.driver.as_str(), csi.audience.as_str()),
+        ("node-1", "token-broker.dev", "token-broker.dev")
+    );
+    let text =
+        "[csi]\nendpoint = '/csi.sock'\napi_url = 'http://127.0.0.1:1'\ndriver = 'a.b'\naudience = 'c'";
+    let csi = parse(text, &[]).unwrap().csi.unwrap();
+    assert!(!csi.node_id.is_empty());
+    assert_eq!((csi.driver.as_str(), csi.audience.as_str()), ("a.b", "c"));
+}
+
+#[test]
+fn what_no_csi_driver_can_do_with_is_refused() {
+    for (text, message) in [
+        (
+            "[csi]\nendpoint = '/csi.sock'",
+            ":2: csi.endpoint needs the Kubernetes API to ask whether pods' tokens are genuine, and this is no pod of a \
+             cluster (KUBERNETES_SERVICE_HOST is not set): set csi.api_url",
+        ),
+        (
+            "[csi]\nendpoint = 'tcp://127.0.0.1:9'",
+            ":2: csi.endpoint is \"tcp://127.0.0.1:9\": expected the path of a socket, at most 100 bytes long, such as \
+             /var/lib/kubelet/plugins/token-broker.dev/csi.sock",
+        ),
+        (
+            "[csi]\nendpoint = '/csi.sock'\napi_url = 'http://10.0.0.1'",
+            ":3: csi.api_url is \"http://10.0.0.1\": expected the API server's https:// address (plain http:// only on \
+             a loopback address, because tokens travel there)",
+        ),
+        (
+            "[csi]\ndriver = 'Tokens'",
+            ":2: csi.driver is \"Tokens\": expected a driver's name: at most 63 lower-case letters, digits, hyphens and \
+             dots, starting and ending with a letter or digit",
+        ),
+    ] {
+        assert_eq!(refused(text), format!("{FILE}{message}"));
+    }
+}

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use crate::secret::shape::redacted;
 
 use super::{
+    csi::KubernetesService,
     error::ConfigError,
     keys::{self, KEYS, VARIABLE_PREFIX},
     suggest,
@@ -45,6 +46,8 @@ pub(super) struct Values {
     found: HashMap<&'static str, Value>,
     /// The text of `[[capabilities]]` in the environment.
     pub(super) capabilities_variable: Option<String>,
+    /// What Kubernetes tells every container.
+    pub(super) kubernetes_service: KubernetesService,
     /// Variables that look like a slip.
     pub(super) warnings: Vec<String>,
 }
@@ -56,6 +59,7 @@ impl Values {
             file: file.to_owned(),
             found: HashMap::new(),
             capabilities_variable: None,
+            kubernetes_service: KubernetesService::default(),
             warnings: Vec::new(),
         }
     }
@@ -98,6 +102,7 @@ impl Values {
         let by_variable: HashMap<_, _> = KEYS.iter().map(|key| (keys::variable(key.path), key)).collect();
         for (name, text) in env.filter(|(_, text)| !text.is_empty()) {
             let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else {
+                self.kubernetes_service.take(&name, &text);
                 continue;
             };
             if let Some(key) = by_variable.get(&name) {

@@ -9,6 +9,7 @@ mod answer_cache;
 mod authority;
 mod body;
 mod common;
+pub mod csi;
 mod directory;
 mod error;
 mod files;
@@ -17,6 +18,7 @@ pub mod fuzz;
 mod grpc;
 mod http;
 pub mod libraries;
+mod local;
 mod pool;
 mod refusal;
 mod render;
@@ -48,6 +50,7 @@ pub use error::DeliveryError;
 pub use tcp::TcpServer;
 
 use self::{
+    csi::Volumes,
     directory::Runtime,
     server::Server,
     slot::Context,
@@ -70,6 +73,8 @@ pub struct DeliveryOptions {
     pub token_url: Option<Url>,
     /// The project that the metadata protocol names.
     pub project_id: String,
+    /// What pods have as volumes, where there is a CSI driver.
+    pub volumes: Option<Arc<Volumes>>,
 }
 
 /// Follows the broker's changes until it is told to stop.
@@ -101,6 +106,7 @@ impl Delivery {
             server: Arc::new(server),
             clock,
             token_url: options.token_url.clone(),
+            volumes: options.volumes.clone(),
             notices,
         });
         context.runtime.remove_leftovers();

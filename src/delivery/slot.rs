@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::{
+    csi::Volumes,
     directory::{Owner, Runtime},
     error::FileError,
     files::Files,
@@ -37,6 +38,8 @@ pub(super) struct Context {
     pub(super) clock: SharedClock,
     /// Where agents' token endpoint is, if there is one.
     pub(super) token_url: Option<Url>,
+    /// What pods have as volumes, where there is a CSI driver.
+    pub(super) volumes: Option<Arc<Volumes>>,
     pub(super) notices: mpsc::UnboundedSender<Notice>,
 }
 
@@ -209,6 +212,22 @@ impl Slot {
         };
         let path = context.runtime.path_of(&self.name);
         let sentence = |error: &FileError| format!("{}{error}", path.display());
+        if let Some(volumes) = &context.volumes
+            && volumes.has_stranger(&self.name, manifest.kubernetes.as_deref())
+        {
+            tracing::warn!(
+                agent = %self.name,
+                "a pod that has the agent's directory may have it no longer: it is exchanged for another, and the \
+                 agent's other pods have to be restarted"
+            );
+            place.socket = None;
+            place.files = Files::default();
+            // Only another directory keeps out whoever has this one mounted.
+            if let Err(error) = context.runtime.remove(&self.name) {
+                return Some(sentence(&error));
+            }
+            volumes.cut_off(&self.name);
+        }
         let dir = match context.runtime.agent(&self.name, owner) {
             Ok(dir) => dir,
             Err(error) => return Some(sentence(&error)),
@@ -253,6 +272,9 @@ impl Slot {
         place.files = Files::default();
         match context.runtime.remove(&self.name) {
             Ok(()) => {
+                if let Some(volumes) = &context.volumes {
+                    volumes.cut_off(&self.name);
+                }
                 place.failures = 0;
                 (None, Some(Notice::Gone(self.name.clone())))
             }

@@ -97,6 +97,7 @@ pub(super) fn snapshot(agent: &str) -> AgentSnapshot {
             service_account: None,
             uid: None,
             gid: None,
+            kubernetes: None,
             integrations: vec![
                 requirement("google.gmail.send", "Send order confirmations", false),
                 requirement("google.calendar.readonly", "", true),

@@ -111,7 +111,7 @@ impl ProviderError {
     }
 
     /// No answer from `host`.
-    pub(super) fn transport(host: &str, error: &TransportError) -> Self {
+    pub(crate) fn transport(host: &str, error: &TransportError) -> Self {
         let (code, message) = match error {
             TransportError::NoRoots(reason) => (
                 "certificate",

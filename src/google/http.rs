@@ -58,7 +58,7 @@ const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlen
 
 /// Why there is no answer. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TransportError {
+pub(crate) enum TransportError {
     /// This machine trusts no certificate authority.
     NoRoots(String),
     /// The server's certificate was not accepted.
@@ -90,10 +90,10 @@ impl Form {
 }
 
 /// An answer, whole. No `Debug`: it holds secrets.
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
     pub(super) headers: HeaderMap,
-    pub(super) body: Zeroizing<Vec<u8>>,
+    pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 impl Reply {
@@ -125,7 +125,7 @@ fn http_date(value: &HeaderValue) -> Option<Timestamp> {
 }
 
 /// How TLS is set up, at the first request and once.
-pub(super) type TlsSetup = Arc<dyn Fn() -> io::Result<ClientConfig> + Send + Sync>;
+pub(crate) type TlsSetup = Arc<dyn Fn() -> io::Result<ClientConfig> + Send + Sync>;
 
 /// Trusts what this machine trusts.
 pub(super) fn native_tls() -> io::Result<ClientConfig> {
@@ -140,7 +140,7 @@ pub(super) fn no_tls() -> io::Result<ClientConfig> {
         .with_no_client_auth())
 }
 
-pub(super) fn tls_builder() -> io::Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
+pub(crate) fn tls_builder() -> io::Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)
@@ -149,7 +149,7 @@ pub(super) fn tls_builder() -> io::Result<ConfigBuilder<ClientConfig, WantsVerif
 type Sender = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// The client's connections.
-pub(super) struct Http {
+pub(crate) struct Http {
     limits: Limits,
     tls: TlsSetup,
     sender: OnceCell<Sender>,
@@ -157,7 +157,7 @@ pub(super) struct Http {
 
 impl Http {
     /// Opens nothing yet.
-    pub(super) fn new(limits: Limits, tls: TlsSetup) -> Self {
+    pub(crate) fn new(limits: Limits, tls: TlsSetup) -> Self {
         Self {
             limits,
             tls,
@@ -181,10 +181,23 @@ impl Http {
     /// Asks with an access token as the bearer token (RFC 6750, section 2.1).
     pub(super) async fn get_with(&self, url: &Url, token: &AccessToken) -> Result<Reply, TransportError> {
         let mut request = request(Method::GET, url, Bytes::new())?;
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-            .map_err(|error| TransportError::Network(error.to_string()))?;
-        bearer.set_sensitive(true);
-        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        request
+            .headers_mut()
+            .insert(header::AUTHORIZATION, bearer(token)?);
+        self.send(request, self.limits.token_answer).await
+    }
+
+    /// Sends JSON, with a bearer token, and reads an answer about tokens.
+    pub(crate) async fn post_json(
+        &self,
+        url: &Url,
+        json: Zeroizing<Vec<u8>>,
+        token: &AccessToken,
+    ) -> Result<Reply, TransportError> {
+        let mut request = request(Method::POST, url, Bytes::from_owner(json))?;
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, JSON);
+        headers.insert(header::AUTHORIZATION, bearer(token)?);
         self.send(request, self.limits.token_answer).await
     }
 
@@ -247,6 +260,13 @@ fn request(method: Method, url: &Url, body: Bytes) -> Result<Request<Full<Bytes>
     request
         .body(Full::new(body))
         .map_err(|error| TransportError::Network(error.to_string()))
+}
+
+fn bearer(token: &AccessToken) -> Result<HeaderValue, TransportError> {
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|error| TransportError::Network(error.to_string()))?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
 }
 
 async fn read(mut body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, TransportError> {

@@ -10,7 +10,7 @@ pub mod endpoints;
 pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod http;
+pub(crate) mod http;
 mod idtoken;
 mod jwks;
 pub mod redirect;

@@ -64,7 +64,8 @@ pub(crate) fn reason(status: &Status) -> (String, Option<String>) {
     (info.reason, info.metadata.get("action_url").cloned())
 }
 
-fn channel(socket: &Path) -> Channel {
+/// A connection to any gRPC service on a Unix socket.
+pub(crate) fn channel(socket: &Path) -> Channel {
     let socket = socket.to_owned();
     let connector = tower::service_fn(move |_: Uri| {
         let socket = socket.clone();

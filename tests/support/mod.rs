@@ -37,7 +37,7 @@ pub(crate) use command::{Output, program, program_as};
 pub(crate) use connect::Connecting;
 pub(crate) use daemon::{Daemon, Refused};
 pub(crate) use emulator::{CLIENT_ID, Emulator};
-pub(crate) use grpc::{Admin, Tokens, reason};
+pub(crate) use grpc::{Admin, Tokens, channel, reason};
 pub(crate) use http::{Answer, browse, get, open_unix, post_form, post_json, read_unix, request};
 pub(crate) use libraries::CredentialFile;
 

@@ -1,7 +1,7 @@
 //! From the broker's views to messages.
 
 use crate::{
-    agent::{Manifest, Requirement},
+    agent::{Manifest, PodIdentity, Requirement},
     broker::{
         AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, CapabilityStanding, CapabilityState,
         Event, PendingRevocation,
@@ -159,6 +159,10 @@ pub fn spec(manifest: &Manifest) -> v1::AgentSpec {
         service_account: manifest.service_account.as_deref().unwrap_or_default().to_owned(),
         uid: manifest.uid,
         gid: manifest.gid,
+        kubernetes: manifest.kubernetes.as_deref().map(|pod| v1::PodIdentity {
+            namespace: pod.namespace.as_ref().to_owned(),
+            service_account: pod.service_account.as_ref().to_owned(),
+        }),
         integrations: manifest.integrations.iter().map(requirement).collect(),
     }
 }
@@ -179,6 +183,12 @@ pub(super) fn manifest(spec: v1::AgentSpec) -> Result<Manifest, InvalidId> {
         service_account: address(spec.service_account),
         uid: spec.uid,
         gid: spec.gid,
+        kubernetes: spec.kubernetes.map(|pod| {
+            Box::new(PodIdentity {
+                namespace: pod.namespace.into(),
+                service_account: pod.service_account.into(),
+            })
+        }),
         integrations: spec
             .integrations
             .into_iter()

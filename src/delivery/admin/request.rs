@@ -2,7 +2,10 @@
 
 use tonic::{Code, Request, Status};
 
-use super::status::{invalid, status};
+use super::{
+    PeerUid,
+    status::{invalid, status},
+};
 use crate::{
     broker::{AccountRef, ConnectTarget, Revocation},
     id::{AgentName, OwnerId},
@@ -13,10 +16,6 @@ use crate::{
 
 /// What stands for an account that is not connected yet: no address, since those have an `@`.
 const NEW_ACCOUNT: &str = "new";
-
-/// The uid of whoever is connected.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PeerUid(pub(super) u32);
 
 /// Who asks.
 pub(super) fn actor<T>(request: &Request<T>) -> Actor {

@@ -49,6 +49,7 @@ impl Scene {
             runtime_dir: temp.path().to_owned(),
             token_url: Some("http://127.0.0.1:8421/sts/v1/token".parse().unwrap()),
             project_id: "token-broker".to_owned(),
+            volumes: None,
         };
         let broker = broker::testing::idle(Arc::new(clock.clone()));
         let delivery = Delivery::start(

@@ -76,6 +76,7 @@ pub(crate) fn manifest(agent: &str, of: &str, capabilities: &[&str]) -> Manifest
         service_account: None,
         uid: None,
         gid: None,
+        kubernetes: None,
         integrations: capabilities.iter().map(requirement).collect(),
     }
 }

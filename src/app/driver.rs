@@ -1,0 +1,68 @@
+//! The CSI driver, where there is to be one.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    broker::Broker,
+    clock::SharedClock,
+    config::{Config, CsiSection},
+    delivery::csi::{CsiDriver, Volumes},
+};
+
+/// What it knows before the agents' directories are written.
+pub(super) struct Driver {
+    section: CsiSection,
+    volumes: Arc<Volumes>,
+}
+
+impl Driver {
+    /// Reads which volumes an earlier daemon published.
+    pub(super) fn open(config: &Config) -> anyhow::Result<Option<Self>> {
+        let Some(section) = config.csi.clone() else {
+            return Ok(None);
+        };
+        let volumes = Volumes::open(&config.runtime_dir).with_context(|| {
+            let folder = config.runtime_dir.join("volumes");
+            format!(
+                "{}, where the pods' volumes are noted, cannot be used",
+                folder.display()
+            )
+        })?;
+        Ok(Some(Self {
+            section,
+            volumes: Arc::new(volumes),
+        }))
+    }
+
+    /// What pods have as volumes.
+    pub(super) fn volumes(&self) -> Arc<Volumes> {
+        Arc::clone(&self.volumes)
+    }
+
+    /// Binds the kubelet's socket; what it returns serves that. To be called when every agent has its files.
+    pub(super) fn serve(
+        self,
+        config: &Config,
+        broker: &Arc<Broker>,
+        clock: &SharedClock,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+        let Self { section, volumes } = self;
+        let driver = CsiDriver::bind(&section.endpoint)
+            .with_context(|| format!("csi.endpoint {} cannot be bound", section.endpoint.display()))?;
+        tracing::info!(
+            endpoint = %section.endpoint.display(), driver = section.driver, node = section.node_id,
+            volumes = volumes.len(), "CSI driver"
+        );
+        let agents = config.runtime_dir.join("agents");
+        let (broker, clock, shutdown) = (Arc::clone(broker), Arc::clone(clock), shutdown.clone());
+        Ok(async move {
+            driver
+                .serve(&section, agents, broker, volumes, clock, shutdown)
+                .await;
+        })
+    }
+}

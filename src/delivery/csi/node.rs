@@ -1,0 +1,261 @@
+//! The Node service: publishes and withdraws volumes.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use rustix::io::Errno;
+use tokio::{sync::OwnedMutexGuard, task::spawn_blocking};
+use tonic::{Request, Response, Status};
+
+use super::{
+    mount,
+    request::{Pod, Publication, target_path, volume_id},
+    review::Reviewer,
+    volumes::{Volume, Volumes},
+};
+use crate::{
+    agent::Manifest,
+    broker::{AgentHandle, Broker},
+    proto::csi::{
+        NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
+        NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability,
+        NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse,
+        node_server::Node,
+        node_service_capability::{Rpc, Type, rpc},
+    },
+    telemetry::audit::Decision,
+};
+
+/// How long an agent's directory may take to be written before a pod is told to wait.
+const DELIVERY: Duration = Duration::from_secs(30);
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct NodeService {
+    pub(super) node_id: String,
+    pub(super) broker: Arc<Broker>,
+    pub(super) volumes: Arc<Volumes>,
+    pub(super) reviewer: Arc<Reviewer>,
+    /// The folder of the agents' directories.
+    pub(super) agents: PathBuf,
+}
+
+#[tonic::async_trait]
+impl Node for NodeService {
+    async fn node_publish_volume(
+        &self,
+        request: Request<NodePublishVolumeRequest>,
+    ) -> Result<Response<NodePublishVolumeResponse>, Status> {
+        let publication = Publication::read(request.into_inner(), self.reviewer.audience())?;
+        let service = self.clone();
+        // By itself, so that a caller that goes away leaves nothing half done.
+        ended(tokio::spawn(async move { service.publish(publication).await }).await)?;
+        Ok(Response::new(NodePublishVolumeResponse {}))
+    }
+
+    async fn node_unpublish_volume(
+        &self,
+        request: Request<NodeUnpublishVolumeRequest>,
+    ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
+        let request = request.into_inner();
+        let (id, target) = (volume_id(&request.volume_id)?, target_path(&request.target_path)?);
+        let turn = self.volumes.turn(&id).await;
+        let volumes = Arc::clone(&self.volumes);
+        let withdrawn = spawn_blocking(move || {
+            let _turn = turn;
+            mount::withdraw(&target).map_err(|error| failed("withdrawn from", &target, &error))?;
+            volumes
+                .forget(&id)
+                .map_err(|error| failed("forgotten at", &target, &error))
+        });
+        ended(withdrawn.await)?;
+        Ok(Response::new(NodeUnpublishVolumeResponse {}))
+    }
+
+    /// `VOLUME_MOUNT_GROUP`: the kubelet hands over the pod's `fsGroup` and changes no owner by itself.
+    async fn node_get_capabilities(
+        &self,
+        _: Request<NodeGetCapabilitiesRequest>,
+    ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
+        let rpc = Rpc {
+            r#type: rpc::Type::VolumeMountGroup.into(),
+        };
+        Ok(Response::new(NodeGetCapabilitiesResponse {
+            capabilities: vec![NodeServiceCapability {
+                r#type: Some(Type::Rpc(rpc)),
+            }],
+        }))
+    }
+
+    async fn node_get_info(
+        &self,
+        _: Request<NodeGetInfoRequest>,
+    ) -> Result<Response<NodeGetInfoResponse>, Status> {
+        Ok(Response::new(NodeGetInfoResponse {
+            node_id: self.node_id.clone(),
+            ..NodeGetInfoResponse::default()
+        }))
+    }
+}
+
+impl NodeService {
+    async fn publish(&self, publication: Publication) -> Result<(), Status> {
+        let turn = self.volumes.turn(&publication.volume).await;
+        let agent = self.broker.handle(&publication.agent).ok_or_else(|| {
+            Status::not_found(format!(
+                "this node knows no agent {}: add its manifest, or correct volumeAttributes.agent",
+                publication.agent
+            ))
+        })?;
+        let pod = publication.pod.clone();
+        let published = self.publish_in_turn(publication, &agent, turn).await;
+        let (decision, detail) = match &published {
+            Ok(()) => (Decision::Allowed, format!("to the pod {pod}")),
+            Err(refused) if refused.code() == tonic::Code::PermissionDenied => (
+                Decision::Denied,
+                format!("to the pod {pod}: {}", refused.message()),
+            ),
+            Err(_) => return published,
+        };
+        self.broker.note_volume(agent.name(), decision, &detail);
+        published
+    }
+
+    async fn publish_in_turn(
+        &self,
+        publication: Publication,
+        agent: &Arc<AgentHandle>,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<(), Status> {
+        let Publication { pod, target, .. } = &publication;
+        check(&agent.snapshot().manifest, pod, publication.group)?;
+        self.reviewer.prove(pod, &publication.token).await?;
+        delivered(agent).await?;
+
+        let known = self.volumes.get(&publication.volume);
+        if let Some(other) = known.filter(|known| known.target != *target || known.agent != publication.agent)
+        {
+            return Err(Status::already_exists(format!(
+                "this volume is published already, for the agent {} at {}",
+                other.agent,
+                other.target.display()
+            )));
+        }
+        let volume = Volume::new(&publication.volume, target, agent.name(), &pod.identity);
+        let source = self.agents.join(agent.name().as_str());
+        let (volumes, agent) = (Arc::clone(&self.volumes), Arc::clone(agent));
+        let mounted = spawn_blocking(move || {
+            let _turn = turn;
+            mount_checked(&volumes, &volume, &source, || {
+                if agent.is_removed() {
+                    return Err(Status::not_found(format!(
+                        "the agent {} was removed",
+                        agent.name()
+                    )));
+                }
+                check(&agent.snapshot().manifest, &publication.pod, publication.group)
+            })
+        });
+        ended(mounted.await)
+    }
+}
+
+/// Mounts, and takes it back where it is allowed no longer. The volume is known before it is looked whether it is
+/// allowed: whoever withdraws the permission after that finds it.
+fn mount_checked(
+    volumes: &Volumes,
+    volume: &Volume,
+    source: &std::path::Path,
+    allowed: impl Fn() -> Result<(), Status>,
+) -> Result<(), Status> {
+    let target = &volume.target;
+    let known = volumes.keep(volume);
+    known.map_err(|error| failed("noted for", target, &error))?;
+    let published = allowed()
+        .and_then(|()| mount::publish(source, target).map_err(|error| failed("mounted at", target, &error)))
+        // The permission may have gone while it was mounted.
+        .and_then(|()| allowed());
+    published.inspect_err(|_| {
+        let undone = mount::withdraw(target).and_then(|()| volumes.forget(&volume.id));
+        if let Err(error) = undone {
+            tracing::warn!(volume = volume.id, %error, "what is left of a refused volume is removed later");
+        }
+    })
+}
+
+/// Whether a pod may have the agent's directory, and can do something with it.
+fn check(manifest: &Manifest, pod: &Pod, group: Option<u32>) -> Result<(), Status> {
+    let agent = &manifest.agent;
+    match manifest.kubernetes.as_deref() {
+        None => {
+            return Err(Status::permission_denied(format!(
+                "the agent {agent} is given to no pod, and the pod {pod}, asks for it: add `kubernetes: {{namespace: {}, \
+                 serviceAccount: {}}}` to the agent's manifest to give it to that one",
+                pod.identity.namespace, pod.identity.service_account
+            )));
+        }
+        Some(allowed) if *allowed != pod.identity => {
+            return Err(Status::permission_denied(format!(
+                "the agent {agent} is for pods that run as {allowed}, and the pod {pod}, asks for it: run the pod as that \
+                 service account, or change `kubernetes:` in the agent's manifest"
+            )));
+        }
+        Some(_) => {}
+    }
+    let Some(group) = group.filter(|group| manifest.gid != Some(*group)) else {
+        return Ok(());
+    };
+    let readers = match (manifest.uid, manifest.gid) {
+        (Some(uid), Some(gid)) => format!("uid {uid} and gid {gid}"),
+        (Some(uid), None) => format!("uid {uid} alone"),
+        (None, Some(gid)) => format!("the daemon's user and gid {gid}"),
+        (None, None) => "the daemon's user alone".to_owned(),
+    };
+    Err(Status::failed_precondition(format!(
+        "the pod's fsGroup is {group}, and what the agent {agent} is given can be read by {readers}: one directory serves \
+         all of an agent's pods, so its group is the manifest's. Write `gid: {group}` there, or give the pod another \
+         fsGroup"
+    )))
+}
+
+/// Waits until the agent's directory is as it should be.
+async fn delivered(agent: &AgentHandle) -> Result<(), Status> {
+    let waited = tokio::time::timeout(DELIVERY, agent.delivered(agent.revision())).await;
+    match (waited, agent.delivery_problem()) {
+        (Ok(()), None) => Ok(()),
+        (_, Some(problem)) => Err(Status::unavailable(format!(
+            "the directory of the agent {} is not as it should be: {problem}",
+            agent.name()
+        ))),
+        (Err(_), None) => Err(Status::unavailable(format!(
+            "the directory of the agent {} is still being written",
+            agent.name()
+        ))),
+    }
+}
+
+fn failed(doing: &str, target: &std::path::Path, error: &io::Error) -> Status {
+    let advice = match Errno::from_io_error(error) {
+        Some(Errno::PERM | Errno::ACCESS) => {
+            ": the daemon mounts, which takes CAP_SYS_ADMIN, and in a container the kubelet's folder with \
+             `mountPropagation: Bidirectional`"
+        }
+        Some(Errno::NOENT) => ": the folder above it, or the agent's directory, is not there",
+        Some(Errno::NOTDIR) => ": something that is no directory is in its place",
+        Some(Errno::NOTEMPTY) => ": there are files in it that do not belong there",
+        _ => "",
+    };
+    let message = format!(
+        "the volume could not be {doing} {}: {error}{advice}",
+        target.display()
+    );
+    tracing::warn!("{message}");
+    Status::internal(message)
+}
+
+/// What comes of work that was begun by itself.
+fn ended<T>(ended: Result<Result<T, Status>, tokio::task::JoinError>) -> Result<T, Status> {
+    ended.unwrap_or_else(|_| Err(Status::unavailable("the daemon is going down")))
+}
+
+#[cfg(test)]
+mod tests;

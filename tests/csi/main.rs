@@ -1,0 +1,16 @@
+//! The CSI driver from outside: the real program, called as the kubelet calls it, with a server that answers as the
+//! Kubernetes API does, and real mounts.
+
+#![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod kubelet;
+mod kubernetes;
+mod publish;
+mod refused;
+mod restart;
+mod sanity;
+mod withdrawn;
