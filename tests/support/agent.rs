@@ -186,13 +186,16 @@ impl Daemon {
         fs::rename(beside, folder.join(format!("{name}.yaml"))).unwrap();
     }
 
-    /// Waits until an agent's `env` names this state; returns the agent.
+    /// Waits until an agent's `env` names this state, and so does `status.json`, which is written after it; returns the
+    /// agent.
     pub(crate) fn wait_for_state(&self, agent: &str, state: &str) -> Agent {
         let agent = self.agent(agent);
         let mut last = None;
         wait_until(&format!("{} to be {state}", agent.name), || {
             last = agent.variable("TOKEN_BROKER_STATE");
-            last.as_deref() == Some(state)
+            // In a new directory it may not be there yet.
+            let told = agent.try_read("status.json").is_some();
+            last.as_deref() == Some(state) && told && agent.status()["state"] == state
         });
         agent
     }
