@@ -180,14 +180,20 @@ impl Volume {
         self
     }
 
-    fn request(self) -> NodePublishVolumeRequest {
-        let mut context = self.attributes;
+    /// What the kubelet says about the volume.
+    pub(crate) fn context(&self) -> HashMap<String, String> {
+        let mut context = self.attributes.clone();
         let tokens =
             json!({ AUDIENCE: { "token": self.token, "expirationTimestamp": "2030-01-01T00:00:00Z" } });
         context.insert(
             "csi.storage.k8s.io/serviceAccount.tokens".to_owned(),
             tokens.to_string(),
         );
+        context
+    }
+
+    fn request(self) -> NodePublishVolumeRequest {
+        let context = self.context();
         NodePublishVolumeRequest {
             volume_id: self.id,
             target_path: self.target.to_str().unwrap().to_owned(),

@@ -9,6 +9,7 @@ mod support;
 
 mod kubelet;
 mod kubernetes;
+mod platform;
 mod publish;
 mod refused;
 mod restart;
