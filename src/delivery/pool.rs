@@ -133,7 +133,7 @@ mod tests {
         for item in 0..4 {
             pool.push(item);
         }
-        pool.unblock();
+        // One more thread works off the rest alone, so in order.
         pool.unblock();
         assert_eq!((receiver.recv().unwrap(), receiver.recv().unwrap()), (2, 3));
         gate.wait();
