@@ -95,7 +95,7 @@ fn on_a_terminal_a_key_is_one_signal() {
     );
     let script = dir.path().join("command");
     let text = "trap 'count=$((count+1)); echo \"INT $count\"' INT
-        trap 'echo \"$count in all\"; exit 4' QUIT
+        trap 'echo \"$count in all\"; read -r line; exit 4' QUIT
         echo ready
         while :; do sleep 0.01; done";
     fs::write(&script, text).unwrap();
@@ -110,11 +110,15 @@ fn on_a_terminal_a_key_is_one_signal() {
         .unwrap();
     let mut keys = terminal.stdin.take().unwrap();
     let mut lines = BufReader::new(terminal.stdout.take().unwrap()).lines();
+    let mut seen = Vec::new();
     let mut until = |part: &str| {
-        lines
-            .find(|line| line.as_ref().unwrap().contains(part))
-            .unwrap()
-            .unwrap()
+        for line in lines.by_ref() {
+            seen.push(line.unwrap());
+            if seen.last().is_some_and(|line| line.contains(part)) {
+                return seen.last().cloned().unwrap();
+            }
+        }
+        panic!("the terminal ended before {part:?}: {seen:?}");
     };
     until("ready");
     for number in 1..=5 {
@@ -124,6 +128,8 @@ fn on_a_terminal_a_key_is_one_signal() {
     keys.write_all(b"\x1c").unwrap();
     let last = until("in all");
     assert!(last.contains("5 in all"), "{last}");
+    // The command ends only now: script(1) may drop what it has not read when its child ends.
+    keys.write_all(b"\n").unwrap();
     assert_eq!(terminal.wait().unwrap().code(), Some(4));
 }
 
