@@ -9,7 +9,7 @@ use crate::{
     broker::Broker,
     clock::SharedClock,
     config::{Config, CsiSection},
-    delivery::csi::{CsiDriver, Volumes},
+    delivery::csi::{CsiDriver, CsiOptions, Volumes},
 };
 
 /// What it knows before the agents' directories are written.
@@ -51,18 +51,19 @@ impl Driver {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
         let Self { section, volumes } = self;
-        let driver = CsiDriver::bind(&section.endpoint)
-            .with_context(|| format!("csi.endpoint {} cannot be bound", section.endpoint.display()))?;
+        let endpoint = section.endpoint.clone();
+        let options = CsiOptions {
+            section,
+            node: config.kubernetes.node_name.clone(),
+            agents: config.runtime_dir.join("agents"),
+        };
         tracing::info!(
-            endpoint = %section.endpoint.display(), driver = section.driver, node = section.node_id,
+            endpoint = %endpoint.display(), driver = options.section.driver, node = options.node,
             volumes = volumes.len(), "CSI driver"
         );
-        let agents = config.runtime_dir.join("agents");
+        let driver = CsiDriver::bind(options)
+            .with_context(|| format!("csi.endpoint {} cannot be bound", endpoint.display()))?;
         let (broker, clock, shutdown) = (Arc::clone(broker), Arc::clone(clock), shutdown.clone());
-        Ok(async move {
-            driver
-                .serve(&section, agents, broker, volumes, clock, shutdown)
-                .await;
-        })
+        Ok(driver.serve(broker, volumes, clock, shutdown))
     }
 }

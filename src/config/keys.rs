@@ -199,6 +199,30 @@ pub(super) const KEYS: &[Key] = &[
          Protection). Nothing is taken without any.",
     ),
     open(
+        "kubernetes.node_name",
+        Kind::Text,
+        "node-1",
+        "This node's name in Kubernetes. The machine's host name unless set.",
+    ),
+    open(
+        "kubernetes.api_url",
+        Kind::Text,
+        "https://10.96.0.1:443",
+        "The Kubernetes API, which says whether pods' tokens are genuine. Inside a cluster it is found by itself.",
+    ),
+    key(
+        "kubernetes.api_ca_file",
+        Kind::Text,
+        "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+        "The certificate authorities of the Kubernetes API, in PEM. Read for each request.",
+    ),
+    key(
+        "kubernetes.api_token_file",
+        Kind::Text,
+        "/var/run/secrets/kubernetes.io/serviceaccount/token",
+        "What the daemon proves itself with there. Read for each request.",
+    ),
+    open(
         "csi.endpoint",
         Kind::Text,
         "/var/lib/kubelet/plugins/token-broker.dev/csi.sock",
@@ -212,35 +236,11 @@ pub(super) const KEYS: &[Key] = &[
         "The driver's name, as pods and the CSIDriver object spell it.",
     ),
     open(
-        "csi.node_id",
-        Kind::Text,
-        "node-1",
-        "The node's name in Kubernetes. This machine's host name unless set.",
-    ),
-    open(
         "csi.audience",
         Kind::Text,
         "token-broker.dev",
         "The audience of the pods' tokens, as the CSIDriver object's tokenRequests ask for it. The driver's name\n\
          unless set.",
-    ),
-    open(
-        "csi.api_url",
-        Kind::Text,
-        "https://10.96.0.1:443",
-        "The Kubernetes API, which says whether pods' tokens are genuine. Inside a cluster it is found by itself.",
-    ),
-    key(
-        "csi.api_ca_file",
-        Kind::Text,
-        "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
-        "The certificate authorities of the Kubernetes API, in PEM. Read for each request.",
-    ),
-    key(
-        "csi.api_token_file",
-        Kind::Text,
-        "/var/run/secrets/kubernetes.io/serviceaccount/token",
-        "What the daemon proves itself with there. Read for each request.",
     ),
 ];
 

@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod google;
 pub mod key;
 mod keys;
+pub mod kubernetes;
 pub mod log;
 pub mod metadata;
 pub mod renewal;
@@ -40,6 +41,7 @@ pub use csi::CsiSection;
 pub use error::ConfigError;
 pub use google::{ClientType, GoogleSection, OAuthClient};
 pub use key::{KeySection, KeySource};
+pub use kubernetes::{KubernetesApi, KubernetesSection};
 pub use log::{LogFormat, LogSection};
 pub use metadata::{MetadataPort, MetadataSection};
 pub use renewal::RenewalSection;
@@ -84,6 +86,8 @@ pub struct Config {
     pub metadata: MetadataSection,
     /// `[risc]`.
     pub risc: RiscSection,
+    /// `[kubernetes]`.
+    pub kubernetes: KubernetesSection,
     /// `[csi]`, where there is to be a CSI driver.
     pub csi: Option<CsiSection>,
     /// `[[capabilities]]`: the operator's additions to the catalogue.
@@ -142,6 +146,7 @@ impl Config {
             Some(value) => capabilities::from_variable(value)?,
             None => capabilities::from_file(file, text.unwrap_or_default())?,
         };
+        let kubernetes = KubernetesSection::read(&values)?;
         let config = Self {
             file: file.to_owned(),
             state_dir: required(&values, values.path("state_dir")?, "state_dir")?,
@@ -155,7 +160,8 @@ impl Config {
             adc: AdcSection::read(&values)?,
             metadata: MetadataSection::read(&values)?,
             risc: RiscSection::read(&values)?,
-            csi: CsiSection::read(&values)?,
+            csi: CsiSection::read(&values, &kubernetes)?,
+            kubernetes,
             google: GoogleSection::read(&mut values, &public_url)?,
             public_url,
             capabilities,

@@ -487,20 +487,22 @@ fn a_csi_driver_takes_an_endpoint_and_finds_the_api_in_a_cluster() {
     let inside = [
         ("KUBERNETES_SERVICE_HOST", "fd00::1"),
         ("KUBERNETES_SERVICE_PORT", "6443"),
-        ("TOKEN_BROKER_CSI_NODE_ID", "node-1"),
+        ("TOKEN_BROKER_KUBERNETES_NODE_NAME", "node-1"),
     ];
     let csi = parse("[csi]\nendpoint = 'unix:///csi/csi.sock'", &inside).unwrap();
+    assert_eq!(csi.kubernetes.node_name, "node-1");
     let csi = csi.csi.unwrap();
     assert_eq!(csi.endpoint, Path::new("/csi/csi.sock"));
-    assert_eq!(csi.api_url.as_str(), "https://[fd00::1]:6443/");
+    assert_eq!(csi.api.url.as_str(), "https://[fd00::1]:6443/");
     assert_eq!(
-        (csi.node_id.as_str(), csi.driver.as_str(), csi.audience.as_str()),
-        ("node-1", "token-broker.dev", "token-broker.dev")
+        (csi.driver.as_str(), csi.audience.as_str()),
+        ("token-broker.dev", "token-broker.dev")
     );
-    let text =
-        "[csi]\nendpoint = '/csi.sock'\napi_url = 'http://127.0.0.1:1'\ndriver = 'a.b'\naudience = 'c'";
-    let csi = parse(text, &[]).unwrap().csi.unwrap();
-    assert!(!csi.node_id.is_empty());
+    let text = "[csi]\nendpoint = '/csi.sock'\ndriver = 'a.b'\naudience = 'c'\n\
+                [kubernetes]\napi_url = 'http://127.0.0.1:1'";
+    let config = parse(text, &[]).unwrap();
+    assert!(!config.kubernetes.node_name.is_empty());
+    let csi = config.csi.unwrap();
     assert_eq!((csi.driver.as_str(), csi.audience.as_str()), ("a.b", "c"));
 }
 
@@ -510,7 +512,7 @@ fn what_no_csi_driver_can_do_with_is_refused() {
         (
             "[csi]\nendpoint = '/csi.sock'",
             ":2: csi.endpoint needs the Kubernetes API to ask whether pods' tokens are genuine, and this is no pod of a \
-             cluster (KUBERNETES_SERVICE_HOST is not set): set csi.api_url",
+             cluster (KUBERNETES_SERVICE_HOST is not set): set kubernetes.api_url",
         ),
         (
             "[csi]\nendpoint = 'tcp://127.0.0.1:9'",
@@ -518,8 +520,8 @@ fn what_no_csi_driver_can_do_with_is_refused() {
              /var/lib/kubelet/plugins/token-broker.dev/csi.sock",
         ),
         (
-            "[csi]\nendpoint = '/csi.sock'\napi_url = 'http://10.0.0.1'",
-            ":3: csi.api_url is \"http://10.0.0.1\": expected the API server's https:// address (plain http:// only on \
+            "[kubernetes]\napi_url = 'http://10.0.0.1'",
+            ":2: kubernetes.api_url is \"http://10.0.0.1\": expected the API server's https:// address (plain http:// only on \
              a loopback address, because tokens travel there)",
         ),
         (

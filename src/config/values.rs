@@ -12,9 +12,9 @@ use toml::de::{DeTable, DeValue};
 use crate::secret::shape::redacted;
 
 use super::{
-    csi::KubernetesService,
     error::ConfigError,
     keys::{self, KEYS, VARIABLE_PREFIX},
+    kubernetes::KubernetesService,
     suggest,
 };
 

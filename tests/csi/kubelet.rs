@@ -74,10 +74,10 @@ impl Node {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let settings = [
             ("csi.endpoint", path(&endpoint(folder.path()))),
-            ("csi.node_id", "node-1".to_owned()),
-            ("csi.api_url", kubernetes.url()),
-            ("csi.api_ca_file", path(&kubernetes.ca_file())),
-            ("csi.api_token_file", path(&kubernetes.token_file())),
+            ("kubernetes.node_name", "node-1".to_owned()),
+            ("kubernetes.api_url", kubernetes.url()),
+            ("kubernetes.api_ca_file", path(&kubernetes.ca_file())),
+            ("kubernetes.api_token_file", path(&kubernetes.token_file())),
         ];
         let settings = settings.each_ref().map(|(key, value)| (*key, value.as_str()));
         let daemon = Daemon::with(&google, &settings);

@@ -7,22 +7,17 @@
 mod identity;
 mod mount;
 mod node;
+mod proof;
 mod request;
-mod review;
 mod volumes;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use self::{identity::IdentityService, node::NodeService, review::Reviewer};
-use super::local::LocalSocket;
+use self::{identity::IdentityService, node::NodeService};
+use super::{kubernetes::Reviewer, local::LocalSocket};
 use crate::{
     broker::Broker,
     clock::{self, SharedClock},
@@ -37,43 +32,57 @@ const TIDY: Duration = Duration::from_secs(10 * 60);
 /// The largest request. The kubelet's are a few kilobytes, mostly the pod's tokens.
 const REQUEST_BYTES: usize = 256 * 1024;
 
-/// The driver's socket, bound.
+/// What the driver has to know.
+pub struct CsiOptions {
+    /// `[csi]`.
+    pub section: CsiSection,
+    /// This node's name in Kubernetes.
+    pub node: String,
+    /// The folder of the agents' directories.
+    pub agents: PathBuf,
+}
+
+/// The driver, its socket bound.
 pub struct CsiDriver {
     socket: LocalSocket,
+    options: CsiOptions,
 }
 
 impl CsiDriver {
-    /// Binds `endpoint`, making the folders above it.
+    /// Binds the endpoint, making the folders above it.
     ///
     /// # Errors
     /// When the system refuses it.
-    pub fn bind(endpoint: &Path) -> io::Result<Self> {
-        if let Some(folder) = endpoint.parent() {
+    pub fn bind(options: CsiOptions) -> io::Result<Self> {
+        if let Some(folder) = options.section.endpoint.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let socket = LocalSocket::bind(endpoint)?;
-        Ok(Self { socket })
+        let socket = LocalSocket::bind(&options.section.endpoint)?;
+        Ok(Self { socket, options })
     }
 
-    /// Serves the kubelet until `shutdown`, and keeps the volumes tidy. They stay mounted after that. `agents` is the
-    /// folder of the agents' directories.
+    /// Serves the kubelet until `shutdown`, and keeps the volumes tidy. They stay mounted after that.
     pub async fn serve(
         self,
-        section: &CsiSection,
-        agents: PathBuf,
         broker: Arc<Broker>,
         volumes: Arc<Volumes>,
         clock: SharedClock,
         shutdown: CancellationToken,
     ) {
+        let CsiOptions {
+            section,
+            node,
+            agents,
+        } = self.options;
+        let reviewer = Reviewer::new(&section.api, &section.audience);
         let identity = IdentityService {
-            driver: section.driver.clone(),
+            driver: section.driver,
         };
         let node = NodeService {
-            node_id: section.node_id.clone(),
+            node_id: node,
             broker,
             volumes: Arc::clone(&volumes),
-            reviewer: Arc::new(Reviewer::new(section)),
+            reviewer: Arc::new(reviewer),
             agents,
         };
         let identity = IdentityServer::new(identity).max_decoding_message_size(REQUEST_BYTES);

@@ -8,13 +8,14 @@ use tonic::{Request, Response, Status};
 
 use super::{
     mount,
+    proof::prove,
     request::{Pod, Publication, target_path, volume_id},
-    review::Reviewer,
     volumes::{Volume, Volumes},
 };
 use crate::{
     agent::Manifest,
     broker::{AgentHandle, Broker},
+    delivery::kubernetes::Reviewer,
     proto::csi::{
         NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
         NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability,
@@ -128,7 +129,7 @@ impl NodeService {
     ) -> Result<(), Status> {
         let Publication { pod, target, .. } = &publication;
         check(&agent.snapshot().manifest, pod, publication.group)?;
-        self.reviewer.prove(pod, &publication.token).await?;
+        prove(&self.reviewer, pod, &publication.token).await?;
         delivered(agent).await?;
 
         let known = self.volumes.get(&publication.volume);

@@ -1,0 +1,103 @@
+//! `[kubernetes]`: the cluster that this node belongs to.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::{error::ConfigError, google, required, values::Values};
+
+/// The `[kubernetes]` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesSection {
+    /// The node's name there.
+    pub node_name: String,
+    /// Its API; `None` outside of a cluster.
+    pub api: Option<KubernetesApi>,
+}
+
+/// Where the Kubernetes API is, and how it is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesApi {
+    /// Its address.
+    pub url: Url,
+    /// Its certificate authorities, in PEM.
+    pub ca_file: PathBuf,
+    /// What the daemon proves itself with there.
+    pub token_file: PathBuf,
+}
+
+impl KubernetesSection {
+    pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
+        let path = |key: &'static str| required(values, values.path(key)?, key);
+        let (ca_file, token_file) = (
+            path("kubernetes.api_ca_file")?,
+            path("kubernetes.api_token_file")?,
+        );
+        Ok(Self {
+            node_name: values.text("kubernetes.node_name")?.unwrap_or_else(host_name),
+            api: api_url(values)?.map(|url| KubernetesApi {
+                url,
+                ca_file,
+                token_file,
+            }),
+        })
+    }
+
+    /// The API, which `key` cannot do without.
+    pub(super) fn api_for(&self, values: &Values, key: &str) -> Result<KubernetesApi, ConfigError> {
+        self.api.clone().ok_or_else(|| {
+            ConfigError::new(format!(
+                "{} needs the Kubernetes API to ask whether pods' tokens are genuine, and this is no pod of a cluster \
+                 (KUBERNETES_SERVICE_HOST is not set): set kubernetes.api_url",
+                values.place(key)
+            ))
+        })
+    }
+}
+
+fn api_url(values: &Values) -> Result<Option<Url>, ConfigError> {
+    const EXPECTED: &str = "the API server's https:// address (plain http:// only on a loopback address, because \
+                            tokens travel there)";
+    let Some(url) = values.parsed::<Url>("kubernetes.api_url", EXPECTED)? else {
+        return Ok(values.kubernetes_service.in_cluster());
+    };
+    let safe = url.scheme() == "https" || google::is_loopback(&url);
+    if google::is_plain_web(&url) && safe {
+        Ok(Some(url))
+    } else {
+        Err(values.wrong("kubernetes.api_url", EXPECTED))
+    }
+}
+
+/// Where the API is, as Kubernetes tells every container.
+#[derive(Default)]
+pub(super) struct KubernetesService {
+    host: Option<String>,
+    port: Option<String>,
+}
+
+impl KubernetesService {
+    /// Takes one of its variables.
+    pub(super) fn take(&mut self, name: &str, value: &str) {
+        match name {
+            "KUBERNETES_SERVICE_HOST" => self.host = Some(value.to_owned()),
+            "KUBERNETES_SERVICE_PORT" => self.port = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+
+    fn in_cluster(&self) -> Option<Url> {
+        let host = self.host.as_deref()?;
+        let port = self.port.as_deref().unwrap_or("443");
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        Url::parse(&format!("https://{host}:{port}")).ok()
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,124 @@
+//! One request at a time to the Kubernetes API.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::{
+    config::KubernetesApi,
+    google::{
+        Limits, ProviderError,
+        http::{Http, Reply, tls_builder},
+    },
+    secret::AccessToken,
+};
+
+/// Shorter than the kubelet's own patience of two minutes, so that the pod's events hold our sentence.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// The API, not connected: the authority and the daemon's own token both rotate, and it is asked seldom enough to read
+/// them each time.
+pub(super) struct Api {
+    section: KubernetesApi,
+}
+
+impl Api {
+    /// Reads nothing yet.
+    pub(super) fn new(section: &KubernetesApi) -> Self {
+        Self {
+            section: section.clone(),
+        }
+    }
+
+    /// The address of one of its resources.
+    pub(super) fn url(&self, path: &str) -> Url {
+        let mut url = self.section.url.clone();
+        url.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
+        url
+    }
+
+    /// Sends a question.
+    ///
+    /// # Errors
+    /// A sentence, where there is no answer. It holds no token.
+    pub(super) async fn post(&self, path: &str, json: Zeroizing<Vec<u8>>) -> Result<Reply, String> {
+        let (roots, own) = self.credentials().await?;
+        let tls = move || {
+            let config: ClientConfig = tls_builder()?
+                .with_root_certificates(roots.clone())
+                .with_no_client_auth();
+            Ok(config)
+        };
+        let limits = Limits {
+            request: ANSWER,
+            ..Limits::default()
+        };
+        let http = Http::new(limits, Arc::new(tls));
+        let url = self.url(path);
+        let reply = http.post_json(&url, json, &own).await.map_err(|error| {
+            let host = url.host_str().unwrap_or_default();
+            ProviderError::transport(&format!("the Kubernetes API ({host})"), &error).message
+        })?;
+        if reply.status == StatusCode::UNAUTHORIZED {
+            let token = self.section.token_file.display();
+            return Err(format!(
+                "the Kubernetes API does not accept the daemon's own token ({token})"
+            ));
+        }
+        Ok(reply)
+    }
+
+    async fn credentials(&self) -> Result<(RootCertStore, AccessToken), String> {
+        let KubernetesApi {
+            url,
+            ca_file,
+            token_file,
+        } = self.section.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let cannot =
+                |file: &PathBuf, error: &io::Error| format!("{} cannot be read: {error}", file.display());
+            let mut roots = RootCertStore::empty();
+            if url.scheme() == "https" {
+                let pem = std::fs::read(&ca_file).map_err(|error| cannot(&ca_file, &error))?;
+                let certificates = CertificateDer::pem_slice_iter(&pem).flatten();
+                if roots.add_parsable_certificates(certificates).0 == 0 {
+                    return Err(format!("{} holds no certificate", ca_file.display()));
+                }
+            }
+            let token = std::fs::read_to_string(&token_file).map_err(|error| cannot(&token_file, &error))?;
+            let token = Zeroizing::new(token);
+            Ok((roots, AccessToken::from(token.trim())))
+        });
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api() -> Api {
+        Api::new(&KubernetesApi {
+            url: Url::parse("https://api.example/prefix/").unwrap(),
+            ca_file: "/nowhere/ca.crt".into(),
+            token_file: "/nowhere/token".into(),
+        })
+    }
+
+    #[test]
+    fn an_api_may_lie_below_a_prefix() {
+        assert_eq!(
+            api().url("api/v1/nodes/a").as_str(),
+            "https://api.example/prefix/api/v1/nodes/a"
+        );
+    }
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_read_are_named() {
+        let refused = api().post("x", Zeroizing::default()).await.err().unwrap();
+        assert!(refused.starts_with("/nowhere/ca.crt cannot be read"), "{refused}");
+    }
+}

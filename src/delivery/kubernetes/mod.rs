@@ -1,0 +1,6 @@
+//! What the daemon asks the Kubernetes API.
+
+mod api;
+mod review;
+
+pub(super) use review::{Proven, ReviewError, Reviewer};
