@@ -96,8 +96,9 @@ impl Global {
     }
 }
 
-/// What can be done.
+/// What can be done. Deferred: an agent's script that calls `token` often need not pay for the options of all the others.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// Write a configuration and a master key
     Init(init::InitArgs),
