@@ -24,6 +24,7 @@ use crate::{
 
 /// What can be done with agents.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum AgentsCommand {
     /// List the agents
     #[command(visible_alias = "ls")]
@@ -39,7 +40,7 @@ pub(super) enum AgentsCommand {
     Validate(manifests::ValidateArgs),
 }
 
-/// Which agents to list.
+// Which agents to list.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     /// Only this owner's
@@ -47,7 +48,7 @@ pub(super) struct ListArgs {
     owner: Option<OwnerId>,
 }
 
-/// One agent.
+// One agent.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
     /// Its name
@@ -62,7 +63,7 @@ Examples:
 
 Agents also come from manifests in `agents.d` beside the configuration file; those are changed there.";
 
-/// An agent's declaration, in a file or in options.
+// An agent's declaration, in a file or in options.
 #[derive(Debug, Args)]
 #[command(after_help = ADD_EXAMPLES)]
 pub(super) struct AddArgs {
@@ -100,7 +101,7 @@ pub(super) struct AddArgs {
     gid: Option<u32>,
 }
 
-/// Which agent to remove.
+// Which agent to remove.
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
     /// Its name

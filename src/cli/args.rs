@@ -151,6 +151,30 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// What is deferred must not say something else once it is there: the comment on its options, say.
+    #[test]
+    fn a_command_is_described_alike_in_the_list_and_by_itself() {
+        fn help(path: &[&str]) -> String {
+            let line = ["token-broker"].iter().chain(path).chain(&["-h"]);
+            let help = Cli::try_parse_from(line).unwrap_err().to_string();
+            // As wide as it is, whatever the terminal.
+            help.lines().map(str::trim).collect::<Vec<_>>().join("\n")
+        }
+        fn compare(path: &[&str], command: &clap::Command) {
+            let list = help(path).replace('\n', " ");
+            for command in command.get_subcommands() {
+                let path = [path, &[command.get_name()]].concat();
+                let own = help(&path);
+                let about = own.lines().next().unwrap();
+                assert!(list.contains(about), "{path:?}: {about}");
+                compare(&path, command);
+            }
+        }
+        let mut built = Cli::command();
+        built.build();
+        compare(&[], &built);
+    }
+
     #[test]
     fn global_options_come_before_or_after_the_command() {
         for line in [

@@ -16,6 +16,7 @@ use crate::{clock, proto::v1};
 
 /// What can be done with the audit trail.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum AuditCommand {
     /// Show the last events, or those after a given one
     #[command(after_help = LIST_EXAMPLES)]
@@ -29,7 +30,7 @@ Examples:
   token-broker audit list --limit 20
   token-broker audit list --after 1200 --limit 1000 --output json | jq -c '.events[]'";
 
-/// Which events to show.
+// Which events to show.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     /// At most this many

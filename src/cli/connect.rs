@@ -44,7 +44,7 @@ pub(super) struct ConnectArgs {
     consent: ConsentArgs,
 }
 
-/// What is asked for, and how.
+// What is asked for, and how.
 #[derive(Debug, Args)]
 pub(super) struct ConsentArgs {
     /// What agents shall be able to do (repeatable); `token-broker capabilities` lists them

@@ -24,7 +24,7 @@ it has to belong to the OAuth client that this daemon is configured for, to hold
 is; with `email` the address is shown too), and to cover a capability. Otherwise nothing is stored. On a connected \
 account it takes the place of the grant that is there, if it covers as much.";
 
-/// The grant, and whose it is to be.
+// The grant, and whose it is to be.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ImportArgs {

@@ -22,6 +22,7 @@ use crate::{
 
 /// What can be done with connected accounts.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum IntegrationsCommand {
     /// List the connected accounts
     #[command(visible_alias = "ls")]
@@ -39,7 +40,7 @@ pub(super) enum IntegrationsCommand {
     Disconnect(DisconnectArgs),
 }
 
-/// Which accounts to list.
+// Which accounts to list.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     /// Only this owner's
@@ -47,7 +48,7 @@ pub(super) struct ListArgs {
     owner: Option<OwnerId>,
 }
 
-/// One account: by its id, or by its owner.
+// One account: by its id, or by its owner.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("integration").required(true).args(["id", "owner"]))]
 pub(super) struct Which {
@@ -83,7 +84,7 @@ Examples:
 Writes and ends as `connect` does. Google's page asks for what is new; nothing that was granted before is lost, \
 whatever the person decides. Agents that wait for what is granted start at that moment.";
 
-/// What to ask for, and whom.
+// What to ask for, and whom.
 #[derive(Debug, Args)]
 #[command(after_help = ADD_EXAMPLES)]
 pub(super) struct AddPermissionsArgs {

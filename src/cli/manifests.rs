@@ -32,7 +32,7 @@ Examples:
 Exits with 1 when a manifest is wrong. Capabilities are those that are built in and those that the \
 configuration adds, if there is one.";
 
-/// Which manifests to check.
+// Which manifests to check.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ValidateArgs {

@@ -17,6 +17,7 @@ use crate::{id::OwnerId, proto::v1};
 
 /// What can be done with service accounts beyond what can be done with every integration.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum ServiceAccountCommand {
     /// Add a service account, or replace its key
     Add(AddArgs),
@@ -34,7 +35,7 @@ declare `google.sa` get tokens of it, for whatever was shared with the address t
 an account that is there takes the place of the old one without a gap: then delete the old one at Google. List, check \
 and disconnect it with `token-broker integrations`.";
 
-/// The key, and whose it is to be.
+// The key, and whose it is to be.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct AddArgs {
