@@ -42,6 +42,16 @@ impl Situation {
         })
     }
 
+    /// Whose it is.
+    pub(super) fn agent(&self) -> &str {
+        &self.agent
+    }
+
+    /// How that agent stands, in one word.
+    pub(super) fn state(&self) -> &str {
+        &self.state
+    }
+
     /// What a command ends with that shows it.
     pub(super) fn exit(&self) -> Exit {
         Exit::for_reason(&self.state).unwrap_or(Exit::Failed)

@@ -10,9 +10,10 @@ mod support;
 
 mod bundle;
 mod container;
+mod doctor;
 mod entry_point;
 mod isolation;
 mod many;
 mod renewals;
 mod restart;
-mod single_file;
+

@@ -1,5 +1,6 @@
 //! `doctor`: finds the usual mistakes, with or without a running daemon.
 
+mod agent_side;
 mod agents;
 mod configuration;
 mod daemon;
@@ -12,6 +13,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
+    agent_client::AgentArgs,
     args::Global,
     exit::{Exit, Failure, Outcome},
     output::Output,
@@ -22,10 +24,11 @@ use super::{
 const EXAMPLES: &str = "\
 Examples:
   token-broker doctor
+  token-broker doctor --agent invoice-bot
   token-broker doctor --offline --output json | jq '.checks[] | select(.verdict != \"ok\")'
 
-Run it as the daemon's user, or as root. Exits with 1 when something has to be repaired. Inside an agent's \
-container it finds a single-file mount.";
+On the node, run it as the daemon's user, or as root. In an agent's container, or with --agent, it looks at what that \
+agent sees. Exits with 1 when something has to be repaired.";
 
 /// Find the usual mistakes
 #[derive(Debug, Args)]
@@ -34,6 +37,8 @@ pub(super) struct DoctorArgs {
     /// Leave the provider's endpoints alone
     #[arg(long)]
     offline: bool,
+    #[command(flatten)]
+    agent: AgentArgs,
 }
 
 /// How a check went.
@@ -92,7 +97,14 @@ impl Finding {
 /// Runs `doctor`.
 pub(super) async fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Outcome {
     let now = output.now();
-    let findings = progress::during(output, "looking around", examine(args, global, now)).await;
+    let findings = match agent_side::socket(&args.agent, global)? {
+        Some(socket) => {
+            let mut findings = agent_side::check(&socket, now, |name| std::env::var(name).ok()).await;
+            findings.extend(mounts::check());
+            findings
+        }
+        None => progress::during(output, "looking around", examine(args, global, now)).await,
+    };
     report(&findings, output)?;
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
     Ok(if failed { Exit::Failed } else { Exit::Ok })
@@ -182,7 +194,11 @@ mod tests {
 
     async fn findings(global: &Global) -> Vec<Finding> {
         let (output, ..) = Output::captured(Format::Text);
-        examine(&DoctorArgs { offline: true }, global, output.now()).await
+        let args = DoctorArgs {
+            offline: true,
+            agent: AgentArgs::default(),
+        };
+        examine(&args, global, output.now()).await
     }
 
     async fn verdict(global: &Global, check: &str) -> Vec<(Verdict, String)> {

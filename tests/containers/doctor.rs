@@ -1,4 +1,4 @@
-//! One file mounted by itself never changes; it is found and named.
+//! What `doctor` finds in a container, and that one file mounted by itself never changes.
 
 use crate::{
     container::Container,
@@ -43,4 +43,26 @@ fn a_file_that_is_mounted_by_itself_never_changes_and_doctor_names_it() {
         });
         assert_eq!(read("/app/env"), first);
     }
+}
+
+#[test]
+fn in_a_container_doctor_looks_at_what_the_agent_sees() {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("bot", "alice", &[SEND]);
+    daemon.start();
+    let agent = daemon.wait_for_state("bot", "not_connected");
+    let container = Container::idle(&agent).start();
+    let said = container.exec(&["token-broker", "doctor"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stdout.contains("FAIL  socket: not_connected"), "{said:?}");
+    assert!(said.stdout.contains("-> http://"), "{said:?}");
+
+    daemon.connect("alice", &[SEND]).expect_ok();
+    daemon.wait_for_state("bot", "active");
+    let said = container.exec(&["token-broker", "doctor"]).expect_ok();
+    assert!(said.stdout.contains("Everything looks right."), "{said:?}");
+
+    let said = container.exec_as(1234, &["token-broker", "doctor"]);
+    assert!(said.stdout.contains("and this is uid 1234"), "{said:?}");
 }
