@@ -26,6 +26,7 @@ mod remote;
 mod render;
 mod server;
 mod service;
+pub mod sidecar;
 mod slot;
 mod socket;
 mod tcp;

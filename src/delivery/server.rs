@@ -112,7 +112,11 @@ impl Server {
     }
 
     /// What answers for `agent` until `stop`.
-    pub(super) fn endpoint(self: &Arc<Self>, agent: &Arc<AgentHandle>, stop: CancellationToken) -> Arc<Endpoint> {
+    pub(super) fn endpoint(
+        self: &Arc<Self>,
+        agent: &Arc<AgentHandle>,
+        stop: CancellationToken,
+    ) -> Arc<Endpoint> {
         Arc::new(Endpoint {
             agent: Arc::clone(agent),
             server: Arc::clone(self),

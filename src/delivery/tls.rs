@@ -23,7 +23,8 @@ pub(super) struct NamedFile {
 
 impl NamedFile {
     fn read(&self) -> Result<Zeroizing<Vec<u8>>, String> {
-        let bytes = std::fs::read(&self.path).map_err(|error| self.wrong(&format!("cannot be read: {error}")))?;
+        let bytes =
+            std::fs::read(&self.path).map_err(|error| self.wrong(&format!("cannot be read: {error}")))?;
         Ok(Zeroizing::new(bytes))
     }
 
@@ -34,7 +35,13 @@ impl NamedFile {
     /// What changes with the file, links followed: cert-manager's files are links that are exchanged.
     fn stamp(&self) -> Stamp {
         let file = std::fs::metadata(&self.path).ok()?;
-        Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
+        Some((
+            file.dev(),
+            file.ino(),
+            file.size(),
+            file.mtime(),
+            file.mtime_nsec(),
+        ))
     }
 }
 
@@ -129,7 +136,8 @@ fn server_config(certificate: &NamedFile, key: &NamedFile) -> Result<Arc<ServerC
 /// # Errors
 /// A sentence that names the file.
 pub(super) fn authorities(file: &Path) -> Result<RootCertStore, String> {
-    let pem = std::fs::read(file).map_err(|error: io::Error| format!("{} cannot be read: {error}", file.display()))?;
+    let pem = std::fs::read(file)
+        .map_err(|error: io::Error| format!("{} cannot be read: {error}", file.display()))?;
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_slice_iter(&pem).flatten();
     if roots.add_parsable_certificates(certificates).0 == 0 {
@@ -185,7 +193,11 @@ mod tests {
         put("tls.key", "nothing");
         assert!(wrong().starts_with("remote.key_file ") && wrong().contains("no private key"));
         put("tls.key", &other_key);
-        assert!(wrong().contains("does not belong to the certificate"), "{}", wrong());
+        assert!(
+            wrong().contains("does not belong to the certificate"),
+            "{}",
+            wrong()
+        );
         put("tls.key", &key);
         let certificates = Arc::new(open().unwrap());
         let first = certificates.current().await;

@@ -57,7 +57,10 @@ impl Gate {
             }
             Err(refusal) if refusal.reason != Reason::Unverified => {
                 let why = refusal.diagnosis();
-                if self.notes.is_news(Decision::Denied, &[name.as_str(), peer, &why], now) {
+                if self
+                    .notes
+                    .is_news(Decision::Denied, &[name.as_str(), peer, &why], now)
+                {
                     let detail = format!("to a client at {peer}: {why}");
                     self.server.broker.note_remote(&name, Decision::Denied, &detail);
                 }
@@ -67,11 +70,7 @@ impl Gate {
         admitted.map(|(pass, _)| pass)
     }
 
-    async fn judge(
-        &self,
-        name: &AgentName,
-        headers: &mut HeaderMap,
-    ) -> Result<(Pass, Arc<Proven>), Refusal> {
+    async fn judge(&self, name: &AgentName, headers: &mut HeaderMap) -> Result<(Pass, Arc<Proven>), Refusal> {
         let token = bearer(headers)?;
         let proof = self.proofs.prove(&token).await.map_err(|error| match error {
             ReviewError::Refused(reason) => Refusal::new(
@@ -145,7 +144,9 @@ fn asker(identity: &PodIdentity) -> String {
 /// Takes the name of the agent out of the headers.
 fn agent_name(headers: &HeaderMap) -> Result<AgentName, Refusal> {
     let value = headers.get(AGENT).ok_or_else(|| {
-        Refusal::invalid("The header Token-Broker-Agent is missing: it names the agent whose tokens are asked for.")
+        Refusal::invalid(
+            "The header Token-Broker-Agent is missing: it names the agent whose tokens are asked for.",
+        )
     })?;
     let name = value.to_str().ok().and_then(|name| name.parse().ok());
     name.ok_or_else(|| Refusal::invalid("The header Token-Broker-Agent holds no agent's name."))
@@ -156,10 +157,13 @@ fn bearer(headers: &mut HeaderMap) -> Result<AccessToken, Refusal> {
     let value = headers.remove(header::AUTHORIZATION);
     let token = value.as_ref().and_then(|value| {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| AccessToken::from(token.trim()))
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| AccessToken::from(token.trim()))
     });
     token.filter(|token| !token.expose().is_empty()).ok_or_else(|| {
-        let detail = "The header Authorization has to hold the pod's projected service-account token: `Bearer TOKEN`.";
+        let detail =
+            "The header Authorization has to hold the pod's projected service-account token: `Bearer TOKEN`.";
         Refusal::new(Reason::Unproven, detail)
     })
 }

@@ -78,7 +78,12 @@ impl RemoteListener {
             file("remote.key_file", &section.key_file),
         )
         .map_err(ConfigError::new)?;
-        let unbound = |error| ConfigError::new(format!("remote.listen {} cannot be bound: {error}", section.listen));
+        let unbound = |error| {
+            ConfigError::new(format!(
+                "remote.listen {} cannot be bound: {error}",
+                section.listen
+            ))
+        };
         let listener = TcpListener::bind(section.listen).await.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
         Ok(Self {

@@ -66,7 +66,9 @@ impl Service<Request<Incoming>> for RemoteService {
             let_in.store(true, Ordering::Relaxed);
             let stop = shutdown.child_token();
             let endpoint = gate.server.endpoint(&pass.agent, stop.clone());
-            let Ok(response) = AgentService::new(endpoint, Arc::default(), None).call(request).await;
+            let Ok(response) = AgentService::new(endpoint, Arc::default(), None)
+                .call(request)
+                .await;
             let takes_time = !matches!(response.body(), AgentBody::Whole(_));
             if takes_time {
                 tokio::spawn(gate.watch_over(pass, stop.clone()));
