@@ -17,7 +17,7 @@ use crate::{
     clock::{self, SharedClock, SystemClock},
     config::{AdcSection, Config},
     delivery::{
-        Delivery, DeliveryOptions,
+        Delivery, DeliveryOptions, RemoteListener,
         admin::{AdminSocket, Facts},
     },
     entropy::{SharedEntropy, SystemEntropy},
@@ -75,6 +75,7 @@ impl App {
             .with_context(|| format!("http_listen {} cannot be bound", config.http_listen))?;
         config.bound(http.address())?;
         let ports = LibraryPorts::bind(&mut config).await?;
+        let remote = sidecars(&mut config).await?;
         let vault = Arc::new(open_vault(&config, &parts.entropy).await?);
         let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
         let contents = store.load().await?;
@@ -119,6 +120,9 @@ impl App {
             .map(|handle| handle.name().clone())
             .collect();
         delivery.remove_strangers(&names).await;
+        if let Some(listener) = remote {
+            tasks.spawn(delivery.serve_remote(listener, shutdown.clone()));
+        }
         tasks.spawn(delivery.finished());
 
         tasks.spawn(broker.clone().run(shutdown.clone()));
@@ -246,6 +250,17 @@ fn apply(broker: &Broker, scan: &Scan) {
     for problem in broker.apply_scan(scan) {
         tracing::error!("{problem}");
     }
+}
+
+/// Binds the listener for sidecars, where there is to be one, and takes over into `config` where that was.
+async fn sidecars(config: &mut Config) -> anyhow::Result<Option<RemoteListener>> {
+    let Some(section) = &config.remote else {
+        return Ok(None);
+    };
+    let listener = RemoteListener::bind(section).await?;
+    config.bound_for_sidecars(Some(listener.address()));
+    tracing::info!(listen = %listener.address(), "sidecars over TLS");
+    Ok(Some(listener))
 }
 
 async fn open_vault(config: &Config, entropy: &SharedEntropy) -> anyhow::Result<Vault> {

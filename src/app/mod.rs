@@ -11,6 +11,7 @@ mod failures;
 mod google_emulator;
 mod ports;
 mod serve;
+mod sidecar;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ use crate::cli::{self, Exit, Failure, Outcome, Programs};
 pub fn main() -> ExitCode {
     let programs = Programs {
         serve: Some(serve::run),
+        sidecar: Some(sidecar::run),
         #[cfg(feature = "emulator")]
         demo: Some(demo::run),
         #[cfg(feature = "emulator")]

@@ -57,6 +57,7 @@ fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
             bound.adc.as_ref().map(|section| section.listen),
             bound.metadata.port.as_ref().map(|port| port.listen),
         );
+        fresh.bound_for_sidecars(bound.remote.as_ref().map(|section| section.listen));
         Ok(fresh)
     });
     let mut fresh = match read {

@@ -191,14 +191,31 @@ impl Broker {
 
     /// A pod was given an agent's directory as a volume, or was refused it. `detail` names the pod and says why.
     pub fn note_volume(&self, agent: &AgentName, decision: Decision, detail: &str) {
+        self.note_pod(
+            "volume.publish",
+            decision,
+            format!("the directory of the agent {agent} {detail}"),
+        );
+    }
+
+    /// A pod reached an agent's tokens over TLS, or was refused them. `detail` names the pod and says why.
+    pub fn note_remote(&self, agent: &AgentName, decision: Decision, detail: &str) {
+        self.note_pod(
+            "remote.use",
+            decision,
+            format!("the tokens of the agent {agent} {detail}"),
+        );
+    }
+
+    fn note_pod(&self, action: &'static str, decision: Decision, detail: String) {
         self.recorder.record(AuditEvent {
             time: self.now(),
             actor: Actor::Daemon,
-            action: "volume.publish",
+            action,
             integration: None,
             capabilities: Vec::new(),
             decision,
-            detail: format!("the directory of the agent {agent} {detail}"),
+            detail,
         });
     }
 

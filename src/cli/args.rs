@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::{
     agents, audit, capabilities, completions, connect, demo, doctor, exec, exit, google_emulator, init,
-    integrations, output::Format, serve, service_account, status, token, wait,
+    integrations, output::Format, serve, service_account, sidecar, status, token, wait,
 };
 
 const OVERVIEW: &str = "\
@@ -83,6 +83,11 @@ pub struct Global {
 }
 
 impl Global {
+    /// True where standard output is for programs.
+    pub(crate) fn is_json(&self) -> bool {
+        self.output == Format::Json
+    }
+
     /// These options, and from the environment what they leave out. An empty variable is none.
     pub(super) fn or_environment(mut self, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let path = |name| {
@@ -125,6 +130,8 @@ pub(super) enum Command {
     Exec(exec::ExecArgs),
     /// Wait until an agent has a token
     Wait(wait::WaitArgs),
+    /// Give an agent's tokens to the other containers of its pod
+    Sidecar(sidecar::SidecarArgs),
     /// Show how the daemon, or one agent, is doing
     Status(status::StatusArgs),
     /// Read and verify the audit trail

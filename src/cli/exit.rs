@@ -75,12 +75,15 @@ impl Exit {
             "not_connected" | "permission_missing" | "reconnect_required" | "revoked" | "consent_denied"
             | "nothing_granted" | "no_refresh_token" | "other_account" | "connected_already"
             | "narrower_grant" => Self::NeedsPerson,
-            "provider_unavailable" | "rate_limited" | "store" | "stopping" | "shutting_down" => {
-                Self::TryLater
-            }
+            "provider_unavailable"
+            | "rate_limited"
+            | "store"
+            | "stopping"
+            | "shutting_down"
+            | "unverified" => Self::TryLater,
             "misconfigured" | "not_declared" | "from_file" | "invalid_key_file" | "invalid_grant_file"
-            | "other_client" => Self::Misconfigured,
-            "unknown_capability" | "not_found" | "agent_removed" => Self::NotFound,
+            | "other_client" | "unauthenticated" | "wrong_pod" => Self::Misconfigured,
+            "unknown_capability" | "not_found" | "agent_removed" | "unknown_agent" => Self::NotFound,
             "wrong_user" => Self::Unreachable,
             "invalid_request" | "ambiguous" => Self::Usage,
             _ => return None,

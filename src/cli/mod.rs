@@ -32,6 +32,7 @@ mod secret_input;
 mod serve;
 mod service_account;
 mod settings;
+mod sidecar;
 mod situation;
 mod status;
 mod style;
@@ -51,6 +52,7 @@ pub use demo::DemoArgs;
 pub use exit::{Exit, Failure, Outcome};
 pub use google_emulator::{ClientKind, GoogleEmulatorArgs, RotationMode};
 pub use serve::ServeArgs;
+pub use sidecar::SidecarArgs;
 
 use args::{Cli, Command};
 use output::Output;
@@ -64,6 +66,8 @@ pub type Program<A> = fn(&Global, A) -> Outcome;
 pub struct Programs {
     /// `serve`.
     pub serve: Option<Program<ServeArgs>>,
+    /// `sidecar`.
+    pub sidecar: Option<Program<SidecarArgs>>,
     /// `demo`.
     pub demo: Option<Program<DemoArgs>>,
     /// `google-emulator`.
@@ -101,6 +105,7 @@ fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
     let global = &cli.global;
     match cli.command {
         Command::Serve(args) => program("serve", programs.serve)?(global, args),
+        Command::Sidecar(args) => program("sidecar", programs.sidecar)?(global, args),
         Command::Demo(args) => program("demo", programs.demo)?(global, args),
         Command::GoogleEmulator(args) => program("google-emulator", programs.google_emulator)?(global, args),
         Command::Init(args) => init::run(&args, global, output),

@@ -10,7 +10,9 @@ use super::{
     environment::Environment,
     exit::{Exit, Failure, Outcome},
     output::Output,
-    progress, when,
+    progress,
+    situation::Situation,
+    when,
 };
 
 /// How long to leave a socket alone that is not there or breaks off.
@@ -92,12 +94,25 @@ pub(super) async fn changed(changes: Option<&mut Changes>, ask_again: Duration) 
 
 /// The agent's environment, or why there is no token in it.
 pub(super) async fn attempt(socket: &AgentSocket) -> Result<Environment, Failure> {
-    let environment = Environment::fetch(socket).await?;
+    let environment = Environment::fetch(socket)
+        .await
+        .map_err(|failure| unless_told(socket, failure))?;
     if environment.has_token() {
         Ok(environment)
     } else {
         Err(Environment::why_no_token(socket).await)
     }
+}
+
+/// A sidecar opens its socket with the first token; until then the file beside it says why there is none.
+fn unless_told(socket: &AgentSocket, failure: Failure) -> Failure {
+    if failure.exit != Exit::Unreachable || socket.path().exists() {
+        return failure;
+    }
+    let told = std::fs::read(socket.path().with_file_name("status.json")).ok();
+    let situation = told.and_then(|told| Situation::parse(&told).ok());
+    let situation = situation.filter(|situation| situation.exit() != Exit::Ok);
+    situation.map_or(failure, |situation| situation.failure())
 }
 
 fn gave_up(timeout: Duration, reason: Failure) -> Failure {

@@ -9,7 +9,7 @@ pub struct ConfigError(String);
 
 impl ConfigError {
     /// An error as a whole sentence.
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 

@@ -242,6 +242,31 @@ pub(super) const KEYS: &[Key] = &[
         "The audience of the pods' tokens, as the CSIDriver object's tokenRequests ask for it. The driver's name\n\
          unless set.",
     ),
+    open(
+        "remote.listen",
+        Kind::Text,
+        "0.0.0.0:8443",
+        "Where `token-broker sidecar` of pods on other nodes reaches the broker over TLS, with the pod's projected\n\
+         service-account token. Nobody is served so without it.",
+    ),
+    open(
+        "remote.certificate_file",
+        Kind::Text,
+        "/etc/token-broker/tls/tls.crt",
+        "The certificate for it, in PEM. It and its key are read again when they change.",
+    ),
+    open(
+        "remote.key_file",
+        Kind::Text,
+        "/etc/token-broker/tls/tls.key",
+        "The certificate's private key, in PEM.",
+    ),
+    key(
+        "remote.audience",
+        Kind::Text,
+        "token-broker.dev",
+        "The audience of the pods' tokens, as their projected volumes ask for it.",
+    ),
 ];
 
 /// The environment variable of a key.

@@ -17,6 +17,7 @@ mod keys;
 pub mod kubernetes;
 pub mod log;
 pub mod metadata;
+pub mod remote;
 pub mod renewal;
 pub mod risc;
 mod secret_file;
@@ -44,6 +45,7 @@ pub use key::{KeySection, KeySource};
 pub use kubernetes::{KubernetesApi, KubernetesSection};
 pub use log::{LogFormat, LogSection};
 pub use metadata::{MetadataPort, MetadataSection};
+pub use remote::RemoteSection;
 pub use renewal::RenewalSection;
 pub use risc::RiscSection;
 pub use template::template;
@@ -90,6 +92,8 @@ pub struct Config {
     pub kubernetes: KubernetesSection,
     /// `[csi]`, where there is to be a CSI driver.
     pub csi: Option<CsiSection>,
+    /// `[remote]`, where sidecars are to be served over TLS.
+    pub remote: Option<RemoteSection>,
     /// `[[capabilities]]`: the operator's additions to the catalogue.
     pub capabilities: Vec<CapabilityEntry>,
     derived: Derived,
@@ -161,6 +165,7 @@ impl Config {
             metadata: MetadataSection::read(&values)?,
             risc: RiscSection::read(&values)?,
             csi: CsiSection::read(&values, &kubernetes)?,
+            remote: RemoteSection::read(&values, &kubernetes)?,
             kubernetes,
             google: GoogleSection::read(&mut values, &public_url)?,
             public_url,
@@ -235,6 +240,15 @@ impl Config {
         }
         if let Some(port) = &mut self.metadata.port {
             take(&mut port.listen, metadata);
+        }
+    }
+
+    /// Takes over where sidecars are really served, where the section said port 0.
+    pub fn bound_for_sidecars(&mut self, bound: Option<SocketAddr>) {
+        if let (Some(section), Some(bound)) = (&mut self.remote, bound)
+            && section.listen.port() == 0
+        {
+            section.listen = bound;
         }
     }
 

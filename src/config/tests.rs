@@ -533,3 +533,31 @@ fn what_no_csi_driver_can_do_with_is_refused() {
         assert_eq!(refused(text), format!("{FILE}{message}"));
     }
 }
+
+#[test]
+fn sidecars_are_served_with_a_certificate_and_by_a_cluster() {
+    assert_eq!(parse("[remote]\naudience = 'a'", &[]).unwrap().remote, None);
+    let inside = [("KUBERNETES_SERVICE_HOST", "10.0.0.1")];
+    let text = "[remote]\nlisten = '0.0.0.0:8443'\ncertificate_file = 'tls/tls.crt'\nkey_file = '/tls.key'";
+    let remote = parse(text, &inside).unwrap().remote.unwrap();
+    assert!(remote.certificate_file.ends_with("tls/tls.crt") && remote.certificate_file.is_absolute());
+    assert_eq!(remote.audience, "token-broker.dev");
+    for (text, message) in [
+        (
+            "[remote]\nlisten = '8443'",
+            ":2: remote.listen is \"8443\": expected an address and port, such as 0.0.0.0:8443",
+        ),
+        (
+            "[remote]\nlisten = '0.0.0.0:1'\nkey_file = 'a'",
+            ":2: remote.listen needs remote.certificate_file: the server's certificate in PEM, as a Kubernetes secret of \
+             type kubernetes.io/tls has it",
+        ),
+        (
+            text,
+            ":2: remote.listen needs the Kubernetes API to ask whether pods' tokens are genuine, and this is no pod of a \
+             cluster (KUBERNETES_SERVICE_HOST is not set): set kubernetes.api_url",
+        ),
+    ] {
+        assert_eq!(refused(text), format!("{FILE}{message}"));
+    }
+}

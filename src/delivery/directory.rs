@@ -257,6 +257,26 @@ pub(super) struct AgentDir {
 }
 
 impl AgentDir {
+    /// Opens a directory that containers share and that somebody else made. Where it is setgid, as the kubelet makes a
+    /// volume of a pod with `fsGroup`, its group may read what is in it; else this process's user alone.
+    pub(super) fn shared(path: &Path) -> Result<Self, FileError> {
+        let failed = |error| FileError::os("opened", None, error);
+        // The path is the operator's own, and may lead through links.
+        let fd =
+            rustix::fs::open(path, OPEN_DIR.difference(OFlags::NOFOLLOW), Mode::empty()).map_err(failed)?;
+        let stat = rustix::fs::fstat(&fd).map_err(failed)?;
+        let has_group = Mode::from_raw_mode(stat.st_mode).contains(Mode::SGID);
+        Ok(Self {
+            fd,
+            owner: Owner {
+                uid: None,
+                gid: has_group.then_some(stat.st_gid),
+            },
+            euid: rustix::process::geteuid().as_raw(),
+            made: false,
+        })
+    }
+
     /// True when the directory was not there before.
     pub(super) fn was_made(&self) -> bool {
         self.made

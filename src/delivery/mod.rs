@@ -22,14 +22,17 @@ pub mod libraries;
 mod local;
 mod pool;
 mod refusal;
+mod remote;
 mod render;
 mod server;
 mod service;
+pub mod sidecar;
 mod slot;
 mod socket;
 mod tcp;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod tree;
 mod watch;
 mod writer;
@@ -48,6 +51,7 @@ use url::Url;
 
 pub use accept::accept;
 pub use error::DeliveryError;
+pub use remote::RemoteListener;
 pub use tcp::TcpServer;
 
 use self::{
@@ -124,6 +128,16 @@ impl Delivery {
     /// Where an agent's directory is: what is to be mounted.
     pub fn directory(&self, agent: &AgentName) -> PathBuf {
         self.context.runtime.path_of(agent)
+    }
+
+    /// Serves sidecars over TLS until `shutdown`.
+    pub fn serve_remote(
+        &self,
+        listener: RemoteListener,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (server, clock) = (Arc::clone(&self.context.server), Arc::clone(&self.context.clock));
+        listener.serve(server, clock, shutdown)
     }
 
     /// Waits until every agent that is known by now has its files and its socket, or a problem that says why

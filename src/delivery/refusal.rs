@@ -29,6 +29,14 @@ pub(super) enum Reason {
     MethodNotAllowed,
     /// A request that the metadata protocol wants refused.
     NotOurs,
+    /// A pod that proves nothing.
+    Unproven,
+    /// A pod that the manifest does not name.
+    WrongPod,
+    /// There is no agent of the name that a pod asks for.
+    UnknownAgent,
+    /// Nobody can say whether a pod's token is genuine.
+    Unverified,
 }
 
 /// How a reason looks to clients.
@@ -80,6 +88,20 @@ impl Reason {
             Self::WrongUser => ("wrong_user", S::FORBIDDEN, G::PermissionDenied, "Wrong user"),
             Self::NotFound => ("not_found", S::NOT_FOUND, G::Unimplemented, "No such path"),
             Self::NotOurs => ("not_allowed", S::FORBIDDEN, G::PermissionDenied, "Not allowed"),
+            Self::Unproven => (
+                "unauthenticated",
+                S::UNAUTHORIZED,
+                G::Unauthenticated,
+                "Not authenticated",
+            ),
+            Self::WrongPod => ("wrong_pod", S::FORBIDDEN, G::PermissionDenied, "Wrong pod"),
+            Self::UnknownAgent => ("unknown_agent", S::NOT_FOUND, G::NotFound, "Unknown agent"),
+            Self::Unverified => (
+                "unverified",
+                S::SERVICE_UNAVAILABLE,
+                G::Unavailable,
+                "Nobody can say who asks",
+            ),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 S::METHOD_NOT_ALLOWED,
@@ -233,6 +255,9 @@ impl Refusal {
     pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
         if let Some(wait) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, wait);
+        }
+        if self.reason == Reason::Unproven {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self.reason == Reason::MethodNotAllowed {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));

@@ -106,15 +106,24 @@ impl Server {
 
     /// Accepts connections until the endpoint is stopped, or the whole program is.
     pub(super) fn serve(self: &Arc<Self>, listener: UnixListener, agent: &Arc<AgentHandle>) -> Arc<Endpoint> {
-        let endpoint = Arc::new(Endpoint {
-            agent: Arc::clone(agent),
-            server: Arc::clone(self),
-            stop: self.shutdown.child_token(),
-            answers: AnswerCache::default(),
-            places: Semaphore::new(CONNECTIONS),
-        });
+        let endpoint = self.endpoint(agent, self.shutdown.child_token());
         tokio::spawn(accept(listener, Arc::clone(&endpoint)));
         endpoint
+    }
+
+    /// What answers for `agent` until `stop`.
+    pub(super) fn endpoint(
+        self: &Arc<Self>,
+        agent: &Arc<AgentHandle>,
+        stop: CancellationToken,
+    ) -> Arc<Endpoint> {
+        Arc::new(Endpoint {
+            agent: Arc::clone(agent),
+            server: Arc::clone(self),
+            stop,
+            answers: AnswerCache::default(),
+            places: Semaphore::new(CONNECTIONS),
+        })
     }
 
     /// Waits for the connections to end; in vain after a while.

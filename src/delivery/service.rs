@@ -57,7 +57,7 @@ impl Service<Request<Incoming>> for AgentService {
 }
 
 /// gRPC speaks HTTP/2 only.
-fn is_grpc(request: &Request<Incoming>) -> bool {
+pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_2
         && request
             .headers()

@@ -65,7 +65,7 @@ impl Drop for Socket {
 }
 
 /// Binds at the temporary name, so that the socket is never reachable with the wrong owner or mode.
-fn listen(dir: &AgentDir) -> Result<UnixListener, FileError> {
+pub(super) fn listen(dir: &AgentDir) -> Result<UnixListener, FileError> {
     let failed = |error| FileError::os("opened", Some(Entry::Socket), error);
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket =

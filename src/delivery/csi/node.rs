@@ -15,7 +15,7 @@ use super::{
 use crate::{
     agent::Manifest,
     broker::{AgentHandle, Broker},
-    delivery::kubernetes::Reviewer,
+    delivery::kubernetes::{Reviewer, permit},
     proto::csi::{
         NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
         NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability,
@@ -186,22 +186,7 @@ fn mount_checked(
 /// Whether a pod may have the agent's directory, and can do something with it.
 fn check(manifest: &Manifest, pod: &Pod, group: Option<u32>) -> Result<(), Status> {
     let agent = &manifest.agent;
-    match manifest.kubernetes.as_deref() {
-        None => {
-            return Err(Status::permission_denied(format!(
-                "the agent {agent} is given to no pod, and the pod {pod}, asks for it: add `kubernetes: {{namespace: {}, \
-                 serviceAccount: {}}}` to the agent's manifest to give it to that one",
-                pod.identity.namespace, pod.identity.service_account
-            )));
-        }
-        Some(allowed) if *allowed != pod.identity => {
-            return Err(Status::permission_denied(format!(
-                "the agent {agent} is for pods that run as {allowed}, and the pod {pod}, asks for it: run the pod as that \
-                 service account, or change `kubernetes:` in the agent's manifest"
-            )));
-        }
-        Some(_) => {}
-    }
+    permit(manifest, &pod.identity, &format!("the pod {pod},")).map_err(Status::permission_denied)?;
     let Some(group) = group.filter(|group| manifest.gid != Some(*group)) else {
         return Ok(());
     };

@@ -1,14 +1,15 @@
 //! One request at a time to the Kubernetes API.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
+use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
     config::KubernetesApi,
+    delivery::tls,
     google::{
         Limits, ProviderError,
         http::{Http, Reply, tls_builder},
@@ -78,17 +79,12 @@ impl Api {
             token_file,
         } = self.section.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let cannot =
-                |file: &PathBuf, error: &io::Error| format!("{} cannot be read: {error}", file.display());
             let mut roots = RootCertStore::empty();
             if url.scheme() == "https" {
-                let pem = std::fs::read(&ca_file).map_err(|error| cannot(&ca_file, &error))?;
-                let certificates = CertificateDer::pem_slice_iter(&pem).flatten();
-                if roots.add_parsable_certificates(certificates).0 == 0 {
-                    return Err(format!("{} holds no certificate", ca_file.display()));
-                }
+                roots = tls::authorities(&ca_file)?;
             }
-            let token = std::fs::read_to_string(&token_file).map_err(|error| cannot(&token_file, &error))?;
+            let token = std::fs::read_to_string(&token_file)
+                .map_err(|error| format!("{} cannot be read: {error}", token_file.display()))?;
             let token = Zeroizing::new(token);
             Ok((roots, AccessToken::from(token.trim())))
         });

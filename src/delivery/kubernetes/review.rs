@@ -23,7 +23,7 @@ pub(in crate::delivery) struct Reviewer {
 }
 
 /// Whose token it is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::delivery) struct Proven {
     /// The service account that it is of.
     pub(in crate::delivery) identity: PodIdentity,
@@ -32,7 +32,7 @@ pub(in crate::delivery) struct Proven {
 }
 
 /// Why nothing is proven. No sentence holds the token or what the API said of it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::delivery) enum ReviewError {
     /// The token is no proof.
     Refused(String),

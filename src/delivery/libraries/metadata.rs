@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The header by which both sides know that the other means this protocol.
-pub(super) const FLAVOR: &str = "metadata-flavor";
+pub(in crate::delivery) const FLAVOR: &str = "metadata-flavor";
 const GOOGLE: HeaderValue = HeaderValue::from_static("Google");
 /// google-auth gives up on an answer after 3 s, and asks again.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ pub(in crate::delivery) fn is_meant<B>(request: &Request<B>) -> bool {
 }
 
 /// Why a request is none of this protocol; `None` when it is one.
-pub(super) fn objection<B>(request: &Request<B>) -> Option<Refusal> {
+pub(in crate::delivery) fn objection<B>(request: &Request<B>) -> Option<Refusal> {
     let headers = request.headers();
     if request.method() != Method::GET {
         let detail = format!("{} is not allowed here, only GET.", request.method());
@@ -89,13 +89,15 @@ pub(in crate::delivery) fn answer<B>(desk: &Desk, request: &Request<B>) -> Answe
             Answer::now(desk.account(recursive))
         }
         Some(resource) => Answer::now(text(StatusCode::OK, &desk.show(&resource))),
-        // The path is not repeated: what is asked for wrongly may be a secret.
-        None => {
-            let detail = "There is nothing at this path, but a token at \
-                          /computeMetadata/v1/instance/service-accounts/default/token.";
-            Answer::now(refused(Refusal::new(Reason::NotFound, detail)))
-        }
+        None => Answer::now(refused(nothing_here())),
     }
+}
+
+/// The path is not repeated: what is asked for wrongly may be a secret.
+pub(in crate::delivery) fn nothing_here() -> Refusal {
+    let detail = "There is nothing at this path, but a token at \
+                  /computeMetadata/v1/instance/service-accounts/default/token.";
+    Refusal::new(Reason::NotFound, detail)
 }
 
 fn is_recursive(query: &str) -> bool {
@@ -272,7 +274,7 @@ pub(super) fn token_json(grant: &TokenGrant, now: jiff::Timestamp) -> Zeroizing<
     clippy::needless_pass_by_value,
     reason = "what becomes of a refusal, once and for all"
 )]
-pub(super) fn refused(refusal: Refusal) -> Response<AgentBody> {
+pub(in crate::delivery) fn refused(refusal: Refusal) -> Response<AgentBody> {
     let status = match refusal.status() {
         StatusCode::INTERNAL_SERVER_ERROR | StatusCode::GONE => StatusCode::FORBIDDEN,
         status => status,

@@ -9,7 +9,6 @@ use super::metadata::{self, Desk};
 use crate::{
     broker::{AgentState, Broker, Problem, ProblemCode},
     delivery::{
-        body::AgentBody,
         refusal::{Reason, Refusal},
         tcp::TcpServer,
     },
@@ -49,13 +48,8 @@ fn desk<B>(
     project_id: &Arc<str>,
     request: &Request<B>,
 ) -> Result<Desk, Refusal> {
-    if let Some(refusal) = metadata::objection(request) {
+    if let Some(refusal) = port_objection(request) {
         return Err(refusal);
-    }
-    if !names_this_machine(request) {
-        let detail =
-            "The request names a host that this is not. In GCE_METADATA_HOST, use the loopback address.";
-        return Err(Refusal::new(Reason::NotOurs, detail));
     }
     let handle = broker.handle(agent).ok_or_else(|| unknown(agent))?;
     Ok(Desk {
@@ -63,6 +57,16 @@ fn desk<B>(
         agent: handle,
         project_id: project_id.clone(),
     })
+}
+
+/// Why a request to such a port is none of this protocol; `None` when it is one.
+pub(in crate::delivery) fn port_objection<B>(request: &Request<B>) -> Option<Refusal> {
+    let misled = || {
+        let detail =
+            "The request names a host that this is not. In GCE_METADATA_HOST, use the loopback address.";
+        Refusal::new(Reason::NotOurs, detail)
+    };
+    metadata::objection(request).or_else(|| (!names_this_machine(request)).then(misled))
 }
 
 /// It may come at any time, so that asking again makes sense.
@@ -91,7 +95,7 @@ fn names_this_machine<B>(request: &Request<B>) -> bool {
 }
 
 /// One request for each connection: they are rare, and none idles in a place that others need.
-fn alone(mut response: Response<AgentBody>) -> Response<AgentBody> {
+pub(in crate::delivery) fn alone<B>(mut response: Response<B>) -> Response<B> {
     let close = http::HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response

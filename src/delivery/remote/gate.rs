@@ -1,0 +1,199 @@
+//! Lets a pod's request in: whose token, which agent, and whether the one is given to the other.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+use tokio_util::sync::CancellationToken;
+
+use super::{notes::Notes, proof::Proofs};
+use crate::{
+    agent::PodIdentity,
+    broker::AgentHandle,
+    clock::{self, SharedClock},
+    delivery::{
+        kubernetes::{Proven, ReviewError, permit},
+        refusal::{Reason, Refusal},
+        server::Server,
+    },
+    id::AgentName,
+    secret::AccessToken,
+    telemetry::audit::Decision,
+};
+
+/// The header that names the agent.
+pub(in crate::delivery) const AGENT: &str = "token-broker-agent";
+
+/// What all connections share.
+pub(super) struct Gate {
+    pub(super) server: Arc<Server>,
+    pub(super) clock: SharedClock,
+    pub(super) proofs: Proofs,
+    pub(super) notes: Notes,
+}
+
+/// A request that may pass. No `Debug`: it holds a token.
+pub(super) struct Pass {
+    pub(super) agent: Arc<AgentHandle>,
+    identity: PodIdentity,
+    token: AccessToken,
+    /// When the pod has to be proven again, in the clock's uptime.
+    until: std::time::Duration,
+}
+
+impl Gate {
+    /// Who asks, and whether they may. `peer` is the address they ask from, for the audit trail.
+    pub(super) async fn admit(&self, headers: &mut HeaderMap, peer: &str) -> Result<Pass, Refusal> {
+        let name = agent_name(headers)?;
+        let admitted = self.judge(&name, headers).await;
+        let now = self.clock.uptime();
+        match &admitted {
+            Ok((pass, proven)) => {
+                let pod = proven.pod_uid.as_deref().unwrap_or("of no pod");
+                let about = [name.as_str(), &pass.identity.to_string(), pod];
+                if self.notes.is_news(Decision::Allowed, &about, now) {
+                    let detail = format!("to a pod that runs as {} (uid {pod}), at {peer}", pass.identity);
+                    self.server.broker.note_remote(&name, Decision::Allowed, &detail);
+                }
+            }
+            Err(refusal) if refusal.reason != Reason::Unverified => {
+                let why = refusal.diagnosis();
+                if self
+                    .notes
+                    .is_news(Decision::Denied, &[name.as_str(), peer, &why], now)
+                {
+                    let detail = format!("to a client at {peer}: {why}");
+                    self.server.broker.note_remote(&name, Decision::Denied, &detail);
+                }
+            }
+            Err(_) => {}
+        }
+        admitted.map(|(pass, _)| pass)
+    }
+
+    async fn judge(&self, name: &AgentName, headers: &mut HeaderMap) -> Result<(Pass, Arc<Proven>), Refusal> {
+        let token = bearer(headers)?;
+        let proof = self.proofs.prove(&token).await.map_err(|error| match error {
+            ReviewError::Refused(reason) => Refusal::new(
+                Reason::Unproven,
+                format!("The pod's token does not prove who asks for the agent {name}: {reason}."),
+            ),
+            ReviewError::Unavailable(what) => Refusal::new(
+                Reason::Unverified,
+                format!("Nobody can say whether the pod's token is genuine: {what}. Ask again in a moment."),
+            ),
+        })?;
+        let identity = &proof.proven.identity;
+        // Only who has proven something learns which agents there are.
+        let agent = self.server.broker.handle(name).ok_or_else(|| {
+            let detail = format!(
+                "The broker knows no agent {name}, for which a pod that runs as {identity} asks: add its manifest, or \
+                 correct the sidecar's --agent."
+            );
+            Refusal::new(Reason::UnknownAgent, detail)
+        })?;
+        permit(&agent.peek().manifest, identity, &asker(identity))
+            .map_err(|sentence| Refusal::new(Reason::WrongPod, as_sentence(&sentence)))?;
+        let pass = Pass {
+            agent,
+            identity: identity.clone(),
+            token,
+            until: proof.until,
+        };
+        Ok((pass, proof.proven))
+    }
+
+    /// Watches over an answer that takes its time: ends it when the agent is no longer given to the pod, or the pod can
+    /// no longer prove itself. Returns when `stop` says that the answer is over.
+    pub(super) async fn watch_over(self: Arc<Self>, pass: Pass, stop: CancellationToken) {
+        let Pass {
+            agent,
+            identity,
+            token,
+            mut until,
+        } = pass;
+        loop {
+            let snapshot = agent.snapshot();
+            if agent.is_removed() {
+                // Which the answer says by itself.
+                return;
+            }
+            if permit(&snapshot.manifest, &identity, "").is_err() {
+                return stop.cancel();
+            }
+            let left = until.saturating_sub(self.clock.uptime());
+            let again = clock::after(self.clock.now(), left);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = agent.next_snapshot(&snapshot) => {}
+                () = self.clock.sleep_until(again) => {}
+            }
+            if self.clock.uptime() >= until {
+                match self.proofs.prove(&token).await {
+                    Ok(proof) if proof.proven.identity == identity => until = proof.until,
+                    Ok(_) | Err(_) => return stop.cancel(),
+                }
+            }
+        }
+    }
+}
+
+fn asker(identity: &PodIdentity) -> String {
+    format!("a pod that runs as {identity}")
+}
+
+/// Takes the name of the agent out of the headers.
+fn agent_name(headers: &HeaderMap) -> Result<AgentName, Refusal> {
+    let value = headers.get(AGENT).ok_or_else(|| {
+        Refusal::invalid(
+            "The header Token-Broker-Agent is missing: it names the agent whose tokens are asked for.",
+        )
+    })?;
+    let name = value.to_str().ok().and_then(|name| name.parse().ok());
+    name.ok_or_else(|| Refusal::invalid("The header Token-Broker-Agent holds no agent's name."))
+}
+
+/// Takes the pod's token out of the headers (RFC 6750, section 2.1).
+fn bearer(headers: &mut HeaderMap) -> Result<AccessToken, Refusal> {
+    let value = headers.remove(header::AUTHORIZATION);
+    let token = value.as_ref().and_then(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| AccessToken::from(token.trim()))
+    });
+    token.filter(|token| !token.expose().is_empty()).ok_or_else(|| {
+        let detail =
+            "The header Authorization has to hold the pod's projected service-account token: `Bearer TOKEN`.";
+        Refusal::new(Reason::Unproven, detail)
+    })
+}
+
+/// With a capital letter and a full stop, as the other refusals are.
+fn as_sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_bearer_token_or_agent_is_refused_without_being_repeated() {
+        for wrong in ["", "Bearer", "Bearer ", "Basic canary"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, wrong.parse().unwrap());
+            let refused = bearer(&mut headers).err().unwrap();
+            assert_eq!(refused.reason, Reason::Unproven);
+            assert!(!refused.sentence().contains("canary"));
+        }
+        let mut headers = HeaderMap::new();
+        assert!(bearer(&mut headers).is_err() && agent_name(&headers).is_err());
+        headers.insert(header::AUTHORIZATION, "bearer a.b".parse().unwrap());
+        assert_eq!(bearer(&mut headers).unwrap().expose(), "a.b");
+        assert!(headers.is_empty(), "nobody else sees it");
+        headers.insert(AGENT, "no/agent".parse().unwrap());
+        assert!(agent_name(&headers).is_err());
+    }
+}

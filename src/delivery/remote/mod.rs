@@ -1,0 +1,182 @@
+//! TLS for sidecars of other places: what an agent's `broker.sock` serves, for pods that prove who they are.
+//!
+//! Each request names its agent and carries the pod's projected service-account token, so that one connection needs no
+//! state of its own and a token that rotates needs no new connection.
+
+mod gate;
+mod notes;
+mod proof;
+mod service;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::gate::AGENT;
+use self::{gate::Gate, notes::Notes, proof::Proofs, service::RemoteService};
+use super::{
+    accept,
+    kubernetes::Reviewer,
+    server::{GRACE, Server},
+    tls::{Certificates, NamedFile},
+};
+use crate::{
+    clock::SharedClock,
+    config::{ConfigError, RemoteSection},
+};
+
+/// Open connections at most: each sidecar has one.
+const CONNECTIONS: usize = 2048;
+/// How long the handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a new connection may take until the first request on it is let in, the question to the Kubernetes API
+/// included.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
+/// Limits of a request's head, in time and size.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEADER_BYTES: u32 = 24 * 1024;
+/// Requests at once on one connection: a pod's agents, and their streams.
+const STREAMS: u32 = 256;
+/// A client that is gone without a word is found out after these two.
+const PING_AFTER: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The listener, bound, with its certificate.
+pub struct RemoteListener {
+    listener: TcpListener,
+    address: SocketAddr,
+    certificates: Arc<Certificates>,
+    reviewer: Reviewer,
+}
+
+impl RemoteListener {
+    /// Binds the address and reads certificate and key.
+    ///
+    /// # Errors
+    /// What is wrong, with the key of the configuration.
+    pub async fn bind(section: &RemoteSection) -> Result<Self, ConfigError> {
+        let file = |key, path: &std::path::Path| NamedFile {
+            key,
+            path: path.to_owned(),
+        };
+        let certificates = Certificates::open(
+            file("remote.certificate_file", &section.certificate_file),
+            file("remote.key_file", &section.key_file),
+        )
+        .map_err(ConfigError::new)?;
+        let unbound = |error| {
+            ConfigError::new(format!(
+                "remote.listen {} cannot be bound: {error}",
+                section.listen
+            ))
+        };
+        let listener = TcpListener::bind(section.listen).await.map_err(unbound)?;
+        let address = listener.local_addr().map_err(unbound)?;
+        Ok(Self {
+            listener,
+            address,
+            certificates: Arc::new(certificates),
+            reviewer: Reviewer::new(&section.api, &section.audience),
+        })
+    }
+
+    /// Where it really listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then lets what is under way end.
+    pub(super) async fn serve(self, server: Arc<Server>, clock: SharedClock, shutdown: CancellationToken) {
+        let gate = Arc::new(Gate {
+            server,
+            clock: Arc::clone(&clock),
+            proofs: Proofs::new(self.reviewer, clock),
+            notes: Notes::default(),
+        });
+        let (certificates, stop) = (self.certificates, shutdown.clone());
+        let http = Arc::new(http());
+        let serve = move |stream| {
+            let (gate, certificates) = (Arc::clone(&gate), Arc::clone(&certificates));
+            serve_connection(stream, gate, certificates, Arc::clone(&http), stop.clone())
+        };
+        accept(self.listener, "remote.listen", CONNECTIONS, shutdown, serve).await;
+    }
+}
+
+fn http() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEADER_BYTES as usize);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEADER_BYTES)
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_TIMEOUT);
+    http
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    gate: Arc<Gate>,
+    certificates: Arc<Certificates>,
+    http: Arc<auto::Builder<TokioExecutor>>,
+    shutdown: CancellationToken,
+) {
+    let peer = stream
+        .peer_addr()
+        .map_or_else(|_| "an unknown address".to_owned(), |peer| peer.ip().to_string());
+    let _ = stream.set_nodelay(true);
+    let acceptor = TlsAcceptor::from(certificates.current().await);
+    let stream = tokio::select! {
+        accepted = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(peer, %error, "a TLS handshake failed"),
+            Err(_) => return tracing::debug!(peer, "a TLS handshake took too long"),
+        },
+        () = shutdown.cancelled() => return,
+    };
+    let let_in = Arc::new(AtomicBool::new(false));
+    let service = RemoteService::new(gate, peer, Arc::clone(&let_in), shutdown.clone());
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let has_let_in = std::future::poll_fn(|_| {
+        // Polled right after the connection, whose answers wake this task.
+        if let_in.load(Ordering::Relaxed) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    });
+    tokio::select! {
+        biased;
+        // Clients go away in all kinds of ways; none of them is worth a line.
+        _ = connection.as_mut() => return,
+        () = has_let_in => {}
+        () = shutdown.cancelled() => {}
+        () = tokio::time::sleep(FIRST_REQUEST) => return,
+    }
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = shutdown.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(GRACE, connection).await;
+}

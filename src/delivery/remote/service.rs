@@ -1,0 +1,115 @@
+//! One connection's requests: each is let in, or refused, and then answered as on the agent's own socket.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    service::Service,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::gate::Gate;
+use crate::delivery::{
+    body::AgentBody,
+    refusal::Refusal,
+    service::{AgentService, is_grpc},
+};
+
+/// Serves one connection.
+pub(super) struct RemoteService {
+    gate: Arc<Gate>,
+    peer: Arc<str>,
+    let_in: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+}
+
+impl RemoteService {
+    /// `let_in` is set with the first request that may pass.
+    pub(super) fn new(
+        gate: Arc<Gate>,
+        peer: String,
+        let_in: Arc<AtomicBool>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            gate,
+            peer: peer.into(),
+            let_in,
+            shutdown,
+        }
+    }
+}
+
+impl Service<Request<Incoming>> for RemoteService {
+    type Response = Response<GuardedBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let (gate, peer) = (Arc::clone(&self.gate), Arc::clone(&self.peer));
+        let (let_in, shutdown) = (Arc::clone(&self.let_in), self.shutdown.clone());
+        Box::pin(async move {
+            let pass = match gate.admit(request.headers_mut(), &peer).await {
+                Ok(pass) => pass,
+                Err(refusal) => return Ok(refused(refusal, &request)),
+            };
+            let_in.store(true, Ordering::Relaxed);
+            let stop = shutdown.child_token();
+            let endpoint = gate.server.endpoint(&pass.agent, stop.clone());
+            let Ok(response) = AgentService::new(endpoint, Arc::default(), None)
+                .call(request)
+                .await;
+            let takes_time = !matches!(response.body(), AgentBody::Whole(_));
+            if takes_time {
+                tokio::spawn(gate.watch_over(pass, stop.clone()));
+            }
+            let guard = takes_time.then(|| stop.drop_guard());
+            Ok(response.map(|body| GuardedBody { body, _guard: guard }))
+        })
+    }
+}
+
+fn refused(refusal: Refusal, request: &Request<Incoming>) -> Response<GuardedBody> {
+    let response = if is_grpc(request) {
+        refusal.into_grpc().into_http().map(AgentBody::Grpc)
+    } else {
+        refusal.into_http()
+    };
+    response.map(|body| GuardedBody { body, _guard: None })
+}
+
+/// An answer's body, and what tells that it is over.
+pub(super) struct GuardedBody {
+    body: AgentBody,
+    _guard: Option<DropGuard>,
+}
+
+impl Body for GuardedBody {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,202 @@
+//! Sends requests on to the broker, and answers from what is at hand while there is none.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{hand::Shown, upstream::Upstream};
+use crate::{
+    broker::{AgentState, Problem, ProblemCode},
+    clock::SharedClock,
+    delivery::{
+        accept,
+        authority::AnyAuthority,
+        body::AgentBody,
+        libraries::{self, metadata},
+        refusal::Refusal,
+        service::is_grpc,
+        tcp::TcpServer,
+    },
+};
+
+/// Open connections at most.
+const CONNECTIONS: usize = 256;
+/// How long the broker may take where the answer is at hand as well: google-auth waits for 3 s.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The largest header section of a request.
+const HEADER_BYTES: u32 = 16 * 1024;
+
+/// What answers carry.
+type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Forwards requests.
+pub(super) struct Forwarder {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) shown: Arc<ArcSwap<Shown>>,
+    pub(super) clock: SharedClock,
+}
+
+/// What can be answered without the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AtHand {
+    Token,
+    Env,
+    Status,
+    MetadataToken,
+}
+
+impl AtHand {
+    fn of<B>(request: &Request<B>) -> Option<Self> {
+        if request.method() != Method::GET {
+            return None;
+        }
+        let plain = request.uri().query().is_none_or(str::is_empty);
+        match request.uri().path() {
+            "/v1/token" if plain => Some(Self::Token),
+            "/v1/env" if plain => Some(Self::Env),
+            "/v1/status" if plain => Some(Self::Status),
+            // Its query narrows nothing.
+            "/computeMetadata/v1/instance/service-accounts/default/token" => metadata::objection(request)
+                .is_none()
+                .then_some(Self::MetadataToken),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarder {
+    /// Serves the socket until `shutdown`.
+    pub(super) async fn serve(self: Arc<Self>, listener: UnixListener, shutdown: CancellationToken) {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1().max_buf_size(HEADER_BYTES as usize);
+        http.http2().max_header_list_size(HEADER_BYTES);
+        let http = Arc::new(http);
+        let serve = move |stream: UnixStream| {
+            let (forwarder, http) = (Arc::clone(&self), Arc::clone(&http));
+            async move {
+                let service = service_fn(move |request| {
+                    let forwarder = Arc::clone(&forwarder);
+                    async move { Ok::<_, Infallible>(forwarder.answer(request).await) }
+                });
+                let stream = TokioIo::new(AnyAuthority::new(stream));
+                // Clients go away in all kinds of ways; none of them is worth a line.
+                let _ = http.serve_connection(stream, service).await;
+            }
+        };
+        accept(listener, "broker.sock", CONNECTIONS, shutdown, serve).await;
+    }
+
+    /// Serves the metadata protocol, and nothing else, until `shutdown`.
+    pub(super) async fn serve_metadata(self: Arc<Self>, server: TcpServer, shutdown: CancellationToken) {
+        let answer = move |request: Request<Incoming>| {
+            let forwarder = Arc::clone(&self);
+            async move {
+                let response = match libraries::port_objection(&request) {
+                    Some(refusal) => own(metadata::refused(refusal)),
+                    None if metadata::is_meant(&request) => forwarder.answer(request).await,
+                    None => own(metadata::refused(metadata::nothing_here())),
+                };
+                libraries::alone(response)
+            }
+        };
+        server.serve("the metadata server", answer, shutdown).await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let at_hand = AtHand::of(&request);
+        let (is_metadata, is_grpc) = (metadata::is_meant(&request), is_grpc(&request));
+        let sent = self.upstream.send(request.map(BodyExt::boxed_unsync));
+        let answered = match at_hand.filter(|at_hand| self.has(*at_hand)) {
+            None => sent.await,
+            Some(_) => tokio::time::timeout(PATIENCE, sent).await.unwrap_or_else(|_| {
+                let (source, patience) = (self.upstream.source(), PATIENCE.as_secs());
+                Err(format!("{source} did not answer within {patience} s"))
+            }),
+        };
+        let problem = match answered {
+            Ok(response) if !is_away(response.status()) => return passed_on(response),
+            Ok(response) => match at_hand.and_then(|at_hand| self.without_broker(at_hand)) {
+                Some(answer) => return answer,
+                None => return passed_on(response),
+            },
+            Err(problem) => problem,
+        };
+        if let Some(answer) = at_hand.and_then(|at_hand| self.without_broker(at_hand)) {
+            return answer;
+        }
+        let refusal = Refusal::from(Problem {
+            code: ProblemCode::State(AgentState::ProviderUnavailable),
+            message: problem,
+            action_url: None,
+            retry_after: None,
+        });
+        own(match (is_grpc, is_metadata) {
+            (true, _) => refusal.into_grpc().into_http().map(AgentBody::Grpc),
+            (false, true) => metadata::refused(refusal),
+            (false, false) => refusal.into_http(),
+        })
+    }
+
+    fn has(&self, at_hand: AtHand) -> bool {
+        self.without_broker(at_hand).is_some()
+    }
+
+    /// The answer without the broker; `None` where no token lives.
+    fn without_broker(&self, at_hand: AtHand) -> Option<Response<Body>> {
+        const JSON: &str = "application/json";
+        let (shown, now) = (self.shown.load(), self.clock.now());
+        let living = || shown.token_json(now);
+        let (kind, body) = match at_hand {
+            AtHand::Token => (JSON, living()?),
+            AtHand::MetadataToken => (JSON, shown.metadata_json(now)?),
+            AtHand::Env => {
+                living()?;
+                ("text/plain; charset=utf-8", shown.env.as_bytes().to_vec())
+            }
+            AtHand::Status if shown.status.is_empty() => return None,
+            AtHand::Status => (JSON, shown.status.clone().into_bytes()),
+        };
+        let mut response = Response::new(AgentBody::from(body));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if at_hand == AtHand::MetadataToken {
+            headers.insert(metadata::FLAVOR, HeaderValue::from_static("Google"));
+        }
+        Some(own(response))
+    }
+}
+
+/// True for an answer that stands for nobody having answered.
+fn is_away(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// The broker's answer, without what was for this hop alone.
+fn passed_on(mut response: Response<Incoming>) -> Response<Body> {
+    for name in [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        HeaderName::from_static("keep-alive"),
+    ] {
+        response.headers_mut().remove(name);
+    }
+    response.map(|body| body.map_err(Into::into).boxed_unsync())
+}
+
+fn own(response: Response<AgentBody>) -> Response<Body> {
+    response.map(|body| body.map_err(Into::into).boxed_unsync())
+}

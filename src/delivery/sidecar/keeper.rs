@@ -1,0 +1,236 @@
+//! Keeps the shared directory as it should be: the files, and the socket once there was a token.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::{net::UnixListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::{
+    follow::News,
+    hand::{Hand, Shown, Trouble},
+};
+use crate::{
+    clock::{self, SharedClock},
+    delivery::{
+        directory::{AgentDir, Entry},
+        error::FileError,
+        socket,
+    },
+};
+
+/// The pause after the directory could not be written.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The keeper of one directory.
+pub(super) struct Keeper {
+    directory: PathBuf,
+    clock: SharedClock,
+    hand: Hand,
+    trouble: Option<Trouble>,
+    /// What whoever forwards requests may answer with.
+    shown: Arc<ArcSwap<Shown>>,
+    /// Hashes of what was written: `env`, `access_token`, `status.json`.
+    written: [Option<u64>; 3],
+    keys: RandomState,
+    /// What was said last of the directory, and of the agent.
+    problem: Option<String>,
+    told: (String, String, Option<String>),
+    /// The trouble that was said last; `None` when the broker answers.
+    said: Option<String>,
+    /// Takes the socket when it is there; gone once it was.
+    listeners: Option<mpsc::Sender<UnixListener>>,
+}
+
+impl Keeper {
+    /// Takes over what an earlier sidecar left, and removes the socket that it can no longer serve.
+    ///
+    /// # Errors
+    /// When the directory cannot be used at all.
+    pub(super) fn open(
+        directory: PathBuf,
+        clock: SharedClock,
+        shown: Arc<ArcSwap<Shown>>,
+        listeners: mpsc::Sender<UnixListener>,
+    ) -> Result<Self, String> {
+        let sentence = |error: FileError| format!("{}{error}", directory.display());
+        let dir = AgentDir::shared(&directory).map_err(sentence)?;
+        dir.sweep();
+        dir.remove(Entry::Socket).map_err(sentence)?;
+        let read = |entry: Entry| {
+            let text = std::fs::read_to_string(directory.join(entry.name().to_string_lossy().as_ref()));
+            Zeroizing::new(text.unwrap_or_default())
+        };
+        let hand = Hand::new(read(Entry::Env), read(Entry::Status).to_string(), None);
+        Ok(Self {
+            directory,
+            clock,
+            // Without a token that lives it says nothing that is worth keeping.
+            hand: Some(hand)
+                .filter(|hand| hand.main_token().is_some())
+                .unwrap_or_default(),
+            trouble: None,
+            shown,
+            written: [None; 3],
+            keys: RandomState::new(),
+            problem: None,
+            told: Default::default(),
+            said: None,
+            listeners: Some(listeners),
+        })
+    }
+
+    /// Follows the news until `shutdown`. Then no token stays behind: nobody would renew it or take it away.
+    pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>, shutdown: CancellationToken) {
+        loop {
+            if !self.hand.is_empty() || self.trouble.is_some() {
+                self.put_in_order();
+            }
+            let wake = self.wake();
+            let clock = Arc::clone(&self.clock);
+            let slept = async {
+                match wake {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                came = news.recv() => match came {
+                    Some(News::Hand(hand)) => self.take(hand),
+                    Some(News::Trouble(trouble)) => self.note(trouble),
+                    None => break,
+                },
+                () = slept => {}
+            }
+        }
+        self.end();
+    }
+
+    fn take(&mut self, hand: Hand) {
+        self.trouble = None;
+        if self.said.take().is_some() {
+            tracing::info!("the broker answers");
+        }
+        let situation = hand.situation();
+        if situation != self.told {
+            let (state, message, url) = &situation;
+            match url {
+                Some(url) => tracing::warn!("{state}: {message} See {url}"),
+                None if message.is_empty() => tracing::info!("{state}"),
+                None => tracing::warn!("{state}: {message}"),
+            }
+            self.told = situation;
+        }
+        self.hand = hand;
+    }
+
+    fn note(&mut self, trouble: Trouble) {
+        if self.said.as_ref() != Some(&trouble.message) {
+            tracing::warn!("{}", trouble.message);
+            self.said = Some(trouble.message.clone());
+        }
+        if trouble.is_final {
+            // Should the broker be away next, this stays true.
+            self.hand = Hand::default();
+        } else if self.trouble.as_ref().is_some_and(|before| before.is_final) {
+            return;
+        }
+        self.trouble = Some(trouble);
+    }
+
+    fn put_in_order(&mut self) {
+        let shown = self.hand.show(self.clock.now(), self.trouble.as_ref());
+        let problem = self.write(&shown).err();
+        if problem != self.problem {
+            if let Some(problem) = &problem {
+                tracing::warn!("{problem}");
+            } else {
+                tracing::info!("{} can be written again", self.directory.display());
+            }
+            self.problem = problem;
+        }
+        self.shown.store(Arc::new(shown));
+    }
+
+    /// Brings the directory to what is shown: what differs, each by rename.
+    fn write(&mut self, shown: &Shown) -> Result<(), String> {
+        let directory = self.directory.clone();
+        let sentence = |error: FileError| format!("{}{error}", directory.display());
+        let dir = AgentDir::shared(&directory).map_err(sentence)?;
+        let files = [
+            (Entry::Env, Some(shown.env.as_bytes())),
+            (
+                Entry::AccessToken,
+                shown.access_token.as_ref().map(|token| token.as_bytes()),
+            ),
+            (Entry::Status, Some(shown.status.as_bytes())),
+        ];
+        let mut failed = None;
+        for ((entry, content), written) in files.into_iter().zip(&mut self.written) {
+            let hash = Some(self.keys.hash_one((dir.owner(), content)));
+            if *written == hash {
+                continue;
+            }
+            let put = match content {
+                Some(content) => dir.write(entry, content),
+                None => dir.remove(entry),
+            };
+            *written = hash.filter(|_| put.is_ok());
+            if let Err(error) = put {
+                // What may be there no longer goes even where nothing can take its place.
+                if shown.access_token.is_none() && entry != Entry::Status {
+                    let _ = dir.remove(entry);
+                }
+                failed = failed.or(Some(error));
+            }
+        }
+        if let Some(error) = failed {
+            return Err(sentence(error));
+        }
+        self.listen(&dir, shown).map_err(sentence)
+    }
+
+    /// Opens the socket when the first token is there.
+    fn listen(&mut self, dir: &AgentDir, shown: &Shown) -> Result<(), FileError> {
+        if shown.expires_at.is_none() || self.listeners.is_none() {
+            return Ok(());
+        }
+        let listener = socket::listen(dir)?;
+        dir.put_in_place(Entry::Socket)?;
+        tracing::info!(directory = %self.directory.display(), "ready: the first token is there");
+        if let Some(listeners) = self.listeners.take() {
+            // Nobody else sends, so there is room.
+            let _ = listeners.try_send(listener);
+        }
+        Ok(())
+    }
+
+    /// When to look again without any news.
+    fn wake(&self) -> Option<Timestamp> {
+        let retry = self
+            .problem
+            .as_ref()
+            .map(|_| clock::after(self.clock.now(), RETRY));
+        self.shown.load().expires_at.into_iter().chain(retry).min()
+    }
+
+    fn end(&mut self) {
+        if let Ok(dir) = AgentDir::shared(&self.directory) {
+            let _ = dir.remove(Entry::Socket);
+        }
+        self.listeners = None;
+        let shown = self.hand.show(self.clock.now(), Some(&Trouble::ended()));
+        if let Err(problem) = self.write(&shown) {
+            tracing::warn!("{problem}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A server's certificate, read again when its files change, and the authorities that a client trusts.
+
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
+
+/// A file of the configuration, and the key that names it there.
+#[derive(Clone)]
+pub(super) struct NamedFile {
+    pub(super) key: &'static str,
+    pub(super) path: PathBuf,
+}
+
+impl NamedFile {
+    fn read(&self) -> Result<Zeroizing<Vec<u8>>, String> {
+        let bytes =
+            std::fs::read(&self.path).map_err(|error| self.wrong(&format!("cannot be read: {error}")))?;
+        Ok(Zeroizing::new(bytes))
+    }
+
+    fn wrong(&self, what: &str) -> String {
+        format!("{} {} {what}", self.key, self.path.display())
+    }
+
+    /// What changes with the file, links followed: cert-manager's files are links that are exchanged.
+    fn stamp(&self) -> Stamp {
+        let file = std::fs::metadata(&self.path).ok()?;
+        Some((
+            file.dev(),
+            file.ino(),
+            file.size(),
+            file.mtime(),
+            file.mtime_nsec(),
+        ))
+    }
+}
+
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+/// A server's certificate and key as they are in their files.
+pub(super) struct Certificates {
+    certificate: NamedFile,
+    key: NamedFile,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The files that were looked at last.
+    seen: [Stamp; 2],
+    /// What was in the last good ones.
+    config: Arc<ServerConfig>,
+}
+
+impl Certificates {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// A sentence that names the key of the configuration, the file and what is wrong with it.
+    pub(super) fn open(certificate: NamedFile, key: NamedFile) -> Result<Self, String> {
+        let seen = [certificate.stamp(), key.stamp()];
+        let config = server_config(&certificate, &key)?;
+        Ok(Self {
+            certificate,
+            key,
+            state: Mutex::new(State { seen, config }),
+        })
+    }
+
+    /// What a new connection is served with. Files that changed are read again; while they are of no use, what was
+    /// in them before stays in force.
+    pub(super) async fn current(self: &Arc<Self>) -> Arc<ServerConfig> {
+        let this = Arc::clone(self);
+        match spawn_blocking(move || this.look()).await {
+            Ok(config) => config,
+            Err(_) => Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).config),
+        }
+    }
+
+    fn look(&self) -> Arc<ServerConfig> {
+        let seen = [self.certificate.stamp(), self.key.stamp()];
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.seen != seen {
+            state.seen = seen;
+            match server_config(&self.certificate, &self.key) {
+                Ok(config) => {
+                    tracing::info!(file = %self.certificate.path.display(), "the certificate was read again");
+                    state.config = config;
+                }
+                // Once for each change; where only one of the two is new yet, the other's change follows.
+                Err(problem) => tracing::warn!("{problem}; the certificate in force stays"),
+            }
+        }
+        Arc::clone(&state.config)
+    }
+}
+
+fn server_config(certificate: &NamedFile, key: &NamedFile) -> Result<Arc<ServerConfig>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate.read()?).collect();
+    let chain = chain
+        .ok()
+        .filter(|chain| !chain.is_empty())
+        .ok_or_else(|| certificate.wrong("holds no certificate in PEM"))?;
+    let private = PrivateKeyDer::from_pem_slice(&key.read()?)
+        .map_err(|_| key.wrong("holds no private key in PEM (BEGIN PRIVATE KEY)"))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let unfit = |error: rustls::Error| match error {
+        rustls::Error::InconsistentKeys(_) => key.wrong(&format!(
+            "does not belong to the certificate in {} ({}): take both from one secret",
+            certificate.path.display(),
+            certificate.key
+        )),
+        other => certificate.wrong(&format!("is of no use with its key: {other}")),
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(unfit)?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(unfit)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Reads certificate authorities in PEM.
+///
+/// # Errors
+/// A sentence that names the file.
+pub(super) fn authorities(file: &Path) -> Result<RootCertStore, String> {
+    let pem = std::fs::read(file)
+        .map_err(|error: io::Error| format!("{} cannot be read: {error}", file.display()))?;
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_slice_iter(&pem).flatten();
+    if roots.add_parsable_certificates(certificates).0 == 0 {
+        return Err(format!("{} holds no certificate", file.display()));
+    }
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn pair() -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["broker".to_owned()]).unwrap();
+        let pem = |kind: &str, der: &[u8]| {
+            use base64::{Engine, prelude::BASE64_STANDARD};
+            let text = BASE64_STANDARD.encode(der);
+            format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
+        };
+        (
+            pem("CERTIFICATE", params.self_signed(&key).unwrap().der()),
+            pem("PRIVATE KEY", &key.serialize_der()),
+        )
+    }
+
+    #[tokio::test]
+    async fn files_that_changed_are_read_again_and_bad_ones_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |key, name: &str| NamedFile {
+            key,
+            path: folder.path().join(name),
+        };
+        let open = || {
+            Certificates::open(
+                file("remote.certificate_file", "tls.crt"),
+                file("remote.key_file", "tls.key"),
+            )
+        };
+        let wrong = || open().err().unwrap();
+        let put = |name: &str, text: &str| {
+            let new = folder.path().join("new");
+            fs::write(&new, text).unwrap();
+            fs::rename(new, folder.path().join(name)).unwrap();
+        };
+        let ((certificate, key), (other, other_key)) = (pair(), pair());
+        assert!(wrong().starts_with("remote.certificate_file ") && wrong().contains("cannot be read"));
+        put("tls.crt", "nothing");
+        assert!(wrong().contains("holds no certificate"), "{}", wrong());
+        put("tls.crt", &certificate);
+        put("tls.key", "nothing");
+        assert!(wrong().starts_with("remote.key_file ") && wrong().contains("no private key"));
+        put("tls.key", &other_key);
+        assert!(
+            wrong().contains("does not belong to the certificate"),
+            "{}",
+            wrong()
+        );
+        put("tls.key", &key);
+        let certificates = Arc::new(open().unwrap());
+        let first = certificates.current().await;
+        assert!(Arc::ptr_eq(&first, &certificates.current().await));
+        // Half of a change.
+        put("tls.crt", &other);
+        assert!(Arc::ptr_eq(&first, &certificates.current().await));
+        put("tls.key", &other_key);
+        assert!(!Arc::ptr_eq(&first, &certificates.current().await));
+    }
+}

@@ -1,0 +1,77 @@
+//! A sidecar that takes its agent's tokens from the node's daemon.
+
+use crate::{
+    pod::Pod,
+    remote::SEND,
+    support::{Daemon, Emulator},
+};
+
+fn node() -> (Emulator, Daemon) {
+    let google = Emulator::start(&["--token-lifetime", "10s"]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("invoice-bot", "alice", &[SEND]);
+    daemon.start();
+    daemon.connect("alice", &[SEND]).expect_ok();
+    daemon.wait_for_state("invoice-bot", "active");
+    (google, daemon)
+}
+
+#[test]
+fn the_nodes_socket_is_followed_and_forwarded() {
+    let (_google, daemon) = node();
+    let mut pod = Pod::new();
+    let from = format!("unix://{}", daemon.agent("invoice-bot").socket().display());
+    pod.start(&["--from".to_owned(), from]);
+    pod.wait_until_ready();
+    let first = pod.wait_for_token(None);
+    pod.wait_for_token(Some(&first));
+    assert!(
+        pod.agent()
+            .grpc()
+            .token()
+            .unwrap()
+            .access_token
+            .starts_with("ya29.")
+    );
+    let metadata = pod
+        .agent()
+        .get("/computeMetadata/v1/instance/service-accounts/default/token");
+    assert_eq!(metadata.status, 403, "without the flavor");
+    // The daemon's restart is none of the pod's concern.
+    daemon.restart();
+    let second = pod.wait_for_token(None);
+    pod.wait_for_token(Some(&second));
+}
+
+#[test]
+fn the_daemons_own_directory_is_left_alone() {
+    let (_google, daemon) = node();
+    let agent = daemon.agent("invoice-bot");
+    let mut command = crate::support::program();
+    command
+        .args(["sidecar", "--from"])
+        .arg(format!("unix://{}", agent.socket().display()));
+    command.arg("--directory").arg(&agent.directory);
+    let refused = crate::support::Output::of(&mut command).expect(1);
+    assert!(
+        refused.stderr.contains("is where --from's socket is"),
+        "{refused:?}"
+    );
+    agent.get("/v1/token").expect_ok();
+}
+
+#[test]
+fn the_socket_of_another_agent_is_noticed() {
+    let (_google, daemon) = node();
+    let mut pod = Pod::new();
+    let from = format!("unix://{}", daemon.agent("invoice-bot").socket().display());
+    pod.start(&[
+        "--from".to_owned(),
+        from,
+        "--agent".to_owned(),
+        "other-bot".to_owned(),
+    ]);
+    let status = pod.wait_for_message("is the socket of the agent invoice-bot, and --agent says other-bot");
+    assert_eq!(status["state"], "misconfigured");
+    assert!(pod.agent().token().is_none() && !pod.has_socket());
+}
