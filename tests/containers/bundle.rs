@@ -90,6 +90,8 @@ pub(crate) struct Bundle {
     pub(crate) uid: u32,
     /// What is mounted read-only: where from, and where.
     pub(crate) mounts: Vec<(PathBuf, String)>,
+    /// Folders of programs and libraries, mounted where they are on the node.
+    pub(crate) programs: Vec<PathBuf>,
     /// In a user namespace: which uid of the node its root is.
     pub(crate) root_is: Option<u32>,
 }
@@ -142,6 +144,10 @@ impl Bundle {
             // As `-v SOURCE:DESTINATION:ro` has it.
             let options = ["bind", "ro", "rprivate", "nosuid", "nodev", "noexec"];
             json!({ "destination": destination, "type": "bind", "source": source, "options": options })
+        }));
+        mounts.extend(self.programs.iter().map(|folder| {
+            let options = ["bind", "ro", "rprivate", "nosuid", "nodev"];
+            json!({ "destination": folder, "type": "bind", "source": folder, "options": options })
         }));
         mounts
     }

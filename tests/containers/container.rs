@@ -32,6 +32,12 @@ impl Builder {
         self
     }
 
+    /// With a folder of programs and libraries, where it is on the node.
+    pub(crate) fn program(mut self, folder: &Path) -> Self {
+        self.0.programs.push(folder.to_owned());
+        self
+    }
+
     /// Under another uid.
     pub(crate) fn uid(mut self, uid: u32) -> Self {
         self.0.uid = uid;
@@ -96,6 +102,7 @@ impl Container {
             command: command.iter().map(ToString::to_string).collect(),
             uid: AGENT_UID,
             mounts: Vec::new(),
+            programs: Vec::new(),
             root_is: None,
         })
     }
@@ -160,10 +167,20 @@ impl Container {
 
     /// Waits until `runc` says that it runs.
     pub(crate) fn wait_until_running(&self) {
-        wait_until("a container to run", || {
+        self.running();
+    }
+
+    fn running(&self) -> serde_json::Value {
+        wait_for("a container to run", || {
             let state = Output::of(runc(self.folder.path()).arg("state").arg(self.id()));
-            state.code == 0 && state.json()["status"] == "running"
-        });
+            let running = state.code == 0 && state.json()["status"] == "running";
+            running.then(|| state.json())
+        })
+    }
+
+    /// Its network namespace.
+    pub(crate) fn network(&self) -> File {
+        File::open(format!("/proc/{}/ns/net", self.running()["pid"])).unwrap()
     }
 
     /// Sends a signal to its first process.

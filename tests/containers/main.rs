@@ -13,7 +13,7 @@ mod container;
 mod doctor;
 mod entry_point;
 mod isolation;
+mod libraries;
 mod many;
 mod renewals;
 mod restart;
-

@@ -15,6 +15,7 @@ use super::{
     },
     ExecArgs, OnRenewal,
     child::Child,
+    metadata,
     renewals::{self, News},
     signals::{self, Arrived, Signals},
 };
@@ -31,13 +32,18 @@ pub(super) async fn run(args: &ExecArgs, socket: &AgentSocket, output: &mut Outp
         signal = the_end(&mut signals) => return Ok(Exit::OfCommand(by_signal(signal))),
     };
     let news = (args.on_renewal != OnRenewal::Nothing).then(|| renewals::watch(socket.clone(), &variables));
-    let child = Child::start(&args.command, &variables)?;
+    let for_libraries = match args.metadata {
+        Some(address) => metadata::serve(socket, address).await?,
+        None => Vec::new(),
+    };
+    let child = Child::start(&args.command, &variables, &for_libraries)?;
     let supervisor = Supervisor {
         args,
         output,
         signals,
         news,
         variables,
+        for_libraries,
         child,
         told_to_end: false,
         stopping: None,
@@ -67,6 +73,8 @@ struct Supervisor<'a> {
     news: Option<mpsc::Receiver<News>>,
     /// What the next start gets.
     variables: Environment,
+    /// What tells Google's libraries where to ask.
+    for_libraries: Vec<(&'static str, String)>,
     child: Child,
     /// The command was asked to end by somebody else: it is not started again.
     told_to_end: bool,
@@ -150,7 +158,7 @@ impl Supervisor<'_> {
         }
         if self.child.is_gone() {
             self.stopping = None;
-            self.child = Child::start(&self.args.command, &self.variables)?;
+            self.child = Child::start(&self.args.command, &self.variables, &self.for_libraries)?;
         } else if Instant::now() >= deadline {
             self.child.signal_all(Signal::KILL);
         }

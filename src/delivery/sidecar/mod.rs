@@ -8,6 +8,7 @@ mod follow;
 mod forward;
 mod hand;
 mod keeper;
+mod relay;
 mod upstream;
 
 use std::{
@@ -21,8 +22,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::upstream::Source;
 use self::{follow::Follower, forward::Forwarder, hand::Shown, keeper::Keeper, upstream::Upstream};
+pub use self::{relay::MetadataRelay, upstream::Source};
 use super::tcp::TcpServer;
 use crate::{clock::SharedClock, entropy::SharedEntropy, id::AgentName};
 
