@@ -84,7 +84,7 @@ impl AgentSocket {
         let exchange = async {
             let response = self.request(target, "*/*").await?;
             let status = response.status();
-            let body = self.body(response).await?;
+            let body = self.body(response.into_body()).await?;
             if status.is_success() {
                 Ok(body)
             } else {
@@ -104,12 +104,37 @@ impl AgentSocket {
         if status.is_success() {
             Ok(Changes(response.into_body()))
         } else {
-            let body = self.body(response).await?;
+            let body = self.body(response.into_body()).await?;
             Err(problem(status, &body))
         }
     }
 
+    /// Passes a request on that has no body; the answer is the daemon's, whatever it says.
+    pub(super) async fn forward(&self, request: Request<Empty<Bytes>>) -> Result<Response<Bytes>, Failure> {
+        let exchange = async {
+            let (head, body) = self.send(request).await?.into_parts();
+            let body = self.body(body).await?;
+            Ok(Response::from_parts(head, body))
+        };
+        tokio::time::timeout(ANSWER_LIMIT, exchange)
+            .await
+            .unwrap_or_else(|_| Err(self.silent()))
+    }
+
     async fn request(&self, target: &str, accept: &str) -> Result<Response<Incoming>, Failure> {
+        let request = Request::get(target)
+            .header(header::HOST, "broker")
+            .header(header::ACCEPT, accept)
+            .header(
+                header::USER_AGENT,
+                concat!("token-broker/", env!("CARGO_PKG_VERSION")),
+            )
+            .body(Empty::new())
+            .map_err(|error| Failure::usage(format!("`{target}` cannot be asked for: {error}")))?;
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Failure> {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|error| unreachable(&self.path, &error))?;
@@ -119,20 +144,11 @@ impl AgentSocket {
             .map_err(lost)?;
         // Ends with the exchange; what goes wrong shows in the exchange itself.
         tokio::spawn(connection);
-        let request = Request::get(target)
-            .header(header::HOST, "broker")
-            .header(header::ACCEPT, accept)
-            .header(
-                header::USER_AGENT,
-                concat!("token-broker/", env!("CARGO_PKG_VERSION")),
-            )
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| Failure::usage(format!("`{target}` cannot be asked for: {error}")))?;
         sender.send_request(request).await.map_err(lost)
     }
 
-    async fn body(&self, response: Response<Incoming>) -> Result<Bytes, Failure> {
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+    async fn body(&self, body: Incoming) -> Result<Bytes, Failure> {
+        let body = Limited::new(body, MAX_BODY).collect().await;
         body.map(http_body_util::Collected::to_bytes)
             .map_err(|error| self.lost(&*error))
     }

@@ -4,11 +4,12 @@
 //! container's first process, it is run as a child instead ([`supervise`]).
 
 mod child;
+mod metadata;
 mod renewals;
 mod signals;
 mod supervise;
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
 use clap::Args;
 use rustix::process::{Signal, getpid};
@@ -27,6 +28,7 @@ Examples:
   token-broker exec --agent invoice-bot --timeout 5m -- sh -c 'echo $GOOGLE_OAUTH_CAPABILITIES'
   token-broker exec --on-renewal signal:HUP -- ./server     # which reads `env` again then
   token-broker exec --on-renewal restart --grace 30s -- ./agent.py
+  token-broker exec --metadata 127.0.0.1:8422 -- ./agent.py     # which uses Google's own libraries
 
 The command's environment is that of the moment it starts; a program that runs longer than a token lives reads the \
 file `env`, asks the socket, or has --on-renewal. With --on-renewal nothing the command takes this process's place: \
@@ -37,7 +39,12 @@ On renewal: `signal` sends HUP, or the signal that is named, once the file `env`
 the command and its process group (on a terminal, the command alone) with TERM, and with KILL after --grace, and starts \
 it anew. A command that \
 was told to end (TERM, INT, QUIT) is not started again, nor is one that ended by itself. When the token is withdrawn, \
-standard error says why and the command goes on; the next token counts as a renewal.";
+standard error says why and the command goes on; the next token counts as a renewal.
+
+With --metadata, Google's own client libraries find a GCE metadata server at that address for as long as the command \
+runs, and stay fresh by themselves: the variables that lead them there are set, GOOGLE_APPLICATION_CREDENTIALS is not. \
+Whoever reaches the address gets the agent's tokens, so it is a loopback address, in a network namespace that is the \
+agent's alone. Port 0 is any that is free.";
 
 /// Run a command with an agent's token in its environment
 #[derive(Debug, Args)]
@@ -54,6 +61,9 @@ pub(super) struct ExecArgs {
     /// How long a command that is restarted may take to end
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = when::parse_duration)]
     grace: Duration,
+    /// Serve Google's libraries a GCE metadata server here while the command runs
+    #[arg(long, value_name = "ADDRESS", value_parser = metadata::parse_listen)]
+    metadata: Option<SocketAddr>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -83,7 +93,7 @@ impl OnRenewal {
 /// Runs `exec`. Returns only where the command could not take this process's place, or was a child.
 pub(super) fn run(args: &ExecArgs, global: &Global, output: &mut Output) -> Outcome {
     let socket = args.agent.client(global)?;
-    if args.on_renewal != OnRenewal::Nothing || getpid().is_init() {
+    if args.on_renewal != OnRenewal::Nothing || args.metadata.is_some() || getpid().is_init() {
         return super::wait_for(supervise::run(args, &socket, output));
     }
     let variables = super::wait_for(wait::until_ready(&socket, args.timeout, output))?;

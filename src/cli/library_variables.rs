@@ -13,7 +13,7 @@ use super::{
 pub(super) const CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 
 /// Names and values.
-type Variables = Vec<(&'static str, String)>;
+pub(super) type Variables = Vec<(&'static str, String)>;
 
 /// For the metadata server at the configured address.
 pub(super) fn metadata(global: &Global) -> Result<Variables, Failure> {
@@ -33,7 +33,7 @@ pub(super) fn metadata(global: &Global) -> Result<Variables, Failure> {
 }
 
 /// Host and port without a scheme: that is how the libraries want it.
-fn for_metadata_at(listen: SocketAddr) -> Variables {
+pub(super) fn for_metadata_at(listen: SocketAddr) -> Variables {
     let host = listen.to_string();
     vec![
         ("GCE_METADATA_HOST", host.clone()),

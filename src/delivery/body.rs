@@ -13,11 +13,11 @@ use hyper::body::{Body, Frame, SizeHint};
 pub(super) type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 /// One type for all answers, so that the frequent one costs no allocation for its body's sake.
-pub(super) enum AgentBody {
+pub enum AgentBody {
     /// All of it at once.
     Whole(Bytes),
     /// Server-sent events.
-    Events(Events),
+    Events(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
     /// What tonic says.
     Grpc(tonic::body::Body),
 }

@@ -47,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use accept::accept;
+pub use body::AgentBody;
 pub use error::DeliveryError;
 pub use tcp::TcpServer;
 

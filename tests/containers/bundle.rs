@@ -65,7 +65,7 @@ impl Image {
 
 /// What `tests/run` installed or built.
 #[track_caller]
-fn installed(variable: &str, usually: &str) -> PathBuf {
+pub(crate) fn installed(variable: &str, usually: &str) -> PathBuf {
     let usually = Path::new(env!("CARGO_MANIFEST_DIR")).join(usually);
     let path = std::env::var_os(variable).map_or(usually, PathBuf::from);
     assert!(path.exists(), "{} is not there: run tests/run", path.display());
@@ -90,6 +90,8 @@ pub(crate) struct Bundle {
     pub(crate) uid: u32,
     /// What is mounted read-only: where from, and where.
     pub(crate) mounts: Vec<(PathBuf, String)>,
+    /// What of the node's programs is there as well, read-only, at the same place.
+    pub(crate) programs: Vec<PathBuf>,
     /// In a user namespace: which uid of the node its root is.
     pub(crate) root_is: Option<u32>,
 }
@@ -142,6 +144,10 @@ impl Bundle {
             // As `-v SOURCE:DESTINATION:ro` has it.
             let options = ["bind", "ro", "rprivate", "nosuid", "nodev", "noexec"];
             json!({ "destination": destination, "type": "bind", "source": source, "options": options })
+        }));
+        mounts.extend(self.programs.iter().map(|path| {
+            let options = ["bind", "ro", "rprivate", "nosuid", "nodev"];
+            json!({ "destination": path, "type": "bind", "source": path, "options": options })
         }));
         mounts
     }

@@ -32,6 +32,12 @@ impl Builder {
         self
     }
 
+    /// With programs of the node, where they are there.
+    pub(crate) fn programs(mut self, paths: Vec<PathBuf>) -> Self {
+        self.0.programs = paths;
+        self
+    }
+
     /// Under another uid.
     pub(crate) fn uid(mut self, uid: u32) -> Self {
         self.0.uid = uid;
@@ -96,6 +102,7 @@ impl Container {
             command: command.iter().map(ToString::to_string).collect(),
             uid: AGENT_UID,
             mounts: Vec::new(),
+            programs: Vec::new(),
             root_is: None,
         })
     }
@@ -160,10 +167,17 @@ impl Container {
 
     /// Waits until `runc` says that it runs.
     pub(crate) fn wait_until_running(&self) {
-        wait_until("a container to run", || {
+        self.pid();
+    }
+
+    /// Waits until it runs; returns which process of the node its first one is.
+    pub(crate) fn pid(&self) -> u64 {
+        wait_for("a container to run", || {
             let state = Output::of(runc(self.folder.path()).arg("state").arg(self.id()));
-            state.code == 0 && state.json()["status"] == "running"
-        });
+            let running = (state.code == 0).then(|| state.json());
+            let running = running.filter(|state| state["status"] == "running")?;
+            running["pid"].as_u64()
+        })
     }
 
     /// Sends a signal to its first process.

@@ -12,6 +12,7 @@ mod bundle;
 mod container;
 mod entry_point;
 mod isolation;
+mod libraries;
 mod many;
 mod renewals;
 mod restart;

@@ -19,19 +19,20 @@ use super::{
     super::{
         environment::{DELIVERED, Environment},
         exit::{Exit, Failure},
+        library_variables::{CREDENTIALS, Variables},
     },
     no_command,
 };
 
 /// Becomes the command. Returns only when that is not possible: why not.
 pub(super) fn replace(command: &[OsString], variables: &Environment) -> Failure {
-    match prepare(command, variables) {
+    match prepare(command, variables, &Variables::new()) {
         Ok(mut prepared) => cannot_run(prepared.get_program().to_owned().as_os_str(), &prepared.exec()),
         Err(failure) => failure,
     }
 }
 
-fn prepare(command: &[OsString], variables: &Environment) -> Result<Command, Failure> {
+fn prepare(command: &[OsString], variables: &Environment, libraries: &Variables) -> Result<Command, Failure> {
     let (program, arguments) = command.split_first().ok_or_else(no_command)?;
     let mut command = Command::new(program);
     command.args(arguments);
@@ -39,6 +40,11 @@ fn prepare(command: &[OsString], variables: &Environment) -> Result<Command, Fai
         command.env_remove(name);
     }
     command.envs(variables.iter());
+    if !libraries.is_empty() {
+        // It goes before any metadata server.
+        command.env_remove(CREDENTIALS);
+        command.envs(libraries.iter().map(|(name, value)| (name, value)));
+    }
     Ok(command)
 }
 
@@ -69,9 +75,13 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts the command with these variables.
-    pub(super) fn start(command: &[OsString], variables: &Environment) -> Result<Self, Failure> {
-        let mut prepared = prepare(command, variables)?;
+    /// Starts the command with these variables, and those that lead Google's libraries to the broker.
+    pub(super) fn start(
+        command: &[OsString],
+        variables: &Environment,
+        libraries: &Variables,
+    ) -> Result<Self, Failure> {
+        let mut prepared = prepare(command, variables, libraries)?;
         let own_group = !has_terminal();
         if own_group {
             prepared.process_group(0);

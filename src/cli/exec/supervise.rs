@@ -10,11 +10,13 @@ use super::{
         agent_client::AgentSocket,
         environment::Environment,
         exit::{Exit, Failure, Outcome},
+        library_variables::Variables,
         output::Output,
         wait,
     },
     ExecArgs, OnRenewal,
     child::Child,
+    metadata::MetadataServer,
     renewals::{self, News},
     signals::{self, Arrived, Signals},
 };
@@ -26,18 +28,27 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) async fn run(args: &ExecArgs, socket: &AgentSocket, output: &mut Output) -> Outcome {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(Exit::Failed, format!("signals cannot be listened to: {error}")))?;
+    // First of all, so that an address that cannot be had is said at once.
+    let server = match args.metadata {
+        Some(listen) => Some(MetadataServer::start(listen, socket.clone()).await?),
+        None => None,
+    };
+    let libraries = server
+        .as_ref()
+        .map_or_else(Variables::new, MetadataServer::variables);
     let variables = tokio::select! {
         ready = wait::until_ready(socket, args.timeout, output) => ready?,
         signal = the_end(&mut signals) => return Ok(Exit::OfCommand(by_signal(signal))),
     };
     let news = (args.on_renewal != OnRenewal::Nothing).then(|| renewals::watch(socket.clone(), &variables));
-    let child = Child::start(&args.command, &variables)?;
+    let child = Child::start(&args.command, &variables, &libraries)?;
     let supervisor = Supervisor {
         args,
         output,
         signals,
         news,
         variables,
+        libraries,
         child,
         told_to_end: false,
         stopping: None,
@@ -67,6 +78,8 @@ struct Supervisor<'a> {
     news: Option<mpsc::Receiver<News>>,
     /// What the next start gets.
     variables: Environment,
+    /// What leads Google's libraries to the metadata server, where there is one.
+    libraries: Variables,
     child: Child,
     /// The command was asked to end by somebody else: it is not started again.
     told_to_end: bool,
@@ -150,7 +163,7 @@ impl Supervisor<'_> {
         }
         if self.child.is_gone() {
             self.stopping = None;
-            self.child = Child::start(&self.args.command, &self.variables)?;
+            self.child = Child::start(&self.args.command, &self.variables, &self.libraries)?;
         } else if Instant::now() >= deadline {
             self.child.signal_all(Signal::KILL);
         }

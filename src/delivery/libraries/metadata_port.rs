@@ -43,19 +43,36 @@ pub async fn serve(
     server.serve("the metadata server", answer, shutdown).await;
 }
 
+/// What a port of one agent's own answers by itself, whoever has the tokens: `None` for a question of this protocol
+/// that may go on to them.
+pub fn turned_away<B>(request: &Request<B>) -> Option<Response<AgentBody>> {
+    let refusal = if metadata::is_meant(request) {
+        unfit(request)?
+    } else {
+        Refusal::new(Reason::NotFound, "Only /computeMetadata is served here.")
+    };
+    Some(alone(metadata::refused(refusal)))
+}
+
+/// The answer while those who have the tokens cannot be reached: 503, which libraries repeat.
+pub fn unreachable(message: String) -> Response<AgentBody> {
+    let problem = Problem {
+        code: ProblemCode::State(AgentState::ProviderUnavailable),
+        message,
+        action_url: None,
+        retry_after: None,
+    };
+    alone(metadata::refused(problem.into()))
+}
+
 fn desk<B>(
     broker: &Arc<Broker>,
     agent: &AgentName,
     project_id: &Arc<str>,
     request: &Request<B>,
 ) -> Result<Desk, Refusal> {
-    if let Some(refusal) = metadata::objection(request) {
+    if let Some(refusal) = unfit(request) {
         return Err(refusal);
-    }
-    if !names_this_machine(request) {
-        let detail =
-            "The request names a host that this is not. In GCE_METADATA_HOST, use the loopback address.";
-        return Err(Refusal::new(Reason::NotOurs, detail));
     }
     let handle = broker.handle(agent).ok_or_else(|| unknown(agent))?;
     Ok(Desk {
@@ -63,6 +80,13 @@ fn desk<B>(
         agent: handle,
         project_id: project_id.clone(),
     })
+}
+
+/// Why a request on a port is not for the agent that the port speaks for.
+fn unfit<B>(request: &Request<B>) -> Option<Refusal> {
+    let detail = "The request names a host that this is not. In GCE_METADATA_HOST, use the loopback address.";
+    let elsewhere = || (!names_this_machine(request)).then(|| Refusal::new(Reason::NotOurs, detail));
+    metadata::objection(request).or_else(elsewhere)
 }
 
 /// It may come at any time, so that asking again makes sense.

@@ -10,5 +10,7 @@ mod metadata_port;
 mod token_endpoint;
 
 pub(super) use adc::credential_file;
-pub use metadata_port::serve as serve_metadata;
+pub use metadata_port::{
+    serve as serve_metadata, turned_away as metadata_turned_away, unreachable as metadata_unreachable,
+};
 pub use token_endpoint::serve as serve_token_endpoint;
