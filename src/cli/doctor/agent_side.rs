@@ -104,12 +104,12 @@ fn check_env(
     let mut findings = vec![match first {
         Some(expiry) if expiry <= now => Finding::fail(
             ENV,
-            format!("the token in {shown} has expired ({})", when::both(now, expiry)),
+            format!("the token in {shown} expired {}", when::both(now, expiry)),
             "the daemon does not run, or this file is mounted by itself and cannot change",
         ),
         Some(expiry) => Finding::ok(
             ENV,
-            format!("{shown} holds a token until {}", when::both(now, expiry)),
+            format!("the token in {shown} expires {}", when::both(now, expiry)),
         ),
         None => Finding::ok(ENV, format!("{shown} holds a token")),
     }];
