@@ -61,8 +61,9 @@ impl Driver {
             endpoint = %endpoint.display(), driver = options.section.driver, node = options.node,
             volumes = volumes.len(), "CSI driver"
         );
-        let driver = CsiDriver::bind(options)
-            .with_context(|| format!("csi.endpoint {} cannot be bound", endpoint.display()))?;
+        let driver = CsiDriver::bind(options).map_err(|(key, path, error)| {
+            anyhow::Error::new(error).context(format!("{key} {} cannot be bound", path.display()))
+        })?;
         let (broker, clock, shutdown) = (Arc::clone(broker), Arc::clone(clock), shutdown.clone());
         Ok(driver.serve(broker, volumes, clock, shutdown))
     }

@@ -236,6 +236,13 @@ pub(super) const KEYS: &[Key] = &[
         "The driver's name, as pods and the CSIDriver object spell it.",
     ),
     open(
+        "csi.registration",
+        Kind::Text,
+        "/var/lib/kubelet/plugins_registry/token-broker.dev-reg.sock",
+        "The Unix socket on which the kubelet learns of the driver, in the folder that it watches. Without it, a\n\
+         node-driver-registrar has to tell it.",
+    ),
+    open(
         "csi.audience",
         Kind::Text,
         "token-broker.dev",

@@ -520,6 +520,11 @@ fn what_no_csi_driver_can_do_with_is_refused() {
              /var/lib/kubelet/plugins/token-broker.dev/csi.sock",
         ),
         (
+            "[csi]\nendpoint = '/csi.sock'\nregistration = '/plugins/.a-reg.sock'",
+            ":3: csi.registration is \"/plugins/.a-reg.sock\": expected a name without a dot before it: the kubelet passes \
+             over such names",
+        ),
+        (
             "[kubernetes]\napi_url = 'http://10.0.0.1'",
             ":2: kubernetes.api_url is \"http://10.0.0.1\": expected the API server's https:// address (plain http:// only on \
              a loopback address, because tokens travel there)",

@@ -12,6 +12,7 @@ mod kubernetes;
 mod platform;
 mod publish;
 mod refused;
+mod registration;
 mod restart;
 mod sanity;
 mod withdrawn;
