@@ -46,7 +46,7 @@ impl CsiSection {
             registration: registration(values)?,
             audience: values.text("csi.audience")?.unwrap_or_else(|| driver.clone()),
             driver,
-            api: kubernetes.api_for(values, "csi.endpoint")?,
+            api: kubernetes.api_for(values, "csi.endpoint", "to ask whether pods' tokens are genuine")?,
         }))
     }
 }

@@ -530,6 +530,15 @@ fn what_no_csi_driver_can_do_with_is_refused() {
              a loopback address, because tokens travel there)",
         ),
         (
+            "[kubernetes]\nstartup_taint = 'a/b'",
+            ":2: kubernetes.startup_taint needs the Kubernetes API to remove the taint, and this is no pod of a cluster \
+             (KUBERNETES_SERVICE_HOST is not set): set kubernetes.api_url",
+        ),
+        (
+            "[kubernetes]\nstartup_taint = 'a/b/c'",
+            ":2: kubernetes.startup_taint is \"a/b/c\": expected a taint's key, such as token-broker.dev/agent-not-ready",
+        ),
+        (
             "[csi]\ndriver = 'Tokens'",
             ":2: csi.driver is \"Tokens\": expected a driver's name: at most 63 lower-case letters, digits, hyphens and \
              dots, starting and ending with a letter or digit",

@@ -15,4 +15,5 @@ mod refused;
 mod registration;
 mod restart;
 mod sanity;
+mod taint;
 mod withdrawn;

@@ -16,13 +16,14 @@ use crate::{
     support::{block_on, channel, wait_until},
 };
 
-/// What the kubelet does with a socket in its folder.
+/// What the kubelet asks at a socket in its folder.
 fn info(socket: &PathBuf) -> PluginInfo {
     let answer = block_on(RegistrationClient::new(channel(socket)).get_info(InfoRequest {}));
     answer.unwrap().into_inner()
 }
 
-fn notify(socket: &PathBuf, plugin_registered: bool, error: &str) {
+/// What it says after that.
+pub(crate) fn notify(socket: &PathBuf, plugin_registered: bool, error: &str) {
     let status = RegistrationStatus {
         plugin_registered,
         error: error.to_owned(),

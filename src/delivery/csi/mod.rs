@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -56,6 +57,8 @@ pub struct CsiDriver {
     socket: LocalSocket,
     /// Where the kubelet learns of the driver.
     registration: Option<LocalSocket>,
+    /// True when the kubelet has registered the driver, as far as it tells us.
+    registered: watch::Sender<bool>,
     options: CsiOptions,
 }
 
@@ -78,9 +81,15 @@ impl CsiDriver {
         };
         Ok(Self {
             socket,
+            registered: watch::Sender::new(registration.is_none()),
             registration,
             options,
         })
+    }
+
+    /// Becomes true when the kubelet has registered the driver; is true at once where another program registers it.
+    pub fn registered(&self) -> watch::Receiver<bool> {
+        self.registered.subscribe()
     }
 
     /// Serves the kubelet until `shutdown`, and keeps the volumes tidy. They stay mounted after that.
@@ -100,6 +109,7 @@ impl CsiDriver {
         let registration = RegistrationService {
             driver: section.driver.clone(),
             endpoint: section.endpoint,
+            registered: self.registered,
         };
         let identity = IdentityService {
             driver: section.driver,

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::proto::pluginregistration::{
@@ -23,6 +24,8 @@ pub(super) struct RegistrationService {
     pub(super) driver: String,
     /// Where it is called.
     pub(super) endpoint: PathBuf,
+    /// Becomes true when the kubelet has registered the driver.
+    pub(super) registered: watch::Sender<bool>,
 }
 
 #[tonic::async_trait]
@@ -48,6 +51,7 @@ impl Registration for RegistrationService {
         let driver = &self.driver;
         if plugin_registered {
             tracing::info!(driver, "the kubelet registered the driver");
+            self.registered.send_replace(true);
         } else {
             let said: String = error.chars().take(SAID).collect();
             tracing::error!(

@@ -2,5 +2,7 @@
 
 mod api;
 mod review;
+mod taint;
 
 pub(super) use review::{Proven, ReviewError, Reviewer};
+pub use taint::StartupTaint;
