@@ -19,6 +19,7 @@ use crate::{
     delivery::{
         Delivery, DeliveryOptions, RemoteListener,
         admin::{AdminSocket, Facts},
+        kubernetes::StartupTaint,
     },
     entropy::{SharedEntropy, SystemEntropy},
     google::{Client, ClientOptions, Endpoints, Limits, risc::Receiver},
@@ -150,8 +151,20 @@ impl App {
         };
         tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
         ports.serve(&config, &broker, &mut tasks, &shutdown);
+        let mut registered = None;
         if let Some(driver) = driver {
-            tasks.spawn(driver.serve(&config, &broker, &parts.clock, &shutdown)?);
+            let (serving, told) = driver.serve(&config, &broker, &parts.clock, &shutdown)?;
+            tasks.spawn(serving);
+            registered = Some(told);
+        }
+        if let Some(section) = &config.kubernetes.startup_taint {
+            let taint = StartupTaint::new(section, &config.kubernetes.node_name);
+            tasks.spawn(taint.remove(
+                registered,
+                parts.clock.clone(),
+                parts.entropy.clone(),
+                shutdown.clone(),
+            ));
         }
         readiness.set(true);
         tracing::info!(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -42,14 +43,14 @@ impl Driver {
         Arc::clone(&self.volumes)
     }
 
-    /// Binds the kubelet's socket; what it returns serves that. To be called when every agent has its files.
+    /// Binds the kubelet's sockets; what it returns serves them, and tells when the driver is registered. To be called when every agent has its files.
     pub(super) fn serve(
         self,
         config: &Config,
         broker: &Arc<Broker>,
         clock: &SharedClock,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    ) -> anyhow::Result<(impl Future<Output = ()> + Send + use<>, watch::Receiver<bool>)> {
         let Self { section, volumes } = self;
         let endpoint = section.endpoint.clone();
         let options = CsiOptions {
@@ -61,9 +62,11 @@ impl Driver {
             endpoint = %endpoint.display(), driver = options.section.driver, node = options.node,
             volumes = volumes.len(), "CSI driver"
         );
-        let driver = CsiDriver::bind(options)
-            .with_context(|| format!("csi.endpoint {} cannot be bound", endpoint.display()))?;
+        let driver = CsiDriver::bind(options).map_err(|(key, path, error)| {
+            anyhow::Error::new(error).context(format!("{key} {} cannot be bound", path.display()))
+        })?;
         let (broker, clock, shutdown) = (Arc::clone(broker), Arc::clone(clock), shutdown.clone());
-        Ok(driver.serve(broker, volumes, clock, shutdown))
+        let registered = driver.registered();
+        Ok((driver.serve(broker, volumes, clock, shutdown), registered))
     }
 }

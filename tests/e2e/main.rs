@@ -11,6 +11,7 @@ mod accounts;
 mod agents;
 mod canary;
 mod commands;
+mod config_map;
 mod connect;
 mod crash;
 mod damage;
