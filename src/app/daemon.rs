@@ -9,7 +9,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{driver::Driver, ports::LibraryPorts};
+use super::{
+    node::{self, Driver},
+    ports::LibraryPorts,
+};
 use crate::{
     agent::{self, Folder, Scan},
     broker::{Broker, BrokerOptions, BrokerParts},
@@ -19,7 +22,6 @@ use crate::{
     delivery::{
         Delivery, DeliveryOptions, RemoteListener,
         admin::{AdminSocket, Facts},
-        kubernetes::StartupTaint,
     },
     entropy::{SharedEntropy, SystemEntropy},
     google::{Client, ClientOptions, Endpoints, Limits, risc::Receiver},
@@ -151,21 +153,7 @@ impl App {
         };
         tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
         ports.serve(&config, &broker, &mut tasks, &shutdown);
-        let mut registered = None;
-        if let Some(driver) = driver {
-            let (serving, told) = driver.serve(&config, &broker, &parts.clock, &shutdown)?;
-            tasks.spawn(serving);
-            registered = Some(told);
-        }
-        if let Some(section) = &config.kubernetes.startup_taint {
-            let taint = StartupTaint::new(section, &config.kubernetes.node_name);
-            tasks.spawn(taint.remove(
-                registered,
-                parts.clock.clone(),
-                parts.entropy.clone(),
-                shutdown.clone(),
-            ));
-        }
+        node::serve(driver, &config, &broker, &parts, &mut tasks, &shutdown)?;
         readiness.set(true);
         tracing::info!(
             http = %http_address, admin = %admin_socket.display(), agents = names.len(),

@@ -1,19 +1,22 @@
-//! The CSI driver, where there is to be one.
+//! What the daemon is to its Kubernetes node, where it has one: a CSI driver, and the end of its start-up taint.
 
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::AppParts;
 use crate::{
     broker::Broker,
-    clock::SharedClock,
     config::{Config, CsiSection},
-    delivery::csi::{CsiDriver, CsiOptions, Volumes},
+    delivery::{
+        csi::{CsiDriver, CsiOptions, Volumes},
+        kubernetes::StartupTaint,
+    },
 };
 
-/// What it knows before the agents' directories are written.
+/// The CSI driver: what it knows before the agents' directories are written.
 pub(super) struct Driver {
     section: CsiSection,
     volumes: Arc<Volumes>,
@@ -43,14 +46,16 @@ impl Driver {
         Arc::clone(&self.volumes)
     }
 
-    /// Binds the kubelet's sockets; what it returns serves them, and tells when the driver is registered. To be called when every agent has its files.
-    pub(super) fn serve(
+    /// Binds the kubelet's sockets and serves them. To be called when every agent has its files. What it returns tells
+    /// when the driver is registered.
+    fn serve(
         self,
         config: &Config,
         broker: &Arc<Broker>,
-        clock: &SharedClock,
+        parts: &AppParts,
+        tasks: &mut JoinSet<()>,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<(impl Future<Output = ()> + Send + use<>, watch::Receiver<bool>)> {
+    ) -> anyhow::Result<watch::Receiver<bool>> {
         let Self { section, volumes } = self;
         let endpoint = section.endpoint.clone();
         let options = CsiOptions {
@@ -65,8 +70,28 @@ impl Driver {
         let driver = CsiDriver::bind(options).map_err(|(key, path, error)| {
             anyhow::Error::new(error).context(format!("{key} {} cannot be bound", path.display()))
         })?;
-        let (broker, clock, shutdown) = (Arc::clone(broker), Arc::clone(clock), shutdown.clone());
         let registered = driver.registered();
-        Ok((driver.serve(broker, volumes, clock, shutdown), registered))
+        tasks.spawn(driver.serve(Arc::clone(broker), volumes, parts.clock.clone(), shutdown.clone()));
+        Ok(registered)
     }
+}
+
+/// Serves the node, once every agent has its files: the kubelet, and the pods that wait for the taint to go.
+pub(super) fn serve(
+    driver: Option<Driver>,
+    config: &Config,
+    broker: &Arc<Broker>,
+    parts: &AppParts,
+    tasks: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let registered = driver
+        .map(|driver| driver.serve(config, broker, parts, tasks, shutdown))
+        .transpose()?;
+    if let Some(section) = &config.kubernetes.startup_taint {
+        let taint = StartupTaint::new(section, &config.kubernetes.node_name);
+        let (clock, entropy) = (parts.clock.clone(), parts.entropy.clone());
+        tasks.spawn(taint.remove(registered, clock, entropy, shutdown.clone()));
+    }
+    Ok(())
 }
