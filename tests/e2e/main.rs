@@ -19,6 +19,7 @@ mod failures;
 mod libraries;
 mod lifecycle;
 mod outage;
+mod privileges;
 mod reconnect;
 mod renewal;
 mod risc;
