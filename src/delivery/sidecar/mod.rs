@@ -8,6 +8,7 @@ mod follow;
 mod forward;
 mod hand;
 mod keeper;
+mod source;
 mod upstream;
 
 use std::{
@@ -21,7 +22,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::upstream::Source;
+pub use self::source::Source;
 use self::{follow::Follower, forward::Forwarder, hand::Shown, keeper::Keeper, upstream::Upstream};
 use super::tcp::TcpServer;
 use crate::{clock::SharedClock, entropy::SharedEntropy, id::AgentName};
