@@ -147,21 +147,7 @@ impl App {
         };
         tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
         ports.serve(&config, &broker, &mut tasks, &shutdown);
-        let mut registered = None;
-        if let Some(driver) = driver {
-            let (serving, told) = driver.serve(&config, &broker, &parts.clock, &shutdown)?;
-            tasks.spawn(serving);
-            registered = Some(told);
-        }
-        if let Some(section) = &config.kubernetes.startup_taint {
-            let taint = StartupTaint::new(section, &config.kubernetes.node_name);
-            tasks.spawn(taint.remove(
-                registered,
-                parts.clock.clone(),
-                parts.entropy.clone(),
-                shutdown.clone(),
-            ));
-        }
+        open_node(driver, &config, &broker, &parts, &mut tasks, &shutdown)?;
         readiness.set(true);
         tracing::info!(
             http = %http_address, admin = %admin_socket.display(), agents = names.len(),
@@ -205,6 +191,29 @@ impl App {
         self.store.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Opens the node to pods: serves the kubelet, and removes the taint that kept them away. Every agent has its files.
+fn open_node(
+    driver: Option<Driver>,
+    config: &Config,
+    broker: &Arc<Broker>,
+    parts: &AppParts,
+    tasks: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut registered = None;
+    if let Some(driver) = driver {
+        let (serving, told) = driver.serve(config, broker, &parts.clock, shutdown)?;
+        tasks.spawn(serving);
+        registered = Some(told);
+    }
+    if let Some(section) = &config.kubernetes.startup_taint {
+        let taint = StartupTaint::new(section, &config.kubernetes.node_name);
+        let (clock, entropy) = (parts.clock.clone(), parts.entropy.clone());
+        tasks.spawn(taint.remove(registered, clock, entropy, shutdown.clone()));
+    }
+    Ok(())
 }
 
 /// Applies the manifests as they are now, and from then on as they change. Notifying what it returns makes it

@@ -163,7 +163,7 @@ fn check_private(path: &Path, owner: u32, mode: u32, group: Group) -> Result<(),
     }
     match group {
         // Reading is all that the group may do.
-        Group::OursAlone if mode & 0o037 == 0 => Ok(()),
+        Group::OursAlone if (mode & 0o077) & !0o040 == 0 => Ok(()),
         Group::OursAlone | Group::Shared => check_mode(path, mode),
     }
 }

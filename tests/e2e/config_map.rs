@@ -1,4 +1,4 @@
-//! Agents from a ConfigMap: the manifests' folder is a volume that the kubelet writes.
+//! Agents from a `ConfigMap`: the manifests' folder is a volume that the kubelet writes.
 
 use std::{
     fs,
