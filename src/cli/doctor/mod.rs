@@ -6,6 +6,7 @@ mod configuration;
 mod daemon;
 mod endpoints;
 mod files;
+mod kubernetes;
 mod libraries;
 mod mounts;
 
@@ -118,7 +119,9 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
         findings.extend(files::check(config));
         findings.extend(agents::check(config, &seen));
         findings.extend(libraries::check(config, &seen));
+        findings.extend(kubernetes::check(config));
         if !args.offline {
+            findings.extend(kubernetes::check_api(config).await);
             findings.extend(endpoints::check(config, now).await);
         }
     }

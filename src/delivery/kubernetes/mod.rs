@@ -6,5 +6,6 @@ mod review;
 mod taint;
 
 pub(super) use permit::permit;
+pub use review::try_review;
 pub(super) use review::{Proven, ReviewError, Reviewer};
 pub use taint::StartupTaint;
