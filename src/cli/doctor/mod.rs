@@ -35,7 +35,7 @@ agent sees. Exits with 1 when something has to be repaired.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct DoctorArgs {
-    /// Leave the provider's endpoints alone
+    /// Leave the provider's endpoints and the Kubernetes API alone
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
@@ -119,9 +119,8 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
         findings.extend(files::check(config));
         findings.extend(agents::check(config, &seen));
         findings.extend(libraries::check(config, &seen));
-        findings.extend(kubernetes::check(config));
+        findings.extend(kubernetes::check(config, &seen, args.offline).await);
         if !args.offline {
-            findings.extend(kubernetes::check_api(config).await);
             findings.extend(endpoints::check(config, now).await);
         }
     }

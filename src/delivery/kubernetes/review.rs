@@ -133,18 +133,6 @@ impl Reviewer {
     }
 }
 
-/// Has the API review what is no token: whether it can be reached, and answers us.
-///
-/// # Errors
-/// Why it does not, in a sentence.
-pub async fn try_review(api: &KubernetesApi, audience: &str) -> Result<(), String> {
-    let no_token = AccessToken::from("token-broker-doctor");
-    match Reviewer::new(api, audience).review(&no_token).await {
-        Ok(_) | Err(ReviewError::Refused(_)) => Ok(()),
-        Err(ReviewError::Unavailable(problem)) => Err(problem),
-    }
-}
-
 /// What the API answered.
 fn verdict(reply: &Reply) -> Result<Verdict, String> {
     match reply.status {
