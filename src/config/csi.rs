@@ -41,9 +41,13 @@ impl CsiSection {
         else {
             return Ok(None);
         };
+        let registration = registration(values)?;
+        if registration.as_ref() == Some(&endpoint) {
+            return Err(values.wrong("csi.registration", "another path than csi.endpoint"));
+        }
         Ok(Some(Self {
             endpoint,
-            registration: registration(values)?,
+            registration,
             audience: values.text("csi.audience")?.unwrap_or_else(|| driver.clone()),
             driver,
             api: kubernetes.api_for(values, "csi.endpoint", "to ask whether pods' tokens are genuine")?,

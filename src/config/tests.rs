@@ -539,6 +539,10 @@ fn what_no_csi_driver_can_do_with_is_refused() {
             ":2: kubernetes.startup_taint is \"a/b/c\": expected a taint's key, such as token-broker.dev/agent-not-ready",
         ),
         (
+            "[csi]\nendpoint = '/csi.sock'\nregistration = '/csi.sock'\n[kubernetes]\napi_url = 'http://127.0.0.1:1'",
+            ":3: csi.registration is \"/csi.sock\": expected another path than csi.endpoint",
+        ),
+        (
             "[csi]\ndriver = 'Tokens'",
             ":2: csi.driver is \"Tokens\": expected a driver's name: at most 63 lower-case letters, digits, hyphens and \
              dots, starting and ending with a letter or digit",

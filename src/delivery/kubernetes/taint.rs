@@ -100,7 +100,8 @@ impl StartupTaint {
                     said = Some(problem);
                 }
             }
-            failures += 1;
+            // Pods wait for it: half a minute at most.
+            failures = (failures + 1).min(4);
             let again = clock::after(clock.now(), backoff::delay(&**entropy, failures, None));
             while clock.now() < again {
                 clock.sleep_until(again).await;
