@@ -31,5 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .disable_comments(["."])
         .generate_default_stubs(true)
         .compile_fds(csi)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .disable_comments(["."])
+        .compile_fds(protox::compile(["pluginregistration/v1/api.proto"], ["proto"])?)?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The process: what it gives up at its start, and the signals that end it.
 
+pub mod privileges;
+
 use std::{io, time::Duration};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};

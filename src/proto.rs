@@ -24,6 +24,18 @@ pub mod csi {
     tonic::include_proto!("csi.v1");
 }
 
+/// `pluginregistration`: how the kubelet learns of a driver.
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated"
+)]
+pub mod pluginregistration {
+    tonic::include_proto!("pluginregistration");
+}
+
 /// What server reflection serves: every file under `proto/tokenbroker`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

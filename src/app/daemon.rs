@@ -9,7 +9,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{driver::Driver, ports::LibraryPorts};
+use super::{
+    node::{self, Driver},
+    ports::LibraryPorts,
+};
 use crate::{
     agent::{self, Folder, Scan},
     broker::{Broker, BrokerOptions, BrokerParts},
@@ -150,9 +153,7 @@ impl App {
         };
         tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
         ports.serve(&config, &broker, &mut tasks, &shutdown);
-        if let Some(driver) = driver {
-            tasks.spawn(driver.serve(&config, &broker, &parts.clock, &shutdown)?);
-        }
+        node::serve(driver, &config, &broker, &parts, &mut tasks, &shutdown)?;
         readiness.set(true);
         tracing::info!(
             http = %http_address, admin = %admin_socket.display(), agents = names.len(),

@@ -4,11 +4,11 @@
 mod daemon;
 #[cfg(feature = "emulator")]
 mod demo;
-mod driver;
 #[cfg(test)]
 mod failures;
 #[cfg(feature = "emulator")]
 mod google_emulator;
+mod node;
 mod ports;
 mod serve;
 mod sidecar;

@@ -6,19 +6,26 @@ use sd_notify::NotifyState;
 
 use super::{App, AppParts};
 use crate::{
-    cli::{Global, Outcome, ServeArgs},
+    cli::{Exit, Failure, Global, Outcome, ServeArgs},
     config::{self, Config, LogFormat},
-    lifecycle::{self, Signals, Wish},
+    lifecycle::{self, Signals, Wish, privileges},
     telemetry::log,
 };
 
 /// Runs the daemon until a signal ends it.
 pub(super) fn run(global: &Global, _: ServeArgs) -> Outcome {
-    super::block_on(serve(global.config.as_deref()))
+    let config_file = global.config.as_deref();
+    let config =
+        Config::load(config_file, config::environment()).map_err(|error| super::failure(&error.into()))?;
+    // While there is one thread.
+    privileges::keep(privileges::needed(&config)).map_err(|error| {
+        let message = format!("privileges that the daemon does not need cannot be given up: {error}");
+        Failure::new(Exit::Failed, message)
+    })?;
+    super::block_on(serve(config, config_file))
 }
 
-async fn serve(config_file: Option<&Path>) -> anyhow::Result<()> {
-    let config = Config::load(config_file, config::environment())?;
+async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()> {
     let log =
         log::init(config.log.format == LogFormat::Json, &config.log.level).map_err(anyhow::Error::msg)?;
     lifecycle::harden()?;

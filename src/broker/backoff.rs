@@ -17,7 +17,7 @@ const MOST_ASKED: Duration = Duration::from_secs(3600);
 ///
 /// With `retry_after`, the wait lies between that and half as much again, so that callers who were all told
 /// the same do not come back at the same moment.
-pub(super) fn delay(entropy: &dyn Entropy, failures: u32, retry_after: Option<Duration>) -> Duration {
+pub(crate) fn delay(entropy: &dyn Entropy, failures: u32, retry_after: Option<Duration>) -> Duration {
     if let Some(asked) = retry_after {
         let asked = asked.clamp(LEAST, MOST_ASKED);
         return entropy.between(asked, asked + asked / 2);

@@ -8,7 +8,7 @@ mod agent_secrets;
 mod agents;
 mod announced;
 mod ask;
-mod backoff;
+pub(crate) mod backoff;
 mod choice;
 pub mod connect;
 mod consents;

@@ -16,7 +16,7 @@ use super::{
     when,
 };
 use crate::{
-    agent::{Manifest, Requirement},
+    agent::{Manifest, PodIdentity, Requirement},
     delivery::admin::convert,
     id::{AgentName, CapabilityKey, OwnerId},
     proto::v1,
@@ -74,7 +74,8 @@ pub(super) struct AddArgs {
     #[arg(
         short, long, value_name = "MANIFEST",
         conflicts_with_all = [
-            "agent", "owner", "account", "service_account", "capabilities", "optional", "uid", "gid"
+            "agent", "owner", "account", "service_account", "capabilities", "optional", "uid", "gid",
+            "kubernetes"
         ]
     )]
     file: Option<PathBuf>,
@@ -99,6 +100,21 @@ pub(super) struct AddArgs {
     /// The group that may read as well
     #[arg(long)]
     gid: Option<u32>,
+    /// On Kubernetes: the pods that may have its directory as a volume, by namespace and service account
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pods)]
+    kubernetes: Option<PodIdentity>,
+}
+
+/// Reads `billing/invoice-bot`; what Kubernetes takes as names is checked with the whole manifest.
+fn pods(text: &str) -> Result<PodIdentity, String> {
+    let (namespace, service_account) = text
+        .split_once('/')
+        .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty())
+        .ok_or("write the namespace and the service account, such as `billing/invoice-bot`")?;
+    Ok(PodIdentity {
+        namespace: namespace.into(),
+        service_account: service_account.into(),
+    })
 }
 
 // Which agent to remove.
@@ -222,6 +238,15 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
         ("directory", agent.directory.as_str().into()),
         ("uid", number(agent.uid).into()),
         ("gid", number(agent.gid).into()),
+        (
+            "pods",
+            agent
+                .kubernetes
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+                .into(),
+        ),
         ("source", agent.source.as_str().into()),
         (
             "not delivered",
@@ -257,7 +282,7 @@ impl AddArgs {
             service_account: self.service_account.map(Into::into),
             uid: self.uid,
             gid: self.gid,
-            kubernetes: None,
+            kubernetes: self.kubernetes.map(Box::new),
             integrations,
         }))
     }

@@ -135,3 +135,37 @@ async fn an_agent_is_removed_only_when_that_is_meant() {
     let (outcome, ..) = run_with(two_agents(), remove(&["nobody", "--yes"]), Format::Text).await;
     assert_eq!(outcome.unwrap_err().exit, Exit::NotFound);
 }
+
+#[tokio::test]
+async fn the_pods_of_an_agent_are_set_and_shown() {
+    let line = ["bot", "--owner", "alice", "--kubernetes", "billing/invoice-bot"];
+    let spec = parse::<AddArgs>(&line).spec().unwrap();
+    let pods = spec.kubernetes.clone().unwrap();
+    assert_eq!(
+        (pods.namespace.as_str(), pods.service_account.as_str()),
+        ("billing", "invoice-bot")
+    );
+    for wrong in ["billing", "/bot", "billing/"] {
+        assert!(super::pods(wrong).is_err(), "{wrong}");
+    }
+    let mut agent = agent_of_alice("bot");
+    agent.spec.as_mut().unwrap().kubernetes = Some(pods);
+    let admin = || FakeAdmin {
+        agents: vec![agent.clone()],
+        ..FakeAdmin::default()
+    };
+    let show = || AgentsCommand::Show(parse(&["bot"]));
+    let (_, out, _) = run_with(admin(), show(), Format::Text).await;
+    let text = out.text();
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with("pods ") && line.ends_with(" billing/invoice-bot")),
+        "{text}"
+    );
+    let (_, out, _) = run_with(admin(), show(), Format::Json).await;
+    let json: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+    assert_eq!(
+        json["kubernetes"],
+        serde_json::json!({ "namespace": "billing", "serviceAccount": "invoice-bot" })
+    );
+}

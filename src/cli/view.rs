@@ -12,7 +12,7 @@ use super::{
     style::{Text, Tone},
     when,
 };
-use crate::proto::v1;
+use crate::{agent::PodIdentity, proto::v1};
 pub(super) use account::{Integration, IntegrationCapability, PendingRevocation};
 
 fn or_dash(text: &str) -> &str {
@@ -110,6 +110,9 @@ pub(super) struct Agent {
     /// The group that may read as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
+    /// Which pods may have its directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<PodIdentity>,
     /// The directory to mount.
     pub directory: String,
     /// `file:<path>` or `api`.
@@ -152,6 +155,10 @@ impl From<v1::Agent> for Agent {
             capabilities: status.capabilities.into_iter().map(Capability::from).collect(),
             uid: spec.uid,
             gid: spec.gid,
+            kubernetes: spec.kubernetes.map(|pod| PodIdentity {
+                namespace: pod.namespace.into(),
+                service_account: pod.service_account.into(),
+            }),
             directory: from.directory,
             source: from.source,
             expires_at: when::from_proto(from.expires_at),

@@ -16,6 +16,8 @@ pub struct CsiSection {
     pub endpoint: PathBuf,
     /// The driver's name.
     pub driver: String,
+    /// The socket on which the kubelet learns of the driver; `None` where another program tells it.
+    pub registration: Option<PathBuf>,
     /// The audience of the pods' tokens.
     pub audience: String,
     /// Who says whether pods' tokens are genuine.
@@ -31,30 +33,55 @@ impl CsiSection {
         if !is_driver_name(&driver) {
             return Err(values.wrong("csi.driver", NAME));
         }
-        let Some(endpoint) = endpoint(values)? else {
+        let Some(endpoint) = socket(
+            values,
+            "csi.endpoint",
+            "/var/lib/kubelet/plugins/token-broker.dev/csi.sock",
+        )?
+        else {
             return Ok(None);
         };
         Ok(Some(Self {
             endpoint,
+            registration: registration(values)?,
             audience: values.text("csi.audience")?.unwrap_or_else(|| driver.clone()),
             driver,
-            api: kubernetes.api_for(values, "csi.endpoint")?,
+            api: kubernetes.api_for(values, "csi.endpoint", "to ask whether pods' tokens are genuine")?,
         }))
     }
 }
 
+fn registration(values: &Values) -> Result<Option<PathBuf>, ConfigError> {
+    const KEY: &str = "csi.registration";
+    let path = socket(
+        values,
+        KEY,
+        "/var/lib/kubelet/plugins_registry/token-broker.dev-reg.sock",
+    )?;
+    let hidden = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    if path.as_ref().is_some_and(hidden) {
+        return Err(values.wrong(
+            KEY,
+            "a name without a dot before it: the kubelet passes over such names",
+        ));
+    }
+    Ok(path)
+}
+
 /// A path, or as other drivers are told it: `unix:///path`.
-fn endpoint(values: &Values) -> Result<Option<PathBuf>, ConfigError> {
-    const PATH: &str = "the path of a socket, at most 100 bytes long, such as \
-                        /var/lib/kubelet/plugins/token-broker.dev/csi.sock";
-    let Some(text) = values.text("csi.endpoint")? else {
+fn socket(values: &Values, key: &'static str, example: &str) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(text) = values.text(key)? else {
         return Ok(None);
     };
     let path = text.strip_prefix("unix://").unwrap_or(&text);
-    let path = values.resolve("csi.endpoint", path.as_ref())?;
+    let path = values.resolve(key, path.as_ref())?;
     // `sun_path` has 108 bytes, and the socket is made under a longer name first.
     if text.contains("://") && !text.starts_with("unix:///") || path.as_os_str().len() > 100 {
-        return Err(values.wrong("csi.endpoint", PATH));
+        let expected = format!("the path of a socket, at most 100 bytes long, such as {example}");
+        return Err(values.wrong(key, &expected));
     }
     Ok(Some(path))
 }

@@ -223,6 +223,13 @@ pub(super) const KEYS: &[Key] = &[
         "What the daemon proves itself with there. Read for each request.",
     ),
     open(
+        "kubernetes.startup_taint",
+        Kind::Text,
+        "token-broker.dev/agent-not-ready",
+        "The key of a taint that nodes begin with. It is removed from this node once every agent has its files and\n\
+         the kubelet has registered the driver, so that no pod that needs them comes too early.",
+    ),
+    open(
         "csi.endpoint",
         Kind::Text,
         "/var/lib/kubelet/plugins/token-broker.dev/csi.sock",
@@ -234,6 +241,13 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Text,
         "token-broker.dev",
         "The driver's name, as pods and the CSIDriver object spell it.",
+    ),
+    open(
+        "csi.registration",
+        Kind::Text,
+        "/var/lib/kubelet/plugins_registry/token-broker.dev-reg.sock",
+        "The Unix socket on which the kubelet learns of the driver, in the folder that it watches. Without it, a\n\
+         node-driver-registrar has to tell it.",
     ),
     open(
         "csi.audience",

@@ -13,6 +13,17 @@ pub struct KubernetesSection {
     pub node_name: String,
     /// Its API; `None` outside of a cluster.
     pub api: Option<KubernetesApi>,
+    /// The taint that the daemon removes from its node once it is ready.
+    pub startup_taint: Option<TaintSection>,
+}
+
+/// A taint of this node's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaintSection {
+    /// Its key.
+    pub key: String,
+    /// Where it is removed.
+    pub api: KubernetesApi,
 }
 
 /// Where the Kubernetes API is, and how it is spoken to.
@@ -33,26 +44,63 @@ impl KubernetesSection {
             path("kubernetes.api_ca_file")?,
             path("kubernetes.api_token_file")?,
         );
-        Ok(Self {
+        let mut section = Self {
             node_name: values.text("kubernetes.node_name")?.unwrap_or_else(host_name),
             api: api_url(values)?.map(|url| KubernetesApi {
                 url,
                 ca_file,
                 token_file,
             }),
-        })
+            startup_taint: None,
+        };
+        section.startup_taint = section.taint(values)?;
+        Ok(section)
     }
 
-    /// The API, which `key` cannot do without.
-    pub(super) fn api_for(&self, values: &Values, key: &str) -> Result<KubernetesApi, ConfigError> {
+    fn taint(&self, values: &Values) -> Result<Option<TaintSection>, ConfigError> {
+        const KEY: &str = "kubernetes.startup_taint";
+        const EXPECTED: &str = "a taint's key, such as token-broker.dev/agent-not-ready";
+        let Some(key) = values.text(KEY)? else {
+            return Ok(None);
+        };
+        if !is_qualified_name(&key) {
+            return Err(values.wrong(KEY, EXPECTED));
+        }
+        let api = self.api_for(values, KEY, "to remove the taint")?;
+        Ok(Some(TaintSection { key, api }))
+    }
+
+    /// The API, which `key` cannot do without, and what for.
+    pub(super) fn api_for(
+        &self,
+        values: &Values,
+        key: &str,
+        what_for: &str,
+    ) -> Result<KubernetesApi, ConfigError> {
         self.api.clone().ok_or_else(|| {
             ConfigError::new(format!(
-                "{} needs the Kubernetes API to ask whether pods' tokens are genuine, and this is no pod of a cluster \
+                "{} needs the Kubernetes API {what_for}, and this is no pod of a cluster \
                  (KUBERNETES_SERVICE_HOST is not set): set kubernetes.api_url",
                 values.place(key)
             ))
         })
     }
+}
+
+/// As Kubernetes has it for taints' keys: a name, with a DNS domain and a slash before it or without.
+fn is_qualified_name(text: &str) -> bool {
+    let (domain, name) = text
+        .split_once('/')
+        .map_or((None, text), |(domain, name)| (Some(domain), name));
+    let fits = |part: &str, most: usize, more: &str| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+        let end = |c: char| c.is_ascii_alphanumeric();
+        (1..=most).contains(&part.len())
+            && part.chars().all(inner)
+            && part.starts_with(end)
+            && part.ends_with(end)
+    };
+    fits(name, 63, "-_.") && domain.is_none_or(|domain| fits(domain, 253, "-."))
 }
 
 fn api_url(values: &Values) -> Result<Option<Url>, ConfigError> {

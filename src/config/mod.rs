@@ -42,7 +42,7 @@ pub use csi::CsiSection;
 pub use error::ConfigError;
 pub use google::{ClientType, GoogleSection, OAuthClient};
 pub use key::{KeySection, KeySource};
-pub use kubernetes::{KubernetesApi, KubernetesSection};
+pub use kubernetes::{KubernetesApi, KubernetesSection, TaintSection};
 pub use log::{LogFormat, LogSection};
 pub use metadata::{MetadataPort, MetadataSection};
 pub use remote::RemoteSection;

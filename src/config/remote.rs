@@ -44,7 +44,7 @@ impl RemoteSection {
             certificate_file: file("remote.certificate_file", "the server's certificate")?,
             key_file: file("remote.key_file", "the private key of remote.certificate_file")?,
             audience: required(values, values.text("remote.audience")?, "remote.audience")?,
-            api: kubernetes.api_for(values, "remote.listen")?,
+            api: kubernetes.api_for(values, "remote.listen", "to ask whether pods' tokens are genuine")?,
         }))
     }
 }

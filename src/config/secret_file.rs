@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{ErrorKind, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
@@ -17,7 +17,8 @@ pub(super) const MAX_BYTES: u64 = 64 * 1024;
 /// Who else may read the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Nobody: its mode has no bits for group or others, and it belongs to root or to this process.
+    /// Nobody: its mode has no bits for others, and for a group only where nobody but this process is in it, which may
+    /// read then (`fsGroup` of Kubernetes' Secret volumes). And it belongs to root or to this process.
     Private,
     /// Someone else saw to that (systemd's credentials).
     Given,
@@ -42,7 +43,8 @@ pub(super) fn read(path: &Path, access: Access) -> Result<Zeroizing<String>, Str
         return Err("it is not a regular file".to_owned());
     }
     if access == Access::Private {
-        check_private(path, metadata.uid(), metadata.mode())?;
+        let group = Group::of(&metadata);
+        check_private(path, metadata.uid(), metadata.mode(), group)?;
     }
     let mut bytes = buffer();
     file.take(MAX_BYTES + 1)
@@ -87,7 +89,71 @@ fn open(path: &Path) -> Result<File, String> {
         })
 }
 
-fn check_private(path: &Path, owner: u32, mode: u32) -> Result<(), String> {
+/// The group of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// This process is in it, and nobody else.
+    OursAlone,
+    /// Others may be in it.
+    Shared,
+}
+
+impl Group {
+    fn of(metadata: &Metadata) -> Self {
+        let gid = metadata.gid();
+        let is_ours = || {
+            let more = rustix::process::getgroups().unwrap_or_default();
+            let all = more.into_iter().chain([rustix::process::getegid()]);
+            all.map(rustix::process::Gid::as_raw).any(|ours| ours == gid)
+        };
+        let table = |path: &str| std::fs::read_to_string(path);
+        // Where there is no table, as in an image with nothing else in it, there are no others.
+        let named = |path| match table(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Some(String::new()),
+            read => read.ok(),
+        };
+        let me = rustix::process::geteuid().as_raw();
+        match (named("/etc/passwd"), named("/etc/group")) {
+            (Some(users), Some(groups)) if is_ours() && nobody_else_is_in(gid, me, &users, &groups) => {
+                Self::OursAlone
+            }
+            _ => Self::Shared,
+        }
+    }
+}
+
+/// True when, as `passwd(5)` and `group(5)` have it, no user but `me` is in the group. That of root never counts as
+/// one user's: containers run as many users with it.
+fn nobody_else_is_in(gid: u32, me: u32, users: &str, groups: &str) -> bool {
+    let fields = |line: &'_ str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
+    let number = |field: Option<&String>| field.and_then(|field| field.parse::<u32>().ok());
+    let users: Vec<_> = users.lines().map(fields).collect();
+    let by_default = users
+        .iter()
+        .filter(|user| number(user.get(3)) == Some(gid))
+        .all(|user| number(user.get(2)) == Some(me));
+    let is_me = |name: &str| {
+        let named = users
+            .iter()
+            .filter(|user| user.first().is_some_and(|user| user == name));
+        named.clone().count() > 0 && named.clone().all(|user| number(user.get(2)) == Some(me))
+    };
+    let by_name = groups
+        .lines()
+        .map(fields)
+        .filter(|group| number(group.get(2)) == Some(gid))
+        .all(|group| {
+            let members = group.get(3).map(String::as_str).unwrap_or_default();
+            members
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .all(is_me)
+        });
+    gid != 0 && by_default && by_name
+}
+
+fn check_private(path: &Path, owner: u32, mode: u32, group: Group) -> Result<(), String> {
     let me = rustix::process::geteuid().as_raw();
     if owner != 0 && owner != me {
         return Err(format!(
@@ -95,7 +161,11 @@ fn check_private(path: &Path, owner: u32, mode: u32) -> Result<(), String> {
             path.display()
         ));
     }
-    check_mode(path, mode)
+    match group {
+        // Reading is all that the group may do.
+        Group::OursAlone if mode & 0o077 == 0o040 => Ok(()),
+        Group::OursAlone | Group::Shared => check_mode(path, mode),
+    }
 }
 
 /// Refuses a mode that lets anyone but the owner in.
@@ -165,12 +235,49 @@ mod tests {
     fn a_file_of_someone_else_is_refused() {
         let me = rustix::process::geteuid().as_raw();
         let other = if me == 4711 { 4712 } else { 4711 };
-        let error = check_private(Path::new("/k"), other, 0o600).unwrap_err();
+        let error = check_private(Path::new("/k"), other, 0o600, Group::Shared).unwrap_err();
         assert_eq!(
             error,
             format!("it belongs to uid {other}, who could replace it: run `chown {me} /k`")
         );
-        assert!(check_private(Path::new("/k"), 0, 0o600).is_ok());
+        assert!(check_private(Path::new("/k"), 0, 0o600, Group::Shared).is_ok());
+    }
+
+    #[test]
+    fn a_group_that_only_this_process_is_in_may_read_and_no_more() {
+        let check = |mode, group| check_private(Path::new("/k"), 0, mode, group);
+        for mode in [0o440, 0o640, 0o400] {
+            assert_eq!(check(mode, Group::OursAlone), Ok(()), "{mode:o}");
+        }
+        for mode in [0o660, 0o444, 0o450, 0o604] {
+            assert!(check(mode, Group::OursAlone).is_err(), "{mode:o}");
+        }
+        let refused = check(0o440, Group::Shared).unwrap_err();
+        assert_eq!(
+            refused,
+            "it is open to others than its owner (mode 0440): run `chmod 600 /k`"
+        );
+        // The group is root's, or one that this process is not in.
+        let (_dir, path) = file(0o440, b"s3cret");
+        assert!(read(&path, Access::Private).is_err());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, None, Some(65_000)).unwrap();
+            assert!(read(&path, Access::Private).is_err());
+        }
+    }
+
+    #[test]
+    fn who_is_in_a_group_is_what_the_tables_say() {
+        const USERS: &str = "root:x:0:0::/:\nbroker:x:990:990::/:\neve:x:1000:1000::/:\n";
+        let alone = |gid, groups: &str| nobody_else_is_in(gid, 990, USERS, groups);
+        // Kubernetes' groups are numbers that nobody has given a name.
+        assert!(alone(2000, ""));
+        assert!(alone(990, "broker:x:990:\n"));
+        assert!(alone(2000, "secrets:x:2000:broker\n"));
+        assert!(!alone(2000, "secrets:x:2000:broker,eve\n"));
+        assert!(!alone(2000, "secrets:x:2000:someone-unknown\n"));
+        assert!(!alone(1000, ""), "it is eve's own group");
+        assert!(!alone(0, ""), "everybody's in containers");
     }
 
     #[test]

@@ -520,9 +520,23 @@ fn what_no_csi_driver_can_do_with_is_refused() {
              /var/lib/kubelet/plugins/token-broker.dev/csi.sock",
         ),
         (
+            "[csi]\nendpoint = '/csi.sock'\nregistration = '/plugins/.a-reg.sock'",
+            ":3: csi.registration is \"/plugins/.a-reg.sock\": expected a name without a dot before it: the kubelet passes \
+             over such names",
+        ),
+        (
             "[kubernetes]\napi_url = 'http://10.0.0.1'",
             ":2: kubernetes.api_url is \"http://10.0.0.1\": expected the API server's https:// address (plain http:// only on \
              a loopback address, because tokens travel there)",
+        ),
+        (
+            "[kubernetes]\nstartup_taint = 'a/b'",
+            ":2: kubernetes.startup_taint needs the Kubernetes API to remove the taint, and this is no pod of a cluster \
+             (KUBERNETES_SERVICE_HOST is not set): set kubernetes.api_url",
+        ),
+        (
+            "[kubernetes]\nstartup_taint = 'a/b/c'",
+            ":2: kubernetes.startup_taint is \"a/b/c\": expected a taint's key, such as token-broker.dev/agent-not-ready",
         ),
         (
             "[csi]\ndriver = 'Tokens'",

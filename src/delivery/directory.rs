@@ -7,6 +7,7 @@
 use std::{
     ffi::CStr,
     fs,
+    io::Read,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::PermissionsExt,
@@ -15,9 +16,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid},
     io::Errno,
 };
+use zeroize::Zeroizing;
 
 use super::{
     error::{DeliveryError, FileError},
@@ -30,6 +32,9 @@ pub(super) const OPEN_DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
+
+/// Far more than any of an agent's files.
+const MOST_READ: usize = 1024 * 1024;
 
 /// Who may read what an agent's directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -372,6 +377,22 @@ impl AgentDir {
             result => result,
         }
         .map_err(|error| FileError::os("replaced", Some(entry), error))
+    }
+
+    /// Reads a file that an earlier process wrote; `None` for anything else that has its name.
+    pub(super) fn read(&self, entry: Entry) -> Option<Zeroizing<String>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.fd, entry.name(), flags, Mode::empty()).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        let size = usize::try_from(stat.st_size)
+            .ok()
+            .filter(|size| *size <= MOST_READ)?;
+        let is_own = stat.st_uid == self.euid && FileType::from_raw_mode(stat.st_mode).is_file();
+        // Enough for the whole text: growing would leave a copy of a token behind.
+        let mut text = Zeroizing::new(String::with_capacity(size + 1));
+        let mut file = fs::File::from(file).take(MOST_READ as u64);
+        file.read_to_string(&mut text).ok().filter(|_| is_own)?;
+        Some(text)
     }
 
     /// Removes a file. It is fine if there is none.

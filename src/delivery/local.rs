@@ -34,8 +34,10 @@ pub(super) struct LocalSocket {
 impl LocalSocket {
     /// Binds `path` so that only this user may open it; a socket that a dead daemon left is replaced.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        // Under another name until its mode is right, so that it is never there with a wrong one.
-        let fresh = path.with_extension("sock.new");
+        // Under another name until its mode is right, so that it is never there with a wrong one. The kubelet, which
+        // takes every socket in its folder for a plugin's, passes over names with a dot before them.
+        let name = path.file_name().unwrap_or_default().display();
+        let fresh = path.with_file_name(format!(".{name}.new"));
         match std::fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -17,7 +17,7 @@ mod files;
 pub mod fuzz;
 mod grpc;
 mod http;
-mod kubernetes;
+pub mod kubernetes;
 pub mod libraries;
 mod local;
 mod pool;

@@ -53,7 +53,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// `Retry-After` beyond this is a mistake.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("token-broker/", env!("CARGO_PKG_VERSION")));
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// JSON as such.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// Why there is no answer. Holds no secret.
@@ -179,7 +180,7 @@ impl Http {
     }
 
     /// Asks with an access token as the bearer token (RFC 6750, section 2.1).
-    pub(super) async fn get_with(&self, url: &Url, token: &AccessToken) -> Result<Reply, TransportError> {
+    pub(crate) async fn get_with(&self, url: &Url, token: &AccessToken) -> Result<Reply, TransportError> {
         let mut request = request(Method::GET, url, Bytes::new())?;
         request
             .headers_mut()
@@ -187,16 +188,17 @@ impl Http {
         self.send(request, self.limits.token_answer).await
     }
 
-    /// Sends JSON, with a bearer token, and reads an answer about tokens.
-    pub(crate) async fn post_json(
+    /// Sends JSON of this media type, with a bearer token, and reads an answer about tokens.
+    pub(crate) async fn send_json(
         &self,
+        (method, kind): (Method, HeaderValue),
         url: &Url,
         json: Zeroizing<Vec<u8>>,
         token: &AccessToken,
     ) -> Result<Reply, TransportError> {
-        let mut request = request(Method::POST, url, Bytes::from_owner(json))?;
+        let mut request = request(method, url, Bytes::from_owner(json))?;
         let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, JSON);
+        headers.insert(header::CONTENT_TYPE, kind);
         headers.insert(header::AUTHORIZATION, bearer(token)?);
         self.send(request, self.limits.token_answer).await
     }

@@ -74,6 +74,7 @@ impl Node {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let settings = [
             ("csi.endpoint", path(&endpoint(folder.path()))),
+            ("csi.registration", path(&registration(folder.path()))),
             ("kubernetes.node_name", "node-1".to_owned()),
             ("kubernetes.api_url", kubernetes.url()),
             ("kubernetes.api_ca_file", path(&kubernetes.ca_file())),
@@ -98,6 +99,11 @@ impl Node {
     /// The driver's socket.
     pub(crate) fn endpoint(&self) -> PathBuf {
         endpoint(self.folder.path())
+    }
+
+    /// Where the kubelet learns of it.
+    pub(crate) fn registration(&self) -> PathBuf {
+        registration(self.folder.path())
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -232,6 +238,10 @@ pub(crate) async fn unpublish(channel: Channel, volume: Volume) -> Result<(), St
 
 fn endpoint(folder: &Path) -> PathBuf {
     folder.join("plugins/token-broker.dev/csi.sock")
+}
+
+fn registration(folder: &Path) -> PathBuf {
+    folder.join("plugins_registry/token-broker.dev-reg.sock")
 }
 
 /// What is mounted below a folder; twice what is mounted twice.

@@ -48,6 +48,21 @@ struct State {
     /// Answers every review like this.
     status: Option<StatusCode>,
     reviews: usize,
+    node: Node,
+}
+
+/// The object `nodes/node-1`, and what is to happen to requests for it.
+#[derive(Default)]
+struct Node {
+    taints: Vec<Value>,
+    version: u64,
+    reads: usize,
+    patches: usize,
+    forbidden: bool,
+    /// What others write between a read and the patch that follows it.
+    others: Vec<Value>,
+    /// So many patches meet somebody else's write.
+    conflicts: usize,
 }
 
 /// The API server, and the files that a pod of the cluster has; it ends with this value.
@@ -152,6 +167,34 @@ impl Kubernetes {
         self.state().status = status;
     }
 
+    /// The node's taints become these.
+    pub(crate) fn taint(&self, taints: &[Value]) {
+        self.state().node.taints = taints.to_vec();
+    }
+
+    /// The node's taints now.
+    pub(crate) fn taints(&self) -> Vec<Value> {
+        self.state().node.taints.clone()
+    }
+
+    /// How often the node was read, and how often it was asked to be changed.
+    pub(crate) fn node_requests(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.node.reads, state.node.patches)
+    }
+
+    /// Nobody may ask for nodes, or everybody again.
+    pub(crate) fn forbid_nodes(&self, forbidden: bool) {
+        self.state().node.forbidden = forbidden;
+    }
+
+    /// After the next read somebody puts this taint first, and then so many patches are in conflict with a write.
+    pub(crate) fn disturb(&self, other: Value, conflicts: usize) {
+        let mut state = self.state();
+        state.node.others.push(other);
+        state.node.conflicts = conflicts;
+    }
+
     /// How many reviews were asked for.
     pub(crate) fn reviews(&self) -> usize {
         self.state().reviews
@@ -218,6 +261,8 @@ async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Response<Fu
         .and_then(|value| value.to_str().ok());
     let (status, answer) = if bearer != Some(&format!("Bearer {}", state.own)) {
         failure(StatusCode::UNAUTHORIZED, "Unauthorized")
+    } else if let Some(name) = head.uri.path().strip_prefix("/api/v1/nodes/") {
+        state.node.answer(name, &head, &body)
     } else if (&head.method, head.uri.path())
         != (&Method::POST, "/apis/authentication.k8s.io/v1/tokenreviews")
     {
@@ -243,6 +288,82 @@ async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Response<Fu
     let mut response = Response::new(Full::new(answer.to_string().into()));
     *response.status_mut() = status;
     response
+}
+
+impl Node {
+    fn answer(&mut self, name: &str, head: &http::request::Parts, body: &[u8]) -> (StatusCode, Value) {
+        let forbidden = |verb: &str| {
+            let user = "system:serviceaccount:token-broker:token-broker";
+            failure(
+                StatusCode::FORBIDDEN,
+                &format!("nodes \"{name}\" is forbidden: User \"{user}\" cannot {verb} resource \"nodes\""),
+            )
+        };
+        if self.forbidden {
+            return forbidden(head.method.as_str());
+        }
+        if name != "node-1" {
+            return failure(StatusCode::NOT_FOUND, &format!("nodes \"{name}\" not found"));
+        }
+        match head.method {
+            Method::GET => {
+                self.reads += 1;
+                let seen = self.object();
+                self.taints.splice(0..0, self.others.drain(..));
+                (StatusCode::OK, seen)
+            }
+            Method::PATCH => {
+                assert_eq!(head.headers[header::CONTENT_TYPE], "application/json-patch+json");
+                self.patches += 1;
+                if self.conflicts > 0 {
+                    self.conflicts -= 1;
+                    let message =
+                        "Operation cannot be fulfilled on nodes \"node-1\": the object has been modified";
+                    return failure(StatusCode::CONFLICT, message);
+                }
+                self.patch(&serde_json::from_slice(body).unwrap())
+            }
+            _ => failure(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "the server does not allow this method",
+            ),
+        }
+    }
+
+    /// JSON Patch (RFC 6902), as far as it is about single taints; all of it or nothing.
+    fn patch(&mut self, steps: &Value) -> (StatusCode, Value) {
+        let mut taints = self.taints.clone();
+        for step in steps.as_array().unwrap() {
+            let path = step["path"].as_str().unwrap();
+            let index: usize = path.strip_prefix("/spec/taints/").unwrap().parse().unwrap();
+            match (step["op"].as_str().unwrap(), taints.get(index)) {
+                ("test", Some(taint)) if *taint == step["value"] => {}
+                ("remove", Some(_)) => drop(taints.remove(index)),
+                _ => {
+                    let message = "the server rejected our request due to an error in our request";
+                    return failure(StatusCode::UNPROCESSABLE_ENTITY, message);
+                }
+            }
+        }
+        self.taints = taints;
+        self.version += 1;
+        (StatusCode::OK, self.object())
+    }
+
+    fn object(&self) -> Value {
+        let mut spec = json!({ "podCIDR": "10.244.0.0/24", "providerID": "test://node-1" });
+        // An empty list is left out.
+        if !self.taints.is_empty() {
+            spec["taints"] = self.taints.clone().into();
+        }
+        json!({
+            "kind": "Node", "apiVersion": "v1",
+            "metadata": { "name": "node-1", "resourceVersion": self.version.to_string() },
+            "spec": spec,
+            // The largest part of a real one.
+            "status": { "images": [{ "names": ["registry.example/image@sha256:0".repeat(5000)], "sizeBytes": 1 }] },
+        })
+    }
 }
 
 /// `TokenReview`, as `staging/src/k8s.io/api/authentication/v1/types.go` documents it: the answer repeats the question.

@@ -12,6 +12,8 @@ mod kubernetes;
 mod platform;
 mod publish;
 mod refused;
+mod registration;
 mod restart;
 mod sanity;
+mod taint;
 mod withdrawn;

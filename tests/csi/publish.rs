@@ -140,6 +140,20 @@ fn an_fs_group_is_respected_where_the_manifest_has_it_and_refused_elsewhere() {
 }
 
 #[test]
+fn of_all_privileges_it_keeps_what_mounting_takes() {
+    let node = Node::start();
+    let status = fs::read_to_string(format!("/proc/{}/status", node.daemon.pid())).unwrap();
+    // CAP_CHOWN and CAP_SYS_ADMIN.
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert!(
+            status.contains(&format!("{set}:\t0000000000200001\n")),
+            "{status}"
+        );
+    }
+    assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
+}
+
+#[test]
 fn it_says_who_it_is_and_what_it_can() {
     let node = Node::prepare();
     node.daemon.start();

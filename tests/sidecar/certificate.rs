@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 /// `tls.crt`, `tls.key` and `ca.crt`, exchanged together as the kubelet does.
@@ -31,7 +31,9 @@ impl Certificate {
         let authority_certificate = authority.self_signed(&authority_key).unwrap();
         let issuer = Issuer::new(authority, authority_key);
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        // OpenSSL takes a certificate with its authority's name for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "localhost");
         let certificate = params.signed_by(&key, &issuer).unwrap();
         let version = tempfile::Builder::new()
             .prefix("..")

@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
+    path::Path,
     thread,
 };
 
@@ -16,7 +17,7 @@ use crate::{
     installed::python,
     pod::Pod,
     remote::{Remote, free_port},
-    support::{Answer, Output, block_on, request},
+    support::{AGENT_UID, Answer, Output, block_on, program_as, request},
 };
 
 #[test]
@@ -233,4 +234,24 @@ fn googles_python_library_works_by_the_metadata_port_across_renewals() {
     assert!(tokens.len() >= 3, "{seen}");
     assert_eq!(seen["address"], "alice@example.com");
     assert_eq!(remote.google.count("api_unauthorized"), 0);
+}
+
+#[test]
+fn a_sidecar_needs_no_root() {
+    let remote = Remote::start();
+    let mut pod = remote.pod();
+    let directory = pod.agent().directory;
+    // As the kubelet makes an emptyDir with `fsGroup`.
+    std::os::unix::fs::chown(&directory, None, Some(2000)).unwrap();
+    for (folder, mode) in [(pod.folder(), 0o755), (directory.as_path(), 0o2777)] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let program = Path::new(env!("CARGO_BIN_EXE_token-broker"));
+    pod.start_by(program_as(AGENT_UID, program), &remote.options(&pod));
+    pod.wait_until_ready();
+    assert_eq!((pod.mode("env"), pod.mode("broker.sock")), (0o440, 0o660));
+    let first = pod.wait_for_token(None);
+    pod.wait_for_token(Some(&first));
+    assert_eq!(pod.end(rustix::process::Signal::TERM), 0);
+    assert!(pod.agent().token().is_none());
 }

@@ -15,6 +15,7 @@ mod support;
 
 mod away;
 mod certificate;
+mod curl;
 mod ending;
 mod forwarded;
 mod node;

@@ -1,4 +1,4 @@
-//! The ports where Google's own client libraries ask.
+//! The ports where Google's own client libraries ask, and where sidecars do.
 
 use std::{
     io::ErrorKind,
@@ -7,18 +7,25 @@ use std::{
 };
 
 use super::{Finding, agents, daemon::Seen};
-use crate::config::Config;
+use crate::{
+    config::{Config, RemoteSection},
+    delivery::RemoteListener,
+};
 
 /// How long a port may take to be reached: it is on this machine.
 const REACH: Duration = Duration::from_secs(2);
 
-/// Looks at `[adc]` and `[metadata]`, where they are configured.
+/// Looks at `[adc]`, `[metadata]` and `[remote]`, where they are configured.
 pub(super) fn check(config: &Config, seen: &Seen) -> Vec<Finding> {
     let adc = config.adc.as_ref().map(|section| section.listen);
     let metadata = config.metadata.port.as_ref();
     let ports = [
         ("adc.listen", adc),
         ("metadata.listen", metadata.map(|port| port.listen)),
+        (
+            "remote.listen",
+            config.remote.as_ref().map(|section| section.listen),
+        ),
     ];
     let is_running = seen.agents.is_some();
     let mut findings: Vec<Finding> = ports
@@ -26,7 +33,23 @@ pub(super) fn check(config: &Config, seen: &Seen) -> Vec<Finding> {
         .filter_map(|(key, listen)| Some(check_port(key, listen?, is_running)))
         .collect();
     findings.extend(metadata.map(|port| check_agent(port.agent.as_str(), config, seen)));
+    findings.extend(config.remote.as_ref().map(check_certificate));
     findings
+}
+
+fn check_certificate(section: &RemoteSection) -> Finding {
+    const CHECK: &str = "remote.certificate_file";
+    match RemoteListener::check(section) {
+        Ok(()) => {
+            let file = section.certificate_file.display();
+            Finding::ok(CHECK, format!("{file} and its key can be served"))
+        }
+        Err(error) => Finding::fail(
+            CHECK,
+            error.to_string(),
+            "give it a certificate and the key that belongs to it",
+        ),
+    }
 }
 
 fn check_port(check: &'static str, listen: SocketAddr, is_running: bool) -> Finding {

@@ -8,21 +8,31 @@ mod identity;
 mod mount;
 mod node;
 mod proof;
+mod registration;
 mod request;
 mod volumes;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use self::{identity::IdentityService, node::NodeService};
+use self::{identity::IdentityService, node::NodeService, registration::RegistrationService};
 use super::{kubernetes::Reviewer, local::LocalSocket};
 use crate::{
     broker::Broker,
     clock::{self, SharedClock},
     config::CsiSection,
-    proto::csi::{identity_server::IdentityServer, node_server::NodeServer},
+    proto::{
+        csi::{identity_server::IdentityServer, node_server::NodeServer},
+        pluginregistration::registration_server::RegistrationServer,
+    },
 };
 
 pub use volumes::Volumes;
@@ -45,20 +55,41 @@ pub struct CsiOptions {
 /// The driver, its socket bound.
 pub struct CsiDriver {
     socket: LocalSocket,
+    /// Where the kubelet learns of the driver.
+    registration: Option<LocalSocket>,
+    /// True when the kubelet has registered the driver, as far as it tells us.
+    registered: watch::Sender<bool>,
     options: CsiOptions,
 }
 
 impl CsiDriver {
-    /// Binds the endpoint, making the folders above it.
+    /// Binds the endpoint, making the folders above it, and after it the socket of the registration: the kubelet calls
+    /// the driver as soon as it knows of it.
     ///
     /// # Errors
-    /// When the system refuses it.
-    pub fn bind(options: CsiOptions) -> io::Result<Self> {
-        if let Some(folder) = options.section.endpoint.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let socket = LocalSocket::bind(&options.section.endpoint)?;
-        Ok(Self { socket, options })
+    /// When the system refuses it; with the key that says where, and what it says.
+    pub fn bind(options: CsiOptions) -> Result<Self, (&'static str, PathBuf, io::Error)> {
+        let bind = |key, path: &Path| {
+            let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            made.and_then(|()| LocalSocket::bind(path))
+                .map_err(|error| (key, path.to_owned(), error))
+        };
+        let socket = bind("csi.endpoint", &options.section.endpoint)?;
+        let registration = match &options.section.registration {
+            Some(path) => Some(bind("csi.registration", path)?),
+            None => None,
+        };
+        Ok(Self {
+            socket,
+            registered: watch::Sender::new(registration.is_none()),
+            registration,
+            options,
+        })
+    }
+
+    /// Becomes true when the kubelet has registered the driver; is true at once where another program registers it.
+    pub fn registered(&self) -> watch::Receiver<bool> {
+        self.registered.subscribe()
     }
 
     /// Serves the kubelet until `shutdown`, and keeps the volumes tidy. They stay mounted after that.
@@ -75,6 +106,11 @@ impl CsiDriver {
             agents,
         } = self.options;
         let reviewer = Reviewer::new(&section.api, &section.audience);
+        let registration = RegistrationService {
+            driver: section.driver.clone(),
+            endpoint: section.endpoint,
+            registered: self.registered,
+        };
         let identity = IdentityService {
             driver: section.driver,
         };
@@ -88,9 +124,19 @@ impl CsiDriver {
         let identity = IdentityServer::new(identity).max_decoding_message_size(REQUEST_BYTES);
         let node = NodeServer::new(node).max_decoding_message_size(REQUEST_BYTES);
         let routes = Routes::new(identity).add_service(node).prepare();
+        let registered = async {
+            let Some(socket) = self.registration else {
+                return;
+            };
+            let routes = Routes::new(RegistrationServer::new(registration)).prepare();
+            socket
+                .serve("the registration socket", routes, shutdown.clone())
+                .await;
+        };
         tokio::join!(
+            registered,
             self.socket.serve("the CSI socket", routes, shutdown.clone()),
-            keep_tidy(&volumes, clock, shutdown)
+            keep_tidy(&volumes, clock, shutdown.clone())
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderValue, Method, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 use zeroize::Zeroizing;
@@ -12,13 +12,17 @@ use crate::{
     delivery::tls,
     google::{
         Limits, ProviderError,
-        http::{Http, Reply, tls_builder},
+        http::{Http, JSON, Reply, TransportError, tls_builder},
     },
     secret::AccessToken,
 };
 
 /// Shorter than the kubelet's own patience of two minutes, so that the pod's events hold our sentence.
 const ANSWER: Duration = Duration::from_secs(15);
+
+/// The largest answer. A node with its images is the largest resource, and seldom a tenth of this.
+const ANSWER_BYTES: usize = 2 * 1024 * 1024;
+const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");
 
 /// The API, not connected: the authority and the daemon's own token both rotate, and it is asked seldom enough to read
 /// them each time.
@@ -41,25 +45,48 @@ impl Api {
         url
     }
 
-    /// Sends a question.
+    /// Reads a resource.
     ///
     /// # Errors
     /// A sentence, where there is no answer. It holds no token.
-    pub(super) async fn post(&self, path: &str, json: Zeroizing<Vec<u8>>) -> Result<Reply, String> {
-        let (roots, own) = self.credentials().await?;
-        let tls = move || {
-            let config: ClientConfig = tls_builder()?
-                .with_root_certificates(roots.clone())
-                .with_no_client_auth();
-            Ok(config)
-        };
-        let limits = Limits {
-            request: ANSWER,
-            ..Limits::default()
-        };
-        let http = Http::new(limits, Arc::new(tls));
+    pub(super) async fn get(&self, path: &str) -> Result<Reply, String> {
+        let (http, own) = self.connection().await?;
         let url = self.url(path);
-        let reply = http.post_json(&url, json, &own).await.map_err(|error| {
+        let reply = http.get_with(&url, &own).await;
+        self.answered(&url, reply)
+    }
+
+    /// Creates a resource.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub(super) async fn post(&self, path: &str, json: Zeroizing<Vec<u8>>) -> Result<Reply, String> {
+        self.send((Method::POST, JSON), path, json).await
+    }
+
+    /// Changes a resource (JSON Patch, RFC 6902).
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub(super) async fn patch(&self, path: &str, json: Vec<u8>) -> Result<Reply, String> {
+        self.send((Method::PATCH, JSON_PATCH), path, Zeroizing::new(json))
+            .await
+    }
+
+    async fn send(
+        &self,
+        kind: (Method, HeaderValue),
+        path: &str,
+        json: Zeroizing<Vec<u8>>,
+    ) -> Result<Reply, String> {
+        let (http, own) = self.connection().await?;
+        let url = self.url(path);
+        let reply = http.send_json(kind, &url, json, &own).await;
+        self.answered(&url, reply)
+    }
+
+    fn answered(&self, url: &Url, reply: Result<Reply, TransportError>) -> Result<Reply, String> {
+        let reply = reply.map_err(|error| {
             let host = url.host_str().unwrap_or_default();
             ProviderError::transport(&format!("the Kubernetes API ({host})"), &error).message
         })?;
@@ -70,6 +97,22 @@ impl Api {
             ));
         }
         Ok(reply)
+    }
+
+    async fn connection(&self) -> Result<(Http, AccessToken), String> {
+        let (roots, own) = self.credentials().await?;
+        let tls = move || {
+            let config: ClientConfig = tls_builder()?
+                .with_root_certificates(roots.clone())
+                .with_no_client_auth();
+            Ok(config)
+        };
+        let limits = Limits {
+            request: ANSWER,
+            token_answer: ANSWER_BYTES,
+            ..Limits::default()
+        };
+        Ok((Http::new(limits, Arc::new(tls)), own))
     }
 
     async fn credentials(&self) -> Result<(RootCertStore, AccessToken), String> {

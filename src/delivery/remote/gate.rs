@@ -1,15 +1,12 @@
 //! Lets a pod's request in: whose token, which agent, and whether the one is given to the other.
 
-use std::sync::Arc;
-
-use http::{HeaderMap, header};
-use tokio_util::sync::CancellationToken;
+use std::{sync::Arc, time::Duration};
 
 use super::{notes::Notes, proof::Proofs};
 use crate::{
     agent::PodIdentity,
     broker::AgentHandle,
-    clock::{self, SharedClock},
+    clock::SharedClock,
     delivery::{
         kubernetes::{Proven, ReviewError, permit},
         refusal::{Reason, Refusal},
@@ -19,6 +16,7 @@ use crate::{
     secret::AccessToken,
     telemetry::audit::Decision,
 };
+use http::{HeaderMap, header};
 
 /// The header that names the agent.
 pub(in crate::delivery) const AGENT: &str = "token-broker-agent";
@@ -34,10 +32,23 @@ pub(super) struct Gate {
 /// A request that may pass. No `Debug`: it holds a token.
 pub(super) struct Pass {
     pub(super) agent: Arc<AgentHandle>,
-    identity: PodIdentity,
-    token: AccessToken,
+    pub(super) identity: PodIdentity,
+    pub(super) token: AccessToken,
     /// When the pod has to be proven again, in the clock's uptime.
-    until: std::time::Duration,
+    pub(super) until: Duration,
+}
+
+impl Pass {
+    /// Whether the agent is given to the pod, as its manifest is now.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        let identity = &self.identity;
+        permit(
+            &self.agent.peek().manifest,
+            identity,
+            &format!("a pod that runs as {identity}"),
+        )
+        .map_err(|sentence| Refusal::new(Reason::WrongPod, as_sentence(&sentence)))
+    }
 }
 
 impl Gate {
@@ -91,54 +102,15 @@ impl Gate {
             );
             Refusal::new(Reason::UnknownAgent, detail)
         })?;
-        permit(&agent.peek().manifest, identity, &asker(identity))
-            .map_err(|sentence| Refusal::new(Reason::WrongPod, as_sentence(&sentence)))?;
         let pass = Pass {
             agent,
             identity: identity.clone(),
             token,
             until: proof.until,
         };
+        pass.check()?;
         Ok((pass, proof.proven))
     }
-
-    /// Watches over an answer that takes its time: ends it when the agent is no longer given to the pod, or the pod can
-    /// no longer prove itself. Returns when `stop` says that the answer is over.
-    pub(super) async fn watch_over(self: Arc<Self>, pass: Pass, stop: CancellationToken) {
-        let Pass {
-            agent,
-            identity,
-            token,
-            mut until,
-        } = pass;
-        loop {
-            let snapshot = agent.snapshot();
-            if agent.is_removed() {
-                // Which the answer says by itself.
-                return;
-            }
-            if permit(&snapshot.manifest, &identity, "").is_err() {
-                return stop.cancel();
-            }
-            let left = until.saturating_sub(self.clock.uptime());
-            let again = clock::after(self.clock.now(), left);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = agent.next_snapshot(&snapshot) => {}
-                () = self.clock.sleep_until(again) => {}
-            }
-            if self.clock.uptime() >= until {
-                match self.proofs.prove(&token).await {
-                    Ok(proof) if proof.proven.identity == identity => until = proof.until,
-                    Ok(_) | Err(_) => return stop.cancel(),
-                }
-            }
-        }
-    }
-}
-
-fn asker(identity: &PodIdentity) -> String {
-    format!("a pod that runs as {identity}")
 }
 
 /// Takes the name of the agent out of the headers.

@@ -10,6 +10,7 @@ mod service;
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -69,15 +70,7 @@ impl RemoteListener {
     /// # Errors
     /// What is wrong, with the key of the configuration.
     pub async fn bind(section: &RemoteSection) -> Result<Self, ConfigError> {
-        let file = |key, path: &std::path::Path| NamedFile {
-            key,
-            path: path.to_owned(),
-        };
-        let certificates = Certificates::open(
-            file("remote.certificate_file", &section.certificate_file),
-            file("remote.key_file", &section.key_file),
-        )
-        .map_err(ConfigError::new)?;
+        let certificates = certificates(section)?;
         let unbound = |error| {
             ConfigError::new(format!(
                 "remote.listen {} cannot be bound: {error}",
@@ -92,6 +85,14 @@ impl RemoteListener {
             certificates: Arc::new(certificates),
             reviewer: Reviewer::new(&section.api, &section.audience),
         })
+    }
+
+    /// Whether certificate and key can be served.
+    ///
+    /// # Errors
+    /// What is wrong, with the key of the configuration.
+    pub fn check(section: &RemoteSection) -> Result<(), ConfigError> {
+        certificates(section).map(drop)
     }
 
     /// Where it really listens.
@@ -115,6 +116,18 @@ impl RemoteListener {
         };
         accept(self.listener, "remote.listen", CONNECTIONS, shutdown, serve).await;
     }
+}
+
+fn certificates(section: &RemoteSection) -> Result<Certificates, ConfigError> {
+    let file = |key, path: &Path| NamedFile {
+        key,
+        path: path.to_owned(),
+    };
+    let (certificate, key) = (
+        file("remote.certificate_file", &section.certificate_file),
+        file("remote.key_file", &section.key_file),
+    );
+    Certificates::open(certificate, key).map_err(ConfigError::new)
 }
 
 fn http() -> auto::Builder<TokioExecutor> {

@@ -8,9 +8,11 @@ use std::{
 
 use aws_lc_rs::digest;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+use super::gate::Pass;
 use crate::{
-    clock::SharedClock,
+    clock::{self, SharedClock},
     delivery::kubernetes::{Proven, ReviewError, Reviewer},
     secret::AccessToken,
 };
@@ -80,6 +82,35 @@ impl Proofs {
         verdict.insert(Verdict { result, until }).proof()
     }
 
+    /// Watches over an answer that takes its time: ends it by `stop` when the agent is no longer given to the pod, or the
+    /// pod can no longer prove itself. Returns when `stop` says that the answer is over.
+    pub(super) async fn watch_over(&self, pass: Pass, stop: CancellationToken) {
+        let mut until = pass.until;
+        loop {
+            let snapshot = pass.agent.snapshot();
+            if pass.agent.is_removed() {
+                // Which the answer says by itself.
+                return;
+            }
+            if pass.check().is_err() {
+                return stop.cancel();
+            }
+            let left = until.saturating_sub(self.clock.uptime());
+            let again = clock::after(self.clock.now(), left);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = pass.agent.next_snapshot(&snapshot) => {}
+                () = self.clock.sleep_until(again) => {}
+            }
+            if self.clock.uptime() >= until {
+                match self.prove(&pass.token).await {
+                    Ok(proof) if proof.proven.identity == pass.identity => until = proof.until,
+                    Ok(_) | Err(_) => return stop.cancel(),
+                }
+            }
+        }
+    }
+
     fn slot(&self, token: &AccessToken) -> Arc<Slot> {
         let mut hash = Digest::default();
         hash.copy_from_slice(digest::digest(&digest::SHA256, token.expose().as_bytes()).as_ref());
@@ -119,3 +150,6 @@ impl Verdict {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

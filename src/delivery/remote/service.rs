@@ -59,9 +59,10 @@ impl Service<Request<Incoming>> for RemoteService {
         let (gate, peer) = (Arc::clone(&self.gate), Arc::clone(&self.peer));
         let (let_in, shutdown) = (Arc::clone(&self.let_in), self.shutdown.clone());
         Box::pin(async move {
+            let grpc = is_grpc(&request);
             let pass = match gate.admit(request.headers_mut(), &peer).await {
                 Ok(pass) => pass,
-                Err(refusal) => return Ok(refused(refusal, &request)),
+                Err(refusal) => return Ok(refused(refusal, grpc)),
             };
             let_in.store(true, Ordering::Relaxed);
             let stop = shutdown.child_token();
@@ -69,9 +70,14 @@ impl Service<Request<Incoming>> for RemoteService {
             let Ok(response) = AgentService::new(endpoint, Arc::default(), None)
                 .call(request)
                 .await;
+            // It may have been withdrawn while the answer was waited for.
+            if let Err(refusal) = pass.check() {
+                return Ok(refused(refusal, grpc));
+            }
             let takes_time = !matches!(response.body(), AgentBody::Whole(_));
             if takes_time {
-                tokio::spawn(gate.watch_over(pass, stop.clone()));
+                let stop = stop.clone();
+                tokio::spawn(async move { gate.proofs.watch_over(pass, stop).await });
             }
             let guard = takes_time.then(|| stop.drop_guard());
             Ok(response.map(|body| GuardedBody { body, _guard: guard }))
@@ -79,8 +85,8 @@ impl Service<Request<Incoming>> for RemoteService {
     }
 }
 
-fn refused(refusal: Refusal, request: &Request<Incoming>) -> Response<GuardedBody> {
-    let response = if is_grpc(request) {
+fn refused(refusal: Refusal, grpc: bool) -> Response<GuardedBody> {
+    let response = if grpc {
         refusal.into_grpc().into_http().map(AgentBody::Grpc)
     } else {
         refusal.into_http()

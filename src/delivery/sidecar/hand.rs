@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::{broker::AgentState, clock};
+use crate::{broker::AgentState, clock, id::AgentName};
 
 const PERSON: &str = "GOOGLE_OAUTH_";
 const SERVICE: &str = "GOOGLE_SA_";
@@ -87,6 +87,29 @@ impl Hand {
     /// What the broker says.
     pub(super) fn new(env: Zeroizing<String>, status: String, rights: Option<Rights>) -> Self {
         Self { env, status, rights }
+    }
+
+    /// Nothing, of this agent.
+    pub(super) fn of_agent(agent: &AgentName) -> Self {
+        Self {
+            status: json!({ "agent": agent.as_str() }).to_string(),
+            ..Self::default()
+        }
+    }
+
+    /// The same without anything that the agent could use.
+    pub(super) fn without_tokens(&self) -> Self {
+        Self {
+            status: self.status.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// True where there is a token, whether it lives or not.
+    pub(super) fn has_token(&self) -> bool {
+        [PERSON, SERVICE]
+            .iter()
+            .any(|prefix| self.value(prefix, TOKEN).is_some())
     }
 
     /// The agent that the broker speaks of.

@@ -11,7 +11,6 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::{net::UnixListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
 use super::{
     follow::News,
@@ -24,6 +23,7 @@ use crate::{
         error::FileError,
         socket,
     },
+    id::AgentName,
 };
 
 /// The pause after the directory could not be written.
@@ -56,6 +56,7 @@ impl Keeper {
     /// When the directory cannot be used at all.
     pub(super) fn open(
         directory: PathBuf,
+        agent: Option<&AgentName>,
         clock: SharedClock,
         shown: Arc<ArcSwap<Shown>>,
         listeners: mpsc::Sender<UnixListener>,
@@ -64,18 +65,14 @@ impl Keeper {
         let dir = AgentDir::shared(&directory).map_err(sentence)?;
         dir.sweep();
         dir.remove(Entry::Socket).map_err(sentence)?;
-        let read = |entry: Entry| {
-            let text = std::fs::read_to_string(directory.join(entry.name().to_string_lossy().as_ref()));
-            Zeroizing::new(text.unwrap_or_default())
-        };
+        let read = |entry| dir.read(entry).unwrap_or_default();
         let hand = Hand::new(read(Entry::Env), read(Entry::Status).to_string(), None);
+        let nothing = agent.map_or_else(Hand::default, Hand::of_agent);
         Ok(Self {
             directory,
             clock,
-            // Without a token that lives it says nothing that is worth keeping.
-            hand: Some(hand)
-                .filter(|hand| hand.main_token().is_some())
-                .unwrap_or_default(),
+            // Without a token it says nothing that is worth keeping.
+            hand: Some(hand).filter(Hand::has_token).unwrap_or(nothing),
             trouble: None,
             shown,
             written: [None; 3],
@@ -140,7 +137,7 @@ impl Keeper {
         }
         if trouble.is_final {
             // Should the broker be away next, this stays true.
-            self.hand = Hand::default();
+            self.hand = self.hand.without_tokens();
         } else if self.trouble.as_ref().is_some_and(|before| before.is_final) {
             return;
         }

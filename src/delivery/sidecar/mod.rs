@@ -75,6 +75,7 @@ pub async fn run(
     let (listeners, mut listening) = mpsc::channel(1);
     let keeper = Keeper::open(
         options.directory,
+        options.agent.as_ref(),
         Arc::clone(&clock),
         Arc::clone(&shown),
         listeners,

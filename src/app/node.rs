@@ -1,0 +1,97 @@
+//! What the daemon is to its Kubernetes node, where it has one: a CSI driver, and the end of its start-up taint.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::AppParts;
+use crate::{
+    broker::Broker,
+    config::{Config, CsiSection},
+    delivery::{
+        csi::{CsiDriver, CsiOptions, Volumes},
+        kubernetes::StartupTaint,
+    },
+};
+
+/// The CSI driver: what it knows before the agents' directories are written.
+pub(super) struct Driver {
+    section: CsiSection,
+    volumes: Arc<Volumes>,
+}
+
+impl Driver {
+    /// Reads which volumes an earlier daemon published.
+    pub(super) fn open(config: &Config) -> anyhow::Result<Option<Self>> {
+        let Some(section) = config.csi.clone() else {
+            return Ok(None);
+        };
+        let volumes = Volumes::open(&config.runtime_dir).with_context(|| {
+            let folder = config.runtime_dir.join("volumes");
+            format!(
+                "{}, where the pods' volumes are noted, cannot be used",
+                folder.display()
+            )
+        })?;
+        Ok(Some(Self {
+            section,
+            volumes: Arc::new(volumes),
+        }))
+    }
+
+    /// What pods have as volumes.
+    pub(super) fn volumes(&self) -> Arc<Volumes> {
+        Arc::clone(&self.volumes)
+    }
+
+    /// Binds the kubelet's sockets and serves them. To be called when every agent has its files. What it returns tells
+    /// when the driver is registered.
+    fn serve(
+        self,
+        config: &Config,
+        broker: &Arc<Broker>,
+        parts: &AppParts,
+        tasks: &mut JoinSet<()>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<watch::Receiver<bool>> {
+        let Self { section, volumes } = self;
+        let endpoint = section.endpoint.clone();
+        let options = CsiOptions {
+            section,
+            node: config.kubernetes.node_name.clone(),
+            agents: config.runtime_dir.join("agents"),
+        };
+        tracing::info!(
+            endpoint = %endpoint.display(), driver = options.section.driver, node = options.node,
+            volumes = volumes.len(), "CSI driver"
+        );
+        let driver = CsiDriver::bind(options).map_err(|(key, path, error)| {
+            anyhow::Error::new(error).context(format!("{key} {} cannot be bound", path.display()))
+        })?;
+        let registered = driver.registered();
+        tasks.spawn(driver.serve(Arc::clone(broker), volumes, parts.clock.clone(), shutdown.clone()));
+        Ok(registered)
+    }
+}
+
+/// Serves the node, once every agent has its files: the kubelet, and the pods that wait for the taint to go.
+pub(super) fn serve(
+    driver: Option<Driver>,
+    config: &Config,
+    broker: &Arc<Broker>,
+    parts: &AppParts,
+    tasks: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let registered = driver
+        .map(|driver| driver.serve(config, broker, parts, tasks, shutdown))
+        .transpose()?;
+    if let Some(section) = &config.kubernetes.startup_taint {
+        let taint = StartupTaint::new(section, &config.kubernetes.node_name);
+        let (clock, entropy) = (parts.clock.clone(), parts.entropy.clone());
+        tasks.spawn(taint.remove(registered, clock, entropy, shutdown.clone()));
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The kubelet learns of the driver from the daemon itself.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use token_broker::proto::{
+    csi::{
+        GetPluginInfoRequest, NodeGetInfoRequest, identity_client::IdentityClient, node_client::NodeClient,
+    },
+    pluginregistration::{
+        InfoRequest, PluginInfo, RegistrationStatus, registration_client::RegistrationClient,
+    },
+};
+
+use crate::{
+    kubelet::Node,
+    support::{block_on, channel, wait_until},
+};
+
+/// What the kubelet asks at a socket in its folder.
+fn info(socket: &Path) -> PluginInfo {
+    let answer = block_on(RegistrationClient::new(channel(socket)).get_info(InfoRequest {}));
+    answer.unwrap().into_inner()
+}
+
+/// What it says after that.
+pub(crate) fn notify(socket: &Path, plugin_registered: bool, error: &str) {
+    let status = RegistrationStatus {
+        plugin_registered,
+        error: error.to_owned(),
+    };
+    block_on(RegistrationClient::new(channel(socket)).notify_registration_status(status)).unwrap();
+}
+
+/// The sockets that the kubelet would look at: names with a dot before them are none to it.
+fn sockets(node: &Node) -> Vec<PathBuf> {
+    let entries = fs::read_dir(node.registration().parent().unwrap()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))
+        .collect()
+}
+
+#[test]
+fn the_kubelet_finds_the_driver_and_calls_it() {
+    let node = Node::start();
+    let socket = node.registration();
+    assert_eq!(sockets(&node), std::slice::from_ref(&socket));
+    assert_eq!(
+        fs::metadata(&socket).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+    let info = info(&socket);
+    assert_eq!(
+        (info.r#type.as_str(), info.name.as_str()),
+        ("CSIPlugin", "token-broker.dev")
+    );
+    assert_eq!(info.supported_versions, ["1.0.0"]);
+    // As the kubelet goes on: to the endpoint, for the driver's name and the node's.
+    let driver = channel(&PathBuf::from(&info.endpoint));
+    let plugin = block_on(IdentityClient::new(driver.clone()).get_plugin_info(GetPluginInfoRequest {}));
+    assert_eq!(plugin.unwrap().into_inner().name, info.name);
+    let found = block_on(NodeClient::new(driver).node_get_info(NodeGetInfoRequest {}));
+    assert_eq!(found.unwrap().into_inner().node_id, "node-1");
+
+    notify(&socket, true, "");
+    notify(&socket, false, "driver name is taken");
+    wait_until("the log to tell what came of it", || {
+        let log = node.daemon.log();
+        log.contains("the kubelet registered the driver")
+            && log.contains("pods get no volumes: driver name is taken")
+    });
+}
+
+#[test]
+fn the_socket_goes_with_the_daemon_and_comes_back_with_it() {
+    let node = Node::start();
+    let socket = node.registration();
+    assert_eq!(node.daemon.terminate(), 0);
+    let left = sockets(&node);
+    assert!(left.is_empty(), "the kubelet forgets the driver: {left:?}");
+    node.daemon.start();
+    assert_eq!(info(&socket).name, "token-broker.dev");
+    // What a killed daemon leaves is replaced.
+    node.daemon.kill9();
+    assert!(socket.exists());
+    node.daemon.start();
+    assert_eq!(info(&socket).name, "token-broker.dev");
+    assert_eq!(sockets(&node), [socket]);
+}
