@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use super::{
     hand::{Hand, Rights, Trouble},
-    upstream::{Source, Upstream},
+    source::Source,
+    upstream::Upstream,
 };
 use crate::{entropy::SharedEntropy, id::AgentName};
 

@@ -9,6 +9,7 @@ mod forward;
 mod hand;
 mod keeper;
 mod relay;
+mod source;
 mod upstream;
 
 use std::{
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::{follow::Follower, forward::Forwarder, hand::Shown, keeper::Keeper, upstream::Upstream};
-pub use self::{relay::MetadataRelay, upstream::Source};
+pub use self::{relay::MetadataRelay, source::Source};
 use super::tcp::TcpServer;
 use crate::{clock::SharedClock, entropy::SharedEntropy, id::AgentName};
 

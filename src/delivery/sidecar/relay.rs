@@ -5,11 +5,7 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    forward::Forwarder,
-    hand::Shown,
-    upstream::{Source, Upstream},
-};
+use super::{forward::Forwarder, hand::Shown, source::Source, upstream::Upstream};
 use crate::{clock::SystemClock, delivery::tcp::TcpServer};
 
 /// Serves what an agent's `broker.sock` serves of it on a port, for libraries that speak nothing else.
