@@ -46,10 +46,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $central := eq .Values.mode "central" -}}
 # `google.client_id` comes from the Secret, with the client's secret and the master key.
 {{- if $central }}
-# A folder in the volume: its own root cannot be closed to the group that Kubernetes gives it.
+# Folders in the volumes: their own roots cannot be closed to what Kubernetes lets in there.
 {{- end }}
 state_dir = {{ $central | ternary "/var/lib/token-broker/state" "/var/lib/token-broker" | quote }}
-runtime_dir = "/run/token-broker"
+runtime_dir = {{ $central | ternary "/run/token-broker/broker" "/run/token-broker" | quote }}
 http_listen = "0.0.0.0:8420"
 public_url = {{ .Values.publicUrl | quote }}
 
