@@ -263,6 +263,8 @@ async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Response<Fu
         failure(StatusCode::UNAUTHORIZED, "Unauthorized")
     } else if let Some(name) = head.uri.path().strip_prefix("/api/v1/nodes/") {
         state.node.answer(name, &head, &body)
+    } else if head.uri.path() == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" {
+        access(&state, serde_json::from_slice(&body).unwrap())
     } else if (&head.method, head.uri.path())
         != (&Method::POST, "/apis/authentication.k8s.io/v1/tokenreviews")
     {
@@ -364,6 +366,21 @@ impl Node {
             "status": { "images": [{ "names": ["registry.example/image@sha256:0".repeat(5000)], "sizeBytes": 1 }] },
         })
     }
+}
+
+/// `SelfSubjectAccessReview`: whether the daemon may do what it asks about, by the rules that it has here.
+fn access(state: &State, mut question: Value) -> (StatusCode, Value) {
+    assert_eq!(question["apiVersion"], "authorization.k8s.io/v1");
+    assert_eq!(question["kind"], "SelfSubjectAccessReview");
+    let deed = &question["spec"]["resourceAttributes"];
+    let [verb, group, resource] = ["verb", "group", "resource"].map(|field| deed[field].as_str().unwrap());
+    let allowed = match (verb, group, resource) {
+        ("create", "authentication.k8s.io", "tokenreviews") => state.status.is_none(),
+        ("get" | "patch", "", "nodes") => !state.node.forbidden,
+        _ => false,
+    };
+    question["status"] = json!({ "allowed": allowed, "reason": "RBAC" });
+    (StatusCode::CREATED, question)
 }
 
 /// `TokenReview`, as `staging/src/k8s.io/api/authentication/v1/types.go` documents it: the answer repeats the question.

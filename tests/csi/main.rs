@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doctor;
 mod kubelet;
 mod kubernetes;
 mod platform;

@@ -80,8 +80,7 @@ fn the_socket_goes_with_the_daemon_and_comes_back_with_it() {
     let node = Node::start();
     let socket = node.registration();
     assert_eq!(node.daemon.terminate(), 0);
-    let left = sockets(&node);
-    assert!(left.is_empty(), "the kubelet forgets the driver: {left:?}");
+    assert!(sockets(&node).is_empty(), "the kubelet forgets the driver");
     node.daemon.start();
     assert_eq!(info(&socket).name, "token-broker.dev");
     // What a killed daemon leaves is replaced.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     kubelet::Node,
     registration::notify,
-    support::{wait_for, wait_until},
+    support::{Output, wait_for, wait_until},
 };
 
 const KEY: &str = "token-broker.dev/agent-not-ready";
@@ -95,4 +95,39 @@ fn a_missing_right_is_named_and_tried_again() {
     node.kubernetes.forbid_nodes(false);
     wait_until("the taint to go", || node.kubernetes.taints().is_empty());
     assert!(node.daemon.is_alive());
+}
+
+#[test]
+fn doctor_tells_what_the_api_allows() {
+    let node = tainted(&[ours("NoSchedule")]);
+    let verdicts = || {
+        let mut doctor = node.daemon.command(&["doctor", "--output", "json"]);
+        doctor.env("TOKEN_BROKER_KUBERNETES_STARTUP_TAINT", KEY);
+        let checks = Output::of(&mut doctor).json()["checks"].take();
+        ["mounting", "tokenreviews", "startup_taint"].map(|name| {
+            let found = checks
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|check| check["check"] == name);
+            let found = found.unwrap();
+            (
+                found["verdict"].as_str().unwrap().to_owned(),
+                found["message"].as_str().unwrap().to_owned(),
+            )
+        })
+    };
+    let [mounting, reviews, taint] = verdicts();
+    assert_eq!(
+        (mounting.0.as_str(), reviews.0.as_str()),
+        ("ok", "ok"),
+        "{mounting:?} {reviews:?}"
+    );
+    assert_eq!(taint.0, "warn", "{taint:?}");
+    node.kubernetes.answer_with(Some(http::StatusCode::FORBIDDEN));
+    node.kubernetes.forbid_nodes(true);
+    let [_, reviews, taint] = verdicts();
+    assert_eq!((reviews.0.as_str(), taint.0.as_str()), ("fail", "fail"));
+    assert!(reviews.1.contains("system:auth-delegator"), "{reviews:?}");
+    assert!(taint.1.contains("get and patch on nodes"), "{taint:?}");
 }

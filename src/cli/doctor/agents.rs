@@ -192,6 +192,7 @@ mod tests {
     fn too_few_open_files_are_found() {
         let seen = |limit| Seen {
             agents: None,
+            process: None,
             open_files: Some(limit),
         };
         assert_eq!(open_files(&seen(1024), 384).unwrap().verdict, Verdict::Ok);

@@ -23,6 +23,8 @@ pub(super) const SKEW_LIMIT: i64 = 30;
 pub(super) struct Seen {
     /// The agents, where a daemon runs that could be asked.
     pub(super) agents: Option<Vec<Agent>>,
+    /// The daemon's process, where one runs that this one can see.
+    pub(super) process: Option<i32>,
     /// How many files the daemon may open, or would if it were started like this command.
     pub(super) open_files: Option<u64>,
 }
@@ -30,16 +32,17 @@ pub(super) struct Seen {
 /// Asks the daemon how it is.
 pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Vec<Finding>) {
     const CHECK: &str = "daemon";
-    let mut seen = Seen {
-        agents: None,
-        open_files: getrlimit(Resource::Nofile).current,
-    };
     let socket = match (&global.admin_socket, config) {
         (Some(socket), _) => socket.clone(),
         (None, Some(config)) => config.runtime_dir.join("admin.sock"),
         (None, None) => Path::new(settings::DEFAULT_RUNTIME_DIR).join("admin.sock"),
     };
-    seen.open_files = limit_of_listener(&socket).await.or(seen.open_files);
+    let mut seen = Seen {
+        agents: None,
+        process: process_of_listener(&socket).await,
+        open_files: getrlimit(Resource::Nofile).current,
+    };
+    seen.open_files = seen.process.and_then(limit_of).or(seen.open_files);
     match ask(&socket).await {
         Ok((daemon, agents)) => {
             let findings = judge(&daemon);
@@ -109,10 +112,14 @@ pub(super) fn clock(ahead: i64, how: &str) -> Option<Finding> {
     })
 }
 
-/// The limit of the process that listens on the socket; `None` when that cannot be told.
-async fn limit_of_listener(socket: &Path) -> Option<u64> {
+/// The process that listens on the socket; `None` when that cannot be told, because it is in another container, say.
+async fn process_of_listener(socket: &Path) -> Option<i32> {
     let stream = tokio::net::UnixStream::connect(socket).await.ok()?;
-    let process = stream.peer_cred().ok()?.pid()?;
+    stream.peer_cred().ok()?.pid().filter(|process| *process > 0)
+}
+
+/// How many files the process may open.
+fn limit_of(process: i32) -> Option<u64> {
     open_files(&fs::read_to_string(format!("/proc/{process}/limits")).ok()?)
 }
 

@@ -6,6 +6,7 @@ mod configuration;
 mod daemon;
 mod endpoints;
 mod files;
+mod kubernetes;
 mod libraries;
 mod mounts;
 
@@ -34,7 +35,7 @@ agent sees. Exits with 1 when something has to be repaired.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct DoctorArgs {
-    /// Leave the provider's endpoints alone
+    /// Leave the provider's endpoints and the Kubernetes API alone
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
@@ -118,6 +119,7 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
         findings.extend(files::check(config));
         findings.extend(agents::check(config, &seen));
         findings.extend(libraries::check(config, &seen));
+        findings.extend(kubernetes::check(config, &seen, args.offline).await);
         if !args.offline {
             findings.extend(endpoints::check(config, now).await);
         }

@@ -83,7 +83,7 @@ fn single_file(line: &str) -> Option<Place> {
 }
 
 /// The kernel writes space, tab, newline and backslash as octal escapes.
-fn unescape(field: &str) -> String {
+pub(super) fn unescape(field: &str) -> String {
     [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")]
         .iter()
         .fold(field.to_owned(), |text, (escape, character)| {

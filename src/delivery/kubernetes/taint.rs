@@ -108,18 +108,34 @@ impl StartupTaint {
         }
     }
 
-    async fn attempt(&self) -> Result<Tried, String> {
-        let path = format!("api/v1/nodes/{}", self.node);
-        let reply = self.api.get(&path).await?;
+    /// Whether the node has it now.
+    ///
+    /// # Errors
+    /// Why that cannot be told, in a sentence.
+    pub async fn is_there(&self) -> Result<bool, String> {
+        Ok(removal(&self.taints().await?, &self.key).is_some())
+    }
+
+    fn path(&self) -> String {
+        format!("api/v1/nodes/{}", self.node)
+    }
+
+    async fn taints(&self) -> Result<Vec<Value>, String> {
+        let reply = self.api.get(&self.path()).await?;
         if reply.status != StatusCode::OK {
             return Err(self.problem(reply.status, "get"));
         }
         let node: Node = serde_json::from_slice(&reply.body)
             .map_err(|_| "the Kubernetes API's answer is no Node".to_owned())?;
-        let Some(patch) = removal(&node.spec.taints, &self.key) else {
+        Ok(node.spec.taints)
+    }
+
+    async fn attempt(&self) -> Result<Tried, String> {
+        let Some(patch) = removal(&self.taints().await?, &self.key) else {
             return Ok(Tried::Absent);
         };
-        let reply = self.api.patch(&path, patch.to_string().into_bytes()).await?;
+        let patch = patch.to_string().into_bytes();
+        let reply = self.api.patch(&self.path(), patch).await?;
         match reply.status {
             StatusCode::OK => Ok(Tried::Removed),
             // A test that failed, and a write that came first.
