@@ -1,4 +1,4 @@
-module deploy_manifests
+module manifests
 
 go 1.26.0
 

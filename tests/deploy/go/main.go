@@ -1,7 +1,9 @@
 // Reads Kubernetes manifests as the API's own types, and fails at what the API would not take: an unknown field, a wrong
 // type, a kind that is none. Then looks at what no type can say: volumes, ports, selectors, and names that have to meet.
 //
-//	manifests FILE...      YAML documents; - for standard input
+//	manifests FILE...        YAML documents, checked and listed; - for standard input
+//	manifests data KEY FILE  what the ConfigMaps of a file hold under a key
+//	manifests same A B       whether two files come to the same objects, but for names of releases
 package main
 
 import (
@@ -11,6 +13,7 @@ import (
 	"os"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -23,11 +26,27 @@ func main() {
 		fail(err)
 	}
 	decoder := serializer.NewCodecFactory(all, serializer.EnableStrict).UniversalDeserializer()
-	if len(os.Args) < 2 {
-		fail(errors.New("name the files to read"))
+	arguments := os.Args[1:]
+	var err error
+	switch {
+	case len(arguments) == 3 && arguments[0] == "data":
+		err = printData(arguments[1], arguments[2], decoder)
+	case len(arguments) == 3 && arguments[0] == "same":
+		err = compare(arguments[1], arguments[2], decoder)
+	case len(arguments) > 0:
+		err = list(arguments, decoder)
+	default:
+		err = errors.New("name the files to read")
 	}
+	if err != nil {
+		fail(err)
+	}
+}
+
+// list checks files, and prints what is in them.
+func list(names []string, decoder runtime.Decoder) error {
 	var problems []error
-	for _, name := range os.Args[1:] {
+	for _, name := range names {
 		objects, err := read(name, decoder)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w", name, err))
@@ -40,9 +59,24 @@ func main() {
 			fmt.Printf("%s %s %s\n", kind.GroupVersion(), kind.Kind, nameOf(object))
 		}
 	}
-	if err := errors.Join(problems...); err != nil {
-		fail(err)
+	return errors.Join(problems...)
+}
+
+// printData prints what ConfigMaps hold under a key.
+func printData(key, name string, decoder runtime.Decoder) error {
+	objects, err := read(name, decoder)
+	if err != nil {
+		return err
 	}
+	for _, object := range objects {
+		if configured, is := object.(*core.ConfigMap); is {
+			if text, has := configured.Data[key]; has {
+				fmt.Print(text)
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s: no ConfigMap has %s", name, key)
 }
 
 // read decodes every document of a file.
