@@ -97,7 +97,7 @@ impl Rendered {
         run(tool("manifests").arg("same").args([self.file(), other.file()]))
     }
 
-    /// What a ConfigMap in it holds.
+    /// What a `ConfigMap` in it holds.
     #[track_caller]
     fn data(&self, key: &str) -> String {
         succeeds(tool("manifests").args(["data", key]).arg(self.file()))
