@@ -1,11 +1,17 @@
 //! gRPC for Python, with nothing of ours but the socket's path: what there is it learns by reflection.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Stdio,
+};
 
 use serde_json::{Value, json};
 
-use super::installed::python;
-use crate::support::{AGENT_UID, Daemon, Emulator, Output, is_root};
+use super::installed::{python, python_alone};
+use crate::support::{AGENT_UID, Daemon, Emulator, Output, browse, is_root};
 
 #[test]
 fn an_agent_finds_and_uses_the_service_by_reflection() {
@@ -77,4 +83,42 @@ fn an_orchestrator_finds_and_uses_the_admin_service_and_nobody_else_does() {
         "{}",
         daemon.log()
     );
+}
+
+/// `examples/orchestrator.py`, as its first lines say: messages made of the proto files, an agent, a consent.
+#[test]
+fn a_platform_creates_an_agent_and_sends_its_owner_to_the_consent() {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    daemon.start();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let messages = tempfile::tempdir().unwrap();
+    let mut protoc = python_alone();
+    protoc
+        .args(["-m", "grpc_tools.protoc", "-I"])
+        .arg(root.join("proto"));
+    for option in ["--python_out", "--grpc_python_out"] {
+        protoc.arg(format!("{option}={}", messages.path().display()));
+    }
+    let files = ["types", "token", "admin"].map(|name| format!("tokenbroker/v1/{name}.proto"));
+    Output::of(protoc.args(files)).expect_ok();
+
+    let mut platform = python_alone()
+        .arg("-u")
+        .arg(root.join("examples/orchestrator.py"))
+        .arg(daemon.admin_socket())
+        .args(["files-bot", "alice", "google.drive.readonly"])
+        .current_dir(messages.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(platform.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().expect("the platform says more").unwrap();
+    assert!(next().starts_with("files-bot: AGENT_STATE_NOT_CONNECTED; mount /"));
+    let page = next();
+    let page = page.strip_prefix("send alice here: ").expect("a page for alice");
+    assert_eq!(browse(page).status, 200);
+    assert_eq!(next(), "connected alice@example.com; still missing: []");
+    assert!(next().starts_with("files-bot: AGENT_STATE_ACTIVE; mount /"));
+    assert!(platform.wait().unwrap().success());
 }

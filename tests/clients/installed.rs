@@ -8,10 +8,20 @@ use std::{
 /// A Python program of `tests/python`, with the packages that it needs.
 #[track_caller]
 pub(crate) fn python(program: &str) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = python_alone();
+    command.arg(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/python")
+            .join(program),
+    );
+    command
+}
+
+/// The same Python, for a program from elsewhere.
+#[track_caller]
+pub(crate) fn python_alone() -> Command {
     let mut command = Command::new(given("TOKEN_BROKER_TEST_PYTHON", ".tools/venv/bin/python"));
     command
-        .arg(root.join("tests/python").join(program))
         .env_clear()
         // Neither files beside the sources, nor packages of the user's own.
         .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -1,0 +1,49 @@
+"""A platform that creates an agent, and sends its owner to the consent that the agent still needs.
+
+    python -m pip install grpcio grpcio-tools
+    python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. proto/tokenbroker/v1/*.proto
+    python examples/orchestrator.py /run/token-broker/admin.sock AGENT OWNER CAPABILITY...
+
+The two commands above put the messages beside where they are run.
+"""
+
+import sys
+
+import grpc
+
+sys.path.insert(0, ".")
+from tokenbroker.v1 import admin_pb2, admin_pb2_grpc, types_pb2
+
+ACTIVE = types_pb2.AGENT_STATE_ACTIVE
+
+
+def main(socket, agent, owner, *capabilities):
+    admin = admin_pb2_grpc.AdminServiceStub(grpc.insecure_channel(f"unix:{socket}"))
+    needs = [types_pb2.Requirement(key=key, description="For an example") for key in capabilities]
+    spec = admin_pb2.AgentSpec(agent=agent, owner=owner, integrations=needs)
+    # The same again changes nothing, so this may be repeated whenever the platform is not sure.
+    created = admin.PutAgent(admin_pb2.PutAgentRequest(spec=spec)).agent
+    tell(created)
+    if created.status.state == ACTIVE:
+        return
+    # Opened before anything happens, so that nothing is missed.
+    events = admin.WatchEvents(admin_pb2.WatchEventsRequest())
+    missing = [status.key for status in created.status.capabilities if not status.granted]
+    begun = admin.BeginConnect(admin_pb2.BeginConnectRequest(owner=owner, capabilities=missing))
+    print(f"send {owner} here: {begun.authorization_url}", flush=True)
+    ended = admin.WaitConnect(admin_pb2.WaitConnectRequest(connect_id=begun.connect_id))
+    print(f"connected {ended.integration.account}; still missing: {list(ended.capabilities_missing)}")
+    now = admin.GetAgent(admin_pb2.GetAgentRequest(agent=agent)).agent
+    while now.status.state != ACTIVE:
+        next(events)
+        now = admin.GetAgent(admin_pb2.GetAgentRequest(agent=agent)).agent
+    tell(now)
+
+
+def tell(agent):
+    state = types_pb2.AgentState.Name(agent.status.state)
+    print(f"{agent.spec.agent}: {state}; mount {agent.directory}", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
