@@ -92,6 +92,10 @@ pub(crate) struct Bundle {
     pub(crate) mounts: Vec<(PathBuf, String)>,
     /// Folders of programs and libraries, mounted where they are on the node.
     pub(crate) programs: Vec<PathBuf>,
+    /// A folder that a pod's containers share: where it is mounted, and the group that it is for.
+    pub(crate) shared: Option<(PathBuf, String, u32)>,
+    /// The network namespace to join instead of one of its own: another container's, as in a pod.
+    pub(crate) network: Option<PathBuf>,
     /// In a user namespace: which uid of the node its root is.
     pub(crate) root_is: Option<u32>,
 }
@@ -104,8 +108,12 @@ impl Bundle {
         let namespaces: Vec<Value> = namespaces
             .into_iter()
             .chain(user)
-            .map(|kind| json!({ "type": kind }))
+            .map(|kind| match &self.network {
+                Some(path) if kind == "network" => json!({ "type": kind, "path": path }),
+                _ => json!({ "type": kind }),
+            })
             .collect();
+        let groups: Vec<u32> = self.shared.iter().map(|(.., group)| *group).collect();
         let mut linux = json!({ "namespaces": namespaces });
         if let Some(host) = self.root_is {
             let mapping = json!([{ "containerID": 0, "hostID": host, "size": 65536 }]);
@@ -116,7 +124,7 @@ impl Bundle {
             "ociVersion": "1.0.2",
             "hostname": "agent",
             "process": {
-                "user": { "uid": self.uid, "gid": self.uid },
+                "user": { "uid": self.uid, "gid": self.uid, "additionalGids": groups },
                 "args": self.command,
                 "env": ["PATH=/bin"],
                 "cwd": "/",
@@ -143,6 +151,10 @@ impl Bundle {
         mounts.extend(self.mounts.iter().map(|(source, destination)| {
             // As `-v SOURCE:DESTINATION:ro` has it.
             let options = ["bind", "ro", "rprivate", "nosuid", "nodev", "noexec"];
+            json!({ "destination": destination, "type": "bind", "source": source, "options": options })
+        }));
+        mounts.extend(self.shared.iter().map(|(source, destination, _)| {
+            let options = ["bind", "rw", "rprivate", "nosuid", "nodev", "noexec"];
             json!({ "destination": destination, "type": "bind", "source": source, "options": options })
         }));
         mounts.extend(self.programs.iter().map(|folder| {

@@ -38,6 +38,18 @@ impl Builder {
         self
     }
 
+    /// In a pod: with what its containers share, a folder for this group.
+    pub(crate) fn shares(mut self, folder: &Path, group: u32) -> Self {
+        self.0.shared = Some((folder.to_owned(), MOUNT.to_owned(), group));
+        self
+    }
+
+    /// In the pod of another container: in its network.
+    pub(crate) fn beside(mut self, other: &Container) -> Self {
+        self.0.network = Some(other.network_path());
+        self
+    }
+
     /// Under another uid.
     pub(crate) fn uid(mut self, uid: u32) -> Self {
         self.0.uid = uid;
@@ -103,6 +115,8 @@ impl Container {
             uid: AGENT_UID,
             mounts: Vec::new(),
             programs: Vec::new(),
+            shared: None,
+            network: None,
             root_is: None,
         })
     }
@@ -180,7 +194,11 @@ impl Container {
 
     /// Its network namespace.
     pub(crate) fn network(&self) -> File {
-        File::open(format!("/proc/{}/ns/net", self.running()["pid"])).unwrap()
+        File::open(self.network_path()).unwrap()
+    }
+
+    fn network_path(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.running()["pid"]).into()
     }
 
     /// Sends a signal to its first process.

@@ -15,5 +15,6 @@ mod entry_point;
 mod isolation;
 mod libraries;
 mod many;
+mod pod;
 mod renewals;
 mod restart;
