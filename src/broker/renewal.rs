@@ -310,6 +310,7 @@ impl Broker {
         };
         let capabilities = self.around.catalog.covered_by(kind_of_account, scopes);
         let detail = match token {
+            Some(_) if message.is_empty() && users == 1 => "for 1 agent".to_owned(),
             Some(_) if message.is_empty() => format!("for {users} agents"),
             Some(_) => format!("for {users} agents. {message}"),
             None => message.clone(),
