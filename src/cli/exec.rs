@@ -18,6 +18,7 @@ use super::{
     agent_client::AgentArgs,
     args::Global,
     exit::{Failure, Outcome},
+    library_variables::loopback,
     output::Output,
     wait, when,
 };
@@ -61,7 +62,7 @@ pub(super) struct ExecArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = when::parse_duration)]
     grace: Duration,
     /// Serve the command's Google libraries a metadata server on this loopback address (port 0: a free one)
-    #[arg(long, value_name = "ADDRESS", value_parser = metadata::loopback)]
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     metadata: Option<SocketAddr>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]

@@ -15,6 +15,17 @@ pub(super) const CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 /// Names and values.
 pub(super) type Variables = Vec<(&'static str, String)>;
 
+/// Reads an address that nobody reaches from elsewhere.
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
+    const EXPECTED: &str = "write a loopback address and port, such as 127.0.0.1:8422";
+    let address: SocketAddr = text.parse().map_err(|_| EXPECTED.to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(format!("{EXPECTED}: whoever reaches it gets the agent's tokens"))
+    }
+}
+
 /// For the metadata server at the configured address.
 pub(super) fn metadata(global: &Global) -> Result<Variables, Failure> {
     let config = settings::load(global)?;
@@ -123,6 +134,20 @@ mod tests {
         assert_eq!(
             credentials(&parse(&socket), &Global::default()),
             Ok(vec![(CREDENTIALS, file)])
+        );
+    }
+
+    #[test]
+    fn only_a_loopback_address_will_do() {
+        assert_eq!(loopback("127.0.0.1:0").unwrap().port(), 0);
+        assert!(loopback("[::1]:8422").is_ok());
+        for wrong in ["8422", "localhost:8422", "http://127.0.0.1:8422"] {
+            assert!(loopback(wrong).unwrap_err().contains("127.0.0.1:8422"), "{wrong}");
+        }
+        assert!(
+            loopback("0.0.0.0:8422")
+                .unwrap_err()
+                .contains("whoever reaches it")
         );
     }
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
+use super::library_variables::loopback;
 use crate::{delivery::sidecar::Source, id::AgentName};
 
 const EXAMPLES: &str = "\
@@ -70,14 +71,4 @@ pub struct SidecarArgs {
     /// Serve the GCE metadata protocol on this loopback address, such as 127.0.0.1:8422
     #[arg(long, value_name = "ADDRESS", env = "TOKEN_BROKER_SIDECAR_METADATA", hide_env_values = true, value_parser = loopback)]
     pub metadata: Option<SocketAddr>,
-}
-
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    const EXPECTED: &str = "write a loopback address and port, such as 127.0.0.1:8422";
-    let address: SocketAddr = text.parse().map_err(|_| EXPECTED.to_owned())?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(format!("{EXPECTED}: whoever reaches it gets the agent's tokens"))
-    }
 }

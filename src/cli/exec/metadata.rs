@@ -11,17 +11,6 @@ use super::super::{
 };
 use crate::delivery::sidecar::MetadataRelay;
 
-/// Reads an address that nobody reaches from elsewhere.
-pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
-    const EXPECTED: &str = "write a loopback address and port, such as 127.0.0.1:8422";
-    let address: SocketAddr = text.parse().map_err(|_| EXPECTED.to_owned())?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(format!("{EXPECTED}: whoever reaches it gets the agent's tokens"))
-    }
-}
-
 /// Serves the metadata protocol from the agent's socket for as long as this process lives. Returns what tells the
 /// libraries about it.
 pub(super) async fn serve(socket: &AgentSocket, address: SocketAddr) -> Result<Variables, Failure> {
@@ -41,23 +30,4 @@ pub(super) async fn serve(socket: &AgentSocket, address: SocketAddr) -> Result<V
     // Whoever asks ends with this process at the latest.
     tokio::spawn(relay.serve(CancellationToken::new()));
     Ok(variables)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_loopback_address_will_do() {
-        assert_eq!(loopback("127.0.0.1:0").unwrap().port(), 0);
-        assert!(loopback("[::1]:8422").is_ok());
-        for wrong in ["8422", "localhost:8422", "http://127.0.0.1:8422"] {
-            assert!(loopback(wrong).unwrap_err().contains("127.0.0.1:8422"), "{wrong}");
-        }
-        assert!(
-            loopback("0.0.0.0:8422")
-                .unwrap_err()
-                .contains("whoever reaches it")
-        );
-    }
 }
