@@ -35,15 +35,33 @@ impl Certificate {
         // OpenSSL takes a certificate with its authority's name for self-signed.
         params.distinguished_name.push(DnType::CommonName, "localhost");
         let certificate = params.signed_by(&key, &issuer).unwrap();
+        self.put(&key, certificate.der(), authority_certificate.der());
+    }
+
+    /// A certificate that is its own authority, as people make them by hand; with `is_ca` as `openssl req -x509` makes
+    /// them unless told otherwise.
+    pub(crate) fn sign_by_itself(&self, is_ca: bool) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.is_ca = if is_ca {
+            IsCa::Ca(BasicConstraints::Unconstrained)
+        } else {
+            IsCa::ExplicitNoCa
+        };
+        let certificate = params.self_signed(&key).unwrap();
+        self.put(&key, certificate.der(), certificate.der());
+    }
+
+    fn put(&self, key: &KeyPair, certificate: &[u8], authority: &[u8]) {
         let version = tempfile::Builder::new()
             .prefix("..")
             .tempdir_in(self.folder.path())
             .unwrap()
             .keep();
         for (name, kind, der) in [
-            ("tls.crt", "CERTIFICATE", certificate.der().as_ref()),
+            ("tls.crt", "CERTIFICATE", certificate),
             ("tls.key", "PRIVATE KEY", key.serialize_der().as_slice()),
-            ("ca.crt", "CERTIFICATE", authority_certificate.der().as_ref()),
+            ("ca.crt", "CERTIFICATE", authority),
         ] {
             let text = BASE64_STANDARD.encode(der);
             let pem = format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");

@@ -49,3 +49,16 @@ fn the_certificate_may_be_exchanged_while_the_broker_runs() {
         remote.daemon.log().contains("the certificate in force stays")
     });
 }
+
+#[test]
+fn a_certificate_may_be_its_own_authority_but_not_an_authoritys() {
+    let remote = Remote::start();
+    remote.certificate.sign_by_itself(true);
+    let mut pod = remote.pod();
+    pod.start(&remote.options(&pod));
+    pod.wait_for_message("make one with basicConstraints=CA:FALSE");
+    assert!(!pod.has_socket());
+    remote.certificate.sign_by_itself(false);
+    remote.certificate.authority_in(pod.folder());
+    pod.wait_until_ready();
+}
