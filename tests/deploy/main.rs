@@ -1,5 +1,5 @@
 //! What is in `deploy/kubernetes`, `deploy/helm` and `deploy/examples`, read as the Kubernetes API reads it, by its own
-//! types; Kustomize and Helm are the real ones.
+//! types; Kustomize and Helm are the real ones. The compose file, by the reader that Docker Compose has.
 //!
 //! Needs what `tests/run` builds from `tests/deploy/go`.
 
@@ -246,5 +246,40 @@ fn what_the_api_would_not_take_is_found() {
     ] {
         let (succeeded, said) = run(tool("manifests").arg(Rendered::new(wrong).file()));
         assert!(!succeeded && said.contains(named), "{said}");
+    }
+}
+
+#[test]
+fn the_compose_file_is_what_compose_takes() {
+    let file = deploy().join("compose.yaml");
+    let services = succeeds(tool("manifests").arg("compose").arg(&file));
+    assert_eq!(
+        services,
+        "service agent busybox\nservice broker token-broker:0.1.0\n"
+    );
+    let text = fs::read_to_string(file).unwrap();
+    for (right, wrong, named) in [
+        ("read_only: true", "readonly: true", "'readonly' not allowed"),
+        ("broker: {condition", "brokr: {condition", "brokr"),
+        ("deploy/Containerfile", "deploy/Dockerfile", "deploy/Dockerfile: "),
+        (
+            "target: /run/token-broker\n",
+            "target: /run/token-broker/env\n",
+            "single file /run/token-broker/env",
+        ),
+    ] {
+        assert!(text.contains(right), "{right}");
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("deploy");
+        fs::create_dir(&inside).unwrap();
+        fs::copy(deploy().join("Containerfile"), inside.join("Containerfile")).unwrap();
+        let file = inside.join("compose.yaml");
+        let mut read = tool("manifests");
+        read.arg("compose").arg(&file);
+        fs::write(&file, &text).unwrap();
+        succeeds(&mut read);
+        fs::write(&file, text.replace(right, wrong)).unwrap();
+        let (succeeded, said) = run(&mut read);
+        assert!(!succeeded && said.contains(named), "{wrong}: {said}");
     }
 }
