@@ -1,9 +1,20 @@
 //! What is in `deploy/kubernetes`, `deploy/helm` and `deploy/examples`, read as the Kubernetes API reads it, by its own
-//! types; Kustomize and Helm are the real ones.
+//! types; Kustomize and Helm are the real ones. The daemon starts with what they come to. The compose file is read by the
+//! reader that Docker Compose has.
 //!
 //! Needs what `tests/run` builds from `tests/deploy/go`.
 
+#![cfg(feature = "emulator")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+#[path = "../sidecar/certificate.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod certificate;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod pod;
+mod starts;
 
 use std::{
     fs,
@@ -23,6 +34,16 @@ const CLUSTER: [(&str, &str); 2] = [
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+}
+
+/// The Kustomizations that are installed: the base and its overlays.
+fn forms() -> Vec<String> {
+    let overlays = fs::read_dir(deploy().join("kubernetes/overlays")).unwrap();
+    let overlay = |entry: fs::DirEntry| format!("overlays/{}", entry.file_name().to_str().unwrap());
+    let mut forms: Vec<String> = overlays.map(|entry| overlay(entry.unwrap())).collect();
+    assert!(forms.len() >= 4, "{forms:?}");
+    forms.push("base".to_owned());
+    forms
 }
 
 /// A program of `tests/deploy/go`.
@@ -86,6 +107,10 @@ impl Rendered {
         self.folder.path().join("rendered.yaml")
     }
 
+    fn text(&self) -> String {
+        fs::read_to_string(self.file()).unwrap()
+    }
+
     /// Reads it strictly; returns what is in it, a line each.
     #[track_caller]
     fn objects(&self) -> String {
@@ -128,13 +153,8 @@ fn template(values: &[&str]) -> Command {
 
 #[test]
 fn the_base_and_every_overlay_are_what_the_api_takes() {
-    let overlays = fs::read_dir(deploy().join("kubernetes/overlays")).unwrap();
-    let overlays: Vec<String> = overlays
-        .map(|overlay| format!("overlays/{}", overlay.unwrap().file_name().to_str().unwrap()))
-        .collect();
-    assert!(overlays.len() >= 4, "{overlays:?}");
-    for name in overlays.iter().map(String::as_str).chain(["base"]) {
-        let rendered = Rendered::kustomize(name);
+    for name in forms() {
+        let rendered = Rendered::kustomize(&name);
         let objects = rendered.objects();
         assert!(
             objects.contains("v1 ConfigMap token-broker/token-broker-config"),
@@ -246,5 +266,40 @@ fn what_the_api_would_not_take_is_found() {
     ] {
         let (succeeded, said) = run(tool("manifests").arg(Rendered::new(wrong).file()));
         assert!(!succeeded && said.contains(named), "{said}");
+    }
+}
+
+#[test]
+fn the_compose_file_is_what_compose_takes() {
+    let file = deploy().join("compose.yaml");
+    let services = succeeds(tool("manifests").arg("compose").arg(&file));
+    assert_eq!(
+        services,
+        "service agent busybox\nservice broker token-broker:0.1.0\n"
+    );
+    let text = fs::read_to_string(file).unwrap();
+    for (right, wrong, named) in [
+        ("read_only: true", "readonly: true", "'readonly' not allowed"),
+        ("broker: {condition", "brokr: {condition", "brokr"),
+        ("deploy/Containerfile", "deploy/Dockerfile", "deploy/Dockerfile: "),
+        (
+            "target: /run/token-broker\n",
+            "target: /run/token-broker/env\n",
+            "single file /run/token-broker/env",
+        ),
+    ] {
+        assert!(text.contains(right), "{right}");
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("deploy");
+        fs::create_dir(&inside).unwrap();
+        fs::copy(deploy().join("Containerfile"), inside.join("Containerfile")).unwrap();
+        let file = inside.join("compose.yaml");
+        let mut read = tool("manifests");
+        read.arg("compose").arg(&file);
+        fs::write(&file, &text).unwrap();
+        succeeds(&mut read);
+        fs::write(&file, text.replace(right, wrong)).unwrap();
+        let (succeeded, said) = run(&mut read);
+        assert!(!succeeded && said.contains(named), "{wrong}: {said}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    process::{Child, ChildStdout, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use url::Url;
@@ -41,12 +41,17 @@ impl Connecting {
     /// Starts a command that asks for a consent and reads the address. `Err` where it ended without one.
     pub(crate) fn command(daemon: &Daemon, args: &[&str]) -> Result<Self, Output> {
         let mut command = daemon.command(args);
-        command.args(["--no-browser", "--output", "json"]);
         if !args.contains(&"--timeout") {
             // A page that went wrong does not hold the test up.
             command.args(["--timeout", "80s"]);
         }
+        Self::of(&mut command)
+    }
+
+    /// The same for a command with surroundings of its own.
+    pub(crate) fn of(command: &mut Command) -> Result<Self, Output> {
         let mut process = command
+            .args(["--no-browser", "--output", "json"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

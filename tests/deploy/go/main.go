@@ -4,6 +4,7 @@
 //	manifests FILE...        YAML documents, checked and listed; - for standard input
 //	manifests data KEY FILE  what the ConfigMaps of a file hold under a key
 //	manifests same A B       whether two files come to the same objects, but for names of releases
+//	manifests compose FILE   a compose file, by the Compose specification instead: checked, and its services listed
 package main
 
 import (
@@ -33,6 +34,8 @@ func main() {
 		err = printData(arguments[1], arguments[2], decoder)
 	case len(arguments) == 3 && arguments[0] == "same":
 		err = compare(arguments[1], arguments[2], decoder)
+	case len(arguments) == 2 && arguments[0] == "compose":
+		err = printCompose(arguments[1])
 	case len(arguments) > 0:
 		err = list(arguments, decoder)
 	default:
