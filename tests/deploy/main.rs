@@ -13,6 +13,7 @@ mod certificate;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod image;
 mod pod;
 mod starts;
 
