@@ -100,9 +100,11 @@ fn on_a_terminal_a_key_is_one_signal() {
         while :; do sleep 0.01; done";
     fs::write(&script, text).unwrap();
     let (socket, script) = (socket.display(), script.display());
-    let line = format!("{PROGRAM} exec --socket {socket} --on-renewal signal -- sh {script}");
+    // In the shell's place: a shell in between would be of the foreground too, and SIGQUIT ends it.
+    let line = format!("exec {PROGRAM} exec --socket {socket} --on-renewal signal -- sh {script}");
     // script(1) gives it a terminal, whose keys are what is written here.
     let mut terminal = Command::new("script")
+        .env("SHELL", "/bin/sh")
         .args(["-q", "-e", "-c", &line, "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
