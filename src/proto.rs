@@ -1,18 +1,7 @@
 //! The generated messages and services of `proto/`.
 
-/// `tokenbroker.v1`.
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    missing_docs,
-    unreachable_pub,
-    reason = "generated"
-)]
-pub mod v1 {
-    tonic::include_proto!("tokenbroker.v1");
-}
+pub use generated::{csi, pluginregistration, v1};
 
-/// `csi.v1`: the Container Storage Interface, as far as a node serves it.
 #[allow(
     clippy::all,
     clippy::pedantic,
@@ -20,20 +9,21 @@ pub mod v1 {
     unreachable_pub,
     reason = "generated"
 )]
-pub mod csi {
-    tonic::include_proto!("csi.v1");
-}
+mod generated {
+    /// `tokenbroker.v1`.
+    pub mod v1 {
+        tonic::include_proto!("tokenbroker.v1");
+    }
 
-/// `pluginregistration`: how the kubelet learns of a driver.
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    missing_docs,
-    unreachable_pub,
-    reason = "generated"
-)]
-pub mod pluginregistration {
-    tonic::include_proto!("pluginregistration");
+    /// `csi.v1`: the Container Storage Interface, as far as a node serves it.
+    pub mod csi {
+        tonic::include_proto!("csi.v1");
+    }
+
+    /// `pluginregistration`: how the kubelet learns of a driver.
+    pub mod pluginregistration {
+        tonic::include_proto!("pluginregistration");
+    }
 }
 
 /// What server reflection serves: every file under `proto/tokenbroker`.
