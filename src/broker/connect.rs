@@ -25,7 +25,7 @@ use crate::{
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     secret::AuthorizationCode,
     store::IntegrationRecord,
-    telemetry::audit::{Actor, AuditEvent, Decision},
+    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
 };
 
 /// A consent that has begun.
@@ -327,6 +327,7 @@ impl Broker {
         tracing::info!(owner = %pending.claim.owner, connected = ending.is_ok(), message = detail, "consent ended");
         self.note_connected(
             actor,
+            &pending.claim.owner,
             integration,
             pending.claim.capabilities.clone(),
             decision,
@@ -338,6 +339,7 @@ impl Broker {
     pub(super) fn note_connected(
         &self,
         actor: Actor,
+        owner: &OwnerId,
         integration: Option<IntegrationId>,
         capabilities: Vec<CapabilityKey>,
         decision: Decision,
@@ -352,6 +354,7 @@ impl Broker {
             capabilities: capabilities.clone(),
             decision,
             detail: detail.clone(),
+            concern: Concern::owner(owner),
         });
         if decision == Decision::Allowed {
             self.emit(Event {
