@@ -169,6 +169,7 @@ fn connecting(text: &mut String) -> std::fmt::Result {
             got: "alice@home.example".to_owned(),
         },
         ConnectError::UnknownState,
+        ConnectError::OtherSession,
         ConnectError::TimedOut,
     ];
     for error in errors {

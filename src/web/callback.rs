@@ -8,7 +8,8 @@ use super::page::{Item, Page, Tone};
 use crate::{
     broker::{Broker, ConnectError, Connected},
     google::FailureKind,
-    id::CapabilityKey,
+    id::{CapabilityKey, IntegrationId},
+    session::Session,
 };
 
 /// What the browser gets.
@@ -17,11 +18,14 @@ pub(super) enum Ending {
     Page(StatusCode, Page),
     /// The platform's own page.
     Redirect(String),
+    /// The console, where the consent was begun.
+    Console(IntegrationId),
 }
 
-/// Finishes the consent that `query` belongs to.
-pub(super) async fn callback(broker: &Arc<Broker>, query: &str) -> Ending {
-    match broker.complete_connect(query, None).await {
+/// Finishes the consent that `query` belongs to. `session` is what this browser has open in the console.
+pub(super) async fn callback(broker: &Arc<Broker>, session: Option<&Session>, query: &str) -> Ending {
+    match broker.complete_connect_in(session, query).await {
+        Ok(connected) if connected.in_console => Ending::Console(connected.account),
         Ok(connected) => match return_url(&connected) {
             Some(url) => Ending::Redirect(url),
             None => Ending::Page(StatusCode::OK, success(broker, &connected)),
@@ -109,6 +113,11 @@ fn failure(error: &ConnectError) -> (StatusCode, Page) {
             StatusCode::BAD_REQUEST,
             page("This link is no longer good")
                 .closes("Ask for a new link. Each one works once, for a few minutes."),
+        ),
+        ConnectError::OtherSession => (
+            StatusCode::FORBIDDEN,
+            page("This was begun somewhere else")
+                .closes("Nothing was changed. Open the console in this browser, and begin there."),
         ),
         ConnectError::NothingGranted => (
             StatusCode::OK,
