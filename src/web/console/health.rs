@@ -169,6 +169,11 @@ impl Console {
             let problem = handle.delivery_problem()?;
             Some(format!("{}: {problem}", handle.name()))
         });
+        let stuck = handles.iter().filter_map(|handle| {
+            let snapshot = handle.snapshot();
+            (snapshot.state == AgentState::Misconfigured)
+                .then(|| format!("{}: {}", handle.name(), snapshot.message))
+        });
         let skew = self.broker.clock_skew().as_secs();
         let changed = chain.filter(|chain| !chain.whole);
         [
@@ -176,6 +181,7 @@ impl Console {
                 "The record of what happened was changed",
                 changed.map(|chain| chain.words.clone()).into_iter().collect(),
             ),
+            ("Agents that need the operator", stuck.collect()),
             ("Agents whose files cannot be written", deliveries.collect()),
             ("Manifests that are not followed", self.broker.manifest_problems()),
             (
