@@ -221,4 +221,25 @@ mod tests {
         };
         assert_eq!(exec.command, ["env", "--config", "x"]);
     }
+
+    #[test]
+    fn every_command_on_a_help_page_is_one_that_there_is() {
+        let topics = crate::web::help::CHAPTERS;
+        for command in topics
+            .iter()
+            .flat_map(|chapter| chapter.topics())
+            .flat_map(|topic| topic.commands())
+        {
+            // What people fill in.
+            let words = command.split(' ').map(|word| match word {
+                "KEY" => "google.gmail.send",
+                "OWNER" => "alice",
+                "ADDRESS" => "alice@work.example",
+                other => other,
+            });
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{command}: {error}");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod action;
 mod callback;
+pub(crate) mod help;
 mod page;
 mod risc;
 mod routes;

@@ -16,6 +16,7 @@ use hyper::{
 use super::{
     action,
     callback::{self, Ending},
+    help,
     page::{Page, STYLE, STYLE_PATH, Tone},
     risc,
 };
@@ -96,6 +97,7 @@ impl Web {
                 Ending::Redirect(url) => redirect(&url),
             },
             STYLE_PATH => typed(StatusCode::OK, "text/css; charset=utf-8", STYLE.to_owned()),
+            _ if help::serves(path) => help::answer(path),
             _ => match path
                 .strip_prefix("/agents/")
                 .and_then(|name| action::page(&self.broker, name))
