@@ -35,7 +35,7 @@ pub(super) const TOPICS: &[Topic] = &[
             act(
                 Operator,
                 &[run(
-                    "Make the link.",
+                    "Make the link for the owner.",
                     "token-broker connect --owner OWNER --capability KEY",
                 )],
             ),

@@ -188,8 +188,10 @@ pub(super) const TOPICS: &[Topic] = &[
             act(
                 Owner,
                 &[
-                    step("Look at the agent's page first: perhaps it worked the first time."),
-                    step("Otherwise ask for a new link, and open it soon."),
+                    step("Ask for a new link, and open it soon."),
+                    step(
+                        "If the page was only loaded twice, look at the agent's page: perhaps it worked already.",
+                    ),
                 ],
             ),
             act(

@@ -44,13 +44,13 @@ impl Actor {
         }
     }
 
-    /// The heading above what they can do.
+    /// The heading above their steps.
     fn heading(self) -> &'static str {
         match self {
             Self::Owner => "What you can do",
-            Self::Operator => "What whoever runs this machine can do",
-            Self::Administrator => "What your organisation's administrator can do",
-            Self::Author => "What whoever wrote the agent can do",
+            Self::Operator => "For whoever runs this machine",
+            Self::Administrator => "For your organisation's administrator",
+            Self::Author => "For whoever wrote the agent",
             Self::Nobody => "What happens next",
         }
     }

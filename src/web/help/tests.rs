@@ -184,7 +184,7 @@ async fn a_page_shows_the_steps_the_commands_the_state_and_googles_words() {
         "Google no longer honours what you allowed",
         "Who can act: you; whoever runs this machine",
         "<h2 id=\"act-1\">What you can do</h2>",
-        "<pre><code>token-broker connect --owner OWNER --capability KEY</code></pre>",
+        "<span>--capability</span> <span>KEY</span></code></pre>",
         "<code>reconnect_required</code>",
         "<q>invalid_grant</q>",
         "<q>Token has been expired or revoked.</q>",

@@ -91,7 +91,8 @@ struct IndexChapter {
 struct Entry {
     slug: &'static str,
     title: Marked,
-    who: Vec<&'static str>,
+    /// Who can do most.
+    who: &'static str,
 }
 
 impl Entry {
@@ -99,14 +100,9 @@ impl Entry {
         Self {
             slug: topic.slug,
             title: Marked::of(topic.title),
-            who: who(topic),
+            who: topic.acts.first().map_or("", |act| act.who.name()),
         }
     }
-}
-
-/// Who can act, in a few words each.
-fn who(topic: &Topic) -> Vec<&'static str> {
-    topic.acts.iter().map(|act| act.who.name()).collect()
 }
 
 fn index(root: &str, missed: bool) -> Result<String, askama::Error> {
@@ -160,7 +156,7 @@ fn page(chapter: &Chapter, topic: &'static Topic) -> Result<String, askama::Erro
         title: topic.heading(),
         chapter: chapter.title,
         heading: Marked::of(topic.title),
-        who: who(topic),
+        who: topic.acts.iter().map(|act| act.who.name()).collect(),
         what: topic.what.iter().copied().map(Marked::of).collect(),
         acts: topic.acts.iter().map(acts).collect(),
         turn_to: topic.turn_to(),
