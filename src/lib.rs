@@ -1,7 +1,7 @@
 //! token-broker keeps agents supplied with short-lived Google access tokens.
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
-//! `clock entropy id secret proto telemetry`, `config`, `catalog`, `vault`, `store`, `google agent`,
+//! `clock entropy id secret proto telemetry`, `config`, `catalog`, `vault`, `store`, `google agent session`,
 //! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod agent;
@@ -20,6 +20,7 @@ pub mod id;
 pub mod lifecycle;
 pub mod proto;
 pub mod secret;
+pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod vault;

@@ -77,6 +77,18 @@ secret! {
     /// What an agent proves itself with at the token endpoint for credential files.
     AgentSecret
 }
+secret! {
+    /// What a one-time link to the console carries: it opens one session.
+    LinkToken
+}
+secret! {
+    /// What a browser's cookie carries: it is the session.
+    SessionToken
+}
+secret! {
+    /// What the forms of a session's pages carry, so that no other page can send them.
+    FormToken
+}
 
 /// A 256-bit key.
 #[derive(Clone)]

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["catalog"],
     &["vault"],
     &["store"],
-    &["google", "agent"],
+    &["google", "agent", "session"],
     &["broker"],
     &["delivery"],
     &["web", "cli"],

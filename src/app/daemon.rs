@@ -26,10 +26,11 @@ use crate::{
     entropy::{SharedEntropy, SystemEntropy},
     google::{Client, ClientOptions, Endpoints, Limits, risc::Receiver},
     lifecycle::DRAIN,
+    session::{SessionLimits, Sessions},
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
     vault::{self, Keyring, Vault},
-    web::{HttpServer, Readiness, Web},
+    web::{Console, ConsoleOptions, HttpServer, Readiness, Web},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -142,10 +143,12 @@ impl App {
             warnings: config.warnings().to_vec(),
         };
         let admin_socket = admin.path().to_owned();
-        tasks.spawn(admin.serve(broker.clone(), facts, shutdown.clone()));
+        let sessions = Arc::new(sessions(&config, &parts));
+        tasks.spawn(admin.serve(broker.clone(), sessions.clone(), facts, shutdown.clone()));
         let readiness = Arc::new(Readiness::default());
         let http_address = http.address();
         let web = Web {
+            console: console(&config, &broker, sessions, &shutdown),
             broker: broker.clone(),
             metrics,
             readiness: readiness.clone(),
@@ -283,6 +286,28 @@ fn endpoints(config: &Config) -> anyhow::Result<Endpoints> {
         Some(base) => Endpoints::with_base(base.as_str())?,
         None => Endpoints::google(),
     })
+}
+
+/// Who is signed in to the console: nobody yet.
+fn sessions(config: &Config, parts: &AppParts) -> Sessions {
+    let limits = SessionLimits {
+        idle: config.console.idle,
+        whole: config.console.whole,
+    };
+    Sessions::new(parts.clock.clone(), parts.entropy.clone(), limits)
+}
+
+fn console(
+    config: &Config,
+    broker: &Arc<Broker>,
+    sessions: Arc<Sessions>,
+    shutdown: &CancellationToken,
+) -> Console {
+    let options = ConsoleOptions {
+        public_url: config.public_url.clone(),
+        proxy: config.console.proxy.clone(),
+    };
+    Console::new(broker.clone(), sessions, options, shutdown.clone())
 }
 
 /// What takes security events, where they are wanted.

@@ -24,6 +24,7 @@ use crate::{
     google::{Consent, ConsentRequest, ProviderError, Redirect, redirect::Outcome},
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     secret::AuthorizationCode,
+    session::{Session, SessionId},
     store::IntegrationRecord,
     telemetry::audit::{Actor, AuditEvent, Decision},
 };
@@ -55,6 +56,8 @@ pub struct Connected {
     pub unasked: Vec<CapabilityKey>,
     /// Where the browser is to go.
     pub return_url: Option<String>,
+    /// It was begun in the console.
+    pub in_console: bool,
 }
 
 impl Broker {
@@ -67,6 +70,26 @@ impl Broker {
         return_url: Option<&str>,
     ) -> Result<ConnectStarted, ConnectError> {
         let return_url = return_url.map(|url| self.allowed_return(url)).transpose()?;
+        self.begin(target, capabilities, return_url, None)
+    }
+
+    /// Like [`Broker::begin_connect`], for a person in the console: only their session can finish it.
+    pub fn begin_connect_in(
+        &self,
+        session: SessionId,
+        target: &ConnectTarget,
+        capabilities: &[String],
+    ) -> Result<ConnectStarted, ConnectError> {
+        self.begin(target, capabilities, None, Some(session))
+    }
+
+    fn begin(
+        &self,
+        target: &ConnectTarget,
+        capabilities: &[String],
+        return_url: Option<String>,
+        session: Option<SessionId>,
+    ) -> Result<ConnectStarted, ConnectError> {
         let mut capabilities = self.grantable(capabilities)?;
         let aim = self.aim(target)?;
         let asked = self.to_ask_for(&mut capabilities, aim.existing.as_ref())?;
@@ -94,6 +117,7 @@ impl Broker {
                 capabilities,
             },
             return_url,
+            session,
             nonce,
             verifier,
             expires_at: clock::after(now, self.options.consent_timeout),
@@ -174,7 +198,8 @@ impl Broker {
         names.iter().map(one).collect()
     }
 
-    fn allowed_return(&self, url: &str) -> Result<String, ConnectError> {
+    /// A URL that people may be sent to: the configuration lists its origin.
+    pub fn allowed_return(&self, url: &str) -> Result<String, ConnectError> {
         let origin = url::Url::parse(url).ok().map(|url| url.origin());
         match origin {
             Some(origin) if self.options.return_origins.contains(&origin) => Ok(url.to_owned()),
@@ -191,11 +216,30 @@ impl Broker {
         query: &str,
         actor: Option<Actor>,
     ) -> Result<Connected, ConnectError> {
+        self.complete(query, actor, None).await
+    }
+
+    /// Like [`Broker::complete_connect`], for a browser, with the session of the console that it has open.
+    pub async fn complete_connect_in(
+        self: &Arc<Self>,
+        session: Option<&Session>,
+        query: &str,
+    ) -> Result<Connected, ConnectError> {
+        self.complete(query, None, session).await
+    }
+
+    async fn complete(
+        self: &Arc<Self>,
+        query: &str,
+        actor: Option<Actor>,
+        session: Option<&Session>,
+    ) -> Result<Connected, ConnectError> {
         let redirect =
             Redirect::parse(query).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;
-        let Some(pending) = self.consents.take(self.now(), &redirect.state) else {
-            return Err(ConnectError::UnknownState);
-        };
+        let id = session.map(|session| session.id);
+        let pending = self.consents.take(self.now(), &redirect.state, id)?;
+        let begun_here = session.filter(|_| pending.session.is_some());
+        let actor = actor.or(begun_here.map(|session| session.admission.actor.clone()));
         let (broker, connect_id) = (self.clone(), pending.connect_id.clone());
         let work = async move {
             let actor = actor.unwrap_or_else(|| Actor::Person(pending.claim.owner.to_string()));
@@ -306,6 +350,7 @@ impl Broker {
                 .cloned()
                 .collect(),
             return_url: pending.return_url.clone(),
+            in_console: pending.session.is_some(),
         })
     }
 

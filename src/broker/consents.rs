@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock,
     secret::{PkceVerifier, StateToken},
+    session::SessionId,
 };
 
 /// Consents under way at most: each was asked for by the operator, so more than this is a mistake.
@@ -24,6 +25,8 @@ pub(super) struct Pending {
     pub(super) connect_id: String,
     pub(super) claim: Claim,
     pub(super) return_url: Option<String>,
+    /// The session of the console that it was begun in: it ends in no other browser.
+    pub(super) session: Option<SessionId>,
     pub(super) nonce: String,
     pub(super) verifier: PkceVerifier,
     pub(super) expires_at: Timestamp,
@@ -91,17 +94,27 @@ impl Consents {
         Ok(())
     }
 
-    /// Takes the consent out: a state is good once.
-    pub(super) fn take(&self, now: Timestamp, state: &StateToken) -> Option<Pending> {
-        let mut table = self.lock();
+    /// Takes the consent out: a state is good once. One that was begun in a session stays where another asks for it.
+    pub(super) fn take(
+        &self,
+        now: Timestamp,
+        state: &StateToken,
+        session: Option<SessionId>,
+    ) -> Result<Pending, ConnectError> {
+        let (mut table, state) = (self.lock(), digest(state));
+        let begun_in = table.pending.get(&state).and_then(|pending| pending.session);
+        if begun_in.is_some() && begun_in != session {
+            return Err(ConnectError::OtherSession);
+        }
         let pending = table
             .pending
-            .remove(&digest(state))
-            .filter(|pending| pending.expires_at > now)?;
+            .remove(&state)
+            .filter(|pending| pending.expires_at > now)
+            .ok_or(ConnectError::UnknownState)?;
         if let Some(watched) = table.watched.get_mut(&pending.connect_id) {
             watched.answered = true;
         }
-        Some(pending)
+        Ok(pending)
     }
 
     pub(super) fn end(&self, connect_id: &str, ending: Result<Connected, ConnectError>) {

@@ -5,8 +5,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::{
-    agents, audit, capabilities, completions, connect, demo, doctor, exec, exit, google_emulator, init,
-    integrations, output::Format, serve, service_account, sidecar, status, token, wait,
+    agents, audit, capabilities, completions, connect, console, demo, doctor, exec, exit, google_emulator,
+    init, integrations, output::Format, serve, service_account, sidecar, status, token, wait,
 };
 
 const OVERVIEW: &str = "\
@@ -111,6 +111,8 @@ pub(super) enum Command {
     Serve(serve::ServeArgs),
     /// Connect a person's Google account, or add permissions to it
     Connect(connect::ConnectArgs),
+    /// Open the console in a browser
+    Console(console::ConsoleArgs),
     /// Show, check, extend, import and disconnect connected accounts
     #[command(subcommand, visible_alias = "integration")]
     Integrations(integrations::IntegrationsCommand),

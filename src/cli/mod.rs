@@ -13,6 +13,7 @@ mod browser;
 mod capabilities;
 mod completions;
 mod connect;
+mod console;
 mod demo;
 mod disconnect;
 mod doctor;
@@ -111,6 +112,7 @@ fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
         Command::Init(args) => init::run(&args, global, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Connect(args) => wait_for(connect::run(args, global, output)),
+        Command::Console(args) => wait_for(console::run(args, global, output)),
         Command::Integrations(command) => wait_for(integrations::run(command, global, output)),
         Command::ServiceAccount(command) => wait_for(service_account::run(command, global, output)),
         Command::Capabilities(args) => wait_for(capabilities::run(&args, global, output)),

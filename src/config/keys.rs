@@ -159,6 +159,38 @@ pub(super) const KEYS: &[Key] = &[
         "10",
         "How long a person may take over a consent, 1 to 1440 minutes.",
     ),
+    key(
+        "console.idle_minutes",
+        Kind::Number,
+        "30",
+        "How long somebody stays signed in to the console without looking at it, 1 to 1440 minutes.",
+    ),
+    key(
+        "console.session_hours",
+        Kind::Number,
+        "12",
+        "How long they stay signed in in all, 1 to 168 hours.",
+    ),
+    key(
+        "console.proxy_addresses",
+        Kind::List,
+        "",
+        "Where a reverse proxy that authenticates people connects from (addresses or networks), so that nobody needs\n\
+         a link to the console. Whoever connects from there is believed.",
+    ),
+    open(
+        "console.proxy_header",
+        Kind::Text,
+        "x-forwarded-user",
+        "The header in which that proxy names the person: the owner of that name. It has to remove it from what\n\
+         people send.",
+    ),
+    key(
+        "console.operators",
+        Kind::List,
+        "",
+        "The people among them who see every owner's accounts and agents.",
+    ),
     open(
         "adc.listen",
         Kind::Text,

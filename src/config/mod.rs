@@ -7,6 +7,7 @@ pub mod adc;
 pub mod audit;
 pub mod capabilities;
 pub mod connect;
+pub mod console;
 pub mod csi;
 pub mod error;
 #[cfg(fuzzing)]
@@ -38,6 +39,7 @@ pub use adc::AdcSection;
 pub use audit::AuditSection;
 pub use capabilities::CapabilityEntry;
 pub use connect::ConnectSection;
+pub use console::{ConsoleSection, ProxySection};
 pub use csi::CsiSection;
 pub use error::ConfigError;
 pub use google::{ClientType, GoogleSection, OAuthClient};
@@ -82,6 +84,8 @@ pub struct Config {
     pub audit: AuditSection,
     /// `[connect]`.
     pub connect: ConnectSection,
+    /// `[console]`.
+    pub console: ConsoleSection,
     /// `[adc]`, where credential files are to be written.
     pub adc: Option<AdcSection>,
     /// `[metadata]`.
@@ -161,6 +165,7 @@ impl Config {
             renewal: RenewalSection::read(&values)?,
             audit: AuditSection::read(&values)?,
             connect: ConnectSection::read(&values)?,
+            console: ConsoleSection::read(&values)?,
             adc: AdcSection::read(&values)?,
             metadata: MetadataSection::read(&values)?,
             risc: RiscSection::read(&values)?,

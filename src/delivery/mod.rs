@@ -52,7 +52,7 @@ use url::Url;
 pub use accept::accept;
 pub use error::DeliveryError;
 pub use remote::RemoteListener;
-pub use tcp::TcpServer;
+pub use tcp::{PeerAddress, TcpServer};
 
 use self::{
     csi::Volumes,

@@ -21,6 +21,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest head of a request.
 const HEAD_BYTES: usize = 32 * 1024;
 
+/// Where a request came from; among each request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddress(pub SocketAddr);
+
 /// A TCP port, bound, and HTTP on it once it is served.
 pub struct TcpServer {
     listener: TcpListener,
@@ -63,7 +67,11 @@ where
     F: Future<Output = Response<B>> + Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
-    let service = service_fn(|request| {
+    let peer = stream.peer_addr().map(PeerAddress).ok();
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
     });

@@ -8,16 +8,14 @@ use super::{
     page::{Item, Page, Tone},
 };
 use crate::{
-    broker::{AgentSnapshot, AgentState, Broker, CapabilityState},
+    broker::{AgentSnapshot, AgentState, AgentView, Broker, CapabilityState},
     catalog::IntegrationKind,
-    id::AgentName,
 };
 
 /// The page of an agent.
-pub(super) fn page(broker: &Broker, name: &str) -> Option<Page> {
-    let name: AgentName = name.parse().ok()?;
-    let view = broker.agent(&name)?;
-    let snapshot = &view.snapshot;
+pub(super) fn page(broker: &Broker, agent: &AgentView) -> Page {
+    let snapshot = &agent.snapshot;
+    let name = &snapshot.manifest.agent;
     let page = match snapshot.state {
         AgentState::Active => Page::new(Tone::Good, format!("{name} has what it needs")),
         AgentState::ProviderUnavailable => Page::new(Tone::Calm, format!("{name} is waiting for Google")),
@@ -41,7 +39,7 @@ pub(super) fn page(broker: &Broker, name: &str) -> Option<Page> {
     let page = page
         .lists(items(broker, snapshot))
         .explained_by(help::of_state(snapshot.state));
-    Some(with_command(page, broker, snapshot))
+    with_command(page, broker, snapshot)
 }
 
 fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     broker::{Broker, ConnectError, Connected},
     google::FailureKind,
-    id::CapabilityKey,
+    id::{CapabilityKey, IntegrationId},
+    session::Session,
 };
 
 /// What the browser gets.
@@ -20,11 +21,14 @@ pub(super) enum Ending {
     Page(StatusCode, Page),
     /// The platform's own page.
     Redirect(String),
+    /// The console, where the consent was begun.
+    Console(IntegrationId),
 }
 
-/// Finishes the consent that `query` belongs to.
-pub(super) async fn callback(broker: &Arc<Broker>, query: &str) -> Ending {
-    match broker.complete_connect(query, None).await {
+/// Finishes the consent that `query` belongs to. `session` is what this browser has open in the console.
+pub(super) async fn callback(broker: &Arc<Broker>, session: Option<&Session>, query: &str) -> Ending {
+    match broker.complete_connect_in(session, query).await {
+        Ok(connected) if connected.in_console => Ending::Console(connected.account),
         Ok(connected) => match return_url(&connected) {
             Some(url) => Ending::Redirect(url),
             None => Ending::Page(StatusCode::OK, success(broker, &connected)),
@@ -124,6 +128,7 @@ fn status(error: &ConnectError) -> StatusCode {
         | ConnectError::ConnectedAlready { .. }
         | ConnectError::Narrower { .. }
         | ConnectError::NoRefreshToken => StatusCode::CONFLICT,
+        ConnectError::OtherSession => StatusCode::FORBIDDEN,
         ConnectError::Provider(inner) => match inner.kind {
             FailureKind::Retry => StatusCode::BAD_GATEWAY,
             FailureKind::Operator => StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,12 +1,16 @@
-//! What the daemon serves over HTTP: the OAuth callback, a page per agent, metrics and health.
+//! What the daemon serves over HTTP: the console, the OAuth callback, a page per agent, metrics and health.
 
 mod action;
+mod answer;
+mod body;
 mod callback;
+mod console;
 pub(crate) mod help;
 mod page;
 mod risc;
 mod routes;
 mod server;
 
+pub use console::{Console, ConsoleOptions};
 pub use routes::{Readiness, Web};
 pub use server::HttpServer;

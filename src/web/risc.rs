@@ -1,9 +1,8 @@
 //! `POST /risc`: where Google pushes security events to (RFC 8935).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 use hyper::{
     StatusCode,
     body::Body,
@@ -11,15 +10,15 @@ use hyper::{
 };
 use serde::Serialize;
 
-use super::routes::{Answer, text, typed};
+use super::{
+    answer::{Answer, text, typed},
+    body::read,
+};
 use crate::{
     broker::{Announced, Broker},
     google::risc::{Fault, MAX_SET, Receiver, Rejected},
     telemetry::Metrics,
 };
-
-/// How long the body may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A refusal (RFC 8935, section 2.3).
 #[derive(Serialize)]
@@ -42,7 +41,8 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let events = match read(body).await {
+    let pushed = read(body, MAX_SET).await;
+    let events = match pushed.as_deref().and_then(|set| std::str::from_utf8(set).ok()) {
         Some(set) => receiver.verify(set.trim()).await,
         None => Err(Rejected::Set(
             Fault::InvalidRequest,
@@ -74,16 +74,6 @@ where
             later(metrics)
         }
     }
-}
-
-async fn read<B>(body: B) -> Option<String>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let whole = Limited::new(body, MAX_SET).collect();
-    let whole = tokio::time::timeout(PATIENCE, whole).await.ok()?.ok()?;
-    String::from_utf8(whole.to_bytes().into()).ok()
 }
 
 fn refused(fault: Fault, description: &str) -> Answer {

@@ -6,16 +6,14 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::Body,
-    header::{self, HeaderValue},
-};
+use http::request::Parts;
+use hyper::{Method, Request, StatusCode, body::Body};
 
 use super::{
     action,
+    answer::{Answer, html, protect, redirect, text, typed, wrong_method},
     callback::{self, Ending},
+    console::Console,
     help,
     page::{Page, STYLE, STYLE_PATH, Tone},
     risc,
@@ -26,9 +24,6 @@ use crate::{
     google::risc::Receiver,
     telemetry::{Metrics, metrics::Gauges},
 };
-
-/// An answer.
-pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Whether every agent has its files and the sockets answer.
 #[derive(Debug, Default)]
@@ -54,6 +49,8 @@ pub struct Web {
     pub metrics: Arc<Metrics>,
     /// Whether the daemon is ready.
     pub readiness: Arc<Readiness>,
+    /// The console.
+    pub console: Console,
     /// Takes security events at `/risc`, where that is configured.
     pub risc: Option<Receiver>,
 }
@@ -66,25 +63,28 @@ impl Web {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let receiver = self.risc.as_ref().filter(|_| request.uri().path() == "/risc");
-        let mut answer = if let Some(receiver) = receiver {
+        let mut answer = if Console::serves(request.uri().path()) {
+            self.console.answer(request).await
+        } else if let Some(receiver) = receiver {
             if *request.method() == Method::POST {
                 risc::receive(&self.broker, receiver, &self.metrics, request.into_body()).await
             } else {
-                wrong_method("POST", "only POST is served here\n")
+                wrong_method("POST")
             }
         } else if matches!(*request.method(), Method::GET | Method::HEAD) {
-            self.get(request.uri().path(), request.uri().query().unwrap_or_default())
-                .await
+            let (parts, _) = request.into_parts();
+            self.get(&parts).await
         } else {
-            wrong_method("GET, HEAD", "only GET and HEAD are served here\n")
+            wrong_method("GET, HEAD")
         };
         protect(&mut answer);
         answer
     }
 
-    async fn get(&self, path: &str, query: &str) -> Answer {
+    async fn get(&self, request: &Parts) -> Answer {
+        let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
         match path {
-            "/" => show(StatusCode::OK, &self.welcome()),
+            "/" => redirect(&self.console.address("integrations")),
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" if self.readiness.get() => text(StatusCode::OK, "ready\n"),
             "/readyz" => text(
@@ -92,17 +92,21 @@ impl Web {
                 "not ready: agents' files are not all written\n",
             ),
             "/metrics" => self.metrics(),
-            "/oauth/callback" => match callback::callback(&self.broker, query).await {
-                Ending::Page(status, page) => show(status, &page),
-                Ending::Redirect(url) => redirect(&url),
-            },
-            STYLE_PATH => typed(StatusCode::OK, "text/css; charset=utf-8", STYLE.to_owned()),
+            "/oauth/callback" => {
+                let session = self.console.session(request);
+                match callback::callback(&self.broker, session.as_ref(), query).await {
+                    Ending::Page(status, page) => show(status, &page),
+                    Ending::Redirect(url) => redirect(&url),
+                    Ending::Console(account) => redirect(&self.console.connected(&account)),
+                }
+            }
+            STYLE_PATH => typed(StatusCode::OK, "text/css; charset=utf-8", STYLE),
             _ if help::serves(path) => help::answer(path),
             _ => match path
                 .strip_prefix("/agents/")
-                .and_then(|name| action::page(&self.broker, name))
+                .and_then(|name| self.agent(request, name))
             {
-                Some(page) => show(StatusCode::OK, &page),
+                Some(answer) => answer,
                 None => show(
                     StatusCode::NOT_FOUND,
                     &Page::new(Tone::Bad, "There is no such page")
@@ -112,15 +116,15 @@ impl Web {
         }
     }
 
-    fn welcome(&self) -> Page {
-        let agents: usize = self.broker.agents_by_state().iter().map(|(_, count)| count).sum();
-        Page::new(Tone::Calm, "token-broker")
-            .says("This daemon keeps agents supplied with short-lived Google access tokens.")
-            .says(format!(
-                "{agents} agents, {} connected accounts.",
-                self.broker.account_count()
-            ))
-            .closes("`token-broker status` on this machine shows more.")
+    /// An agent's page: in the console for who is signed in there and may see it.
+    fn agent(&self, request: &Parts, name: &str) -> Option<Answer> {
+        let agent = self.broker.agent(&name.parse().ok()?)?;
+        let session = self.console.session(request);
+        let owner = &agent.snapshot.manifest.owner;
+        if session.is_some_and(|session| session.admission.viewer.may_see(owner)) {
+            return Some(redirect(&self.console.address(&format!("agents/{name}"))));
+        }
+        Some(show(StatusCode::OK, &action::page(&self.broker, &agent)))
     }
 
     fn metrics(&self) -> Answer {
@@ -166,58 +170,5 @@ impl Web {
 }
 
 fn show(status: StatusCode, page: &Page) -> Answer {
-    match page.html() {
-        Ok(html) => typed(status, "text/html; charset=utf-8", html),
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be shown\n"),
-    }
-}
-
-fn wrong_method(allowed: &'static str, sentence: &str) -> Answer {
-    let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, sentence);
-    refused
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(allowed));
-    refused
-}
-
-pub(super) fn text(status: StatusCode, body: &str) -> Answer {
-    typed(status, "text/plain; charset=utf-8", body.to_owned())
-}
-
-pub(super) fn typed(status: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
-}
-
-fn redirect(url: &str) -> Answer {
-    let mut answer = text(StatusCode::SEE_OTHER, "");
-    match HeaderValue::from_str(url) {
-        Ok(location) => {
-            answer.headers_mut().insert(header::LOCATION, location);
-            answer
-        }
-        Err(_) => text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the return address cannot be sent\n",
-        ),
-    }
-}
-
-/// No script, no frame, no referrer: the callback's address holds a code.
-fn protect(answer: &mut Answer) {
-    let headers = answer.headers_mut();
-    let policy =
-        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    html(status, page.html())
 }

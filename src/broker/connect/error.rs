@@ -26,6 +26,11 @@ pub enum ConnectError {
     /// No consent has this state: used already, expired, or never begun here.
     #[error("this consent has been used already or has expired; begin again")]
     UnknownState,
+    /// It was begun in the console by somebody who is signed in there, and this is another browser.
+    #[error(
+        "this consent was begun in the console in another browser, or that session has ended; begin again there"
+    )]
+    OtherSession,
     /// No consent has this id.
     #[error("there is no consent {0} under way; begin again")]
     UnknownConnect(String),

@@ -347,6 +347,20 @@ impl AdminService for FakeAdmin {
         }))
     }
 
+    async fn begin_session(
+        &self,
+        request: Request<v1::BeginSessionRequest>,
+    ) -> Answer<v1::BeginSessionResponse> {
+        let request = request.into_inner();
+        Ok(Response::new(v1::BeginSessionResponse {
+            url: format!(
+                "http://127.0.0.1:8420/console/sign-in?link=l1nk&owner={}&page={}",
+                request.owner, request.page
+            ),
+            expires_at: Some(noon(300)),
+        }))
+    }
+
     async fn get_daemon_status(
         &self,
         _: Request<v1::GetDaemonStatusRequest>,

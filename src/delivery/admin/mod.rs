@@ -14,7 +14,7 @@ use super::{
     common::describe,
     local::{LocalSocket, PeerUid},
 };
-use crate::{broker::Broker, proto::v1::admin_service_server::AdminServiceServer};
+use crate::{broker::Broker, proto::v1::admin_service_server::AdminServiceServer, session::Sessions};
 
 pub use service::Facts;
 use service::Service;
@@ -36,20 +36,27 @@ impl AdminSocket {
     }
 
     /// Serves until `shutdown`, then lets what is under way end, and removes the socket.
-    pub async fn serve(self, broker: Arc<Broker>, facts: Facts, shutdown: CancellationToken) {
-        match routes(broker, facts, &shutdown).await {
+    pub async fn serve(
+        self,
+        broker: Arc<Broker>,
+        sessions: Arc<Sessions>,
+        facts: Facts,
+        shutdown: CancellationToken,
+    ) {
+        let service = Service {
+            broker,
+            sessions,
+            facts,
+            shutdown: shutdown.clone(),
+        };
+        match routes(service).await {
             Ok(routes) => self.0.serve("the admin socket", routes, shutdown).await,
             Err(error) => tracing::error!(%error, "the admin socket's services could not be built"),
         }
     }
 }
 
-async fn routes(broker: Arc<Broker>, facts: Facts, shutdown: &CancellationToken) -> Result<Routes, String> {
-    let service = Service {
-        broker,
-        facts,
-        shutdown: shutdown.clone(),
-    };
+async fn routes(service: Service) -> Result<Routes, String> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<AdminServiceServer<Service>>().await;
     let reflection = describe(ADMIN_SERVICE)

@@ -4,13 +4,14 @@ use tonic::{Code, Request, Status};
 
 use super::{
     PeerUid,
-    status::{invalid, status},
+    status::{connect, invalid, status},
 };
 use crate::{
-    broker::{AccountRef, ConnectTarget, Revocation},
+    broker::{AccountRef, Broker, ConnectTarget, Revocation},
     id::{AgentName, OwnerId},
     proto::v1,
     secret::shape::redacted,
+    session::{Admission, Viewer},
     telemetry::audit::Actor,
 };
 
@@ -59,6 +60,39 @@ pub(super) fn reference(which: Option<v1::IntegrationRef>) -> Result<AccountRef,
         owner,
         account: Some(which.account).filter(|account| !account.is_empty()),
     })
+}
+
+/// What a link to the console admits to.
+pub(super) fn admission(
+    broker: &Broker,
+    request: &v1::BeginSessionRequest,
+    actor: Actor,
+) -> Result<Admission, Status> {
+    let url = Some(request.return_url.as_str()).filter(|url| !url.is_empty());
+    let return_url = url.map(|url| broker.allowed_return(url)).transpose();
+    let return_url = return_url.map_err(|error| connect(&error))?;
+    Ok(match owner(&request.owner)? {
+        Some(owner) => Admission {
+            actor: Actor::Person(owner.to_string()),
+            viewer: Viewer::Owner(owner),
+            return_url,
+        },
+        None => Admission {
+            viewer: Viewer::Operator,
+            actor,
+            return_url,
+        },
+    })
+}
+
+/// A page of the console, where one is named.
+pub(super) fn console_page(page: &str) -> Result<Option<&str>, Status> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'/');
+    if page.len() > 128 || !page.bytes().all(plain) {
+        let message = "page: name a page of the console, such as `agents/invoice-bot`";
+        return Err(status(Code::InvalidArgument, "invalid_request", message));
+    }
+    Ok(Some(page).filter(|page| !page.is_empty()))
 }
 
 /// Which account a consent is asked for.

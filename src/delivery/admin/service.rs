@@ -10,7 +10,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{
     convert,
-    request::{account_of, actor, agent_name, owner, reference, revocation, target},
+    request::{account_of, actor, admission, agent_name, console_page, owner, reference, revocation, target},
     status::{account, agent, connect, import, invalid, service_account, status, store},
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
         timestamp,
         v1::{self, admin_service_server::AdminService},
     },
+    session::{LINK_LIFE, SIGN_IN, Sessions},
 };
 
 /// What the service says about the daemon besides what the broker knows.
@@ -37,6 +38,7 @@ pub struct Facts {
 /// The service.
 pub(super) struct Service {
     pub(super) broker: Arc<Broker>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) facts: Facts,
     pub(super) shutdown: CancellationToken,
 }
@@ -363,6 +365,27 @@ impl AdminService for Service {
             intact: report.problem.is_none(),
             events: report.lines,
             problem: report.problem.unwrap_or_default(),
+        }))
+    }
+
+    async fn begin_session(
+        &self,
+        request: Request<v1::BeginSessionRequest>,
+    ) -> Answer<v1::BeginSessionResponse> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let admission = admission(&self.broker, &request, actor)?;
+        let page = console_page(&request.page)?;
+        let link = self
+            .sessions
+            .invite(admission, LINK_LIFE)
+            .map_err(|error| status(Code::ResourceExhausted, "rate_limited", error.to_string()))?;
+        // What the token and the page are made of stands for itself in a query.
+        let (root, token) = (self.broker.public_url(), link.token.expose());
+        let page = page.map(|page| format!("&page={page}")).unwrap_or_default();
+        Ok(Response::new(v1::BeginSessionResponse {
+            url: format!("{root}{SIGN_IN}?link={token}{page}"),
+            expires_at: Some(timestamp(link.expires_at)),
         }))
     }
 

@@ -60,6 +60,7 @@ fn connect_form(error: &ConnectError) -> (Code, &'static str) {
         }
         ConnectError::ServiceAccount(_) => (Code::InvalidArgument, "invalid_request"),
         ConnectError::Ambiguous(_) => (Code::FailedPrecondition, "ambiguous"),
+        ConnectError::OtherSession => (Code::FailedPrecondition, "other_session"),
         ConnectError::TimedOut => (Code::DeadlineExceeded, "consent_timed_out"),
         ConnectError::Denied(_) => (Code::PermissionDenied, "consent_denied"),
         ConnectError::NothingGranted => (Code::PermissionDenied, "nothing_granted"),

@@ -206,6 +206,23 @@ pub(super) const TOPICS: &[Topic] = &[
         words: &[],
     },
     Topic {
+        slug: "other-session",
+        title: "This was begun in another browser",
+        what: &[
+            "Connecting was begun in the console in one browser and ended in another, or you were signed out in \
+             between. So that nobody can slip you an account of theirs, both have to be the same visit.",
+        ],
+        acts: &[act(
+            Owner,
+            &[
+                step("Open the console in this browser, and begin there once more."),
+                step("Finish it in the same browser, without a private window in between."),
+            ],
+        )],
+        meanwhile: Unchanged,
+        words: &[],
+    },
+    Topic {
         slug: "incomplete-address",
         title: "This address is incomplete",
         what: &[

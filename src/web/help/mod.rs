@@ -244,6 +244,7 @@ pub(crate) fn of_connect(error: &ConnectError) -> &'static str {
         ConnectError::TooMany => "too-many-connections",
         ConnectError::BadRedirect(_) => "incomplete-address",
         ConnectError::UnknownState | ConnectError::UnknownConnect(_) => "link-used",
+        ConnectError::OtherSession => "other-session",
         ConnectError::TimedOut => "consent-timed-out",
         ConnectError::Denied(_) => "consent-denied",
         ConnectError::NothingGranted => "nothing-granted",

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     broker::AgentState,
     google::classify::{FAILURES, Sign},
-    web::routes::{Answer, text as plain_answer, typed},
+    web::answer::{Answer, html},
 };
 
 /// True when `path` is [`PATH`] or below it.
@@ -26,14 +26,10 @@ pub(in crate::web) fn answer(path: &str) -> Answer {
     let root = "../".repeat(slug.matches('/').count());
     // The stable codes are spelled with underscores: they lead to their page as well.
     let slug = slug.trim_start_matches('/').replace('_', "-");
-    let (status, html) = match find_with_chapter(&slug) {
-        Some((chapter, topic)) => (StatusCode::OK, page(&chapter, topic)),
-        None if slug.is_empty() => (StatusCode::OK, index(&root, false)),
-        None => (StatusCode::NOT_FOUND, index(&root, true)),
-    };
-    match html {
-        Ok(html) => typed(status, "text/html; charset=utf-8", html),
-        Err(_) => plain_answer(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be shown\n"),
+    match find_with_chapter(&slug) {
+        Some((chapter, topic)) => html(StatusCode::OK, page(&chapter, topic)),
+        None if slug.is_empty() => html(StatusCode::OK, index(&root, false)),
+        None => html(StatusCode::NOT_FOUND, index(&root, true)),
     }
 }
 

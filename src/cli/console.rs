@@ -1,0 +1,123 @@
+//! `console`: a link that signs one browser in.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    admin_client::{self, refused},
+    args::Global,
+    browser,
+    exit::{Exit, Outcome},
+    output::Output,
+    when,
+};
+use crate::{id::OwnerId, proto::v1::BeginSessionRequest};
+
+const EXAMPLES: &str = "\
+Examples:
+  token-broker console
+  token-broker console --owner alice --no-browser
+  token-broker console --page activity --output json
+
+Standard output carries the address alone on a line. It signs in the first browser that opens it, once, within \
+five minutes: as the operator, who sees everything, or with --owner as that owner, who sees their own accounts and \
+agents. Whoever sees the address can use it: on a machine that you share, use --no-browser, because a browser's \
+arguments can be seen by others.";
+
+/// Open the console in a browser
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ConsoleArgs {
+    /// Sign in as this owner, instead of as the operator
+    #[arg(long)]
+    owner: Option<OwnerId>,
+    /// The page to begin with, such as `agents/invoice-bot`, `activity` or `health`
+    #[arg(long, default_value = "")]
+    page: String,
+    /// Where the console leads back to; the configuration has to allow its origin
+    #[arg(long, value_name = "URL", default_value = "")]
+    return_url: String,
+    /// Only print the address
+    #[arg(long)]
+    no_browser: bool,
+}
+
+#[derive(Serialize)]
+struct Link {
+    url: String,
+    expires_at: Option<jiff::Timestamp>,
+}
+
+/// Runs `console`.
+pub(super) async fn run(args: ConsoleArgs, global: &Global, output: &mut Output) -> Outcome {
+    let mut admin = admin_client::connect(global, output).await?;
+    let request = BeginSessionRequest {
+        owner: args.owner.map(|owner| owner.to_string()).unwrap_or_default(),
+        page: args.page,
+        return_url: args.return_url,
+    };
+    let link = admin.begin_session(request).await.map_err(refused)?.into_inner();
+    let expires_at = when::from_proto(link.expires_at);
+    if output.is_json() {
+        output.json(&Link {
+            url: link.url,
+            expires_at,
+        })?;
+        return Ok(Exit::Ok);
+    }
+    output.literal(&link.url)?;
+    let opened = !args.no_browser && browser::open(&link.url);
+    output.note(if opened {
+        "Your browser was asked to open this address."
+    } else {
+        "Open this address in a browser."
+    });
+    if let Some(until) = expires_at {
+        let until = when::clock_first(output.now(), until);
+        output.note(&format!("It works once, until {until}."));
+    }
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            output::Format,
+            testing::{FakeAdmin, parse},
+        },
+        *,
+    };
+
+    async fn printed(line: &[&str], format: Format) -> (String, String) {
+        let server = FakeAdmin::default().serve().await;
+        let (mut output, out, notes) = Output::captured(format);
+        let args: ConsoleArgs = parse(line);
+        assert_eq!(run(args, &server.global(), &mut output).await, Ok(Exit::Ok));
+        (out.text(), notes.text())
+    }
+
+    #[tokio::test]
+    async fn the_address_stands_alone_on_standard_output() {
+        let line = ["--owner", "alice", "--page", "agents", "--no-browser"];
+        let (out, notes) = printed(&line, Format::Text).await;
+        assert_eq!(
+            out,
+            "http://127.0.0.1:8420/console/sign-in?link=l1nk&owner=alice&page=agents\n"
+        );
+        assert!(notes.contains("Open this address in a browser."), "{notes}");
+        assert!(notes.contains("It works once, until"), "{notes}");
+    }
+
+    #[tokio::test]
+    async fn programs_get_an_object() {
+        let (out, notes) = printed(&[], Format::Json).await;
+        let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            value["url"],
+            "http://127.0.0.1:8420/console/sign-in?link=l1nk&owner=&page="
+        );
+        assert_eq!(value["expires_at"], "2024-01-15T12:05:00Z");
+        assert_eq!(notes, "");
+    }
+}

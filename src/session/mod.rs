@@ -1,0 +1,205 @@
+//! Who looks at the console: one-time links, and the sessions that they open.
+//!
+//! Both are kept in memory alone, by the digests of their tokens: a restart signs everybody out, and nothing that is
+//! stored opens a session. All times are uptimes, so that setting the clock neither keeps a session nor ends it.
+
+mod table;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use subtle::ConstantTimeEq;
+
+use crate::{
+    clock::{self, SharedClock},
+    entropy::SharedEntropy,
+    id::OwnerId,
+    secret::{FormToken, LinkToken, SessionToken},
+    telemetry::audit::Actor,
+};
+
+use table::{Digest, Table};
+
+/// The console's page that a one-time link leads to.
+pub const SIGN_IN: &str = "/console/sign-in";
+
+/// How long a one-time link works for whoever asked for it.
+pub const LINK_LIFE: Duration = Duration::from_secs(5 * 60);
+/// How long one works that is handed on to somebody else.
+pub const INVITATION_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a session may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Viewer {
+    /// Everything.
+    Operator,
+    /// What is this owner's.
+    Owner(OwnerId),
+}
+
+impl Viewer {
+    /// True where what is this owner's may be seen and changed.
+    pub fn may_see(&self, owner: &OwnerId) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Owner(own) => own == owner,
+        }
+    }
+
+    /// The owner that it is restricted to.
+    pub fn owner(&self) -> Option<&OwnerId> {
+        match self {
+            Self::Operator => None,
+            Self::Owner(owner) => Some(owner),
+        }
+    }
+}
+
+/// What a link or a proxy admits to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// What may be seen.
+    pub viewer: Viewer,
+    /// Who the audit trail says it was.
+    pub actor: Actor,
+    /// Where the platform's own pages are.
+    pub return_url: Option<String>,
+}
+
+/// A one-time link.
+pub struct Link {
+    /// What it carries.
+    pub token: LinkToken,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
+/// Names a session without being able to open it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SessionId(Digest);
+
+/// An open session.
+#[derive(Clone)]
+pub struct Session {
+    /// Names it.
+    pub id: SessionId,
+    /// What it may see, and for whom it acts.
+    pub admission: Arc<Admission>,
+    /// What every form of its pages carries, so that no other page can send one (CSRF).
+    pub form_token: FormToken,
+}
+
+impl Session {
+    /// True when a form carries this session's token. Takes the same time whatever it resembles.
+    pub fn sent(&self, form_token: &str) -> bool {
+        self.form_token
+            .expose()
+            .as_bytes()
+            .ct_eq(form_token.as_bytes())
+            .into()
+    }
+}
+
+/// How long sessions last.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Without a look at any page.
+    pub idle: Duration,
+    /// In all.
+    pub whole: Duration,
+}
+
+/// More of them than anybody can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many links to the console are open; wait until some have ended")]
+pub struct TooManyLinks;
+
+/// The links and the sessions.
+pub struct Sessions {
+    clock: SharedClock,
+    entropy: SharedEntropy,
+    limits: SessionLimits,
+    table: Mutex<Table>,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(clock: SharedClock, entropy: SharedEntropy, limits: SessionLimits) -> Self {
+        Self {
+            clock,
+            entropy,
+            limits,
+            table: Mutex::default(),
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // A panic while it was held leaves plain data, each entry whole.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A link that opens one session, once, within `life`.
+    ///
+    /// # Errors
+    /// When too many are open.
+    pub fn invite(&self, admission: Admission, life: Duration) -> Result<Link, TooManyLinks> {
+        let token = LinkToken::from(self.entropy.token());
+        let expires_at = clock::after(self.clock.now(), life);
+        let now = self.clock.uptime();
+        self.table()
+            .add_link(now, table::digest(token.expose()), admission, now + life)?;
+        Ok(Link { token, expires_at })
+    }
+
+    /// What a link admits to, while it works. It goes on working.
+    pub fn invited(&self, token: &LinkToken) -> Option<Arc<Admission>> {
+        self.table()
+            .link(self.clock.uptime(), &table::digest(token.expose()))
+    }
+
+    /// Opens a session with a link, which works no more then.
+    pub fn open(&self, token: &LinkToken) -> Option<(SessionToken, Session)> {
+        let admission = self
+            .table()
+            .take_link(self.clock.uptime(), &table::digest(token.expose()))?;
+        Some(self.admit(admission))
+    }
+
+    /// Opens a session for somebody whom a trusted proxy knows.
+    pub fn admit(&self, admission: Arc<Admission>) -> (SessionToken, Session) {
+        let token = SessionToken::from(self.entropy.token());
+        let session = Session {
+            id: SessionId(table::digest(token.expose())),
+            admission,
+            form_token: FormToken::from(self.entropy.token()),
+        };
+        let now = self.clock.uptime();
+        self.table().add_session(now, self.limits, session.clone());
+        (token, session)
+    }
+
+    /// The session of this token. A look by a person (`looked`) begins its idle time anew; one that a page takes by
+    /// itself does not.
+    pub fn find(&self, token: &SessionToken, looked: bool) -> Option<Session> {
+        let now = self.clock.uptime();
+        let id = table::digest(token.expose());
+        self.table().session(now, self.limits, &id, looked)
+    }
+
+    /// True while the session is open.
+    pub fn is_open(&self, id: SessionId) -> bool {
+        let now = self.clock.uptime();
+        self.table().session(now, self.limits, &id.0, false).is_some()
+    }
+
+    /// Ends a session.
+    pub fn close(&self, id: SessionId) {
+        self.table().remove_session(&id.0);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Links are good once, sessions end in time, and neither can be guessed from what is kept.
+
+use std::{sync::Arc, time::Duration};
+
+use super::*;
+use crate::{clock::ManualClock, entropy::SystemEntropy};
+
+const LIMITS: SessionLimits = SessionLimits {
+    idle: Duration::from_secs(1800),
+    whole: Duration::from_secs(12 * 3600),
+};
+
+fn sessions() -> (Arc<ManualClock>, Sessions) {
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    let sessions = Sessions::new(clock.clone(), Arc::new(SystemEntropy), LIMITS);
+    (clock, sessions)
+}
+
+fn alice() -> Admission {
+    Admission {
+        viewer: Viewer::Owner("alice".parse().unwrap()),
+        actor: Actor::Person("alice".to_owned()),
+        return_url: None,
+    }
+}
+
+#[test]
+fn a_link_opens_one_session_once() {
+    let (_, sessions) = sessions();
+    let link = sessions.invite(alice(), LINK_LIFE).unwrap();
+    assert!(sessions.invited(&link.token).is_some());
+    assert!(sessions.invited(&link.token).is_some(), "looking uses nothing up");
+    let (token, session) = sessions.open(&link.token).unwrap();
+    assert_eq!(*session.admission, alice());
+    assert!(sessions.find(&token, true).is_some());
+    assert!(sessions.open(&link.token).is_none());
+    assert!(sessions.invited(&link.token).is_none());
+}
+
+#[test]
+fn a_link_ends_after_five_minutes() {
+    let (clock, sessions) = sessions();
+    let link = sessions.invite(alice(), LINK_LIFE).unwrap();
+    clock.advance(Duration::from_secs(299));
+    assert!(sessions.invited(&link.token).is_some());
+    clock.advance(Duration::from_secs(1));
+    assert!(sessions.invited(&link.token).is_none());
+    assert!(sessions.open(&link.token).is_none());
+}
+
+#[test]
+fn a_session_ends_when_nobody_looks() {
+    let (clock, sessions) = sessions();
+    let (token, session) = sessions.admit(Arc::new(alice()));
+    clock.advance(Duration::from_secs(1700));
+    assert!(sessions.find(&token, true).is_some());
+    clock.advance(Duration::from_secs(1700));
+    assert!(sessions.find(&token, false).is_some());
+    assert!(sessions.is_open(session.id));
+    clock.advance(Duration::from_secs(100));
+    assert!(
+        sessions.find(&token, true).is_none(),
+        "a page that looks by itself keeps nothing open"
+    );
+    assert!(!sessions.is_open(session.id));
+}
+
+#[test]
+fn a_session_ends_after_twelve_hours_whoever_looks() {
+    let (clock, sessions) = sessions();
+    let (token, _) = sessions.admit(Arc::new(alice()));
+    for _ in 0..48 {
+        assert!(sessions.find(&token, true).is_some());
+        clock.advance(Duration::from_secs(15 * 60));
+    }
+    assert!(sessions.find(&token, true).is_none());
+}
+
+#[test]
+fn a_session_that_was_closed_is_gone() {
+    let (_, sessions) = sessions();
+    let (token, session) = sessions.admit(Arc::new(alice()));
+    let (other, _) = sessions.admit(Arc::new(alice()));
+    sessions.close(session.id);
+    assert!(sessions.find(&token, true).is_none());
+    assert!(sessions.find(&other, true).is_some());
+}
+
+#[test]
+fn each_session_has_a_form_token_of_its_own() {
+    let (_, sessions) = sessions();
+    let (_, one) = sessions.admit(Arc::new(alice()));
+    let (_, other) = sessions.admit(Arc::new(alice()));
+    assert!(one.sent(one.form_token.expose()));
+    assert!(!one.sent(other.form_token.expose()));
+    assert!(!one.sent(""));
+}
+
+#[test]
+fn links_are_bounded_and_make_room_when_they_end() {
+    let (clock, sessions) = sessions();
+    for _ in 0..10_000 {
+        sessions.invite(alice(), LINK_LIFE).unwrap();
+    }
+    assert!(sessions.invite(alice(), LINK_LIFE).is_err());
+    clock.advance(Duration::from_secs(300));
+    assert!(sessions.invite(alice(), LINK_LIFE).is_ok());
+}
+
+#[test]
+fn an_owner_sees_their_own_alone() {
+    let (alice, bob): (OwnerId, OwnerId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+    assert!(Viewer::Operator.may_see(&alice));
+    assert!(Viewer::Owner(alice.clone()).may_see(&alice));
+    assert!(!Viewer::Owner(alice).may_see(&bob));
+}

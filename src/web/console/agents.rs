@@ -1,0 +1,210 @@
+//! The agents: what each declared, what it has, and what it lacks.
+
+use askama::Template;
+use http::StatusCode;
+
+use super::{
+    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, html,
+    words::{self, Moment, Mood, Offer, moment},
+};
+use crate::{
+    broker::{AgentState, AgentView, CapabilityState, CapabilityStatus},
+    catalog::IntegrationKind,
+    id::AgentName,
+    session::{Admission, INVITATION_LIFE, SIGN_IN, Viewer},
+    telemetry::audit::Actor,
+};
+
+/// Agents on one page at most.
+const MOST: usize = 100;
+
+#[derive(Template)]
+#[template(path = "web/console/agents.html")]
+struct AgentsPage<'a> {
+    frame: Frame<'a>,
+    owner: Option<String>,
+    rows: Vec<Row>,
+    /// The name to go on after, where there are more.
+    next: Option<String>,
+}
+
+struct Row {
+    name: String,
+    owner: String,
+    mood: Mood,
+    state: &'static str,
+    message: String,
+    /// What it lacks.
+    lacks: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "web/console/agent.html")]
+struct AgentPage<'a> {
+    frame: Frame<'a>,
+    name: String,
+    owner: String,
+    mood: Mood,
+    state: &'static str,
+    message: String,
+    account: Option<String>,
+    service_account: Option<String>,
+    requirements: Vec<Need>,
+    /// The owner can put it right by a consent.
+    owner_can_act: bool,
+    reconnect: bool,
+    expires: Option<Moment>,
+    renewal: Option<Moment>,
+    problem: String,
+}
+
+/// One thing that the agent declared.
+struct Need {
+    offer: Offer,
+    description: String,
+    optional: bool,
+    mood: Mood,
+    state: String,
+}
+
+#[derive(Template)]
+#[template(path = "web/console/invited.html")]
+struct InvitedPage<'a> {
+    frame: Frame<'a>,
+    agent: String,
+    owner: String,
+    url: String,
+    until: Moment,
+}
+
+impl Row {
+    fn new(console: &Console, view: &AgentView) -> Self {
+        let snapshot = &view.snapshot;
+        let (mood, state) = words::state(snapshot.state);
+        let lacking = snapshot.capabilities.iter().filter(|status| !status.granted);
+        Self {
+            name: snapshot.manifest.agent.to_string(),
+            owner: snapshot.manifest.owner.to_string(),
+            mood,
+            state,
+            message: snapshot.message.clone(),
+            lacks: lacking
+                .map(|status| Offer::of(&console.broker, &status.key).title)
+                .collect(),
+        }
+    }
+}
+
+impl Console {
+    /// The list.
+    pub(super) fn agents(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
+        let owner = Self::owner_of(asked.session, asked.query.get("owner"))?;
+        let after = asked.query.get("after");
+        let views = self.broker.agents(owner.as_ref());
+        let later = |view: &&AgentView| view.snapshot.manifest.agent.as_str() > after;
+        let mut rest = views.iter().filter(later);
+        let rows: Vec<Row> = rest
+            .by_ref()
+            .take(MOST)
+            .map(|view| Row::new(self, view))
+            .collect();
+        let next = rest.next().and(rows.last()).map(|row| row.name.clone());
+        let page = AgentsPage {
+            frame: self.frame(Some(asked.session), Tab::Agents, "Agents"),
+            owner: owner.map(|owner| owner.to_string()),
+            rows,
+            next,
+        };
+        Ok(html(StatusCode::OK, page.render()))
+    }
+
+    /// An agent that the viewer may see.
+    pub(super) fn visible_agent(&self, session: &Session, name: &str) -> Result<AgentView, Refusal> {
+        let name: AgentName = name.parse().map_err(|_| Refusal::NotFound)?;
+        let view = self.broker.agent(&name).ok_or(Refusal::NotFound)?;
+        let owner = &view.snapshot.manifest.owner;
+        if session.admission.viewer.may_see(owner) {
+            Ok(view)
+        } else {
+            Err(Refusal::NotFound)
+        }
+    }
+
+    /// One of them.
+    pub(super) fn agent(&self, asked: &Asked<'_>, name: &str) -> Result<Answer, Refusal> {
+        let view = self.visible_agent(asked.session, name)?;
+        let snapshot = &view.snapshot;
+        let manifest = &snapshot.manifest;
+        let (mood, state) = words::state(snapshot.state);
+        let needs = snapshot.capabilities.iter().zip(&manifest.integrations);
+        let reconnect = matches!(
+            snapshot.state,
+            AgentState::ReconnectRequired | AgentState::Revoked
+        );
+        let consent_helps = snapshot.capabilities.iter().any(|status| {
+            !status.granted && self.broker.catalog().kind_of(&status.key) == IntegrationKind::Google
+        });
+        let token = snapshot.living_token(self.broker.now());
+        let account = |kind| snapshot.account(kind).map(str::to_owned);
+        let page = AgentPage {
+            frame: self.frame(Some(asked.session), Tab::Agents, manifest.agent.as_str()),
+            name: manifest.agent.to_string(),
+            owner: manifest.owner.to_string(),
+            mood,
+            state,
+            message: snapshot.message.clone(),
+            account: account(IntegrationKind::Google),
+            service_account: account(IntegrationKind::GoogleServiceAccount),
+            requirements: needs
+                .map(|(status, requirement)| self.need(status, &requirement.description))
+                .collect(),
+            owner_can_act: reconnect || consent_helps,
+            reconnect,
+            expires: token.map(|token| moment(token.expires_at)),
+            renewal: view.next_renewal.map(moment),
+            problem: view.delivery_problem.clone().unwrap_or_default(),
+        };
+        Ok(html(StatusCode::OK, page.render()))
+    }
+
+    fn need(&self, status: &CapabilityStatus, description: &str) -> Need {
+        let (mood, state) = match (status.state(), &status.satisfied_by) {
+            (CapabilityState::Satisfied, Some(wider)) => (Mood::Good, format!("allowed, as part of {wider}")),
+            (CapabilityState::Granted | CapabilityState::Satisfied, _) => (Mood::Good, "allowed".to_owned()),
+            (CapabilityState::Declined, _) => (Mood::Waiting, "not ticked when it was asked for".to_owned()),
+            (CapabilityState::Missing, _) => (Mood::Waiting, "not allowed yet".to_owned()),
+        };
+        Need {
+            offer: Offer::of(&self.broker, &status.key),
+            description: description.to_owned(),
+            optional: status.optional,
+            mood,
+            state,
+        }
+    }
+
+    /// A link for an agent's owner, which the operator hands on.
+    pub(super) fn invite_owner(&self, session: &Session, name: &str) -> Result<Answer, Refusal> {
+        if session.admission.viewer != Viewer::Operator {
+            return Err(Refusal::NotFound);
+        }
+        let view = self.visible_agent(session, name)?;
+        let manifest = &view.snapshot.manifest;
+        let admission = Admission {
+            viewer: Viewer::Owner(manifest.owner.clone()),
+            actor: Actor::Person(manifest.owner.to_string()),
+            return_url: None,
+        };
+        let link = self.visitors.sessions().invite(admission, INVITATION_LIFE);
+        let link = link.map_err(|error| Message::new("No link can be made now").says(format!("{error}.")))?;
+        let root = self.broker.public_url();
+        let page = InvitedPage {
+            frame: self.frame(Some(session), Tab::Agents, &format!("Ask {}", manifest.owner)),
+            agent: name.to_owned(),
+            owner: manifest.owner.to_string(),
+            url: format!("{root}{SIGN_IN}?link={}&page=agents/{name}", link.token.expose()),
+            until: moment(link.expires_at),
+        };
+        Ok(html(StatusCode::OK, page.render()))
+    }
+}

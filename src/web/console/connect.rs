@@ -1,0 +1,270 @@
+//! Choosing what an account shall allow, and going to Google with it.
+
+use std::collections::BTreeSet;
+
+use askama::Template;
+use http::StatusCode;
+
+use super::{Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, words::Offer};
+use crate::{
+    broker::{AccountView, AgentView, CapabilityState, ConnectTarget},
+    catalog::IntegrationKind,
+    id::{CapabilityKey, OwnerId},
+};
+
+#[derive(Template)]
+#[template(path = "web/console/connect.html")]
+struct ConnectPage<'a> {
+    frame: Frame<'a>,
+    owner: String,
+    /// The account that gets more permissions, or is connected again.
+    account: Option<String>,
+    integration: String,
+    /// Another account, where the owner has one already.
+    another: bool,
+    reconnect: bool,
+    /// The agent that asks.
+    agent: Option<String>,
+    granted: Vec<Offer>,
+    groups: Vec<Group>,
+    problem: String,
+}
+
+#[derive(Template)]
+#[template(path = "web/console/leaving.html")]
+struct LeavingPage<'a> {
+    frame: Frame<'a>,
+    url: &'a str,
+    /// Agents that would not know any more which account to use.
+    agents_in_doubt: Vec<String>,
+}
+
+/// What stands under one heading.
+struct Group {
+    name: String,
+    choices: Vec<Choice>,
+}
+
+/// What can be ticked.
+struct Choice {
+    offer: Offer,
+    ticked: bool,
+    /// The agents that want it, and what they say of it.
+    wanted: Vec<Wish>,
+}
+
+struct Wish {
+    agent: String,
+    description: String,
+    optional: bool,
+}
+
+/// Whom and what a consent is for.
+struct Subject {
+    owner: OwnerId,
+    existing: Option<AccountView>,
+    another: bool,
+    agent: Option<AgentView>,
+}
+
+impl Subject {
+    fn target(&self) -> ConnectTarget {
+        let address = self
+            .agent
+            .as_ref()
+            .and_then(|view| view.snapshot.manifest.account.as_deref());
+        match (&self.existing, address) {
+            (Some(view), _) => ConnectTarget::Integration(view.record.id.clone()),
+            (None, Some(address)) => ConnectTarget::Address(self.owner.clone(), address.to_owned()),
+            (None, None) if self.another => ConnectTarget::Another(self.owner.clone()),
+            (None, None) => ConnectTarget::Owner(self.owner.clone()),
+        }
+    }
+
+    /// The account works no more: everything that it allowed is asked for again.
+    fn reconnects(&self) -> bool {
+        self.existing.as_ref().is_some_and(|view| {
+            view.record.health != crate::store::Health::Active
+                || view.state() == crate::broker::AgentState::ReconnectRequired
+        })
+    }
+}
+
+impl Console {
+    /// The form.
+    pub(super) fn choose_capabilities(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
+        let subject = self.subject(asked.session, &asked.query)?;
+        let page = self.connect_page(asked.session, &subject, "");
+        Ok(html(StatusCode::OK, page.render()))
+    }
+
+    /// Sends the browser to Google.
+    pub(super) fn begin_consent(&self, session: &Session, form: &Form) -> Result<Answer, Refusal> {
+        let subject = self.subject(session, form)?;
+        let mut wanted: Vec<String> = form.all("capability").map(str::to_owned).collect();
+        if wanted.is_empty()
+            && subject.reconnects()
+            && let Some(view) = &subject.existing
+        {
+            wanted = view.capabilities.iter().map(ToString::to_string).collect();
+        }
+        if wanted.is_empty() {
+            let page = self.connect_page(session, &subject, "Choose at least one permission.");
+            return Ok(html(StatusCode::BAD_REQUEST, page.render()));
+        }
+        let begun = self
+            .broker
+            .begin_connect_in(session.id, &subject.target(), &wanted);
+        let begun = begun.map_err(|error| {
+            Message::new("Google cannot be asked for this")
+                .says(format!("{error}."))
+                .leads_to("integrations", "Back to the integrations")
+        })?;
+        // Not a redirect: browsers hold those that follow a form to `form-action`, wherever Google leads on to.
+        let page = LeavingPage {
+            frame: self.frame(Some(session), Tab::Integrations, "On to Google"),
+            url: begun.authorization_url.as_str(),
+            agents_in_doubt: begun.agents_in_doubt.iter().map(ToString::to_string).collect(),
+        };
+        Ok(html(StatusCode::OK, page.render()))
+    }
+
+    fn subject(&self, session: &Session, form: &Form) -> Result<Subject, Refusal> {
+        let agent = match form.get("agent") {
+            "" => None,
+            name => Some(self.visible_agent(session, name)?),
+        };
+        let existing = match form.get("integration") {
+            "" => None,
+            id => Some(self.visible(session, id)?),
+        };
+        let named = match (&agent, &existing) {
+            (Some(view), _) => Some(view.snapshot.manifest.owner.clone()),
+            (None, Some(view)) => Some(view.record.owner.clone()),
+            (None, None) => Self::owner_of(session, form.get("owner"))?,
+        };
+        let owner = named.ok_or_else(|| {
+            Message::new("Whose account is it?")
+                .says("Name the owner first: choose one on the page of the integrations.")
+                .leads_to("integrations", "Back to the integrations")
+        })?;
+        if existing
+            .as_ref()
+            .is_some_and(|view| view.record.owner != owner || view.record.kind != IntegrationKind::Google)
+        {
+            return Err(Refusal::NotFound);
+        }
+        let another = form.get("account") == "new";
+        let existing = existing.or_else(|| self.account_of(&owner, agent.as_ref()).filter(|_| !another));
+        Ok(Subject {
+            owner,
+            existing,
+            another,
+            agent,
+        })
+    }
+
+    /// The account that an agent uses, or the only one that its owner has.
+    fn account_of(&self, owner: &OwnerId, agent: Option<&AgentView>) -> Option<AccountView> {
+        let address = agent.and_then(|view| view.snapshot.manifest.account.clone());
+        let mut views = self.broker.accounts(Some(owner)).into_iter().filter(|view| {
+            view.record.kind == IntegrationKind::Google
+                && address
+                    .as_deref()
+                    .is_none_or(|address| view.record.account.eq_ignore_ascii_case(address))
+        });
+        let only = views.next()?;
+        views.next().is_none().then_some(only)
+    }
+
+    fn connect_page<'a>(&'a self, session: &'a Session, subject: &Subject, problem: &str) -> ConnectPage<'a> {
+        let granted: BTreeSet<&CapabilityKey> = subject
+            .existing
+            .iter()
+            .flat_map(|view| &view.standings)
+            .filter(|s| matches!(s.state, CapabilityState::Granted | CapabilityState::Satisfied))
+            .map(|standing| &standing.key)
+            .collect();
+        let reconnect = subject.reconnects();
+        let title = match (&subject.existing, reconnect) {
+            (None, _) => "Connect a Google account",
+            (Some(_), true) => "Connect the account again",
+            (Some(_), false) => "Add permissions",
+        };
+        let offer = |key: &&CapabilityKey| Offer::of(&self.broker, key);
+        ConnectPage {
+            frame: self.frame(Some(session), Tab::Integrations, title),
+            owner: subject.owner.to_string(),
+            account: subject.existing.as_ref().map(|view| view.record.account.clone()),
+            integration: subject
+                .existing
+                .as_ref()
+                .map(|view| view.record.id.to_string())
+                .unwrap_or_default(),
+            another: subject.another,
+            reconnect,
+            agent: subject
+                .agent
+                .as_ref()
+                .map(|view| view.snapshot.manifest.agent.to_string()),
+            granted: granted.iter().map(offer).collect(),
+            groups: self.groups(subject, &granted),
+            problem: problem.to_owned(),
+        }
+    }
+
+    /// What can be asked for and was not granted yet, under its headings. What agents wait for is ticked; where one
+    /// agent asks, what that one waits for.
+    fn groups(&self, subject: &Subject, granted: &BTreeSet<&CapabilityKey>) -> Vec<Group> {
+        let agents = match &subject.agent {
+            Some(_) => Vec::new(),
+            None => self.broker.agents(Some(&subject.owner)),
+        };
+        let address = subject.existing.as_ref().map(|view| view.record.account.as_str());
+        let asking: Vec<&AgentView> = subject
+            .agent
+            .iter()
+            .chain(&agents)
+            .filter(|view| match view.snapshot.manifest.account.as_deref() {
+                Some(named) => address.is_some_and(|address| address.eq_ignore_ascii_case(named)),
+                None => !subject.another,
+            } || subject.agent.is_some())
+            .collect();
+        let mut groups: Vec<Group> = Vec::new();
+        let open = self.broker.catalog().iter().filter(|capability| {
+            capability.integration == IntegrationKind::Google && !granted.contains(&capability.key)
+        });
+        for capability in open {
+            let wanted: Vec<Wish> = asking
+                .iter()
+                .filter_map(|view| wish(view, &capability.key))
+                .collect();
+            let choice = Choice {
+                offer: Offer::new(capability),
+                ticked: !wanted.is_empty(),
+                wanted,
+            };
+            match groups.iter_mut().find(|group| group.name == choice.offer.group) {
+                Some(group) => group.choices.push(choice),
+                None => groups.push(Group {
+                    name: choice.offer.group.clone(),
+                    choices: vec![choice],
+                }),
+            }
+        }
+        groups
+    }
+}
+
+fn wish(view: &AgentView, key: &CapabilityKey) -> Option<Wish> {
+    let manifest = &view.snapshot.manifest;
+    let requirement = manifest
+        .integrations
+        .iter()
+        .find(|requirement| requirement.key == *key)?;
+    Some(Wish {
+        agent: manifest.agent.to_string(),
+        description: requirement.description.clone(),
+        optional: requirement.optional,
+    })
+}

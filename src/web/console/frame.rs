@@ -1,0 +1,82 @@
+//! What surrounds every page.
+
+use crate::session::{Session, Viewer};
+
+/// The part of the console that a page belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tab {
+    None,
+    Integrations,
+    Agents,
+}
+
+/// What a page's frame shows.
+pub(super) struct Frame<'a> {
+    pub(super) prefix: &'a str,
+    pub(super) title: String,
+    pub(super) version: &'static str,
+    session: Option<&'a Session>,
+    tab: Tab,
+    /// What was done just now.
+    pub(super) notice: String,
+}
+
+impl<'a> Frame<'a> {
+    pub(super) fn new(prefix: &'a str, session: Option<&'a Session>, tab: Tab, title: &str) -> Self {
+        Self {
+            prefix,
+            title: title.to_owned(),
+            version: env!("CARGO_PKG_VERSION"),
+            session,
+            tab,
+            notice: String::new(),
+        }
+    }
+
+    pub(super) fn notes(mut self, notice: impl Into<String>) -> Self {
+        self.notice = notice.into();
+        self
+    }
+
+    /// Where the console's pages are.
+    pub(super) fn root(&self) -> String {
+        format!("{}{}", self.prefix, super::ROOT)
+    }
+
+    /// The parts that the viewer may open: name, heading, whether it is the present one.
+    pub(super) fn tabs(&self) -> Vec<(&'static str, &'static str, bool)> {
+        if self.session.is_none() {
+            return Vec::new();
+        }
+        vec![
+            ("integrations", "Integrations", self.tab == Tab::Integrations),
+            ("agents", "Agents", self.tab == Tab::Agents),
+        ]
+    }
+
+    /// Who is signed in; empty when nobody is.
+    pub(super) fn who(&self) -> String {
+        match self.session.map(|session| &session.admission.viewer) {
+            Some(Viewer::Operator) => "Operator".to_owned(),
+            Some(Viewer::Owner(owner)) => owner.to_string(),
+            None => String::new(),
+        }
+    }
+
+    pub(super) fn is_operator(&self) -> bool {
+        self.session
+            .is_some_and(|session| session.admission.viewer == Viewer::Operator)
+    }
+
+    /// What every form carries.
+    pub(super) fn form_token(&self) -> &str {
+        self.session
+            .map(|session| session.form_token.expose())
+            .unwrap_or_default()
+    }
+
+    /// Where the platform's own pages are.
+    pub(super) fn return_url(&self) -> Option<&str> {
+        self.session?.admission.return_url.as_deref()
+    }
+}

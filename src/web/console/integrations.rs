@@ -1,0 +1,234 @@
+//! The accounts: what is connected, what it may do, and what wants doing.
+
+use askama::Template;
+use http::StatusCode;
+
+use super::{
+    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, html, redirect,
+    words::{self, Moment, Mood, Offer, moment},
+};
+use crate::{
+    broker::{AccountRef, AccountView, AgentState, CapabilityStanding, CapabilityState, PendingRevocation},
+    catalog::IntegrationKind,
+    id::{IntegrationId, OwnerId},
+    store::Health,
+};
+
+/// Accounts on one page at most; the operator names an owner to see the others.
+const MOST: usize = 100;
+
+#[derive(Template)]
+#[template(path = "web/console/integrations.html")]
+struct IntegrationsPage<'a> {
+    frame: Frame<'a>,
+    owner: Option<String>,
+    cards: Vec<Card>,
+    /// Accounts beyond those that are shown.
+    more: usize,
+    /// Agents that wait for a first account.
+    waiting: Vec<String>,
+    pending: Vec<Pending>,
+}
+
+/// One account.
+struct Card {
+    id: String,
+    owner: String,
+    address: String,
+    acts_for: Option<String>,
+    is_service_account: bool,
+    mood: Mood,
+    state: &'static str,
+    message: String,
+    needs_reconnect: bool,
+    since: Moment,
+    allowed: Vec<Line>,
+    missing: Vec<Line>,
+    agents: Vec<String>,
+}
+
+/// One capability of an account.
+struct Line {
+    offer: Offer,
+    note: String,
+}
+
+/// An account that Google was not told of yet.
+struct Pending {
+    address: String,
+    message: String,
+}
+
+impl Card {
+    fn new(console: &Console, view: &AccountView) -> Self {
+        let record = &view.record;
+        let is_service_account = record.kind == IntegrationKind::GoogleServiceAccount;
+        let (mood, state) = words::state(view.state());
+        let line = |standing: &CapabilityStanding| Line {
+            offer: Offer::of(&console.broker, &standing.key),
+            note: note(standing),
+        };
+        let stand = |wanted: [CapabilityState; 2]| {
+            let standings = view.standings.iter();
+            standings.filter(move |standing| wanted.contains(&standing.state))
+        };
+        let allowed = stand([CapabilityState::Granted, CapabilityState::Satisfied]);
+        let missing = stand([CapabilityState::Missing, CapabilityState::Declined]);
+        Self {
+            id: record.id.to_string(),
+            owner: record.owner.to_string(),
+            address: record.account.clone(),
+            acts_for: Some(record.subject.clone())
+                .filter(|subject| is_service_account && *subject != record.account),
+            is_service_account,
+            mood,
+            state,
+            message: view.message().to_owned(),
+            needs_reconnect: !is_service_account
+                && (record.health != Health::Active
+                    || matches!(view.state(), AgentState::ReconnectRequired | AgentState::Revoked)),
+            since: moment(record.connected_at),
+            allowed: allowed.map(line).collect(),
+            missing: missing.map(line).collect(),
+            agents: view.agents.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+fn note(standing: &CapabilityStanding) -> String {
+    let agents = |verb: &str| match standing.agents.as_slice() {
+        [] => String::new(),
+        [one] => format!("{one} {verb}s for it"),
+        several => {
+            let names: Vec<&str> = several.iter().map(crate::id::AgentName::as_str).collect();
+            format!("{} {verb} for it", names.join(", "))
+        }
+    };
+    match (standing.state, &standing.satisfied_by) {
+        (CapabilityState::Satisfied, Some(wider)) => format!("part of {wider}"),
+        (CapabilityState::Declined, _) => {
+            let waiting = agents("wait");
+            let comma = if waiting.is_empty() { "" } else { "; " };
+            format!("you did not tick it when you were asked{comma}{waiting}")
+        }
+        (CapabilityState::Missing, _) => agents("wait"),
+        _ => String::new(),
+    }
+}
+
+impl Console {
+    /// The page.
+    pub(super) fn integrations(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
+        let session = asked.session;
+        let owner = Self::owner_of(session, asked.query.get("owner"))?;
+        let views = self.broker.accounts(owner.as_ref());
+        let more = views.len().saturating_sub(MOST);
+        let pending = |pending: &PendingRevocation| Pending {
+            address: pending.record.account.clone(),
+            message: pending.problem.clone(),
+        };
+        let pending = self
+            .broker
+            .pending_revocations()
+            .iter()
+            .filter(|revocation| {
+                owner
+                    .as_ref()
+                    .is_none_or(|owner| revocation.record.owner == *owner)
+            })
+            .map(pending)
+            .collect();
+        let waiting = match &owner {
+            Some(owner) => self.waiting_agents(owner),
+            None => Vec::new(),
+        };
+        let frame = self
+            .frame(Some(session), Tab::Integrations, "Integrations")
+            .notes(self.notice(asked, &views));
+        let page = IntegrationsPage {
+            frame,
+            owner: owner.map(|owner| owner.to_string()),
+            cards: views
+                .iter()
+                .take(MOST)
+                .map(|view| Card::new(self, view))
+                .collect(),
+            more,
+            waiting,
+            pending,
+        };
+        Ok(html(StatusCode::OK, page.render()))
+    }
+
+    /// Agents of an owner that have no account to work with.
+    fn waiting_agents(&self, owner: &OwnerId) -> Vec<String> {
+        let agents = self.broker.agents(Some(owner));
+        agents
+            .iter()
+            .filter(|view| view.snapshot.state == AgentState::NotConnected)
+            .map(|view| view.snapshot.manifest.agent.to_string())
+            .collect()
+    }
+
+    /// What was done before the browser came here, by its code in the address.
+    fn notice(&self, asked: &Asked<'_>, views: &[AccountView]) -> String {
+        let query = &asked.query;
+        let account = query.get("account");
+        let view = views.iter().find(|view| view.record.id.as_str() == account);
+        match (query.get("done"), view) {
+            ("connected", Some(view)) => {
+                let declined = view.standings.iter().filter(|s| s.state == CapabilityState::Declined);
+                let declined: Vec<_> = declined
+                    .map(|standing| Offer::of(&self.broker, &standing.key).title)
+                    .collect();
+                let address = &view.record.account;
+                if declined.is_empty() {
+                    format!("{address} is connected.")
+                } else {
+                    format!(
+                        "{address} is connected. Not ticked at Google, and so not allowed: {}.",
+                        declined.join(", ")
+                    )
+                }
+            }
+            ("checked", Some(view)) => match view.state() {
+                AgentState::Active => format!("Google says that {} still works.", view.record.account),
+                _ => format!("{}: {}", view.record.account, view.message()),
+            },
+            ("key", Some(view)) => format!("{} is ready. Share files with this address.", view.record.account),
+            ("disconnected", None) => "Disconnected. No agent has access any more.".to_owned(),
+            ("problem", None) => {
+                "Disconnected here, and no agent has access any more. Google could not be told yet; that is tried again."
+                    .to_owned()
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// The account of this id, where the viewer may see it.
+    pub(super) fn visible(&self, session: &Session, id: &str) -> Result<AccountView, Refusal> {
+        let id: IntegrationId = id.parse().map_err(|_| Refusal::NotFound)?;
+        let view = self
+            .broker
+            .account(&AccountRef::Id(id))
+            .map_err(|_| Refusal::NotFound)?;
+        if session.admission.viewer.may_see(&view.record.owner) {
+            Ok(view)
+        } else {
+            Err(Refusal::NotFound)
+        }
+    }
+
+    /// Asks Google now whether an account still works.
+    pub(super) async fn check(&self, session: &Session, id: &str) -> Result<Answer, Refusal> {
+        let view = self.visible(session, id)?;
+        let checked = self
+            .broker
+            .check_account(&AccountRef::Id(view.record.id.clone()))
+            .await;
+        checked.map_err(|error| Message::new("That could not be checked").says(format!("{error}.")))?;
+        Ok(redirect(
+            &self.address(&format!("integrations?done=checked&account={id}")),
+        ))
+    }
+}

@@ -1,0 +1,113 @@
+//! Tells a page that something changed, so that it looks again (server-sent events).
+
+use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderValue, Response, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame as BodyFrame;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, Asked, Console};
+use crate::{
+    broker::{AccountRef, Broker, Event},
+    id::IntegrationId,
+    session::{Session, Sessions, Viewer},
+};
+
+/// What the browser is told: nothing but to look.
+const CHANGED: &[u8] = b"event: changed\ndata:\n\n";
+/// A line that says nothing, so that a connection that is gone is found out.
+const ALIVE: &[u8] = b":\n\n";
+/// How often that line is sent, and whether the session is still open looked at.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+/// How long a browser waits before it comes back.
+const GREETING: &[u8] = b"retry: 3000\n\n";
+
+/// One open page.
+struct Watch {
+    broker: Arc<Broker>,
+    sessions: Arc<Sessions>,
+    session: Session,
+    events: Receiver<Event>,
+    shutdown: CancellationToken,
+    /// The accounts of the viewer that were seen: when one of them is gone, that is the viewer's business too.
+    known: HashSet<IntegrationId>,
+    greeted: bool,
+}
+
+impl Watch {
+    /// What to send next; `None` at the end.
+    async fn next(&mut self) -> Option<&'static [u8]> {
+        if !std::mem::replace(&mut self.greeted, true) {
+            return Some(GREETING);
+        }
+        loop {
+            let heard = tokio::select! {
+                heard = tokio::time::timeout(HEARTBEAT, self.events.recv()) => heard,
+                () = self.shutdown.cancelled() => return None,
+            };
+            if !self.sessions.is_open(self.session.id) {
+                return None;
+            }
+            match heard {
+                Ok(Ok(event)) if self.concerns(&event) => return Some(CHANGED),
+                Ok(Ok(_)) => {}
+                // Whatever was missed, the page looks at all of it.
+                Ok(Err(RecvError::Lagged(_))) => return Some(CHANGED),
+                Ok(Err(RecvError::Closed)) => return None,
+                Err(_) => return Some(ALIVE),
+            }
+        }
+    }
+
+    fn concerns(&mut self, event: &Event) -> bool {
+        let Viewer::Owner(owner) = &self.session.admission.viewer else {
+            return true;
+        };
+        if let Some(id) = &event.integration {
+            if self.known.contains(id) {
+                return true;
+            }
+            let account = self.broker.account(&AccountRef::Id(id.clone()));
+            if account.is_ok_and(|view| view.record.owner == *owner) {
+                self.known.insert(id.clone());
+                return true;
+            }
+        }
+        let agent = event.agent.as_ref().and_then(|name| self.broker.agent(name));
+        agent.is_some_and(|view| view.snapshot.manifest.owner == *owner)
+    }
+}
+
+impl Console {
+    /// The events of what this session may see.
+    pub(super) fn events(&self, asked: &Asked<'_>) -> Answer {
+        let session = asked.session.clone();
+        let accounts = self.broker.accounts(session.admission.viewer.owner());
+        let watch = Watch {
+            broker: self.broker.clone(),
+            sessions: self.visitors.sessions().clone(),
+            events: self.broker.events(),
+            shutdown: asked.shutdown.clone(),
+            known: accounts.into_iter().map(|view| view.record.id).collect(),
+            greeted: false,
+            session,
+        };
+        let events = stream::unfold(watch, |mut watch| async move {
+            let bytes = watch.next().await?;
+            Some((
+                Ok::<_, Infallible>(BodyFrame::data(Bytes::from_static(bytes))),
+                watch,
+            ))
+        });
+        let mut answer = Response::new(StreamBody::new(events).boxed_unsync());
+        answer.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        answer
+    }
+}
