@@ -114,10 +114,20 @@ fn failure(error: &ConnectError) -> (StatusCode, Page) {
     let title = topic.map_or_else(|| "That did not work".to_owned(), help::Topic::heading);
     let next = topic.map(help::Topic::next_step).unwrap_or_default();
     let page = Page::new(tone, title)
-        .says(sentence(&error.to_string()))
+        .says(unchanged(sentence(&error.to_string())))
         .closes(next)
         .explained_by(Some(slug));
     (status(error), page)
+}
+
+/// A consent that did not end well leaves everything as it was, and people should read that.
+fn unchanged(said: String) -> String {
+    const UNCHANGED: &str = "Nothing was changed.";
+    if said.contains(UNCHANGED) {
+        said
+    } else {
+        format!("{said} {UNCHANGED}")
+    }
 }
 
 fn status(error: &ConnectError) -> StatusCode {
@@ -173,6 +183,7 @@ mod tests {
         let (status, html) = shown(ConnectError::UnknownState);
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(html.contains("This link is no longer good"), "{html}");
+        assert_eq!(html.matches("Nothing was changed.").count(), 1, "{html}");
         assert!(html.contains("href=\"../help/link-used\""), "{html}");
         let (status, html) = shown(ConnectError::Store("the disk is full".to_owned()));
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);

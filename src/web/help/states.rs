@@ -41,6 +41,11 @@ pub(super) const TOPICS: &[Topic] = &[
                         "token-broker connect --owner OWNER --capability KEY",
                     ),
                     run(
+                        "Or let the owner do it themselves: this makes a link that signs them in to their own page of the \
+                         console, once.",
+                        "token-broker console --owner OWNER",
+                    ),
+                    run(
                         "Where the agent works with a service account instead, add its key.",
                         "token-broker service-account add --owner OWNER --key FILE",
                     ),
@@ -120,6 +125,11 @@ pub(super) const TOPICS: &[Topic] = &[
                     run(
                         "Make the link for the owner.",
                         "token-broker connect --owner OWNER --capability KEY",
+                    ),
+                    run(
+                        "Or let the owner do it themselves: this makes a link that signs them in to their own page of the \
+                         console, once.",
+                        "token-broker console --owner OWNER",
                     ),
                     step("If it happens every week, see [It works for a week](/help/ends-after-a-week)."),
                 ],

@@ -4,7 +4,7 @@ use askama::Template;
 use hyper::StatusCode;
 
 use super::{
-    Act, CHAPTERS, Chapter, Meanwhile, PATH, Step, Topic, all,
+    Act, Actor, CHAPTERS, Chapter, Meanwhile, PATH, Step, Topic, all,
     text::{Span, spans},
 };
 use crate::{
@@ -127,6 +127,8 @@ struct TopicPage {
     what: Vec<Marked>,
     acts: Vec<Acts>,
     turn_to: Option<&'static str>,
+    /// The owner is told to get a link.
+    needs_link: bool,
     /// Some step has a command with words to fill in.
     fill_in: bool,
     meanwhile: Marked,
@@ -156,6 +158,7 @@ fn page(chapter: &Chapter, topic: &'static Topic) -> Result<String, askama::Erro
         what: topic.what.iter().copied().map(Marked::of).collect(),
         acts: topic.acts.iter().map(acts).collect(),
         turn_to: topic.turn_to(),
+        needs_link: topic.acts.iter().any(needs_link),
         fill_in: topic
             .commands()
             .any(|command| command.split(' ').any(is_placeholder)),
@@ -173,6 +176,10 @@ fn acts(act: &'static Act) -> Acts {
         heading: act.who.heading(),
         steps: act.steps.iter().map(one).collect(),
     }
+}
+
+fn needs_link(act: &Act) -> bool {
+    act.who == Actor::Owner && act.steps.iter().any(|step| step.text.contains(" link"))
 }
 
 /// A word of a command that stands for the reader's own.
