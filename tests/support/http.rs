@@ -113,6 +113,15 @@ pub(crate) fn request(
     })
 }
 
+/// `GET url` over TCP; the body has not been read yet.
+pub(crate) async fn open(url: &str, headers: &[(&str, &str)]) -> Result<http::Response<Incoming>, String> {
+    let url = Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
+    let authority = url.authority();
+    let request = build(Method::GET, url.path(), authority, headers, String::new());
+    let stream = TcpStream::connect(authority).await.map_err(|e| e.to_string())?;
+    send(stream, request).await
+}
+
 /// `GET path` on a Unix socket, on a connection of its own.
 pub(crate) fn try_get_unix(socket: &Path, path: &str) -> Result<Answer, String> {
     let request = build(Method::GET, path, "broker", &[], String::new());

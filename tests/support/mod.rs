@@ -38,7 +38,7 @@ pub(crate) use connect::Connecting;
 pub(crate) use daemon::{Daemon, Refused};
 pub(crate) use emulator::{CLIENT_ID, Emulator};
 pub(crate) use grpc::{Admin, Tokens, channel, reason};
-pub(crate) use http::{Answer, browse, get, open_unix, post_form, post_json, read_unix, request};
+pub(crate) use http::{Answer, browse, get, open, open_unix, post_form, post_json, read_unix, request};
 pub(crate) use libraries::CredentialFile;
 
 /// How long anything may take before a test gives up on it.

@@ -1,0 +1,106 @@
+//! Pages hear of changes: of the viewer's own, and of nothing else.
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::{
+    browser::Browser,
+    scene::{ALICE, BOB, EVENTS, SEND, two_owners},
+    support::{block_on, open, wait_for},
+};
+
+/// What a page listens to.
+struct Events {
+    body: Incoming,
+    heard: String,
+}
+
+impl Events {
+    fn of(browser: &Browser) -> Self {
+        let url = format!("{}/console/events", browser.root);
+        let cookie = browser.cookie.clone().unwrap();
+        let answer = block_on(open(&url, &[("cookie", &cookie)])).unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        let mut events = Self {
+            body: answer.into_body(),
+            heard: String::new(),
+        };
+        // The greeting: from here on nothing is missed.
+        events.until("retry:");
+        events
+    }
+
+    fn until(&mut self, part: &str) {
+        while !self.heard.contains(part) {
+            let frame = block_on(self.body.frame());
+            let frame = frame.unwrap_or_else(|| panic!("it ended before {part:?}: {}", self.heard));
+            let data = frame.unwrap().into_data().unwrap();
+            self.heard.push_str(std::str::from_utf8(&data).unwrap());
+        }
+        self.heard.clear();
+    }
+
+    fn to_the_end(mut self) -> String {
+        while let Some(frame) = block_on(self.body.frame()) {
+            let data = frame.unwrap().into_data().unwrap();
+            self.heard.push_str(std::str::from_utf8(&data).unwrap());
+        }
+        self.heard
+    }
+}
+
+#[test]
+fn a_page_hears_of_its_viewers_changes_alone() {
+    let (_google, daemon) = two_owners(&[]);
+    let mut bob = Browser::signed_in(&daemon, Some("bob"));
+    let alice = Browser::signed_in(&daemon, Some("alice"));
+    let operator = Browser::signed_in(&daemon, None);
+    let mut of_alice = Events::of(&alice);
+    let of_bob = Events::of(&bob);
+    let mut of_operator = Events::of(&operator);
+    daemon.connect_as("alice", ALICE, &[SEND]).expect_ok();
+    of_alice.until("event: changed");
+    of_operator.until("event: changed");
+    daemon.wait_for_state("invoice-bot", "active");
+    daemon
+        .cli(&["integrations", "disconnect", "--owner", "alice", "--yes"])
+        .expect_ok();
+    of_alice.until("event: changed");
+    daemon.wait_for_state("invoice-bot", "not_connected");
+
+    // All that was Alice's has been said by now. Bob's stream ends with his session, at his own first event.
+    bob.submit("/console/sign-out", &[]);
+    daemon.connect_as("bob", BOB, &[EVENTS]).expect_ok();
+    let heard = of_bob.to_the_end();
+    assert!(!heard.contains("changed"), "{heard}");
+}
+
+#[test]
+fn a_page_that_looks_by_itself_finds_the_new_state() {
+    let (_google, daemon) = two_owners(&[]);
+    let mut alice = Browser::signed_in(&daemon, Some("alice"));
+    daemon.connect_as("alice", ALICE, &[SEND]).expect_ok();
+    alice.headers.push(("x-console-live".to_owned(), "1".to_owned()));
+    let page = wait_for("the page to say so", || {
+        let page = alice.get("/console/integrations");
+        page.text().contains(ALICE).then_some(page)
+    });
+    assert!(page.text().contains("data-live=\"integrations\""));
+}
+
+#[test]
+fn nobody_listens_without_a_session() {
+    let (_google, daemon) = two_owners(&[]);
+    assert_eq!(Browser::new(&daemon).get("/console/events").status, 401);
+}
+
+#[test]
+fn the_daemon_ends_without_waiting_for_pages() {
+    let (_google, daemon) = two_owners(&[]);
+    let alice = Browser::signed_in(&daemon, Some("alice"));
+    let events = Events::of(&alice);
+    assert_eq!(daemon.terminate(), 0);
+    events.to_the_end();
+    assert!(!daemon.log().contains("still under way"), "{}", daemon.log());
+}

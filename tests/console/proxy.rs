@@ -1,0 +1,76 @@
+//! A reverse proxy that says who people are.
+
+use crate::{browser::Browser, scene::two_owners};
+
+const SETTINGS: [(&str, &str); 3] = [
+    ("console.proxy_addresses", "127.0.0.0/8"),
+    ("console.proxy_header", "x-forwarded-user"),
+    ("console.operators", "ops@example.com"),
+];
+
+fn named(browser: &mut Browser, name: &str) {
+    browser.headers = vec![("x-forwarded-user".to_owned(), name.to_owned())];
+}
+
+#[test]
+fn whom_a_trusted_proxy_names_is_signed_in() {
+    let (_google, daemon) = two_owners(&SETTINGS);
+    let mut browser = Browser::new(&daemon);
+    named(&mut browser, "alice");
+    let page = browser.get("/console/agents");
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("invoice-bot") && !page.text().contains("bobs-helper"));
+    assert!(browser.cookie.is_some());
+    let cookie = browser.cookie.clone();
+    browser.get("/console/agents");
+    assert_eq!(browser.cookie, cookie, "the session goes on");
+    // Forms are checked all the same.
+    assert_eq!(
+        browser.post("/console/connect", &[("owner", "alice")]).status,
+        403
+    );
+
+    // Somebody else signs in at the proxy in the same browser.
+    named(&mut browser, "bob");
+    let page = browser.get("/console/agents");
+    assert!(page.text().contains("bobs-helper") && !page.text().contains("invoice-bot"));
+    let mut before = Browser::new(&daemon);
+    before.cookie = cookie;
+    assert_eq!(
+        before.get("/console/agents").status,
+        401,
+        "the first session has ended"
+    );
+
+    named(&mut browser, "ops@example.com");
+    let page = browser.get("/console/agents");
+    assert!(page.text().contains("bobs-helper") && page.text().contains("invoice-bot"));
+}
+
+#[test]
+fn a_header_of_anybody_else_says_nothing() {
+    let elsewhere = [SETTINGS[1], SETTINGS[2], ("console.proxy_addresses", "192.0.2.7")];
+    let (_google, daemon) = two_owners(&elsewhere);
+    let mut browser = Browser::new(&daemon);
+    named(&mut browser, "ops@example.com");
+    assert_eq!(browser.get("/console/agents").status, 401);
+    assert!(browser.cookie.is_none());
+
+    let (_google, unconfigured) = two_owners(&[]);
+    let mut browser = Browser::new(&unconfigured);
+    named(&mut browser, "ops@example.com");
+    assert_eq!(browser.get("/console/agents").status, 401);
+}
+
+#[test]
+fn a_name_that_came_twice_or_is_none_signs_nobody_in() {
+    let (_google, daemon) = two_owners(&SETTINGS);
+    let mut browser = Browser::new(&daemon);
+    let header = |name: &str| ("x-forwarded-user".to_owned(), name.to_owned());
+    browser.headers = vec![header("alice"), header("ops@example.com")];
+    assert_eq!(browser.get("/console/agents").status, 401);
+    for wrong in ["", "two words", "quo\"te"] {
+        named(&mut browser, wrong);
+        assert_eq!(browser.get("/console/agents").status, 401, "{wrong:?}");
+    }
+}
