@@ -151,6 +151,7 @@ pub(super) enum Command {
 
 #[cfg(test)]
 mod tests {
+    use crate::web::help::{CHAPTERS, Chapter, Topic};
     use clap::CommandFactory;
 
     use super::*;
@@ -226,12 +227,8 @@ mod tests {
 
     #[test]
     fn every_command_on_a_help_page_is_one_that_there_is() {
-        let topics = crate::web::help::CHAPTERS;
-        for command in topics
-            .iter()
-            .flat_map(|chapter| chapter.topics())
-            .flat_map(|topic| topic.commands())
-        {
+        let topics = CHAPTERS.iter().flat_map(Chapter::topics);
+        for command in topics.flat_map(Topic::commands) {
             // What people fill in.
             let words = command.split(' ').map(|word| match word {
                 "KEY" => "google.gmail.send",

@@ -36,8 +36,6 @@ pub struct ProviderError {
     /// The provider's `error`, or `network`, `certificate`, `timeout`, `http_503`, `malformed_answer`,
     /// `invalid_id_token`.
     pub code: String,
-    /// The provider's `error_subtype`.
-    pub subtype: Option<String>,
     /// A sentence a person can act on.
     pub message: String,
     /// The page that explains it to people, `/help/<slug>`.
@@ -85,7 +83,6 @@ impl ProviderError {
             help,
             kind,
             code: code.into(),
-            subtype: None,
             message: message.into(),
             retry_after: None,
             server_time: None,
@@ -192,7 +189,6 @@ impl ProviderError {
             None => (format!("http_{status}"), format!("HTTP {status}")),
         };
         Self {
-            subtype: body.subtype,
             retry_after: reply.retry_after(now),
             server_time: reply.date(),
             ..Self::new(kind, code, format!("{sentence} ({said})"), help)
@@ -268,7 +264,7 @@ mod tests {
             &[],
         );
         assert_eq!(error.code, "invalid_grant");
-        assert_eq!(error.subtype.as_deref(), Some("invalid_rapt"));
+        assert_eq!(error.help, "session-ended");
         assert!(
             error
                 .message

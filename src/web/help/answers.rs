@@ -3,7 +3,7 @@
 use super::{
     Actor::{Administrator, Nobody, Operator, Owner},
     Meanwhile::{Renewal, Unchanged},
-    Topic, act, run, step,
+    Topic, act, either, run, step,
 };
 use crate::broker::AgentState::{Misconfigured, PermissionMissing, ProviderUnavailable, ReconnectRequired};
 
@@ -19,7 +19,7 @@ pub(super) const TOPICS: &[Topic] = &[
              ends after [seven days](/help/ends-after-a-week).",
         ],
         acts: &[
-            act(
+            either(
                 Owner,
                 &[
                     step(
@@ -293,7 +293,7 @@ pub(super) const TOPICS: &[Topic] = &[
             "Google knows the app, and does not let it do what it asked: what was allowed belongs to another app, or \
              the app is of another type than the configuration says.",
         ],
-        acts: &[act(
+        acts: &[either(
             Operator,
             &[
                 step(
@@ -507,7 +507,7 @@ pub(super) const TOPICS: &[Topic] = &[
                     "It is tried again by itself, and works as soon as the reason is gone.",
                 )],
             ),
-            act(
+            either(
                 Operator,
                 &[
                     step(

@@ -3,7 +3,7 @@
 use super::{
     Actor::{Administrator, Author, Nobody, Operator, Owner},
     Meanwhile::Unchanged,
-    Topic, act, run, step,
+    Topic, act, either, run, step,
 };
 
 /// Each way in which a consent ends badly, but for what Google answers.
@@ -16,7 +16,7 @@ pub(super) const TOPICS: &[Topic] = &[
              while the operator's app is in Google's Testing mode and your address is not on its list of testers.",
         ],
         acts: &[
-            act(
+            either(
                 Owner,
                 &[
                     step(
@@ -109,7 +109,7 @@ pub(super) const TOPICS: &[Topic] = &[
                     ),
                 ],
             ),
-            act(
+            either(
                 Operator,
                 &[
                     run(
@@ -157,7 +157,7 @@ pub(super) const TOPICS: &[Topic] = &[
              take the place of the old one, and agents would lose what they work with. So the old one was kept.",
         ],
         acts: &[
-            act(
+            either(
                 Owner,
                 &[
                     step("Open a new link and tick again what was ticked before; the message names it."),
@@ -185,7 +185,7 @@ pub(super) const TOPICS: &[Topic] = &[
              it is too old, or the page was loaded a second time.",
         ],
         acts: &[
-            act(
+            either(
                 Owner,
                 &[
                     step("Ask for a new link, and open it soon."),
@@ -246,7 +246,7 @@ pub(super) const TOPICS: &[Topic] = &[
              page of its own with an error and sent nobody back.",
         ],
         acts: &[
-            act(
+            either(
                 Owner,
                 &[
                     step("If you closed the page, ask for a new link."),

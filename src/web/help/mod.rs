@@ -40,7 +40,7 @@ impl Actor {
             Self::Operator => "whoever runs this machine",
             Self::Administrator => "your organisation's administrator",
             Self::Author => "whoever wrote the agent",
-            Self::Nobody => "nobody has to: it passes",
+            Self::Nobody => "nobody has to, it passes",
         }
     }
 
@@ -81,12 +81,28 @@ const fn run(text: &'static str, command: &'static str) -> Step {
 pub(crate) struct Act {
     /// Who.
     pub(crate) who: Actor,
-    /// One after the other.
+    /// One after the other, or whichever fits.
     pub(crate) steps: &'static [Step],
+    /// They follow each other.
+    ordered: bool,
 }
 
+/// Steps that follow each other.
 const fn act(who: Actor, steps: &'static [Step]) -> Act {
-    Act { who, steps }
+    Act {
+        who,
+        steps,
+        ordered: true,
+    }
+}
+
+/// Steps of which one fits.
+const fn either(who: Actor, steps: &'static [Step]) -> Act {
+    Act {
+        who,
+        steps,
+        ordered: false,
+    }
 }
 
 /// What agents see while it lasts.
@@ -144,19 +160,17 @@ impl Topic {
 
     /// What somebody who tried to connect can do next, in a sentence.
     pub(crate) fn next_step(&self) -> String {
-        match (self.turn_to(), self.acts) {
-            (
-                None,
-                [
-                    Act {
-                        who: Actor::Owner | Actor::Nobody,
-                        steps: [first, ..],
-                    },
-                    ..,
-                ],
-            ) => text::plain(first.text),
-            (_, [Act { who, .. }, ..]) => format!("Show this page to {}.", who.name()),
-            (_, []) => String::new(),
+        match self.acts {
+            [
+                Act {
+                    who: Actor::Owner | Actor::Nobody,
+                    steps: [first, ..],
+                    ..
+                },
+                ..,
+            ] => text::plain(first.text),
+            [Act { who, .. }, ..] => format!("Show this page to {}.", who.name()),
+            [] => String::new(),
         }
     }
 }

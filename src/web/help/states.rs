@@ -3,7 +3,7 @@
 use super::{
     Actor::{Author, Nobody, Operator, Owner},
     Meanwhile::{Answer, State},
-    Topic, act, run, step,
+    Topic, act, either, run, step,
 };
 use crate::broker::{AgentState, ProblemCode};
 
@@ -33,7 +33,7 @@ pub(super) const TOPICS: &[Topic] = &[
                     ),
                 ],
             ),
-            act(
+            either(
                 Operator,
                 &[
                     run(
@@ -115,7 +115,7 @@ pub(super) const TOPICS: &[Topic] = &[
                     ),
                 ],
             ),
-            act(
+            either(
                 Operator,
                 &[
                     run(
@@ -146,7 +146,7 @@ pub(super) const TOPICS: &[Topic] = &[
              saw something that put the account in danger.",
         ],
         acts: &[
-            act(
+            either(
                 Owner,
                 &[
                     step(

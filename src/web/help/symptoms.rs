@@ -3,7 +3,7 @@
 use super::{
     Actor::{Administrator, Author, Nobody, Operator, Owner},
     Meanwhile::{HasToken, Renewal, Unchanged},
-    Topic, act, run, step,
+    Topic, act, either, run, step,
 };
 use crate::{broker::AgentState, google::classify::TESTING_MODE};
 
@@ -17,7 +17,7 @@ pub(super) const TOPICS: &[Topic] = &[
              behind it has ended ([invalid_grant](/help/grant-ended)).",
         ],
         acts: &[
-            act(
+            either(
                 Author,
                 &[
                     step(
@@ -112,14 +112,14 @@ pub(super) const TOPICS: &[Topic] = &[
     },
     Topic {
         slug: "google-error-page",
-        title: "The consent page was closed, or showed an error of Google's own",
+        title: "Google's page was closed, or showed an error of its own",
         what: &[
-            "Nobody came back from Google, so the connection ends after its time \
-             ([consent_timed_out](/help/consent-timed-out)). If Google showed a page of its own, the last line on it \
+            "Nobody came back from Google, so the connection [ended by itself](/help/consent-timed-out), and whoever began it \
+             was told `consent_timed_out`. If Google showed a page of its own, the last line on it \
              names the reason.",
         ],
         acts: &[
-            act(
+            either(
                 Owner,
                 &[
                     step("If the page was closed, ask for a new link."),
@@ -140,7 +140,7 @@ pub(super) const TOPICS: &[Topic] = &[
                     ),
                 ],
             ),
-            act(
+            either(
                 Operator,
                 &[
                     step(
@@ -207,7 +207,7 @@ pub(super) const TOPICS: &[Topic] = &[
              agent's state is [reconnect_required](/help/reconnect-required).",
         ],
         acts: &[
-            act(
+            either(
                 Operator,
                 &[
                     run(

@@ -127,8 +127,6 @@ struct TopicPage {
     what: Vec<Marked>,
     acts: Vec<Acts>,
     turn_to: Option<&'static str>,
-    /// The owner is told to get a link.
-    needs_link: bool,
     /// Some step has a command with words to fill in.
     fill_in: bool,
     meanwhile: Marked,
@@ -139,6 +137,10 @@ struct TopicPage {
 
 struct Acts {
     heading: &'static str,
+    /// The steps follow each other, and are more than one.
+    numbered: bool,
+    /// The owner is told to get a link.
+    needs_link: bool,
     steps: Vec<(Marked, Option<&'static str>)>,
 }
 
@@ -158,7 +160,6 @@ fn page(chapter: &Chapter, topic: &'static Topic) -> Result<String, askama::Erro
         what: topic.what.iter().copied().map(Marked::of).collect(),
         acts: topic.acts.iter().map(acts).collect(),
         turn_to: topic.turn_to(),
-        needs_link: topic.acts.iter().any(needs_link),
         fill_in: topic
             .commands()
             .any(|command| command.split(' ').any(is_placeholder)),
@@ -174,12 +175,10 @@ fn acts(act: &'static Act) -> Acts {
     let one = |step: &'static Step| (Marked::of(step.text), step.command);
     Acts {
         heading: act.who.heading(),
+        numbered: act.ordered && act.steps.len() > 1,
+        needs_link: act.who == Actor::Owner && act.steps.iter().any(|step| step.text.contains(" link")),
         steps: act.steps.iter().map(one).collect(),
     }
-}
-
-fn needs_link(act: &Act) -> bool {
-    act.who == Actor::Owner && act.steps.iter().any(|step| step.text.contains(" link"))
 }
 
 /// A word of a command that stands for the reader's own.
