@@ -106,16 +106,16 @@ fn keys(keys: &[CapabilityKey]) -> String {
 /// What the person sees who tried: what happened, what to do next, and where there is more about it.
 fn failure(error: &ConnectError) -> (StatusCode, Page) {
     let slug = help::of_connect(error);
-    let tone = match error {
-        ConnectError::Denied(_) => Tone::Calm,
-        _ => Tone::Bad,
-    };
     let topic = help::find(slug);
     let title = topic.map_or_else(|| "That did not work".to_owned(), help::Topic::heading);
-    let next = topic.map(help::Topic::next_step).unwrap_or_default();
+    let (tone, said) = match (error, topic) {
+        // Whoever declined need not read of an operator's settings.
+        (ConnectError::Denied(_), Some(topic)) => (Tone::Calm, topic.summary()),
+        _ => (Tone::Bad, sentence(&error.to_string())),
+    };
     let page = Page::new(tone, title)
-        .says(unchanged(sentence(&error.to_string())))
-        .closes(next)
+        .says(unchanged(said))
+        .closes(topic.map(help::Topic::next_step).unwrap_or_default())
         .explained_by(Some(slug));
     (status(error), page)
 }

@@ -207,7 +207,7 @@ pub(super) const TOPICS: &[Topic] = &[
     },
     Topic {
         slug: "other-session",
-        title: "This was begun in another browser",
+        title: "This was begun somewhere else",
         what: &[
             "Connecting was begun in the console in one browser and ended in another, or you were signed out in \
              between. So that nobody can slip you an account of theirs, both have to be the same visit.",

@@ -143,6 +143,11 @@ impl Topic {
         text::plain(self.title)
     }
 
+    /// What happened, in a few sentences without marks.
+    pub(crate) fn summary(&self) -> String {
+        self.what.first().copied().map(text::plain).unwrap_or_default()
+    }
+
     /// The commands that the steps name.
     pub(crate) fn commands(&self) -> impl Iterator<Item = &'static str> {
         let steps = self.acts.iter().flat_map(|act| act.steps);
