@@ -85,7 +85,7 @@ pub(super) const TOPICS: &[Topic] = &[
                 Administrator,
                 &[step(
                     "In the [Admin console](https://admin.google.com/ac/owl/list?tab=configuredApps), under Security, \
-                     Access and data control, API controls, **Manage app access**, add the app by its OAuth client id \
+                     Access and data control, API controls, **Manage app access** (formerly “third-party app access”), add the app by its OAuth client id \
                      and set it to **Trusted** or to the services that it asks for.",
                 )],
             ),
@@ -268,8 +268,8 @@ pub(super) const TOPICS: &[Topic] = &[
                 Operator,
                 &[
                     step(
-                        "Within 30 days a deleted client can be brought back under [Google Auth Platform, \
-                         Clients](https://console.cloud.google.com/auth/clients), **Restore deleted credentials**.",
+                        "Under [Google Auth Platform, Clients](https://console.cloud.google.com/auth/clients) see \
+                         whether it can still be restored: Google keeps deleted clients for a while (30 days, it says).",
                     ),
                     step(
                         "Otherwise create a new one there, set `google.client_id` and its secret, and start the daemon \

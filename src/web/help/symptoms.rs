@@ -207,6 +207,13 @@ pub(super) const TOPICS: &[Topic] = &[
              agent's state is [reconnect_required](/help/reconnect-required).",
         ],
         acts: &[
+            act(
+                Owner,
+                &[step(
+                    "Open the agent's page. If it says “not granted” beside a permission for Gmail, ask for a link and \
+                     tick its box; if everything is granted, turn to the others below.",
+                )],
+            ),
             either(
                 Operator,
                 &[
