@@ -2,18 +2,17 @@
 //!
 //! The test fails when the file is out of date; with `UPDATE_FAILURES=1` it writes it anew.
 
-use std::{fmt::Write, fs};
+use std::{collections::BTreeSet, fmt::Write, fs};
 
 use tonic_types::StatusExt;
 
 use crate::{
-    broker::{AgentState, ConnectError, ProblemCode, failure_state},
+    broker::{AgentState, ConnectError, ProblemCode, SeveralAccounts, failure_state},
+    catalog::Catalog,
     cli::Exit,
     delivery::{admin::status, refusal_form},
-    google::{
-        FailureKind,
-        classify::{Call, FAILURES, Sign, TESTING_MODE},
-    },
+    google::classify::{Call, FAILURES, Sign},
+    web::help::{self, Act, Actor, Step, Topic},
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/FAILURES.md");
@@ -26,47 +25,13 @@ Made from the code by `UPDATE_FAILURES=1 cargo test --lib failures`; a test fail
 Find the words that you have in the first table, or what Google answered in the second. Each failure leads to one of the
 states of the last table, and that is what all surfaces show, with the same sentence.
 
+The daemon serves a page about each at `<public_url>/help`, for people who never heard of OAuth: what happened, who can
+act, and the steps to take. The links here lead to a daemon on your own machine.
+
 ";
 
-/// What people say, and where to look: symptom, usual reason, what to do.
-const SYMPTOMS: &[(&str, &str, &str)] = &[
-    (
-        "“Expired or invalid credentials”, HTTP 401 `UNAUTHENTICATED` from an API",
-        "The program goes on with a token that it read long ago, or the grant has ended (`invalid_grant` below).",
-        "Read `env` again, or ask the socket; a dead grant shows as `reconnect_required` with the address where its \
-         owner connects again. `token-broker integrations check` asks Google now.",
-    ),
-    (
-        "“Insufficient permission”, HTTP 403 `ACCESS_TOKEN_SCOPE_INSUFFICIENT` from an API",
-        "The agent did not declare the capability, so its token does not carry it; or its owner did not grant it.",
-        "Compare `GOOGLE_OAUTH_CAPABILITIES` with what the call needs; declare the capability in the manifest, \
-         then its owner grants it (`permission_missing` names it).",
-    ),
-    (
-        "“Access blocked: this app's request is invalid”, on Google's own page",
-        "The OAuth client does not fit: mostly `redirect_uri_mismatch` or `invalid_request`. Google shows it to the \
-         person and sends nobody back, so the connection times out.",
-        "Add `<public_url>/oauth/callback` to the client's authorized redirect URIs, and check `google.client_type`.",
-    ),
-    (
-        "Gmail does not work while Calendar and Drive do",
-        "The box of Gmail was unticked on the consent page; or the Gmail API is not enabled in the Google Cloud project \
-         (HTTP 403 `accessNotConfigured` from the API); or an administrator switched Gmail off for the account.",
-        "`token-broker integrations show` says which capabilities were granted: add the missing one. Enable the API on \
-         the project's APIs page. A change of the account's password ends grants that carry Gmail's scopes: \
-         `reconnect_required`.",
-    ),
-    (
-        "It works for a week, then every account has to be connected again",
-        "The OAuth consent screen is in Testing mode.",
-        TESTING_MODE,
-    ),
-    (
-        "The consent page was closed, or showed an error of Google's own",
-        "Nobody came back to the callback.",
-        "`connect` ends after its time with the sentence `consent_timed_out` below; nothing was changed.",
-    ),
-];
+/// Where a daemon on this machine serves its help pages.
+const PAGES: &str = "http://127.0.0.1:8420/help";
 
 fn call_name(call: Call) -> &'static str {
     match call {
@@ -107,13 +72,51 @@ fn sign(sign: Sign) -> String {
     }
 }
 
-fn actor(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Retry => "nobody: it passes",
-        FailureKind::Reconnect => "the owner: connect again",
-        FailureKind::Operator => "the operator",
-        FailureKind::Permission => "the owner: add the permission",
+/// Where a daemon on this machine serves the page.
+fn link(topic: &Topic) -> String {
+    format!("[{}]({PAGES}/{})", topic.slug, topic.slug)
+}
+
+fn topic(slug: &str) -> &'static Topic {
+    help::find(slug).unwrap_or_else(|| panic!("no page explains {slug}"))
+}
+
+fn who(actor: Actor) -> &'static str {
+    match actor {
+        Actor::Owner => "the owner",
+        Actor::Operator => "the operator",
+        Actor::Administrator => "the organisation's administrator",
+        Actor::Author => "the agent's author",
+        Actor::Nobody => "nobody: it passes",
     }
+}
+
+/// Who can act, first who can do most.
+fn actors(topic: &Topic) -> String {
+    let names: Vec<_> = topic.acts.iter().map(|act| who(act.who)).collect();
+    names.join("; ")
+}
+
+/// A text of the pages, whose links lead to a page of this daemon's or elsewhere.
+fn absolute(text: &str) -> String {
+    cell(&text.replace("](/help", &format!("]({PAGES}")))
+}
+
+/// What everybody can do, in one cell.
+fn cure(topic: &Topic) -> String {
+    let step = |step: &Step| match step.command {
+        Some(command) => format!("{} `{command}`", absolute(step.text)),
+        None => absolute(step.text),
+    };
+    let act = |act: &Act| {
+        let steps: Vec<_> = act.steps.iter().map(step).collect();
+        format!("*{}*: {}", capital(who(act.who)), steps.join(" "))
+    };
+    topic.acts.iter().map(act).collect::<Vec<_>>().join("<br>")
+}
+
+fn capital(text: &str) -> String {
+    text[..1].to_uppercase() + &text[1..]
 }
 
 fn cell(text: &str) -> String {
@@ -123,7 +126,7 @@ fn cell(text: &str) -> String {
 fn google(text: &mut String) -> std::fmt::Result {
     text.push_str(
         "## What Google answers\n\nThe first row that fits counts. `error` and `error_subtype` decide, never the \
-         description.\n\n| answer | during | state | who can act | sentence |\n|---|---|---|---|---|\n",
+         description.\n\n| answer | during | state | who can act | sentence | page |\n|---|---|---|---|---|---|\n",
     );
     for failure in FAILURES {
         let during: Vec<_> = failure.calls.iter().map(|call| call_name(*call)).collect();
@@ -132,13 +135,15 @@ fn google(text: &mut String) -> std::fmt::Result {
         } else {
             during.join(", ")
         };
+        let page = topic(failure.help);
         writeln!(
             text,
-            "| {} | {during} | `{}` | {} | {} |",
+            "| {} | {during} | `{}` | {} | {} | {} |",
             sign(failure.sign),
             failure_state(failure.kind).as_str(),
-            actor(failure.kind),
+            actors(page),
             cell(failure.sentence),
+            link(page),
         )?;
     }
     text.push_str(
@@ -153,35 +158,71 @@ fn google(text: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn connecting(text: &mut String) -> std::fmt::Result {
-    text.push_str(
-        "## While connecting\n\nNothing is changed by any of these. They are shown on the page that the browser ends \
-         on, by `connect`, and over gRPC.\n\n| code | gRPC | exit code | sentence |\n|---|---|---|---|\n",
-    );
+/// Each way in which a consent ends badly, but for what Google answers, which is in the table above.
+fn connect_errors() -> Vec<ConnectError> {
     let owner = || "alice".parse().expect("an owner");
-    let errors = [
+    let account = || "alice@work.example".to_owned();
+    let other = || "alice@home.example".to_owned();
+    let unknown = Catalog::builtin().unknown(&"google.gmal.send".parse().expect("a key"));
+    vec![
         ConnectError::Denied(owner()),
         ConnectError::NothingGranted,
         ConnectError::NoRefreshToken,
         ConnectError::OtherAccount {
             owner: owner(),
-            expected: "alice@work.example".to_owned(),
-            got: "alice@home.example".to_owned(),
+            expected: account(),
+            got: other(),
+        },
+        ConnectError::NotThatAccount {
+            owner: owner(),
+            expected: account(),
+            got: other(),
+        },
+        ConnectError::ConnectedAlready {
+            owner: owner(),
+            account: account(),
+        },
+        ConnectError::Narrower {
+            account: account(),
+            lost: vec!["google.drive".parse().expect("a key")],
         },
         ConnectError::UnknownState,
+        ConnectError::UnknownConnect("con_5f0c9a1b2c3d4e5f6071".to_owned()),
+        ConnectError::BadRedirect("it has no `state`".to_owned()),
         ConnectError::OtherSession,
         ConnectError::TimedOut,
-    ];
-    for error in errors {
+        ConnectError::TooMany,
+        ConnectError::ReturnUrl("https://elsewhere.example/".to_owned()),
+        ConnectError::Capability(unknown.to_string()),
+        ConnectError::UnknownAccount("there is no integration of alice".to_owned()),
+        ConnectError::ServiceAccount("robot@project.iam.gserviceaccount.com".to_owned()),
+        ConnectError::Ambiguous(SeveralAccounts {
+            owner: owner(),
+            accounts: vec![account(), other()],
+        }),
+        ConnectError::Store("the disk is full".to_owned()),
+    ]
+}
+
+fn connecting(text: &mut String) -> std::fmt::Result {
+    text.push_str(
+        "## While connecting\n\nNothing is changed by any of these. They are shown on the page that the browser ends \
+         on, by `connect`, and over gRPC.\n\n| code | gRPC | exit code | who can act | sentence | page |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for error in connect_errors() {
         let status = status::connect(&error);
         let reason = status.get_details_error_info().expect("an ErrorInfo").reason;
         let exit = Exit::for_reason(&reason).unwrap_or(Exit::TimedOut);
+        let page = topic(help::of_connect(&error));
         writeln!(
             text,
-            "| `{reason}` | `{:?}` | {} | {} |",
+            "| `{reason}` | `{:?}` | {} | {} | {} | {} |",
             status.code(),
             exit.code(),
-            cell(&error.to_string())
+            actors(page),
+            cell(&error.to_string()),
+            link(page),
         )?;
     }
     text.push('\n');
@@ -192,36 +233,28 @@ fn states(text: &mut String) -> std::fmt::Result {
     text.push_str(
         "## What each surface shows\n\n`env` and `status.json` carry the state, `TOKEN_BROKER_ACTION_URL` where a person \
          can act, and no token; the socket and gRPC carry the code.\n\n\
-         | code | HTTP | gRPC | exit code of `token`, `env`, `status` | who can act |\n|---|---|---|---|---|\n",
+         | code | HTTP | gRPC | exit code of `token`, `env`, `status` | who can act | page |\n|---|---|---|---|---|---|\n",
     );
-    let who = |state: AgentState| match state {
-        AgentState::Active => "nobody has to",
-        AgentState::NotConnected | AgentState::ReconnectRequired | AgentState::Revoked => {
-            "the owner: connect"
-        }
-        AgentState::PermissionMissing => "the owner: add the permission",
-        AgentState::ProviderUnavailable => "nobody: it passes",
-        AgentState::Misconfigured => "the operator",
-    };
     let states = AgentState::ALL
         .into_iter()
         .filter(|state| *state != AgentState::Active);
-    let rows = states
-        .map(|state| (ProblemCode::State(state), who(state)))
-        .chain([
-            (ProblemCode::UnknownCapability, "the agent's author"),
-            (ProblemCode::NotDeclared, "the agent's author: declare it"),
-            (ProblemCode::RateLimited, "nobody: ask less often"),
-            (ProblemCode::InvalidRequest, "the agent's author"),
-        ]);
-    for (code, who) in rows {
+    let rows = states.map(ProblemCode::State).chain([
+        ProblemCode::UnknownCapability,
+        ProblemCode::NotDeclared,
+        ProblemCode::RateLimited,
+        ProblemCode::InvalidRequest,
+    ]);
+    for code in rows {
         let (http, grpc) = refusal_form(code);
         let exit = Exit::for_reason(code.as_str()).expect("every code has an exit");
+        let page = topic(&code.as_str().replace('_', "-"));
         writeln!(
             text,
-            "| `{}` | {http} | `{grpc:?}` | {} | {who} |",
+            "| `{}` | {http} | `{grpc:?}` | {} | {} | {} |",
             code.as_str(),
-            exit.code()
+            exit.code(),
+            actors(page),
+            link(page),
         )?;
     }
     Ok(())
@@ -229,9 +262,16 @@ fn states(text: &mut String) -> std::fmt::Result {
 
 fn document() -> Result<String, std::fmt::Error> {
     let mut text = HEAD.to_owned();
-    text.push_str("## What people say\n\n| what you see | why | what to do |\n|---|---|---|\n");
-    for (symptom, reason, cure) in SYMPTOMS {
-        writeln!(text, "| {symptom} | {reason} | {cure} |")?;
+    text.push_str("## What people see\n\n| what you see | why | what to do | page |\n|---|---|---|---|\n");
+    for symptom in help::SYMPTOMS.topics() {
+        writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            symptom.title,
+            absolute(&symptom.what.join(" ")),
+            cure(symptom),
+            link(symptom)
+        )?;
     }
     text.push('\n');
     google(&mut text)?;
@@ -251,4 +291,14 @@ fn failures_md_says_what_the_code_does() {
         written == made,
         "FAILURES.md is out of date: run UPDATE_FAILURES=1 cargo test --lib failures"
     );
+}
+
+#[test]
+fn every_page_about_connecting_is_about_an_ending_that_there_is() {
+    let endings: BTreeSet<_> = connect_errors().iter().map(help::of_connect).collect();
+    let rows = FAILURES.iter().map(|failure| failure.help);
+    let known: BTreeSet<_> = endings.into_iter().chain(rows).collect();
+    for topic in help::CONNECTING.topics() {
+        assert!(known.contains(topic.slug), "{} is about nothing", topic.slug);
+    }
 }

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{
     CatalogError,
     scope::{Scope, ScopeSet},
+    verification::Verification,
 };
 use crate::{config::CapabilityEntry, id::CapabilityKey};
 
@@ -51,50 +52,6 @@ impl Serialize for IntegrationKind {
     }
 }
 
-/// How closely Google reviews an app that asks for a scope before strangers may grant it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verification {
-    /// Not reviewed.
-    None,
-    /// "Sensitive": the app is reviewed.
-    Sensitive,
-    /// "Restricted": reviewed, and a security assessment each year.
-    Restricted,
-}
-
-impl Verification {
-    /// The name that users see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Sensitive => "sensitive",
-            Self::Restricted => "restricted",
-        }
-    }
-}
-
-impl FromStr for Verification {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::None, Self::Sensitive, Self::Restricted]
-            .into_iter()
-            .find(|class| class.as_str() == text)
-            .ok_or_else(|| {
-                format!(
-                    "verification is `{}`: expected `none`, `sensitive` or `restricted`",
-                    text.escape_debug()
-                )
-            })
-    }
-}
-
-impl Serialize for Verification {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
 /// Something an agent can be allowed to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Capability {
@@ -109,8 +66,8 @@ pub struct Capability {
     pub group: String,
     /// The kind of account that it is exercised with.
     pub integration: IntegrationKind,
-    /// The strictest class among its scopes.
-    pub verification: Verification,
+    /// The strictest class among its scopes; none where it is unknown, or where no person is asked.
+    pub verification: Option<Verification>,
     /// The scopes that it needs, all of them.
     #[serde(serialize_with = "list")]
     pub scopes: ScopeSet,
@@ -164,6 +121,11 @@ pub(super) fn parse(entry: &CapabilityEntry) -> Result<Parsed, CatalogError> {
             "title is empty: say in a few words what it allows".to_owned(),
         ));
     }
+    if entry.group.trim().is_empty() {
+        return Err(wrong(
+            "group is empty: name a heading, or leave it out for `Other`".to_owned(),
+        ));
+    }
     Ok(Parsed {
         satisfies: keys("satisfies", &entry.satisfies)?,
         capability: Capability {
@@ -171,7 +133,12 @@ pub(super) fn parse(entry: &CapabilityEntry) -> Result<Parsed, CatalogError> {
             usage: entry.usage.clone(),
             group: entry.group.clone(),
             integration: entry.integration.parse().map_err(wrong)?,
-            verification: entry.verification.parse().map_err(wrong)?,
+            verification: entry
+                .verification
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(wrong)?,
             satisfied_by: keys("satisfied_by", &entry.satisfied_by)?,
             key,
             scopes,

@@ -3,7 +3,9 @@
 pub mod capability;
 pub mod catalogue;
 pub mod scope;
+pub mod verification;
 
-pub use capability::{Capability, IntegrationKind, Verification};
+pub use capability::{Capability, IntegrationKind};
 pub use catalogue::{Catalog, CatalogError, Coverage, UnknownCapability};
 pub use scope::{Scope, ScopeSet};
+pub use verification::Verification;

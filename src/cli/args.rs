@@ -151,6 +151,7 @@ pub(super) enum Command {
 
 #[cfg(test)]
 mod tests {
+    use crate::web::help::{CHAPTERS, Chapter, Topic};
     use clap::CommandFactory;
 
     use super::*;
@@ -222,5 +223,22 @@ mod tests {
             panic!("{:?}", cli.command)
         };
         assert_eq!(exec.command, ["env", "--config", "x"]);
+    }
+
+    #[test]
+    fn every_command_on_a_help_page_is_one_that_there_is() {
+        let topics = CHAPTERS.iter().flat_map(Chapter::topics);
+        for command in topics.flat_map(Topic::commands) {
+            // What people fill in.
+            let words = command.split(' ').map(|word| match word {
+                "KEY" => "google.gmail.send",
+                "OWNER" => "alice",
+                "ADDRESS" => "alice@work.example",
+                other => other,
+            });
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{command}: {error}");
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::{
     output::Output,
     settings,
     style::Text,
+    view,
 };
 use crate::{catalog, proto::v1};
 
@@ -18,9 +19,9 @@ use crate::{catalog, proto::v1};
 /// Asks the daemon; while none runs, shows the built-in catalogue with the configuration's additions.
 #[derive(Debug, Args)]
 pub(super) struct CapabilitiesArgs {
-    /// Also show the provider's scopes
+    /// Also show the heading, an example and the provider's scopes
     #[arg(long)]
-    scopes: bool,
+    long: bool,
 }
 
 #[derive(Serialize)]
@@ -29,16 +30,26 @@ struct Capability {
     title: String,
     #[serde(rename = "use")]
     usage: String,
+    group: String,
+    /// Google's class; empty where it is unknown, or no person is asked.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    verification: String,
     scopes: Vec<String>,
     satisfied_by: Vec<String>,
 }
 
 impl From<v1::Capability> for Capability {
     fn from(from: v1::Capability) -> Self {
+        let verification = match from.verification() {
+            v1::Verification::Unspecified => String::new(),
+            class => view::code(class.as_str_name(), "VERIFICATION_"),
+        };
         Self {
+            verification,
             key: from.key,
             title: from.title,
             usage: from.r#use,
+            group: from.group,
             scopes: from.scopes,
             satisfied_by: from.satisfied_by,
         }
@@ -51,6 +62,10 @@ impl From<&catalog::Capability> for Capability {
             key: from.key.to_string(),
             title: from.title.clone(),
             usage: from.usage.clone(),
+            group: from.group.clone(),
+            verification: from
+                .verification
+                .map_or_else(String::new, |class| class.as_str().to_owned()),
             scopes: from.scopes.iter().map(ToString::to_string).collect(),
             satisfied_by: from.satisfied_by.iter().map(ToString::to_string).collect(),
         }
@@ -78,26 +93,30 @@ pub(super) async fn run(args: &CapabilitiesArgs, global: &Global, output: &mut O
         }
         Err(failure) => return Err(failure),
     };
-    show(&capabilities, args.scopes, output)?;
+    show(&capabilities, args.long, output)?;
     Ok(Exit::Ok)
 }
 
-fn show(capabilities: &[Capability], scopes: bool, output: &mut Output) -> Result<(), Failure> {
+fn show(capabilities: &[Capability], long: bool, output: &mut Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(&serde_json::json!({ "capabilities": capabilities }));
     }
-    let mut head = vec!["KEY", "ALLOWS", "FOR EXAMPLE"];
-    if scopes {
-        head.push("SCOPES");
+    let mut head = vec!["KEY", "ALLOWS", "VERIFICATION"];
+    if long {
+        head.extend(["GROUP", "FOR EXAMPLE", "SCOPES"]);
     }
     let row = |capability: &Capability| {
         let mut row: Vec<Text> = vec![
             capability.key.as_str().into(),
             capability.title.as_str().into(),
-            capability.usage.as_str().into(),
+            view::or_dash(&capability.verification).into(),
         ];
-        if scopes {
-            row.push(capability.scopes.join(" ").into());
+        if long {
+            row.extend([
+                capability.group.as_str().into(),
+                view::or_dash(&capability.usage).into(),
+                capability.scopes.join(" ").into(),
+            ]);
         }
         row
     };
@@ -115,20 +134,23 @@ mod tests {
     async fn the_daemons_catalogue_is_a_table_or_json() {
         let server = FakeAdmin::default().serve().await;
         let (mut output, out, _) = Output::captured(Format::Text);
-        run(&CapabilitiesArgs { scopes: true }, &server.global(), &mut output)
+        run(&CapabilitiesArgs { long: true }, &server.global(), &mut output)
             .await
             .unwrap();
         assert_eq!(
             out.text(),
-            "KEY                ALLOWS       FOR EXAMPLE  SCOPES\n\
-             google.gmail.send  Send emails  Replies      https://www.googleapis.com/auth/gmail.send\n"
+            "KEY                ALLOWS       VERIFICATION  GROUP  FOR EXAMPLE  SCOPES\n\
+             google.gmail.send  Send emails  sensitive     Gmail  Replies      \
+             https://www.googleapis.com/auth/gmail.send\n"
         );
         let (mut output, out, _) = Output::captured(Format::Json);
-        run(&CapabilitiesArgs { scopes: false }, &server.global(), &mut output)
+        run(&CapabilitiesArgs { long: false }, &server.global(), &mut output)
             .await
             .unwrap();
         let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
         assert_eq!(value["capabilities"][0]["use"], "Replies");
+        assert_eq!(value["capabilities"][0]["group"], "Gmail");
+        assert_eq!(value["capabilities"][0]["verification"], "sensitive");
     }
 
     #[tokio::test]
@@ -141,10 +163,18 @@ mod tests {
             ..Global::default()
         };
         let (mut output, out, err) = Output::captured(Format::Text);
-        run(&CapabilitiesArgs { scopes: false }, &global, &mut output)
+        run(&CapabilitiesArgs { long: false }, &global, &mut output)
             .await
             .unwrap();
-        assert!(out.text().contains("google.sheets.readonly"), "{}", out.text());
+        let text = out.text();
+        assert!(text.contains("google.sheets.readonly"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        let row = |key: &str| text.lines().find(|line| line.split(' ').next() == Some(key));
+        assert!(
+            row("google.drive").is_some_and(|row| row.ends_with(" restricted")),
+            "{text}"
+        );
+        assert!(row("google.sa").is_some_and(|row| row.ends_with(" -")), "{text}");
         assert!(err.text().contains("No daemon answers"));
     }
 }

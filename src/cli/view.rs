@@ -15,7 +15,7 @@ use super::{
 use crate::{agent::PodIdentity, proto::v1};
 pub(super) use account::{Integration, IntegrationCapability, PendingRevocation};
 
-fn or_dash(text: &str) -> &str {
+pub(super) fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
@@ -254,7 +254,7 @@ impl From<v1::GetDaemonStatusResponse> for Daemon {
 }
 
 /// The stable code of a protobuf enum's name: without the prefix, in lower case.
-fn code(name: &str, prefix: &str) -> String {
+pub(super) fn code(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }
 

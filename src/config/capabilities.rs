@@ -29,9 +29,8 @@ pub struct CapabilityEntry {
     /// The kind of account: `google` or `google-sa`.
     #[serde(default = "google")]
     pub integration: String,
-    /// How closely Google reviews an app that asks for it: `none`, `sensitive` or `restricted`.
-    #[serde(default = "none")]
-    pub verification: String,
+    /// How Google classifies its scopes: `basic`, `sensitive` or `restricted`; none where that is unknown.
+    pub verification: Option<String>,
     /// Wider keys: when one of them is granted, this one is.
     #[serde(default)]
     pub satisfied_by: Vec<String>,
@@ -49,10 +48,6 @@ fn other() -> String {
 
 fn google() -> String {
     "google".to_owned()
-}
-
-fn none() -> String {
-    "none".to_owned()
 }
 
 /// The part of the file that this section reads; the rest is checked elsewhere.

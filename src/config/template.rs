@@ -18,14 +18,15 @@ const HEAD: &str = "\
 
 const CAPABILITIES: &str = "
 # Capabilities beyond the built-in ones (`token-broker capabilities` lists those). `satisfied_by` names wider
-# keys that include this one, `satisfies` narrower ones; `verification` is none, sensitive or restricted.
+# keys that include this one, `satisfies` narrower ones. `group` is the heading that people see it under;
+# `verification` is how Google classifies the scope: basic, sensitive or restricted.
 # [[capabilities]]
 # key = \"google.tasks.readonly\"
 # title = \"Read tasks\"
 # use = \"Plan the day\"
 # group = \"Tasks\"
 # scopes = [\"https://www.googleapis.com/auth/tasks.readonly\"]
-# verification = \"none\"
+# verification = \"sensitive\"
 ";
 
 /// The whole file, commented, with every key and every default. `values` are set, each as an environment

@@ -85,6 +85,8 @@ impl Sign {
 /// A row of [`FAILURES`].
 #[derive(Debug)]
 pub struct Failure {
+    /// The page that explains it to people, `/help/<slug>`. Rows that come to the same share one.
+    pub help: &'static str,
     /// What was asked; empty for whatever it was.
     pub calls: &'static [Call],
     /// What the answer looks like.
@@ -96,8 +98,15 @@ pub struct Failure {
 }
 
 impl Failure {
-    const fn of(calls: &'static [Call], sign: Sign, kind: FailureKind, sentence: &'static str) -> Self {
+    const fn of(
+        help: &'static str,
+        calls: &'static [Call],
+        sign: Sign,
+        kind: FailureKind,
+        sentence: &'static str,
+    ) -> Self {
         Self {
+            help,
             calls,
             sign,
             kind,

@@ -36,15 +36,18 @@ pub struct ProviderError {
     /// The provider's `error`, or `network`, `certificate`, `timeout`, `http_503`, `malformed_answer`,
     /// `invalid_id_token`.
     pub code: String,
-    /// The provider's `error_subtype`.
-    pub subtype: Option<String>,
     /// A sentence a person can act on.
     pub message: String,
+    /// The page that explains it to people, `/help/<slug>`.
+    pub help: &'static str,
     /// How long the provider asked to wait.
     pub retry_after: Option<Duration>,
     /// The provider's own time, from the `Date` header.
     pub server_time: Option<Timestamp>,
 }
+
+/// The page about answers that Google does not give.
+const NOT_GOOGLE: &str = "not-google";
 
 /// How a message ends about what is repeated by itself.
 const REPEATED: &str = "It is tried again.";
@@ -70,11 +73,16 @@ impl ProviderError {
         self.message.replace(REPEATED, "Try it again in a while.")
     }
 
-    fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {
+    fn new(
+        kind: FailureKind,
+        code: impl Into<String>,
+        message: impl Into<String>,
+        help: &'static str,
+    ) -> Self {
         Self {
+            help,
             kind,
             code: code.into(),
-            subtype: None,
             message: message.into(),
             retry_after: None,
             server_time: None,
@@ -84,21 +92,28 @@ impl ProviderError {
     /// A redirect that says why there is no code ([`Outcome::Error`](super::redirect::Outcome)).
     pub fn of_redirect(error: &str, description: Option<&str>) -> Self {
         let code = code(error);
-        let &Failure { kind, sentence, .. } = classify(Call::Authorize, 302, &code, None);
+        let &Failure {
+            kind, sentence, help, ..
+        } = classify(Call::Authorize, 302, &code, None);
         let words = description.map(|text| scrub(text, &[]));
         let message = format!("{sentence} ({})", quote(&code, words.as_deref()));
-        Self::new(kind, code, message)
+        Self::new(kind, code, message, help)
     }
 
     /// An id token that proves nothing.
     pub(super) fn id_token(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self::new(kind, "invalid_id_token", message)
+        Self::new(kind, "invalid_id_token", message, "identity-unproven")
     }
 
     /// A service account's key that does not sign, though it did when it was added.
     pub(super) fn key(email: &str, error: &InvalidKeyFile) -> Self {
         let message = format!("The key of {email} cannot be used: {error}.");
-        Self::new(FailureKind::Operator, "invalid_key", message)
+        Self::new(
+            FailureKind::Operator,
+            "invalid_key",
+            message,
+            "service-account-key-refused",
+        )
     }
 
     /// An answer that cannot be used. `what` names it and says why.
@@ -106,7 +121,7 @@ impl ProviderError {
         let message = format!("{what}. A proxy may stand between. It is tried again.");
         Self {
             server_time,
-            ..Self::new(FailureKind::Retry, "malformed_answer", message)
+            ..Self::new(FailureKind::Retry, "malformed_answer", message, NOT_GOOGLE)
         }
     }
 
@@ -144,14 +159,23 @@ impl ProviderError {
                 format!("{host} cannot be reached: {reason}. It is tried again."),
             ),
         };
-        Self::new(FailureKind::Retry, code, message)
+        let help = match error {
+            TransportError::NoRoots(_) | TransportError::Certificate(_) => "certificate",
+            TransportError::TooLarge(_) => NOT_GOOGLE,
+            TransportError::NoConnection | TransportError::Timeout(_) | TransportError::Network(_) => {
+                "no-connection"
+            }
+        };
+        Self::new(FailureKind::Retry, code, message, help)
     }
 
     /// An answer that refuses. `secrets` are what the request held, should the answer echo them.
     pub(super) fn refused(call: Call, reply: &Reply, secrets: &[&str], now: Timestamp) -> Self {
         let status = reply.status.as_u16();
         let body = RefusalBody::parse(&reply.body, secrets);
-        let &Failure { kind, sentence, .. } = classify(
+        let &Failure {
+            kind, sentence, help, ..
+        } = classify(
             call,
             status,
             body.error.as_deref().unwrap_or(""),
@@ -165,10 +189,9 @@ impl ProviderError {
             None => (format!("http_{status}"), format!("HTTP {status}")),
         };
         Self {
-            subtype: body.subtype,
             retry_after: reply.retry_after(now),
             server_time: reply.date(),
-            ..Self::new(kind, code, format!("{sentence} ({said})"))
+            ..Self::new(kind, code, format!("{sentence} ({said})"), help)
         }
     }
 }
@@ -241,7 +264,7 @@ mod tests {
             &[],
         );
         assert_eq!(error.code, "invalid_grant");
-        assert_eq!(error.subtype.as_deref(), Some("invalid_rapt"));
+        assert_eq!(error.help, "session-ended");
         assert!(
             error
                 .message

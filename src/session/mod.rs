@@ -12,6 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
+use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     clock::{self, SharedClock},
@@ -123,6 +124,7 @@ pub struct Sessions {
     entropy: SharedEntropy,
     limits: SessionLimits,
     table: Mutex<Table>,
+    closed: Notify,
 }
 
 impl Sessions {
@@ -133,6 +135,7 @@ impl Sessions {
             entropy,
             limits,
             table: Mutex::default(),
+            closed: Notify::new(),
         }
     }
 
@@ -198,6 +201,12 @@ impl Sessions {
     /// Ends a session.
     pub fn close(&self, id: SessionId) {
         self.table().remove_session(&id.0);
+        self.closed.notify_waiters();
+    }
+
+    /// Resolves when any session is closed from now on. One that ends in time is not announced.
+    pub fn closed(&self) -> Notified<'_> {
+        self.closed.notified()
     }
 }
 

@@ -3,7 +3,10 @@
 //! The page starts no consent by itself: whoever holds its address could otherwise bind an account of their
 //! own to somebody else's agent.
 
-use super::page::{Item, Page, Tone};
+use super::{
+    help,
+    page::{Item, Page, Tone},
+};
 use crate::{
     broker::{AgentSnapshot, AgentState, AgentView, Broker, CapabilityState},
     catalog::IntegrationKind,
@@ -33,7 +36,10 @@ pub(super) fn page(broker: &Broker, agent: &AgentView) -> Page {
         "The agent {name} works for {} and asks for:",
         snapshot.manifest.owner
     ));
-    with_command(page.lists(items(broker, snapshot)), broker, snapshot)
+    let page = page
+        .lists(items(broker, snapshot))
+        .explained_by(help::of_state(snapshot.state));
+    with_command(page, broker, snapshot)
 }
 
 fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {

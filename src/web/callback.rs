@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 
-use super::page::{Item, Page, Tone};
+use super::{
+    help,
+    page::{Item, Page, Tone},
+};
 use crate::{
     broker::{Broker, ConnectError, Connected},
     google::FailureKind,
@@ -100,67 +103,49 @@ fn keys(keys: &[CapabilityKey]) -> String {
         .join(", ")
 }
 
+/// What the person sees who tried: what happened, what to do next, and where there is more about it.
 fn failure(error: &ConnectError) -> (StatusCode, Page) {
-    let page = |title: &str| Page::new(Tone::Bad, title).says(sentence(&error.to_string()));
+    let slug = help::of_connect(error);
+    let topic = help::find(slug);
+    let title = topic.map_or_else(|| "That did not work".to_owned(), help::Topic::heading);
+    let (tone, said) = match (error, topic) {
+        // Whoever declined need not read of an operator's settings.
+        (ConnectError::Denied(_), Some(topic)) => (Tone::Calm, topic.summary()),
+        _ => (Tone::Bad, sentence(&error.to_string())),
+    };
+    let page = Page::new(tone, title)
+        .says(unchanged(said))
+        .closes(topic.map(help::Topic::next_step).unwrap_or_default())
+        .explained_by(Some(slug));
+    (status(error), page)
+}
+
+/// A consent that did not end well leaves everything as it was, and people should read that.
+fn unchanged(said: String) -> String {
+    const UNCHANGED: &str = "Nothing was changed.";
+    if said.contains(UNCHANGED) {
+        said
+    } else {
+        format!("{said} {UNCHANGED}")
+    }
+}
+
+fn status(error: &ConnectError) -> StatusCode {
     match error {
-        ConnectError::Denied(_) => (
-            StatusCode::OK,
-            Page::new(Tone::Calm, "Nothing was connected")
-                .says("The permission was not given, so nothing was changed.")
-                .closes("If that was a mistake, ask for a new link and choose Allow."),
-        ),
-        ConnectError::UnknownState => (
-            StatusCode::BAD_REQUEST,
-            page("This link is no longer good")
-                .closes("Ask for a new link. Each one works once, for a few minutes."),
-        ),
-        ConnectError::OtherSession => (
-            StatusCode::FORBIDDEN,
-            page("This was begun somewhere else")
-                .closes("Nothing was changed. Open the console in this browser, and begin there."),
-        ),
-        ConnectError::NothingGranted => (
-            StatusCode::OK,
-            page("No permission was ticked")
-                .closes("Open a new link and tick at least one box on Google's page."),
-        ),
-        ConnectError::OtherAccount { .. } | ConnectError::NotThatAccount { .. } => (
-            StatusCode::CONFLICT,
-            page("That is another account").closes("Open a new link and choose the account named above."),
-        ),
-        ConnectError::ConnectedAlready { .. } => (
-            StatusCode::CONFLICT,
-            page("That account is connected already").closes("Open a new link and choose another account."),
-        ),
-        ConnectError::Narrower { .. } => (
-            StatusCode::CONFLICT,
-            page("Something that was granted was left unticked")
-                .closes("Open a new link and tick it again as well. What was granted stays as it is."),
-        ),
-        ConnectError::NoRefreshToken => (StatusCode::CONFLICT, page("Google gave no lasting permission")),
-        ConnectError::BadRedirect(_) => (StatusCode::BAD_REQUEST, page("This address is incomplete")),
+        ConnectError::Denied(_) | ConnectError::NothingGranted => StatusCode::OK,
+        ConnectError::OtherAccount { .. }
+        | ConnectError::NotThatAccount { .. }
+        | ConnectError::ConnectedAlready { .. }
+        | ConnectError::Narrower { .. }
+        | ConnectError::NoRefreshToken => StatusCode::CONFLICT,
+        ConnectError::OtherSession => StatusCode::FORBIDDEN,
         ConnectError::Provider(inner) => match inner.kind {
-            FailureKind::Retry => (
-                StatusCode::BAD_GATEWAY,
-                page("Google did not answer").closes("Nothing was changed. Ask for a new link in a moment."),
-            ),
-            FailureKind::Operator => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                page("The connection is not set up right")
-                    .closes("Nothing was changed. Show this page to whoever runs this machine."),
-            ),
-            FailureKind::Reconnect | FailureKind::Permission => (
-                StatusCode::BAD_REQUEST,
-                page("Google refused the connection")
-                    .closes("Nothing was changed. Ask for a new link to try again."),
-            ),
+            FailureKind::Retry => StatusCode::BAD_GATEWAY,
+            FailureKind::Operator => StatusCode::INTERNAL_SERVER_ERROR,
+            FailureKind::Reconnect | FailureKind::Permission => StatusCode::BAD_REQUEST,
         },
-        ConnectError::Store(_) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            page("The account could not be kept")
-                .closes("Show this page to whoever runs this machine, then ask for a new link."),
-        ),
-        _ => (StatusCode::BAD_REQUEST, page("That did not work")),
+        ConnectError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -181,10 +166,36 @@ fn sentence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::google::ProviderError;
 
     #[test]
     fn errors_become_sentences() {
         assert_eq!(sentence("begin again"), "Begin again.");
         assert_eq!(sentence("Done."), "Done.");
+    }
+
+    #[test]
+    fn a_consent_that_fails_says_what_to_do_and_links_to_its_page() {
+        let shown = |error: ConnectError| {
+            let (status, page) = failure(&error);
+            (status, page.html().unwrap())
+        };
+        let (status, html) = shown(ConnectError::UnknownState);
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(html.contains("This link is no longer good"), "{html}");
+        assert_eq!(html.matches("Nothing was changed.").count(), 1, "{html}");
+        assert!(html.contains("href=\"../help/link-used\""), "{html}");
+        let (status, html) = shown(ConnectError::Store("the disk is full".to_owned()));
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(
+            html.contains("Show this page to whoever runs this machine."),
+            "{html}"
+        );
+        let blocked = ProviderError::of_redirect("admin_policy_enforced", None);
+        let (_, html) = shown(ConnectError::Provider(blocked));
+        assert!(
+            html.contains("href=\"../help/blocked-by-organisation\""),
+            "{html}"
+        );
     }
 }

@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod callback;
 mod console;
+pub(crate) mod help;
 mod page;
 mod risc;
 mod routes;

@@ -2,6 +2,8 @@
 
 use askama::Template;
 
+use super::help;
+
 /// The address of the style sheet.
 pub(super) const STYLE_PATH: &str = "/style.css";
 /// The style sheet.
@@ -48,6 +50,8 @@ pub(super) struct Page {
     pub(super) items: Vec<Item>,
     pub(super) command: String,
     pub(super) closing: String,
+    /// The address of the page that explains it.
+    pub(super) help: Option<String>,
 }
 
 impl Page {
@@ -59,6 +63,7 @@ impl Page {
             items: Vec::new(),
             command: String::new(),
             closing: String::new(),
+            help: None,
         }
     }
 
@@ -79,6 +84,13 @@ impl Page {
 
     pub(super) fn closes(mut self, closing: impl Into<String>) -> Self {
         self.closing = closing.into();
+        self
+    }
+
+    /// Links to the help page with this slug. Both the callback's pages and the agents' lie one folder deep; the link is
+    /// relative, so that it holds behind a proxy that adds a path.
+    pub(super) fn explained_by(mut self, slug: Option<&str>) -> Self {
+        self.help = slug.map(|slug| format!("..{}", help::path(slug)));
         self
     }
 

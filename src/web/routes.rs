@@ -14,6 +14,7 @@ use super::{
     answer::{Answer, html, protect, redirect, text, typed, wrong_method},
     callback::{self, Ending},
     console::Console,
+    help,
     page::{Page, STYLE, STYLE_PATH, Tone},
     risc,
 };
@@ -100,6 +101,7 @@ impl Web {
                 }
             }
             STYLE_PATH => typed(StatusCode::OK, "text/css; charset=utf-8", STYLE),
+            _ if help::serves(path) => help::answer(path),
             _ => match path
                 .strip_prefix("/agents/")
                 .and_then(|name| self.agent(request, name))

@@ -3,7 +3,7 @@
 use http::Method;
 use url::form_urlencoded::Serializer;
 
-use crate::support::{Answer, Daemon, Output, post_form, request};
+use crate::support::{Answer, Daemon, post_form, request};
 
 /// One browser.
 #[derive(Default)]
@@ -132,10 +132,5 @@ pub(crate) fn approve(url: &str, account: &str) -> String {
 pub(crate) fn link(daemon: &Daemon, owner: Option<&str>) -> String {
     let mut args = vec!["console", "--no-browser"];
     args.extend(owner.iter().flat_map(|owner| ["--owner", owner]));
-    // Not kept with what commands said: this one says a secret, as it should.
-    Output::of(&mut daemon.command(&args))
-        .expect_ok()
-        .stdout
-        .trim_end()
-        .to_owned()
+    daemon.cli(&args).expect_ok().stdout.trim_end().to_owned()
 }

@@ -14,3 +14,4 @@ mod live;
 mod proxy;
 mod scene;
 mod sign_in;
+mod walk;

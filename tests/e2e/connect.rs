@@ -189,7 +189,7 @@ fn a_denial_is_told_to_the_person_and_to_the_command() {
     let refused = daemon.remember(connecting.finish());
     assert_eq!(refused.code, 5, "{}", refused.stderr);
     assert!(page.header("content-type").starts_with("text/html"));
-    assert!(page.text().contains("nothing was changed"), "{}", page.text());
+    assert!(page.text().contains("Nothing was changed"), "{}", page.text());
     let integrations = daemon
         .cli(&["integrations", "list", "--output", "json"])
         .expect_ok();

@@ -304,8 +304,8 @@ impl Daemon {
     /// Runs a command against this daemon.
     pub(crate) fn cli(&self, args: &[&str]) -> Output {
         let output = Output::of(&mut self.command(args));
-        // These print the token: it is what they are for.
-        if ["token", "env", "exec"].contains(&args[0]) {
+        // These print a secret: it is what they are for.
+        if ["token", "env", "exec", "console"].contains(&args[0]) {
             return output;
         }
         self.remember(output)

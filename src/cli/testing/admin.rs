@@ -144,6 +144,8 @@ impl AdminService for FakeAdmin {
                 r#use: "Replies".to_owned(),
                 scopes: vec!["https://www.googleapis.com/auth/gmail.send".to_owned()],
                 satisfied_by: Vec::new(),
+                group: "Gmail".to_owned(),
+                verification: v1::Verification::Sensitive.into(),
             }],
         }))
     }

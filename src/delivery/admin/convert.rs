@@ -6,7 +6,7 @@ use crate::{
         AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, CapabilityStanding, CapabilityState,
         Event, PendingRevocation,
     },
-    catalog::{Capability, IntegrationKind},
+    catalog::{Capability, IntegrationKind, Verification},
     id::InvalidId,
     proto::{timestamp, v1},
     store::IntegrationRecord,
@@ -20,6 +20,19 @@ pub(super) fn capability(capability: &Capability) -> v1::Capability {
         r#use: capability.usage.clone(),
         scopes: capability.scopes.iter().map(ToString::to_string).collect(),
         satisfied_by: capability.satisfied_by.iter().map(ToString::to_string).collect(),
+        group: capability.group.clone(),
+        verification: capability
+            .verification
+            .map_or(v1::Verification::Unspecified, verification)
+            .into(),
+    }
+}
+
+fn verification(class: Verification) -> v1::Verification {
+    match class {
+        Verification::Basic => v1::Verification::Basic,
+        Verification::Sensitive => v1::Verification::Sensitive,
+        Verification::Restricted => v1::Verification::Restricted,
     }
 }
 
@@ -249,5 +262,28 @@ pub(super) fn audit_line(line: AuditLine) -> v1::AuditEvent {
         decision: line.decision,
         detail: line.detail,
         hash: line.hash,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+
+    #[test]
+    fn a_capability_carries_its_heading_and_googles_class() {
+        let catalog = Catalog::builtin();
+        let sent: Vec<_> = catalog.iter().map(capability).collect();
+        let named = |key: &str| sent.iter().find(|sent| sent.key == key).unwrap();
+        let drive = named("google.drive");
+        assert_eq!(
+            (drive.group.as_str(), drive.verification()),
+            ("Drive", v1::Verification::Restricted)
+        );
+        assert_eq!(
+            named("google.gmail.send").verification(),
+            v1::Verification::Sensitive
+        );
+        assert_eq!(named("google.sa").verification(), v1::Verification::Unspecified);
     }
 }

@@ -16,8 +16,9 @@ pub static FAILURES: &[Failure] = {
     use FailureKind::{Operator, Permission, Reconnect, Retry};
     use Sign::{Busy, Error, Other, Redirected, Silent, Status, Subtype};
     &[
-        Failure::of(&[], Busy, Retry, BUSY),
+        Failure::of("google-busy", &[], Busy, Retry, BUSY),
         Failure::of(
+            "delegation-missing",
             &[DELEGATED],
             Error(&["unauthorized_client", "access_denied"]),
             Operator,
@@ -26,6 +27,7 @@ pub static FAILURES: &[Failure] = {
              one of them.",
         ),
         Failure::of(
+            "delegated-key-refused",
             &[DELEGATED],
             Error(&["invalid_grant"]),
             Operator,
@@ -34,6 +36,7 @@ pub static FAILURES: &[Failure] = {
              `token-broker service-account add`, or correct the address.",
         ),
         Failure::of(
+            "service-account-key-refused",
             &[ITSELF],
             Error(&["invalid_grant"]),
             Operator,
@@ -42,6 +45,7 @@ pub static FAILURES: &[Failure] = {
              service-account add`.",
         ),
         Failure::of(
+            "service-account-not-allowed",
             &[ITSELF, DELEGATED],
             Error(&["unauthorized_client", "access_denied", "admin_policy_enforced"]),
             Operator,
@@ -49,6 +53,7 @@ pub static FAILURES: &[Failure] = {
              to allow it.",
         ),
         Failure::of(
+            "service-account-scope-unknown",
             &[ITSELF, DELEGATED],
             Error(&["invalid_scope"]),
             Operator,
@@ -56,12 +61,14 @@ pub static FAILURES: &[Failure] = {
              configuration adds.",
         ),
         Failure::of(
+            "service-account-gone",
             &[ITSELF, DELEGATED],
             Error(&["invalid_client", "deleted_client"]),
             Operator,
             "Google does not know this service account any more. Create it anew, or add the key of another one.",
         ),
         Failure::of(
+            "identity-missing",
             &[Userinfo],
             Status(&[401, 403]),
             Reconnect,
@@ -69,6 +76,7 @@ pub static FAILURES: &[Failure] = {
              kept by. The owner has to consent with `openid` and `email`; `token-broker connect` asks for both.",
         ),
         Failure::of(
+            "google-busy",
             &[],
             Error(&[
                 "internal_failure",
@@ -83,6 +91,7 @@ pub static FAILURES: &[Failure] = {
             BUSY,
         ),
         Failure::of(
+            "code-refused",
             &[Exchange],
             Error(&["invalid_grant"]),
             Reconnect,
@@ -90,6 +99,7 @@ pub static FAILURES: &[Failure] = {
              or it belongs to another client or redirect address. Begin the connection again.",
         ),
         Failure::of(
+            "session-ended",
             &[],
             Subtype("invalid_grant", &["invalid_rapt", "rapt_required"]),
             Reconnect,
@@ -97,6 +107,7 @@ pub static FAILURES: &[Failure] = {
              again; an administrator can exempt the app in the Google Cloud session control settings.",
         ),
         Failure::of(
+            "grant-ended",
             &[],
             Error(&["invalid_grant"]),
             Reconnect,
@@ -104,19 +115,28 @@ pub static FAILURES: &[Failure] = {
              policy changed. The owner has to connect the account again.",
         ),
         Failure::of(
+            "scope-unknown",
             &[Authorize],
             Error(&["invalid_scope"]),
             Permission,
             "Google does not know a scope that was asked for, or does not let this OAuth client ask for it.",
         ),
         Failure::of(
+            "scope-not-granted",
             &[],
             Error(&["invalid_scope"]),
             Permission,
             "A scope was asked for that this account did not grant. The owner has to add the permission.",
         ),
-        Failure::of(&[Authorize], Error(&["access_denied"]), Reconnect, DECLINED),
         Failure::of(
+            "consent-denied",
+            &[Authorize],
+            Error(&["access_denied"]),
+            Reconnect,
+            DECLINED,
+        ),
+        Failure::of(
+            "blocked-by-organisation",
             &[],
             Error(&["access_denied", "admin_policy_enforced"]),
             Reconnect,
@@ -124,6 +144,7 @@ pub static FAILURES: &[Failure] = {
              account; then the owner connects again.",
         ),
         Failure::of(
+            "answer-redirected",
             &[],
             Redirected,
             Retry,
@@ -131,6 +152,7 @@ pub static FAILURES: &[Failure] = {
              stand between. It is tried again.",
         ),
         Failure::of(
+            "not-google",
             &[],
             Silent,
             Retry,
@@ -138,6 +160,7 @@ pub static FAILURES: &[Failure] = {
              wrong. It is tried again.",
         ),
         Failure::of(
+            "client-unknown",
             &[],
             Error(&["invalid_client"]),
             Operator,
@@ -145,6 +168,7 @@ pub static FAILURES: &[Failure] = {
              client secret against the Credentials page of the Google Cloud project.",
         ),
         Failure::of(
+            "client-deleted",
             &[],
             Error(&["deleted_client"]),
             Operator,
@@ -152,6 +176,7 @@ pub static FAILURES: &[Failure] = {
              account has to be connected again.",
         ),
         Failure::of(
+            "client-not-allowed",
             &[],
             Error(&["unauthorized_client"]),
             Operator,
@@ -159,6 +184,7 @@ pub static FAILURES: &[Failure] = {
              `google.client_type`.",
         ),
         Failure::of(
+            "redirect-address",
             &[],
             Error(&["redirect_uri_mismatch"]),
             Operator,
@@ -166,6 +192,7 @@ pub static FAILURES: &[Failure] = {
              the OAuth client's authorized redirect URIs.",
         ),
         Failure::of(
+            "internal-app",
             &[],
             Error(&["org_internal"]),
             Operator,
@@ -173,12 +200,14 @@ pub static FAILURES: &[Failure] = {
              connect an account of that organisation.",
         ),
         Failure::of(
+            "embedded-browser",
             &[],
             Error(&["disallowed_useragent"]),
             Operator,
             "Google does not show its consent page inside this browser. Open the link in a full browser.",
         ),
         Failure::of(
+            "request-refused",
             &[],
             Error(&["unsupported_grant_type", "invalid_request"]),
             Operator,
@@ -186,6 +215,7 @@ pub static FAILURES: &[Failure] = {
              that the client secret is configured.",
         ),
         Failure::of(
+            "refused",
             &[],
             Other,
             Operator,

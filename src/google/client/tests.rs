@@ -158,7 +158,7 @@ async fn a_refusal_says_who_acts_and_repeats_no_secret() {
     });
     let error = refused(Answer::json(400, &echo)).await;
     assert_eq!(error.kind, FailureKind::Reconnect);
-    assert_eq!(error.subtype.as_deref(), Some("invalid_rapt"));
+    assert_eq!(error.help, "session-ended");
     assert!(error.message.contains("expiré [redacted] [redacted]"), "{error}");
 
     let (_play, client) = play(vec![Answer::json(

@@ -44,14 +44,18 @@ impl Watch {
         if !std::mem::replace(&mut self.greeted, true) {
             return Some(GREETING);
         }
+        let sessions = self.sessions.clone();
         loop {
-            let heard = tokio::select! {
-                heard = tokio::time::timeout(HEARTBEAT, self.events.recv()) => heard,
-                () = self.shutdown.cancelled() => return None,
-            };
-            if !self.sessions.is_open(self.session.id) {
+            // Before the look at the session, so that none that is closed meanwhile is missed.
+            let closed = sessions.closed();
+            if !sessions.is_open(self.session.id) {
                 return None;
             }
+            let heard = tokio::select! {
+                heard = tokio::time::timeout(HEARTBEAT, self.events.recv()) => heard,
+                () = closed => continue,
+                () = self.shutdown.cancelled() => return None,
+            };
             match heard {
                 Ok(Ok(event)) if self.concerns(&event) => return Some(CHANGED),
                 Ok(Ok(_)) => {}

@@ -72,9 +72,8 @@ impl Offer {
             usage: capability.usage.clone(),
             group: capability.group.clone(),
             class: match capability.verification {
-                Verification::None => None,
-                Verification::Sensitive => Some("sensitive"),
-                Verification::Restricted => Some("restricted"),
+                None | Some(Verification::Basic) => None,
+                Some(class @ (Verification::Sensitive | Verification::Restricted)) => Some(class.as_str()),
             },
         }
     }

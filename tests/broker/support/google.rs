@@ -261,7 +261,7 @@ impl Google {
         ProviderError {
             kind: fault.kind,
             code: fault.code.to_owned(),
-            subtype: None,
+            help: "refused",
             message: format!("The provider said {}.", fault.code),
             retry_after: fault.retry_after,
             server_time: self.server_time(),

@@ -66,6 +66,17 @@ fn by_command(daemon: &Daemon, case: &Case, form: &Form, fault: &Value) {
     let page = browse(&back(daemon, &connecting.url, fault));
     let said = daemon.remember(connecting.finish());
     nothing_came_of(daemon, "alice", &said, form, &sentence);
+    let help = format!("/help/{}", case.failure.help);
+    assert!(
+        page.text().contains(&format!("href=\"..{help}\"")),
+        "{}",
+        page.text()
+    );
+    let explained = get(&format!("{}{help}", daemon.http()));
+    assert_eq!(explained.status, 200, "{help}");
+    // What is marked as code there is not text.
+    let begins = case.failure.sentence.split('`').next().unwrap();
+    assert!(unescaped(explained.text()).contains(begins), "{help}");
     if form.state == DECLINED.state {
         // To the person themselves it is said in plainer words.
         assert!(page.text().contains("Nothing was connected"), "{}", page.text());
