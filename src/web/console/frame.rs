@@ -9,6 +9,8 @@ pub(super) enum Tab {
     None,
     Integrations,
     Agents,
+    Activity,
+    Health,
 }
 
 /// What a page's frame shows.
@@ -52,10 +54,15 @@ impl<'a> Frame<'a> {
         if self.session.is_none() {
             return Vec::new();
         }
-        vec![
+        let mut tabs = vec![
             ("integrations", "Integrations", self.tab == Tab::Integrations),
             ("agents", "Agents", self.tab == Tab::Agents),
-        ]
+            ("activity", "Activity", self.tab == Tab::Activity),
+        ];
+        if self.is_operator() {
+            tabs.push(("health", "Health", self.tab == Tab::Health));
+        }
+        tabs
     }
 
     /// Who is signed in; empty when nobody is.
