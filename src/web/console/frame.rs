@@ -1,5 +1,6 @@
 //! What surrounds every page.
 
+use super::words::Mood;
 use crate::session::{Session, Viewer};
 
 /// The part of the console that a page belongs to.
@@ -21,6 +22,7 @@ pub(super) struct Frame<'a> {
     tab: Tab,
     /// What was done just now.
     pub(super) notice: String,
+    pub(super) notice_mood: Mood,
 }
 
 impl<'a> Frame<'a> {
@@ -32,11 +34,13 @@ impl<'a> Frame<'a> {
             session,
             tab,
             notice: String::new(),
+            notice_mood: Mood::Good,
         }
     }
 
-    pub(super) fn notes(mut self, notice: impl Into<String>) -> Self {
-        self.notice = notice.into();
+    pub(super) fn notes(mut self, (mood, notice): (Mood, String)) -> Self {
+        self.notice_mood = mood;
+        self.notice = notice;
         self
     }
 

@@ -25,9 +25,12 @@ use hyper::{body::Body, header::HeaderValue};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::answer::{Answer, html, redirect, typed, wrong_method};
+use super::{
+    answer::{Answer, html, redirect, typed, wrong_method},
+    help,
+};
 use crate::{
-    broker::Broker,
+    broker::{AgentState, Broker},
     config::ProxySection,
     id::{IntegrationId, OwnerId},
     session::{Session, Sessions},
@@ -235,6 +238,12 @@ impl Console {
             }
             Refusal::Message(message) => self.show_message(StatusCode::BAD_REQUEST, Some(session), *message),
         }
+    }
+
+    /// The address of the page that explains a state; none where all is well.
+    fn explanation(&self, state: AgentState) -> Option<String> {
+        let slug = help::of_state(state)?;
+        Some(format!("{}{}", self.prefix, help::path(slug)))
     }
 
     fn frame<'a>(&'a self, session: Option<&'a Session>, tab: Tab, title: &str) -> Frame<'a> {
