@@ -85,8 +85,8 @@ pub(super) const TOPICS: &[Topic] = &[
                 Administrator,
                 &[step(
                     "In the [Admin console](https://admin.google.com/ac/owl/list?tab=configuredApps), under Security, \
-                     Access and data control, API controls, **Manage app access** (formerly “third-party app access”), add the app by its OAuth client id \
-                     and set it to **Trusted** or to the services that it asks for.",
+                     Access and data control, API controls, **Manage app access** (formerly “third-party app access”), add the app by \
+                     its OAuth client id and set it to **Trusted** or to the services that it asks for.",
                 )],
             ),
             act(
