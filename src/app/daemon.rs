@@ -30,7 +30,7 @@ use crate::{
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
     vault::{self, Keyring, Vault},
-    web::{Console, ConsoleOptions, HttpServer, Readiness, Web},
+    web::{Console, ConsoleOptions, HealthFacts, HttpServer, Readiness, Web},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -137,8 +137,14 @@ impl App {
             keep,
             shutdown.clone(),
         ));
+        let started_at = parts.clock.now();
+        let health = HealthFacts {
+            metrics: metrics.clone(),
+            started_at,
+            warnings: config.warnings().to_vec(),
+        };
         let facts = Facts {
-            started_at: parts.clock.now(),
+            started_at,
             runtime_dir: config.runtime_dir.clone(),
             warnings: config.warnings().to_vec(),
         };
@@ -148,7 +154,7 @@ impl App {
         let readiness = Arc::new(Readiness::default());
         let http_address = http.address();
         let web = Web {
-            console: console(&config, &broker, sessions, &shutdown),
+            console: console(&config, &broker, sessions, health, &shutdown),
             broker: broker.clone(),
             metrics,
             readiness: readiness.clone(),
@@ -301,13 +307,14 @@ fn console(
     config: &Config,
     broker: &Arc<Broker>,
     sessions: Arc<Sessions>,
+    health: HealthFacts,
     shutdown: &CancellationToken,
 ) -> Console {
     let options = ConsoleOptions {
         public_url: config.public_url.clone(),
         proxy: config.console.proxy.clone(),
     };
-    Console::new(broker.clone(), sessions, options, shutdown.clone())
+    Console::new(broker.clone(), sessions, options, health, shutdown.clone())
 }
 
 /// What takes security events, where they are wanted.

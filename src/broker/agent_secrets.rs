@@ -19,7 +19,7 @@ use crate::{
     id::AgentName,
     secret::AgentSecret,
     store::{AgentSecretRecord, StoreError},
-    telemetry::audit::{Actor, AuditEvent, Decision},
+    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
     vault::{Binding, Sealed},
 };
 
@@ -222,6 +222,7 @@ impl Broker {
             detail: format!(
                 "a wrong name or secret at the agents' token endpoint; further ones since the line before: {untold}"
             ),
+            concern: Concern::default(),
         });
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     catalog::IntegrationKind,
     id::{AgentName, OwnerId},
     store::{AgentRecord, StoreError},
-    telemetry::audit::{Actor, AuditEvent, Decision},
+    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
 };
 
 /// Why an agent was not added or removed.
@@ -73,6 +73,7 @@ impl Broker {
         let _changing = self.agent_changes.lock().await;
         let name = manifest.agent.clone();
         self.refuse_file_agent(&name)?;
+        let concern = Concern::agent(&manifest.owner, &name);
         let record = AgentRecord {
             name: name.clone(),
             manifest: manifest.to_json(),
@@ -88,7 +89,7 @@ impl Broker {
             self.upsert(&mut world, Arc::new(manifest), AgentSource::Api)
         };
         if changed {
-            self.note_agent(actor, EventKind::AgentPut, &name, Decision::Allowed);
+            self.note_agent(actor, EventKind::AgentPut, &name, concern, Decision::Allowed);
         }
         self.agent(&name).ok_or(AgentError::Unknown(name))
     }
@@ -121,7 +122,8 @@ impl Broker {
         } else {
             Decision::Failed
         };
-        self.note_agent(actor, EventKind::AgentRemoved, name, decision);
+        let concern = removed.as_deref().map(AgentHandle::concern).unwrap_or_default();
+        self.note_agent(actor, EventKind::AgentRemoved, name, concern, decision);
         stored?;
         if let Some(handle) = removed {
             let revision = handle.revision();
@@ -159,8 +161,15 @@ impl Broker {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            self.take_out(&mut world, &name);
-            self.note_agent(Actor::Daemon, EventKind::AgentRemoved, &name, Decision::Allowed);
+            let removed = self.take_out(&mut world, &name);
+            let concern = removed.as_deref().map(AgentHandle::concern).unwrap_or_default();
+            self.note_agent(
+                Actor::Daemon,
+                EventKind::AgentRemoved,
+                &name,
+                concern,
+                Decision::Allowed,
+            );
         }
         for (name, file) in &scan.manifests {
             if world
@@ -177,7 +186,14 @@ impl Broker {
             }
             let source = AgentSource::File(file.path.clone());
             if self.upsert(&mut world, file.manifest.clone(), source) {
-                self.note_agent(Actor::Daemon, EventKind::AgentPut, name, Decision::Allowed);
+                let concern = Concern::agent(&file.manifest.owner, name);
+                self.note_agent(
+                    Actor::Daemon,
+                    EventKind::AgentPut,
+                    name,
+                    concern,
+                    Decision::Allowed,
+                );
             }
         }
         drop(world);
@@ -192,6 +208,7 @@ impl Broker {
     /// A pod was given an agent's directory as a volume, or was refused it. `detail` names the pod and says why.
     pub fn note_volume(&self, agent: &AgentName, decision: Decision, detail: &str) {
         self.note_pod(
+            agent,
             "volume.publish",
             decision,
             format!("the directory of the agent {agent} {detail}"),
@@ -201,13 +218,15 @@ impl Broker {
     /// A pod reached an agent's tokens over TLS, or was refused them. `detail` names the pod and says why.
     pub fn note_remote(&self, agent: &AgentName, decision: Decision, detail: &str) {
         self.note_pod(
+            agent,
             "remote.use",
             decision,
             format!("the tokens of the agent {agent} {detail}"),
         );
     }
 
-    fn note_pod(&self, action: &'static str, decision: Decision, detail: String) {
+    fn note_pod(&self, agent: &AgentName, action: &'static str, decision: Decision, detail: String) {
+        let entry = self.world().agents.get(agent).map(|entry| entry.handle.clone());
         self.recorder.record(AuditEvent {
             time: self.now(),
             actor: Actor::Daemon,
@@ -216,6 +235,7 @@ impl Broker {
             capabilities: Vec::new(),
             decision,
             detail,
+            concern: entry.as_deref().map(AgentHandle::concern).unwrap_or_default(),
         });
     }
 
@@ -278,7 +298,14 @@ impl Broker {
         Some(entry.handle)
     }
 
-    fn note_agent(&self, actor: Actor, kind: EventKind, name: &AgentName, decision: Decision) {
+    fn note_agent(
+        &self,
+        actor: Actor,
+        kind: EventKind,
+        name: &AgentName,
+        concern: Concern,
+        decision: Decision,
+    ) {
         let time = self.now();
         self.recorder.record(AuditEvent {
             time,
@@ -288,6 +315,7 @@ impl Broker {
             capabilities: Vec::new(),
             decision,
             detail: format!("agent {name}"),
+            concern,
         });
         self.emit(Event {
             time,

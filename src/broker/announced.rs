@@ -13,7 +13,7 @@ use crate::{
     google::risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
     id::IntegrationId,
     store::{Health, IntegrationRecord, RenewalOutcome, StoreError},
-    telemetry::audit::{Actor, AuditEvent, Decision},
+    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
     vault::Binding,
 };
 
@@ -309,6 +309,7 @@ impl Broker {
                 .unwrap_or_default(),
             decision: Decision::Allowed,
             detail,
+            concern: record.map_or_else(Concern::default, |record| Concern::owner(&record.owner)),
         });
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     secret::AuthorizationCode,
     session::{Session, SessionId},
     store::IntegrationRecord,
-    telemetry::audit::{Actor, AuditEvent, Decision},
+    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
 };
 
 /// A consent that has begun.
@@ -372,6 +372,7 @@ impl Broker {
         tracing::info!(owner = %pending.claim.owner, connected = ending.is_ok(), message = detail, "consent ended");
         self.note_connected(
             actor,
+            &pending.claim.owner,
             integration,
             pending.claim.capabilities.clone(),
             decision,
@@ -383,6 +384,7 @@ impl Broker {
     pub(super) fn note_connected(
         &self,
         actor: Actor,
+        owner: &OwnerId,
         integration: Option<IntegrationId>,
         capabilities: Vec<CapabilityKey>,
         decision: Decision,
@@ -397,6 +399,7 @@ impl Broker {
             capabilities: capabilities.clone(),
             decision,
             detail: detail.clone(),
+            concern: Concern::owner(owner),
         });
         if decision == Decision::Allowed {
             self.emit(Event {

@@ -12,7 +12,7 @@ use crate::{
     catalog::IntegrationKind,
     id::{AgentName, IntegrationId},
     store::{IntegrationRecord, RevocationRecord, StoreError},
-    telemetry::audit::{Actor, AuditEvent, Decision},
+    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
     vault::Sealed,
 };
 
@@ -246,6 +246,7 @@ impl Broker {
                 Decision::Failed
             },
             detail: detail.clone(),
+            concern: Concern::owner(&record.owner),
         });
         self.emit(Event {
             time: self.now(),

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
 use super::{limits::Refreshes, recorder::Audited, snapshot::AgentSnapshot};
-use crate::{id::AgentName, secret::AgentSecret};
+use crate::{id::AgentName, secret::AgentSecret, telemetry::audit::Concern};
 
 /// An agent's handle. Reading it takes no lock that a renewal holds.
 pub struct AgentHandle {
@@ -52,6 +52,11 @@ impl AgentHandle {
     /// The agent's name.
     pub fn name(&self) -> &AgentName {
         &self.name
+    }
+
+    /// The agent and whose it is, for the audit trail.
+    pub(super) fn concern(&self) -> Concern {
+        Concern::agent(&self.peek().manifest.owner, &self.name)
     }
 
     /// What is so now.

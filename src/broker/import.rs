@@ -181,6 +181,6 @@ impl Broker {
             ),
         };
         tracing::info!(%owner, imported = ending.is_ok(), message = detail, "import");
-        self.note_connected(actor, integration, capabilities, decision, detail);
+        self.note_connected(actor, owner, integration, capabilities, decision, detail);
     }
 }

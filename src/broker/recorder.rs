@@ -23,7 +23,7 @@ use crate::{
     store::{SharedStore, StoreError},
     telemetry::{
         Metrics,
-        audit::{Actor, AuditEvent, Decision},
+        audit::{Actor, AuditEvent, Concern, Decision},
     },
 };
 
@@ -89,6 +89,7 @@ impl Waiting {
                     "{} events were lost while the database could not be written",
                     events.lost
                 ),
+                concern: Concern::default(),
             };
             events.lost = 0;
             batch.push(note);
@@ -143,6 +144,7 @@ impl Recorder {
             capabilities: capabilities.to_vec(),
             decision: Decision::Allowed,
             detail: format!("first use of this token; uses since the line before: {before}"),
+            concern: agent.concern(),
         });
     }
 
@@ -156,6 +158,7 @@ impl Recorder {
             capabilities: Vec::new(),
             decision: Decision::Allowed,
             detail: "asked for another token, because an API refused the one at hand".to_owned(),
+            concern: agent.concern(),
         });
     }
 
@@ -173,6 +176,7 @@ impl Recorder {
             capabilities: Vec::new(),
             decision: Decision::Allowed,
             detail: format!("uses since the line before: {uses}"),
+            concern: agent.concern(),
         });
     }
 
@@ -195,6 +199,7 @@ impl Recorder {
             capabilities: asked.iter().filter_map(|name| name.parse().ok()).collect(),
             decision: Decision::Denied,
             detail: format!("{}: {}", problem.code.as_str(), problem.message),
+            concern: agent.concern(),
         });
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     id::IntegrationId,
     secret::RefreshToken,
     store::{Grant, Health, IntegrationRecord, RenewalOutcome, StoreError, TokenRecord},
-    telemetry::audit::{Actor, AuditEvent, Decision},
+    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
     vault::{Binding, Sealed},
 };
 
@@ -300,12 +300,13 @@ impl Broker {
     ) {
         let now = self.now();
         let scopes = token.map_or(&key.scopes, |token| &token.scopes);
-        let (kind_of_account, users) = {
+        let (kind_of_account, users, concern) = {
             let world = self.world();
             let account = world.accounts.get(&key.integration);
             (
                 account.map_or(IntegrationKind::Google, |account| account.record.kind),
                 world.slots.get(key).map_or(0, |slot| slot.users.len()),
+                account.map_or_else(Concern::default, |account| Concern::owner(&account.record.owner)),
             )
         };
         let capabilities = self.around.catalog.covered_by(kind_of_account, scopes);
@@ -323,6 +324,7 @@ impl Broker {
             capabilities: capabilities.clone(),
             decision,
             detail,
+            concern,
         });
         self.emit(Event {
             time: now,

@@ -17,7 +17,7 @@ use crate::{
     id::IntegrationId,
     secret::RefreshToken,
     store::RevocationRecord,
-    telemetry::audit::{Actor, AuditEvent, Decision},
+    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
     vault::Binding,
 };
 
@@ -147,6 +147,7 @@ impl Broker {
             capabilities: Vec::new(),
             decision,
             detail,
+            concern: Concern::owner(&record.owner),
         });
     }
 

@@ -273,7 +273,7 @@ impl Broker {
             }
         };
         tracing::info!(%owner, added = ending.is_ok(), message = detail, "service account");
-        self.note_connected(actor, integration, capabilities, decision, detail);
+        self.note_connected(actor, owner, integration, capabilities, decision, detail);
     }
 }
 

@@ -5,22 +5,24 @@
 
 pub mod record;
 mod sqlite;
+pub mod trail;
 
 use std::{pin::Pin, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
-    id::{AgentName, CapabilityKey, IntegrationId},
+    id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     telemetry::audit::{AuditEvent, AuditLine, ChainReport},
     vault::KeyId,
 };
 
 pub use record::{
-    AgentRecord, AgentSecretRecord, Contents, Grant, Health, IntegrationRecord, RenewalIntent,
+    AgentRecord, AgentSecretRecord, Contents, DatabaseFacts, Grant, Health, IntegrationRecord, RenewalIntent,
     RenewalOutcome, RevocationRecord, TokenRecord,
 };
 pub use sqlite::SqliteStore;
+pub use trail::{RenewalHour, TrailFilter, TrailPage, TrailPlace};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +153,22 @@ pub trait Store: Send + Sync + 'static {
     /// Lines of the audit chain after `after`, oldest first, at most `limit`; with `newest`, the last
     /// `limit` lines instead of the first.
     fn audit(&self, after: u64, limit: u32, newest: bool) -> StoreFuture<'_, Vec<AuditLine>>;
+
+    /// A page of the audit trail as people read it: the lines that fit `filter`, newest first, at most `limit`. In a
+    /// long trail where few lines fit, a page may end before it is full; it says so.
+    fn trail(&self, filter: TrailFilter, place: TrailPlace, limit: u32) -> StoreFuture<'_, TrailPage>;
+
+    /// How many tokens were renewed, and how many renewals failed, in each of the `hours` hours from `from` on; only
+    /// with an owner's accounts, where one is given.
+    fn renewals(
+        &self,
+        owner: Option<&OwnerId>,
+        from: Timestamp,
+        hours: u32,
+    ) -> StoreFuture<'_, Vec<RenewalHour>>;
+
+    /// What keeps the records, and how large it is.
+    fn facts(&self) -> StoreFuture<'_, DatabaseFacts>;
 
     /// Recomputes the whole audit chain.
     fn verify_audit(&self) -> StoreFuture<'_, ChainReport>;

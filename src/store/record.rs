@@ -166,3 +166,12 @@ pub struct Contents {
     /// Rows that could not be read, one sentence each; they were left alone.
     pub problems: Vec<String>,
 }
+
+/// What keeps the records, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseFacts {
+    /// The database's name and version.
+    pub engine: String,
+    /// How large it is, in bytes, without what is still to be written into it.
+    pub bytes: u64,
+}

@@ -12,7 +12,7 @@ use std::fmt::{self, Write};
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 
-use crate::id::{CapabilityKey, IntegrationId};
+use crate::id::{AgentName, CapabilityKey, IntegrationId, OwnerId};
 
 /// Who did something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,34 @@ impl Decision {
     }
 }
 
+/// Whom an event concerns, so that people find it and only those see it who may. Kept beside the line, outside the
+/// chain, which proves what happened and not who may look.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Concern {
+    /// Whose account or agent it was about at that moment: they may see it for as long as it is kept.
+    pub owner: Option<OwnerId>,
+    /// The agent that it was about.
+    pub agent: Option<AgentName>,
+}
+
+impl Concern {
+    /// Concerns one owner as a whole.
+    pub fn owner(owner: &OwnerId) -> Self {
+        Self {
+            owner: Some(owner.clone()),
+            agent: None,
+        }
+    }
+
+    /// Concerns an owner's agent.
+    pub fn agent(owner: &OwnerId, agent: &AgentName) -> Self {
+        Self {
+            owner: Some(owner.clone()),
+            agent: Some(agent.clone()),
+        }
+    }
+}
+
 /// An event, before it has a place in the chain. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEvent {
@@ -80,6 +108,8 @@ pub struct AuditEvent {
     pub decision: Decision,
     /// More, for people.
     pub detail: String,
+    /// Whom it concerns.
+    pub concern: Concern,
 }
 
 /// A line of the chain.
@@ -284,6 +314,7 @@ mod tests {
                     capabilities: vec!["google.gmail.send".parse().unwrap()],
                     decision: Decision::Allowed,
                     detail: format!("number {number}"),
+                    concern: Concern::default(),
                 })
             })
             .collect();

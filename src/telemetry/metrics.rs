@@ -4,14 +4,12 @@ use std::{fmt, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
+
+use super::timing::Timing;
+pub use super::timing::TimingSummary;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -27,6 +25,11 @@ struct Operation {
 struct State {
     state: &'static str,
 }
+
+/// What the provider is asked for: a token for a refresh token, and one for a service account's assertion.
+const OPERATIONS: [&str; 2] = ["refresh", "assertion"];
+/// How a renewal ends.
+const OUTCOMES: [&str; 5] = ["ok", "retry", "reconnect", "operator", "permission"];
 
 /// What is so at the moment of a scrape.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +52,7 @@ pub struct Gauges {
 pub struct Metrics {
     registry: Registry,
     renewals: Family<Outcome, Counter>,
-    provider: Family<Operation, Histogram>,
+    provider: Family<Operation, Timing>,
     audit_failures: Counter,
     security_events: Family<Outcome, Counter>,
     agents: Family<State, Gauge>,
@@ -65,10 +68,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("token_broker");
         let renewals = Family::<Outcome, Counter>::default();
         registry.register("renewals", "Renewals, by outcome", renewals.clone());
-        let provider = Family::<Operation, Histogram>::new_with_constructor(|| {
-            // 5 ms to 40 s: the provider's answers.
-            Histogram::new(exponential_buckets(0.005, 2.0, 14))
-        });
+        let provider = Family::<Operation, Timing>::default();
         registry.register_with_unit(
             "provider_request_duration",
             "How long the provider took to answer",
@@ -148,7 +148,25 @@ impl Metrics {
     pub fn provider_request(&self, operation: &'static str, took: Duration) {
         self.provider
             .get_or_create(&Operation { operation })
-            .observe(took.as_secs_f64());
+            .observe(took);
+    }
+
+    /// How long the provider took so far, for each operation that it was asked for.
+    pub fn provider_times(&self) -> Vec<(&'static str, TimingSummary)> {
+        let summary = |operation| self.provider.get(&Operation { operation })?.summary();
+        let times = OPERATIONS.into_iter();
+        times
+            .filter_map(|operation| Some((operation, summary(operation)?)))
+            .collect()
+    }
+
+    /// How often renewals ended in each way so far.
+    pub fn renewal_outcomes(&self) -> Vec<(&'static str, u64)> {
+        let count = |outcome| Some(self.renewals.get(&Outcome { outcome })?.get());
+        let outcomes = OUTCOMES.into_iter();
+        outcomes
+            .map(|outcome| (outcome, count(outcome).unwrap_or_default()))
+            .collect()
     }
 
     /// A write of the audit trail failed.
@@ -199,9 +217,33 @@ mod tests {
             "token_broker_agents{state=\"active\"} 2",
             "token_broker_clock_skew_seconds -3",
             "token_broker_provider_request_duration_seconds_count{operation=\"refresh\"} 1",
+            "token_broker_provider_request_duration_seconds_bucket{le=\"0.02\",operation=\"refresh\"} 0",
+            "token_broker_provider_request_duration_seconds_bucket{le=\"0.04\",operation=\"refresh\"} 1",
+            "token_broker_provider_request_duration_seconds_bucket{le=\"+Inf\",operation=\"refresh\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn what_was_counted_can_be_read() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.provider_times(), []);
+        metrics.provider_request("assertion", Duration::from_millis(30));
+        metrics.renewal("reconnect");
+        let times = metrics.provider_times();
+        assert_eq!((times.len(), times[0].0, times[0].1.count), (1, "assertion", 1));
+        let outcomes = metrics.renewal_outcomes();
+        assert_eq!(
+            outcomes,
+            [
+                ("ok", 0),
+                ("retry", 0),
+                ("reconnect", 1),
+                ("operator", 0),
+                ("permission", 0)
+            ]
+        );
     }
 }

@@ -3,5 +3,6 @@
 pub mod audit;
 pub mod log;
 pub mod metrics;
+mod timing;
 
 pub use metrics::Metrics;

@@ -39,7 +39,7 @@ pub(super) fn page(broker: &Broker, agent: &AgentView) -> Page {
     let page = page
         .lists(items(broker, snapshot))
         .explained_by(help::of_state(snapshot.state));
-    with_command(page, broker, snapshot)
+    with_command(page, broker, snapshot).goes_on(&format!("agents/{name}"), "Open it in the console")
 }
 
 fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {

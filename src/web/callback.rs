@@ -35,6 +35,10 @@ pub(super) async fn callback(broker: &Arc<Broker>, session: Option<&Session>, qu
         },
         Err(error) => {
             let (status, page) = failure(&error);
+            let page = match session {
+                Some(_) => page.goes_on("integrations", "Back to the console"),
+                None => page,
+            };
             Ending::Page(status, page)
         }
     }

@@ -11,6 +11,6 @@ mod risc;
 mod routes;
 mod server;
 
-pub use console::{Console, ConsoleOptions};
+pub use console::{Console, ConsoleOptions, HealthFacts};
 pub use routes::{Readiness, Web};
 pub use server::HttpServer;

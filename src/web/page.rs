@@ -52,6 +52,8 @@ pub(super) struct Page {
     pub(super) closing: String,
     /// The address of the page that explains it.
     pub(super) help: Option<String>,
+    /// Where to go on: address and words.
+    pub(super) next: Option<(String, &'static str)>,
 }
 
 impl Page {
@@ -64,6 +66,7 @@ impl Page {
             command: String::new(),
             closing: String::new(),
             help: None,
+            next: None,
         }
     }
 
@@ -91,6 +94,12 @@ impl Page {
     /// relative, so that it holds behind a proxy that adds a path.
     pub(super) fn explained_by(mut self, slug: Option<&str>) -> Self {
         self.help = slug.map(|slug| format!("..{}", help::path(slug)));
+        self
+    }
+
+    /// Links to a page of the console, in the same way.
+    pub(super) fn goes_on(mut self, page: &str, words: &'static str) -> Self {
+        self.next = Some((format!("../console/{page}"), words));
         self
     }
 

@@ -1,6 +1,10 @@
 //! Every use leaves an event: who, what, what was decided; and no secret.
 
-use token_broker::{broker::AccountRef, store::Store, telemetry::audit::Actor};
+use token_broker::{
+    broker::AccountRef,
+    store::{Store, TrailFilter, TrailPlace},
+    telemetry::audit::Actor,
+};
 
 use crate::support::*;
 
@@ -65,6 +69,22 @@ async fn the_life_of_an_account_leaves_its_lines() {
     assert!(lines[6].time > lines[5].time);
     let report = scene.store.verify_audit().await.unwrap();
     assert_eq!((report.lines, report.problem), (9, None));
+    assert_eq!(
+        seen_by(&scene, "alice").await.len(),
+        9,
+        "also when account and agent are gone"
+    );
+    assert_eq!(seen_by(&scene, "bob").await, [""; 0]);
+}
+
+/// What the owner's own view of the trail holds, oldest first.
+async fn seen_by(scene: &Scene, owner: &str) -> Vec<String> {
+    let filter = TrailFilter {
+        owner: Some(owner.parse().unwrap()),
+        ..TrailFilter::default()
+    };
+    let page = scene.store.trail(filter, TrailPlace::Newest, 100).await.unwrap();
+    page.lines.into_iter().rev().map(|line| line.action).collect()
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ impl Events {
         self.heard.clear();
     }
 
-    fn to_the_end(mut self) -> String {
+    fn rest(mut self) -> String {
         while let Some(frame) = block_on(self.body.frame()) {
             let data = frame.unwrap().into_data().unwrap();
             self.heard.push_str(std::str::from_utf8(&data).unwrap());
@@ -72,7 +72,7 @@ fn a_page_hears_of_its_viewers_changes_alone() {
     // All that was Alice's has been said by now. Bob's stream ends with his session, at his own first event.
     bob.submit("/console/sign-out", &[]);
     daemon.connect_as("bob", BOB, &[EVENTS]).expect_ok();
-    let heard = of_bob.to_the_end();
+    let heard = of_bob.rest();
     assert!(!heard.contains("changed"), "{heard}");
 }
 
@@ -101,6 +101,6 @@ fn the_daemon_ends_without_waiting_for_pages() {
     let alice = Browser::signed_in(&daemon, Some("alice"));
     let events = Events::of(&alice);
     assert_eq!(daemon.terminate(), 0);
-    events.to_the_end();
+    events.rest();
     assert!(!daemon.log().contains("still under way"), "{}", daemon.log());
 }

@@ -21,6 +21,7 @@ mod security_events;
 mod tests;
 mod tokens;
 mod trail;
+mod trail_page;
 mod writer;
 
 use std::{path::Path, sync::Arc};
@@ -29,14 +30,14 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::{
-    id::{AgentName, CapabilityKey, IntegrationId},
+    id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     telemetry::audit::{AuditEvent, AuditLine, ChainReport},
     vault::Vault,
 };
 
 use super::{
-    AgentRecord, AgentSecretRecord, Contents, Grant, IntegrationRecord, RenewalOutcome, Store, StoreError,
-    StoreFuture,
+    AgentRecord, AgentSecretRecord, Contents, DatabaseFacts, Grant, IntegrationRecord, RenewalHour,
+    RenewalOutcome, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
 };
 use fault::Fault;
 use reader::Readers;
@@ -99,6 +100,15 @@ fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<()
     }
     schema::migrate(connection)?;
     key_check::note(connection, vault)
+}
+
+fn facts(connection: &Connection) -> Result<DatabaseFacts, Fault> {
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let bytes = number("page_count")?.saturating_mul(number("page_size")?);
+    Ok(DatabaseFacts {
+        engine: format!("SQLite {}", rusqlite::version()),
+        bytes: bytes.unsigned_abs(),
+    })
 }
 
 impl Store for SqliteStore {
@@ -198,6 +208,26 @@ impl Store for SqliteStore {
 
     fn audit(&self, after: u64, limit: u32, newest: bool) -> StoreFuture<'_, Vec<AuditLine>> {
         self.read(move |connection| trail::list(connection, after, limit, newest))
+    }
+
+    fn trail(&self, filter: TrailFilter, place: TrailPlace, limit: u32) -> StoreFuture<'_, TrailPage> {
+        self.read(move |connection| trail_page::page(connection, &filter, place, limit))
+    }
+
+    fn renewals(
+        &self,
+        owner: Option<&OwnerId>,
+        from: Timestamp,
+        hours: u32,
+    ) -> StoreFuture<'_, Vec<RenewalHour>> {
+        let owner = owner.cloned();
+        self.read(move |connection| {
+            trail_page::renewals(connection, owner.as_ref().map(OwnerId::as_str), from, hours)
+        })
+    }
+
+    fn facts(&self) -> StoreFuture<'_, DatabaseFacts> {
+        self.read(facts)
     }
 
     fn verify_audit(&self) -> StoreFuture<'_, ChainReport> {

@@ -17,8 +17,9 @@ pub(super) const PRUNE_STEP: u64 = 1000;
 pub(super) fn append(connection: &Connection, events: &[AuditEvent]) -> Result<(), Fault> {
     let mut end = bound(connection, "end")?;
     let mut insert = connection.prepare_cached(
-        "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash) \
-         VALUES (:sequence, :time, :actor, :action, :integration, :capabilities, :decision, :detail, :hash)",
+        "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash, \
+         owner, agent) VALUES (:sequence, :time, :actor, :action, :integration, :capabilities, :decision, :detail, \
+         :hash, :owner, :agent)",
     )?;
     for event in events {
         let line = end.append(event);
@@ -32,6 +33,8 @@ pub(super) fn append(connection: &Connection, events: &[AuditEvent]) -> Result<(
             ":decision": line.decision,
             ":detail": line.detail,
             ":hash": line.hash,
+            ":owner": event.concern.owner.as_ref().map_or("", |owner| owner.as_str()),
+            ":agent": event.concern.agent.as_ref().map_or("", |agent| agent.as_str()),
         })?;
     }
     set_bound(connection, "end", &end)
@@ -115,7 +118,7 @@ pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<u64, F
     Ok(deleted as u64)
 }
 
-fn bound(connection: &Connection, name: &str) -> Result<ChainPoint, Fault> {
+pub(super) fn bound(connection: &Connection, name: &str) -> Result<ChainPoint, Fault> {
     let mut statement =
         connection.prepare_cached("SELECT sequence, hash FROM audit_bounds WHERE bound = ?")?;
     let point = statement
@@ -144,12 +147,12 @@ fn set_bound(connection: &Connection, name: &str, point: &ChainPoint) -> Result<
     Ok(())
 }
 
-fn line_label(row: &Row<'_>) -> String {
+pub(super) fn line_label(row: &Row<'_>) -> String {
     column::number::<u64>(row, "sequence")
         .map_or_else(|reason| reason, |number| format!("audit line {number}"))
 }
 
-fn read(row: &Row<'_>) -> Result<AuditLine, Unreadable> {
+pub(super) fn read(row: &Row<'_>) -> Result<AuditLine, Unreadable> {
     let capabilities = column::text(row, "capabilities")?;
     Ok(AuditLine {
         sequence: column::number(row, "sequence")?,

@@ -8,7 +8,7 @@ use super::{
     words::{self, Moment, Mood, Offer, moment},
 };
 use crate::{
-    broker::{AgentState, AgentView, CapabilityState, CapabilityStatus},
+    broker::{AgentSnapshot, AgentState, AgentView, CapabilityState, CapabilityStatus},
     catalog::IntegrationKind,
     id::AgentName,
     session::{Admission, INVITATION_LIFE, SIGN_IN, Viewer},
@@ -34,6 +34,7 @@ struct Row {
     mood: Mood,
     state: &'static str,
     message: String,
+    help: Option<String>,
     /// What it lacks.
     lacks: Vec<String>,
 }
@@ -47,6 +48,7 @@ struct AgentPage<'a> {
     mood: Mood,
     state: &'static str,
     message: String,
+    help: Option<String>,
     account: Option<String>,
     service_account: Option<String>,
     requirements: Vec<Need>,
@@ -77,6 +79,14 @@ struct InvitedPage<'a> {
     until: Moment,
 }
 
+/// What there is to say besides the state. What an agent lacks stands in its list, in words that people use.
+fn message(snapshot: &AgentSnapshot) -> String {
+    match snapshot.state {
+        AgentState::NotConnected | AgentState::PermissionMissing => String::new(),
+        _ => snapshot.message.clone(),
+    }
+}
+
 impl Row {
     fn new(console: &Console, view: &AgentView) -> Self {
         let snapshot = &view.snapshot;
@@ -87,7 +97,8 @@ impl Row {
             owner: snapshot.manifest.owner.to_string(),
             mood,
             state,
-            message: snapshot.message.clone(),
+            message: message(snapshot),
+            help: console.explanation(snapshot.state),
             lacks: lacking
                 .map(|status| Offer::of(&console.broker, &status.key).title)
                 .collect(),
@@ -152,7 +163,8 @@ impl Console {
             owner: manifest.owner.to_string(),
             mood,
             state,
-            message: snapshot.message.clone(),
+            message: message(snapshot),
+            help: self.explanation(snapshot.state),
             account: account(IntegrationKind::Google),
             service_account: account(IntegrationKind::GoogleServiceAccount),
             requirements: needs

@@ -1,5 +1,6 @@
 //! What surrounds every page.
 
+use super::words::Mood;
 use crate::session::{Session, Viewer};
 
 /// The part of the console that a page belongs to.
@@ -8,6 +9,8 @@ pub(super) enum Tab {
     None,
     Integrations,
     Agents,
+    Activity,
+    Health,
 }
 
 /// What a page's frame shows.
@@ -19,6 +22,7 @@ pub(super) struct Frame<'a> {
     tab: Tab,
     /// What was done just now.
     pub(super) notice: String,
+    pub(super) notice_mood: Mood,
 }
 
 impl<'a> Frame<'a> {
@@ -30,11 +34,13 @@ impl<'a> Frame<'a> {
             session,
             tab,
             notice: String::new(),
+            notice_mood: Mood::Good,
         }
     }
 
-    pub(super) fn notes(mut self, notice: impl Into<String>) -> Self {
-        self.notice = notice.into();
+    pub(super) fn notes(mut self, (mood, notice): (Mood, String)) -> Self {
+        self.notice_mood = mood;
+        self.notice = notice;
         self
     }
 
@@ -48,10 +54,15 @@ impl<'a> Frame<'a> {
         if self.session.is_none() {
             return Vec::new();
         }
-        vec![
+        let mut tabs = vec![
             ("integrations", "Integrations", self.tab == Tab::Integrations),
             ("agents", "Agents", self.tab == Tab::Agents),
-        ]
+            ("activity", "Activity", self.tab == Tab::Activity),
+        ];
+        if self.is_operator() {
+            tabs.push(("health", "Health", self.tab == Tab::Health));
+        }
+        tabs
     }
 
     /// Who is signed in; empty when nobody is.

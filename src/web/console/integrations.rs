@@ -40,6 +40,8 @@ struct Card {
     mood: Mood,
     state: &'static str,
     message: String,
+    /// The page that explains the state.
+    help: Option<String>,
     needs_reconnect: bool,
     since: Moment,
     allowed: Vec<Line>,
@@ -84,6 +86,7 @@ impl Card {
             mood,
             state,
             message: view.message().to_owned(),
+            help: console.explanation(view.state()),
             needs_reconnect: !is_service_account
                 && (record.health != Health::Active
                     || matches!(view.state(), AgentState::ReconnectRequired | AgentState::Revoked)),
@@ -171,38 +174,55 @@ impl Console {
     }
 
     /// What was done before the browser came here, by its code in the address.
-    fn notice(&self, asked: &Asked<'_>, views: &[AccountView]) -> String {
-        let query = &asked.query;
-        let account = query.get("account");
+    fn notice(&self, asked: &Asked<'_>, views: &[AccountView]) -> (Mood, String) {
+        let account = asked.query.get("account");
         let view = views.iter().find(|view| view.record.id.as_str() == account);
-        match (query.get("done"), view) {
-            ("connected", Some(view)) => {
-                let declined = view.standings.iter().filter(|s| s.state == CapabilityState::Declined);
-                let declined: Vec<_> = declined
-                    .map(|standing| Offer::of(&self.broker, &standing.key).title)
-                    .collect();
-                let address = &view.record.account;
-                if declined.is_empty() {
-                    format!("{address} is connected.")
-                } else {
-                    format!(
-                        "{address} is connected. Not ticked at Google, and so not allowed: {}.",
-                        declined.join(", ")
-                    )
-                }
-            }
+        match (asked.query.get("done"), view) {
+            ("connected", Some(view)) => self.connected_notice(view),
             ("checked", Some(view)) => match view.state() {
-                AgentState::Active => format!("Google says that {} still works.", view.record.account),
-                _ => format!("{}: {}", view.record.account, view.message()),
+                AgentState::Active => (
+                    Mood::Good,
+                    format!("Google says that {} still works.", view.record.account),
+                ),
+                state => (
+                    words::state(state).0,
+                    format!("{}: {}", view.record.account, view.message()),
+                ),
             },
-            ("key", Some(view)) => format!("{} is ready. Share files with this address.", view.record.account),
-            ("disconnected", None) => "Disconnected. No agent has access any more.".to_owned(),
-            ("problem", None) => {
+            ("key", Some(view)) => (
+                Mood::Good,
+                format!("{} is ready. Share files with this address.", view.record.account),
+            ),
+            ("disconnected", None) => (
+                Mood::Good,
+                "Disconnected. No agent has access any more.".to_owned(),
+            ),
+            ("problem", None) => (
+                Mood::Waiting,
                 "Disconnected here, and no agent has access any more. Google could not be told yet; that is tried again."
-                    .to_owned()
-            }
-            _ => String::new(),
+                    .to_owned(),
+            ),
+            _ => (Mood::Good, String::new()),
         }
+    }
+
+    fn connected_notice(&self, view: &AccountView) -> (Mood, String) {
+        let address = &view.record.account;
+        let declined = view
+            .standings
+            .iter()
+            .filter(|s| s.state == CapabilityState::Declined);
+        let declined: Vec<_> = declined
+            .map(|standing| Offer::of(&self.broker, &standing.key).title)
+            .collect();
+        if declined.is_empty() {
+            return (Mood::Good, format!("{address} is connected."));
+        }
+        let declined = declined.join(", ");
+        (
+            Mood::Waiting,
+            format!("{address} is connected. Not ticked at Google, and so not allowed: {declined}."),
+        )
     }
 
     /// The account of this id, where the viewer may see it.

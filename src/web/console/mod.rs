@@ -1,13 +1,17 @@
 //! The console: where people connect accounts, see what agents may do, and disconnect.
 
+mod activity;
 mod agents;
 mod connect;
+mod deed;
 mod disconnect;
 mod form;
 mod frame;
+mod health;
 mod integrations;
 mod live;
 mod message;
+mod picture;
 mod service_account;
 mod sign_in;
 mod visitor;
@@ -21,9 +25,12 @@ use hyper::{body::Body, header::HeaderValue};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::answer::{Answer, html, redirect, typed, wrong_method};
+use super::{
+    answer::{Answer, html, redirect, typed, wrong_method},
+    help,
+};
 use crate::{
-    broker::Broker,
+    broker::{AgentState, Broker},
     config::ProxySection,
     id::{IntegrationId, OwnerId},
     session::{Session, Sessions},
@@ -31,6 +38,7 @@ use crate::{
 
 use form::{Form, TOKEN_FIELD, is_of_own_page};
 use frame::{Frame, Tab};
+pub use health::HealthFacts;
 use message::Message;
 use visitor::Visitors;
 
@@ -57,6 +65,7 @@ pub struct Console {
     /// The path before [`ROOT`], where a proxy takes one away.
     prefix: String,
     origin: String,
+    facts: HealthFacts,
     shutdown: CancellationToken,
 }
 
@@ -87,6 +96,7 @@ impl Console {
         broker: Arc<Broker>,
         sessions: Arc<Sessions>,
         options: ConsoleOptions,
+        facts: HealthFacts,
         shutdown: CancellationToken,
     ) -> Self {
         let url = &options.public_url;
@@ -95,6 +105,7 @@ impl Console {
             visitors: Visitors::new(sessions, options.proxy, url.scheme() == "https"),
             prefix: url.path().trim_end_matches('/').to_owned(),
             origin: url.origin().ascii_serialization(),
+            facts,
             shutdown,
         }
     }
@@ -134,7 +145,7 @@ impl Console {
         let mut answer = match (&request.method, path.as_str()) {
             (&Method::GET | &Method::HEAD, "style.css") => asset("text/css; charset=utf-8", STYLE),
             (&Method::GET | &Method::HEAD, "script.js") => asset("text/javascript; charset=utf-8", SCRIPT),
-            (&Method::GET | &Method::HEAD, page) => self.get(session, &request, page),
+            (&Method::GET | &Method::HEAD, page) => self.get(session, &request, page).await,
             (&Method::POST, page) => self.post(session, &request, page, body).await,
             _ => wrong_method("GET, HEAD, POST"),
         };
@@ -148,7 +159,7 @@ impl Console {
         answer
     }
 
-    fn get(&self, session: Option<&Session>, request: &Parts, path: &str) -> Answer {
+    async fn get(&self, session: Option<&Session>, request: &Parts, path: &str) -> Answer {
         let query = Form::of_query(request);
         if path == "sign-in" {
             return self.show_invitation(session, &query);
@@ -170,6 +181,8 @@ impl Console {
             ["service-account"] => self.choose_key(&asked),
             ["agents"] => self.agents(&asked),
             ["agents", name] => self.agent(&asked, name),
+            ["activity"] => self.activity(&asked).await,
+            ["health"] => self.health(&asked).await,
             ["events"] => Ok(self.events(&asked)),
             _ => Err(Refusal::NotFound),
         };
@@ -225,6 +238,12 @@ impl Console {
             }
             Refusal::Message(message) => self.show_message(StatusCode::BAD_REQUEST, Some(session), *message),
         }
+    }
+
+    /// The address of the page that explains a state; none where all is well.
+    fn explanation(&self, state: AgentState) -> Option<String> {
+        let slug = help::of_state(state)?;
+        Some(format!("{}{}", self.prefix, help::path(slug)))
     }
 
     fn frame<'a>(&'a self, session: Option<&'a Session>, tab: Tab, title: &str) -> Frame<'a> {

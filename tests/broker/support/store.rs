@@ -7,10 +7,10 @@ use std::sync::{
 
 use jiff::Timestamp;
 use token_broker::{
-    id::{AgentName, CapabilityKey, IntegrationId},
+    id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     store::{
-        AgentRecord, AgentSecretRecord, Contents, Grant, IntegrationRecord, RenewalOutcome, SqliteStore,
-        Store, StoreError, StoreFuture,
+        AgentRecord, AgentSecretRecord, Contents, DatabaseFacts, Grant, IntegrationRecord, RenewalHour,
+        RenewalOutcome, SqliteStore, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
     },
     telemetry::audit::{AuditEvent, AuditLine, ChainReport},
 };
@@ -266,6 +266,26 @@ impl Store for Hand {
 
     fn audit(&self, after: u64, limit: u32, newest: bool) -> StoreFuture<'_, Vec<AuditLine>> {
         self.call(None, None, move || self.store.audit(after, limit, newest))
+    }
+
+    fn trail(&self, filter: TrailFilter, place: TrailPlace, limit: u32) -> StoreFuture<'_, TrailPage> {
+        self.call(None, None, move || self.store.trail(filter, place, limit))
+    }
+
+    fn renewals<'a>(
+        &'a self,
+        owner: Option<&OwnerId>,
+        from: Timestamp,
+        hours: u32,
+    ) -> StoreFuture<'a, Vec<RenewalHour>> {
+        let owner = owner.cloned();
+        self.call(None, None, move || {
+            self.store.renewals(owner.as_ref(), from, hours)
+        })
+    }
+
+    fn facts(&self) -> StoreFuture<'_, DatabaseFacts> {
+        self.call(None, None, || self.store.facts())
     }
 
     fn verify_audit(&self) -> StoreFuture<'_, ChainReport> {

@@ -1,7 +1,7 @@
 //! The audit trail in the database.
 
 use super::*;
-use crate::telemetry::audit::{Actor, AuditEvent, ChainReport, Decision};
+use crate::telemetry::audit::{Actor, AuditEvent, ChainReport, Concern, Decision};
 
 fn event(number: u64) -> AuditEvent {
     AuditEvent {
@@ -15,6 +15,7 @@ fn event(number: u64) -> AuditEvent {
             .collect(),
         decision: Decision::Allowed,
         detail: format!("number {number} — \"quoted\"\n"),
+        concern: Concern::default(),
     }
 }
 
@@ -122,8 +123,8 @@ async fn removed_and_inserted_lines_are_named() {
         problem_after("DELETE FROM audit").await,
         "lines 1 to 6 are missing: they were removed"
     );
-    let copy = "INSERT INTO audit SELECT 7, time, actor, action, integration, capabilities, decision, detail, hash \
-                FROM audit WHERE sequence = 6";
+    let copy = "INSERT INTO audit SELECT 7, time, actor, action, integration, capabilities, decision, detail, hash, \
+                owner, agent FROM audit WHERE sequence = 6";
     assert_eq!(
         problem_after(copy).await,
         "line 7 was inserted: the trail ends at line 6"

@@ -5,6 +5,7 @@ mod damage;
 mod opening;
 mod renewals;
 mod security_events;
+mod trail;
 mod writing;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};

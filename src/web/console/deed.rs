@@ -1,0 +1,201 @@
+//! A line of the audit trail in words that people use.
+
+use crate::{
+    broker::{AccountRef, Broker},
+    session::Viewer,
+    telemetry::audit::AuditLine,
+};
+
+use super::words::{Moment, Mood, Offer, moment};
+
+/// What somebody did, as a row of a table.
+pub(super) struct Deed {
+    pub(super) sequence: u64,
+    pub(super) when: Moment,
+    pub(super) who: String,
+    /// Goes on from `who` in one sentence.
+    pub(super) what: String,
+    pub(super) detail: String,
+    pub(super) mood: Mood,
+    pub(super) decision: &'static str,
+}
+
+impl Deed {
+    /// The line as this viewer reads it.
+    pub(super) fn new(broker: &Broker, viewer: &Viewer, line: &AuditLine) -> Self {
+        let (mood, decision) = match line.decision.as_str() {
+            "allowed" => (Mood::Good, "done"),
+            "denied" => (Mood::Waiting, "refused"),
+            _ => (Mood::Bad, "failed"),
+        };
+        let titles: Vec<String> = line
+            .capabilities
+            .iter()
+            .map(|key| {
+                key.parse()
+                    .map_or_else(|_| key.clone(), |key| Offer::of(broker, &key).title)
+            })
+            .collect();
+        Self {
+            sequence: line.sequence,
+            when: moment(line.time),
+            who: who(viewer, &line.actor),
+            what: what(line, &address(broker, &line.integration), &purpose(&titles)),
+            detail: line.detail.clone(),
+            mood,
+            decision,
+        }
+    }
+}
+
+fn who(viewer: &Viewer, actor: &str) -> String {
+    match actor.split_once(':') {
+        Some(("agent", name)) => name.to_owned(),
+        Some(("person", owner)) if viewer.owner().is_some_and(|own| own.as_str() == owner) => {
+            "You".to_owned()
+        }
+        Some(("person", owner)) => owner.to_owned(),
+        Some(("admin", uid)) if *viewer == Viewer::Operator => {
+            format!("The operator ({})", uid.replace('=', " "))
+        }
+        Some(("admin", _)) => "The operator".to_owned(),
+        _ if actor == "provider" => "Google".to_owned(),
+        _ if actor == "daemon" => "token-broker".to_owned(),
+        _ => actor.to_owned(),
+    }
+}
+
+/// The address of the account that a line is about; empty when it is about none.
+fn address(broker: &Broker, integration: &str) -> String {
+    let Ok(id) = integration.parse() else {
+        return String::new();
+    };
+    broker.account(&AccountRef::Id(id)).map_or_else(
+        |_| "an account that is no longer connected".to_owned(),
+        |view| view.record.account,
+    )
+}
+
+/// What capabilities are for: ` to send emails and read events`.
+fn purpose(titles: &[String]) -> String {
+    let deeds: Vec<String> = titles
+        .iter()
+        .map(
+            |title| match title.strip_prefix("Read").map(|rest| ("read", rest)) {
+                Some((verb, rest)) => format!("{verb}{rest}"),
+                None => match title.strip_prefix("Send") {
+                    Some(rest) => format!("send{rest}"),
+                    // What it begins with may be a name.
+                    None => format!("use “{title}”"),
+                },
+            },
+        )
+        .collect();
+    match deeds.as_slice() {
+        [] => String::new(),
+        [one] => format!(" to {one}"),
+        [most @ .., last] => format!(" to {} and {last}", most.join(", ")),
+    }
+}
+
+fn what(line: &AuditLine, address: &str, purpose: &str) -> String {
+    let account = if address.is_empty() { "an account" } else { address };
+    let with = if address.is_empty() {
+        String::new()
+    } else {
+        format!(" with {address}")
+    };
+    match (line.action.as_str(), line.decision.as_str()) {
+        ("token.used", _) if line.integration.is_empty() => "used the token that it had".to_owned(),
+        ("token.used", _) => format!("was given a token{purpose}{with}"),
+        ("token.refresh", _) => format!("asked for another token{with}"),
+        ("token.denied", _) => format!("was refused a token{purpose}"),
+        ("token.renewed", _) => format!("got a new token for {account}{purpose}"),
+        ("token.renewal_failed", _) => format!("could not get a new token for {account}{purpose}"),
+        ("integration.connected", "allowed") => format!("connected {account}{purpose}"),
+        ("integration.connected", "denied") => "began to connect an account, which was refused".to_owned(),
+        ("integration.connected", _) => "tried to connect an account, which did not work".to_owned(),
+        ("integration.disconnected", "allowed") => format!("disconnected {account}"),
+        ("integration.disconnected", _) => format!("disconnected {account}, and not all of it worked"),
+        ("integration.security_event", _) => format!("reported a security event about {account}"),
+        ("integration.revocation", "allowed") => "told Google of an account that was disconnected".to_owned(),
+        ("integration.revocation", _) => {
+            "gave up telling Google of an account that was disconnected".to_owned()
+        }
+        ("agent.put", _) => "added or changed an agent".to_owned(),
+        ("agent.removed", "allowed") => "removed an agent".to_owned(),
+        ("agent.removed", _) => "removed an agent, until the next start".to_owned(),
+        ("agent.refused", _) => "refused somebody who gave a wrong name or secret".to_owned(),
+        ("volume.publish", "allowed") => "gave a pod the directory of an agent".to_owned(),
+        ("volume.publish", _) => "did not give a pod the directory of an agent".to_owned(),
+        ("remote.use", "allowed") => "let a pod use the tokens of an agent".to_owned(),
+        ("remote.use", _) => "did not let a pod use the tokens of an agent".to_owned(),
+        ("audit.gap", _) => "could not write down everything that happened".to_owned(),
+        (other, _) => format!("did “{other}”"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{broker::testing::idle, clock::SystemClock};
+    use std::sync::Arc;
+
+    fn line(actor: &str, action: &str, decision: &str) -> AuditLine {
+        AuditLine {
+            sequence: 1,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            integration: String::new(),
+            capabilities: Vec::new(),
+            decision: decision.to_owned(),
+            detail: String::new(),
+            hash: String::new(),
+        }
+    }
+
+    fn told(viewer: &Viewer, line: &AuditLine) -> String {
+        let deed = Deed::new(&idle(Arc::new(SystemClock)), viewer, line);
+        format!("{} {}", deed.who, deed.what)
+    }
+
+    #[tokio::test]
+    async fn a_line_reads_as_a_sentence() {
+        let alice = Viewer::Owner("alice".parse().unwrap());
+        let used = AuditLine {
+            integration: "int_00000000000000000001".to_owned(),
+            capabilities: ["google.gmail.send", "google.calendar.readonly", "made.up"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..line("agent:invoice-bot", "token.used", "allowed")
+        };
+        assert_eq!(
+            told(&alice, &used),
+            "invoice-bot was given a token to send emails, read events and use “made.up” with an account that is no \
+             longer connected"
+        );
+        let refused = line("person:alice", "integration.connected", "denied");
+        assert_eq!(
+            told(&alice, &refused),
+            "You began to connect an account, which was refused"
+        );
+        assert_eq!(
+            told(&Viewer::Operator, &refused),
+            "alice began to connect an account, which was refused"
+        );
+        let unknown = line("somebody", "moon.landing", "allowed");
+        assert_eq!(told(&alice, &unknown), "somebody did “moon.landing”");
+    }
+
+    #[tokio::test]
+    async fn an_owner_does_not_learn_who_the_operator_is() {
+        let removed = line("admin:uid=1000", "agent.removed", "allowed");
+        let alice = Viewer::Owner("alice".parse().unwrap());
+        assert_eq!(told(&alice, &removed), "The operator removed an agent");
+        assert_eq!(
+            told(&Viewer::Operator, &removed),
+            "The operator (uid 1000) removed an agent"
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! For the operator: whether all is well, and what to look at where it is not.
+
+use std::{sync::Arc, time::Duration};
+
+use askama::Template;
+use http::StatusCode;
+use jiff::Timestamp;
+
+use super::{
+    Answer, Asked, Console, Frame, Refusal, Tab,
+    activity::{Chain, HOURS, last_day},
+    html,
+    picture::Picture,
+    words::{self, Moment, Mood, moment},
+};
+use crate::{
+    broker::AgentState,
+    session::Viewer,
+    store::{DatabaseFacts, StoreError},
+    telemetry::{Metrics, metrics::TimingSummary},
+};
+
+/// Entries of one list at most.
+const MOST: usize = 50;
+
+/// What the daemon says about itself.
+pub struct HealthFacts {
+    /// Its figures.
+    pub metrics: Arc<Metrics>,
+    /// Since when it runs.
+    pub started_at: Timestamp,
+    /// What the configuration was warned about.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "web/console/health.html")]
+struct HealthPage<'a> {
+    frame: Frame<'a>,
+    concerns: Vec<Concern>,
+    since: Moment,
+    waiting: usize,
+    next: Option<Moment>,
+    picture: Picture,
+    outcomes: Vec<(&'static str, u64)>,
+    times: Vec<AnswerTime>,
+    agents: Vec<(Mood, &'static str, usize)>,
+    accounts: Vec<(Mood, &'static str, usize)>,
+    skew: String,
+    database: DatabaseFacts,
+    size: String,
+    chain: Option<Chain>,
+}
+
+/// Something that somebody has to look at.
+struct Concern {
+    title: &'static str,
+    /// What is wrong, one sentence each.
+    sentences: Vec<String>,
+    /// How many more there are.
+    more: usize,
+}
+
+/// How long Google took for one kind of request.
+struct AnswerTime {
+    operation: &'static str,
+    count: u64,
+    mean: String,
+    half: String,
+    most: String,
+}
+
+impl AnswerTime {
+    fn new((operation, summary): (&'static str, TimingSummary)) -> Self {
+        let within = |bound: Option<Duration>| {
+            bound.map_or_else(
+                || "more than 40 s".to_owned(),
+                |bound| format!("≤ {}", short(bound)),
+            )
+        };
+        Self {
+            operation: match operation {
+                "refresh" => "Renewal for a person’s account",
+                "assertion" => "Renewal for a service account",
+                other => other,
+            },
+            count: summary.count,
+            mean: short(summary.mean),
+            half: within(summary.half),
+            most: within(summary.most),
+        }
+    }
+}
+
+impl Console {
+    /// The page, which is the operator's alone.
+    pub(super) async fn health(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
+        if asked.session.admission.viewer != Viewer::Operator {
+            return Err(Refusal::NotFound);
+        }
+        match self.health_page(asked).await {
+            Ok(page) => Ok(html(StatusCode::OK, page.render())),
+            Err(error) => Ok(self.unreadable(asked.session, &error)),
+        }
+    }
+
+    async fn health_page<'a>(&'a self, asked: &'a Asked<'_>) -> Result<HealthPage<'a>, StoreError> {
+        let (broker, store) = (&self.broker, self.broker.store());
+        let hours = store.renewals(None, last_day(broker.now()), HOURS).await?;
+        let chain = if Self::verifies(asked) {
+            broker.flush_audit().await;
+            Some(Chain::from(store.verify_audit().await?))
+        } else {
+            None
+        };
+        let database = store.facts().await?;
+        let metrics = &self.facts.metrics;
+        let outcomes = metrics.renewal_outcomes().into_iter();
+        let times = metrics.provider_times().into_iter();
+        let in_words = |(state, count)| {
+            let (mood, words) = words::state(state);
+            (mood, words, count)
+        };
+        Ok(HealthPage {
+            frame: self.frame(Some(asked.session), Tab::Health, "Health"),
+            concerns: self.concerns(chain.as_ref()),
+            since: moment(self.facts.started_at),
+            waiting: broker.renewals_waiting(),
+            next: broker.next_renewal().map(moment),
+            picture: Picture::new(&hours),
+            outcomes: outcomes.map(|(kind, count)| (outcome(kind), count)).collect(),
+            times: times.map(AnswerTime::new).collect(),
+            agents: counted(broker.agents_by_state()).map(in_words).collect(),
+            accounts: counted(self.accounts_by_state()).map(in_words).collect(),
+            skew: skew(broker.clock_skew().as_secs()),
+            size: size(database.bytes),
+            database,
+            chain,
+        })
+    }
+
+    fn accounts_by_state(&self) -> Vec<(AgentState, usize)> {
+        let states = self.broker.account_states();
+        let count = |state| states.iter().filter(|found| **found == state).count();
+        AgentState::ALL
+            .into_iter()
+            .map(|state| (state, count(state)))
+            .collect()
+    }
+
+    /// What somebody has to look at; empty when all is well.
+    fn concerns(&self, chain: Option<&Chain>) -> Vec<Concern> {
+        let revocations = self.broker.pending_revocations();
+        let revocations = revocations.iter().map(|pending| {
+            let record = &pending.record;
+            let tried = words::moment(pending.retry_at).words;
+            let why = if pending.problem.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", pending.problem)
+            };
+            format!(
+                "{} of {}{why}. It is tried again on {tried}.",
+                record.account, record.owner
+            )
+        });
+        let handles = self.broker.handles();
+        let deliveries = handles.iter().filter_map(|handle| {
+            let problem = handle.delivery_problem()?;
+            Some(format!("{}: {problem}", handle.name()))
+        });
+        let stuck = handles.iter().filter_map(|handle| {
+            let snapshot = handle.snapshot();
+            (snapshot.state == AgentState::Misconfigured)
+                .then(|| format!("{}: {}", handle.name(), snapshot.message))
+        });
+        let skew = self.broker.clock_skew().as_secs();
+        let changed = chain.filter(|chain| !chain.whole);
+        [
+            (
+                "The record of what happened was changed",
+                changed.map(|chain| chain.words.clone()).into_iter().collect(),
+            ),
+            ("Agents that need the operator", stuck.collect()),
+            ("Agents whose files cannot be written", deliveries.collect()),
+            ("Manifests that are not followed", self.broker.manifest_problems()),
+            (
+                "The clock is wrong",
+                (skew != 0)
+                    .then(|| format!("{} Set it by NTP.", self::skew(skew)))
+                    .into_iter()
+                    .collect(),
+            ),
+            (
+                "Google was not told yet of what was disconnected",
+                revocations.collect(),
+            ),
+            ("Warnings about the configuration", self.facts.warnings.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(title, sentences)| Concern::new(title, sentences))
+        .collect()
+    }
+}
+
+impl Concern {
+    fn new(title: &'static str, mut sentences: Vec<String>) -> Option<Self> {
+        let more = sentences.len().saturating_sub(MOST);
+        sentences.truncate(MOST);
+        (!sentences.is_empty()).then_some(Self {
+            title,
+            sentences,
+            more,
+        })
+    }
+}
+
+/// The states that there are any of.
+fn counted(states: Vec<(AgentState, usize)>) -> impl Iterator<Item = (AgentState, usize)> {
+    states.into_iter().filter(|(_, count)| *count > 0)
+}
+
+/// How renewals ended, in words: by who can put it right.
+fn outcome(kind: &'static str) -> &'static str {
+    match kind {
+        "ok" => "Renewed",
+        "retry" => "Google did not answer as it should: tried again",
+        "reconnect" => "The owner has to connect again",
+        "operator" => "The operator has to act",
+        "permission" => "A permission is missing",
+        other => other,
+    }
+}
+
+fn skew(seconds: i64) -> String {
+    match seconds {
+        0 => "It agrees with Google’s.".to_owned(),
+        1.. => format!("It is {seconds} s behind Google’s."),
+        _ => format!("It is {} s ahead of Google’s.", seconds.unsigned_abs()),
+    }
+}
+
+/// A short time, to two digits or so.
+fn short(time: Duration) -> String {
+    let millis = time.as_millis();
+    match millis {
+        0..1000 => format!("{millis} ms"),
+        1000..10_000 => format!("{:.1} s", time.as_secs_f64()),
+        _ => format!("{:.0} s", time.as_secs_f64()),
+    }
+}
+
+/// A size in the unit that suits it.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB"];
+    let unit = (1..units.len())
+        .rev()
+        .find(|unit| bytes >> (10 * (unit + 1)) > 0)
+        .unwrap_or(0);
+    let tenths = u128::from(bytes) * 10 >> (10 * (unit + 1));
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!(short(Duration::from_micros(78_500)), "78 ms");
+        assert_eq!(short(Duration::from_millis(1280)), "1.3 s");
+        assert_eq!(short(Duration::from_millis(20_480)), "20 s");
+        assert_eq!(size(4096), "4.0 KiB");
+        assert_eq!(size(1536 * 1024), "1.5 MiB");
+        assert_eq!(size(5 << 40), "5120.0 GiB");
+        assert_eq!(skew(-7), "It is 7 s ahead of Google’s.");
+    }
+}
