@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     scene::{ALICE, BOB, EVENTS, SEND},
-    support::{Daemon, Emulator, Output},
+    support::{Daemon, Emulator, Output, PATIENCE},
 };
 
 /// What `tests/run` installed: a folder of `.tools`, or where this variable says.
@@ -54,7 +54,9 @@ fn people_do_everything_in_a_browser() {
     let command = daemon.command(&[]);
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
-    let walked = Output::of(
+    // It looks at some twenty pages in three ways each; its single steps have limits of their own.
+    let walked = Output::within(
+        PATIENCE * 5,
         Command::new(node)
             .arg("walk.mjs")
             .current_dir(&folder)

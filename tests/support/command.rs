@@ -52,13 +52,13 @@ pub(crate) struct Output {
 impl Output {
     /// Runs a command to its end.
     pub(crate) fn of(command: &mut Command) -> Self {
-        Self::of_child(
-            command
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap(),
-        )
+        Self::within(PATIENCE, command)
+    }
+
+    /// The same for one that takes its time.
+    pub(crate) fn within(patience: Duration, command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::of_child_within(patience, command.spawn().unwrap())
     }
 
     /// Runs a command to its end, with something on its standard input.
@@ -73,14 +73,18 @@ impl Output {
     }
 
     /// Waits for the end of a command that was started with its outputs piped.
-    pub(crate) fn of_child(mut child: Child) -> Self {
+    pub(crate) fn of_child(child: Child) -> Self {
+        Self::of_child_within(PATIENCE, child)
+    }
+
+    fn of_child_within(patience: Duration, mut child: Child) -> Self {
         let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
         let start = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience {
                 child.kill().unwrap();
                 child.wait().unwrap();
                 panic!(

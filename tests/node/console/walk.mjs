@@ -174,6 +174,19 @@ await button(page, "Allow").click();
 await page.waitForURL((url) => url.origin === root);
 await second.getByText("Working").first().waitFor();
 
+step("what happened, in the owner's words");
+const happened = await alices.newPage();
+await happened.goto(`${root}/console/activity`);
+await seen(happened, "You connected alice@example.com");
+await seen(happened, "You disconnected an account that is no longer connected");
+await happened.getByText("The figures by the hour").click();
+await look(happened, "activity");
+await happened.getByLabel("Permission").selectOption({ label: "Read spreadsheets" });
+await button(happened, "Show").click();
+await seen(happened, "Nothing in the record fits.");
+await to(happened, "Clear").click();
+await seen(happened, "You connected alice@example.com");
+
 step("Google's grant is gone: reconnecting");
 await fetch(env("WALK_REVOKE_URL"), {
   method: "POST",
@@ -187,6 +200,7 @@ await look(page, "integrations-reconnect");
 await to(page, "Connect again").click();
 await seen(page, "does not work any more");
 await look(page, "reconnect");
+await seen(happened, "could not get a new token for alice@example.com");
 await consent(page);
 await page.locator(".state", { hasText: "Working" }).waitFor();
 
@@ -232,12 +246,27 @@ await seen(still, "bob@example.com is connected.");
 await to(still, "Disconnect").click();
 await button(still, "Disconnect").click();
 await seen(still, "Disconnected. No agent has access any more.");
+await to(still, "Activity").click();
+await still.getByLabel("Permission").selectOption({ label: "Read files" });
+await button(still, "Show").click();
+await seen(still, "You connected an account that is no longer connected to ");
+assert.ok(!(await still.content()).includes("alice"), "nor what happened to it");
 
 step("the operator");
 const operators = await open();
 const operator = await signIn(operators);
 await seen(operator, "alice@example.com");
 await look(operator, "operator-integrations");
+await to(operator, "Activity").click();
+await seen(operator, "bob connected");
+await to(operator, "Check now").click();
+await seen(operator, "follow from each other");
+await look(operator, "operator-activity");
+await to(operator, "Health").click();
+await seen(operator, "How fast Google answers");
+await look(operator, "operator-health");
+await to(operator, "Check the record now").click();
+await seen(operator, "Whole");
 await operator.goto(`${root}/console/agents/bobs-helper`);
 await button(operator, "Make a link for bob").click();
 await seen(operator, "Ask bob");
