@@ -137,14 +137,8 @@ impl App {
             keep,
             shutdown.clone(),
         ));
-        let started_at = parts.clock.now();
-        let health = HealthFacts {
-            metrics: metrics.clone(),
-            started_at,
-            warnings: config.warnings().to_vec(),
-        };
         let facts = Facts {
-            started_at,
+            started_at: parts.clock.now(),
             runtime_dir: config.runtime_dir.clone(),
             warnings: config.warnings().to_vec(),
         };
@@ -154,7 +148,7 @@ impl App {
         let readiness = Arc::new(Readiness::default());
         let http_address = http.address();
         let web = Web {
-            console: console(&config, &broker, sessions, health, &shutdown),
+            console: console(&config, &parts, &broker, &metrics, sessions, &shutdown),
             broker: broker.clone(),
             metrics,
             readiness: readiness.clone(),
@@ -305,14 +299,20 @@ fn sessions(config: &Config, parts: &AppParts) -> Sessions {
 
 fn console(
     config: &Config,
+    parts: &AppParts,
     broker: &Arc<Broker>,
+    metrics: &Arc<Metrics>,
     sessions: Arc<Sessions>,
-    health: HealthFacts,
     shutdown: &CancellationToken,
 ) -> Console {
     let options = ConsoleOptions {
         public_url: config.public_url.clone(),
         proxy: config.console.proxy.clone(),
+    };
+    let health = HealthFacts {
+        metrics: metrics.clone(),
+        started_at: parts.clock.now(),
+        warnings: config.warnings().to_vec(),
     };
     Console::new(broker.clone(), sessions, options, health, shutdown.clone())
 }

@@ -257,7 +257,7 @@ fn size(bytes: u64) -> String {
         .rev()
         .find(|unit| bytes >> (10 * (unit + 1)) > 0)
         .unwrap_or(0);
-    let tenths = u128::from(bytes) * 10 >> (10 * (unit + 1));
+    let tenths = (u128::from(bytes) * 10) >> (10 * (unit + 1));
     format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
 }
 

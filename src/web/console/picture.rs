@@ -87,11 +87,11 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn day(counts: [(u64, u64); 24]) -> Picture {
+    fn day(counts: &[(u64, u64); 24]) -> Picture {
         let start = "2026-03-05T00:00:00Z".parse().unwrap();
         let hours: Vec<_> = (0..)
             .zip(counts)
-            .map(|(hour, (renewed, failed))| RenewalHour {
+            .map(|(hour, &(renewed, failed))| RenewalHour {
                 from: crate::clock::after(start, Duration::from_secs(hour * 3600)),
                 renewed,
                 failed,
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_day_fills_the_picture_from_left_to_right() {
-        let picture = day([(1, 0); 24]);
+        let picture = day(&[(1, 0); 24]);
         let places: Vec<u32> = picture.hours.iter().map(|hour| hour.x).collect();
         assert_eq!((places[0], places[1], places[23]), (0, 10, 230));
         assert!(places[23] + picture.hours[23].width <= picture.width);
@@ -115,7 +115,7 @@ mod tests {
         counts[3] = (100_000, 0);
         counts[4] = (50_000, 1);
         counts[5] = (1, 1_000_000_000_000);
-        let picture = day(counts);
+        let picture = day(&counts);
         let bars = |hour: usize| (picture.hours[hour].up, picture.hours[hour].down);
         assert_eq!(bars(2), (0, 0), "nothing happened, nothing is drawn");
         assert_eq!(bars(3), (ABOVE, 0));
@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn an_empty_day_is_known_as_one() {
-        assert!(day([(0, 0); 24]).is_empty());
+        assert!(day(&[(0, 0); 24]).is_empty());
         let mut counts = [(0, 0); 24];
         counts[0] = (0, 1);
-        assert!(!day(counts).is_empty());
+        assert!(!day(&counts).is_empty());
     }
 }
