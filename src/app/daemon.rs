@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     node::{self, Driver},
+    pages::{self, Surroundings},
     ports::LibraryPorts,
 };
 use crate::{
@@ -24,13 +25,12 @@ use crate::{
         admin::{AdminSocket, Facts},
     },
     entropy::{SharedEntropy, SystemEntropy},
-    google::{Client, ClientOptions, Endpoints, Limits, risc::Receiver},
+    google::{Client, ClientOptions, Endpoints, Limits},
     lifecycle::DRAIN,
-    session::{SessionLimits, Sessions},
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
     vault::{self, Keyring, Vault},
-    web::{Console, ConsoleOptions, HealthFacts, HttpServer, Readiness, Web},
+    web::{HttpServer, Readiness},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -137,23 +137,25 @@ impl App {
             keep,
             shutdown.clone(),
         ));
+        let started_at = parts.clock.now();
         let facts = Facts {
-            started_at: parts.clock.now(),
+            started_at,
             runtime_dir: config.runtime_dir.clone(),
             warnings: config.warnings().to_vec(),
         };
         let admin_socket = admin.path().to_owned();
-        let sessions = Arc::new(sessions(&config, &parts));
+        let sessions = Arc::new(pages::sessions(&config, &parts));
         tasks.spawn(admin.serve(broker.clone(), sessions.clone(), facts, shutdown.clone()));
         let readiness = Arc::new(Readiness::default());
         let http_address = http.address();
-        let web = Web {
-            console: console(&config, &parts, &broker, &metrics, sessions, &shutdown),
-            broker: broker.clone(),
+        let surroundings = Surroundings {
             metrics,
             readiness: readiness.clone(),
-            risc: receiver(&config, &parts.clock)?,
+            sessions,
+            started_at,
+            shutdown: shutdown.clone(),
         };
+        let web = pages::web(&config, &broker, &parts, surroundings)?;
         tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
         ports.serve(&config, &broker, &mut tasks, &shutdown);
         node::serve(driver, &config, &broker, &parts, &mut tasks, &shutdown)?;
@@ -281,51 +283,11 @@ async fn open_vault(config: &Config, entropy: &SharedEntropy) -> anyhow::Result<
     Ok(Vault::new(Keyring::new(active, previous), entropy.clone()))
 }
 
-fn endpoints(config: &Config) -> anyhow::Result<Endpoints> {
+pub(super) fn endpoints(config: &Config) -> anyhow::Result<Endpoints> {
     Ok(match &config.google.endpoint_base {
         Some(base) => Endpoints::with_base(base.as_str())?,
         None => Endpoints::google(),
     })
-}
-
-/// Who is signed in to the console: nobody yet.
-fn sessions(config: &Config, parts: &AppParts) -> Sessions {
-    let limits = SessionLimits {
-        idle: config.console.idle,
-        whole: config.console.whole,
-    };
-    Sessions::new(parts.clock.clone(), parts.entropy.clone(), limits)
-}
-
-fn console(
-    config: &Config,
-    parts: &AppParts,
-    broker: &Arc<Broker>,
-    metrics: &Arc<Metrics>,
-    sessions: Arc<Sessions>,
-    shutdown: &CancellationToken,
-) -> Console {
-    let options = ConsoleOptions {
-        public_url: config.public_url.clone(),
-        proxy: config.console.proxy.clone(),
-    };
-    let health = HealthFacts {
-        metrics: metrics.clone(),
-        started_at: parts.clock.now(),
-        warnings: config.warnings().to_vec(),
-    };
-    Console::new(broker.clone(), sessions, options, health, shutdown.clone())
-}
-
-/// What takes security events, where they are wanted.
-fn receiver(config: &Config, clock: &SharedClock) -> anyhow::Result<Option<Receiver>> {
-    let audiences = config.risc.audiences.clone();
-    if audiences.is_empty() {
-        return Ok(None);
-    }
-    let endpoints = endpoints(config)?;
-    let receiver = Receiver::new(&endpoints, audiences, Limits::default(), clock.clone());
-    Ok(Some(receiver))
 }
 
 /// Starts the broker on what the store holds, with the client that the configuration names. Nothing is renewed

@@ -9,6 +9,7 @@ mod failures;
 #[cfg(feature = "emulator")]
 mod google_emulator;
 mod node;
+mod pages;
 mod ports;
 mod serve;
 mod sidecar;

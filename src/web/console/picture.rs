@@ -90,8 +90,8 @@ mod tests {
     fn day(counts: &[(u64, u64); 24]) -> Picture {
         let start = "2026-03-05T00:00:00Z".parse().unwrap();
         let hours: Vec<_> = (0..)
-            .zip(counts)
-            .map(|(hour, &(renewed, failed))| RenewalHour {
+            .zip(*counts)
+            .map(|(hour, (renewed, failed))| RenewalHour {
                 from: crate::clock::after(start, Duration::from_secs(hour * 3600)),
                 renewed,
                 failed,

@@ -1,0 +1,74 @@
+//! What people's browsers reach: the console and the other pages.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{AppParts, daemon::endpoints};
+use crate::{
+    broker::Broker,
+    clock::SharedClock,
+    config::Config,
+    google::{Limits, risc::Receiver},
+    session::{SessionLimits, Sessions},
+    telemetry::Metrics,
+    web::{Console, ConsoleOptions, HealthFacts, Readiness, Web},
+};
+
+/// What the pages are about, besides the broker.
+pub(super) struct Surroundings {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) started_at: Timestamp,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// Who is signed in to the console: nobody yet.
+pub(super) fn sessions(config: &Config, parts: &AppParts) -> Sessions {
+    let limits = SessionLimits {
+        idle: config.console.idle,
+        whole: config.console.whole,
+    };
+    Sessions::new(parts.clock.clone(), parts.entropy.clone(), limits)
+}
+
+/// The pages.
+///
+/// # Errors
+/// An endpoint that is not fit for use.
+pub(super) fn web(
+    config: &Config,
+    broker: &Arc<Broker>,
+    parts: &AppParts,
+    around: Surroundings,
+) -> anyhow::Result<Web> {
+    let health = HealthFacts {
+        metrics: around.metrics.clone(),
+        started_at: around.started_at,
+        warnings: config.warnings().to_vec(),
+    };
+    let options = ConsoleOptions {
+        public_url: config.public_url.clone(),
+        proxy: config.console.proxy.clone(),
+    };
+    Ok(Web {
+        console: Console::new(broker.clone(), around.sessions, options, health, around.shutdown),
+        broker: broker.clone(),
+        metrics: around.metrics,
+        readiness: around.readiness,
+        risc: receiver(config, &parts.clock)?,
+    })
+}
+
+/// What takes security events, where they are wanted.
+fn receiver(config: &Config, clock: &SharedClock) -> anyhow::Result<Option<Receiver>> {
+    let audiences = config.risc.audiences.clone();
+    if audiences.is_empty() {
+        return Ok(None);
+    }
+    let endpoints = endpoints(config)?;
+    let receiver = Receiver::new(&endpoints, audiences, Limits::default(), clock.clone());
+    Ok(Some(receiver))
+}
