@@ -40,7 +40,11 @@ impl Deed {
             sequence: line.sequence,
             when: moment(line.time),
             who: who(viewer, &line.actor),
-            what: what(line, &address(broker, &line.integration), &purpose(&titles)),
+            what: what(
+                line,
+                address(broker, &line.integration).as_deref(),
+                &purpose(&titles),
+            ),
             detail: line.detail.clone(),
             mood,
             decision,
@@ -65,15 +69,10 @@ fn who(viewer: &Viewer, actor: &str) -> String {
     }
 }
 
-/// The address of the account that a line is about; empty when it is about none.
-fn address(broker: &Broker, integration: &str) -> String {
-    let Ok(id) = integration.parse() else {
-        return String::new();
-    };
-    broker.account(&AccountRef::Id(id)).map_or_else(
-        |_| "an account that is no longer connected".to_owned(),
-        |view| view.record.account,
-    )
+/// The address of the account that a line is about, while it is connected.
+fn address(broker: &Broker, integration: &str) -> Option<String> {
+    let account = broker.account(&AccountRef::Id(integration.parse().ok()?)).ok()?;
+    Some(account.record.account)
 }
 
 /// What capabilities are for: ` to send emails and read events`.
@@ -98,20 +97,21 @@ fn purpose(titles: &[String]) -> String {
     }
 }
 
-fn what(line: &AuditLine, address: &str, purpose: &str) -> String {
-    let account = if address.is_empty() { "an account" } else { address };
-    let with = if address.is_empty() {
-        String::new()
-    } else {
-        format!(" with {address}")
+fn what(line: &AuditLine, address: Option<&str>, purpose: &str) -> String {
+    // The detail of these lines names it.
+    let account = address.unwrap_or("an account");
+    let token_of = match address {
+        Some(address) => address,
+        None if line.integration.is_empty() => "an account",
+        None => "an account that is gone now",
     };
     match (line.action.as_str(), line.decision.as_str()) {
         ("token.used", _) if line.integration.is_empty() => "used the token that it had".to_owned(),
-        ("token.used", _) => format!("was given a token{purpose}{with}"),
-        ("token.refresh", _) => format!("asked for another token{with}"),
+        ("token.used", _) => format!("was given a token{purpose} with {token_of}"),
+        ("token.refresh", _) => format!("asked for another token with {token_of}"),
         ("token.denied", _) => format!("was refused a token{purpose}"),
-        ("token.renewed", _) => format!("got a new token for {account}{purpose}"),
-        ("token.renewal_failed", _) => format!("could not get a new token for {account}{purpose}"),
+        ("token.renewed", _) => format!("got a new token for {token_of}{purpose}"),
+        ("token.renewal_failed", _) => format!("could not get a new token for {token_of}{purpose}"),
         ("integration.connected", "allowed") => format!("connected {account}{purpose}"),
         ("integration.connected", "denied") => "began to connect an account, which was refused".to_owned(),
         ("integration.connected", _) => "tried to connect an account, which did not work".to_owned(),
@@ -172,8 +172,8 @@ mod tests {
         };
         assert_eq!(
             told(&alice, &used),
-            "invoice-bot was given a token to send emails, read events and use “made.up” with an account that is no \
-             longer connected"
+            "invoice-bot was given a token to send emails, read events and use “made.up” with an account that is gone \
+             now"
         );
         let refused = line("person:alice", "integration.connected", "denied");
         assert_eq!(
