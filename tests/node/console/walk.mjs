@@ -219,12 +219,12 @@ await page.getByLabel("Key file (JSON)").setInputFiles(keyFile);
 await button(page, "Add").click();
 await seen(page, "is ready. Share files with this address.");
 await seen(page, "Google Service Account");
+await look(page, "integrations-both");
 await alices.grantPermissions(["clipboard-read", "clipboard-write"]);
 await button(page, "Copy").click();
 await button(page, "Copied").waitFor();
 const copied = await page.evaluate(() => navigator.clipboard.readText());
 assert.match(copied, /@token-broker-emulator\.iam\.gserviceaccount\.com$/);
-await look(page, "integrations-both");
 
 step("another owner sees nothing of it");
 const bobs = await open();
