@@ -64,6 +64,7 @@ impl View {
             "Try these in a second terminal:".to_owned(),
             format!("  watch -n1 cat {directory}/env"),
             format!("  curl --unix-socket {directory}/broker.sock http://localhost/v1/token"),
+            format!("  {program} --config {config} console"),
             format!("  {program} --config {config} agents list"),
             format!("  {program} --config {config} integrations disconnect --owner alice --yes"),
             format!("  {program} --config {config} connect --owner alice --capability google.gmail.send"),
