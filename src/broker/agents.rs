@@ -48,6 +48,8 @@ pub struct AgentView {
     pub source: AgentSource,
     /// When its token is renewed next.
     pub next_renewal: Option<Timestamp>,
+    /// When its socket handed it a token last, since the daemon started. Reading a file leaves no trace.
+    pub last_used: Option<Timestamp>,
     /// What went wrong writing its directory.
     pub delivery_problem: Option<String>,
 }
@@ -387,6 +389,7 @@ impl Broker {
                 .iter()
                 .filter_map(|key| self.renewals.due_at(key))
                 .min(),
+            last_used: entry.handle.audited.last_use(),
             delivery_problem: entry.handle.delivery_problem(),
         }
     }

@@ -8,7 +8,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -133,6 +133,7 @@ impl Recorder {
         token: &IssuedToken,
         capabilities: &[CapabilityKey],
     ) {
+        agent.audited.last_use.store(now.as_second(), Ordering::Relaxed);
         let Some(before) = agent.audited.used(token) else {
             return;
         };
@@ -209,6 +210,8 @@ impl Recorder {
 pub(super) struct Audited {
     /// Tokens handed out since the last line.
     uses: AtomicU64,
+    /// When one was handed out last, in seconds; 0 before the first.
+    last_use: AtomicI64,
     /// The token that was handed out last.
     last: AtomicU64,
     /// Tokens and refusals that have their line.
@@ -216,6 +219,12 @@ pub(super) struct Audited {
 }
 
 impl Audited {
+    /// When the agent was handed a token last, since the daemon started.
+    pub(super) fn last_use(&self) -> Option<Timestamp> {
+        let seconds = self.last_use.load(Ordering::Relaxed);
+        Timestamp::from_second(seconds).ok().filter(|_| seconds != 0)
+    }
+
     /// Counts a use. When it is the first of this token: how many uses there were since the line before.
     fn used(&self, token: &IssuedToken) -> Option<u64> {
         let before = self.uses.fetch_add(1, Ordering::Relaxed);

@@ -235,6 +235,7 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
         ("fix it", agent.action_url.as_str().into()),
         ("token expires", time(agent.expires_at).into()),
         ("next renewal", time(agent.next_renewal_at).into()),
+        ("last asked", time(agent.last_used_at).into()),
         ("directory", agent.directory.as_str().into()),
         ("uid", number(agent.uid).into()),
         ("gid", number(agent.gid).into()),

@@ -123,6 +123,9 @@ pub(super) struct Agent {
     /// When the token is renewed next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_renewal_at: Option<Timestamp>,
+    /// When its socket handed it a token last, since the daemon started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
     /// What went wrong writing its directory.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub delivery_problem: String,
@@ -163,6 +166,7 @@ impl From<v1::Agent> for Agent {
             source: from.source,
             expires_at: when::from_proto(from.expires_at),
             next_renewal_at: when::from_proto(from.next_renewal_at),
+            last_used_at: when::from_proto(from.last_used_at),
             delivery_problem: from.delivery_problem,
         }
     }

@@ -149,3 +149,33 @@ fn a_consent_of_an_ended_session_connects_nothing() {
     assert_eq!(refused.status, 403, "{}", refused.text());
     daemon.wait_for_state("invoice-bot", "not_connected");
 }
+
+#[test]
+fn an_agents_page_says_when_it_asked_last() {
+    let (_google, daemon) = two_owners(&[]);
+    daemon.connect_as("alice", ALICE, &[SEND]).expect_ok();
+    let agent = daemon.wait_for_state("invoice-bot", "active");
+    let mut alice = Browser::signed_in(&daemon, Some("alice"));
+    let page = alice.get("/console/agents/invoice-bot");
+    assert!(
+        page.text().contains("not since token-broker started"),
+        "{}",
+        page.text()
+    );
+    agent.get("/v1/token").expect_ok();
+    let page = alice.get("/console/agents/invoice-bot");
+    assert!(
+        !page.text().contains("not since token-broker started"),
+        "{}",
+        page.text()
+    );
+    let shown = daemon
+        .cli(&["agents", "show", "invoice-bot", "--output", "json"])
+        .json();
+    let at = shown["last_used_at"].as_str().unwrap();
+    assert!(
+        page.text().contains(&format!("datetime=\"{at}\"")),
+        "{at}: {}",
+        page.text()
+    );
+}

@@ -227,6 +227,7 @@ pub(super) fn agent(view: &AgentView, directory: String) -> v1::Agent {
             .min()
             .map(timestamp),
         next_renewal_at: view.next_renewal.map(timestamp),
+        last_used_at: view.last_used.map(timestamp),
         delivery_problem: view.delivery_problem.clone().unwrap_or_default(),
     }
 }

@@ -57,6 +57,7 @@ struct AgentPage<'a> {
     reconnect: bool,
     expires: Option<Moment>,
     renewal: Option<Moment>,
+    last_used: Option<Moment>,
     problem: String,
 }
 
@@ -174,6 +175,7 @@ impl Console {
             reconnect,
             expires: token.map(|token| moment(token.expires_at)),
             renewal: view.next_renewal.map(moment),
+            last_used: view.last_used.map(moment),
             problem: view.delivery_problem.clone().unwrap_or_default(),
         };
         Ok(html(StatusCode::OK, page.render()))

@@ -4,7 +4,9 @@
 //! hold no data, so anybody may read them.
 
 mod answers;
+mod clients;
 mod connecting;
+mod outages;
 mod service_accounts;
 mod states;
 mod symptoms;
@@ -227,7 +229,12 @@ pub(crate) const CONNECTING: Chapter = Chapter {
 pub(crate) const ANSWERS: Chapter = Chapter {
     title: "What Google answers",
     lead: "Google was asked for something and refused it, or did not answer.",
-    topics: &[answers::TOPICS, service_accounts::TOPICS],
+    topics: &[
+        answers::TOPICS,
+        clients::TOPICS,
+        outages::TOPICS,
+        service_accounts::TOPICS,
+    ],
 };
 
 /// All of it, in the order that the index shows.

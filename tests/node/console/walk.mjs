@@ -286,6 +286,21 @@ await elsewhere.goto(handedOn);
 await seen(elsewhere, "This link is no longer good");
 await look(elsewhere, "used-link");
 
+step("help, without signing in: from a link that is no longer good to its page, and on to all of them");
+{
+  const page = await (await open()).newPage();
+  await page.goto(`${root}/oauth/callback?state=guess&code=4/guess`);
+  await look(page, "callback-refused");
+  await to(page, "What does this mean, and what can I do?").click();
+  await page.waitForURL(`${root}/help/link-used`);
+  await look(page, "help-link-used");
+  await to(page, "All help").click();
+  await look(page, "help");
+  await to(page, "Google no longer honours what you allowed").click();
+  await seen(page, "What you can do");
+  await look(page, "help-grant-ended");
+}
+
 await browser.close();
 assert.deepEqual(troubles, [], "what pages complained of");
 console.log(`${looked} looks at pages`);
