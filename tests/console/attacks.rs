@@ -171,6 +171,7 @@ fn what_others_wrote_is_text_and_no_page_holds_a_token() {
         "agents".to_owned(),
         "agents/invoice-bot".to_owned(),
         format!("integrations?done=connected&account={id}"),
+        "activity".to_owned(),
         "agents?after=%3Cscript%3E".to_owned(),
         "integrations?done=%3Cscript%3E&account=%3Cscript%3E".to_owned(),
     ];
@@ -197,6 +198,8 @@ fn every_page_is_kept_out_of_frames_caches_and_other_sites() {
         "integrations",
         "agents",
         "agents/invoice-bot",
+        "activity",
+        "health",
         "nothing",
         "sign-in?link=x",
     ] {
