@@ -140,6 +140,7 @@ impl App {
             started_at: parts.clock.now(),
             runtime_dir: config.runtime_dir.clone(),
             warnings: config.warnings().to_vec(),
+            registered: driver.as_ref().map(Driver::registered),
         };
         let admin_socket = admin.path().to_owned();
         tasks.spawn(admin.serve(broker.clone(), facts, shutdown.clone()));
