@@ -142,6 +142,7 @@ impl App {
             started_at,
             runtime_dir: config.runtime_dir.clone(),
             warnings: config.warnings().to_vec(),
+            registered: driver.as_ref().map(Driver::registered),
         };
         let admin_socket = admin.path().to_owned();
         let sessions = Arc::new(pages::sessions(&config, &parts));

@@ -20,6 +20,7 @@ use crate::{
 pub(super) struct Driver {
     section: CsiSection,
     volumes: Arc<Volumes>,
+    registered: watch::Sender<bool>,
 }
 
 impl Driver {
@@ -36,6 +37,8 @@ impl Driver {
             )
         })?;
         Ok(Some(Self {
+            // Another program may do it, of which we hear nothing.
+            registered: watch::Sender::new(section.registration.is_none()),
             section,
             volumes: Arc::new(volumes),
         }))
@@ -46,8 +49,12 @@ impl Driver {
         Arc::clone(&self.volumes)
     }
 
-    /// Binds the kubelet's sockets and serves them. To be called when every agent has its files. What it returns tells
-    /// when the driver is registered.
+    /// Becomes true when the kubelet has registered the driver.
+    pub(super) fn registered(&self) -> watch::Receiver<bool> {
+        self.registered.subscribe()
+    }
+
+    /// Binds the kubelet's sockets and serves them. To be called when every agent has its files.
     fn serve(
         self,
         config: &Config,
@@ -55,13 +62,18 @@ impl Driver {
         parts: &AppParts,
         tasks: &mut JoinSet<()>,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<watch::Receiver<bool>> {
-        let Self { section, volumes } = self;
+    ) -> anyhow::Result<()> {
+        let Self {
+            section,
+            volumes,
+            registered,
+        } = self;
         let endpoint = section.endpoint.clone();
         let options = CsiOptions {
             section,
             node: config.kubernetes.node_name.clone(),
             agents: config.runtime_dir.join("agents"),
+            registered,
         };
         tracing::info!(
             endpoint = %endpoint.display(), driver = options.section.driver, node = options.node,
@@ -70,9 +82,8 @@ impl Driver {
         let driver = CsiDriver::bind(options).map_err(|(key, path, error)| {
             anyhow::Error::new(error).context(format!("{key} {} cannot be bound", path.display()))
         })?;
-        let registered = driver.registered();
         tasks.spawn(driver.serve(Arc::clone(broker), volumes, parts.clock.clone(), shutdown.clone()));
-        Ok(registered)
+        Ok(())
     }
 }
 
@@ -85,9 +96,10 @@ pub(super) fn serve(
     tasks: &mut JoinSet<()>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let registered = driver
-        .map(|driver| driver.serve(config, broker, parts, tasks, shutdown))
-        .transpose()?;
+    let registered = driver.as_ref().map(Driver::registered);
+    if let Some(driver) = driver {
+        driver.serve(config, broker, parts, tasks, shutdown)?;
+    }
     if let Some(section) = &config.kubernetes.startup_taint {
         let taint = StartupTaint::new(section, &config.kubernetes.node_name);
         let (clock, entropy) = (parts.clock.clone(), parts.entropy.clone());

@@ -1,11 +1,13 @@
 //! Lets gRPC clients in that name a Unix socket by its path.
 //!
-//! gRPC for C++, Python, Ruby and Java send the socket's path as `:authority`, percent-encoded or bare, where the
-//! one for Go sends `localhost`. RFC 9113, section 8.3.1, allows no such host, and the `h2` crate resets those
+//! gRPC for C++, Python, Ruby and Java send the socket's path as `:authority`, percent-encoded or bare. So does the
+//! one for Go where it is given the path alone, as the kubelet does at a plugin's registration (with `unix:` before it,
+//! it sends `localhost`), in Huffman code. RFC 9113, section 8.3.1, allows no such host, and the `h2` crate resets those
 //! requests with `PROTOCOL_ERROR`. Nobody reads the authority on these sockets, so the offending characters are
 //! replaced as they are read. A value keeps its length, so that both ends' compression tables (RFC 7541) stay
-//! equal. Values in Huffman code pass as they are.
+//! equal.
 
+mod code;
 mod fields;
 #[cfg(test)]
 mod tests;

@@ -78,8 +78,15 @@ fn doctor_finds_what_keeps_pods_from_their_volumes() {
         "reviews pods' tokens for the daemon",
     );
     says(&found, "startup taint", "warn", "though the daemon runs");
+    says(
+        &found,
+        "daemon",
+        "warn",
+        "the kubelet has not registered the CSI driver",
+    );
     notify(&node.registration(), true, "");
     wait_until("the taint to go", || node.kubernetes.taints().is_empty());
+    says(&examined(&node, &[]), "daemon", "ok", "runs");
     says(
         &examined(&node, &[]),
         "startup taint",

@@ -30,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) kubernetes: Kubernetes,
     pub(crate) daemon: Daemon,
     folder: TempDir,
+    /// Whether the folder itself is a mount.
+    shared: bool,
 }
 
 impl Drop for Node {
@@ -37,6 +39,9 @@ impl Drop for Node {
         // What a test that failed left mounted would keep its folder from being removed.
         for target in mounts(self.folder.path()) {
             let _ = rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH);
+        }
+        if self.shared {
+            let _ = rustix::mount::unmount(self.folder.path(), rustix::mount::UnmountFlags::DETACH);
         }
     }
 }
@@ -87,7 +92,17 @@ impl Node {
             kubernetes,
             daemon,
             folder,
+            shared: false,
         }
+    }
+
+    /// Lets what is mounted in the kubelet's folder spread, between the node and a daemon with mounts of its own.
+    pub(crate) fn share(&mut self) {
+        let folder = self.folder.path();
+        rustix::mount::mount_bind(folder, folder).unwrap();
+        self.shared = true;
+        let shared = rustix::mount::MountPropagationFlags::SHARED;
+        rustix::mount::mount_change(folder, shared).unwrap();
     }
 
     /// Writes the manifest of an agent of alice's, with `rest` in it.
@@ -250,5 +265,7 @@ fn mounts(folder: &Path) -> Vec<PathBuf> {
     let targets = table
         .lines()
         .map(|line| PathBuf::from(line.split(' ').nth(4).unwrap()));
-    targets.filter(|target| target.starts_with(folder)).collect()
+    targets
+        .filter(|target| target.starts_with(folder) && target != folder)
+        .collect()
 }

@@ -11,7 +11,7 @@ use token_broker::proto::csi::{
 };
 
 use crate::{
-    kubelet::{BILLING, Node, publish, unpublish},
+    kubelet::{BILLING, Node, SEND, publish, unpublish},
     support::{block_on, wait_until},
 };
 
@@ -60,6 +60,36 @@ fn a_pod_sees_its_token_and_every_renewal_and_can_change_nothing() {
     assert!(agents_own.token().is_some(), "the agent's directory is as it was");
     let own = fs::read_to_string(node.kubernetes.token_file()).unwrap();
     node.daemon.scan_for_secrets(&[&volume.token, &own]);
+}
+
+/// The daemon has mounts of its own, and what it mounts spreads to the node, as with `mountPropagation: Bidirectional`.
+#[test]
+fn what_a_pod_of_the_daemon_mounts_is_read_only_on_the_node() {
+    let mut node = Node::prepare();
+    node.share();
+    node.daemon.launcher = ["unshare", "--mount", "--propagation", "unchanged"]
+        .map(str::to_owned)
+        .into();
+    node.allow("invoice-bot", BILLING);
+    node.daemon.start();
+    node.daemon.connect("alice", &[SEND]).expect_ok();
+    node.daemon.wait_for_state("invoice-bot", "active");
+    let volume = node.volume("bot-1");
+    let wanted = rustix::fs::StatVfsMountFlags::RDONLY
+        | rustix::fs::StatVfsMountFlags::NOSUID
+        | rustix::fs::StatVfsMountFlags::NODEV
+        | rustix::fs::StatVfsMountFlags::NOEXEC;
+    // A daemon that is started again, and finds what is mounted already, as well.
+    for _ in 0..2 {
+        node.publish(&volume).unwrap();
+        assert!(volume.seen().token().is_some());
+        let options = rustix::fs::statvfs(&volume.target).unwrap().f_flag;
+        assert!(options.contains(wanted), "{options:?}");
+        assert_eq!(node.mounts(), std::slice::from_ref(&volume.target));
+        node.daemon.restart();
+    }
+    node.unpublish(&volume);
+    assert_eq!((node.mounts(), node.records()), (vec![], 0));
 }
 
 #[test]

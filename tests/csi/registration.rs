@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use token_broker::proto::{
@@ -72,6 +73,24 @@ fn the_kubelet_finds_the_driver_and_calls_it() {
         let log = node.daemon.log();
         log.contains("the kubelet registered the driver")
             && log.contains("pods get no volumes: driver name is taken")
+    });
+}
+
+/// By the Go libraries that the kubelet has, with its connections: it names a plugin's socket by its path alone, which
+/// then is the host of its requests.
+#[test]
+fn the_kubelets_own_client_registers_the_driver() {
+    let node = Node::start();
+    let kubelet = std::env::var_os("TOKEN_BROKER_TEST_CSI_REGISTRATION")
+        .expect("the kubelet's client is missing: tests/run --test csi builds it");
+    let said = Command::new(kubelet).arg(node.registration()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&said.stderr), "");
+    assert_eq!(
+        String::from_utf8_lossy(&said.stdout),
+        "CSIPlugin token-broker.dev [1.0.0]\nnode-1\n"
+    );
+    wait_until("the log to tell that it is registered", || {
+        node.daemon.log().contains("the kubelet registered the driver")
     });
 }
 

@@ -57,10 +57,22 @@ fn what_is_left_of_vanished_pods_is_cleaned_up() {
 }
 
 #[test]
-fn a_mount_without_its_options_gets_them() {
+fn what_a_daemon_was_mounting_when_it_was_killed_is_taken_away() {
+    let node = Node::start();
+    node.daemon.kill9();
+    let stage = node.daemon.runtime_dir().join("volumes/0a1b.stage");
+    fs::create_dir(&stage).unwrap();
+    rustix::mount::mount_bind(node.daemon.agent("invoice-bot").directory, &stage).unwrap();
+    node.daemon.start();
+    assert!(!stage.exists());
+    assert!(node.daemon.agent("invoice-bot").token().is_some());
+}
+
+#[test]
+fn a_mount_without_its_options_is_replaced() {
     let node = Node::start();
     let volume = node.volume("bot-1");
-    // As a daemon leaves it that was killed between the two steps.
+    // By whomever: the daemon mounts with them.
     fs::create_dir(&volume.target).unwrap();
     rustix::mount::mount_bind(node.daemon.agent("invoice-bot").directory, &volume.target).unwrap();
     node.publish(&volume).unwrap();

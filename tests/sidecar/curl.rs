@@ -68,6 +68,7 @@ fn a_configuration_that_cannot_be_served_is_refused_with_the_key() {
     let remote = Remote::start();
     let doctor = |code: i32| remote.daemon.cli(&["doctor"]).expect(code).stdout;
     let before = doctor(0);
+    assert!(before.contains("reviews pods' tokens"), "{before}");
     assert!(before.contains("tls.crt and its key can be served"), "{before}");
     remote.daemon.terminate();
     let key = std::fs::read(remote.certificate.file("tls.key")).unwrap();

@@ -1,4 +1,4 @@
-//! What `[csi]` and `[kubernetes]` need of the node and of the cluster.
+//! What `[csi]`, `[remote]` and `[kubernetes]` need of the node and of the cluster.
 
 use std::{
     fs,
@@ -26,9 +26,11 @@ pub(super) async fn check(config: &Config, seen: &Seen, offline: bool) -> Vec<Fi
         findings.extend(sockets(csi, seen.process.is_some()));
         findings.push(may_mount(seen.process));
         findings.push(pods(csi, seen.process));
-        if !offline {
-            findings.push(reviews(&csi.api).await);
-        }
+    }
+    let csi = config.csi.as_ref().map(|csi| &csi.api);
+    let api = csi.or_else(|| config.remote.as_ref().map(|remote| &remote.api));
+    if let Some(api) = api.filter(|_| !offline) {
+        findings.push(reviews(api).await);
     }
     if let Some(taint) = &config.kubernetes.startup_taint
         && !offline

@@ -4,6 +4,7 @@ use std::{path::PathBuf, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
@@ -33,6 +34,8 @@ pub struct Facts {
     pub runtime_dir: PathBuf,
     /// What is wrong with the configuration, one sentence each.
     pub warnings: Vec<String>,
+    /// Whether the kubelet has registered the CSI driver, where there is one.
+    pub registered: Option<watch::Receiver<bool>>,
 }
 
 /// The service.
@@ -71,6 +74,13 @@ impl Service {
 
     fn problems(&self) -> Vec<String> {
         let mut problems = self.facts.warnings.clone();
+        let registered = self.facts.registered.as_ref();
+        if registered.is_some_and(|registered| !*registered.borrow()) {
+            problems.push(
+                "the kubelet has not registered the CSI driver, so pods get no volumes: its log says why"
+                    .to_owned(),
+            );
+        }
         problems.extend(self.broker.manifest_problems());
         let skew = self.broker.clock_skew();
         if !skew.is_zero() {

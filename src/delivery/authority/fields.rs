@@ -1,5 +1,7 @@
 //! Follows compressed header fields (HPACK, RFC 7541) byte by byte, without unpacking them.
 
+use super::code::Code;
+
 /// `:authority` in the static table (RFC 7541, appendix A). gRPC's core spells the name out instead.
 const AUTHORITY: u32 = 1;
 const AUTHORITY_NAME: &[u8] = b":authority";
@@ -12,11 +14,13 @@ pub(super) enum Text {
         same: usize,
     },
     Value,
-    Authority,
+    /// `:authority`, and where in its Huffman code the next byte is, if it has one.
+    Authority(Code),
 }
 
 impl Text {
     const NAME: Self = Self::Name { same: 0 };
+    const AUTHORITY: Self = Self::Authority(Code::START);
 }
 
 /// Where in a block of compressed fields (RFC 7541, section 6) the next byte is.
@@ -107,7 +111,8 @@ impl Fields {
                     }
                     // More than can match any more.
                     Text::Name { .. } => Text::Name { same: usize::MAX },
-                    Text::Authority if !huffman && !may_stay(*byte) => {
+                    Text::Authority(code) if huffman => Text::Authority(code.after(byte)),
+                    Text::Authority(_) if !may_stay(*byte) => {
                         *byte = b'-';
                         text
                     }
@@ -139,7 +144,7 @@ impl Fields {
         match (literal, index) {
             (false, _) => Self::Start,
             (true, 0) => Self::Length(Text::NAME),
-            (true, AUTHORITY) => Self::Length(Text::Authority),
+            (true, AUTHORITY) => Self::Length(Text::AUTHORITY),
             (true, _) => Self::Length(Text::Value),
         }
     }
@@ -147,7 +152,7 @@ impl Fields {
     /// With `left` bytes of a text to come.
     fn text(left: u32, text: Text, huffman: bool) -> Self {
         match (left, text) {
-            (0, Text::Name { same }) if same == AUTHORITY_NAME.len() => Self::Length(Text::Authority),
+            (0, Text::Name { same }) if same == AUTHORITY_NAME.len() => Self::Length(Text::AUTHORITY),
             (0, Text::Name { .. }) => Self::Length(Text::Value),
             (0, _) => Self::Start,
             _ => Self::Text { left, text, huffman },

@@ -61,6 +61,41 @@ fn a_path_becomes_a_name_of_the_same_length() {
     }
 }
 
+/// Both are what golang.org/x/net/http2/hpack makes of the text behind them.
+#[test]
+fn a_path_in_huffman_code_becomes_a_name_of_the_same_length() {
+    let cases: [(&[u8], &[u8]); 5] = [
+        (
+            b"\x54\x58\x68\x34\x6a\x8b\x0d\x85\x99\x74\x1c\x9d\x7f", // %2Flib%2Freg.sock
+            b"\x5c\x58\x68\x34\x6b\x8b\x0d\x85\x99\x74\x1c\x9d\x7f", // .2Flib.2Freg.sock
+        ),
+        (
+            b"\x63\xb8\xec\x60\x6a\x46\xc7\x95\xd0\x72\x75", // /var/a b/x.sock
+            b"\x67\xb8\xec\x64\x6b\x46\xcf\x95\xd0\x72\x75", // 3var3a-b3x.sock
+        ),
+        (b"\x55\x55\x7f", b"\x5d\x75\xff"), // %%%, ...
+        (
+            b"\xa0\xe4\x1d\x13\x9d\x09\xb8\xf0\x3f", // localhost:80
+            b"\xa0\xe4\x1d\x13\x9d\x09\xb8\xf0\x3f",
+        ),
+        (
+            b"\xff\xef\xff\xef\xf9\xff\xef\xff\xf1\xff\xff\x75\x5f", // ~{|}é%
+            b"\xff\xef\xff\xef\xf9\xff\xef\xff\xf1\xff\xff\x75\x7f", // ~{|}é.
+        ),
+    ];
+    for (path, name) in cases {
+        let block = |value: &[u8]| {
+            let length = 0x80 | u8::try_from(value.len()).unwrap();
+            // Another field in the same code follows, which keeps what it holds.
+            [&[0x83, 0x41, length], value, b"\x44\x83\x55\x55\x7f"].concat()
+        };
+        for size in [1, 2, 3, 5, 7, 4096] {
+            let out = passed(&[frame(HEADERS, 4, &block(path))], size);
+            assert_eq!(out, frame(HEADERS, 4, &block(name)), "{path:x?} {size}");
+        }
+    }
+}
+
 #[test]
 fn every_form_of_a_header_section_is_followed() {
     let sent = block(b"\x41", "a%2Fb");
@@ -89,7 +124,7 @@ fn other_fields_keep_what_they_hold() {
         // `:path: /a%b`, a table size, an index of two bytes, a name of two bytes' index.
         b"\x44\x04/a%b\x3f\xe1\x1f\xff\x00\x7f\x00\x03a%b".as_slice(),
         // Huffman code.
-        b"\x41\x83%%%",
+        b"\x44\x83\x55\x55\x7f",
         // Names that only begin or end like it.
         b"\x40\x09:authorit\x03a%b\x40\x0b:authority2\x03a%b\x40\x0b::authority\x03a%b",
     ] {

@@ -50,6 +50,8 @@ pub struct CsiOptions {
     pub node: String,
     /// The folder of the agents' directories.
     pub agents: PathBuf,
+    /// Becomes true when the kubelet has registered the driver, as far as it tells us.
+    pub registered: watch::Sender<bool>,
 }
 
 /// The driver, its socket bound.
@@ -57,8 +59,6 @@ pub struct CsiDriver {
     socket: LocalSocket,
     /// Where the kubelet learns of the driver.
     registration: Option<LocalSocket>,
-    /// True when the kubelet has registered the driver, as far as it tells us.
-    registered: watch::Sender<bool>,
     options: CsiOptions,
 }
 
@@ -81,15 +81,9 @@ impl CsiDriver {
         };
         Ok(Self {
             socket,
-            registered: watch::Sender::new(registration.is_none()),
             registration,
             options,
         })
-    }
-
-    /// Becomes true when the kubelet has registered the driver; is true at once where another program registers it.
-    pub fn registered(&self) -> watch::Receiver<bool> {
-        self.registered.subscribe()
     }
 
     /// Serves the kubelet until `shutdown`, and keeps the volumes tidy. They stay mounted after that.
@@ -104,12 +98,13 @@ impl CsiDriver {
             section,
             node,
             agents,
+            registered,
         } = self.options;
         let reviewer = Reviewer::new(&section.api, &section.audience);
         let registration = RegistrationService {
             driver: section.driver.clone(),
             endpoint: section.endpoint,
-            registered: self.registered,
+            registered,
         };
         let identity = IdentityService {
             driver: section.driver,
@@ -124,7 +119,7 @@ impl CsiDriver {
         let identity = IdentityServer::new(identity).max_decoding_message_size(REQUEST_BYTES);
         let node = NodeServer::new(node).max_decoding_message_size(REQUEST_BYTES);
         let routes = Routes::new(identity).add_service(node).prepare();
-        let registered = async {
+        let registering = async {
             let Some(socket) = self.registration else {
                 return;
             };
@@ -134,7 +129,7 @@ impl CsiDriver {
                 .await;
         };
         tokio::join!(
-            registered,
+            registering,
             self.socket.serve("the CSI socket", routes, shutdown.clone()),
             keep_tidy(&volumes, clock, shutdown.clone())
         );

@@ -37,17 +37,17 @@ enum Place {
     Mounted(Inode),
 }
 
-/// Mounts the directory `source` at `target`, making that. Whatever else is mounted there goes: it is left of an
-/// agent that was removed. Returns at once where all is as it should be.
-pub(super) fn publish(source: &Path, target: &Path) -> io::Result<()> {
+/// Mounts the directory `source` at `target`, making that, by way of `stage`, which is nobody else's. Whatever else is
+/// mounted there goes: it is left of an agent that was removed. Returns at once where all is as it should be.
+pub(super) fn publish(source: &Path, target: &Path, stage: &Path) -> io::Result<()> {
     let Place::Directory(directory) = look(source)? else {
         return Err(Errno::NOENT.into());
     };
     for _ in 0..LAYERS {
         match look(target)? {
-            Place::Mounted(mounted) if mounted == directory => return restrict(target),
+            Place::Mounted(mounted) if mounted == directory && is_restricted(target)? => return Ok(()),
             Place::Mounted(_) => detach(target)?,
-            Place::Directory(_) => mount_bind(source, target)?,
+            Place::Directory(_) => mount(source, target, stage)?,
             Place::Nothing => make(target)?,
         }
     }
@@ -106,17 +106,21 @@ fn make(target: &Path) -> io::Result<()> {
     }
 }
 
-/// A bind mount takes no options of its own when it is made, so they come second; no container is started before
-/// both were done.
-fn restrict(target: &Path) -> io::Result<()> {
-    if rustix::fs::statvfs(target)?.f_flag.contains(SHOWN) {
-        return Ok(());
-    }
-    let restricted = mount_remount(target, MountFlags::BIND.union(OPTIONS), "");
-    restricted.or_else(|error| {
-        detach(target)?;
-        Err(error.into())
-    })
+/// A bind mount takes no options of its own when it is made, and has those of what it is made of. Options that come second
+/// are this mount's alone: what had spread by then from the daemon's pod to the node, whence containers have it, would
+/// stay writable. So they come before it spreads, elsewhere.
+fn mount(source: &Path, target: &Path, stage: &Path) -> io::Result<()> {
+    withdraw(stage)?;
+    make(stage)?;
+    let mounted = mount_bind(source, stage)
+        .and_then(|()| mount_remount(stage, MountFlags::BIND.union(OPTIONS), ""))
+        .and_then(|()| mount_bind(stage, target));
+    withdraw(stage)?;
+    Ok(mounted?)
+}
+
+fn is_restricted(target: &Path) -> io::Result<bool> {
+    Ok(rustix::fs::statvfs(target)?.f_flag.contains(SHOWN))
 }
 
 /// Also where a process has it open: that one keeps what it has open, read-only, and nobody gets in any more.

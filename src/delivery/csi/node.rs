@@ -172,7 +172,10 @@ fn mount_checked(
     let known = volumes.keep(volume);
     known.map_err(|error| failed("noted for", target, &error))?;
     let published = allowed()
-        .and_then(|()| mount::publish(source, target).map_err(|error| failed("mounted at", target, &error)))
+        .and_then(|()| {
+            let published = mount::publish(source, target, &volumes.stage(&volume.id));
+            published.map_err(|error| failed("mounted at", target, &error))
+        })
         // The permission may have gone while it was mounted.
         .and_then(|()| allowed());
     published.inspect_err(|_| {

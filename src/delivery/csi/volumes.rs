@@ -23,6 +23,8 @@ use crate::{agent::PodIdentity, id::AgentName};
 /// The file in which the kubelet keeps what it knows of a volume, beside the place where it is mounted. It is there
 /// before the volume is published, and goes after it was withdrawn.
 const KUBELET_FILE: &str = "vol_data.json";
+/// How names of places end where volumes are mounted on their way.
+const STAGE: &str = "stage";
 
 /// A volume that was published, or is about to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +82,11 @@ impl Volumes {
         let mut known = HashMap::new();
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == STAGE) {
+                // Cut off while it was mounted.
+                mount::withdraw(&path)?;
+                continue;
+            }
             let whole = path.extension().is_some_and(|extension| extension == "json");
             let volume = serde_json::from_slice::<Volume>(&fs::read(&path)?);
             match volume.ok().filter(|_| whole) {
@@ -199,6 +206,11 @@ impl Volumes {
     }
 
     /// Ids are anything; names of files are not.
+    /// Where a volume is mounted on its way to its place.
+    pub(super) fn stage(&self, id: &str) -> PathBuf {
+        self.file(id).with_extension(STAGE)
+    }
+
     fn file(&self, id: &str) -> PathBuf {
         use std::fmt::Write;
         let mut name = String::new();
