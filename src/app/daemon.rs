@@ -130,11 +130,10 @@ impl App {
         tasks.spawn(delivery.finished());
 
         tasks.spawn(broker.clone().run(shutdown.clone()));
-        let keep = DAY.saturating_mul(config.audit.retention_days);
         tasks.spawn(prune_audit(
             store.clone(),
             parts.clock.clone(),
-            keep,
+            config.audit.retention_days,
             shutdown.clone(),
         ));
         let started_at = parts.clock.now();
@@ -230,13 +229,9 @@ async fn watch_agents(
     Ok(rescan)
 }
 
-/// Drops audit lines that are older than `keep`, at the start and once a day.
-async fn prune_audit(
-    store: Arc<SqliteStore>,
-    clock: SharedClock,
-    keep: Duration,
-    shutdown: CancellationToken,
-) {
+/// Drops audit lines that are older than so many days, at the start and once a day.
+async fn prune_audit(store: Arc<SqliteStore>, clock: SharedClock, days: u32, shutdown: CancellationToken) {
+    let keep = DAY.saturating_mul(days);
     loop {
         match store.prune_audit(clock::before(clock.now(), keep)).await {
             Ok(0) => {}
