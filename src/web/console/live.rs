@@ -23,6 +23,8 @@ const CHANGED: &[u8] = b"event: changed\ndata:\n\n";
 const ALIVE: &[u8] = b":\n\n";
 /// How often that line is sent, and whether the session is still open looked at.
 const HEARTBEAT: Duration = Duration::from_secs(20);
+/// How long nothing is said after a change: a page of a busy broker looks once in a while, not all the time.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long a browser waits before it comes back.
 const GREETING: &[u8] = b"retry: 3000\n\n";
 
@@ -36,6 +38,8 @@ struct Watch {
     /// The accounts of the viewer that were seen: when one of them is gone, that is the viewer's business too.
     known: HashSet<IntegrationId>,
     greeted: bool,
+    /// A change was told just now.
+    told: bool,
 }
 
 impl Watch {
@@ -51,20 +55,36 @@ impl Watch {
             if !sessions.is_open(self.session.id) {
                 return None;
             }
+            let pause = if self.told { PAUSE } else { Duration::ZERO };
+            let hear = async {
+                tokio::time::sleep(pause).await;
+                self.told = false;
+                tokio::time::timeout(HEARTBEAT, self.events.recv()).await
+            };
             let heard = tokio::select! {
-                heard = tokio::time::timeout(HEARTBEAT, self.events.recv()) => heard,
+                heard = hear => heard,
                 () = closed => continue,
                 () = self.shutdown.cancelled() => return None,
             };
             match heard {
-                Ok(Ok(event)) if self.concerns(&event) => return Some(CHANGED),
+                Ok(Ok(event)) if self.concerns(&event) => return Some(self.tell()),
                 Ok(Ok(_)) => {}
                 // Whatever was missed, the page looks at all of it.
-                Ok(Err(RecvError::Lagged(_))) => return Some(CHANGED),
+                Ok(Err(RecvError::Lagged(_))) => return Some(self.tell()),
                 Ok(Err(RecvError::Closed)) => return None,
                 Err(_) => return Some(ALIVE),
             }
         }
+    }
+
+    /// Tells of a change, and of every other that has come by now.
+    fn tell(&mut self) -> &'static [u8] {
+        self.told = true;
+        while let Ok(event) = self.events.try_recv() {
+            // For the accounts that it makes known.
+            self.concerns(&event);
+        }
+        CHANGED
     }
 
     fn concerns(&mut self, event: &Event) -> bool {
@@ -98,6 +118,7 @@ impl Console {
             shutdown: asked.shutdown.clone(),
             known: accounts.into_iter().map(|view| view.record.id).collect(),
             greeted: false,
+            told: false,
             session,
         };
         let events = stream::unfold(watch, |mut watch| async move {

@@ -69,8 +69,10 @@
     let timer = 0;
     let lost = false;
     const soon = () => {
-      clearTimeout(timer);
-      timer = setTimeout(look, 150);
+      timer ||= setTimeout(() => {
+        timer = 0;
+        look();
+      }, 150);
     };
     events.addEventListener("changed", soon);
     events.addEventListener("error", () => {
