@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use super::{
     help,
     page::{Item, Page, Tone},
+    sentence::sentence,
 };
 use crate::{
     broker::{Broker, ConnectError, Connected},
@@ -153,30 +154,10 @@ fn status(error: &ConnectError) -> StatusCode {
     }
 }
 
-/// An error's text as a sentence of its own.
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters
-        .next()
-        .map(|first| first.to_uppercase().to_string())
-        .unwrap_or_default();
-    let mut sentence = first + characters.as_str();
-    if !sentence.ends_with(['.', '!', '?', ')']) {
-        sentence.push('.');
-    }
-    sentence
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::google::ProviderError;
-
-    #[test]
-    fn errors_become_sentences() {
-        assert_eq!(sentence("begin again"), "Begin again.");
-        assert_eq!(sentence("Done."), "Done.");
-    }
 
     #[test]
     fn a_consent_that_fails_says_what_to_do_and_links_to_its_page() {

@@ -9,6 +9,7 @@ pub(crate) mod help;
 mod page;
 mod risc;
 mod routes;
+mod sentence;
 mod server;
 
 pub use console::{Console, ConsoleOptions, HealthFacts};

@@ -9,7 +9,7 @@ use url::form_urlencoded::Serializer;
 
 use super::{
     Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, deed::Deed, form::Form, html,
-    picture::Picture,
+    picture::Picture, sentence,
 };
 use crate::{
     clock,
@@ -161,7 +161,7 @@ impl Console {
 
     /// The filter that a query stands for, or what is wrong with it.
     fn filter(&self, query: &Form, owner: Option<OwnerId>) -> Result<TrailFilter, String> {
-        let wrong = |error: &dyn std::fmt::Display| format!("{error}.");
+        let wrong = |error: &dyn std::fmt::Display| sentence(&error.to_string());
         let (agent, capability) = (query.get("agent"), query.get("capability"));
         let mut filter = TrailFilter {
             integrations: self.integrations_at(query.get("address"), owner.as_ref())?,

@@ -4,7 +4,7 @@ use askama::Template;
 use http::StatusCode;
 
 use super::{
-    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, html,
+    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, html, sentence,
     words::{self, Moment, Mood, Offer, moment},
 };
 use crate::{
@@ -210,7 +210,8 @@ impl Console {
             return_url: None,
         };
         let link = self.visitors.sessions().invite(admission, INVITATION_LIFE);
-        let link = link.map_err(|error| Message::new("No link can be made now").says(format!("{error}.")))?;
+        let link =
+            link.map_err(|error| Message::new("No link can be made now").says(sentence(&error.to_string())))?;
         let root = self.broker.public_url();
         let page = InvitedPage {
             frame: self.frame(Some(session), Tab::Agents, &format!("Ask {}", manifest.owner)),

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use askama::Template;
 use http::StatusCode;
 
-use super::{Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, words::Offer};
+use super::{
+    Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, sentence, words::Offer,
+};
 use crate::{
     broker::{AccountView, AgentView, CapabilityState, ConnectTarget},
     catalog::IntegrationKind,
@@ -117,7 +119,7 @@ impl Console {
             .begin_connect_in(session.id, &subject.target(), &wanted);
         let begun = begun.map_err(|error| {
             Message::new("Google cannot be asked for this")
-                .says(format!("{error}."))
+                .says(sentence(&error.to_string()))
                 .leads_to("integrations", "Back to the integrations")
         })?;
         // Not a redirect: browsers hold those that follow a form to `form-action`, wherever Google leads on to.

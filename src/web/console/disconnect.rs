@@ -4,7 +4,8 @@ use askama::Template;
 use http::StatusCode;
 
 use super::{
-    Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, redirect, words::Offer,
+    Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, redirect, sentence,
+    words::Offer,
 };
 use crate::{
     broker::{AccountRef, AccountView, Disconnected, Revocation},
@@ -88,7 +89,7 @@ impl Console {
         let done = self.broker.disconnect(&which, revocation, actor).await;
         let done = done.map_err(|error| {
             Message::new("Nothing was disconnected")
-                .says(format!("{error}."))
+                .says(sentence(&error.to_string()))
                 .leads_to("integrations", "Back to the integrations")
         })?;
         let code = if done.problem.is_some() {

@@ -4,7 +4,7 @@ use askama::Template;
 use http::StatusCode;
 
 use super::{
-    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, html, redirect,
+    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, html, redirect, sentence,
     words::{self, Moment, Mood, Offer, moment},
 };
 use crate::{
@@ -184,10 +184,11 @@ impl Console {
                     Mood::Good,
                     format!("Google says that {} still works.", view.record.account),
                 ),
-                state => (
-                    words::state(state).0,
-                    format!("{}: {}", view.record.account, view.message()),
-                ),
+                // The card says the rest.
+                state => {
+                    let (mood, words) = words::state(state);
+                    (mood, format!("{}: {}.", view.record.account, words.to_lowercase()))
+                }
             },
             ("key", Some(view)) => (
                 Mood::Good,
@@ -246,7 +247,8 @@ impl Console {
             .broker
             .check_account(&AccountRef::Id(view.record.id.clone()))
             .await;
-        checked.map_err(|error| Message::new("That could not be checked").says(format!("{error}.")))?;
+        checked
+            .map_err(|error| Message::new("That could not be checked").says(sentence(&error.to_string())))?;
         Ok(redirect(
             &self.address(&format!("integrations?done=checked&account={id}")),
         ))

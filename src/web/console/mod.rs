@@ -28,6 +28,7 @@ use url::Url;
 use super::{
     answer::{Answer, html, redirect, typed, wrong_method},
     help,
+    sentence::sentence,
 };
 use crate::{
     broker::{AgentState, Broker},
@@ -256,9 +257,9 @@ impl Console {
             Some(own) if named.is_empty() || named == own.as_str() => Ok(Some(own.clone())),
             Some(_) => Err(Refusal::NotFound),
             None if named.is_empty() => Ok(None),
-            None => named.parse().map(Some).map_err(|error| {
+            None => named.parse::<OwnerId>().map(Some).map_err(|error| {
                 Message::new("That is no owner's name")
-                    .says(format!("{error}."))
+                    .says(sentence(&error.to_string()))
                     .into()
             }),
         }

@@ -3,7 +3,7 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::{Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, redirect};
+use super::{Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, redirect, sentence};
 use crate::broker::{NewServiceAccount, ServiceAccountError};
 
 #[derive(Template)]
@@ -77,7 +77,7 @@ impl Console {
                     ServiceAccountError::Provider(_) => StatusCode::BAD_GATEWAY,
                     ServiceAccountError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 };
-                let page = self.key_page(session, owner.to_string(), &subject, format!("{error}."));
+                let page = self.key_page(session, owner.to_string(), &subject, sentence(&error.to_string()));
                 Ok(html(status, page.render()))
             }
         }

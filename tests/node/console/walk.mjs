@@ -214,7 +214,7 @@ await page.getByLabel("Key file (JSON)").setInputFiles({
   buffer: Buffer.from("{}"),
 });
 await button(page, "Add").click();
-await seen(page, "the key file cannot be used");
+await seen(page, "The key file cannot be used");
 await look(page, "service-account-refused");
 await page.getByLabel("Key file (JSON)").setInputFiles(keyFile);
 await button(page, "Add").click();
