@@ -9,6 +9,7 @@ mod answer_cache;
 mod authority;
 mod body;
 mod common;
+mod connection;
 pub mod csi;
 mod directory;
 mod error;

@@ -3,11 +3,7 @@
 use std::{
     hash::RandomState,
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -24,8 +20,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    answer_cache::AnswerCache, authority::AnyAuthority, common::CommonServices, error::DeliveryError,
-    libraries::metadata::Desk, service::AgentService,
+    answer_cache::AnswerCache,
+    authority::AnyAuthority,
+    common::CommonServices,
+    connection::{self, GRACE},
+    error::DeliveryError,
+    libraries::metadata::Desk,
+    service::AgentService,
 };
 use crate::broker::{AgentHandle, Broker};
 
@@ -34,8 +35,6 @@ const CONNECTIONS: usize = 256;
 /// How long a new connection may take to send its first request. Later it may idle for as long as it likes:
 /// it takes one of its agent's places and nobody else's.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// How long connections may take to end once they are told to.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// The pause after the system had no descriptor or memory for a connection.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 /// The largest header section of a request.
@@ -211,30 +210,7 @@ async fn serve_connection(stream: UnixStream, place: Place) {
         .http
         .serve_connection(TokioIo::new(AnyAuthority::new(stream)), service);
     tokio::pin!(connection);
-    let has_asked = std::future::poll_fn(|_| {
-        // Polled right after the connection, which is what sets it.
-        if asked.load(Ordering::Relaxed) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    });
-    tokio::select! {
-        biased;
-        // Clients go away in all kinds of ways; none of them is worth a line.
-        _ = connection.as_mut() => return,
-        () = has_asked => {}
-        () = endpoint.stop.cancelled() => {}
-        // Gone with the first request: while any timer runs, each pause of the runtime has to set an alarm.
-        () = tokio::time::sleep(FIRST_REQUEST) => return,
-    }
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => return,
-        () = endpoint.stop.cancelled() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(GRACE, connection).await;
+    connection::serve(connection, &asked, FIRST_REQUEST, &endpoint.stop).await;
 }
 
 /// The uid that connected, where it is not the one that the manifest names. Where the manifest names a group

@@ -11,11 +11,7 @@ mod service;
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -30,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::gate::AGENT;
 use self::{gate::Gate, notes::Notes, proof::Proofs, service::RemoteService};
 use super::{
-    accept,
+    accept, connection,
     kubernetes::Reviewer,
-    server::{GRACE, Server},
+    server::Server,
     tls::{Certificates, NamedFile},
 };
 use crate::{
@@ -169,27 +165,5 @@ async fn serve_connection(
     let service = RemoteService::new(gate, peer, Arc::clone(&let_in), shutdown.clone());
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let has_let_in = std::future::poll_fn(|_| {
-        // Polled right after the connection, whose answers wake this task.
-        if let_in.load(Ordering::Relaxed) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    });
-    tokio::select! {
-        biased;
-        // Clients go away in all kinds of ways; none of them is worth a line.
-        _ = connection.as_mut() => return,
-        () = has_let_in => {}
-        () = shutdown.cancelled() => {}
-        () = tokio::time::sleep(FIRST_REQUEST) => return,
-    }
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => return,
-        () = shutdown.cancelled() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(GRACE, connection).await;
+    connection::serve(connection, &let_in, FIRST_REQUEST, &shutdown).await;
 }
