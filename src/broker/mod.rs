@@ -30,6 +30,7 @@ mod refresh;
 mod renewal;
 mod revocations;
 mod service_account;
+mod sessions;
 mod situation;
 mod slots;
 pub mod snapshot;
@@ -67,6 +68,7 @@ pub use problem::{Problem, ProblemCode};
 pub use query::{TokenGrant, TokenQuery};
 pub use revocations::PendingRevocation;
 pub use service_account::{NewServiceAccount, ServiceAccountAdded, ServiceAccountError};
+pub use sessions::SignIn;
 pub use snapshot::{AgentSnapshot, AgentState, CapabilityState, CapabilityStatus, Feed, IssuedToken};
 pub use world::AgentSource;
 

@@ -1,4 +1,4 @@
-//! `console`: a link that signs one browser in.
+//! `console`: a link that signs one browser in, and the end of all of them.
 
 use clap::Args;
 use serde::Serialize;
@@ -11,13 +11,17 @@ use super::{
     output::Output,
     when,
 };
-use crate::{id::OwnerId, proto::v1::BeginSessionRequest};
+use crate::{
+    id::OwnerId,
+    proto::v1::{BeginSessionRequest, EndSessionsRequest, EndSessionsResponse},
+};
 
 const EXAMPLES: &str = "\
 Examples:
   token-broker console
   token-broker console --owner alice --no-browser
   token-broker console --page activity --output json
+  token-broker console --sign-out --owner alice
 
 Standard output carries the address alone on a line. It signs in the first browser that opens it, once, within \
 five minutes: as the operator, who sees everything, or with --owner as that owner, who sees their own accounts and \
@@ -40,6 +44,9 @@ pub(super) struct ConsoleArgs {
     /// Only print the address
     #[arg(long)]
     no_browser: bool,
+    /// Sign everybody out instead, or --owner, and take back links that nobody used yet
+    #[arg(long, conflicts_with_all = ["page", "return_url", "no_browser"])]
+    sign_out: bool,
 }
 
 #[derive(Serialize)]
@@ -48,11 +55,23 @@ struct Link {
     expires_at: Option<jiff::Timestamp>,
 }
 
+#[derive(Serialize)]
+struct Ended {
+    sessions: u64,
+    links: u64,
+}
+
 /// Runs `console`.
 pub(super) async fn run(args: ConsoleArgs, global: &Global, output: &mut Output) -> Outcome {
     let mut admin = admin_client::connect(global, output).await?;
+    let owner = args.owner.map(|owner| owner.to_string()).unwrap_or_default();
+    if args.sign_out {
+        let ended = admin.end_sessions(EndSessionsRequest { owner }).await;
+        let ended = ended.map_err(refused)?.into_inner();
+        return signed_out(&ended, output);
+    }
     let request = BeginSessionRequest {
-        owner: args.owner.map(|owner| owner.to_string()).unwrap_or_default(),
+        owner,
         page: args.page,
         return_url: args.return_url,
     };
@@ -75,6 +94,18 @@ pub(super) async fn run(args: ConsoleArgs, global: &Global, output: &mut Output)
     if let Some(until) = expires_at {
         let until = when::clock_first(output.now(), until);
         output.note(&format!("It works once, until {until}."));
+    }
+    Ok(Exit::Ok)
+}
+
+fn signed_out(ended: &EndSessionsResponse, output: &mut Output) -> Outcome {
+    let EndSessionsResponse { sessions, links } = *ended;
+    if output.is_json() {
+        output.json(&Ended { sessions, links })?;
+    } else {
+        let sessions = when::count(sessions, "session", "sessions");
+        let links = when::count(links, "unused link", "unused links");
+        output.line(&format!("Ended {sessions} and {links}."))?;
     }
     Ok(Exit::Ok)
 }
@@ -107,6 +138,15 @@ mod tests {
         );
         assert!(notes.contains("Open this address in a browser."), "{notes}");
         assert!(notes.contains("It works once, until"), "{notes}");
+    }
+
+    #[tokio::test]
+    async fn people_are_signed_out() {
+        let (out, _) = printed(&["--sign-out", "--owner", "alice"], Format::Text).await;
+        assert_eq!(out, "Ended 1 session and 2 unused links.\n");
+        let (out, _) = printed(&["--sign-out"], Format::Json).await;
+        let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(value, serde_json::json!({"sessions": 1, "links": 2}));
     }
 
     #[tokio::test]

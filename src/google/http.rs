@@ -289,12 +289,23 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, Tr
     Ok(whole)
 }
 
+/// Why a certificate is not accepted, in words where the library has a name alone. What `openssl req -x509` makes, unless
+/// told otherwise, is an authority's.
+pub(crate) fn certificate_reason(error: &rustls::CertificateError) -> String {
+    let said = error.to_string();
+    if said.contains("CaUsedAsEndEntity") {
+        return "it is an authority's own (CA:TRUE), not a server's: make one with basicConstraints=CA:FALSE"
+            .to_owned();
+    }
+    said
+}
+
 /// Finds what a person would want to know at the bottom of a chain of errors.
 fn transport_error(error: &(dyn Error + 'static)) -> TransportError {
     let mut cause = error;
     loop {
         if let Some(rustls::Error::InvalidCertificate(reason)) = cause.downcast_ref() {
-            return TransportError::Certificate(reason.to_string());
+            return TransportError::Certificate(certificate_reason(reason));
         }
         let io = cause.downcast_ref::<io::Error>();
         if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {

@@ -113,6 +113,15 @@ pub struct SessionLimits {
     pub whole: Duration,
 }
 
+/// What was ended at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Sessions that were open.
+    pub sessions: usize,
+    /// Links that nobody had used yet.
+    pub links: usize,
+}
+
 /// More of them than anybody can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many links to the console are open; wait until some have ended")]
@@ -202,6 +211,19 @@ impl Sessions {
     pub fn close(&self, id: SessionId) {
         self.table().remove_session(&id.0);
         self.closed.notify_waiters();
+    }
+
+    /// Ends every session and every unused link of this owner, or (`None`) everybody's. How many of each.
+    pub fn end(&self, owner: Option<&OwnerId>) -> Ended {
+        let ended = self.table().end(self.clock.uptime(), self.limits, owner);
+        self.closed.notify_waiters();
+        ended
+    }
+
+    /// True while a session of this very admission is open.
+    pub fn is_admitted(&self, admission: &Admission) -> bool {
+        self.table()
+            .is_admitted(self.clock.uptime(), self.limits, admission)
     }
 
     /// Resolves when any session is closed from now on. One that ends in time is not announced.

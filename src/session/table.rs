@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Admission, Session, SessionLimits, TooManyLinks};
+use super::{Admission, Ended, Session, SessionLimits, TooManyLinks};
+use crate::id::OwnerId;
 
 /// Links open at most: each was asked for by the operator or the platform.
 const MOST_LINKS: usize = 10_000;
@@ -103,6 +104,24 @@ impl Table {
             open.used = now;
         }
         Some(open.session.clone())
+    }
+
+    pub(super) fn is_admitted(&self, now: Duration, limits: SessionLimits, admission: &Admission) -> bool {
+        let mut open = self.sessions.values().filter(|open| open.lives(now, limits));
+        open.any(|open| *open.session.admission == *admission)
+    }
+
+    pub(super) fn end(&mut self, now: Duration, limits: SessionLimits, owner: Option<&OwnerId>) -> Ended {
+        self.links.retain(|_, link| now < link.until);
+        self.sessions.retain(|_, open| open.lives(now, limits));
+        let (links, sessions) = (self.links.len(), self.sessions.len());
+        let ends = |admission: &Admission| owner.is_none() || admission.viewer.owner() == owner;
+        self.links.retain(|_, link| !ends(&link.admission));
+        self.sessions.retain(|_, open| !ends(&open.session.admission));
+        Ended {
+            sessions: sessions - self.sessions.len(),
+            links: links - self.links.len(),
+        }
     }
 
     pub(super) fn remove_session(&mut self, id: &Digest) {

@@ -114,3 +114,32 @@ fn an_owner_sees_their_own_alone() {
     assert!(Viewer::Owner(alice.clone()).may_see(&alice));
     assert!(!Viewer::Owner(alice).may_see(&bob));
 }
+
+#[test]
+fn an_owner_is_signed_out_everywhere_and_nobody_else_is() {
+    let (_, sessions) = sessions();
+    let bob = Admission {
+        viewer: Viewer::Owner("bob".parse().unwrap()),
+        actor: Actor::Person("bob".to_owned()),
+        return_url: None,
+    };
+    let (token, session) = sessions.admit(Arc::new(alice()));
+    let unused = sessions.invite(alice(), LINK_LIFE).unwrap();
+    let (other, _) = sessions.admit(Arc::new(bob.clone()));
+    let others = sessions.invite(bob.clone(), LINK_LIFE).unwrap();
+
+    let ended = sessions.end(alice().viewer.owner());
+    let one_each = Ended {
+        sessions: 1,
+        links: 1,
+    };
+    assert_eq!(ended, one_each);
+    assert!(sessions.find(&token, true).is_none() && !sessions.is_open(session.id));
+    assert!(sessions.open(&unused.token).is_none());
+    assert!(!sessions.is_admitted(&alice()));
+    assert!(sessions.find(&other, true).is_some() && sessions.invited(&others.token).is_some());
+    assert!(sessions.is_admitted(&bob));
+
+    assert_eq!(sessions.end(None), one_each, "what had ended is not counted");
+    assert!(sessions.find(&other, true).is_none());
+}

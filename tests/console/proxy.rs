@@ -1,6 +1,6 @@
 //! A reverse proxy that says who people are.
 
-use crate::{browser::Browser, scene::two_owners};
+use crate::{browser::Browser, scene::two_owners, support::wait_for};
 
 const SETTINGS: [(&str, &str); 3] = [
     ("console.proxy_addresses", "127.0.0.0/8"),
@@ -42,9 +42,22 @@ fn whom_a_trusted_proxy_names_is_signed_in() {
         "the first session has ended"
     );
 
+    // A program that keeps no cookie arrives once.
+    for _ in 0..2 {
+        let mut program = Browser::new(&daemon);
+        named(&mut program, "bob");
+        assert_eq!(program.get("/console/agents").status, 200);
+    }
+
     named(&mut browser, "ops@example.com");
     let page = browser.get("/console/agents");
     assert!(page.text().contains("bobs-helper") && page.text().contains("invoice-bot"));
+    let arrived = wait_for("the operator's line", || {
+        let trail = daemon.cli(&["audit", "list"]).expect_ok().stdout;
+        trail.contains("person:ops@example.com").then_some(trail)
+    });
+    let arrivals = arrived.matches("by the header of the trusted proxy").count();
+    assert_eq!(arrivals, 3, "{arrived}");
 }
 
 #[test]

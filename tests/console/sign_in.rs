@@ -3,7 +3,7 @@
 use crate::{
     browser::{Browser, link},
     scene::two_owners,
-    support::block_on,
+    support::{block_on, wait_for},
 };
 use token_broker::proto::v1::BeginSessionRequest;
 
@@ -155,4 +155,52 @@ fn a_page_in_the_form_cannot_lead_away() {
         let location = answer.header("location");
         assert!(location.starts_with("/console/"), "{page}: {location}");
     }
+}
+
+#[test]
+fn owners_see_who_was_let_in_as_them() {
+    let (_google, daemon) = two_owners(&[]);
+    let mut bob = Browser::signed_in(&daemon, Some("bob"));
+    let mut alice = Browser::new(&daemon);
+    let link = link(&daemon, Some("alice"));
+    alice.follow_link(&link);
+    alice.follow_link(&link);
+    let record = |browser: &mut Browser, sentence: &str| {
+        wait_for(sentence, || {
+            let page = browser.get("/console/activity").text().to_owned();
+            page.contains(sentence).then_some(page)
+        })
+    };
+    let page = record(&mut alice, "signed in to these pages");
+    assert!(page.contains("made a link to these pages"), "{page}");
+    assert_eq!(page.matches("signed in to these pages").count(), 1, "{page}");
+    let page = record(&mut bob, "signed in to these pages");
+    assert!(!page.contains("alice"), "{page}");
+    let trail = daemon.cli(&["audit", "list"]).expect_ok().stdout;
+    for line in [
+        "a link that signs owner alice in once, until",
+        "as owner alice, with a one-time link",
+    ] {
+        assert!(trail.contains(line), "{line} is not in {trail}");
+    }
+    daemon.scan_for_secrets(&[link.split_once("link=").unwrap().1]);
+}
+
+#[test]
+fn the_operator_signs_an_owner_out() {
+    let (_google, daemon) = two_owners(&[]);
+    let mut alice = Browser::signed_in(&daemon, Some("alice"));
+    let mut bob = Browser::signed_in(&daemon, Some("bob"));
+    let unused = link(&daemon, Some("alice"));
+    let ended = daemon.cli(&["console", "--sign-out", "--owner", "alice"]);
+    assert_eq!(ended.expect_ok().stdout, "Ended 1 session and 1 unused link.\n");
+    assert_eq!(alice.get("/console/integrations").status, 401);
+    assert_eq!(alice.follow_link(&unused).status, 410);
+    assert_eq!(bob.get("/console/integrations").status, 200);
+    let everybody = daemon.cli(&["console", "--sign-out"]);
+    assert_eq!(
+        everybody.expect_ok().stdout,
+        "Ended 1 session and 0 unused links.\n"
+    );
+    assert_eq!(bob.get("/console/integrations").status, 401);
 }

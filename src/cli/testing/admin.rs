@@ -361,6 +361,17 @@ impl AdminService for FakeAdmin {
         }))
     }
 
+    async fn end_sessions(
+        &self,
+        request: Request<v1::EndSessionsRequest>,
+    ) -> Answer<v1::EndSessionsResponse> {
+        self.call(format!("end sessions of {:?}", request.into_inner().owner));
+        Ok(Response::new(v1::EndSessionsResponse {
+            sessions: 1,
+            links: 2,
+        }))
+    }
+
     async fn get_daemon_status(
         &self,
         _: Request<v1::GetDaemonStatusRequest>,

@@ -384,18 +384,34 @@ impl AdminService for Service {
     ) -> Answer<v1::BeginSessionResponse> {
         let actor = actor(&request);
         let request = request.into_inner();
-        let admission = admission(&self.broker, &request, actor)?;
+        let admission = admission(&self.broker, &request, actor.clone())?;
+        let viewer = admission.viewer.clone();
         let page = console_page(&request.page)?;
         let link = self
             .sessions
             .invite(admission, LINK_LIFE)
             .map_err(|error| status(Code::ResourceExhausted, "rate_limited", error.to_string()))?;
+        self.broker.note_invitation(actor, &viewer, link.expires_at);
         // What the token and the page are made of stands for itself in a query.
         let (root, token) = (self.broker.public_url(), link.token.expose());
         let page = page.map(|page| format!("&page={page}")).unwrap_or_default();
         Ok(Response::new(v1::BeginSessionResponse {
             url: format!("{root}{SIGN_IN}?link={token}{page}"),
             expires_at: Some(timestamp(link.expires_at)),
+        }))
+    }
+
+    async fn end_sessions(
+        &self,
+        request: Request<v1::EndSessionsRequest>,
+    ) -> Answer<v1::EndSessionsResponse> {
+        let actor = actor(&request);
+        let owner = owner(&request.into_inner().owner)?;
+        let ended = self.sessions.end(owner.as_ref());
+        self.broker.note_sessions_ended(actor, owner.as_ref(), ended);
+        Ok(Response::new(v1::EndSessionsResponse {
+            sessions: ended.sessions as u64,
+            links: ended.links as u64,
         }))
     }
 

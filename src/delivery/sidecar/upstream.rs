@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 use super::source::Source;
 use crate::{
     delivery::{remote::AGENT, tls},
-    google::http::tls_builder,
+    google::http::{certificate_reason, tls_builder},
     id::AgentName,
 };
 
@@ -303,22 +303,12 @@ impl Place {
                     Some(file) => format!("the authorities in {}", file.display()),
                     None => "the system's authorities (--ca-file names others)".to_owned(),
                 };
-                let reason = certificate_reason(&reason.to_string());
+                let reason = certificate_reason(reason);
                 format!("the certificate of {source} is not accepted by {trusted}: {reason}")
             }
             _ => format!("no TLS connection to {source} stands: {error}"),
         }
     }
-}
-
-/// Why a certificate is not accepted, in words where the library has a name alone. What `openssl req -x509` makes, unless
-/// told otherwise, is an authority's.
-fn certificate_reason(said: &str) -> String {
-    if said.contains("CaUsedAsEndEntity") {
-        return "it is an authority's own (CA:TRUE), not a server's: make one with basicConstraints=CA:FALSE"
-            .to_owned();
-    }
-    said.to_owned()
 }
 
 fn no_socket(path: &Path, error: &io::Error) -> String {

@@ -1,6 +1,6 @@
 //! The transport against servers on loopback, plain and over TLS.
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer},
@@ -10,9 +10,15 @@ use super::*;
 use crate::google::testing::{Answer, Play};
 
 fn localhost() -> (ServerConfig, CertificateDer<'static>) {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let certificate = cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+    localhost_as(IsCa::NoCa)
+}
+
+fn localhost_as(kind: IsCa) -> (ServerConfig, CertificateDer<'static>) {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = kind;
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().der().clone();
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -31,18 +37,20 @@ fn limits() -> Limits {
     }
 }
 
+fn trusting(certificate: CertificateDer<'static>) -> Http {
+    let tls = move || {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).map_err(io::Error::other)?;
+        Ok(tls_builder()?.with_root_certificates(roots).with_no_client_auth())
+    };
+    Http::new(limits(), Arc::new(tls))
+}
+
 #[tokio::test]
 async fn https_speaks_http2_with_a_server_it_trusts() {
     let (config, certificate) = localhost();
     let play = Play::start_tls(config, vec![Answer::text(200, "keys")]).await;
-    let http = Http::new(
-        limits(),
-        Arc::new(move || {
-            let mut roots = RootCertStore::empty();
-            roots.add(certificate.clone()).map_err(io::Error::other)?;
-            Ok(tls_builder()?.with_root_certificates(roots).with_no_client_auth())
-        }),
-    );
+    let http = trusting(certificate);
     let reply = http.get(&play.url("/keys")).await.ok().unwrap();
     assert_eq!(reply.body.as_slice(), b"keys");
     assert_eq!(play.requests()[0].version, http::Version::HTTP_2);
@@ -60,6 +68,18 @@ async fn a_server_it_does_not_trust_gets_no_request_and_the_certificate_is_named
     let error = crate::google::ProviderError::transport("localhost", &error);
     assert_eq!(error.code, "certificate");
     assert!(error.message.contains("TLS certificate of localhost"));
+}
+
+#[tokio::test]
+async fn an_authoritys_own_certificate_is_called_that() {
+    let authority = IsCa::Ca(BasicConstraints::Unconstrained);
+    let (config, certificate) = localhost_as(authority);
+    let play = Play::start_tls(config, vec![]).await;
+    let error = trusting(certificate).get(&play.url("/keys")).await.err().unwrap();
+    assert!(
+        matches!(&error, TransportError::Certificate(reason) if reason.contains("CA:FALSE")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -209,9 +209,12 @@ impl Console {
             actor: Actor::Person(manifest.owner.to_string()),
             return_url: None,
         };
+        let viewer = admission.viewer.clone();
         let link = self.visitors.sessions().invite(admission, INVITATION_LIFE);
         let link =
             link.map_err(|error| Message::new("No link can be made now").says(sentence(&error.to_string())))?;
+        let actor = session.admission.actor.clone();
+        self.broker.note_invitation(actor, &viewer, link.expires_at);
         let root = self.broker.public_url();
         let page = InvitedPage {
             frame: self.frame(Some(session), Tab::Agents, &format!("Ask {}", manifest.owner)),

@@ -130,6 +130,9 @@ fn what(line: &AuditLine, address: Option<&str>, purpose: &str) -> String {
         ("volume.publish", _) => "did not give a pod the directory of an agent".to_owned(),
         ("remote.use", "allowed") => "let a pod use the tokens of an agent".to_owned(),
         ("remote.use", _) => "did not let a pod use the tokens of an agent".to_owned(),
+        ("session.invited", _) => "made a link to these pages".to_owned(),
+        ("session.opened", _) => "signed in to these pages".to_owned(),
+        ("session.ended", _) => "signed people out of these pages".to_owned(),
         ("audit.gap", _) => "could not write down everything that happened".to_owned(),
         (other, _) => format!("did “{other}”"),
     }

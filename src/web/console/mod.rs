@@ -31,7 +31,7 @@ use super::{
     sentence::sentence,
 };
 use crate::{
-    broker::{AgentState, Broker},
+    broker::{AgentState, Broker, SignIn},
     config::ProxySection,
     id::{IntegrationId, OwnerId},
     session::{Session, Sessions},
@@ -143,6 +143,9 @@ impl Console {
         let path = path.trim_start_matches('/').to_owned();
         let visitor = self.visitors.visitor(&request);
         let session = visitor.session.as_ref();
+        if let Some(session) = session.filter(|_| visitor.arrived) {
+            self.broker.note_sign_in(&session.admission, SignIn::Proxy);
+        }
         let mut answer = match (&request.method, path.as_str()) {
             (&Method::GET | &Method::HEAD, "style.css") => asset("text/css; charset=utf-8", STYLE),
             (&Method::GET | &Method::HEAD, "script.js") => asset("text/javascript; charset=utf-8", SCRIPT),

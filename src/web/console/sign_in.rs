@@ -5,6 +5,7 @@ use http::{StatusCode, header};
 
 use super::{Answer, Console, Form, Frame, Message, Session, Tab, html, redirect};
 use crate::{
+    broker::SignIn,
     secret::LinkToken,
     session::{Admission, Viewer},
 };
@@ -79,7 +80,7 @@ impl Console {
         if let Some(before) = session {
             sessions.close(before.id);
         }
-        tracing::info!(actor = %opened.admission.actor, "signed in to the console");
+        self.broker.note_sign_in(&opened.admission, SignIn::Link);
         let mut answer = redirect(&self.address(named_page(form.get("page"))));
         if let Some(cookie) = self.visitors.cookie(&token) {
             answer.headers_mut().insert(header::SET_COOKIE, cookie);

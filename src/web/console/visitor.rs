@@ -31,6 +31,8 @@ pub(super) struct Visitors {
 pub(super) struct Visitor {
     pub(super) session: Option<Session>,
     pub(super) cookie: Option<HeaderValue>,
+    /// The proxy named somebody who was not signed in anywhere.
+    pub(super) arrived: bool,
 }
 
 impl Visitors {
@@ -59,22 +61,25 @@ impl Visitors {
         let Some(admission) = self.named(request) else {
             return Visitor {
                 session,
-                cookie: None,
+                ..Visitor::default()
             };
         };
         if let Some(session) = session {
             if *session.admission == admission {
                 return Visitor {
                     session: Some(session),
-                    cookie: None,
+                    ..Visitor::default()
                 };
             }
             self.sessions.close(session.id);
         }
+        // A program that keeps no cookie arrives once, not with each of its requests.
+        let arrived = !self.sessions.is_admitted(&admission);
         let (token, session) = self.sessions.admit(Arc::new(admission));
         Visitor {
             session: Some(session),
             cookie: self.cookie(&token),
+            arrived,
         }
     }
 
