@@ -102,10 +102,11 @@ fn on_a_terminal_a_key_is_one_signal() {
     let (socket, script) = (socket.display(), script.display());
     // In the shell's place: a shell in between would be of the foreground too, and SIGQUIT ends it.
     let line = format!("exec {PROGRAM} exec --socket {socket} --on-renewal signal -- sh {script}");
-    // script(1) gives it a terminal, whose keys are what is written here.
-    let mut terminal = Command::new("script")
-        .env("SHELL", "/bin/sh")
-        .args(["-q", "-e", "-c", &line, "/dev/null"])
+    // script(1) gives it a terminal, whose keys are what is written here. Whoever runs the tests in the background may have
+    // had both signals ignored, and a shell cannot catch those.
+    let mut terminal = Command::new("env")
+        .args(["--default-signal=INT,QUIT", "SHELL=/bin/sh"])
+        .args(["script", "-q", "-e", "-c", &line, "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

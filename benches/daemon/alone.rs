@@ -8,7 +8,6 @@ use token_broker::{
     broker::Broker,
     catalog::Catalog,
     clock::ManualClock,
-    entropy::SystemEntropy,
     store::{SqliteStore, Store},
     telemetry::Metrics,
 };
@@ -30,7 +29,7 @@ impl BrokerAlone {
     pub(crate) async fn start(folder: &Folder, clock: &ManualClock) -> Self {
         let parts = AppParts {
             clock: Arc::new(clock.clone()),
-            entropy: Arc::new(SystemEntropy),
+            ..AppParts::default()
         };
         let mut config = folder.config();
         config.bound(([127, 0, 0, 1], 8420).into()).expect("an address");

@@ -11,7 +11,6 @@ use token_broker::{
     app::{App, AppParts},
     broker::{AgentHandle, Broker},
     clock::{self, Clock, ManualClock, SystemClock},
-    entropy::SystemEntropy,
 };
 use tokio::runtime::Runtime;
 
@@ -82,7 +81,7 @@ impl Daemon {
         runtime.block_on(folder.connect(clock.now(), accounts, grant));
         let parts = AppParts {
             clock: Arc::new(clock.clone()),
-            entropy: Arc::new(SystemEntropy),
+            ..AppParts::default()
         };
         let config = folder.config();
         // On a thread of the runtime's, as everything after it.

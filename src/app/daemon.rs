@@ -25,7 +25,7 @@ use crate::{
         admin::{AdminSocket, Facts},
     },
     entropy::{SharedEntropy, SystemEntropy},
-    google::{Client, ClientOptions, Endpoints, Limits},
+    google::{Client, ClientOptions, Egress, Endpoints, Limits},
     lifecycle::DRAIN,
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
@@ -41,6 +41,8 @@ pub struct AppParts {
     pub clock: SharedClock,
     /// Randomness.
     pub entropy: SharedEntropy,
+    /// How Google is reached.
+    pub egress: Egress,
 }
 
 impl Default for AppParts {
@@ -48,6 +50,7 @@ impl Default for AppParts {
         Self {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            egress: Egress::default(),
         }
     }
 }
@@ -309,7 +312,11 @@ pub fn start_broker(
         redirect_uri: config.google.redirect_uri.clone(),
         endpoints,
         limits: Limits::default(),
+        egress: parts.egress.clone(),
     };
+    if let Some(proxy) = parts.egress.proxy_before(options.endpoints.token.as_str()) {
+        tracing::info!(endpoint = %options.endpoints.token, "the provider is reached through {proxy}");
+    }
     let provider = Client::new(options, parts.clock.clone(), parts.entropy.clone());
     let options = BrokerOptions {
         public_url: config.public_url.as_str().trim_end_matches('/').to_owned(),

@@ -54,7 +54,10 @@ fn failure(error: &anyhow::Error) -> Failure {
         error.downcast_ref(),
         Some(crate::store::StoreError::WrongKey { .. })
     );
-    if wrong_key || error.is::<crate::config::ConfigError>() || error.is::<crate::vault::key::KeyError>() {
+    let of_operator = error.is::<crate::config::ConfigError>()
+        || error.is::<crate::vault::key::KeyError>()
+        || error.is::<crate::google::InvalidProxy>();
+    if wrong_key || of_operator {
         return Failure::misconfigured(message);
     }
     Failure::new(Exit::Failed, message)

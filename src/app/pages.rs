@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 use super::{AppParts, daemon::endpoints};
 use crate::{
     broker::Broker,
-    clock::SharedClock,
     config::Config,
     google::{Limits, risc::Receiver},
     session::{SessionLimits, Sessions},
@@ -58,17 +57,17 @@ pub(super) fn web(
         broker: broker.clone(),
         metrics: around.metrics,
         readiness: around.readiness,
-        risc: receiver(config, &parts.clock)?,
+        risc: receiver(config, parts)?,
     })
 }
 
 /// What takes security events, where they are wanted.
-fn receiver(config: &Config, clock: &SharedClock) -> anyhow::Result<Option<Receiver>> {
+fn receiver(config: &Config, parts: &AppParts) -> anyhow::Result<Option<Receiver>> {
     let audiences = config.risc.audiences.clone();
     if audiences.is_empty() {
         return Ok(None);
     }
     let endpoints = endpoints(config)?;
-    let receiver = Receiver::new(&endpoints, audiences, Limits::default(), clock.clone());
-    Ok(Some(receiver))
+    let receiver = Receiver::new(&endpoints, audiences, Limits::default(), parts.clock.clone());
+    Ok(Some(receiver.by(parts.egress.clone())))
 }

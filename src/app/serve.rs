@@ -8,6 +8,7 @@ use super::{App, AppParts};
 use crate::{
     cli::{Exit, Failure, Global, Outcome, ServeArgs},
     config::{self, Config, LogFormat},
+    google::Egress,
     lifecycle::{self, Signals, Wish, privileges},
     telemetry::log,
 };
@@ -33,8 +34,12 @@ async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()>
         tracing::warn!("{warning}");
     }
     let mut signals = Signals::listen()?;
+    let parts = AppParts {
+        egress: Egress::from_environment(|name| std::env::var(name).ok())?,
+        ..AppParts::default()
+    };
     let app = tokio::select! {
-        app = App::start(config, AppParts::default()) => app?,
+        app = App::start(config, parts) => app?,
         () = until_stop(&mut signals) => return Ok(()),
     };
     lifecycle::notify(NotifyState::Ready);

@@ -7,7 +7,7 @@ use crate::{
     catalog::Catalog,
     clock::SharedClock,
     entropy::SystemEntropy,
-    google::{Client, ClientOptions, Endpoints, Limits},
+    google::{Client, ClientOptions, Egress, Endpoints, Limits},
     secret::Key,
     store::{Contents, SqliteStore},
     telemetry::Metrics,
@@ -31,6 +31,7 @@ pub(crate) fn idle(clock: SharedClock) -> Arc<Broker> {
         redirect_uri: url::Url::parse("http://127.0.0.1:1/oauth/callback").expect("a URL"),
         endpoints: Endpoints::with_base("http://127.0.0.1:1").expect("loopback"),
         limits: Limits::default(),
+        egress: Egress::default(),
     };
     let options = BrokerOptions {
         public_url: "http://127.0.0.1:8420".to_owned(),

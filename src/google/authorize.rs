@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::{
         entropy::SystemEntropy,
-        google::{Endpoints, http::Limits},
+        google::{Egress, Endpoints, http::Limits},
     };
 
     fn options(client_type: ClientType) -> ClientOptions {
@@ -89,6 +89,7 @@ mod tests {
             redirect_uri: "http://127.0.0.1:8420/oauth/callback".parse().unwrap(),
             endpoints: Endpoints::google(),
             limits: Limits::default(),
+            egress: Egress::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    AssertionRequest, Consent, ConsentRequest, Identity, Provider, ProviderError, ProviderFuture,
+    AssertionRequest, Consent, ConsentRequest, Egress, Identity, Provider, ProviderError, ProviderFuture,
     TokenAnswer, authorize,
     classify::Call,
     endpoints::Endpoints,
@@ -42,6 +42,8 @@ pub struct ClientOptions {
     pub endpoints: Endpoints,
     /// What a request may take.
     pub limits: Limits,
+    /// How it is reached.
+    pub egress: Egress,
 }
 
 /// Google's OAuth over HTTPS.
@@ -68,7 +70,7 @@ impl Client {
         };
         Self {
             authority: format!("{}#{}", options.endpoints.token, options.client_id),
-            http: Http::new(options.limits, Arc::new(tls)),
+            http: Http::new(options.limits, Arc::new(tls)).by(options.egress.clone()),
             keys: Keys::new(options.endpoints.keys.clone(), Arc::clone(&clock)),
             options,
             clock,

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
 use jiff::{Timestamp, fmt::rfc2822};
@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
+use super::egress::{Connector, Egress};
 use crate::secret::AccessToken;
 
 /// What a request may take. The defaults suit Google; tests shorten them.
@@ -147,12 +148,13 @@ pub(crate) fn tls_builder() -> io::Result<ConfigBuilder<ClientConfig, WantsVerif
         .map_err(io::Error::other)
 }
 
-type Sender = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Sender = Client<HttpsConnector<Connector>, Full<Bytes>>;
 
 /// The client's connections.
 pub(crate) struct Http {
     limits: Limits,
     tls: TlsSetup,
+    egress: Egress,
     sender: OnceCell<Sender>,
 }
 
@@ -162,8 +164,14 @@ impl Http {
         Self {
             limits,
             tls,
+            egress: Egress::default(),
             sender: OnceCell::new(),
         }
+    }
+
+    /// Leaves this machine by this way.
+    pub(super) fn by(self, egress: Egress) -> Self {
+        Self { egress, ..self }
     }
 
     /// Sends a form and reads an answer about tokens.
@@ -229,16 +237,12 @@ impl Http {
             .await
             .map_err(|error| TransportError::Network(error.to_string()))?
             .map_err(|error| TransportError::NoRoots(error.to_string()))?;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(self.limits.connect));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(config)
             .https_or_http()
             .enable_http1()
             .enable_http2()
-            .wrap_connector(tcp);
+            .wrap_connector(Connector::new(self.egress.clone(), self.limits.connect));
         Ok(Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -298,6 +302,15 @@ pub(crate) fn certificate_reason(error: &rustls::CertificateError) -> String {
             .to_owned();
     }
     said
+}
+
+/// The cause that the others only wrap.
+pub(crate) fn innermost(error: &dyn Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 /// Finds what a person would want to know at the bottom of a chain of errors.

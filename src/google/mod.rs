@@ -6,6 +6,7 @@ mod authorize;
 pub mod authorized_user;
 pub mod classify;
 mod client;
+pub mod egress;
 pub mod endpoints;
 pub mod error;
 #[cfg(fuzzing)]
@@ -33,6 +34,7 @@ use crate::{
 pub use self::{
     classify::testing_mode_hint,
     client::{Client, ClientOptions},
+    egress::{Egress, InvalidProxy},
     endpoints::Endpoints,
     error::{FailureKind, ProviderError},
     http::Limits,

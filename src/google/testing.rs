@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
+    net::SocketAddr,
     sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
@@ -32,7 +33,8 @@ use hyper_util::{
 use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpListener,
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
+    net::{TcpListener, TcpStream},
     sync::{Notify, watch},
 };
 use url::Url;
@@ -233,6 +235,42 @@ impl Play {
             .await
             .expect("the requests arrive")
             .unwrap();
+    }
+}
+
+/// An HTTP proxy that answers every `CONNECT` in this way and leads all of them to one server.
+pub(super) struct TestProxy {
+    pub(super) port: u16,
+    heads: Arc<Mutex<Vec<Vec<String>>>>,
+}
+
+impl TestProxy {
+    pub(super) async fn start(answer: &'static str, server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heads: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+        let seen = Arc::clone(&heads);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut stream = BufReader::new(stream);
+                let mut head = Vec::new();
+                let mut line = String::new();
+                while stream.read_line(&mut line).await.unwrap() > 2 {
+                    head.push(std::mem::take(&mut line).trim_end().to_owned());
+                }
+                seen.lock().unwrap().push(head);
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                if let Ok(mut server) = TcpStream::connect(server).await {
+                    tokio::spawn(async move { copy_bidirectional(&mut stream, &mut server).await });
+                }
+            }
+        });
+        Self { port, heads }
+    }
+
+    /// The lines of each request for a tunnel.
+    pub(super) fn heads(&self) -> Vec<Vec<String>> {
+        self.heads.lock().unwrap().clone()
     }
 }
 

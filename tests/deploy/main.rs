@@ -210,6 +210,8 @@ fn the_chart_is_clean_and_refuses_what_it_does_not_know() {
         "remote.enabled=true",
         "serviceMonitor.enabled=true",
         "startupTaint.enabled=true",
+        "extraEnv[0].name=HTTPS_PROXY",
+        "extraEnv[0].value=http://proxy.example:3128",
         "agents.invoice-bot.owner=alice",
         "agents.invoice-bot.integrations[0].key=google.gmail.send",
         "agents.invoice-bot.integrations[0].description=Send order confirmations",
@@ -217,11 +219,13 @@ fn the_chart_is_clean_and_refuses_what_it_does_not_know() {
     let rendered = Rendered::helm(&everything);
     rendered.objects();
     rendered.config();
+    assert!(rendered.text().contains("value: http://proxy.example:3128"));
     assert!(rendered.data("invoice-bot.yaml").contains("google.gmail.send"));
     for (wrong, named) in [
         ("csi.enabeld=true", "enabeld"),
         ("mode=everywhere", "mode"),
         ("remote.audience=", "audience"),
+        ("extraEnv[0].nam=HTTPS_PROXY", "extraEnv"),
     ] {
         let (succeeded, said) = run(&mut template(&[wrong]));
         assert!(!succeeded && said.contains(named), "{wrong}: {said}");

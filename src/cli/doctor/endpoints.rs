@@ -1,20 +1,20 @@
 //! The provider's endpoints, reached from here, and the time that they say it is.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, header};
 use http_body_util::Empty;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use jiff::Timestamp;
 use url::Url;
 
 use super::{Finding, daemon};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    google::{Egress, egress::Connector, http::innermost},
+};
 
 const CHECK: &str = "endpoints";
 const LIMIT: Duration = Duration::from_secs(5);
@@ -27,10 +27,23 @@ const GOOGLE: [&str; 3] = [
 ];
 
 /// Asks each endpoint for anything at all.
-pub(super) async fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
+pub(super) async fn check(
+    config: &Config,
+    now: Timestamp,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Vec<Finding> {
+    let egress = match Egress::from_environment(variable) {
+        Ok(egress) => egress,
+        Err(error) => {
+            let advice = "the daemon refuses to start with such a value in its own environment";
+            return vec![Finding::fail(CHECK, error.to_string(), advice)];
+        }
+    };
     let client = match HttpsConnectorBuilder::new().with_native_roots() {
-        Ok(connector) => {
-            Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build())
+        Ok(builder) => {
+            let builder = builder.https_or_http().enable_http1();
+            let connector = builder.wrap_connector(Connector::new(egress.clone(), LIMIT));
+            Client::builder(TokioExecutor::new()).build(connector)
         }
         Err(error) => {
             let advice = "install the system's CA certificates (the package ca-certificates)";
@@ -52,12 +65,14 @@ pub(super) async fn check(config: &Config, now: Timestamp) -> Vec<Finding> {
         findings.push(match answer {
             Ok(headers) => {
                 date = date.or_else(|| http_date(&headers));
-                Finding::ok(CHECK, format!("{host} answers"))
+                let through = egress.proxy_before(url.as_str());
+                let through = through.map_or_else(String::new, |proxy| format!(", through {proxy}"));
+                Finding::ok(CHECK, format!("{host} answers{through}"))
             }
             Err(reason) => Finding::fail(
                 CHECK,
                 format!("{host} cannot be reached: {reason}"),
-                "check name resolution, firewall and proxy: the daemon connects directly",
+                "check name resolution and firewall; a proxy is named by HTTPS_PROXY in the daemon's own environment",
             ),
         });
     }
@@ -76,7 +91,7 @@ fn addresses(config: &Config) -> Vec<Url> {
     }
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+type HttpClient = Client<HttpsConnector<Connector>, Empty<Bytes>>;
 
 /// Whatever the answer is, it shows that name resolution, network and TLS work.
 async fn reach(client: &HttpClient, url: &Url) -> Result<HeaderMap, String> {
@@ -88,15 +103,6 @@ async fn reach(client: &HttpClient, url: &Url) -> Result<HeaderMap, String> {
         Ok(Err(error)) => Err(innermost(&error)),
         Err(_elapsed) => Err(format!("no answer within {} s", LIMIT.as_secs())),
     }
-}
-
-/// The cause that the others only wrap.
-fn innermost(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 /// The `Date` header (RFC 9110, section 5.6.7).
@@ -141,12 +147,12 @@ mod tests {
     async fn any_answer_is_good_and_tells_the_time() {
         let noon: Timestamp = "2024-01-15T12:00:00Z".parse().unwrap();
         let config = with_base(&server("Mon, 15 Jan 2024 12:01:40 GMT").await);
-        let found = check(&config, noon).await;
+        let found = check(&config, noon, |_| None).await;
         assert_eq!(found[0].verdict, Verdict::Ok, "{found:?}");
         assert_eq!(found[1].verdict, Verdict::Warn);
         assert!(found[1].message.contains("100s behind"), "{found:?}");
         let config = with_base(&server("Mon, 15 Jan 2024 12:00:10 GMT").await);
-        assert_eq!(check(&config, noon).await[1].verdict, Verdict::Ok);
+        assert_eq!(check(&config, noon, |_| None).await[1].verdict, Verdict::Ok);
     }
 
     #[tokio::test]
@@ -154,7 +160,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let found = check(&with_base(&base), Timestamp::UNIX_EPOCH).await;
+        let found = check(&with_base(&base), Timestamp::UNIX_EPOCH, |_| None).await;
         assert_eq!((found.len(), found[0].verdict), (1, Verdict::Fail));
         assert!(found[0].message.starts_with(&base), "{found:?}");
         assert!(found[0].message.contains("refused"), "{found:?}");

@@ -100,7 +100,7 @@ pub(super) async fn run(args: &DoctorArgs, global: &Global, output: &mut Output)
     let now = output.now();
     let findings = match agent_side::socket(&args.agent, global)? {
         Some(socket) => {
-            let mut findings = agent_side::check(&socket, now, |name| std::env::var(name).ok()).await;
+            let mut findings = agent_side::check(&socket, now, variable).await;
             findings.extend(mounts::check());
             findings
         }
@@ -109,6 +109,10 @@ pub(super) async fn run(args: &DoctorArgs, global: &Global, output: &mut Output)
     report(&findings, output)?;
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
     Ok(if failed { Exit::Failed } else { Exit::Ok })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Vec<Finding> {
@@ -121,7 +125,7 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
         findings.extend(libraries::check(config, &seen));
         findings.extend(kubernetes::check(config, &seen, args.offline).await);
         if !args.offline {
-            findings.extend(endpoints::check(config, now).await);
+            findings.extend(endpoints::check(config, now, variable).await);
         }
     }
     findings.extend(mounts::check());

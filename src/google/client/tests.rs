@@ -34,6 +34,7 @@ fn options(origin: &str) -> ClientOptions {
             request: Duration::from_secs(60),
             ..Limits::default()
         },
+        egress: Egress::default(),
     }
 }
 

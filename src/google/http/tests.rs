@@ -7,14 +7,14 @@ use rustls::{
 };
 
 use super::*;
-use crate::google::testing::{Answer, Play};
+use crate::google::testing::{Answer, Play, TestProxy};
 
 fn localhost() -> (ServerConfig, CertificateDer<'static>) {
-    localhost_as(IsCa::NoCa)
+    server("localhost", IsCa::NoCa)
 }
 
-fn localhost_as(kind: IsCa) -> (ServerConfig, CertificateDer<'static>) {
-    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+fn server(name: &str, kind: IsCa) -> (ServerConfig, CertificateDer<'static>) {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.is_ca = kind;
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap().der().clone();
@@ -57,6 +57,20 @@ async fn https_speaks_http2_with_a_server_it_trusts() {
 }
 
 #[tokio::test]
+async fn through_a_proxy_tls_still_ends_at_the_server() {
+    let (config, certificate) = server("google.example", IsCa::NoCa);
+    let play = Play::start_tls(config, vec![Answer::text(200, "keys")]).await;
+    let port = play.url("/").port().unwrap();
+    let proxy = TestProxy::start("HTTP/1.1 200 OK\r\n\r\n", ([127, 0, 0, 1], port).into()).await;
+    let variable = |name: &str| (name == "https_proxy").then(|| format!("127.0.0.1:{}", proxy.port));
+    let http = trusting(certificate).by(Egress::from_environment(variable).unwrap());
+    let reply = http.get(&"https://google.example/keys".parse().unwrap()).await;
+    assert_eq!(reply.ok().unwrap().body.as_slice(), b"keys");
+    assert_eq!(play.requests()[0].version, http::Version::HTTP_2);
+    assert_eq!(proxy.heads()[0][0], "CONNECT google.example:443 HTTP/1.1");
+}
+
+#[tokio::test]
 async fn a_server_it_does_not_trust_gets_no_request_and_the_certificate_is_named() {
     let (config, _) = localhost();
     let play = Play::start_tls(config, vec![Answer::text(200, "keys")]).await;
@@ -73,7 +87,7 @@ async fn a_server_it_does_not_trust_gets_no_request_and_the_certificate_is_named
 #[tokio::test]
 async fn an_authoritys_own_certificate_is_called_that() {
     let authority = IsCa::Ca(BasicConstraints::Unconstrained);
-    let (config, certificate) = localhost_as(authority);
+    let (config, certificate) = server("localhost", authority);
     let play = Play::start_tls(config, vec![]).await;
     let error = trusting(certificate).get(&play.url("/keys")).await.err().unwrap();
     assert!(

@@ -12,7 +12,7 @@ use url::Url;
 use crate::{
     clock::{self, SharedClock},
     google::{
-        ProviderError,
+        Egress, ProviderError,
         classify::Call,
         http::{self, Http, Limits},
         jwks::Keys,
@@ -75,6 +75,13 @@ impl Issuer {
             document,
             clock,
             state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn by(self, egress: Egress) -> Self {
+        Self {
+            http: self.http.by(egress),
+            ..self
         }
     }
 

@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::clock::SharedClock;
 
-use super::{ProviderError, endpoints::Endpoints, http::Limits};
+use super::{Egress, ProviderError, endpoints::Endpoints, http::Limits};
 
 pub use event::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier};
 use issuer::Issuer;
@@ -79,6 +79,15 @@ impl Receiver {
         Self {
             audiences,
             issuer: Issuer::new(endpoints.risc_configuration.clone(), limits, clock),
+        }
+    }
+
+    /// Reaches the issuer by this way.
+    #[must_use]
+    pub fn by(self, egress: Egress) -> Self {
+        Self {
+            issuer: self.issuer.by(egress),
+            ..self
         }
     }
 

@@ -51,7 +51,8 @@ pub(super) const TOPICS: &[Topic] = &[
                 Operator,
                 &[run(
                     "Look at name service, routes and firewall: `accounts.google.com` and `oauth2.googleapis.com` have \
-                     to be reachable on port 443.",
+                     to be reachable on port 443, or through the proxy that `HTTPS_PROXY` names in the daemon's \
+                     environment.",
                     "token-broker doctor",
                 )],
             ),

@@ -80,6 +80,9 @@ spec:
         - name: TOKEN_BROKER_KUBERNETES_STARTUP_TAINT
           value: {{ .Values.startupTaint.key }}
         {{- end }}
+        {{- with .Values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       ports:
         - name: http
           containerPort: 8420

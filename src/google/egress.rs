@@ -1,0 +1,172 @@
+//! The way out of this machine: straight, or through the HTTP proxy that the environment names.
+
+use std::{
+    error::Error,
+    fmt, io,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderValue, Uri, uri::Scheme};
+use hyper_util::{
+    client::{
+        legacy::connect::{HttpConnector, proxy::Tunnel},
+        proxy::matcher::Matcher,
+    },
+    rt::TokioIo,
+};
+use tokio::net::TcpStream;
+use tower::Service;
+
+use super::http::innermost;
+
+/// Which servers are reached through a proxy. The default is none.
+#[derive(Clone, Default)]
+pub struct Egress {
+    proxy: Option<Arc<Proxy>>,
+}
+
+struct Proxy {
+    matcher: Matcher,
+    /// Its address without name and password.
+    address: Uri,
+    /// What it wants to be sent (RFC 9110, section 11.7.2).
+    authorization: Option<HeaderValue>,
+    /// Where the address was found.
+    variable: String,
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address, variable, ..
+        } = self;
+        let authority = address.authority().map_or("", |authority| authority.as_str());
+        write!(f, "the proxy {authority} ({variable})")
+    }
+}
+
+/// The environment names a proxy that cannot be used. Does not repeat the address, which may hold a password.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} names no HTTP proxy: give it as http://HOST:PORT, or as http://NAME:PASSWORD@HOST:PORT")]
+pub struct InvalidProxy {
+    variable: String,
+}
+
+/// Those that name a proxy for `https` addresses, the first that is set.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+const EXCEPTION_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+impl Egress {
+    /// As the environment says in the variables that `curl` reads as well: a proxy for `https` addresses, and the hosts
+    /// that are reached without it. This machine itself is never asked for through a proxy.
+    ///
+    /// # Errors
+    /// A proxy of another kind, or something that is no address.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidProxy> {
+        let first = |names: &[&'static str]| {
+            let mut set = names.iter().filter_map(|name| Some((*name, variable(name)?)));
+            set.find(|(_, value)| !value.trim().is_empty())
+        };
+        let Some((name, address)) = first(&PROXY_VARIABLES) else {
+            return Ok(Self::default());
+        };
+        let except = first(&EXCEPTION_VARIABLES)
+            .map(|(_, hosts)| hosts)
+            .unwrap_or_default();
+        let every = Matcher::builder().https(address.trim()).build();
+        // What is never reached says which proxy it is.
+        let found = every.intercept(&Uri::from_static("https://proxy.invalid/"));
+        let usable = found.filter(|proxy| proxy.uri().scheme() == Some(&Scheme::HTTP));
+        let found = usable.ok_or_else(|| InvalidProxy {
+            variable: name.to_owned(),
+        })?;
+        let proxy = Proxy {
+            matcher: Matcher::builder().https(address.trim()).no(except).build(),
+            address: found.uri().clone(),
+            authorization: found.basic_auth().cloned(),
+            variable: name.to_owned(),
+        };
+        Ok(Self {
+            proxy: Some(Arc::new(proxy)),
+        })
+    }
+
+    /// The proxy that stands before `address`, for people.
+    pub fn proxy_before(&self, address: &str) -> Option<String> {
+        self.before(&address.parse().ok()?).map(ToString::to_string)
+    }
+
+    fn before(&self, address: &Uri) -> Option<&Arc<Proxy>> {
+        let proxy = self.proxy.as_ref()?;
+        let outside = !is_this_machine(address.host()?);
+        (outside && proxy.matcher.intercept(address).is_some()).then_some(proxy)
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// Connects over TCP.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    tcp: HttpConnector,
+    egress: Egress,
+}
+
+impl Connector {
+    /// Gives a connection up that does not stand within `limit`.
+    pub(crate) fn new(egress: Egress, limit: Duration) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(limit));
+        Self { tcp, egress }
+    }
+}
+
+type Connection = TokioIo<TcpStream>;
+
+impl Service<Uri> for Connector {
+    type Response = Connection;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Connection>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp.poll_ready(context).map_err(io::Error::other)
+    }
+
+    fn call(&mut self, address: Uri) -> Self::Future {
+        let mut tcp = self.tcp.clone();
+        let Some(proxy) = self.egress.before(&address).cloned() else {
+            return Box::pin(async move { tcp.call(address).await.map_err(io::Error::other) });
+        };
+        let mut tunnel = Tunnel::new(proxy.address.clone(), tcp);
+        if let Some(authorization) = &proxy.authorization {
+            tunnel = tunnel.with_auth(authorization.clone());
+        }
+        Box::pin(async move {
+            let opened = tunnel.call(address.clone()).await;
+            opened.map_err(|error| no_tunnel(&proxy, &address, &error))
+        })
+    }
+}
+
+/// One sentence, so that whoever looks for the cause at the bottom finds the proxy's name in it.
+fn no_tunnel(proxy: &Proxy, address: &Uri, error: &(dyn Error + 'static)) -> io::Error {
+    io::Error::other(match error.source() {
+        Some(_) => format!("{proxy} cannot be reached: {}", innermost(error)),
+        None => format!(
+            "{proxy} opens no way to {}: {error}; it may not allow that address, or want another name and password",
+            address.host().unwrap_or_default()
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests;
