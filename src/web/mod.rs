@@ -5,6 +5,8 @@ mod answer;
 mod body;
 mod callback;
 mod console;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub(crate) mod help;
 mod page;
 mod risc;

@@ -28,6 +28,10 @@ impl Form {
     {
         let media_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
         let body = read(body, MOST_BYTES).await?;
+        Self::of_body(media_type, body).await
+    }
+
+    async fn of_body(media_type: &str, body: Bytes) -> Option<Self> {
         let fields = match multer::parse_boundary(media_type) {
             Ok(boundary) => in_parts(body, boundary).await?,
             Err(_) if media_type.starts_with("application/x-www-form-urlencoded") => {
@@ -100,6 +104,19 @@ pub(super) fn is_of_own_page(request: &Parts, own_origin: &str) -> bool {
         origin == own_origin || (!host.is_empty() && value("host") == Some(host))
     });
     site && origin
+}
+
+/// The body of a form, its media type on the first line.
+#[cfg(fuzzing)]
+pub(in crate::web) fn fuzz(bytes: &[u8]) {
+    use futures_util::FutureExt;
+
+    let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
+    let media_type = lines.next().and_then(|line| std::str::from_utf8(line).ok());
+    let body = Bytes::copy_from_slice(lines.next().unwrap_or_default());
+    let form = Form::of_body(media_type.unwrap_or_default(), body).now_or_never();
+    let form = form.expect("the whole body is there, so nothing is waited for");
+    assert!(form.is_none_or(|form| form.0.len() <= MOST_FIELDS));
 }
 
 #[cfg(test)]

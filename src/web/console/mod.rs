@@ -37,6 +37,8 @@ use crate::{
     session::{Session, Sessions},
 };
 
+#[cfg(fuzzing)]
+pub(super) use form::fuzz;
 use form::{Form, TOKEN_FIELD, is_of_own_page};
 use frame::{Frame, Tab};
 pub use health::HealthFacts;
