@@ -7,6 +7,7 @@ use crate::{id::AgentName, store::AgentSecretRecord};
 use super::{
     column::{self, Unreadable, corrupt},
     fault::Fault,
+    rows,
 };
 
 /// Every secret, and a sentence for each row that is none.
@@ -14,19 +15,11 @@ pub(super) fn load(
     connection: &Connection,
     problems: &mut Vec<String>,
 ) -> Result<Vec<AgentSecretRecord>, Fault> {
-    let mut statement = connection.prepare("SELECT * FROM agent_secrets ORDER BY agent")?;
-    let mut rows = statement.query([])?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        match read(row) {
-            Ok(record) => records.push(record),
-            Err(reason) => {
-                let record = format!("secret of the agent {}", column::label(row, "agent"));
-                problems.push(corrupt(record, reason).to_string());
-            }
-        }
-    }
-    Ok(records)
+    let select = "SELECT * FROM agent_secrets ORDER BY agent";
+    rows::load(connection, select, problems, |row| {
+        let named = || format!("secret of the agent {}", column::label(row, "agent"));
+        read(row).map_err(|reason| corrupt(named(), reason))
+    })
 }
 
 /// Adds or replaces `kept`, and deletes those of the agents `gone`.

@@ -7,22 +7,16 @@ use crate::{id::AgentName, store::AgentRecord};
 use super::{
     column::{self, Unreadable, corrupt},
     fault::Fault,
+    rows,
 };
 
 /// Every agent, and a sentence for each row that is none.
 pub(super) fn load(connection: &Connection, problems: &mut Vec<String>) -> Result<Vec<AgentRecord>, Fault> {
-    let mut statement = connection.prepare("SELECT * FROM agents ORDER BY name")?;
-    let mut rows = statement.query([])?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        match read(row) {
-            Ok(record) => records.push(record),
-            Err(reason) => {
-                problems.push(corrupt(format!("agent {}", column::label(row, "name")), reason).to_string());
-            }
-        }
-    }
-    Ok(records)
+    let select = "SELECT * FROM agents ORDER BY name";
+    rows::load(connection, select, problems, |row| {
+        let named = || format!("agent {}", column::label(row, "name"));
+        read(row).map_err(|reason| corrupt(named(), reason))
+    })
 }
 
 /// Adds or replaces an agent.

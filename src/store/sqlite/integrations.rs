@@ -12,6 +12,7 @@ use super::{
     column::{self, Unreadable, corrupt, integer, micros},
     fault::Fault,
     grants::{health, health_columns},
+    rows,
 };
 
 const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, account, authority, scopes, declined, connected_at) \
@@ -36,16 +37,7 @@ pub(super) fn load(
     problems: &mut Vec<String>,
 ) -> Result<Vec<IntegrationRecord>, Fault> {
     // The order in which they lie in the file.
-    let mut statement = connection.prepare(&select("ORDER BY number"))?;
-    let mut rows = statement.query([])?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        match read(row) {
-            Ok(record) => records.push(record),
-            Err(error) => problems.push(error.to_string()),
-        }
-    }
-    Ok(records)
+    rows::load(connection, &select("ORDER BY number"), problems, read)
 }
 
 /// One account.

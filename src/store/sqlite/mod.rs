@@ -15,6 +15,7 @@ mod integrations;
 mod key_check;
 mod reader;
 mod revocations;
+mod rows;
 mod schema;
 mod security_events;
 #[cfg(test)]

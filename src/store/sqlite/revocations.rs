@@ -8,7 +8,7 @@ use crate::{id::IntegrationId, store::RevocationRecord};
 use super::{
     column::{self, Unreadable, corrupt, micros},
     fault::Fault,
-    integrations,
+    integrations, rows,
 };
 
 /// Every one, and a sentence for each row that is none.
@@ -16,19 +16,11 @@ pub(super) fn load(
     connection: &Connection,
     problems: &mut Vec<String>,
 ) -> Result<Vec<RevocationRecord>, Fault> {
-    let mut statement = connection.prepare("SELECT * FROM revocations ORDER BY id")?;
-    let mut rows = statement.query([])?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        match read(row) {
-            Ok(record) => records.push(record),
-            Err(reason) => {
-                let record = format!("revocation of {}", column::label(row, "id"));
-                problems.push(corrupt(record, reason).to_string());
-            }
-        }
-    }
-    Ok(records)
+    let select = "SELECT * FROM revocations ORDER BY id";
+    rows::load(connection, select, problems, |row| {
+        let named = || format!("revocation of {}", column::label(row, "id"));
+        read(row).map_err(|reason| corrupt(named(), reason))
+    })
 }
 
 /// Moves an account's grant here, and deletes the account. False when it was not there.

@@ -7,6 +7,7 @@ use crate::{id::IntegrationId, store::TokenRecord};
 use super::{
     column::{self, Unreadable, corrupt, micros},
     fault::Fault,
+    rows,
 };
 
 /// How many places an account has: one for its grant, the others for its access tokens.
@@ -14,22 +15,12 @@ const PLACES: i64 = 1 << 16;
 
 /// Every token, and a sentence for each row that is none.
 pub(super) fn load(connection: &Connection, problems: &mut Vec<String>) -> Result<Vec<TokenRecord>, Fault> {
-    let mut statement = connection.prepare(
-        "SELECT id, requested, coalesce(granted, requested) AS granted, obtained_at, expires_at, secret \
-         FROM secrets JOIN integrations ON number = integration WHERE requested IS NOT NULL ORDER BY place",
-    )?;
-    let mut rows = statement.query([])?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        match read(row) {
-            Ok(record) => records.push(record),
-            Err(reason) => {
-                let record = format!("access token of {}", column::label(row, "id"));
-                problems.push(corrupt(record, reason).to_string());
-            }
-        }
-    }
-    Ok(records)
+    let select = "SELECT id, requested, coalesce(granted, requested) AS granted, obtained_at, expires_at, secret \
+         FROM secrets JOIN integrations ON number = integration WHERE requested IS NOT NULL ORDER BY place";
+    rows::load(connection, select, problems, |row| {
+        let named = || format!("access token of {}", column::label(row, "id"));
+        read(row).map_err(|reason| corrupt(named(), reason))
+    })
 }
 
 /// Adds a token of the account whose grant has this place, or replaces the one that was obtained for the same
