@@ -1,7 +1,8 @@
 //! A connection from its first request to its end.
 
 use std::{
-    pin::Pin,
+    fmt::Display,
+    pin::{Pin, pin},
     sync::atomic::{AtomicBool, Ordering},
     task::Poll,
     time::Duration,
@@ -12,6 +13,25 @@ use tokio_util::sync::CancellationToken;
 
 /// How long connections may take to end once they are told to.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// Drives a connection to its end, which it is told to come to after `stop`. `name` is what log lines call it.
+pub(super) async fn until<C: GracefulConnection<Error: Display>>(
+    connection: C,
+    name: &str,
+    stop: &CancellationToken,
+) {
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection of {name} ended badly");
+    }
+}
 
 /// Drives a connection to its end. It is dropped where `begun` is not set within `first_request`, and told to end
 /// after `stop`. The connection is the caller's, so that it lies in memory once.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
-use super::{accept::accept, authority::AnyAuthority};
+use super::{accept::accept, authority::AnyAuthority, connection};
 
 /// Open connections at most.
 const CONNECTIONS: usize = 256;
@@ -97,15 +97,5 @@ async fn serve_connection(
         TokioIo::new(AnyAuthority::new(stream)),
         TowerToHyperService::new(service),
     );
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection of {name} ended badly");
-    }
+    connection::until(connection, name, &shutdown).await;
 }

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::accept;
+use super::{accept, connection};
 
 /// Open connections at most.
 const CONNECTIONS: usize = 512;
@@ -49,20 +49,24 @@ impl TcpServer {
 
     /// Answers each request with `answer` until `shutdown`, then lets what is under way end. `name` is what log
     /// lines call it.
-    pub async fn serve<A, F, B>(self, name: &str, answer: A, shutdown: CancellationToken)
+    pub async fn serve<A, F, B>(self, name: &'static str, answer: A, shutdown: CancellationToken)
     where
         A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let stop = shutdown.clone();
-        let serve = move |stream| serve_connection(stream, answer.clone(), stop.clone());
+        let serve = move |stream| serve_connection(stream, name, answer.clone(), stop.clone());
         accept(self.listener, name, CONNECTIONS, shutdown, serve).await;
     }
 }
 
-async fn serve_connection<A, F, B>(stream: TcpStream, answer: A, shutdown: CancellationToken)
-where
+async fn serve_connection<A, F, B>(
+    stream: TcpStream,
+    name: &'static str,
+    answer: A,
+    shutdown: CancellationToken,
+) where
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<B>> + Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
@@ -80,15 +84,5 @@ where
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection ended badly");
-    }
+    connection::until(connection, name, &shutdown).await;
 }
