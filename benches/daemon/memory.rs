@@ -1,13 +1,13 @@
 //! What the program has in memory: idle, per agent, and per connection that agents keep open.
 
-use std::{thread::sleep, time::Duration};
+use std::{path::Path, thread::sleep, time::Duration};
 
 use token_broker::clock::{Clock, SystemClock};
 
 use crate::{
     asking::Asker,
     folder::{Folder, Population},
-    process::Program,
+    process::{OWN, Program},
     report::{Target, judged, note},
     scale,
 };
@@ -20,25 +20,27 @@ const REST: Duration = Duration::from_secs(3);
 pub(crate) fn run() {
     let agents = scale(10_000, 1000);
     let connections = scale(2000, 100);
-    let idle = resident(
-        Population {
-            accounts: 1,
-            agents: 0,
-        },
-        0,
-    );
-    judged(
-        "idle, MiB",
-        idle.all / 1024.0,
-        format_args!(
-            "{:.1}, of which {:.1} is the program's own file",
-            idle.all / 1024.0,
-            idle.file / 1024.0
+    let idle = idle(Path::new(OWN));
+    note("idle, with the emulator in it, MiB", idle.in_words());
+    // As it goes to nodes.
+    match std::env::var_os("TOKEN_BROKER_BENCH_STATIC") {
+        Some(file) => {
+            let idle = self::idle(Path::new(&file));
+            let figure = idle.all / 1024.0;
+            judged(
+                "idle, as one static file, MiB",
+                figure,
+                idle.in_words(),
+                Target::AtMost(15.0),
+            );
+        }
+        None => note(
+            "idle, as one static file",
+            "not measured: `benches/run daemon` builds it",
         ),
-        Target::AtMost(15.0),
-    );
+    }
     for accounts in [agents, 1] {
-        let used = resident(Population { accounts, agents }, connections);
+        let used = resident(Path::new(OWN), Population { accounts, agents }, connections);
         let each = (used.all - idle.all) / agents as f64;
         judged(
             &format!("each of {agents} agents on {accounts} accounts, KiB"),
@@ -66,14 +68,29 @@ struct Resident {
     connected: f64,
 }
 
-fn resident(population: Population, connections: usize) -> Resident {
+impl Resident {
+    fn in_words(&self) -> String {
+        let (all, file) = (self.all / 1024.0, self.file / 1024.0);
+        format!("{all:.1}, of which {file:.1} is the program's own file")
+    }
+}
+
+fn idle(program: &Path) -> Resident {
+    let nobody = Population {
+        accounts: 1,
+        agents: 0,
+    };
+    resident(program, nobody, 0)
+}
+
+fn resident(program: &Path, population: Population, connections: usize) -> Resident {
     let folder = Folder::new(NOWHERE);
     folder.declare(population);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(folder.connect(SystemClock.now(), population.accounts, |number| {
         format!("1//{number:0>100}")
     }));
-    let (program, _) = Program::start(&folder.config_file, folder.in_memory());
+    let (program, _) = Program::start_file(program, &folder.config_file, folder.in_memory());
     sleep(REST);
     let (all, file, peak) = (
         program.memory("VmRSS"),

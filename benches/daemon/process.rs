@@ -11,6 +11,9 @@ use std::{
 /// A safety net: no start takes nearly as long.
 const TOO_LONG: Duration = Duration::from_secs(120);
 
+/// The program as cargo builds it, with the emulator in it.
+pub(crate) const OWN: &str = env!("CARGO_BIN_EXE_token-broker");
+
 /// A running `token-broker serve`.
 pub(crate) struct Program {
     child: Child,
@@ -19,12 +22,17 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it and waits until it says that it is ready, as systemd would. Returns how long that took.
     pub(crate) fn start(config_file: &Path, in_memory: &Path) -> (Self, Duration) {
+        Self::start_file(Path::new(OWN), config_file, in_memory)
+    }
+
+    /// The same with another build of the program.
+    pub(crate) fn start_file(program: &Path, config_file: &Path, in_memory: &Path) -> (Self, Duration) {
         let socket = in_memory.join("notify.sock");
         let _ = fs::remove_file(&socket);
         let notices = UnixDatagram::bind(&socket).expect("a socket");
         notices.set_read_timeout(Some(TOO_LONG)).expect("a time limit");
         let begun = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_token-broker"))
+        let child = Command::new(program)
             .args(["serve", "--config"])
             .arg(config_file)
             .env("NOTIFY_SOCKET", &socket)

@@ -100,7 +100,9 @@ fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<()
         key_check::verify(connection, path, vault)?;
     }
     schema::migrate(connection)?;
-    key_check::note(connection, vault)
+    key_check::note(connection, vault)?;
+    // All of it was read once. What is needed from now on is found by itself.
+    Ok(connection.execute_batch("PRAGMA shrink_memory")?)
 }
 
 fn facts(connection: &Connection) -> Result<DatabaseFacts, Fault> {
