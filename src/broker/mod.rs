@@ -68,7 +68,7 @@ pub use problem::{Problem, ProblemCode};
 pub use query::{TokenGrant, TokenQuery};
 pub use revocations::PendingRevocation;
 pub use service_account::{NewServiceAccount, ServiceAccountAdded, ServiceAccountError};
-pub use sessions::SignIn;
+pub use sessions::{Invitation, SignIn};
 pub use snapshot::{AgentSnapshot, AgentState, CapabilityState, CapabilityStatus, Feed, IssuedToken};
 pub use world::AgentSource;
 

@@ -1,11 +1,13 @@
-//! Tells the trail who was let into the console. The links and sessions themselves are kept by [`crate::session`].
+//! Who is let into the console, and the trail of it. The links and sessions themselves are kept by [`crate::session`].
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::Broker;
 use crate::{
     id::OwnerId,
-    session::{Admission, Ended, Viewer},
+    session::{Admission, Ended, Link, SIGN_IN, Sessions, TooManyLinks, Viewer},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
 };
 
@@ -18,12 +20,41 @@ pub enum SignIn {
     Proxy,
 }
 
+/// A one-time link, whole.
+pub struct Invitation {
+    /// Where a browser has to go. Secret until it was used.
+    pub url: String,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
 impl Broker {
-    /// Notes that `actor` made a one-time link for this viewer.
-    pub fn note_invitation(&self, actor: Actor, viewer: &Viewer, until: Timestamp) {
-        let whom = called(viewer);
-        let detail = format!("a link that signs {whom} in once, until {until:.0}");
+    /// A one-time link that leads to this page of the console, for whomever `actor` means it. The trail tells of it.
+    ///
+    /// # Errors
+    /// When too many are open.
+    pub fn invite(
+        &self,
+        sessions: &Sessions,
+        actor: Actor,
+        admission: Admission,
+        life: Duration,
+        page: &str,
+    ) -> Result<Invitation, TooManyLinks> {
+        let viewer = admission.viewer.clone();
+        let Link { token, expires_at } = sessions.invite(admission, life)?;
+        let detail = format!(
+            "a link that signs {} in once, until {expires_at:.0}",
+            called(&viewer)
+        );
         self.note_session(actor, "session.invited", viewer.owner(), detail);
+        // What the token and the page are made of stands for itself in a query.
+        let mut url = format!("{}{SIGN_IN}?link={}", self.public_url(), token.expose());
+        if !page.is_empty() {
+            url.push_str("&page=");
+            url.push_str(page);
+        }
+        Ok(Invitation { url, expires_at })
     }
 
     /// Notes that somebody signed in.

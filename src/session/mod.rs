@@ -27,6 +27,12 @@ use table::{Digest, Table};
 /// The console's page that a one-time link leads to.
 pub const SIGN_IN: &str = "/console/sign-in";
 
+/// True for what may name a page of the console, below its root. It stands for itself in a query, and leads nowhere else.
+pub fn is_page(page: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'/');
+    page.len() <= 128 && page.bytes().all(plain)
+}
+
 /// How long a one-time link works for whoever asked for it.
 pub const LINK_LIFE: Duration = Duration::from_secs(5 * 60);
 /// How long one works that is handed on to somebody else.

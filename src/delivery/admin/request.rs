@@ -11,7 +11,7 @@ use crate::{
     id::{AgentName, OwnerId},
     proto::v1,
     secret::shape::redacted,
-    session::{Admission, Viewer},
+    session::{Admission, Viewer, is_page},
     telemetry::audit::Actor,
 };
 
@@ -85,14 +85,13 @@ pub(super) fn admission(
     })
 }
 
-/// A page of the console, where one is named.
-pub(super) fn console_page(page: &str) -> Result<Option<&str>, Status> {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'/');
-    if page.len() > 128 || !page.bytes().all(plain) {
+/// A page of the console; empty where none is named.
+pub(super) fn console_page(page: &str) -> Result<&str, Status> {
+    if !is_page(page) {
         let message = "page: name a page of the console, such as `agents/invoice-bot`";
         return Err(status(Code::InvalidArgument, "invalid_request", message));
     }
-    Ok(Some(page).filter(|page| !page.is_empty()))
+    Ok(page)
 }
 
 /// Which account a consent is asked for.

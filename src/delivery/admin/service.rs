@@ -22,7 +22,7 @@ use crate::{
         timestamp,
         v1::{self, admin_service_server::AdminService},
     },
-    session::{LINK_LIFE, SIGN_IN, Sessions},
+    session::{LINK_LIFE, Sessions},
 };
 
 /// What the service says about the daemon besides what the broker knows.
@@ -385,19 +385,14 @@ impl AdminService for Service {
         let actor = actor(&request);
         let request = request.into_inner();
         let admission = admission(&self.broker, &request, actor.clone())?;
-        let viewer = admission.viewer.clone();
         let page = console_page(&request.page)?;
-        let link = self
-            .sessions
-            .invite(admission, LINK_LIFE)
+        let invitation = self
+            .broker
+            .invite(&self.sessions, actor, admission, LINK_LIFE, page)
             .map_err(|error| status(Code::ResourceExhausted, "rate_limited", error.to_string()))?;
-        self.broker.note_invitation(actor, &viewer, link.expires_at);
-        // What the token and the page are made of stands for itself in a query.
-        let (root, token) = (self.broker.public_url(), link.token.expose());
-        let page = page.map(|page| format!("&page={page}")).unwrap_or_default();
         Ok(Response::new(v1::BeginSessionResponse {
-            url: format!("{root}{SIGN_IN}?link={token}{page}"),
-            expires_at: Some(timestamp(link.expires_at)),
+            url: invitation.url,
+            expires_at: Some(timestamp(invitation.expires_at)),
         }))
     }
 

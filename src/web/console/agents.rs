@@ -11,7 +11,7 @@ use crate::{
     broker::{AgentSnapshot, AgentState, AgentView, CapabilityState, CapabilityStatus},
     catalog::IntegrationKind,
     id::AgentName,
-    session::{Admission, INVITATION_LIFE, SIGN_IN, Viewer},
+    session::{Admission, INVITATION_LIFE, Viewer},
     telemetry::audit::Actor,
 };
 
@@ -209,19 +209,19 @@ impl Console {
             actor: Actor::Person(manifest.owner.to_string()),
             return_url: None,
         };
-        let viewer = admission.viewer.clone();
-        let link = self.visitors.sessions().invite(admission, INVITATION_LIFE);
-        let link =
-            link.map_err(|error| Message::new("No link can be made now").says(sentence(&error.to_string())))?;
-        let actor = session.admission.actor.clone();
-        self.broker.note_invitation(actor, &viewer, link.expires_at);
-        let root = self.broker.public_url();
+        let (sessions, actor) = (self.visitors.sessions(), session.admission.actor.clone());
+        let first_page = format!("agents/{name}");
+        let invitation = self
+            .broker
+            .invite(sessions, actor, admission, INVITATION_LIFE, &first_page);
+        let invitation = invitation
+            .map_err(|error| Message::new("No link can be made now").says(sentence(&error.to_string())))?;
         let page = InvitedPage {
             frame: self.frame(Some(session), Tab::Agents, &format!("Ask {}", manifest.owner)),
             agent: name.to_owned(),
             owner: manifest.owner.to_string(),
-            url: format!("{root}{SIGN_IN}?link={}&page=agents/{name}", link.token.expose()),
-            until: moment(link.expires_at),
+            url: invitation.url,
+            until: moment(invitation.expires_at),
         };
         Ok(html(StatusCode::OK, page.render()))
     }

@@ -7,7 +7,7 @@ use super::{Answer, Console, Form, Frame, Message, Session, Tab, html, redirect}
 use crate::{
     broker::SignIn,
     secret::LinkToken,
-    session::{Admission, Viewer},
+    session::{Admission, Viewer, is_page},
 };
 
 #[derive(Template)]
@@ -32,12 +32,7 @@ struct InvitationPage<'a> {
 
 /// A page of the console by its path, as a link may name it. Anything else leads to the first page.
 fn named_page(page: &str) -> &str {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'/');
-    if page.len() <= 128 && page.bytes().all(plain) {
-        page
-    } else {
-        ""
-    }
+    if is_page(page) { page } else { "" }
 }
 
 impl Console {
