@@ -68,6 +68,12 @@ fn receiver(config: &Config, parts: &AppParts) -> anyhow::Result<Option<Receiver
         return Ok(None);
     }
     let endpoints = endpoints(config)?;
-    let receiver = Receiver::new(&endpoints, audiences, Limits::default(), parts.clock.clone());
-    Ok(Some(receiver.by(parts.egress.clone())))
+    let (clock, egress) = (parts.clock.clone(), parts.egress.clone());
+    Ok(Some(Receiver::new(
+        &endpoints,
+        audiences,
+        Limits::default(),
+        egress,
+        clock,
+    )))
 }

@@ -18,7 +18,7 @@ use super::{
     classify::Call,
     endpoints::Endpoints,
     error,
-    http::{self, Form, Http, Limits, Reply},
+    http::{Form, Http, Limits, Reply},
     idtoken,
     jwks::Keys,
     token,
@@ -63,14 +63,9 @@ pub struct Client {
 impl Client {
     /// Opens no connection yet: a machine without trusted certificates, say, learns so at the first request.
     pub fn new(options: ClientOptions, clock: SharedClock, entropy: SharedEntropy) -> Self {
-        let tls = if options.endpoints.token.scheme() == "https" {
-            http::native_tls
-        } else {
-            http::no_tls
-        };
         Self {
             authority: format!("{}#{}", options.endpoints.token, options.client_id),
-            http: Http::new(options.limits, Arc::new(tls)).by(options.egress.clone()),
+            http: Http::to(&options.endpoints.token, options.limits, options.egress.clone()),
             keys: Keys::new(options.endpoints.keys.clone(), Arc::clone(&clock)),
             options,
             clock,

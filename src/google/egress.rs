@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Uri, uri::Scheme};
+use http::{Uri, uri::Scheme};
 use hyper_util::{
     client::{
         legacy::connect::{HttpConnector, proxy::Tunnel},
-        proxy::matcher::Matcher,
+        proxy::matcher::{Intercept, Matcher},
     },
     rt::TokioIo,
 };
@@ -31,21 +31,17 @@ pub struct Egress {
 
 struct Proxy {
     matcher: Matcher,
-    /// Its address without name and password.
-    address: Uri,
-    /// What it wants to be sent (RFC 9110, section 11.7.2).
-    authorization: Option<HeaderValue>,
+    /// Its address, and apart from that the name and password that it wants (RFC 9110, section 11.7.2).
+    found: Intercept,
     /// Where the address was found.
-    variable: String,
+    variable: &'static str,
 }
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            address, variable, ..
-        } = self;
-        let authority = address.authority().map_or("", |authority| authority.as_str());
-        write!(f, "the proxy {authority} ({variable})")
+        let authority = self.found.uri().authority();
+        let authority = authority.map_or("", |authority| authority.as_str());
+        write!(f, "the proxy {authority} ({})", self.variable)
     }
 }
 
@@ -53,7 +49,7 @@ impl fmt::Display for Proxy {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} names no HTTP proxy: give it as http://HOST:PORT, or as http://NAME:PASSWORD@HOST:PORT")]
 pub struct InvalidProxy {
-    variable: String,
+    variable: &'static str,
 }
 
 /// Those that name a proxy for `https` addresses, the first that is set.
@@ -71,7 +67,7 @@ impl Egress {
             let mut set = names.iter().filter_map(|name| Some((*name, variable(name)?)));
             set.find(|(_, value)| !value.trim().is_empty())
         };
-        let Some((name, address)) = first(&PROXY_VARIABLES) else {
+        let Some((variable, address)) = first(&PROXY_VARIABLES) else {
             return Ok(Self::default());
         };
         let except = first(&EXCEPTION_VARIABLES)
@@ -81,14 +77,10 @@ impl Egress {
         // What is never reached says which proxy it is.
         let found = every.intercept(&Uri::from_static("https://proxy.invalid/"));
         let usable = found.filter(|proxy| proxy.uri().scheme() == Some(&Scheme::HTTP));
-        let found = usable.ok_or_else(|| InvalidProxy {
-            variable: name.to_owned(),
-        })?;
         let proxy = Proxy {
             matcher: Matcher::builder().https(address.trim()).no(except).build(),
-            address: found.uri().clone(),
-            authorization: found.basic_auth().cloned(),
-            variable: name.to_owned(),
+            found: usable.ok_or(InvalidProxy { variable })?,
+            variable,
         };
         Ok(Self {
             proxy: Some(Arc::new(proxy)),
@@ -146,8 +138,8 @@ impl Service<Uri> for Connector {
         let Some(proxy) = self.egress.before(&address).cloned() else {
             return Box::pin(async move { tcp.call(address).await.map_err(io::Error::other) });
         };
-        let mut tunnel = Tunnel::new(proxy.address.clone(), tcp);
-        if let Some(authorization) = &proxy.authorization {
+        let mut tunnel = Tunnel::new(proxy.found.uri().clone(), tcp);
+        if let Some(authorization) = proxy.found.basic_auth() {
             tunnel = tunnel.with_auth(authorization.clone());
         }
         Box::pin(async move {

@@ -130,7 +130,7 @@ fn http_date(value: &HeaderValue) -> Option<Timestamp> {
 pub(crate) type TlsSetup = Arc<dyn Fn() -> io::Result<ClientConfig> + Send + Sync>;
 
 /// Trusts what this machine trusts.
-pub(super) fn native_tls() -> io::Result<ClientConfig> {
+fn native_tls() -> io::Result<ClientConfig> {
     Ok(tls_builder()?.with_native_roots()?.with_no_client_auth())
 }
 
@@ -169,9 +169,17 @@ impl Http {
         }
     }
 
-    /// Leaves this machine by this way.
-    pub(super) fn by(self, egress: Egress) -> Self {
-        Self { egress, ..self }
+    /// Opens nothing yet: for `server`, which is reached by `egress`, and checked by what this machine trusts.
+    pub(super) fn to(server: &Url, limits: Limits, egress: Egress) -> Self {
+        let tls = if server.scheme() == "https" {
+            native_tls
+        } else {
+            no_tls
+        };
+        Self {
+            egress,
+            ..Self::new(limits, Arc::new(tls))
+        }
     }
 
     /// Sends a form and reads an answer about tokens.

@@ -63,7 +63,10 @@ async fn through_a_proxy_tls_still_ends_at_the_server() {
     let port = play.url("/").port().unwrap();
     let proxy = TestProxy::start("HTTP/1.1 200 OK\r\n\r\n", ([127, 0, 0, 1], port).into()).await;
     let variable = |name: &str| (name == "https_proxy").then(|| format!("127.0.0.1:{}", proxy.port));
-    let http = trusting(certificate).by(Egress::from_environment(variable).unwrap());
+    let http = Http {
+        egress: Egress::from_environment(variable).unwrap(),
+        ..trusting(certificate)
+    };
     let reply = http.get(&"https://google.example/keys".parse().unwrap()).await;
     assert_eq!(reply.ok().unwrap().body.as_slice(), b"keys");
     assert_eq!(play.requests()[0].version, http::Version::HTTP_2);

@@ -14,7 +14,7 @@ use crate::{
     google::{
         Egress, ProviderError,
         classify::Call,
-        http::{self, Http, Limits},
+        http::{Http, Limits},
         jwks::Keys,
     },
 };
@@ -64,24 +64,12 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    pub(super) fn new(document: Url, limits: Limits, clock: SharedClock) -> Self {
-        let tls = if document.scheme() == "https" {
-            http::native_tls
-        } else {
-            http::no_tls
-        };
+    pub(super) fn new(document: Url, limits: Limits, egress: Egress, clock: SharedClock) -> Self {
         Self {
-            http: Http::new(limits, Arc::new(tls)),
+            http: Http::to(&document, limits, egress),
             document,
             clock,
             state: Mutex::default(),
-        }
-    }
-
-    pub(super) fn by(self, egress: Egress) -> Self {
-        Self {
-            http: self.http.by(egress),
-            ..self
         }
     }
 

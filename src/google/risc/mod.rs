@@ -75,19 +75,16 @@ pub struct Receiver {
 
 impl Receiver {
     /// Takes tokens that are meant for one of `audiences`, the OAuth clients of the Google project. Asks nobody yet.
-    pub fn new(endpoints: &Endpoints, audiences: Vec<String>, limits: Limits, clock: SharedClock) -> Self {
+    pub fn new(
+        endpoints: &Endpoints,
+        audiences: Vec<String>,
+        limits: Limits,
+        egress: Egress,
+        clock: SharedClock,
+    ) -> Self {
         Self {
             audiences,
-            issuer: Issuer::new(endpoints.risc_configuration.clone(), limits, clock),
-        }
-    }
-
-    /// Reaches the issuer by this way.
-    #[must_use]
-    pub fn by(self, egress: Egress) -> Self {
-        Self {
-            issuer: self.issuer.by(egress),
-            ..self
+            issuer: Issuer::new(endpoints.risc_configuration.clone(), limits, egress, clock),
         }
     }
 

@@ -43,7 +43,13 @@ fn shown(origin: &str, signer: &Signer) -> [Answer; 2] {
 fn receiver(play: &Play, clock: &ManualClock) -> Receiver {
     let endpoints = Endpoints::with_base(play.origin()).unwrap();
     let audiences = vec![OURS.to_owned(), "200-also.apps.googleusercontent.com".to_owned()];
-    Receiver::new(&endpoints, audiences, Limits::default(), Arc::new(clock.clone()))
+    Receiver::new(
+        &endpoints,
+        audiences,
+        Limits::default(),
+        Egress::default(),
+        Arc::new(clock.clone()),
+    )
 }
 
 /// A receiver whose issuer answers as it should.
@@ -203,6 +209,7 @@ async fn an_issuer_that_cannot_be_asked_is_no_fault_of_the_event() {
         &gone,
         vec![OURS.into()],
         Limits::default(),
+        Egress::default(),
         Arc::new(clock.clone()),
     );
     assert_eq!(unavailable(receiver.verify(&set).await).code, "network");
