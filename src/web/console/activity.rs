@@ -8,8 +8,13 @@ use jiff::Timestamp;
 use url::form_urlencoded::Serializer;
 
 use super::{
-    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, deed::Deed, form::Form, html,
-    picture::Picture, sentence,
+    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab,
+    deed::Deed,
+    form::Form,
+    html,
+    picture::Picture,
+    sentence,
+    words::{Group, grouped},
 };
 use crate::{
     clock,
@@ -64,14 +69,8 @@ impl Wanted<'_> {
 struct Choices {
     agents: Vec<String>,
     addresses: Vec<String>,
-    capabilities: Vec<Group>,
-}
-
-/// Capabilities that belong together.
-struct Group {
-    name: String,
     /// Key and title.
-    members: Vec<(String, String)>,
+    capabilities: Vec<Group<(String, String)>>,
 }
 
 /// What a verification of the chain found, in words.
@@ -198,20 +197,10 @@ impl Console {
     }
 
     fn choices(&self, owner: Option<&OwnerId>) -> Choices {
-        let mut capabilities: Vec<Group> = Vec::new();
-        for capability in self.broker.catalog().iter() {
+        let capabilities = grouped(self.broker.catalog().iter().map(|capability| {
             let member = (capability.key.to_string(), capability.title.clone());
-            match capabilities
-                .iter_mut()
-                .find(|group| group.name == capability.group)
-            {
-                Some(group) => group.members.push(member),
-                None => capabilities.push(Group {
-                    name: capability.group.clone(),
-                    members: vec![member],
-                }),
-            }
-        }
+            (capability.group.clone(), member)
+        }));
         // Of everybody there are too many to choose from.
         let of_owner = owner.map(|owner| {
             let agents = self.broker.agents(Some(owner)).into_iter();

@@ -6,7 +6,8 @@ use askama::Template;
 use http::StatusCode;
 
 use super::{
-    Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, sentence, words::Offer,
+    Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, sentence,
+    words::{Group, Offer, grouped},
 };
 use crate::{
     broker::{AccountView, AgentView, CapabilityState, ConnectTarget},
@@ -28,7 +29,7 @@ struct ConnectPage<'a> {
     /// The agent that asks.
     agent: Option<String>,
     granted: Vec<Offer>,
-    groups: Vec<Group>,
+    groups: Vec<Group<Choice>>,
     problem: String,
 }
 
@@ -39,12 +40,6 @@ struct LeavingPage<'a> {
     url: &'a str,
     /// Agents that would not know any more which account to use.
     agents_in_doubt: Vec<String>,
-}
-
-/// What stands under one heading.
-struct Group {
-    name: String,
-    choices: Vec<Choice>,
 }
 
 /// What can be ticked.
@@ -217,7 +212,7 @@ impl Console {
 
     /// What can be asked for and was not granted yet, under its headings. What agents wait for is ticked; where one
     /// agent asks, what that one waits for.
-    fn groups(&self, subject: &Subject, granted: &BTreeSet<&CapabilityKey>) -> Vec<Group> {
+    fn groups(&self, subject: &Subject, granted: &BTreeSet<&CapabilityKey>) -> Vec<Group<Choice>> {
         let agents = match &subject.agent {
             Some(_) => Vec::new(),
             None => self.broker.agents(Some(&subject.owner)),
@@ -232,11 +227,10 @@ impl Console {
                 None => !subject.another,
             } || subject.agent.is_some())
             .collect();
-        let mut groups: Vec<Group> = Vec::new();
         let open = self.broker.catalog().iter().filter(|capability| {
             capability.integration == IntegrationKind::Google && !granted.contains(&capability.key)
         });
-        for capability in open {
+        grouped(open.map(|capability| {
             let wanted: Vec<Wish> = asking
                 .iter()
                 .filter_map(|view| wish(view, &capability.key))
@@ -246,15 +240,8 @@ impl Console {
                 ticked: !wanted.is_empty(),
                 wanted,
             };
-            match groups.iter_mut().find(|group| group.name == choice.offer.group) {
-                Some(group) => group.choices.push(choice),
-                None => groups.push(Group {
-                    name: choice.offer.group.clone(),
-                    choices: vec![choice],
-                }),
-            }
-        }
-        groups
+            (capability.group.clone(), choice)
+        }))
     }
 }
 

@@ -93,6 +93,27 @@ impl Offer {
     }
 }
 
+/// What stands under one heading.
+pub(super) struct Group<T> {
+    pub(super) name: String,
+    pub(super) members: Vec<T>,
+}
+
+/// Puts each under its heading. Headings come in the order in which they are met first.
+pub(super) fn grouped<T>(items: impl Iterator<Item = (String, T)>) -> Vec<Group<T>> {
+    let mut groups: Vec<Group<T>> = Vec::new();
+    for (name, item) in items {
+        match groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.members.push(item),
+            None => groups.push(Group {
+                name,
+                members: vec![item],
+            }),
+        }
+    }
+    groups
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

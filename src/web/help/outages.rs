@@ -1,6 +1,7 @@
 //! When Google does not answer, or somebody else does.
 
 use super::{
+    Act,
     Actor::{Nobody, Operator},
     Meanwhile::Renewal,
     Topic, act, either, run, step,
@@ -96,16 +97,7 @@ pub(super) const TOPICS: &[Topic] = &[
              sign-in page of a guest network does, or a proxy. It was not followed, since it would have taken secrets \
              along.",
         ],
-        acts: &[
-            act(Nobody, &[step("It is tried again by itself.")]),
-            act(
-                Operator,
-                &[run(
-                    "See what stands between this machine and Google, and whether `google.endpoint_base` is right.",
-                    "token-broker doctor",
-                )],
-            ),
-        ],
+        acts: LOOK_BETWEEN,
         meanwhile: Renewal(ProviderUnavailable),
         words: &[],
     },
@@ -115,17 +107,20 @@ pub(super) const TOPICS: &[Topic] = &[
         what: &[
             "The answer has a form that Google does not use: a proxy's page, or another server. It was thrown away.",
         ],
-        acts: &[
-            act(Nobody, &[step("It is tried again by itself.")]),
-            act(
-                Operator,
-                &[run(
-                    "See what stands between this machine and Google, and whether `google.endpoint_base` is right.",
-                    "token-broker doctor",
-                )],
-            ),
-        ],
+        acts: LOOK_BETWEEN,
         meanwhile: Renewal(ProviderUnavailable),
         words: &["malformed_answer"],
     },
+];
+
+/// Where something else than Google answered.
+const LOOK_BETWEEN: &[Act] = &[
+    act(Nobody, &[step("It is tried again by itself.")]),
+    act(
+        Operator,
+        &[run(
+            "See what stands between this machine and Google, and whether `google.endpoint_base` is right.",
+            "token-broker doctor",
+        )],
+    ),
 ];
