@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::{entropy::Entropy, secret::Key};
 
+use super::mac::MacKey;
+
 /// The name of a master key: it says which key is needed and tells nothing about it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
@@ -54,33 +56,62 @@ impl fmt::Debug for KeyId {
 
 /// The master keys in use: one that seals, and older ones that still open. No `Debug`.
 pub struct Keyring {
-    active: (KeyId, Key),
-    previous: Vec<(KeyId, Key)>,
+    active: Named,
+    previous: Vec<Named>,
+}
+
+/// A master key, and what follows from it.
+struct Named {
+    id: KeyId,
+    key: Key,
+    mac: MacKey,
+}
+
+impl Named {
+    fn new(key: Key) -> Self {
+        Self {
+            id: KeyId::of(&key),
+            mac: MacKey::of(&key),
+            key,
+        }
+    }
 }
 
 impl Keyring {
     /// A keyring that seals with `active` and opens with `previous`, too.
     pub fn new(active: Key, previous: Vec<Key>) -> Self {
-        let named = |key: Key| (KeyId::of(&key), key);
         Self {
-            active: named(active),
-            previous: previous.into_iter().map(named).collect(),
+            active: Named::new(active),
+            previous: previous.into_iter().map(Named::new).collect(),
         }
     }
 
     /// The id of the key that seals.
     pub fn active_id(&self) -> KeyId {
-        self.active.0
+        self.active.id
     }
 
     pub(super) fn active(&self) -> (KeyId, &Key) {
-        (self.active.0, &self.active.1)
+        (self.active.id, &self.active.key)
     }
 
     pub(super) fn find(&self, id: KeyId) -> Option<&Key> {
+        self.named(id).map(|named| &named.key)
+    }
+
+    /// The active key's, for MACs.
+    pub(super) fn active_mac(&self) -> (KeyId, &MacKey) {
+        (self.active.id, &self.active.mac)
+    }
+
+    pub(super) fn find_mac(&self, id: KeyId) -> Option<&MacKey> {
+        self.named(id).map(|named| &named.mac)
+    }
+
+    fn named(&self, id: KeyId) -> Option<&Named> {
         std::iter::once(&self.active)
             .chain(&self.previous)
-            .find_map(|(known, key)| (*known == id).then_some(key))
+            .find(|named| named.id == id)
     }
 }
 

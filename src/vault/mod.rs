@@ -4,12 +4,15 @@
 //! XChaCha20-Poly1305 with random 192-bit nonces and carry, as associated data, the format version, what
 //! the secret is for and which row it belongs to ([`Binding`]): a ciphertext that was moved to another row
 //! or purpose does not open.
+//!
+//! What lies beside a secret in the open is bound to the master key by a MAC ([`Vault::mac`]).
 
 mod binding;
 mod envelope;
 #[cfg(fuzzing)]
 pub mod fuzz;
 pub mod key;
+mod mac;
 
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
 use zeroize::Zeroizing;
@@ -20,6 +23,7 @@ pub use binding::Binding;
 use binding::Layer;
 use envelope::{Envelope, NONCE_LEN, TAG_LEN};
 pub use key::{KeyError, KeyId, Keyring};
+pub use mac::{Field, Mac, MacError};
 
 /// A sealed secret: an envelope of bytes that only the vault opens.
 #[derive(Clone, PartialEq, Eq)]
@@ -170,6 +174,33 @@ impl Vault {
     }
 }
 
+/// MACs over what lies in the open.
+impl Vault {
+    /// A MAC over `fields` for `purpose`, with a key derived from the active master key. A purpose is a fixed text that
+    /// says which kind of record the fields are of.
+    pub fn mac(&self, purpose: &str, fields: &[Field<'_>]) -> Mac {
+        let (key_id, key) = self.keyring.active_mac();
+        key.make(key_id, purpose, fields)
+    }
+
+    /// Whether `mac` was made over these very `fields` for this `purpose`, with a key of the keyring.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn verify_mac(&self, purpose: &str, fields: &[Field<'_>], mac: &[u8]) -> Result<(), MacError> {
+        let (key_id, tag) = mac::parse(mac)?;
+        let key = self
+            .keyring
+            .find_mac(key_id)
+            .ok_or(MacError::UnknownKey(key_id))?;
+        if key.confirms(purpose, fields, tag) {
+            Ok(())
+        } else {
+            Err(MacError::Differs)
+        }
+    }
+}
+
 /// What each envelope has of its own.
 struct Fresh {
     data_key: Zeroizing<[u8; 32]>,
@@ -281,6 +312,29 @@ mod tests {
         assert_eq!(**rotated.open(&binding, &old).unwrap(), *b"secret");
         let new = rotated.seal(&binding, b"secret");
         assert_eq!(**vault_of(2, &[]).open(&binding, &new).unwrap(), *b"secret");
+    }
+
+    #[test]
+    fn a_mac_of_a_previous_key_holds_and_one_of_an_unknown_key_does_not() {
+        let fields = ["alice".into()];
+        let old = vault_of(1, &[]).mac("a row", &fields);
+        let rotated = vault_of(2, &[1]);
+        assert_eq!(rotated.verify_mac("a row", &fields, old.as_bytes()), Ok(()));
+        let unknown = MacError::UnknownKey(KeyId::of(&Key::new([1; 32])));
+        assert_eq!(
+            vault_of(2, &[]).verify_mac("a row", &fields, old.as_bytes()),
+            Err(unknown)
+        );
+        let new = rotated.mac("a row", &fields);
+        assert_eq!(
+            vault_of(2, &[]).verify_mac("a row", &fields, new.as_bytes()),
+            Ok(())
+        );
+        let forged = vault_of(2, &[]).mac("a row", &["mallory".into()]);
+        assert_eq!(
+            rotated.verify_mac("a row", &fields, forged.as_bytes()),
+            Err(MacError::Differs)
+        );
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl SqliteStore {
     /// ([`StoreError::Newer`]), when it is sealed with a master key that `vault` lacks
     /// ([`StoreError::WrongKey`]), and when the file, its folder or the disk is not fit for use. A database
     /// that is refused is left as it is.
-    pub fn open(state_dir: &Path, vault: &Vault) -> Result<Self, StoreError> {
+    pub fn open(state_dir: &Path, vault: &Arc<Vault>) -> Result<Self, StoreError> {
         let lock = folder::claim(state_dir)?;
         let path = folder::database_file(state_dir)?;
         let mut connection = connection::open_writer(&path)?;

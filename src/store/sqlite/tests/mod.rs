@@ -27,11 +27,11 @@ use crate::{
 };
 
 /// A vault whose active master key consists of `byte`.
-fn vault(byte: u8) -> Vault {
-    Vault::new(
+fn vault(byte: u8) -> Arc<Vault> {
+    Arc::new(Vault::new(
         Keyring::new(Key::new([byte; 32]), Vec::new()),
         Arc::new(SystemEntropy),
-    )
+    ))
 }
 
 fn open(folder: &TempDir) -> SqliteStore {
@@ -46,7 +46,7 @@ fn fresh() -> (TempDir, SqliteStore) {
 }
 
 /// Why a start is refused.
-fn refusal(folder: &TempDir, vault: &Vault) -> StoreError {
+fn refusal(folder: &TempDir, vault: &Arc<Vault>) -> StoreError {
     SqliteStore::open(folder.path(), vault)
         .err()
         .expect("it is refused")

@@ -150,10 +150,10 @@ async fn what_was_declined_survives_a_restart() {
 async fn a_key_stays_needed_after_another_took_its_place() {
     let (folder, store) = fresh();
     drop(store);
-    let both = Vault::new(
+    let both = Arc::new(Vault::new(
         Keyring::new(Key::new([2; 32]), vec![Key::new([1; 32])]),
         Arc::new(SystemEntropy),
-    );
+    ));
     drop(SqliteStore::open(folder.path(), &both).unwrap());
     assert!(matches!(refusal(&folder, &vault(1)), StoreError::WrongKey { .. }));
     assert!(matches!(refusal(&folder, &vault(2)), StoreError::WrongKey { .. }));
