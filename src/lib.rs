@@ -1,12 +1,13 @@
 //! token-broker keeps agents supplied with short-lived Google access tokens.
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
-//! `clock entropy id secret proto telemetry`, `config`, `catalog`, `vault`, `store`, `google agent session`,
+//! `budget clock entropy id secret proto telemetry`, `config`, `catalog`, `vault`, `store`, `google agent session`,
 //! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod agent;
 pub mod app;
 pub mod broker;
+pub mod budget;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

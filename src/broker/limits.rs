@@ -8,16 +8,15 @@ use std::{
 use jiff::Timestamp;
 
 use super::{Broker, IssuedToken, Problem, ProblemCode, TokenKey, ask::problem};
-use crate::clock;
+use crate::{
+    budget::{Pace, table::AGENT_REFRESHES},
+    clock,
+};
 
 /// Tokens per account that no agent's full set of capabilities needs, at most.
 const MOST_NARROWED: usize = 64;
 /// A token is not renewed on demand more often than this.
 pub(super) const LEAST_AGE: Duration = Duration::from_secs(10);
-/// So many times in a row an agent may ask for another token in place of a refused one …
-const REFRESHES_AT_ONCE: u32 = 3;
-/// … and once in so long after that.
-const REFRESH_EVERY: Duration = Duration::from_secs(30);
 
 impl Broker {
     /// Each narrowed token costs a request and a place in memory, and an agent may ask for any selection of
@@ -102,8 +101,7 @@ pub(super) struct Refreshes(Mutex<Asked>);
 
 #[derive(Default)]
 struct Asked {
-    /// When, by uptime, all that was asked for would have been due at the regular pace.
-    paid_until: Duration,
+    pace: Pace,
     /// The token that answered last.
     answer: Weak<IssuedToken>,
 }
@@ -113,19 +111,12 @@ impl Refreshes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more; how long to wait, where that is one too many. A token bucket, as the generic cell rate
-    /// algorithm keeps it: in one number.
+    /// Counts one more at `uptime`.
+    ///
+    /// # Errors
+    /// How long to wait, where that is one too many.
     pub(super) fn count(&self, uptime: Duration) -> Result<(), Duration> {
-        let mut asked = self.asked();
-        let from = asked.paid_until.max(uptime);
-        let ahead = from
-            .saturating_sub(uptime)
-            .saturating_sub(REFRESH_EVERY * (REFRESHES_AT_ONCE - 1));
-        if ahead.is_zero() {
-            asked.paid_until = from + REFRESH_EVERY;
-            return Ok(());
-        }
-        Err(ahead)
+        self.asked().pace.count(AGENT_REFRESHES, uptime)
     }
 
     /// Remembers what the agent was answered with.
@@ -136,32 +127,5 @@ impl Refreshes {
     /// True when the agent was answered with this token: it is this one that was refused.
     pub(super) fn has_got(&self, token: &Arc<IssuedToken>) -> bool {
         std::ptr::eq(self.asked().answer.as_ptr(), Arc::as_ptr(token))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_in_a_row_and_then_one_every_half_minute() {
-        let refreshes = Refreshes::default();
-        let at = Duration::from_secs;
-        for _ in 0..3 {
-            assert_eq!(refreshes.count(at(100)), Ok(()));
-        }
-        assert_eq!(refreshes.count(at(100)), Err(at(30)));
-        assert_eq!(
-            refreshes.count(at(129)),
-            Err(at(1)),
-            "asking in vain costs nothing"
-        );
-        assert_eq!(refreshes.count(at(130)), Ok(()));
-        assert_eq!(refreshes.count(at(131)), Err(at(29)));
-        // Who asks for nothing for a while may ask in a row again, and no more than that.
-        for _ in 0..3 {
-            assert_eq!(refreshes.count(at(10_000)), Ok(()));
-        }
-        assert_eq!(refreshes.count(at(10_000)), Err(at(30)));
     }
 }
