@@ -82,42 +82,12 @@ impl Counter {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-
     use super::*;
-
-    /// Where a test's log goes.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Lines {
-        fn take(&self) -> Vec<String> {
-            let bytes = std::mem::take(&mut *self.0.lock().unwrap());
-            let text = String::from_utf8(bytes).unwrap();
-            text.lines().map(str::to_owned).collect()
-        }
-    }
+    use crate::telemetry::captured::Captured;
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_a_line_a_minute_and_every_refusal_is_counted() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .without_time()
-            .finish();
-        let _logged = tracing::subscriber::set_default(subscriber);
+        let lines = Captured::start();
         let refusals = Refusals::new("the desk is full");
         for who in 0..3000 {
             refusals.count(who);

@@ -1,50 +1,119 @@
 //! One loop that accepts connections, for the listeners that the whole daemon has one of.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, hash::Hash, time::Duration};
 
-use tokio::sync::Semaphore;
 use tokio_util::{net::Listener, sync::CancellationToken, task::TaskTracker};
+
+use crate::budget::{Budget, Refusals, Share};
 
 /// How long nothing is accepted after it failed: out of descriptors, mostly, and that passes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Hands each connection to `serve`, at most `most` at once, until `shutdown`; then waits for those that are open.
-/// `name` is what log lines call the listener.
-pub async fn accept<L, F>(
+/// Hands each connection to `serve`, with who it is and its share of `budget`, until `shutdown`; then waits for those that are open.
+/// `who` says whose share it is; a connection without one is closed at once. `name` is what log lines call the
+/// listener.
+pub async fn accept<L, K, F>(
     mut listener: L,
     name: &str,
-    most: usize,
+    budget: Budget<K>,
+    who: impl Fn(&L::Io, &L::Addr) -> Option<K>,
     shutdown: CancellationToken,
-    serve: impl Fn(L::Io) -> F,
+    serve: impl Fn(L::Io, K, Share<K>) -> F,
 ) where
     L: Listener,
+    K: Eq + Hash + Clone + Display,
     F: Future<Output = ()> + Send + 'static,
 {
     let connections = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(most));
+    let full = Refusals::new(format!(
+        "{name} has as many connections as it may, or as one client may; further ones were closed"
+    ));
+    let failed = Refusals::new(format!("{name} could not accept connections"));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "{name} could not accept a connection");
+                failed.count(error);
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            tracing::warn!("{name} has {most} connections; one more was closed");
+        let Some(who) = who(&stream, &address) else {
             continue;
         };
-        let serving = serve(stream);
-        connections.spawn(async move {
-            serving.await;
-            drop(permit);
-        });
+        match budget.take(&who) {
+            Ok(share) => drop(connections.spawn(serve(stream, who, share))),
+            Err(_) => full.count(who),
+        }
     }
     connections.close();
     connections.wait().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        budget::{Limits, Peer},
+        telemetry::captured::Captured,
+    };
+
+    #[tokio::test]
+    async fn one_client_does_not_take_the_places_of_others_and_a_flood_is_one_line() {
+        let log = Captured::start();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (limits, shutdown) = (
+            Limits {
+                each: 100,
+                all: 8,
+                reserve: 0,
+            },
+            CancellationToken::new(),
+        );
+        let who = |_: &TcpStream, peer: &std::net::SocketAddr| Some(Peer::from(peer.ip()));
+        // Each connection is told that it is served, and kept until the client goes.
+        let serve = |mut stream: TcpStream, _, share| async move {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"!").await;
+            let _ = stream.read(&mut [0]).await;
+            drop(share);
+        };
+        let serving = accept(
+            listener,
+            "the desk",
+            Budget::new(limits),
+            who,
+            shutdown.clone(),
+            serve,
+        );
+        let serving = tokio::spawn(serving);
+        let connect = async |from: &str| {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+            let mut stream = socket.connect(address).await.unwrap();
+            // The end of the stream, or a reset, where it was closed at once.
+            let served = stream.read(&mut [0]).await.is_ok_and(|read| read == 1);
+            served.then_some(stream)
+        };
+        let mut flood = Vec::new();
+        for _ in 0..200 {
+            flood.extend(connect("127.0.0.2").await);
+        }
+        assert_eq!(flood.len(), 4, "half of what there is");
+        assert!(connect("127.0.0.1").await.is_some());
+        let lines = log.take();
+        assert!(lines.len() == 1 && lines[0].contains("127.0.0.2"), "{lines:?}");
+        drop(flood);
+        shutdown.cancel();
+        serving.await.unwrap();
+    }
 }

@@ -1,7 +1,7 @@
 //! gRPC on a Unix socket for the daemon's own user and root: the operator, an orchestrator, the kubelet.
 
 use std::{
-    io,
+    fmt, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -17,13 +17,17 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 
 use super::{accept::accept, authority::AnyAuthority, connection};
+use crate::budget::{Budget, Refusals, table::LOCAL_CONNECTIONS};
 
-/// Open connections at most.
-const CONNECTIONS: usize = 256;
-
-/// The uid of whoever is connected; an extension of each request.
-#[derive(Debug, Clone, Copy)]
+/// The uid of who is connected; an extension of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PeerUid(pub(super) u32);
+
+impl fmt::Display for PeerUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}", self.0)
+    }
+}
 
 /// A socket, bound.
 pub(super) struct LocalSocket {
@@ -60,8 +64,37 @@ impl LocalSocket {
     /// call it.
     pub(super) async fn serve(self, name: &'static str, routes: Routes, shutdown: CancellationToken) {
         let stop = shutdown.clone();
-        let serve = move |stream| serve_connection(stream, name, routes.clone(), stop.clone());
-        accept(self.listener, name, CONNECTIONS, shutdown, serve).await;
+        let serve = move |stream, peer, share| {
+            let served = serve_connection(stream, name, peer, routes.clone(), stop.clone());
+            async move {
+                served.await;
+                drop(share);
+            }
+        };
+        let own = rustix::process::geteuid().as_raw();
+        let refused = Refusals::new(format!(
+            "users other than root and the daemon's own were refused on {name}"
+        ));
+        let who = move |stream: &UnixStream, _: &_| match stream.peer_cred() {
+            Ok(peer) if peer.uid() == own || peer.uid() == 0 => Some(PeerUid(peer.uid())),
+            Ok(peer) => {
+                refused.count(format_args!("uid {}", peer.uid()));
+                None
+            }
+            Err(error) => {
+                refused.count(error);
+                None
+            }
+        };
+        accept(
+            self.listener,
+            name,
+            Budget::new(LOCAL_CONNECTIONS),
+            who,
+            shutdown,
+            serve,
+        )
+        .await;
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -69,23 +102,12 @@ impl LocalSocket {
 async fn serve_connection(
     stream: UnixStream,
     name: &'static str,
+    peer: PeerUid,
     routes: Routes,
     shutdown: CancellationToken,
 ) {
-    let own = rustix::process::geteuid().as_raw();
-    let uid = match stream.peer_cred() {
-        Ok(peer) if peer.uid() == own || peer.uid() == 0 => peer.uid(),
-        Ok(peer) => {
-            tracing::warn!(uid = peer.uid(), "refused on {name}");
-            return;
-        }
-        Err(error) => {
-            tracing::warn!(%error, "{name} cannot tell who is connected");
-            return;
-        }
-    };
     let service = routes.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(PeerUid(uid));
+        request.extensions_mut().insert(peer);
         request
     });
     let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();

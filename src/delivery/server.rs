@@ -28,7 +28,10 @@ use super::{
     libraries::metadata::Desk,
     service::AgentService,
 };
-use crate::broker::{AgentHandle, Broker};
+use crate::{
+    broker::{AgentHandle, Broker},
+    budget::Refusals,
+};
 
 /// How many connections an agent may hold. Further ones wait until one is closed.
 const CONNECTIONS: usize = 256;
@@ -51,6 +54,7 @@ pub(super) struct Server {
     shutdown: CancellationToken,
     euid: u32,
     project_id: Arc<str>,
+    exhausted: Refusals,
 }
 
 /// One agent's end of its socket.
@@ -81,6 +85,7 @@ impl Server {
             shutdown,
             euid,
             project_id: project_id.into(),
+            exhausted: Refusals::new("agents' sockets could not accept connections"),
         })
     }
 
@@ -140,7 +145,6 @@ impl Server {
 )]
 fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) -> impl Future<Output = ()> + Send {
     async move {
-        let mut exhausted = false;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -149,15 +153,14 @@ fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) -> impl Future<Output
             };
             match accepted {
                 Ok((stream, place)) => {
-                    exhausted = false;
                     let connection = serve_connection(stream, place);
                     endpoint.server.connections.spawn(connection);
                 }
                 Err(error) if is_exhaustion(&error) => {
-                    if !exhausted {
-                        tracing::warn!(agent = %endpoint.agent.name(), %error, "no connection can be accepted");
-                    }
-                    exhausted = true;
+                    endpoint
+                        .server
+                        .exhausted
+                        .count(format_args!("{}: {error}", endpoint.agent.name()));
                     tokio::time::sleep(EXHAUSTED).await;
                 }
                 // The client went away before it was accepted.

@@ -13,9 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{accept, connection};
+use crate::budget::{Budget, Peer, table::TCP_CONNECTIONS};
 
-/// Open connections at most.
-const CONNECTIONS: usize = 512;
 /// How long a client may take over its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest head of a request.
@@ -56,8 +55,23 @@ impl TcpServer {
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let stop = shutdown.clone();
-        let serve = move |stream| serve_connection(stream, name, answer.clone(), stop.clone());
-        accept(self.listener, name, CONNECTIONS, shutdown, serve).await;
+        let serve = move |stream, _, share| {
+            let served = serve_connection(stream, name, answer.clone(), stop.clone());
+            async move {
+                served.await;
+                drop(share);
+            }
+        };
+        let who = |_: &TcpStream, address: &SocketAddr| Some(Peer::from(address.ip()));
+        accept(
+            self.listener,
+            name,
+            Budget::new(TCP_CONNECTIONS),
+            who,
+            shutdown,
+            serve,
+        )
+        .await;
     }
 }
 

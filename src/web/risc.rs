@@ -49,17 +49,13 @@ where
             "it is longer than a security event token, not text, or did not come to its end",
         )),
     };
-    let events = match events {
+    let events = match events.inspect_err(|rejected| receiver.note(rejected)) {
         Ok(events) => events,
         Err(Rejected::Set(fault, description)) => {
             metrics.security_event(fault.as_str());
-            tracing::warn!(err = fault.as_str(), description, "a security event was refused");
             return refused(fault, description);
         }
-        Err(Rejected::Unavailable(error)) => {
-            tracing::warn!(%error, "a security event could not be checked");
-            return later(metrics);
-        }
+        Err(Rejected::Unavailable(_)) => return later(metrics),
     };
     match broker.announced(events).await {
         Ok(announced) => {

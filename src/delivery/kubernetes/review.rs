@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::api::Api;
-use crate::{agent::PodIdentity, config::KubernetesApi, google::http::Reply, secret::AccessToken};
+use crate::{
+    agent::PodIdentity, budget::Refusals, config::KubernetesApi, google::http::Reply, secret::AccessToken,
+};
 
 const API_VERSION: &str = "authentication.k8s.io/v1";
 const PATH: &str = "apis/authentication.k8s.io/v1/tokenreviews";
@@ -20,6 +22,7 @@ const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 pub(in crate::delivery) struct Reviewer {
     api: Api,
     audience: String,
+    unavailable: Refusals,
 }
 
 /// Whose token it is.
@@ -80,6 +83,7 @@ impl Reviewer {
         Self {
             api: Api::new(api),
             audience: audience.to_owned(),
+            unavailable: Refusals::new("pods' tokens could not be reviewed"),
         }
     }
 
@@ -91,7 +95,7 @@ impl Reviewer {
     /// Asks whose token it is.
     pub(in crate::delivery) async fn review(&self, token: &AccessToken) -> Result<Proven, ReviewError> {
         let unavailable = |what: String| {
-            tracing::warn!("pods' tokens cannot be reviewed: {what}");
+            self.unavailable.count(&what);
             ReviewError::Unavailable(what)
         };
         let reply = self.api.post(PATH, self.question(token)).await;

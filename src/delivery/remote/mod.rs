@@ -32,12 +32,11 @@ use super::{
     tls::{Certificates, NamedFile},
 };
 use crate::{
+    budget::{Budget, Peer, table::REMOTE_CONNECTIONS},
     clock::SharedClock,
     config::{ConfigError, RemoteSection},
 };
 
-/// Open connections at most: each sidecar has one.
-const CONNECTIONS: usize = 2048;
 /// How long the handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a new connection may take until the first request on it is let in, the question to the Kubernetes API
@@ -106,11 +105,17 @@ impl RemoteListener {
         });
         let (certificates, stop) = (self.certificates, shutdown.clone());
         let http = Arc::new(http());
-        let serve = move |stream| {
+        let serve = move |stream, _, share| {
             let (gate, certificates) = (Arc::clone(&gate), Arc::clone(&certificates));
-            serve_connection(stream, gate, certificates, Arc::clone(&http), stop.clone())
+            let served = serve_connection(stream, gate, certificates, Arc::clone(&http), stop.clone());
+            async move {
+                served.await;
+                drop(share);
+            }
         };
-        accept(self.listener, "remote.listen", CONNECTIONS, shutdown, serve).await;
+        let who = |_: &TcpStream, address: &SocketAddr| Some(Peer::from(address.ip()));
+        let budget = Budget::new(REMOTE_CONNECTIONS);
+        accept(self.listener, "remote.listen", budget, who, shutdown, serve).await;
     }
 }
 

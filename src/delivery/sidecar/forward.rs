@@ -17,20 +17,20 @@ use tokio_util::sync::CancellationToken;
 use super::{hand::Shown, upstream::Upstream};
 use crate::{
     broker::{AgentState, Problem, ProblemCode},
+    budget::{Budget, table::LOCAL_CONNECTIONS},
     clock::SharedClock,
     delivery::{
         accept,
         authority::AnyAuthority,
         body::AgentBody,
         libraries::{self, metadata},
+        local::PeerUid,
         refusal::Refusal,
         service::is_grpc,
         tcp::TcpServer,
     },
 };
 
-/// Open connections at most.
-const CONNECTIONS: usize = 256;
 /// How long the broker may take where the answer is at hand as well: google-auth waits for 3 s.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The largest header section of a request.
@@ -81,7 +81,7 @@ impl Forwarder {
         http.http1().max_buf_size(HEADER_BYTES as usize);
         http.http2().max_header_list_size(HEADER_BYTES);
         let http = Arc::new(http);
-        let serve = move |stream: UnixStream| {
+        let serve = move |stream: UnixStream, _, share| {
             let (forwarder, http) = (Arc::clone(&self), Arc::clone(&http));
             async move {
                 let service = service_fn(move |request| {
@@ -91,9 +91,12 @@ impl Forwarder {
                 let stream = TokioIo::new(AnyAuthority::new(stream));
                 // Clients go away in all kinds of ways; none of them is worth a line.
                 let _ = http.serve_connection(stream, service).await;
+                drop(share);
             }
         };
-        accept(listener, "broker.sock", CONNECTIONS, shutdown, serve).await;
+        let budget = Budget::new(LOCAL_CONNECTIONS);
+        let who = |stream: &UnixStream, _: &_| stream.peer_cred().ok().map(|peer| PeerUid(peer.uid()));
+        accept(listener, "broker.sock", budget, who, shutdown, serve).await;
     }
 
     /// Serves the metadata protocol, and nothing else, until `shutdown`.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use crate::clock::SharedClock;
+use crate::{budget::Refusals, clock::SharedClock};
 
 use super::{Egress, ProviderError, endpoints::Endpoints, http::Limits};
 
@@ -71,6 +71,8 @@ impl fmt::Display for Rejected {
 pub struct Receiver {
     audiences: Vec<String>,
     issuer: Issuer,
+    rejected: Refusals,
+    unchecked: Refusals,
 }
 
 impl Receiver {
@@ -85,7 +87,18 @@ impl Receiver {
         Self {
             audiences,
             issuer: Issuer::new(endpoints.risc_configuration.clone(), limits, egress, clock),
+            rejected: Refusals::new("security events were refused"),
+            unchecked: Refusals::new("security events could not be checked"),
         }
+    }
+
+    /// Counts what was not taken, for the log.
+    pub fn note(&self, rejected: &Rejected) {
+        let counter = match rejected {
+            Rejected::Set(..) => &self.rejected,
+            Rejected::Unavailable(_) => &self.unchecked,
+        };
+        counter.count(rejected);
     }
 
     /// Checks signature, issuer and audience, and says what is announced. `exp` is not looked at, as Google asks:
