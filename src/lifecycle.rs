@@ -10,6 +10,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// How long what is under way may take after the signal to end.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long it may take to tell systemd something.
+const TOLD: Duration = Duration::from_secs(5);
+
 /// Keeps secrets out of core files and other processes' reach, and allows as many sockets as the system lets.
 ///
 /// # Errors
@@ -72,9 +75,19 @@ impl Signals {
     }
 }
 
-/// Tells systemd, where it listens.
-pub fn notify(state: sd_notify::NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd could not be told");
+/// How long systemd may be left without a word before it kills the daemon and starts another; `None` where it has no
+/// watchdog for this process.
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// Tells systemd, where it listens. One that does not read holds up nobody for longer than [`TOLD`].
+pub async fn notify(state: sd_notify::NotifyState<'static>) {
+    let told = tokio::task::spawn_blocking(move || sd_notify::notify(&[state]));
+    match tokio::time::timeout(TOLD, told).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "systemd could not be told"),
+        Ok(Err(error)) => tracing::warn!(%error, "systemd could not be told"),
+        Err(_) => tracing::warn!("systemd does not read what it is told"),
     }
 }

@@ -10,7 +10,16 @@ use std::{
 
 /// The layers, first to last. Modules of one layer may import each other only in the first.
 const LAYERS: &[&[&str]] = &[
-    &["budget", "clock", "entropy", "id", "proto", "secret", "telemetry"],
+    &[
+        "budget",
+        "clock",
+        "entropy",
+        "health",
+        "id",
+        "proto",
+        "secret",
+        "telemetry",
+    ],
     &["config"],
     &["catalog"],
     &["vault"],

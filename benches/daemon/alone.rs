@@ -5,7 +5,7 @@ use std::sync::Arc;
 use token_broker::{
     agent,
     app::{self, AppParts},
-    broker::Broker,
+    broker::{Broker, Pulses},
     catalog::Catalog,
     clock::ManualClock,
     store::{SqliteStore, Store},
@@ -58,7 +58,7 @@ impl BrokerAlone {
         // Whoever would deliver takes note of each change.
         tokio::spawn(async move { while changes.next().await.is_some() {} });
         let shutdown = CancellationToken::new();
-        let renewing = tokio::spawn(broker.clone().run(shutdown.clone()));
+        let renewing = tokio::spawn(broker.clone().run(Pulses::new().0, shutdown.clone()));
         Self {
             broker,
             store,

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context;
 use tokio::{
     sync::{Notify, mpsc},
-    task::{JoinSet, spawn_blocking},
+    task::spawn_blocking,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -13,10 +13,12 @@ use super::{
     node::{self, Driver},
     pages::{self, Surroundings},
     ports::LibraryPorts,
+    supervision,
+    tasks::Tasks,
 };
 use crate::{
     agent::{self, Folder, Scan},
-    broker::{Broker, BrokerOptions, BrokerParts},
+    broker::{Broker, BrokerOptions, BrokerParts, Pulses},
     catalog::Catalog,
     clock::{self, SharedClock, SystemClock},
     config::{AdcSection, Config},
@@ -26,11 +28,12 @@ use crate::{
     },
     entropy::{SharedEntropy, SystemEntropy},
     google::{Client, ClientOptions, Egress, Endpoints, Limits},
+    health::Readiness,
     lifecycle::DRAIN,
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
     vault::{self, Keyring, Vault},
-    web::{HttpServer, Readiness},
+    web::HttpServer,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -67,7 +70,7 @@ pub struct App {
     store: Arc<SqliteStore>,
     readiness: Arc<Readiness>,
     rescan: Arc<Notify>,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     shutdown: CancellationToken,
 }
 
@@ -88,6 +91,7 @@ impl App {
         let contents = store.load().await?;
         let catalog = Arc::new(Catalog::builtin().with(&config.capabilities)?);
         let metrics = Arc::new(Metrics::default());
+        let readiness = Arc::new(Readiness::default());
         let (broker, changes) = start_broker(
             &config,
             &parts,
@@ -99,57 +103,42 @@ impl App {
         )?;
 
         let shutdown = CancellationToken::new();
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::default();
         let folder = Folder::new(config.agents_dir(), catalog);
         let rescan = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await?;
         let driver = Driver::open(&config)?;
-        let options = DeliveryOptions {
-            runtime_dir: config.runtime_dir.clone(),
-            token_url: config.adc.as_ref().map(AdcSection::token_url).transpose()?,
-            project_id: config.metadata.project_id.clone(),
-            volumes: driver.as_ref().map(Driver::volumes),
-        };
+        let options = delivery_options(&config, driver.as_ref())?;
         // Known before the files are written, so that these are right at once.
         broker.settle_agent_secrets().await?;
-        let delivery = Delivery::start(
-            &options,
-            broker.clone(),
-            parts.clock.clone(),
-            changes,
-            shutdown.clone(),
-        )?;
+        let (clock, stop) = (parts.clock.clone(), shutdown.clone());
+        let delivery = Delivery::start(&options, broker.clone(), clock, changes, stop)?;
         let admin = AdminSocket::bind(&config.runtime_dir.join("admin.sock"))
             .with_context(|| format!("{}/admin.sock cannot be bound", config.runtime_dir.display()))?;
-        delivery.settled().await;
-        let names: Vec<_> = broker
-            .handles()
-            .iter()
-            .map(|handle| handle.name().clone())
-            .collect();
-        delivery.remove_strangers(&names).await;
+        let agents = settle(&delivery, &broker).await;
         if let Some(listener) = remote {
-            tasks.spawn(delivery.serve_remote(listener, shutdown.clone()));
+            let serving = delivery.serve_remote(listener, shutdown.clone());
+            tasks.spawn("the listener for sidecars", serving);
         }
-        tasks.spawn(delivery.finished());
+        let delivering = delivery.probe();
+        tasks.spawn("the writing of agents' files", delivery.finished());
 
-        tasks.spawn(broker.clone().run(shutdown.clone()));
-        tasks.spawn(prune_audit(
-            store.clone(),
-            parts.clock.clone(),
-            config.audit.retention_days,
-            shutdown.clone(),
-        ));
+        let (pulses, probes) = Pulses::new();
+        tasks.spawn("renewals", broker.clone().run(pulses, shutdown.clone()));
+        let days = config.audit.retention_days;
+        let pruning = prune_audit(store.clone(), parts.clock.clone(), days, shutdown.clone());
+        tasks.spawn("the pruning of the audit trail", pruning);
         let started_at = parts.clock.now();
         let facts = Facts {
             started_at,
             runtime_dir: config.runtime_dir.clone(),
             warnings: config.warnings().to_vec(),
             registered: driver.as_ref().map(Driver::registered),
+            readiness: readiness.clone(),
         };
         let admin_socket = admin.path().to_owned();
         let sessions = Arc::new(pages::sessions(&config, &parts));
-        tasks.spawn(admin.serve(broker.clone(), sessions.clone(), facts, shutdown.clone()));
-        let readiness = Arc::new(Readiness::default());
+        let serving = admin.serve(broker.clone(), sessions.clone(), facts, shutdown.clone());
+        tasks.spawn("the admin socket", serving);
         let http_address = http.address();
         let surroundings = Surroundings {
             metrics,
@@ -159,12 +148,15 @@ impl App {
             shutdown: shutdown.clone(),
         };
         let web = pages::web(&config, &broker, &parts, surroundings)?;
-        tasks.spawn(http.serve(Arc::new(web), shutdown.clone()));
+        tasks.spawn("the pages", http.serve(Arc::new(web), shutdown.clone()));
         ports.serve(&config, &broker, &mut tasks, &shutdown);
         node::serve(driver, &config, &broker, &parts, &mut tasks, &shutdown)?;
-        readiness.set(true);
+        let parts = supervision::parts(&store, delivering, probes);
+        let supervising = supervision::with_systemd(parts, readiness.clone(), shutdown.clone());
+        tasks.spawn("supervision", supervising);
+        readiness.started();
         tracing::info!(
-            http = %http_address, admin = %admin_socket.display(), agents = names.len(),
+            http = %http_address, admin = %admin_socket.display(), agents,
             integrations = broker.account_count(), "ready"
         );
         Ok(Self {
@@ -190,12 +182,18 @@ impl App {
         self.rescan.notify_one();
     }
 
+    /// Waits for a part of the daemon to panic, or to end by itself: nothing is what it should be from then on. Says so in
+    /// a sentence.
+    pub async fn fault(&mut self) -> String {
+        self.tasks.fault().await
+    }
+
     /// Lets what is under way end, writes what is still to be written, and closes the database.
     pub async fn stop(mut self) {
-        self.readiness.set(false);
+        self.readiness.ends();
         self.shutdown.cancel();
         let drained = async {
-            while self.tasks.join_next().await.is_some() {}
+            self.tasks.ended().await;
             self.broker.landed().await;
         };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
@@ -212,7 +210,7 @@ impl App {
 async fn watch_agents(
     mut folder: Folder,
     broker: Arc<Broker>,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Arc<Notify>> {
     let (folder, scan) = spawn_blocking(move || {
@@ -223,13 +221,32 @@ async fn watch_agents(
     apply(&broker, &scan);
     let (scans, mut changes) = mpsc::channel(1);
     let rescan = Arc::new(Notify::new());
-    tasks.spawn(agent::watch(folder, scans, rescan.clone(), shutdown));
-    tasks.spawn(async move {
+    let watching = agent::watch(folder, scans, rescan.clone(), shutdown);
+    tasks.spawn("the watch over manifests", watching);
+    tasks.spawn("the application of manifests", async move {
         while let Some(scan) = changes.recv().await {
             apply(&broker, &scan);
         }
     });
     Ok(rescan)
+}
+
+fn delivery_options(config: &Config, driver: Option<&Driver>) -> anyhow::Result<DeliveryOptions> {
+    Ok(DeliveryOptions {
+        runtime_dir: config.runtime_dir.clone(),
+        token_url: config.adc.as_ref().map(AdcSection::token_url).transpose()?,
+        project_id: config.metadata.project_id.clone(),
+        volumes: driver.map(Driver::volumes),
+    })
+}
+
+/// Waits until every agent has its files and nobody else has any. Returns how many agents there are.
+async fn settle(delivery: &Delivery, broker: &Broker) -> usize {
+    delivery.settled().await;
+    let handles = broker.handles();
+    let names: Vec<_> = handles.iter().map(|handle| handle.name().clone()).collect();
+    delivery.remove_strangers(&names).await;
+    names.len()
 }
 
 /// Drops audit lines that are older than so many days, at the start and once a day.

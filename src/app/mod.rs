@@ -13,6 +13,8 @@ mod pages;
 mod ports;
 mod serve;
 mod sidecar;
+mod supervision;
+mod tasks;
 
 use std::process::ExitCode;
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::AppParts;
+use super::{AppParts, tasks::Tasks};
 use crate::{
     broker::Broker,
     config::{Config, CsiSection},
@@ -60,7 +60,7 @@ impl Driver {
         config: &Config,
         broker: &Arc<Broker>,
         parts: &AppParts,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut Tasks,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
         let Self {
@@ -82,7 +82,8 @@ impl Driver {
         let driver = CsiDriver::bind(options).map_err(|(key, path, error)| {
             anyhow::Error::new(error).context(format!("{key} {} cannot be bound", path.display()))
         })?;
-        tasks.spawn(driver.serve(Arc::clone(broker), volumes, parts.clock.clone(), shutdown.clone()));
+        let serving = driver.serve(Arc::clone(broker), volumes, parts.clock.clone(), shutdown.clone());
+        tasks.spawn("the CSI driver", serving);
         Ok(())
     }
 }
@@ -93,7 +94,7 @@ pub(super) fn serve(
     config: &Config,
     broker: &Arc<Broker>,
     parts: &AppParts,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let registered = driver.as_ref().map(Driver::registered);
@@ -103,7 +104,8 @@ pub(super) fn serve(
     if let Some(section) = &config.kubernetes.startup_taint {
         let taint = StartupTaint::new(section, &config.kubernetes.node_name);
         let (clock, entropy) = (parts.clock.clone(), parts.entropy.clone());
-        tasks.spawn(taint.remove(registered, clock, entropy, shutdown.clone()));
+        let removing = taint.remove(registered, clock, entropy, shutdown.clone());
+        tasks.spawn_passing("the removal of the start-up taint", removing);
     }
     Ok(())
 }

@@ -10,9 +10,10 @@ use crate::{
     broker::Broker,
     config::Config,
     google::{Limits, risc::Receiver},
+    health::Readiness,
     session::{SessionLimits, Sessions},
     telemetry::Metrics,
-    web::{Console, ConsoleOptions, HealthFacts, Readiness, Web},
+    web::{Console, ConsoleOptions, HealthFacts, Web},
 };
 
 /// What the pages are about, besides the broker.
@@ -45,6 +46,7 @@ pub(super) fn web(
 ) -> anyhow::Result<Web> {
     let health = HealthFacts {
         metrics: around.metrics.clone(),
+        readiness: around.readiness.clone(),
         started_at: around.started_at,
         warnings: config.warnings().to_vec(),
     };

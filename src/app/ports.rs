@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::tasks::Tasks;
 use crate::{
     broker::Broker,
     config::Config,
@@ -37,16 +37,13 @@ impl LibraryPorts {
         self,
         config: &Config,
         broker: &Arc<Broker>,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut Tasks,
         shutdown: &CancellationToken,
     ) {
         if let Some(server) = self.token_endpoint {
             tracing::info!(listen = %server.address(), "agents' token endpoint");
-            tasks.spawn(libraries::serve_token_endpoint(
-                server,
-                broker.clone(),
-                shutdown.clone(),
-            ));
+            let serving = libraries::serve_token_endpoint(server, broker.clone(), shutdown.clone());
+            tasks.spawn("the agents' token endpoint", serving);
         }
         if let (Some(server), Some(port)) = (self.metadata, &config.metadata.port) {
             tracing::info!(listen = %server.address(), agent = %port.agent, "metadata server");
@@ -56,7 +53,7 @@ impl LibraryPorts {
             let (broker, port, project_id) =
                 (broker.clone(), port.clone(), config.metadata.project_id.clone());
             let shutdown = shutdown.clone();
-            tasks.spawn(async move {
+            tasks.spawn("the metadata server", async move {
                 libraries::serve_metadata(server, broker, port.agent, &project_id, shutdown).await;
             });
         }

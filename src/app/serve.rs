@@ -38,20 +38,26 @@ async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()>
         egress: Egress::from_environment(|name| std::env::var(name).ok())?,
         ..AppParts::default()
     };
-    let app = tokio::select! {
+    let mut app = tokio::select! {
         app = App::start(config, parts) => app?,
         () = until_stop(&mut signals) => return Ok(()),
     };
-    lifecycle::notify(NotifyState::Ready);
-    loop {
-        match signals.next().await {
-            Wish::Stop => break,
-            Wish::Reload => reload(&app, config_file, &log),
+    lifecycle::notify(NotifyState::Ready).await;
+    let fault = loop {
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Stop => break None,
+                Wish::Reload => reload(&app, config_file, &log),
+            },
+            fault = app.fault() => break Some(fault),
         }
+    };
+    if let Some(fault) = &fault {
+        tracing::error!("{fault}: the daemon ends, to be started again");
     }
-    lifecycle::notify(NotifyState::Stopping);
+    lifecycle::notify(NotifyState::Stopping).await;
     app.stop().await;
-    Ok(())
+    fault.map_or(Ok(()), |fault| Err(anyhow::Error::msg(fault)))
 }
 
 async fn until_stop(signals: &mut Signals) {

@@ -380,6 +380,16 @@ impl Broker {
             .collect()
     }
 
+    /// How many agents could have a token and have none: no person has anything to do for them.
+    pub fn agents_short_of_token(&self) -> usize {
+        let now = self.now();
+        let world = self.world();
+        let entries = world.agents.values();
+        entries
+            .filter(|entry| entry.handle.peek().is_short_of_token(now))
+            .count()
+    }
+
     fn view(&self, entry: &AgentEntry) -> AgentView {
         AgentView {
             snapshot: entry.handle.snapshot(),

@@ -51,8 +51,14 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    catalog::Catalog, clock::Clock, entropy::SharedEntropy, google::SharedProvider, store::SharedStore,
-    telemetry::Metrics, vault::Vault,
+    catalog::Catalog,
+    clock::Clock,
+    entropy::SharedEntropy,
+    google::SharedProvider,
+    health::{Probe, Pulse, pulse},
+    store::SharedStore,
+    telemetry::Metrics,
+    vault::Vault,
 };
 
 pub use accounts::{AccountError, AccountView, CapabilityStanding};
@@ -115,6 +121,21 @@ pub struct BrokerParts {
     pub catalog: Arc<Catalog>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+}
+
+/// By what the broker's two queues are known to go on.
+pub struct Pulses {
+    renewals: Pulse,
+    expiries: Pulse,
+}
+
+impl Pulses {
+    /// The pulses for [`Broker::run`], and the probes that feel them.
+    pub fn new() -> (Self, [Probe; 2]) {
+        let (renewing, renewals) = pulse();
+        let (expiring, expiries) = pulse();
+        (Self { renewals, expiries }, [renewing, expiring])
+    }
 }
 
 /// The broker.
@@ -188,9 +209,9 @@ impl Broker {
     }
 
     /// Renews what is due and lets go of what has expired, until `shutdown`.
-    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let renewing = turn::run(self.clone(), shutdown.clone());
-        let expiring = publish::run_expiries(self.clone(), shutdown.clone());
+    pub async fn run(self: Arc<Self>, pulses: Pulses, shutdown: CancellationToken) {
+        let renewing = turn::run(self.clone(), pulses.renewals, shutdown.clone());
+        let expiring = publish::run_expiries(self.clone(), pulses.expiries, shutdown.clone());
         let revoking = revocations::run(self.clone(), shutdown.clone());
         let secrets = self.run_agent_secrets(shutdown.clone());
         tokio::join!(renewing, expiring, revoking, secrets);

@@ -10,7 +10,7 @@ use super::{
     snapshot::AgentState,
     time,
 };
-use crate::{clock::Clock, id::AgentName};
+use crate::{clock::Clock, health::Pulse, id::AgentName};
 
 impl Broker {
     /// Recomputes the situation of `names` and publishes what changed. Returns the handles that changed, with
@@ -144,10 +144,11 @@ impl Broker {
 }
 
 /// Lets go of tokens as they expire, until `shutdown`.
-pub(super) async fn run_expiries(broker: Arc<Broker>, shutdown: CancellationToken) {
+pub(super) async fn run_expiries(broker: Arc<Broker>, mut pulse: Pulse, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
+            () = pulse.beat() => {}
             key = broker.expiries.next(&broker.clock as &dyn Clock) => broker.expire(&key),
         }
     }

@@ -279,6 +279,15 @@ impl AgentSnapshot {
         self.main.living_token(now)
     }
 
+    /// True when it could have a token, since no person has anything to do for it, and has none that works.
+    pub fn is_short_of_token(&self, now: Timestamp) -> bool {
+        let nobody_has_to_act = matches!(
+            self.state,
+            AgentState::Active | AgentState::ProviderUnavailable | AgentState::Misconfigured
+        );
+        nobody_has_to_act && self.main.account.is_some() && self.living_token(now).is_none()
+    }
+
     /// What an agent is told that asks for a token it cannot have.
     pub fn problem(&self) -> Problem {
         Problem {

@@ -10,14 +10,14 @@ use super::{
     renewal::{Refused, Renewed},
     situation,
 };
-use crate::{clock::Clock, google::FailureKind, id::IntegrationId};
+use crate::{clock::Clock, google::FailureKind, health::Pulse, id::IntegrationId};
 
 /// Renewals under way for each request that may run at once: while some wait for the provider, others wait for
 /// the disk, and the more of them, the fewer commits they take.
 const PER_REQUEST: usize = 4;
 
-/// Renews what is due, until `shutdown`.
-pub(super) async fn run(broker: Arc<Broker>, shutdown: CancellationToken) {
+/// Renews what is due, until `shutdown`. The pulse beats also while every place is taken by a slow provider.
+pub(super) async fn run(broker: Arc<Broker>, mut pulse: Pulse, shutdown: CancellationToken) {
     let places = Arc::new(Semaphore::new(PER_REQUEST * broker.options.concurrency.max(1)));
     loop {
         let due = async {
@@ -27,6 +27,7 @@ pub(super) async fn run(broker: Arc<Broker>, shutdown: CancellationToken) {
         };
         let (place, key) = tokio::select! {
             () = shutdown.cancelled() => return,
+            () = pulse.beat() => continue,
             due = due => match due {
                 Some(due) => due,
                 None => return,

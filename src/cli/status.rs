@@ -106,13 +106,31 @@ fn show(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
             "agents",
             format!("{}, {} with a token", daemon.agents, daemon.agents_active).into(),
         ),
+        (
+            "short of a token",
+            short_of_token(daemon.agents_short_of_token).into(),
+        ),
         ("next renewal", time(daemon.next_renewal_at).into()),
         ("clock", skew.into()),
     ])?;
+    for unmet in &daemon.unmet_conditions {
+        output.toned(Tone::Bad, &format!("not ready: {}", unmet.message))?;
+    }
     for problem in &daemon.problems {
         output.toned(Tone::Warn, &format!("problem: {problem}"))?;
     }
     Ok(())
+}
+
+/// Empty when there is none, so that the line is left out.
+fn short_of_token(agents: u64) -> String {
+    match agents {
+        0 => String::new(),
+        agents => format!(
+            "{}: nobody has to connect or allow anything for them",
+            when::count(agents, "agent", "agents")
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -157,6 +175,39 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
         assert_eq!(value["daemon"]["clock_skew_seconds"], 7);
         assert_eq!(value["agents"][0]["expires_at"], "2024-01-15T12:50:00Z");
+    }
+
+    #[tokio::test]
+    async fn what_the_daemon_cannot_do_is_shown() {
+        let admin = FakeAdmin {
+            unmet_conditions: vec![v1::UnmetCondition {
+                condition: "store".to_owned(),
+                message: "the disk is full".to_owned(),
+            }],
+            agents_short_of_token: 2,
+            ..FakeAdmin::default()
+        };
+        let server = admin.serve().await;
+        let args = StatusArgs {
+            agent: AgentArgs::default(),
+        };
+        let (mut output, out, _) = Output::captured(Format::Text);
+        run(&args, &server.global(), &mut output).await.unwrap();
+        let text = out.text();
+        assert!(text.contains("not ready: the disk is full\n"), "{text}");
+        assert!(
+            text.contains("short of a token  2 agents: nobody has to"),
+            "{text}"
+        );
+        let (mut output, out, _) = Output::captured(Format::Json);
+        run(&args, &server.global(), &mut output).await.unwrap();
+        let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+        let daemon = &value["daemon"];
+        assert_eq!(
+            (&daemon["ready"], &daemon["agents_short_of_token"]),
+            (&false.into(), &2.into())
+        );
+        assert_eq!(daemon["unmet_conditions"][0]["condition"], "store");
     }
 
     #[tokio::test]

@@ -238,6 +238,30 @@ pub(super) struct Daemon {
     pub clock_skew_seconds: i64,
     /// What is wrong.
     pub problems: Vec<String>,
+    /// Whether it can do its work.
+    pub ready: bool,
+    /// What it cannot do.
+    pub unmet_conditions: Vec<UnmetCondition>,
+    /// How many agents have no token although no person has anything to do for it.
+    pub agents_short_of_token: u64,
+}
+
+/// Something that the daemon cannot do.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct UnmetCondition {
+    /// Which condition.
+    pub condition: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl From<v1::UnmetCondition> for UnmetCondition {
+    fn from(from: v1::UnmetCondition) -> Self {
+        Self {
+            condition: from.condition,
+            message: from.message,
+        }
+    }
 }
 
 impl From<v1::GetDaemonStatusResponse> for Daemon {
@@ -253,6 +277,9 @@ impl From<v1::GetDaemonStatusResponse> for Daemon {
             next_renewal_at: when::from_proto(from.next_renewal_at),
             clock_skew_seconds: from.clock_skew_seconds,
             problems: from.problems,
+            ready: from.unmet_conditions.is_empty(),
+            unmet_conditions: from.unmet_conditions.into_iter().map(Into::into).collect(),
+            agents_short_of_token: from.agents_short_of_token,
         }
     }
 }

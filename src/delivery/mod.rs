@@ -65,6 +65,7 @@ use self::{
 use crate::{
     broker::{Broker, ChangeReceiver},
     clock::SharedClock,
+    health::{Probe, pulse},
     id::AgentName,
 };
 
@@ -87,6 +88,7 @@ pub struct DeliveryOptions {
 pub struct Delivery {
     context: Arc<Context>,
     commands: mpsc::UnboundedSender<Command>,
+    probe: Probe,
     task: JoinHandle<()>,
 }
 
@@ -118,12 +120,19 @@ impl Delivery {
         context.runtime.remove_leftovers();
         let width = available_parallelism().map_or(1, usize::from).min(MOST_WRITERS);
         let writer = Writer::new(Arc::clone(&context), width);
-        let task = tokio::spawn(writer.run(changes, commanded, noticed, shutdown));
+        let (probe, pulse) = pulse();
+        let task = tokio::spawn(writer.run(changes, commanded, noticed, pulse, shutdown));
         Ok(Self {
             context,
             commands,
+            probe,
             task,
         })
+    }
+
+    /// By what it is known to go on.
+    pub fn probe(&self) -> Probe {
+        self.probe.clone()
     }
 
     /// Where an agent's directory is: what is to be mounted.
@@ -175,9 +184,15 @@ impl Delivery {
 
     /// Waits for the last changes to be written and for the connections to end, after `shutdown`. Files and
     /// tokens stay for the agents to go on with until the daemon is back.
+    ///
+    /// # Panics
+    /// When the writer panicked.
     pub async fn finished(self) {
-        // A writer that panicked has nothing more to write.
-        let _ = self.task.await;
+        if let Err(ended) = self.task.await
+            && ended.is_panic()
+        {
+            std::panic::resume_unwind(ended.into_panic());
+        }
         self.context.server.drained().await;
     }
 }

@@ -22,6 +22,15 @@ struct State<T> {
     finished: u64,
     /// What `finished` was when it was last looked at.
     observed: u64,
+    /// There may be no more threads, and none of them finished anything between the last two looks.
+    exhausted: bool,
+}
+
+impl<T> State<T> {
+    fn finish(&mut self) {
+        self.finished += 1;
+        self.exhausted = false;
+    }
 }
 
 impl<T: Send + 'static> Pool<T> {
@@ -33,6 +42,7 @@ impl<T: Send + 'static> Pool<T> {
                 width,
                 finished: 0,
                 observed: 0,
+                exhausted: false,
             }),
             work: Box::new(work),
         })
@@ -53,9 +63,15 @@ impl<T: Send + 'static> Pool<T> {
         let mut state = self.state();
         let stuck = state.finished == state.observed && !state.waiting.is_empty();
         state.observed = state.finished;
+        state.exhausted = stuck && state.workers >= MOST_WORKERS;
         if stuck && state.workers < MOST_WORKERS {
             self.start_worker(&mut state);
         }
+    }
+
+    /// True when as many threads as there may be hang.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.state().exhausted
     }
 
     /// True when there is nothing to do.
@@ -71,7 +87,7 @@ impl<T: Send + 'static> Pool<T> {
             let worker = Worker(&pool);
             while let Some(item) = worker.next() {
                 (pool.work)(item);
-                pool.state().finished += 1;
+                pool.state().finish();
             }
         });
     }

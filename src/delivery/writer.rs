@@ -22,6 +22,7 @@ use super::{
 use crate::{
     broker::{AgentHandle, ChangeReceiver},
     clock,
+    health::Pulse,
     id::AgentName,
 };
 
@@ -78,6 +79,7 @@ impl Writer {
         mut changes: ChangeReceiver,
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut notices: mpsc::UnboundedReceiver<Notice>,
+        mut pulse: Pulse,
         shutdown: CancellationToken,
     ) {
         let context = Arc::clone(&self.context);
@@ -88,6 +90,8 @@ impl Writer {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
+                // Not while every thread hangs: then it goes round and writes nothing.
+                () = pulse.beat(), if !self.pool.is_exhausted() => {}
                 Some(notice) = notices.recv() => self.heed(notice),
                 Some(command) = commands.recv() => self.obey(command, &mut changes),
                 Some(agent) = changes.next() => self.follow(&agent),

@@ -34,6 +34,10 @@ const OUTCOMES: [&str; 5] = ["ok", "retry", "reconnect", "operator", "permission
 /// What is so at the moment of a scrape.
 #[derive(Debug, Clone, Default)]
 pub struct Gauges {
+    /// 1 while the daemon is ready, else 0.
+    pub ready: i64,
+    /// Agents that could have a token and have none.
+    pub agents_short_of_token: i64,
     /// Agents, by state.
     pub agents: Vec<(&'static str, i64)>,
     /// Accounts, by state.
@@ -57,6 +61,8 @@ pub struct Metrics {
     security_events: Family<Outcome, Counter>,
     agents: Family<State, Gauge>,
     integrations: Family<State, Gauge>,
+    ready: Gauge,
+    agents_short_of_token: Gauge,
     renewals_waiting: Gauge,
     delivery_problems: Gauge,
     clock_skew: Gauge,
@@ -100,6 +106,12 @@ impl Default for Metrics {
             registry.register(name, help, gauge.clone());
             gauge
         };
+        let ready = gauge(&mut registry, "ready", "1 while the daemon is ready, else 0");
+        let agents_short_of_token = gauge(
+            &mut registry,
+            "agents_short_of_token",
+            "Agents that have no token although no person has anything to do for it",
+        );
         let renewals_waiting = gauge(
             &mut registry,
             "renewals_waiting",
@@ -130,6 +142,8 @@ impl Default for Metrics {
             security_events,
             agents,
             integrations,
+            ready,
+            agents_short_of_token,
             renewals_waiting,
             delivery_problems,
             clock_skew,
@@ -187,6 +201,8 @@ impl Metrics {
         for &(state, count) in &gauges.integrations {
             self.integrations.get_or_create(&State { state }).set(count);
         }
+        self.ready.set(gauges.ready);
+        self.agents_short_of_token.set(gauges.agents_short_of_token);
         self.renewals_waiting.set(gauges.renewals_waiting);
         self.delivery_problems.set(gauges.delivery_problems);
         self.clock_skew.set(gauges.clock_skew);

@@ -15,5 +15,5 @@ mod sentence;
 mod server;
 
 pub use console::{Console, ConsoleOptions, HealthFacts};
-pub use routes::{Readiness, Web};
+pub use routes::Web;
 pub use server::HttpServer;

@@ -1,9 +1,6 @@
 //! Which address shows what.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::{fmt::Write, sync::Arc};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -22,24 +19,9 @@ use crate::{
     broker::{AgentState, Broker},
     clock,
     google::risc::Receiver,
+    health::Readiness,
     telemetry::{Metrics, metrics::Gauges},
 };
-
-/// Whether every agent has its files and the sockets answer.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
-
-impl Readiness {
-    /// Says so, or takes it back.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
-    }
-
-    /// Whether it is so.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 /// What the pages show.
 pub struct Web {
@@ -47,7 +29,7 @@ pub struct Web {
     pub broker: Arc<Broker>,
     /// Its figures.
     pub metrics: Arc<Metrics>,
-    /// Whether the daemon is ready.
+    /// What the daemon cannot do.
     pub readiness: Arc<Readiness>,
     /// The console.
     pub console: Console,
@@ -86,11 +68,7 @@ impl Web {
         match path {
             "/" => redirect(&self.console.address("integrations")),
             "/healthz" => text(StatusCode::OK, "ok\n"),
-            "/readyz" if self.readiness.get() => text(StatusCode::OK, "ready\n"),
-            "/readyz" => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not ready: agents' files are not all written\n",
-            ),
+            "/readyz" => self.ready(),
             "/metrics" => self.metrics(),
             "/oauth/callback" => {
                 let session = self.console.session(request);
@@ -127,6 +105,19 @@ impl Web {
         Some(show(StatusCode::OK, &action::page(&self.broker, &agent)))
     }
 
+    /// Whether this daemon can do its work, and what it cannot do. Whether it lives is `/healthz`.
+    fn ready(&self) -> Answer {
+        let unmet = self.readiness.unmet();
+        if unmet.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        let mut reasons = String::new();
+        for unmet in unmet {
+            let _ = writeln!(reasons, "not ready: {}", unmet.sentence);
+        }
+        text(StatusCode::SERVICE_UNAVAILABLE, &reasons)
+    }
+
     fn metrics(&self) -> Answer {
         match self.metrics.render(&self.gauges()) {
             Ok(figures) => typed(
@@ -151,6 +142,8 @@ impl Web {
             .and_then(|at| clock::remaining(self.broker.now(), at));
         let handles = self.broker.handles();
         Gauges {
+            ready: self.readiness.is_ready().into(),
+            agents_short_of_token: count(self.broker.agents_short_of_token()),
             agents: self
                 .broker
                 .agents_by_state()

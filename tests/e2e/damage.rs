@@ -297,10 +297,30 @@ fn a_full_disk_costs_nothing_that_was_there_and_heals() {
     assert_eq!(status["state"], "misconfigured");
     assert_eq!(daemon.agent("alices").token(), None);
     assert_eq!(daemon.cli(&["agents", "show", "extra"]).code, 4);
-    assert_eq!(daemon.page("/readyz").status, 200);
+    // It says that it cannot do its work; it lives all the same.
+    wait_until("the daemon not to be ready", || {
+        daemon.page("/readyz").status == 503
+    });
+    assert!(
+        daemon.page("/readyz").text().contains("disk is full"),
+        "{}",
+        daemon.page("/readyz").text()
+    );
+    assert_eq!(daemon.page("/healthz").status, 200);
+    assert!(daemon.metric("token_broker_ready ").abs() < f64::EPSILON);
+    wait_until("the agent without a token to be counted", || {
+        (daemon.metric("token_broker_agents_short_of_token ") - 1.0).abs() < f64::EPSILON
+    });
+    let status = daemon.cli(&["status"]).expect_ok().stdout;
+    assert!(
+        status.contains("not ready: changes cannot be written: "),
+        "{status}"
+    );
+    assert!(status.contains("short of a token  1 agent: "), "{status}");
 
     disk.free();
     daemon.wait_for_state("alices", "active");
+    wait_until("the daemon to be ready", || daemon.page("/readyz").status == 200);
     daemon.connect_as("bob", "bob@example.com", &[SEND]).expect_ok();
     daemon
         .cli(&["agents", "add", "extra", "--owner", "alice", "--capability", SEND])

@@ -1,6 +1,10 @@
 //! The process: its start, its signals, its end.
 
-use std::{fs, os::unix::net::UnixDatagram, time::Duration};
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -219,4 +223,68 @@ fn it_ends_within_seconds_under_load() {
     assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
     assert!(!daemon.log().contains("still under way"), "{}", daemon.log());
     drop(watchers);
+}
+
+/// What systemd is to a service of type `notify`: a socket, and a word that it waits for every so often.
+struct Systemd {
+    _folder: tempfile::TempDir,
+    socket: UnixDatagram,
+}
+
+impl Systemd {
+    /// Becomes the daemon's, with this watchdog.
+    fn of(daemon: &mut Daemon, watchdog: Duration) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let mut set = |name: &str, value: String| daemon.environment.push((name.to_owned(), value));
+        set("NOTIFY_SOCKET", path.to_str().unwrap().to_owned());
+        set("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        Self {
+            _folder: folder,
+            socket,
+        }
+    }
+
+    /// Waits for this word.
+    fn hear(&self, word: &str, within: Duration) -> bool {
+        let mut buffer = [0; 256];
+        let until = Instant::now() + within;
+        while let Some(left) = until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            if let Ok(length) = self.socket.recv(&mut buffer)
+                && String::from_utf8_lossy(&buffer[..length]).contains(word)
+            {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[test]
+fn systemds_watchdog_is_fed_while_the_daemon_goes_on() {
+    let google = Emulator::start(&[]);
+    let mut daemon = Daemon::new(&google);
+    let watchdog = Duration::from_secs(1);
+    let systemd = Systemd::of(&mut daemon, watchdog);
+    daemon.start();
+    assert!(systemd.hear("READY=1", PATIENCE));
+    for _ in 0..3 {
+        assert!(systemd.hear("WATCHDOG=1", PATIENCE));
+    }
+    // Somebody else holds the database, and the thread that writes waits for it.
+    let held = rusqlite::Connection::open(daemon.state_dir().join("broker.db")).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // What was answered just before may still count.
+    wait_until("silence", || !systemd.hear("WATCHDOG=1", watchdog * 2));
+    assert_eq!(daemon.page("/healthz").status, 200);
+    held.execute_batch("ROLLBACK").unwrap();
+    assert!(systemd.hear("WATCHDOG=1", PATIENCE));
+    daemon.signal(Signal::TERM);
+    assert!(systemd.hear("STOPPING=1", PATIENCE));
+    assert_eq!(daemon.wait_for_end(), 0, "{}", daemon.log());
 }

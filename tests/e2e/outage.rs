@@ -93,6 +93,8 @@ fn a_living_token_is_served_on_and_an_expired_one_is_not() {
     }
     assert_eq!(daemon.cli(&["token", "--agent", "agent-0"]).code, 6);
     assert_eq!(daemon.page("/readyz").status, 200, "the daemon itself is well");
+    let counted = format!("token_broker_agents_short_of_token {}\n", agents.len());
+    assert!(daemon.metrics().contains(&counted), "{}", daemon.metrics());
 
     // However often agents asked: Google was asked once for each account, and again after each Retry-After.
     let failures = google.count("faults_struck");

@@ -180,7 +180,7 @@ impl Daemon {
         }
     }
 
-    /// Starts it and waits until it is ready or has ended.
+    /// Starts it and waits until its start is complete or it has ended.
     pub(crate) fn try_start(&self) -> Result<(), Refused> {
         assert!(self.running().is_none(), "it runs already");
         let mut process = self.spawn();
@@ -194,8 +194,10 @@ impl Daemon {
                 }));
             }
             let url = format!("http://{}", ready_address(&self.log())?);
-            let ready = try_get(&format!("{url}/readyz")).is_ok_and(|answer| answer.status == 200);
-            ready.then_some(Ok(url))
+            // Started, whether or not there is something that it cannot do.
+            let started = try_get(&format!("{url}/readyz"))
+                .is_ok_and(|answer| !answer.text().contains("files are not all written"));
+            started.then_some(Ok(url))
         })?;
         *self.running() = Some(Running { process, http });
         Ok(())

@@ -11,6 +11,7 @@ use super::{
         exit::{Exit, Failure},
         settings,
         view::{Agent, Daemon},
+        when,
     },
     Finding,
 };
@@ -90,10 +91,28 @@ fn judge(daemon: &Daemon) -> Vec<Finding> {
         let message = format!("version {} runs, and this is {here}", daemon.version);
         Finding::warn(CHECK, message, "restart the daemon after an upgrade")
     }];
+    let unmet = daemon.unmet_conditions.iter();
+    findings.extend(unmet.map(|unmet| {
+        let message = format!("it is not ready: {}", unmet.message);
+        Finding::fail(CHECK, message, "look at the daemon's log")
+    }));
+    findings.extend(short_of_token(daemon.agents_short_of_token));
     let problems = daemon.problems.iter();
     findings.extend(problems.map(|problem| Finding::warn(CHECK, problem.as_str(), "")));
     findings.extend(clock(daemon.clock_skew_seconds, "as the daemon last saw it"));
     findings
+}
+
+/// Agents without a token for whom no person has anything to do.
+fn short_of_token(agents: u64) -> Option<Finding> {
+    (agents > 0).then(|| {
+        let agents = when::count(agents, "agent has", "agents have");
+        Finding::fail(
+            "tokens",
+            format!("{agents} no token, and nobody has to connect or allow anything for it"),
+            "`token-broker agents list` shows them, `token-broker agents show` says why",
+        )
+    })
 }
 
 /// What there is to say about a clock that the provider's is `ahead` seconds before.
@@ -160,6 +179,33 @@ mod tests {
             (Verdict::Warn, "the disk is nearly full")
         );
         assert_eq!(findings.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_cannot_do_its_work_fails_the_check() {
+        let server = FakeAdmin {
+            unmet_conditions: vec![v1::UnmetCondition {
+                condition: "store".to_owned(),
+                message: "the disk is full".to_owned(),
+            }],
+            agents_short_of_token: 1,
+            ..FakeAdmin::default()
+        }
+        .serve()
+        .await;
+        let (_, findings) = check(&server.global(), None).await;
+        let failed: Vec<&str> = findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Fail)
+            .map(|finding| finding.message.as_str())
+            .collect();
+        assert_eq!(
+            failed,
+            [
+                "it is not ready: the disk is full",
+                "1 agent has no token, and nobody has to connect or allow anything for it"
+            ]
+        );
     }
 
     #[test]

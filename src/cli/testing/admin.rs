@@ -29,6 +29,8 @@ pub(crate) struct FakeAdmin {
     pub(crate) integration: v1::Integration,
     pub(crate) agents: Vec<v1::Agent>,
     pub(crate) problems: Vec<String>,
+    pub(crate) unmet_conditions: Vec<v1::UnmetCondition>,
+    pub(crate) agents_short_of_token: u64,
     /// How a consent ends; `None` for never.
     pub(crate) consent: Option<Result<(), Status>>,
     pub(crate) missing: Vec<String>,
@@ -45,6 +47,8 @@ impl Default for FakeAdmin {
             integration: alice(),
             agents: Vec::new(),
             problems: Vec::new(),
+            unmet_conditions: Vec::new(),
+            agents_short_of_token: 0,
             consent: Some(Ok(())),
             missing: Vec::new(),
             agents_in_doubt: Vec::new(),
@@ -387,6 +391,8 @@ impl AdminService for FakeAdmin {
             next_renewal_at: Some(noon(2400)),
             clock_skew_seconds: 7,
             problems: vec!["the disk is nearly full".to_owned()],
+            unmet_conditions: self.unmet_conditions.clone(),
+            agents_short_of_token: self.agents_short_of_token,
         }))
     }
 }

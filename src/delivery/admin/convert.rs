@@ -7,6 +7,7 @@ use crate::{
         Event, PendingRevocation,
     },
     catalog::{Capability, IntegrationKind, Verification},
+    health::Unmet,
     id::InvalidId,
     proto::{timestamp, v1},
     store::IntegrationRecord,
@@ -25,6 +26,13 @@ pub(super) fn capability(capability: &Capability) -> v1::Capability {
             .verification
             .map_or(v1::Verification::Unspecified, verification)
             .into(),
+    }
+}
+
+pub(super) fn unmet(unmet: Unmet) -> v1::UnmetCondition {
+    v1::UnmetCondition {
+        condition: unmet.condition.to_owned(),
+        message: unmet.sentence,
     }
 }
 

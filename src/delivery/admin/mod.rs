@@ -9,12 +9,15 @@ use std::{io, path::Path, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{
     common::describe,
     local::{LocalSocket, PeerUid},
 };
-use crate::{broker::Broker, proto::v1::admin_service_server::AdminServiceServer, session::Sessions};
+use crate::{
+    broker::Broker, health::Readiness, proto::v1::admin_service_server::AdminServiceServer, session::Sessions,
+};
 
 pub use service::Facts;
 use service::Service;
@@ -56,9 +59,32 @@ impl AdminSocket {
     }
 }
 
+/// Keeps the health of the server as a whole at what the daemon's readiness is. The service itself answers all the same.
+async fn follow(reporter: HealthReporter, readiness: Arc<Readiness>, shutdown: CancellationToken) {
+    let mut changes = readiness.changes();
+    loop {
+        let health = if readiness.is_ready() {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        reporter.set_service_status("", health).await;
+        tokio::select! {
+            biased;
+            changed = changes.changed() => if changed.is_err() { return },
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
 async fn routes(service: Service) -> Result<Routes, String> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<AdminServiceServer<Service>>().await;
+    tokio::spawn(follow(
+        reporter,
+        service.facts.readiness.clone(),
+        service.shutdown.clone(),
+    ));
     let reflection = describe(ADMIN_SERVICE)
         .build_v1()
         .map_err(|error| error.to_string())?;

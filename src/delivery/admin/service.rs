@@ -17,6 +17,7 @@ use super::{
 use crate::{
     broker::{AgentState, Broker, Connected, NewServiceAccount},
     clock,
+    health::Readiness,
     id::AgentName,
     proto::{
         timestamp,
@@ -36,6 +37,8 @@ pub struct Facts {
     pub warnings: Vec<String>,
     /// Whether the kubelet has registered the CSI driver, where there is one.
     pub registered: Option<watch::Receiver<bool>>,
+    /// What it cannot do.
+    pub readiness: Arc<Readiness>,
 }
 
 /// The service.
@@ -434,6 +437,14 @@ impl AdminService for Service {
             next_renewal_at: next.map(|at| timestamp(clock::after(at, std::time::Duration::ZERO))),
             clock_skew_seconds: self.broker.clock_skew().as_secs(),
             problems: self.problems(),
+            unmet_conditions: self
+                .facts
+                .readiness
+                .unmet()
+                .into_iter()
+                .map(convert::unmet)
+                .collect(),
+            agents_short_of_token: self.broker.agents_short_of_token() as u64,
         }))
     }
 }

@@ -76,6 +76,14 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
+    /// Resolves when the thread that writes comes round to answer: whether changes can be written. Changes nothing.
+    ///
+    /// # Errors
+    /// Why they cannot; [`StoreError::Closed`] when the thread has ended.
+    pub async fn prove_writable(&self) -> Result<(), StoreError> {
+        self.writer.prove().await
+    }
+
     fn read<T, F>(&self, work: F) -> StoreFuture<'_, T>
     where
         T: Send + 'static,

@@ -6,6 +6,10 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -29,6 +33,8 @@ const MAX_WAITING: usize = 1024;
 pub(super) struct Writer {
     inbox: mpsc::Sender<Message>,
     thread: Option<JoinHandle<()>>,
+    /// The last change could not be written.
+    failing: Arc<AtomicBool>,
 }
 
 enum Message {
@@ -41,10 +47,16 @@ impl Writer {
     pub(super) fn start(connection: Connection, path: PathBuf, lock: FolderLock) -> Result<Self, StoreError> {
         let (inbox, waiting) = mpsc::channel(MAX_WAITING);
         let failed = path.clone();
+        let failing = Arc::new(AtomicBool::new(false));
+        let committer = Committer {
+            connection,
+            path,
+            failing: failing.clone(),
+        };
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                let closers = Committer { connection, path }.serve(waiting);
+                let closers = committer.serve(waiting);
                 drop(lock);
                 for closer in closers {
                     let _ = closer.send(());
@@ -54,7 +66,26 @@ impl Writer {
         Ok(Self {
             inbox,
             thread: Some(thread),
+            failing,
         })
+    }
+
+    /// Whether changes can be written, by the thread that writes them: an empty transaction while the last one could be
+    /// written, else a real one that changes nothing. Resolves when the thread comes round to it.
+    pub(super) async fn prove(&self) -> Result<(), StoreError> {
+        let failing = self.failing.load(Ordering::Acquire);
+        self.run(move |connection| {
+            if failing {
+                let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+                connection.pragma_update(None, "user_version", version)?;
+            }
+            Ok(())
+        })
+        .await?;
+        if failing {
+            self.failing.store(false, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Runs `work` in a transaction; resolves when that is on disk. Whoever stops waiting does not undo it. Where
@@ -104,6 +135,9 @@ trait Operation: Send {
     /// Runs it, perhaps once more, and keeps what came of it. Returns why when it failed and is to be undone.
     fn run(&mut self, connection: &Connection, path: &Path) -> Result<(), String>;
 
+    /// Whether the disk or the file did not take it.
+    fn is_unwritten(&self) -> bool;
+
     /// Answers the caller: what came of it when the batch was committed, else what ended the batch.
     fn answer(self: Box<Self>, batch: Result<(), StoreError>);
 }
@@ -128,6 +162,10 @@ where
         }
     }
 
+    fn is_unwritten(&self) -> bool {
+        matches!(self.result, Err(StoreError::Storage { .. }))
+    }
+
     fn answer(self: Box<Self>, batch: Result<(), StoreError>) {
         // A caller that went away is no concern of the others.
         let _ = self.reply.send(batch.and(self.result));
@@ -138,6 +176,7 @@ where
 struct Committer {
     connection: Connection,
     path: PathBuf,
+    failing: Arc<AtomicBool>,
 }
 
 impl Committer {
@@ -168,6 +207,9 @@ impl Committer {
             return;
         }
         let lost = self.attempt(&mut batch).err();
+        if lost.is_some() || batch.iter().any(|operation| operation.is_unwritten()) {
+            self.failing.store(true, Ordering::Release);
+        }
         if let Some(reason) = &lost {
             tracing::error!(database = %self.path.display(), operations = batch.len(), "commit failed: {reason}");
             // The database may have rolled back by itself.

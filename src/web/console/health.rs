@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     broker::AgentState,
+    health::Readiness,
     session::Viewer,
     store::{DatabaseFacts, StoreError},
     telemetry::{Metrics, metrics::TimingSummary},
@@ -27,6 +28,8 @@ const MOST: usize = 50;
 pub struct HealthFacts {
     /// Its figures.
     pub metrics: Arc<Metrics>,
+    /// What it cannot do.
+    pub readiness: Arc<Readiness>,
     /// Since when it runs.
     pub started_at: Timestamp,
     /// What the configuration was warned about.
@@ -176,7 +179,12 @@ impl Console {
         });
         let skew = self.broker.clock_skew().as_secs();
         let changed = chain.filter(|chain| !chain.whole);
+        let unmet = self.facts.readiness.unmet();
         [
+            (
+                "This daemon is not ready",
+                unmet.into_iter().map(|unmet| unmet.sentence).collect(),
+            ),
             (
                 "The record of what happened was changed",
                 changed.map(|chain| chain.words.clone()).into_iter().collect(),

@@ -8,7 +8,7 @@ use token_broker::{
     agent::Manifest,
     broker::{
         AccountRef, AccountView, AgentHandle, AgentState, Broker, BrokerOptions, BrokerParts, ConnectError,
-        ConnectStarted, ConnectTarget, Connected, Problem, TokenQuery,
+        ConnectStarted, ConnectTarget, Connected, Problem, Pulses, TokenQuery,
     },
     catalog::Catalog,
     clock::{Clock, ManualClock},
@@ -140,7 +140,9 @@ impl Scene {
     }
 
     pub(crate) fn run(&mut self) {
-        self.running = Some(tokio::spawn(self.broker.clone().run(self.shutdown.clone())));
+        self.running = Some(tokio::spawn(
+            self.broker.clone().run(Pulses::new().0, self.shutdown.clone()),
+        ));
     }
 
     /// Ends the daemon in good order. What is left is what a new one begins with.
