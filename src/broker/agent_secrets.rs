@@ -9,11 +9,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentHandle, Broker};
+use super::{AgentHandle, Broker, Source, repeats::Charged};
 use crate::{
     clock::{self, Clock},
     id::AgentName,
@@ -25,8 +24,6 @@ use crate::{
 
 /// How long after the database failed the next attempt is made.
 const RETRY: Duration = Duration::from_secs(5);
-/// Wrong secrets within this time are one line of the audit trail.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// The secrets' own part of the broker.
 pub(super) struct AgentSecrets {
@@ -37,14 +34,6 @@ pub(super) struct AgentSecrets {
     changed: Notify,
     /// The rows there are. What an agent has in memory already is not kept here.
     rows: tokio::sync::Mutex<BTreeMap<AgentName, Option<Sealed>>>,
-    wrong: Mutex<Wrong>,
-}
-
-/// Wrong secrets that were presented.
-#[derive(Default)]
-struct Wrong {
-    told_at: Option<Timestamp>,
-    untold: u64,
 }
 
 impl AgentSecrets {
@@ -59,7 +48,6 @@ impl AgentSecrets {
                     .map(|record| (record.agent, Some(record.secret)))
                     .collect(),
             ),
-            wrong: Mutex::default(),
         }
     }
 
@@ -186,43 +174,35 @@ impl Broker {
         }
     }
 
-    /// The agent of this name that proves itself with `secret`. What is wrong goes into the audit trail.
-    pub fn authenticate(&self, name: &str, secret: &AgentSecret) -> Option<Arc<AgentHandle>> {
+    /// The agent of this name that proves itself with `secret`. What is wrong goes into the audit trail, with where it
+    /// came from.
+    pub fn authenticate(&self, name: &str, secret: &AgentSecret, from: &Source) -> Option<Arc<AgentHandle>> {
         let handle = name.parse().ok().and_then(|name| self.handle(&name));
         let known = handle.filter(|handle| handle.secret().is_some_and(|own| own == secret));
         if known.is_none() {
-            self.note_wrong_secret();
+            self.note_wrong_secret(from);
         }
         known
     }
 
     /// A name that is wrong may be a secret in the wrong place, so the trail does not repeat it.
-    fn note_wrong_secret(&self) {
-        let now = self.now();
-        let mut wrong = lock(&self.agent_secrets.wrong);
-        let told = wrong.told_at.and_then(|at| clock::remaining(at, now));
-        if wrong.told_at.is_some() && told.unwrap_or_default() < QUIET {
-            wrong.untold += 1;
-            return;
-        }
-        let untold = std::mem::take(&mut wrong.untold);
-        wrong.told_at = Some(now);
-        drop(wrong);
-        tracing::warn!(
-            untold,
-            "the agents' token endpoint was asked with a wrong name or secret"
-        );
-        self.recorder.record(AuditEvent {
-            time: now,
+    fn note_wrong_secret(&self, from: &Source) {
+        const WHAT: &str = "a wrong name or secret at the agents' token endpoint";
+        let event = AuditEvent {
+            time: self.now(),
             actor: Actor::Daemon,
             action: "agent.refused",
             integration: None,
             capabilities: Vec::new(),
             decision: Decision::Denied,
-            detail: format!(
-                "a wrong name or secret at the agents' token endpoint; further ones since the line before: {untold}"
-            ),
+            detail: format!("{WHAT}, from {}", from.as_str()),
             concern: Concern::default(),
-        });
+        };
+        if self
+            .recorder
+            .record_repeatable(event, WHAT, &Charged::Unproven(from))
+        {
+            tracing::warn!(from = from.as_str(), "{WHAT}");
+        }
     }
 }

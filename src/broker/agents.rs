@@ -5,13 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    AgentHandle, AgentSnapshot, AgentSource, Broker, Event, EventKind,
+    AgentHandle, AgentSnapshot, AgentSource, Broker, Event, EventKind, Source,
+    repeats::Charged,
     situation::situation,
     snapshot::{AgentState, Feed},
     world::{AgentEntry, Keys, World},
 };
 use crate::{
-    agent::{Manifest, ManifestError, Scan},
+    agent::{Manifest, ManifestError, PodIdentity, Scan},
     catalog::IntegrationKind,
     id::{AgentName, OwnerId},
     store::{AgentRecord, StoreError},
@@ -207,38 +208,66 @@ impl Broker {
         problems
     }
 
-    /// A pod was given an agent's directory as a volume, or was refused it. `detail` names the pod and says why.
-    pub fn note_volume(&self, agent: &AgentName, decision: Decision, detail: &str) {
-        self.note_pod(
-            agent,
-            "volume.publish",
-            decision,
-            format!("the directory of the agent {agent} {detail}"),
+    /// A pod was given an agent's directory as a volume. `detail` names the pod.
+    pub fn note_volume(&self, agent: &AgentName, detail: &str) {
+        let event = self.pod_event(agent, "volume.publish", Decision::Allowed, detail);
+        self.recorder.record(event);
+    }
+
+    /// A pod that is known to run as `identity` was refused an agent's directory. `detail` names the pod and says why.
+    pub fn note_volume_refused(&self, agent: &AgentName, identity: &PodIdentity, detail: &str) {
+        let event = self.pod_event(agent, "volume.publish", Decision::Denied, detail);
+        let party = identity.to_string();
+        self.recorder.record_repeatable(
+            event,
+            "the directory of an agent, to a pod",
+            &Charged::Known(&party),
         );
     }
 
-    /// A pod reached an agent's tokens over TLS, or was refused them. `detail` names the pod and says why.
-    pub fn note_remote(&self, agent: &AgentName, decision: Decision, detail: &str) {
-        self.note_pod(
-            agent,
-            "remote.use",
-            decision,
-            format!("the tokens of the agent {agent} {detail}"),
-        );
+    /// A pod reached an agent's tokens over TLS. `detail` names the pod.
+    pub fn note_remote(&self, agent: &AgentName, detail: &str) {
+        let event = self.pod_event(agent, "remote.use", Decision::Allowed, detail);
+        self.recorder.record(event);
     }
 
-    fn note_pod(&self, agent: &AgentName, action: &'static str, decision: Decision, detail: String) {
+    /// A client that proved nothing was refused an agent's tokens. `detail` says why.
+    pub fn note_remote_unproven(&self, from: &Source, detail: &str) {
+        const WHAT: &str = "agents' tokens, to clients that prove nothing";
+        let event = AuditEvent {
+            detail: format!("{WHAT}, at {}: {detail}", from.as_str()),
+            ..AuditEvent::new(self.now(), Actor::Daemon, "remote.use", Decision::Denied)
+        };
+        self.recorder
+            .record_repeatable(event, WHAT, &Charged::Unproven(from));
+    }
+
+    /// A pod that proved to run as `identity` was refused an agent's tokens. `detail` says why.
+    pub fn note_remote_refused(&self, agent: &AgentName, identity: &PodIdentity, detail: &str) {
+        let event = self.pod_event(agent, "remote.use", Decision::Denied, detail);
+        let party = identity.to_string();
+        self.recorder
+            .record_repeatable(event, "the tokens of an agent, to a pod", &Charged::Known(&party));
+    }
+
+    fn pod_event(
+        &self,
+        agent: &AgentName,
+        action: &'static str,
+        decision: Decision,
+        detail: &str,
+    ) -> AuditEvent {
         let entry = self.world().agents.get(agent).map(|entry| entry.handle.clone());
-        self.recorder.record(AuditEvent {
-            time: self.now(),
-            actor: Actor::Daemon,
-            action,
-            integration: None,
-            capabilities: Vec::new(),
-            decision,
-            detail,
+        let what = if action == "volume.publish" {
+            "directory"
+        } else {
+            "tokens"
+        };
+        AuditEvent {
+            detail: format!("the {what} of the agent {agent} {detail}"),
             concern: entry.as_deref().map(AgentHandle::concern).unwrap_or_default(),
-        });
+            ..AuditEvent::new(self.now(), Actor::Daemon, action, decision)
+        }
     }
 
     /// Manifests that could not be followed, one sentence each.

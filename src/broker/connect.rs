@@ -15,6 +15,7 @@ use super::{
     AccountRef, AccountView, Broker, Event, EventKind,
     consents::Pending,
     keep::{Claim, Kept},
+    repeats::Charged,
     situation::list,
 };
 use crate::{
@@ -391,7 +392,7 @@ impl Broker {
         detail: String,
     ) {
         let (time, kind) = (self.now(), EventKind::IntegrationConnected);
-        self.recorder.record(AuditEvent {
+        let event = AuditEvent {
             time,
             actor,
             action: kind.as_str(),
@@ -400,8 +401,9 @@ impl Broker {
             decision,
             detail: detail.clone(),
             concern: Concern::owner(owner),
-        });
+        };
         if decision == Decision::Allowed {
+            self.recorder.record(event);
             self.emit(Event {
                 time,
                 kind,
@@ -412,6 +414,12 @@ impl Broker {
                 capabilities,
                 expires_at: None,
             });
+        } else if matches!(event.actor, Actor::Person(_)) {
+            let what = "an account was to be connected, and was not";
+            self.recorder
+                .record_repeatable(event, what, &Charged::Known(owner.as_str()));
+        } else {
+            self.recorder.record(event);
         }
     }
 

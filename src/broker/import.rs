@@ -105,6 +105,7 @@ impl Broker {
         let mut answer = answer.map_err(ImportError::Provider)?;
         self.learn_time(answer.server_time);
         let rotated = answer.refresh_token.is_some();
+        self.rotation.learn(rotated);
         let refresh_token = answer.refresh_token.take().unwrap_or(given);
         let kept = self.keep_imported(aim, answer, &refresh_token).await;
         kept.map_err(|error| {

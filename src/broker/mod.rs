@@ -28,7 +28,9 @@ mod queue;
 mod recorder;
 mod refresh;
 mod renewal;
+mod repeats;
 mod revocations;
+mod rotation;
 mod service_account;
 mod sessions;
 mod situation;
@@ -72,6 +74,7 @@ pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
 pub use import::{ImportError, Imported};
 pub use problem::{Problem, ProblemCode};
 pub use query::{TokenGrant, TokenQuery};
+pub use repeats::Source;
 pub use revocations::PendingRevocation;
 pub use service_account::{NewServiceAccount, ServiceAccountAdded, ServiceAccountError};
 pub use sessions::{Invitation, SignIn};
@@ -85,6 +88,7 @@ use queue::Queue;
 use recorder::Recorder;
 use renewal::Renewed;
 use revocations::Revocations;
+use rotation::Rotation;
 use situation::Surroundings;
 #[cfg(test)]
 pub(crate) use situation::state_of as failure_state;
@@ -162,6 +166,7 @@ pub struct Broker {
     consents: Consents,
     recorder: Recorder,
     revocations: Revocations,
+    rotation: Rotation,
     manifest_problems: Mutex<Vec<String>>,
     changes: ChangeSender,
     events: broadcast::Sender<Event>,
@@ -222,6 +227,7 @@ impl Broker {
         for agent in self.handles() {
             self.recorder.last_uses(self.now(), &agent);
         }
+        self.recorder.last_repeats();
         self.flights.landed().await;
     }
 

@@ -16,7 +16,10 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{AgentHandle, IssuedToken, Problem, ProblemCode};
+use super::{
+    AgentHandle, IssuedToken, Problem, ProblemCode,
+    repeats::{Charged, Repeats},
+};
 use crate::{
     clock::SharedClock,
     id::CapabilityKey,
@@ -39,7 +42,9 @@ const MOST_TOLD: usize = 128;
 
 /// Where events go.
 pub(super) struct Recorder {
+    clock: SharedClock,
     waiting: Arc<Waiting>,
+    repeats: Arc<Repeats>,
     flush: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
@@ -107,14 +112,50 @@ impl Recorder {
     /// Starts writing to `store`.
     pub(super) fn start(store: SharedStore, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
         let waiting = Arc::new(Waiting::default());
+        let repeats = Arc::new(Repeats::default());
         let (flush, requests) = mpsc::unbounded_channel();
-        tokio::spawn(write(waiting.clone(), store, clock, metrics, requests));
-        Self { waiting, flush }
+        let writer = RecordWriter {
+            waiting: waiting.clone(),
+            repeats: repeats.clone(),
+            store,
+            clock: clock.clone(),
+            metrics,
+        };
+        tokio::spawn(writer.run(requests));
+        Self {
+            clock,
+            waiting,
+            repeats,
+            flush,
+        }
     }
 
     /// Adds an event.
     pub(super) fn record(&self, event: AuditEvent) {
         self.waiting.push(event);
+    }
+
+    /// Adds an event that somebody may bring about as often as they like: the first ones of its kind are lines, the
+    /// others are counted. True when it is a line. `what` says what all of its kind have in common.
+    pub(super) fn record_repeatable(
+        &self,
+        event: AuditEvent,
+        what: &'static str,
+        charged: &Charged<'_>,
+    ) -> bool {
+        let admitted = self.repeats.admit(event, what, charged, self.clock.uptime());
+        let told = admitted.is_some();
+        if let Some(event) = admitted {
+            self.record(event);
+        }
+        told
+    }
+
+    /// Tells what was counted so far: the daemon goes.
+    pub(super) fn last_repeats(&self) {
+        for event in self.repeats.take(self.clock.uptime(), self.clock.now(), true) {
+            self.record(event);
+        }
     }
 
     /// Waits until everything so far is on disk, or was tried.
@@ -263,51 +304,63 @@ impl Audited {
     }
 }
 
-async fn write(
+/// The recorder's task.
+struct RecordWriter {
     waiting: Arc<Waiting>,
+    repeats: Arc<Repeats>,
     store: SharedStore,
     clock: SharedClock,
     metrics: Arc<Metrics>,
-    mut requests: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
-) {
-    let mut retry_at = None;
-    loop {
-        let retry = async {
-            match retry_at {
-                Some(at) => clock.sleep_until(at).await,
-                None => waiting.more.notified().await,
-            }
-        };
-        let request = tokio::select! {
-            () = retry => None,
-            request = requests.recv() => match request {
-                Some(request) => Some(request),
-                None => return,
-            },
-        };
-        retry_at = match write_all(&waiting, &store).await {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::error!(%error, "the audit trail could not be written; trying again");
-                metrics.audit_failure();
-                Some(crate::clock::after(clock.now(), RETRY))
-            }
-        };
-        if let Some(request) = request {
-            let _ = request.send(());
-        }
-    }
 }
 
-async fn write_all(waiting: &Waiting, store: &SharedStore) -> Result<(), StoreError> {
-    loop {
-        let batch = waiting.take();
-        if batch.is_empty() {
-            return Ok(());
+impl RecordWriter {
+    /// Writes what comes, until nobody can ask for it any more.
+    async fn run(self, mut requests: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+        let mut retry_at = None;
+        loop {
+            let retry = async {
+                match retry_at {
+                    Some(at) => self.clock.sleep_until(at).await,
+                    None => self.waiting.more.notified().await,
+                }
+            };
+            let request = tokio::select! {
+                () = retry => None,
+                () = self.repeats.over(&self.clock) => {
+                    for event in self.repeats.take(self.clock.uptime(), self.clock.now(), false) {
+                        self.waiting.push(event);
+                    }
+                    continue;
+                }
+                request = requests.recv() => match request {
+                    Some(request) => Some(request),
+                    None => return,
+                },
+            };
+            retry_at = match self.write_all().await {
+                Ok(()) => None,
+                Err(error) => {
+                    tracing::error!(%error, "the audit trail could not be written; trying again");
+                    self.metrics.audit_failure();
+                    Some(crate::clock::after(self.clock.now(), RETRY))
+                }
+            };
+            if let Some(request) = request {
+                let _ = request.send(());
+            }
         }
-        if let Err(error) = store.append_audit(batch.clone()).await {
-            waiting.give_back(batch);
-            return Err(error);
+    }
+
+    async fn write_all(&self) -> Result<(), StoreError> {
+        loop {
+            let batch = self.waiting.take();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = self.store.append_audit(batch.clone()).await {
+                self.waiting.give_back(batch);
+                return Err(error);
+            }
         }
     }
 }

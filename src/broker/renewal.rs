@@ -72,8 +72,31 @@ impl Broker {
                 self.conclude(key, &grant, outcome).await
             }
             Ok(None) => Err(Refused::gone()),
-            Err(error) => self.failed(key, None, Failure::Local(database(&error))).await,
+            Err(error) => match self.grant_without_intent(&key.integration).await {
+                Some(grant) => {
+                    tracing::error!(integration = %key.integration, %error, "renewing without a record of it");
+                    let outcome = self.ask_provider(key, &grant, permit).await;
+                    self.conclude(key, &grant, outcome).await
+                }
+                None => self.failed(key, None, Failure::Local(database(&error))).await,
+            },
         }
+    }
+
+    /// The grant of an account whose intent to renew could not be recorded, where that is only there for the case that
+    /// the provider replaces the grant, and this one does not: then a full disk costs nobody a token.
+    async fn grant_without_intent(&self, id: &IntegrationId) -> Option<Grant> {
+        let kind = self.recorded(id)?.kind;
+        if kind != IntegrationKind::GoogleServiceAccount && !self.rotation.is_known_to_keep() {
+            return None;
+        }
+        let stored = self.store.integration(id).await.ok()??;
+        Some(Grant {
+            version: stored.version,
+            health: stored.health,
+            renewal: stored.renewal,
+            secret: stored.secret,
+        })
     }
 
     async fn ask_provider(
@@ -115,6 +138,9 @@ impl Broker {
         let asked = std::time::Instant::now();
         let answer = self.provider.refresh(&refresh_token, scopes).await;
         self.metrics.provider_request("refresh", asked.elapsed());
+        if let Ok(answer) = &answer {
+            self.rotation.learn(answer.refresh_token.is_some());
+        }
         self.learn_time(match &answer {
             Ok(answer) => answer.server_time,
             Err(error) => error.server_time,

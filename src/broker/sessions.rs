@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Broker;
+use super::{Broker, repeats::Charged};
 use crate::{
     id::OwnerId,
     session::{Admission, Ended, Link, SIGN_IN, Sessions, TooManyLinks, Viewer},
@@ -60,12 +60,20 @@ impl Broker {
     /// Notes that somebody signed in.
     pub fn note_sign_in(&self, admission: &Admission, how: SignIn) {
         let Admission { viewer, actor, .. } = admission;
-        let how = match how {
-            SignIn::Link => "with a one-time link",
-            SignIn::Proxy => "by the header of the trusted proxy",
+        let (how, repeats) = match how {
+            SignIn::Link => ("with a one-time link", false),
+            SignIn::Proxy => ("by the header of the trusted proxy", true),
         };
         let detail = format!("as {}, {how}", called(viewer));
-        self.note_session(actor.clone(), "session.opened", viewer.owner(), detail);
+        let event = self.session_event(actor.clone(), "session.opened", viewer.owner(), detail);
+        if repeats {
+            // A browser without cookies signs in with each request that the proxy passes on.
+            let party = actor.to_string();
+            self.recorder
+                .record_repeatable(event, "sign-ins by the trusted proxy", &Charged::Known(&party));
+        } else {
+            self.recorder.record(event);
+        }
     }
 
     /// Notes that `actor` ended the sessions and links of an owner, or (`None`) everybody's.
@@ -77,17 +85,23 @@ impl Broker {
     }
 
     fn note_session(&self, actor: Actor, action: &'static str, owner: Option<&OwnerId>, detail: String) {
-        tracing::info!(%actor, action, detail, "console");
-        self.recorder.record(AuditEvent {
-            time: self.now(),
-            actor,
-            action,
-            integration: None,
-            capabilities: Vec::new(),
-            decision: Decision::Allowed,
+        let event = self.session_event(actor, action, owner, detail);
+        tracing::info!(actor = %event.actor, action, detail = event.detail, "console");
+        self.recorder.record(event);
+    }
+
+    fn session_event(
+        &self,
+        actor: Actor,
+        action: &'static str,
+        owner: Option<&OwnerId>,
+        detail: String,
+    ) -> AuditEvent {
+        AuditEvent {
             detail,
             concern: owner.map(Concern::owner).unwrap_or_default(),
-        });
+            ..AuditEvent::new(self.now(), actor, action, Decision::Allowed)
+        }
     }
 }
 

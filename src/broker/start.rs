@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     AgentSecrets, Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights,
-    IssuedToken, Queue, Recorder, Revocations, Surroundings, TokenKey, World, handle, time,
+    IssuedToken, Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, World, handle, time,
     world::AgentSource,
 };
 use crate::{
@@ -59,6 +59,7 @@ impl Broker {
             clock: BrokerClock::new(parts.clock),
             entropy: parts.entropy,
             store: parts.store,
+            rotation: Rotation::new(parts.provider.keeps_grants()),
             provider: parts.provider,
             vault: parts.vault,
             metrics: parts.metrics,

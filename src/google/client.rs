@@ -163,6 +163,10 @@ impl Provider for Client {
         self.options.endpoints.token.as_str()
     }
 
+    fn keeps_grants(&self) -> bool {
+        self.options.endpoints.is_googles()
+    }
+
     fn consent(&self, request: &ConsentRequest<'_>) -> Result<Consent, ProviderError> {
         Ok(authorize::consent(&self.options, self.entropy.as_ref(), request))
     }

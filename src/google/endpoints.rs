@@ -59,6 +59,11 @@ impl Endpoints {
         }
     }
 
+    /// True for Google's own token endpoint.
+    pub fn is_googles(&self) -> bool {
+        self.token == Self::google().token
+    }
+
     /// Google's own paths on another origin, such as an emulator's.
     ///
     /// # Errors

@@ -125,6 +125,11 @@ pub trait Provider: Send + Sync + 'static {
     /// Where tokens are asked for, such as `https://oauth2.googleapis.com/token`: what service accounts' keys belong to.
     fn token_endpoint(&self) -> &str;
 
+    /// True when it is known beforehand that a refresh token stays the same however often it is used.
+    fn keeps_grants(&self) -> bool {
+        false
+    }
+
     /// Begins a consent.
     fn consent(&self, request: &ConsentRequest<'_>) -> Result<Consent, ProviderError>;
 

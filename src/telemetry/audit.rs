@@ -112,6 +112,22 @@ pub struct AuditEvent {
     pub concern: Concern,
 }
 
+impl AuditEvent {
+    /// An event about no account, with nothing more to say of it.
+    pub fn new(time: Timestamp, actor: Actor, action: &'static str, decision: Decision) -> Self {
+        Self {
+            time,
+            actor,
+            action,
+            integration: None,
+            capabilities: Vec::new(),
+            decision,
+            detail: String::new(),
+            concern: Concern::default(),
+        }
+    }
+}
+
 /// A line of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditLine {

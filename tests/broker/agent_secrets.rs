@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 use token_broker::{
-    broker::{AccountRef, AgentHandle, Revocation},
+    broker::{AccountRef, AgentHandle, Revocation, Source},
     secret::AgentSecret,
     store::Store,
 };
@@ -75,7 +75,7 @@ async fn an_agent_that_comes_back_has_another() {
     assert_ne!(after, before);
     let wrong = scene
         .broker
-        .authenticate("bot", &AgentSecret::from(before.as_str()));
+        .authenticate("bot", &AgentSecret::from(before.as_str()), &here());
     assert!(wrong.is_none(), "the old secret still opens");
     let scene = scene.restart().await;
     scene.idle().await;
@@ -141,7 +141,7 @@ async fn without_credential_files_no_secret_is_kept() {
     assert!(rows(&scene).await.is_empty());
     let wrong = scene
         .broker
-        .authenticate("bot", &AgentSecret::from(before.as_str()));
+        .authenticate("bot", &AgentSecret::from(before.as_str()), &here());
     assert!(wrong.is_none());
     // Asked for again, it is another one.
     let on = Setting {
@@ -176,7 +176,9 @@ async fn only_the_right_name_and_secret_together_open() {
     let scene = with_agents(&["one", "two"]).await;
     let (one, two) = (secret(&scene.handle("one")), secret(&scene.handle("two")));
     let opens = |name: &str, secret: &str| {
-        let found = scene.broker.authenticate(name, &AgentSecret::from(secret));
+        let found = scene
+            .broker
+            .authenticate(name, &AgentSecret::from(secret), &here());
         found.map(|handle| handle.name().to_string())
     };
     assert_eq!(opens("one", &one).as_deref(), Some("one"));
@@ -198,20 +200,23 @@ async fn wrong_secrets_are_a_line_a_minute_and_hold_nothing_that_was_sent() {
     let scene = with_agents(&["bot"]).await;
     let wrong = AgentSecret::from(CANARY);
     for _ in 0..100 {
-        assert!(scene.broker.authenticate(CANARY, &wrong).is_none());
+        assert!(scene.broker.authenticate(CANARY, &wrong, &here()).is_none());
     }
     assert_eq!(
         scene.audited("agent.refused").await,
+        ["daemon denied: a wrong name or secret at the agents' token endpoint, from 192.0.2.1"]
+    );
+    // By itself, also when nobody comes any more.
+    scene.pass(MINUTE).await;
+    let lines = scene.audited("agent.refused").await;
+    assert_eq!(
+        lines[1..],
         [
-            "daemon denied: a wrong name or secret at the agents' token endpoint; further ones since the line \
-             before: 0"
+            "daemon denied: a wrong name or secret at the agents' token endpoint: 99 more within 60 s, from 192.0.2.1 (99)"
         ]
     );
-    scene.pass(MINUTE).await;
-    scene.broker.authenticate("bot", &wrong);
-    let lines = scene.audited("agent.refused").await;
-    assert_eq!(lines.len(), 2);
-    assert!(lines[1].ends_with("since the line before: 99"), "{}", lines[1]);
+    scene.pass_in_steps(5 * MINUTE, MINUTE).await;
+    assert_eq!(scene.audited("agent.refused").await.len(), 2);
     assert!(!scene.files_contain(CANARY));
 }
 
@@ -246,4 +251,9 @@ async fn who_cannot_wait_gets_the_token_at_hand_as_long_as_it_lives_and_may_be_u
         .await;
     assert!(disconnected.is_ok());
     assert_eq!(at_hand(), None);
+}
+
+/// Where the scenes' clients are.
+fn here() -> Source {
+    Source::of(Some([192, 0, 2, 1].into()))
 }

@@ -246,11 +246,13 @@ async fn without_rotation_a_full_disk_costs_nobody_a_token() {
 }
 
 #[tokio::test]
-async fn where_the_intent_cannot_be_recorded_google_is_not_asked() {
+async fn where_the_intent_cannot_be_recorded_a_grant_that_may_be_replaced_is_not_used() {
     let (scene, bot) = Scene::of_alice().await;
+    scene.google.habits().rotates = true;
+    scene.next_renewal().await;
     scene.store.fail(Part::Begin);
     scene.pass(51 * MINUTE).await;
-    assert_eq!(scene.google.requests(), 1);
+    assert_eq!(scene.google.requests(), 2);
     assert_eq!(state(&bot), AgentState::Active);
     assert!(
         bot.snapshot().message.contains("database"),
@@ -259,6 +261,59 @@ async fn where_the_intent_cannot_be_recorded_google_is_not_asked() {
     );
     scene.store.heal();
     scene.pass_in_steps(3 * MINUTE, 5).await;
-    assert_eq!(scene.google.requests(), 2);
+    assert_eq!(scene.google.requests(), 3);
     assert_eq!(bot.snapshot().message, "");
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_written_a_grant_that_stays_the_same_goes_on_giving_tokens() {
+    let (scene, bot) = Scene::of_alice().await;
+    let every = [
+        Part::Begin,
+        Part::Finish,
+        Part::Put,
+        Part::Delete,
+        Part::Audit,
+        Part::Agents,
+    ];
+    every.into_iter().for_each(|part| scene.store.fail(part));
+    let mut seen = vec![token(&bot).unwrap()];
+    for _ in 0..5 {
+        scene.next_renewal().await;
+        assert_eq!(
+            (state(&bot), bot.snapshot().message.as_str()),
+            (AgentState::Active, "")
+        );
+        let now = token(&bot).unwrap();
+        assert!(!seen.contains(&now), "no new token");
+        assert_eq!(scene.disk.token("bot").as_deref(), Some(&*now));
+        seen.push(now);
+    }
+    scene.store.heal();
+    scene.next_renewal().await;
+    scene.pass(5).await;
+    assert_eq!(
+        scene.audited("token.renewed").await.len(),
+        7,
+        "the trail catches up"
+    );
+    let scene = scene.restart().await;
+    assert_eq!(state(&scene.handle("bot")), AgentState::Active);
+}
+
+#[tokio::test]
+async fn a_trail_that_takes_nothing_keeps_no_renewal_back() {
+    let (scene, bot) = Scene::of_alice().await;
+    scene.google.habits().rotates = true;
+    scene.store.fail(Part::Audit);
+    for _ in 0..5 {
+        let before = token(&bot).unwrap();
+        scene.next_renewal().await;
+        assert_eq!(state(&bot), AgentState::Active);
+        assert_ne!(token(&bot).unwrap(), before);
+    }
+    let scene = scene.restart().await;
+    scene.next_renewal().await;
+    assert_eq!(state(&scene.handle("bot")), AgentState::Active);
+    assert_eq!(scene.google.spent_presented(), 0);
 }

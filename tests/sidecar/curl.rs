@@ -64,6 +64,29 @@ fn curl_is_served_over_either_protocol_when_it_names_an_agent_and_proves_a_pod()
 }
 
 #[test]
+fn strangers_who_make_up_names_leave_one_line() {
+    let remote = Remote::start();
+    for number in 0..20 {
+        let agent = format!("Token-Broker-Agent: made-up-{number}");
+        let bearer = format!("Authorization: Bearer canary-forged-{number}");
+        assert_eq!(ask(&remote, &["-H", &agent, "-H", &bearer], "/v1/token").0, 401);
+        assert_eq!(ask(&remote, &["-H", &agent], "/v1/token").0, 401);
+    }
+    // A pod that is known has a few lines of its own, whatever it asks for.
+    let bearer = format!("Authorization: Bearer {}", remote.token("other", "else"));
+    for number in 0..20 {
+        let agent = format!("Token-Broker-Agent: made-up-{number}");
+        assert_eq!(ask(&remote, &["-H", &agent, "-H", &bearer], "/v1/token").0, 404);
+    }
+    let audit = remote.daemon.audit();
+    let refused: Vec<&str> = audit.lines().filter(|line| line.contains("remote.use")).collect();
+    let known = refused.iter().filter(|line| line.contains("other/else")).count();
+    assert_eq!((refused.len() - known, known), (1, 5), "{refused:?}");
+    assert!(refused[0].contains("127.0.0.1"), "{refused:?}");
+    remote.daemon.scan_for_secrets(&["canary"]);
+}
+
+#[test]
 fn a_configuration_that_cannot_be_served_is_refused_with_the_key() {
     let remote = Remote::start();
     let doctor = |code: i32| remote.daemon.cli(&["doctor"]).expect(code).stdout;

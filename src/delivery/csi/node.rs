@@ -23,7 +23,6 @@ use crate::{
         node_server::Node,
         node_service_capability::{Rpc, Type, rpc},
     },
-    telemetry::audit::Decision,
 };
 
 /// How long an agent's directory may take to be written before a pod is told to wait.
@@ -109,15 +108,17 @@ impl NodeService {
         })?;
         let pod = publication.pod.clone();
         let published = self.publish_in_turn(publication, &agent, turn).await;
-        let (decision, detail) = match &published {
-            Ok(()) => (Decision::Allowed, format!("to the pod {pod}")),
-            Err(refused) if refused.code() == tonic::Code::PermissionDenied => (
-                Decision::Denied,
-                format!("to the pod {pod}: {}", refused.message()),
-            ),
-            Err(_) => return published,
-        };
-        self.broker.note_volume(agent.name(), decision, &detail);
+        match &published {
+            Ok(()) => self
+                .broker
+                .note_volume(agent.name(), &format!("to the pod {pod}")),
+            Err(refused) if refused.code() == tonic::Code::PermissionDenied => {
+                let detail = format!("to the pod {pod}: {}", refused.message());
+                self.broker
+                    .note_volume_refused(agent.name(), &pod.identity, &detail);
+            }
+            Err(_) => {}
+        }
         published
     }
 

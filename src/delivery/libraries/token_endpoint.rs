@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 
 use super::{adc, metadata::token_json};
 use crate::{
-    broker::{AgentHandle, AgentState, Broker, ProblemCode, TokenQuery},
+    broker::{AgentHandle, AgentState, Broker, ProblemCode, Source, TokenQuery},
     delivery::{
         body::AgentBody,
         refusal::{Reason, Refusal},
-        tcp::TcpServer,
+        tcp::{PeerAddress, TcpServer},
     },
     secret::AgentSecret,
 };
@@ -65,7 +65,9 @@ async fn token(broker: &Arc<Broker>, request: Request<Incoming>) -> Result<Zeroi
         ));
     }
     // Before the body is read, so that nobody else has anything read.
-    let agent = authenticated(broker, request.headers())?;
+    let peer = request.extensions().get::<PeerAddress>();
+    let from = Source::of(peer.map(|peer| peer.0.ip()));
+    let agent = authenticated(broker, request.headers(), &from)?;
     let form = read_form(request.into_body()).await?;
     check_form(&form, &agent)?;
     let asked = broker.token(&agent, &TokenQuery::default()).await;
@@ -75,14 +77,18 @@ async fn token(broker: &Arc<Broker>, request: Request<Incoming>) -> Result<Zeroi
     Ok(token_json(&asked.map_err(Refusal::from)?, broker.now()))
 }
 
-fn authenticated(broker: &Broker, headers: &HeaderMap) -> Result<Arc<AgentHandle>, TokenError> {
+fn authenticated(
+    broker: &Broker,
+    headers: &HeaderMap,
+    from: &Source,
+) -> Result<Arc<AgentHandle>, TokenError> {
     let presented = headers.get(header::AUTHORIZATION).and_then(basic);
     let Some((name, secret)) = presented else {
         let description =
             "HTTP Basic authentication with the client_id and client_secret of adc.json is missing";
         return Err(TokenError::unauthenticated(description));
     };
-    broker.authenticate(&name, &secret).ok_or_else(|| {
+    broker.authenticate(&name, &secret, from).ok_or_else(|| {
         TokenError::unauthenticated(
             "client_id or client_secret is wrong: read adc.json again, for an agent that was removed and added \
              again has another secret",

@@ -2,19 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{notes::Notes, proof::Proofs};
+use super::{
+    notes::Notes,
+    proof::{Proof, Proofs},
+};
 use crate::{
     agent::PodIdentity,
-    broker::AgentHandle,
-    clock::SharedClock,
+    broker::{AgentHandle, Source},
     delivery::{
-        kubernetes::{Proven, ReviewError, permit},
+        kubernetes::{ReviewError, permit},
         refusal::{Reason, Refusal},
         server::Server,
     },
     id::AgentName,
     secret::AccessToken,
-    telemetry::audit::Decision,
 };
 use http::{HeaderMap, header};
 
@@ -24,7 +25,6 @@ pub(in crate::delivery) const AGENT: &str = "token-broker-agent";
 /// What all connections share.
 pub(super) struct Gate {
     pub(super) server: Arc<Server>,
-    pub(super) clock: SharedClock,
     pub(super) proofs: Proofs,
     pub(super) notes: Notes,
 }
@@ -52,38 +52,47 @@ impl Pass {
 }
 
 impl Gate {
-    /// Who asks, and whether they may. `peer` is the address they ask from, for the audit trail.
-    pub(super) async fn admit(&self, headers: &mut HeaderMap, peer: &str) -> Result<Pass, Refusal> {
+    /// Who asks, and whether they may. `from` is where they ask from, for the audit trail.
+    pub(super) async fn admit(&self, headers: &mut HeaderMap, from: &Source) -> Result<Pass, Refusal> {
         let name = agent_name(headers)?;
-        let admitted = self.judge(&name, headers).await;
-        let now = self.clock.uptime();
-        match &admitted {
-            Ok((pass, proven)) => {
+        let token = bearer(headers).inspect_err(|refusal| self.note_unproven(refusal, from))?;
+        let proof = self.prove(&name, &token).await;
+        let proof = proof.inspect_err(|refusal| self.note_unproven(refusal, from))?;
+        let (proven, until) = (proof.proven, proof.until);
+        let pass = self.pass(&name, token, &proven.identity, until);
+        let broker = &self.server.broker;
+        match &pass {
+            Ok(_) => {
                 let pod = proven.pod_uid.as_deref().unwrap_or("of no pod");
-                let about = [name.as_str(), &pass.identity.to_string(), pod];
-                if self.notes.is_news(Decision::Allowed, &about, now) {
-                    let detail = format!("to a pod that runs as {} (uid {pod}), at {peer}", pass.identity);
-                    self.server.broker.note_remote(&name, Decision::Allowed, &detail);
+                let about = [name.as_str(), &proven.identity.to_string(), pod];
+                if self.notes.is_news(&about) {
+                    let identity = &proven.identity;
+                    let detail = format!(
+                        "to a pod that runs as {identity} (uid {pod}), at {}",
+                        from.as_str()
+                    );
+                    broker.note_remote(&name, &detail);
                 }
             }
-            Err(refusal) if refusal.reason != Reason::Unverified => {
-                let why = refusal.diagnosis();
-                if self
-                    .notes
-                    .is_news(Decision::Denied, &[name.as_str(), peer, &why], now)
-                {
-                    let detail = format!("to a client at {peer}: {why}");
-                    self.server.broker.note_remote(&name, Decision::Denied, &detail);
-                }
+            Err(refusal) => {
+                let detail = format!("to a client at {}: {}", from.as_str(), refusal.diagnosis());
+                broker.note_remote_refused(&name, &proven.identity, &detail);
             }
-            Err(_) => {}
         }
-        admitted.map(|(pass, _)| pass)
+        pass
     }
 
-    async fn judge(&self, name: &AgentName, headers: &mut HeaderMap) -> Result<(Pass, Arc<Proven>), Refusal> {
-        let token = bearer(headers)?;
-        let proof = self.proofs.prove(&token).await.map_err(|error| match error {
+    /// What nobody could judge is not refused, and not told.
+    fn note_unproven(&self, refusal: &Refusal, from: &Source) {
+        if refusal.reason == Reason::Unproven {
+            self.server
+                .broker
+                .note_remote_unproven(from, &refusal.diagnosis());
+        }
+    }
+
+    async fn prove(&self, name: &AgentName, token: &AccessToken) -> Result<Proof, Refusal> {
+        self.proofs.prove(token).await.map_err(|error| match error {
             ReviewError::Refused(reason) => Refusal::new(
                 Reason::Unproven,
                 format!("The pod's token does not prove who asks for the agent {name}: {reason}."),
@@ -92,9 +101,17 @@ impl Gate {
                 Reason::Unverified,
                 format!("Nobody can say whether the pod's token is genuine: {what}. Ask again in a moment."),
             ),
-        })?;
-        let identity = &proof.proven.identity;
-        // Only who has proven something learns which agents there are.
+        })
+    }
+
+    /// Only who has proven something learns which agents there are.
+    fn pass(
+        &self,
+        name: &AgentName,
+        token: AccessToken,
+        identity: &PodIdentity,
+        until: Duration,
+    ) -> Result<Pass, Refusal> {
         let agent = self.server.broker.handle(name).ok_or_else(|| {
             let detail = format!(
                 "The broker knows no agent {name}, for which a pod that runs as {identity} asks: add its manifest, or \
@@ -106,10 +123,10 @@ impl Gate {
             agent,
             identity: identity.clone(),
             token,
-            until: proof.until,
+            until,
         };
         pass.check()?;
-        Ok((pass, proof.proven))
+        Ok(pass)
     }
 }
 

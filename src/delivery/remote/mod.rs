@@ -99,7 +99,6 @@ impl RemoteListener {
     pub(super) async fn serve(self, server: Arc<Server>, clock: SharedClock, shutdown: CancellationToken) {
         let gate = Arc::new(Gate {
             server,
-            clock: Arc::clone(&clock),
             proofs: Proofs::new(self.reviewer, clock),
             notes: Notes::default(),
         });
@@ -153,9 +152,8 @@ async fn serve_connection(
     http: Arc<auto::Builder<TokioExecutor>>,
     shutdown: CancellationToken,
 ) {
-    let peer = stream
-        .peer_addr()
-        .map_or_else(|_| "an unknown address".to_owned(), |peer| peer.ip().to_string());
+    let from = Source::of(stream.peer_addr().ok().map(|peer| peer.ip()));
+    let peer = from.as_str();
     let _ = stream.set_nodelay(true);
     let acceptor = TlsAcceptor::from(certificates.current().await);
     let stream = tokio::select! {
@@ -167,7 +165,7 @@ async fn serve_connection(
         () = shutdown.cancelled() => return,
     };
     let let_in = Arc::new(AtomicBool::new(false));
-    let service = RemoteService::new(gate, peer, Arc::clone(&let_in), shutdown.clone());
+    let service = RemoteService::new(gate, from, Arc::clone(&let_in), shutdown.clone());
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     connection::serve(connection, &let_in, FIRST_REQUEST, &shutdown).await;

@@ -1,46 +1,43 @@
-//! What the audit trail is told of pods: who came, once, and who was refused, once in a while.
+//! Which pods the audit trail knows already: each is told once.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     hash::{BuildHasher, RandomState},
+    mem,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
-use crate::telemetry::audit::Decision;
-
-/// A refusal that is repeated is told again after so long.
-const REFUSED_AGAIN: Duration = Duration::from_secs(60);
-/// Lines that are remembered at most.
-const LINES: usize = 4096;
+/// Pods that are remembered at least, and half of those that are remembered at most.
+const PODS: usize = 16 * 1024;
 
 /// Which lines were written.
 #[derive(Default)]
 pub(super) struct Notes {
     keys: RandomState,
-    told: Mutex<HashMap<u64, Option<Duration>>>,
+    told: Mutex<Told>,
+}
+
+/// Two generations: the older one is forgotten when the younger one is full, so that those who come often stay known.
+#[derive(Default)]
+struct Told {
+    young: HashSet<u64>,
+    old: HashSet<u64>,
 }
 
 impl Notes {
-    /// True when the line has to be written: `about` is what makes it the same line, `now` the clock's uptime.
-    pub(super) fn is_news(&self, decision: Decision, about: &[&str], now: Duration) -> bool {
-        let line = self.keys.hash_one((decision.as_str(), about));
-        let again = matches!(decision, Decision::Denied).then(|| now + REFUSED_AGAIN);
+    /// True when the line has to be written: `about` is what makes it the same line.
+    pub(super) fn is_news(&self, about: &[&str]) -> bool {
+        let line = self.keys.hash_one(about);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= LINES {
-            told.retain(|_, again| again.is_none_or(|again| now < again));
-            if told.len() >= LINES {
-                told.clear();
-            }
+        if told.young.contains(&line) {
+            return false;
         }
-        match told.get(&line) {
-            Some(None) => false,
-            Some(Some(again)) if now < *again => false,
-            _ => {
-                told.insert(line, again);
-                true
-            }
+        let known = told.old.contains(&line);
+        if told.young.len() >= PODS {
+            told.old = mem::take(&mut told.young);
         }
+        told.young.insert(line);
+        !known
     }
 }
 
@@ -49,23 +46,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_is_told_once_and_a_refusal_once_in_a_while() {
+    fn a_pod_is_told_once() {
         let notes = Notes::default();
-        let at = Duration::from_secs;
-        assert!(notes.is_news(Decision::Allowed, &["a", "pod-1"], at(0)));
-        assert!(!notes.is_news(Decision::Allowed, &["a", "pod-1"], at(9999)));
-        assert!(notes.is_news(Decision::Allowed, &["a", "pod-2"], at(0)));
-        assert!(notes.is_news(Decision::Denied, &["a", "why"], at(0)));
-        assert!(!notes.is_news(Decision::Denied, &["a", "why"], at(59)));
-        assert!(notes.is_news(Decision::Denied, &["a", "why"], at(60)));
+        assert!(notes.is_news(&["a", "pod-1"]));
+        assert!(!notes.is_news(&["a", "pod-1"]));
+        assert!(notes.is_news(&["a", "pod-2"]));
+        assert!(notes.is_news(&["ap", "od-1"]));
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn what_is_remembered_is_bounded_and_who_comes_often_stays_known() {
         let notes = Notes::default();
-        for pod in 0..2 * LINES {
-            notes.is_news(Decision::Allowed, &[&pod.to_string()], Duration::ZERO);
+        assert!(notes.is_news(&["often"]));
+        for pod in 0..3 * PODS {
+            notes.is_news(&[&pod.to_string()]);
+            if pod % 1000 == 0 {
+                assert!(!notes.is_news(&["often"]), "{pod}");
+            }
         }
-        assert!(notes.told.lock().unwrap().len() <= LINES);
+        let told = notes.told.lock().unwrap();
+        assert!(told.young.len() + told.old.len() <= 2 * PODS);
     }
 }

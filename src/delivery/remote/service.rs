@@ -19,16 +19,19 @@ use hyper::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::gate::Gate;
-use crate::delivery::{
-    body::AgentBody,
-    refusal::Refusal,
-    service::{AgentService, is_grpc},
+use crate::{
+    broker::Source,
+    delivery::{
+        body::AgentBody,
+        refusal::Refusal,
+        service::{AgentService, is_grpc},
+    },
 };
 
 /// Serves one connection.
 pub(super) struct RemoteService {
     gate: Arc<Gate>,
-    peer: Arc<str>,
+    from: Arc<Source>,
     let_in: Arc<AtomicBool>,
     shutdown: CancellationToken,
 }
@@ -37,13 +40,13 @@ impl RemoteService {
     /// `let_in` is set with the first request that may pass.
     pub(super) fn new(
         gate: Arc<Gate>,
-        peer: String,
+        from: Source,
         let_in: Arc<AtomicBool>,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             gate,
-            peer: peer.into(),
+            from: Arc::new(from),
             let_in,
             shutdown,
         }
@@ -56,11 +59,11 @@ impl Service<Request<Incoming>> for RemoteService {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let (gate, peer) = (Arc::clone(&self.gate), Arc::clone(&self.peer));
+        let (gate, from) = (Arc::clone(&self.gate), Arc::clone(&self.from));
         let (let_in, shutdown) = (Arc::clone(&self.let_in), self.shutdown.clone());
         Box::pin(async move {
             let grpc = is_grpc(&request);
-            let pass = match gate.admit(request.headers_mut(), &peer).await {
+            let pass = match gate.admit(request.headers_mut(), &from).await {
                 Ok(pass) => pass,
                 Err(refusal) => return Ok(refused(refusal, grpc)),
             };

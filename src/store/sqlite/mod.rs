@@ -42,7 +42,7 @@ use super::{
 };
 use fault::Fault;
 use reader::Readers;
-use writer::Writer;
+use writer::{Rank, Writer};
 
 /// Records in a state folder, which it owns until it is closed or dropped.
 pub struct SqliteStore {
@@ -97,7 +97,7 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     {
-        Box::pin(self.writer.run(work))
+        Box::pin(self.writer.run(Rank::Essential, work))
     }
 }
 
@@ -214,7 +214,8 @@ impl Store for SqliteStore {
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
-        self.write(move |connection| trail::append(connection, &events))
+        let append = move |connection: &Connection| trail::append(connection, &events);
+        Box::pin(self.writer.run(Rank::Trail, append))
     }
 
     fn audit(&self, after: u64, limit: u32, newest: bool) -> StoreFuture<'_, Vec<AuditLine>> {
@@ -251,7 +252,7 @@ impl Store for SqliteStore {
             loop {
                 let step = self
                     .writer
-                    .run(move |connection| trail::prune(connection, before))
+                    .run(Rank::Trail, move |connection| trail::prune(connection, before))
                     .await?;
                 pruned += step;
                 if step < trail::PRUNE_STEP {

@@ -2,7 +2,8 @@
 //!
 //! While one commit waits for the disk, the next operations gather; they then share one transaction and one
 //! `fsync`. One that fails takes nothing from the others: the batch is then rolled back and run once more, each
-//! operation in a savepoint of its own. Each is answered only after the commit.
+//! operation in a savepoint of its own, and where that fails too, as on a full disk, each in a transaction of its
+//! own, the audit trail last. Each is answered only after its commit.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -28,6 +29,18 @@ use super::{
 const MAX_BATCH: usize = 256;
 /// The most operations that wait; more senders wait with them, so that memory stays bounded.
 const MAX_WAITING: usize = 1024;
+
+/// How long operations are tried one by one on a disk that refuses a batch.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What an operation is worth when the disk does not take everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// Somebody waits for it, or a grant depends on it.
+    Essential,
+    /// It is written down for later: nothing that is essential waits for it or fails with it.
+    Trail,
+}
 
 /// Hands operations to the thread.
 pub(super) struct Writer {
@@ -74,7 +87,7 @@ impl Writer {
     /// written, else a real one that changes nothing. Resolves when the thread comes round to it.
     pub(super) async fn prove(&self) -> Result<(), StoreError> {
         let failing = self.failing.load(Ordering::Acquire);
-        self.run(move |connection| {
+        self.run(Rank::Essential, move |connection| {
             if failing {
                 let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
                 connection.pragma_update(None, "user_version", version)?;
@@ -90,13 +103,14 @@ impl Writer {
 
     /// Runs `work` in a transaction; resolves when that is on disk. Whoever stops waiting does not undo it. Where
     /// another operation fails, it is rolled back and run again.
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(super) async fn run<T, F>(&self, rank: Rank, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let operation = Box::new(Pending {
+            rank,
             work,
             result: Err(StoreError::Closed),
             reply,
@@ -138,11 +152,14 @@ trait Operation: Send {
     /// Whether the disk or the file did not take it.
     fn is_unwritten(&self) -> bool;
 
+    fn rank(&self) -> Rank;
+
     /// Answers the caller: what came of it when the batch was committed, else what ended the batch.
     fn answer(self: Box<Self>, batch: Result<(), StoreError>);
 }
 
 struct Pending<T, F> {
+    rank: Rank,
     work: F,
     result: Result<T, StoreError>,
     reply: oneshot::Sender<Result<T, StoreError>>,
@@ -164,6 +181,10 @@ where
 
     fn is_unwritten(&self) -> bool {
         matches!(self.result, Err(StoreError::Storage { .. }))
+    }
+
+    fn rank(&self) -> Rank {
+        self.rank
     }
 
     fn answer(self: Box<Self>, batch: Result<(), StoreError>) {
@@ -206,25 +227,59 @@ impl Committer {
         if batch.is_empty() {
             return;
         }
-        let lost = self.attempt(&mut batch).err();
-        if lost.is_some() || batch.iter().any(|operation| operation.is_unwritten()) {
-            self.failing.store(true, Ordering::Release);
-        }
-        if let Some(reason) = &lost {
-            tracing::error!(database = %self.path.display(), operations = batch.len(), "commit failed: {reason}");
-            // The database may have rolled back by itself.
-            if !self.connection.is_autocommit()
-                && let Err(error) = self.execute("ROLLBACK")
-            {
-                tracing::error!(database = %self.path.display(), "rollback failed: {error}");
+        match self.try_to_commit(&mut batch) {
+            Ok(()) => {
+                if batch.iter().any(|operation| operation.is_unwritten()) {
+                    self.failing.store(true, Ordering::Release);
+                }
+                batch.into_iter().for_each(|operation| operation.answer(Ok(())));
             }
+            Err(reason) => self.commit_one_by_one(batch, reason),
         }
+    }
+
+    /// Commits what the disk still takes, the essential first.
+    fn commit_one_by_one(&self, mut batch: Vec<Box<dyn Operation>>, mut reason: String) {
+        let began = Instant::now();
+        let operations = batch.len();
+        let mut failed = 0;
+        batch.sort_by_key(|operation| operation.rank() == Rank::Trail);
         for operation in batch {
-            operation.answer(
-                lost.as_ref()
-                    .map_or(Ok(()), |reason| Err(storage(&self.path, reason.as_str()))),
-            );
+            let mut one = [operation];
+            // A batch of one was tried already.
+            let lost = if operations > 1 && began.elapsed() < PATIENCE {
+                self.try_to_commit(&mut one).err()
+            } else {
+                Some(reason.clone())
+            };
+            let [operation] = one;
+            operation.answer(match lost {
+                None => Ok(()),
+                Some(lost) => {
+                    failed += 1;
+                    let answer = Err(storage(&self.path, lost.as_str()));
+                    reason = lost;
+                    answer
+                }
+            });
         }
+        if failed > 0 {
+            self.failing.store(true, Ordering::Release);
+            tracing::error!(database = %self.path.display(), operations, failed, "commit failed: {reason}");
+        }
+    }
+
+    /// Runs and commits a batch; the reason when none of it was written, and then nothing of it is left.
+    fn try_to_commit(&self, batch: &mut [Box<dyn Operation>]) -> Result<(), String> {
+        let lost = self.attempt(batch);
+        // The database may have rolled back by itself.
+        if lost.is_err()
+            && !self.connection.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK")
+        {
+            tracing::error!(database = %self.path.display(), "rollback failed: {error}");
+        }
+        lost
     }
 
     /// Runs and commits a batch; the reason when none of it was written.

@@ -6,7 +6,10 @@ use rusqlite::params;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::store::{AgentRecord, StoreError, sqlite::fault::Fault};
+use crate::{
+    store::{AgentRecord, StoreError, sqlite::fault::Fault},
+    telemetry::audit::{Actor, AuditEvent, Decision},
+};
 
 fn agent(name: &str, manifest: &str) -> AgentRecord {
     AgentRecord {
@@ -102,12 +105,12 @@ async fn an_operation_that_fails_takes_nothing_from_the_others() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_fails_for_all_and_the_next_one_works() {
+async fn a_commit_that_fails_takes_nothing_from_the_others() {
     let (_folder, store) = fresh();
     store.put_agent(agent("early", "{}")).await.unwrap();
     let (put, orphan) = in_one_batch!(
         &store,
-        store.put_agent(agent("lost", "{}")),
+        store.put_agent(agent("kept", "{}")),
         // What no check finds before the commit itself.
         store.write(|connection| {
             connection.execute_batch(
@@ -116,13 +119,12 @@ async fn a_commit_that_fails_fails_for_all_and_the_next_one_works() {
             Ok(())
         })
     );
-    for result in [put, orphan] {
-        let error = result.unwrap_err();
-        assert!(matches!(error, StoreError::Storage { .. }), "{error}");
-    }
-    assert_eq!(names(&store).await, ["early"]);
+    put.unwrap();
+    let error = orphan.unwrap_err();
+    assert!(matches!(error, StoreError::Storage { .. }), "{error}");
+    assert_eq!(names(&store).await, ["early", "kept"]);
     store.put_agent(agent("late", "{}")).await.unwrap();
-    assert_eq!(names(&store).await, ["early", "late"]);
+    assert_eq!(names(&store).await, ["early", "kept", "late"]);
 }
 
 #[tokio::test]
@@ -130,19 +132,19 @@ async fn a_transaction_that_the_database_ended_fails_for_all() {
     let (_folder, store) = fresh();
     let (put, ended, after) = in_one_batch!(
         &store,
-        store.put_agent(agent("lost", "{}")),
+        store.put_agent(agent("before", "{}")),
         store.write(|connection| {
             // As an input or output error may do by itself.
             connection.execute_batch("ROLLBACK")?;
             Err::<(), Fault>(StoreError::Conflict.into())
         }),
-        store.put_agent(agent("unheard", "{}"))
+        store.put_agent(agent("after", "{}"))
     );
-    for result in [put, ended, after] {
-        assert!(matches!(result, Err(StoreError::Storage { .. })));
-    }
+    put.unwrap();
+    after.unwrap();
+    assert!(matches!(ended, Err(StoreError::Storage { .. })));
     store.put_agent(agent("late", "{}")).await.unwrap();
-    assert_eq!(names(&store).await, ["late"]);
+    assert_eq!(names(&store).await, ["after", "before", "late"]);
 }
 
 async fn limit_pages(store: &SqliteStore, more: i64) {
@@ -180,6 +182,47 @@ async fn a_full_disk_is_said_plainly_and_passes() {
     store.put_agent(agent("large", &large)).await.unwrap();
     drop(store);
     assert!(names(&open(&folder)).await.contains(&"large".to_owned()));
+}
+
+#[tokio::test]
+async fn what_the_trail_needs_of_a_full_disk_is_taken_from_nobody() {
+    let (_folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    let version = store.begin_renewal(&id(1), at(1)).await.unwrap().unwrap().version;
+    limit_pages(&store, 2).await;
+    let line = AuditEvent {
+        detail: "x".repeat(40_000),
+        ..AuditEvent::new(at(1), Actor::Daemon, "token.renewed", Decision::Allowed)
+    };
+    let (trail, renewed) = in_one_batch!(
+        &store,
+        store.append_audit(vec![line.clone()]),
+        store.finish_renewal(&id(1), version, renewed(token(1, "a", 1)))
+    );
+    assert!(trail.unwrap_err().to_string().contains("the disk is full"));
+    renewed.unwrap();
+    assert_eq!(now(&store, 1).await.renewed_at, Some(at(1)));
+    limit_pages(&store, 1000).await;
+    store.append_audit(vec![line]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_trail_that_is_damaged_takes_no_renewal_with_it() {
+    let (_folder, store) = fresh();
+    store.put_integration(account(1), None).await.unwrap();
+    let version = store.begin_renewal(&id(1), at(1)).await.unwrap().unwrap().version;
+    store
+        .write(|connection| Ok(connection.execute_batch("ALTER TABLE audit RENAME TO elsewhere")?))
+        .await
+        .unwrap();
+    let event = AuditEvent::new(at(1), Actor::Daemon, "token.renewed", Decision::Allowed);
+    let (trail, renewed) = in_one_batch!(
+        &store,
+        store.append_audit(vec![event]),
+        store.finish_renewal(&id(1), version, renewed(token(1, "a", 1)))
+    );
+    assert!(trail.is_err());
+    renewed.unwrap();
 }
 
 #[tokio::test]

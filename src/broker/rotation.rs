@@ -1,0 +1,45 @@
+//! Whether the provider replaces refresh tokens when they are used.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const UNKNOWN: u8 = 0;
+const KEEPS: u8 = 1;
+const ROTATES: u8 = 2;
+
+/// What the provider's answers told so far. Who rotated once is taken to rotate from then on.
+pub(super) struct Rotation(AtomicU8);
+
+impl Rotation {
+    /// `keeps`: it is known beforehand that refresh tokens stay.
+    pub(super) fn new(keeps: bool) -> Self {
+        Self(AtomicU8::new(if keeps { KEEPS } else { UNKNOWN }))
+    }
+
+    /// A refresh token was used, and was replaced or stayed.
+    pub(super) fn learn(&self, replaced: bool) {
+        let told = if replaced { ROTATES } else { KEEPS };
+        self.0.fetch_max(told, Ordering::Relaxed);
+    }
+
+    /// True when a refresh token can be used without a place to keep its successor.
+    pub(super) fn is_known_to_keep(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == KEEPS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_replacement_is_not_forgotten() {
+        let rotation = Rotation::new(false);
+        assert!(!rotation.is_known_to_keep());
+        rotation.learn(false);
+        assert!(rotation.is_known_to_keep());
+        rotation.learn(true);
+        rotation.learn(false);
+        assert!(!rotation.is_known_to_keep());
+        assert!(Rotation::new(true).is_known_to_keep());
+    }
+}
