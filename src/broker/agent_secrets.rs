@@ -12,8 +12,12 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentHandle, Broker, Source, repeats::Charged};
+use super::{
+    AgentHandle, Broker,
+    repeats::{Charged, shown},
+};
 use crate::{
+    budget::Peer,
     clock::{self, Clock},
     id::AgentName,
     secret::AgentSecret,
@@ -176,7 +180,12 @@ impl Broker {
 
     /// The agent of this name that proves itself with `secret`. What is wrong goes into the audit trail, with where it
     /// came from.
-    pub fn authenticate(&self, name: &str, secret: &AgentSecret, from: &Source) -> Option<Arc<AgentHandle>> {
+    pub fn authenticate(
+        &self,
+        name: &str,
+        secret: &AgentSecret,
+        from: Option<Peer>,
+    ) -> Option<Arc<AgentHandle>> {
         let handle = name.parse().ok().and_then(|name| self.handle(&name));
         let known = handle.filter(|handle| handle.secret().is_some_and(|own| own == secret));
         if known.is_none() {
@@ -186,7 +195,7 @@ impl Broker {
     }
 
     /// A name that is wrong may be a secret in the wrong place, so the trail does not repeat it.
-    fn note_wrong_secret(&self, from: &Source) {
+    fn note_wrong_secret(&self, from: Option<Peer>) {
         const WHAT: &str = "a wrong name or secret at the agents' token endpoint";
         let event = AuditEvent {
             time: self.now(),
@@ -195,14 +204,14 @@ impl Broker {
             integration: None,
             capabilities: Vec::new(),
             decision: Decision::Denied,
-            detail: format!("{WHAT}, from {}", from.as_str()),
+            detail: format!("{WHAT}, from {}", shown(from)),
             concern: Concern::default(),
         };
         if self
             .recorder
             .record_repeatable(event, WHAT, &Charged::Unproven(from))
         {
-            tracing::warn!(from = from.as_str(), "{WHAT}");
+            tracing::warn!(from = shown(from), "{WHAT}");
         }
     }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    AgentHandle, AgentSnapshot, AgentSource, Broker, Event, EventKind, Source,
-    repeats::Charged,
+    AgentHandle, AgentSnapshot, AgentSource, Broker, Event, EventKind,
+    repeats::{Charged, shown},
     situation::situation,
     snapshot::{AgentState, Feed},
     world::{AgentEntry, Keys, World},
 };
 use crate::{
     agent::{Manifest, ManifestError, PodIdentity, Scan},
+    budget::Peer,
     catalog::IntegrationKind,
     id::{AgentName, OwnerId},
     store::{AgentRecord, StoreError},
@@ -232,10 +233,10 @@ impl Broker {
     }
 
     /// A client that proved nothing was refused an agent's tokens. `detail` says why.
-    pub fn note_remote_unproven(&self, from: &Source, detail: &str) {
+    pub fn note_remote_unproven(&self, from: Option<Peer>, detail: &str) {
         const WHAT: &str = "agents' tokens, to clients that prove nothing";
         let event = AuditEvent {
-            detail: format!("{WHAT}, at {}: {detail}", from.as_str()),
+            detail: format!("{WHAT}, at {}: {detail}", shown(from)),
             ..AuditEvent::new(self.now(), Actor::Daemon, "remote.use", Decision::Denied)
         };
         self.recorder

@@ -74,7 +74,6 @@ pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
 pub use import::{ImportError, Imported};
 pub use problem::{Problem, ProblemCode};
 pub use query::{TokenGrant, TokenQuery};
-pub use repeats::Source;
 pub use revocations::PendingRevocation;
 pub use service_account::{NewServiceAccount, ServiceAccountAdded, ServiceAccountError};
 pub use sessions::{Invitation, SignIn};

@@ -5,8 +5,7 @@
 //! caller chose. So the trail grows by a few lines a minute, however many connections and names somebody makes up.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,6 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::{
+    budget::Peer,
     clock::{self, SharedClock},
     telemetry::audit::{AuditEvent, Concern},
 };
@@ -30,37 +30,17 @@ const PARTIES: usize = 512;
 /// Sources that a count names.
 const SOURCES: usize = 8;
 
-/// Where something came from, as the trail counts it: an address, of which an IPv6 client has one per network.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Source(Box<str>);
-
-impl Source {
-    /// A client's address; `None` where the system does not know it.
-    pub fn of(address: Option<IpAddr>) -> Self {
-        let Some(address) = address else {
-            return Self("an unknown address".into());
-        };
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.to_string().into(),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                format!("{}/64", std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)).into()
-            }
-        })
-    }
-
-    /// As the trail writes it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Who something is charged to.
 pub(super) enum Charged<'a> {
     /// Somebody who has proven nothing: all of them share the same few lines, and the sources are counted.
-    Unproven(&'a Source),
+    Unproven(Option<Peer>),
     /// Somebody who is known, by a name that is not theirs to choose.
     Known(&'a str),
+}
+
+/// A client's address as the trail writes it.
+pub(super) fn shown(from: Option<Peer>) -> String {
+    from.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string())
 }
 
 /// What is counted together.
@@ -78,7 +58,7 @@ struct Count {
     since: Duration,
     lines: u32,
     more: u64,
-    sources: BTreeMap<Source, u64>,
+    sources: Vec<(Peer, u64)>,
     /// Whom the first one concerned, and what it was: the count says the same of itself.
     first: AuditEvent,
 }
@@ -89,18 +69,18 @@ impl Count {
             since,
             lines: 0,
             more: 0,
-            sources: BTreeMap::new(),
+            sources: Vec::new(),
             first,
         }
     }
 
-    fn add(&mut self, source: Option<&Source>) {
+    fn add(&mut self, source: Option<Peer>) {
         self.more += 1;
         let Some(source) = source else { return };
-        if let Some(count) = self.sources.get_mut(source) {
+        if let Some((_, count)) = self.sources.iter_mut().find(|(known, _)| *known == source) {
             *count += 1;
         } else if self.sources.len() < SOURCES {
-            self.sources.insert(source.clone(), 1);
+            self.sources.push((source, 1));
         }
     }
 
@@ -108,9 +88,9 @@ impl Count {
         let mut named: Vec<String> = self
             .sources
             .iter()
-            .map(|(source, count)| format!("{} ({count})", source.as_str()))
+            .map(|(source, count)| format!("{source} ({count})"))
             .collect();
-        let others = self.more - self.sources.values().sum::<u64>();
+        let others = self.more - self.sources.iter().map(|(_, count)| count).sum::<u64>();
         if others > 0 && !named.is_empty() {
             named.push(format!("others ({others})"));
         }
@@ -153,7 +133,7 @@ impl Repeats {
         now: Duration,
     ) -> Option<AuditEvent> {
         let (party, lines, source) = match charged {
-            Charged::Unproven(source) => ("", UNPROVEN_LINES, Some(*source)),
+            Charged::Unproven(source) => ("", UNPROVEN_LINES, *source),
             Charged::Known(party) => (*party, KNOWN_LINES, None),
         };
         let action = event.action;
@@ -239,8 +219,8 @@ mod tests {
         }
     }
 
-    fn source(text: &str) -> Source {
-        Source::of(Some(text.parse().unwrap()))
+    fn unproven(address: &str) -> Charged<'static> {
+        Charged::Unproven(Some(Peer::from(address.parse::<std::net::IpAddr>().unwrap())))
     }
 
     fn take(repeats: &Repeats, seconds: u64) -> Vec<String> {
@@ -259,8 +239,7 @@ mod tests {
         for number in 0..10_000_u32 {
             // Each from a connection of its own, with a name of its own.
             let address = format!("10.0.{}.{}", number % 20, number % 2);
-            let charged = source(&address);
-            let charged = Charged::Unproven(&charged);
+            let charged = unproven(&address);
             let made_up = event(&format!("agent-{number}"));
             lines += usize::from(
                 repeats
@@ -278,8 +257,7 @@ mod tests {
         );
         assert!(told[0].ends_with("others (5999)"), "{told:?}");
         // The count was this minute's line.
-        let one = source("192.0.2.1");
-        let again = || repeats.admit(event("x"), "nothing proven", &Charged::Unproven(&one), at(62));
+        let again = || repeats.admit(event("x"), "nothing proven", &unproven("192.0.2.1"), at(62));
         assert!(again().is_none());
         assert_eq!(
             take(&repeats, 121),
@@ -311,13 +289,5 @@ mod tests {
             told.contains(&"one: 15 more within 60 s, by billing/a".to_owned()),
             "{told:?}"
         );
-    }
-
-    #[test]
-    fn a_network_of_version_6_is_one_source() {
-        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:2"));
-        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
-        assert_eq!(source("::ffff:192.0.2.7").as_str(), "192.0.2.7");
-        assert_eq!(source("2001:db8::1").as_str(), "2001:db8::/64");
     }
 }

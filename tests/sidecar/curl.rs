@@ -78,11 +78,16 @@ fn strangers_who_make_up_names_leave_one_line() {
         let agent = format!("Token-Broker-Agent: made-up-{number}");
         assert_eq!(ask(&remote, &["-H", &agent, "-H", &bearer], "/v1/token").0, 404);
     }
-    let audit = remote.daemon.audit();
-    let refused: Vec<&str> = audit.lines().filter(|line| line.contains("remote.use")).collect();
-    let known = refused.iter().filter(|line| line.contains("other/else")).count();
-    assert_eq!((refused.len() - known, known), (1, 5), "{refused:?}");
-    assert!(refused[0].contains("127.0.0.1"), "{refused:?}");
+    let audit: Value = serde_json::from_str(&remote.daemon.audit()).unwrap();
+    let lines = audit["events"].as_array().unwrap();
+    let details = |of: &str| {
+        let refused = lines.iter().filter(|line| line["action"] == "remote.use");
+        let details = refused.map(|line| line["detail"].as_str().unwrap().to_owned());
+        details.filter(|detail| detail.contains(of)).collect::<Vec<_>>()
+    };
+    let (unproven, known) = (details("unauthenticated"), details("other/else"));
+    assert_eq!((unproven.len(), known.len()), (1, 5), "{unproven:?} {known:?}");
+    assert!(unproven[0].contains("127.0.0.1"), "{unproven:?}");
     remote.daemon.scan_for_secrets(&["canary"]);
 }
 

@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 
 use super::{adc, metadata::token_json};
 use crate::{
-    broker::{AgentHandle, AgentState, Broker, ProblemCode, Source, TokenQuery},
+    broker::{AgentHandle, AgentState, Broker, ProblemCode, TokenQuery},
+    budget::Peer,
     delivery::{
         body::AgentBody,
         refusal::{Reason, Refusal},
@@ -66,8 +67,8 @@ async fn token(broker: &Arc<Broker>, request: Request<Incoming>) -> Result<Zeroi
     }
     // Before the body is read, so that nobody else has anything read.
     let peer = request.extensions().get::<PeerAddress>();
-    let from = Source::of(peer.map(|peer| peer.0.ip()));
-    let agent = authenticated(broker, request.headers(), &from)?;
+    let from = peer.map(|peer| Peer::from(peer.0.ip()));
+    let agent = authenticated(broker, request.headers(), from)?;
     let form = read_form(request.into_body()).await?;
     check_form(&form, &agent)?;
     let asked = broker.token(&agent, &TokenQuery::default()).await;
@@ -80,7 +81,7 @@ async fn token(broker: &Arc<Broker>, request: Request<Incoming>) -> Result<Zeroi
 fn authenticated(
     broker: &Broker,
     headers: &HeaderMap,
-    from: &Source,
+    from: Option<Peer>,
 ) -> Result<Arc<AgentHandle>, TokenError> {
     let presented = headers.get(header::AUTHORIZATION).and_then(basic);
     let Some((name, secret)) = presented else {

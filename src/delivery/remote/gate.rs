@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     agent::PodIdentity,
-    broker::{AgentHandle, Source},
+    broker::AgentHandle,
+    budget::Peer,
     delivery::{
         kubernetes::{ReviewError, permit},
         refusal::{Reason, Refusal},
@@ -53,7 +54,7 @@ impl Pass {
 
 impl Gate {
     /// Who asks, and whether they may. `from` is where they ask from, for the audit trail.
-    pub(super) async fn admit(&self, headers: &mut HeaderMap, from: &Source) -> Result<Pass, Refusal> {
+    pub(super) async fn admit(&self, headers: &mut HeaderMap, from: Option<Peer>) -> Result<Pass, Refusal> {
         let name = agent_name(headers)?;
         let token = bearer(headers).inspect_err(|refusal| self.note_unproven(refusal, from))?;
         let proof = self.prove(&name, &token).await;
@@ -67,15 +68,12 @@ impl Gate {
                 let about = [name.as_str(), &proven.identity.to_string(), pod];
                 if self.notes.is_news(&about) {
                     let identity = &proven.identity;
-                    let detail = format!(
-                        "to a pod that runs as {identity} (uid {pod}), at {}",
-                        from.as_str()
-                    );
+                    let detail = format!("to a pod that runs as {identity} (uid {pod}), at {}", shown(from));
                     broker.note_remote(&name, &detail);
                 }
             }
             Err(refusal) => {
-                let detail = format!("to a client at {}: {}", from.as_str(), refusal.diagnosis());
+                let detail = format!("to a client at {}: {}", shown(from), refusal.diagnosis());
                 broker.note_remote_refused(&name, &proven.identity, &detail);
             }
         }
@@ -83,7 +81,7 @@ impl Gate {
     }
 
     /// What nobody could judge is not refused, and not told.
-    fn note_unproven(&self, refusal: &Refusal, from: &Source) {
+    fn note_unproven(&self, refusal: &Refusal, from: Option<Peer>) {
         if refusal.reason == Reason::Unproven {
             self.server
                 .broker
@@ -128,6 +126,10 @@ impl Gate {
         pass.check()?;
         Ok(pass)
     }
+}
+
+fn shown(from: Option<Peer>) -> String {
+    from.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string())
 }
 
 /// Takes the name of the agent out of the headers.

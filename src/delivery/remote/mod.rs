@@ -152,8 +152,9 @@ async fn serve_connection(
     http: Arc<auto::Builder<TokioExecutor>>,
     shutdown: CancellationToken,
 ) {
-    let from = Source::of(stream.peer_addr().ok().map(|peer| peer.ip()));
-    let peer = from.as_str();
+    let address = stream.peer_addr().ok().map(|peer| peer.ip());
+    let from = address.map(Peer::from);
+    let peer = address.map(tracing::field::display);
     let _ = stream.set_nodelay(true);
     let acceptor = TlsAcceptor::from(certificates.current().await);
     let stream = tokio::select! {

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::gate::Gate;
 use crate::{
-    broker::Source,
+    budget::Peer,
     delivery::{
         body::AgentBody,
         refusal::Refusal,
@@ -31,7 +31,7 @@ use crate::{
 /// Serves one connection.
 pub(super) struct RemoteService {
     gate: Arc<Gate>,
-    from: Arc<Source>,
+    from: Option<Peer>,
     let_in: Arc<AtomicBool>,
     shutdown: CancellationToken,
 }
@@ -40,13 +40,13 @@ impl RemoteService {
     /// `let_in` is set with the first request that may pass.
     pub(super) fn new(
         gate: Arc<Gate>,
-        from: Source,
+        from: Option<Peer>,
         let_in: Arc<AtomicBool>,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             gate,
-            from: Arc::new(from),
+            from,
             let_in,
             shutdown,
         }
@@ -59,11 +59,11 @@ impl Service<Request<Incoming>> for RemoteService {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let (gate, from) = (Arc::clone(&self.gate), Arc::clone(&self.from));
+        let (gate, from) = (Arc::clone(&self.gate), self.from);
         let (let_in, shutdown) = (Arc::clone(&self.let_in), self.shutdown.clone());
         Box::pin(async move {
             let grpc = is_grpc(&request);
-            let pass = match gate.admit(request.headers_mut(), &from).await {
+            let pass = match gate.admit(request.headers_mut(), from).await {
                 Ok(pass) => pass,
                 Err(refusal) => return Ok(refused(refusal, grpc)),
             };
