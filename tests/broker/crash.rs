@@ -276,7 +276,9 @@ async fn where_nothing_can_be_written_a_grant_that_stays_the_same_goes_on_giving
         Part::Audit,
         Part::Agents,
     ];
-    every.into_iter().for_each(|part| scene.store.fail(part));
+    for part in every {
+        scene.store.fail(part);
+    }
     let mut seen = vec![token(&bot).unwrap()];
     for _ in 0..5 {
         scene.next_renewal().await;

@@ -232,7 +232,9 @@ impl Committer {
                 if batch.iter().any(|operation| operation.is_unwritten()) {
                     self.failing.store(true, Ordering::Release);
                 }
-                batch.into_iter().for_each(|operation| operation.answer(Ok(())));
+                for operation in batch {
+                    operation.answer(Ok(()));
+                }
             }
             Err(reason) => self.commit_one_by_one(batch, reason),
         }
