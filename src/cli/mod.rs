@@ -44,7 +44,7 @@ mod view;
 mod wait;
 mod when;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::Parser;
 
@@ -57,6 +57,11 @@ pub use sidecar::SidecarArgs;
 
 use args::{Cli, Command};
 use output::Output;
+
+use crate::telemetry::{panics, stderr};
+
+/// How long the end waits for whoever reads standard error.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A program that runs until it is told to stop, provided by the composition root: this layer knows only
 /// its arguments. It is called without an async runtime.
@@ -92,14 +97,17 @@ where
         }
     };
     cli.global = cli.global.or_environment(|name| std::env::var_os(name));
+    panics::tell();
     let mut output = Output::standard(cli.global.output);
-    match dispatch(cli, programs, &mut output) {
-        Ok(exit) => exit.into(),
+    let exit = match dispatch(cli, programs, &mut output) {
+        Ok(exit) => exit,
         Err(failure) => {
             output.failure(&failure);
-            failure.exit.into()
+            failure.exit
         }
-    }
+    };
+    stderr::flush(LAST_WORDS);
+    exit.into()
 }
 
 fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {

@@ -14,7 +14,10 @@ use super::{
     exit::Failure,
     style::{Palette, Text, Tone, harmless},
 };
-use crate::clock::{SharedClock, SystemClock};
+use crate::{
+    clock::{SharedClock, SystemClock},
+    telemetry::stderr::Stderr,
+};
 
 /// What standard output carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -58,7 +61,7 @@ impl Output {
                 && io::stderr().is_terminal(),
             interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
             out: Box::new(io::stdout()),
-            err: Box::new(io::stderr()),
+            err: Box::new(Stderr::in_order()),
             format,
             clock: Arc::new(SystemClock),
         }
@@ -177,13 +180,13 @@ impl Output {
 
     /// A line on standard error. When even that cannot be written, nobody is there to be told.
     pub(super) fn note(&mut self, text: &str) {
-        let _ = writeln!(self.err, "{text}");
+        // As one piece: nothing else comes between the text and its end.
+        let _ = self.err.write_all(format!("{text}\n").as_bytes());
     }
 
     /// Text on standard error without a newline: a question, or progress that is drawn over.
     pub(super) fn prompt(&mut self, text: &str) {
-        let _ = write!(self.err, "{text}");
-        let _ = self.err.flush();
+        let _ = self.err.write_all(text.as_bytes());
     }
 
     /// Reports a failure on standard error: as a sentence, or as one JSON object.

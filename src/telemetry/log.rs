@@ -1,6 +1,8 @@
-//! The daemon's log, as text or as JSON lines, on standard error.
+//! The daemon's log, as text or as JSON lines, on standard error, which it never waits for ([`super::stderr`]).
 
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+use super::stderr::Stderr;
 
 /// Changes the level while the daemon runs.
 pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
@@ -20,7 +22,7 @@ impl LogHandle {
 pub fn init(json: bool, filter: &str) -> Result<LogHandle, String> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = fmt::layer().with_writer(Stderr::queued()).with_target(false);
     let started = if json {
         registry.with(lines.json().flatten_event(true)).try_init()
     } else {

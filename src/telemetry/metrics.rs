@@ -1,6 +1,6 @@
 //! Figures for Prometheus. No label holds a secret, an owner or an agent's name: labels are few and fixed.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::atomic::Ordering, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -42,6 +42,8 @@ pub struct Gauges {
     pub agents: Vec<(&'static str, i64)>,
     /// Accounts, by state.
     pub integrations: Vec<(&'static str, i64)>,
+    /// Lines of the log that were dropped since the start.
+    pub log_lines_dropped: u64,
     /// Renewals that wait for their moment.
     pub renewals_waiting: i64,
     /// Agents whose directory could not be written.
@@ -58,6 +60,7 @@ pub struct Metrics {
     renewals: Family<Outcome, Counter>,
     provider: Family<Operation, Timing>,
     audit_failures: Counter,
+    log_lines_dropped: Counter,
     security_events: Family<Outcome, Counter>,
     agents: Family<State, Gauge>,
     integrations: Family<State, Gauge>,
@@ -86,6 +89,12 @@ impl Default for Metrics {
             "audit_write_failures",
             "Writes of the audit trail that failed",
             audit_failures.clone(),
+        );
+        let log_lines_dropped = Counter::default();
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the log that were dropped, because nobody read it",
+            log_lines_dropped.clone(),
         );
         let security_events = Family::<Outcome, Counter>::default();
         registry.register(
@@ -139,6 +148,7 @@ impl Default for Metrics {
             renewals,
             provider,
             audit_failures,
+            log_lines_dropped,
             security_events,
             agents,
             integrations,
@@ -201,6 +211,8 @@ impl Metrics {
         for &(state, count) in &gauges.integrations {
             self.integrations.get_or_create(&State { state }).set(count);
         }
+        let dropped = gauges.log_lines_dropped;
+        self.log_lines_dropped.inner().store(dropped, Ordering::Relaxed);
         self.ready.set(gauges.ready);
         self.agents_short_of_token.set(gauges.agents_short_of_token);
         self.renewals_waiting.set(gauges.renewals_waiting);

@@ -5,6 +5,8 @@ pub mod audit;
 pub(crate) mod captured;
 pub mod log;
 pub mod metrics;
+pub mod panics;
+pub mod stderr;
 mod timing;
 
 pub use metrics::Metrics;

@@ -20,7 +20,7 @@ use crate::{
     clock,
     google::risc::Receiver,
     health::Readiness,
-    telemetry::{Metrics, metrics::Gauges},
+    telemetry::{Metrics, metrics::Gauges, stderr},
 };
 
 /// What the pages show.
@@ -143,6 +143,7 @@ impl Web {
         let handles = self.broker.handles();
         Gauges {
             ready: self.readiness.is_ready().into(),
+            log_lines_dropped: stderr::dropped(),
             agents_short_of_token: count(self.broker.agents_short_of_token()),
             agents: self
                 .broker

@@ -24,4 +24,5 @@ mod reconnect;
 mod renewal;
 mod risc;
 mod service_accounts;
+mod stderr;
 mod systemd;

@@ -2,7 +2,10 @@
 
 use rustix::process::Signal;
 
-use crate::{remote::Remote, support::wait_until};
+use crate::{
+    remote::Remote,
+    support::{Pipe, program, wait_until},
+};
 
 #[test]
 fn term_ends_it_at_once_and_leaves_no_token() {
@@ -75,5 +78,18 @@ fn as_process_1_it_ends_at_once() {
     let child = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(child, Signal::TERM).unwrap();
     assert_eq!(pod.wait_for_end(), 0);
+    assert!(pod.agent().token().is_none());
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let remote = Remote::with_lifetime("6s");
+    let mut pod = remote.pod();
+    let log = Pipe::full();
+    pod.start_logging_to(log.end(), program(), &remote.options(&pod));
+    pod.wait_until_ready();
+    let token = pod.wait_for_token(None);
+    pod.wait_for_token(Some(&token));
+    assert_eq!(pod.end(Signal::TERM), 0);
     assert!(pod.agent().token().is_none());
 }

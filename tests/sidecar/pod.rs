@@ -69,10 +69,15 @@ impl Pod {
     }
 
     /// Starts it by a program that starts it in its own place.
-    pub(crate) fn start_by(&mut self, mut command: Command, options: &[String]) {
-        assert!(self.sidecar.is_none(), "it runs already");
+    pub(crate) fn start_by(&mut self, command: Command, options: &[String]) {
         self.starts += 1;
         let log = File::create(self.log_file()).unwrap();
+        self.start_logging_to(log.into(), command, options);
+    }
+
+    /// Starts it with something else for its log.
+    pub(crate) fn start_logging_to(&mut self, log: Stdio, mut command: Command, options: &[String]) {
+        assert!(self.sidecar.is_none(), "it runs already");
         command.arg("sidecar").args(options);
         command.arg("--directory").arg(self.agent().directory);
         self.sidecar = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());

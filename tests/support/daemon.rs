@@ -19,6 +19,7 @@ use super::{
     emulator::{CLIENT_ID, Emulator},
     grpc::{self, Admin},
     http::{Answer, get, try_get},
+    pipe::Pipe,
     wait_for,
 };
 
@@ -206,7 +207,21 @@ impl Daemon {
     /// Starts the process and waits for nothing; the caller has it and must end it.
     pub(crate) fn spawn(&self) -> Child {
         let start = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
-        let log = File::create(self.log_file(start)).unwrap();
+        self.spawn_logging_to(File::create(self.log_file(start)).unwrap().into())
+    }
+
+    /// Starts it with a pipe for its log, which was read until it was ready.
+    pub(crate) fn start_logging_to_a_pipe(&self) -> Pipe {
+        let mut pipe = Pipe::new();
+        let process = self.spawn_logging_to(pipe.end());
+        let log = pipe.read_until("agents=");
+        let address = ready_address(&log).unwrap_or_else(|| panic!("where is it? {log}"));
+        let http = format!("http://{address}");
+        *self.running() = Some(Running { process, http });
+        pipe
+    }
+
+    fn spawn_logging_to(&self, log: Stdio) -> Child {
         let mut command = self.command(&["serve"]);
         if let Some((launcher, arguments)) = self.launcher.split_first() {
             let daemon = std::mem::replace(&mut command, program_named(launcher));

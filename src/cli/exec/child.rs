@@ -16,6 +16,7 @@ use rustix::{
 };
 
 use super::{
+    super::LAST_WORDS,
     super::{
         environment::{DELIVERED, Environment},
         exit::{Exit, Failure},
@@ -23,9 +24,11 @@ use super::{
     },
     no_command,
 };
+use crate::telemetry::stderr;
 
 /// Becomes the command. Returns only when that is not possible: why not.
 pub(super) fn replace(command: &[OsString], variables: &Environment) -> Failure {
+    stderr::flush(LAST_WORDS);
     match prepare(command, variables, &[]) {
         Ok(mut prepared) => cannot_run(prepared.get_program().to_owned().as_os_str(), &prepared.exec()),
         Err(failure) => failure,
