@@ -3,12 +3,14 @@
 pub mod folder;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod holder;
 pub mod manifest;
 pub mod resolve;
 pub mod watch;
 mod yaml;
 
 pub use folder::{Folder, ManifestFile, ManifestProblem, Scan};
+pub use holder::Holder;
 pub use manifest::{Manifest, ManifestError, PodIdentity, Requirement};
 pub use resolve::{NarrowError, Narrowed, Resolution, ResolvedCapability, resolve};
 pub use watch::watch;

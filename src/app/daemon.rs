@@ -109,12 +109,12 @@ impl App {
         let driver = Driver::open(&config)?;
         let options = delivery_options(&config, driver.as_ref())?;
         // Known before the files are written, so that these are right at once.
-        broker.settle_agent_secrets().await?;
+        broker.settle_holders().await?;
         let (clock, stop) = (parts.clock.clone(), shutdown.clone());
         let delivery = Delivery::start(&options, broker.clone(), clock, changes, stop)?;
         let admin = AdminSocket::bind(&config.runtime_dir.join("admin.sock"))
             .with_context(|| format!("{}/admin.sock cannot be bound", config.runtime_dir.display()))?;
-        let agents = settle(&delivery, &broker).await;
+        let agents = settle(&delivery, &broker).await?;
         if let Some(listener) = remote {
             let serving = delivery.serve_remote(listener, shutdown.clone());
             tasks.spawn("the listener for sidecars", serving);
@@ -241,12 +241,15 @@ fn delivery_options(config: &Config, driver: Option<&Driver>) -> anyhow::Result<
 }
 
 /// Waits until every agent has its files and nobody else has any. Returns how many agents there are.
-async fn settle(delivery: &Delivery, broker: &Broker) -> usize {
+async fn settle(delivery: &Delivery, broker: &Broker) -> anyhow::Result<usize> {
+    delivery.settled().await;
+    // Agents that were given to another holder meanwhile come when nothing is left of the one before.
+    broker.settle_holders().await?;
     delivery.settled().await;
     let handles = broker.handles();
     let names: Vec<_> = handles.iter().map(|handle| handle.name().clone()).collect();
     delivery.remove_strangers(&names).await;
-    names.len()
+    Ok(names.len())
 }
 
 /// Drops audit lines that are older than so many days, at the start and once a day.

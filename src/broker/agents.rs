@@ -5,16 +5,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    AgentHandle, AgentSnapshot, AgentSource, Broker, Event, EventKind,
+    AgentHandle, AgentSnapshot, AgentSource, AgentState, Broker, Event, EventKind,
+    disconnect::DELIVERY_PATIENCE,
+    holders::Before,
     repeats::{Charged, shown},
     situation::situation,
-    snapshot::{AgentState, Feed},
+    succession::{arriving, changes, farewell},
     world::{AgentEntry, Keys, World},
 };
 use crate::{
-    agent::{Manifest, ManifestError, PodIdentity, Scan},
+    agent::{Holder, Manifest, ManifestError, PodIdentity, Scan},
     budget::Peer,
-    catalog::IntegrationKind,
     id::{AgentName, OwnerId},
     store::{AgentRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
@@ -56,8 +57,18 @@ pub struct AgentView {
     pub delivery_problem: Option<String>,
 }
 
+/// What putting an agent changed.
+#[derive(Default)]
+pub(super) struct Put {
+    /// Somebody else held it: whom that concerned, and the fields that say so.
+    replaced: Option<(Concern, Vec<&'static str>)>,
+    /// It is published when nothing is left of who held it before.
+    is_arriving: bool,
+}
+
 impl Broker {
-    /// Adds or replaces an agent over the API.
+    /// Adds or replaces an agent over the API. One that is given to another holder is there when this returns, unless
+    /// what the one before had cannot be taken away.
     pub async fn put_agent(
         self: &Arc<Self>,
         manifest: Manifest,
@@ -74,7 +85,7 @@ impl Broker {
     }
 
     async fn put(&self, manifest: Manifest, actor: Actor) -> Result<AgentView, AgentError> {
-        let _changing = self.agent_changes.lock().await;
+        let changing = self.agent_changes.lock().await;
         let name = manifest.agent.clone();
         self.refuse_file_agent(&name)?;
         let concern = Concern::agent(&manifest.owner, &name);
@@ -88,13 +99,15 @@ impl Broker {
             self.store.delete_agent(&name).await?;
             return Err(taken);
         }
-        let changed = {
+        let put = {
             let mut world = self.world();
             self.upsert(&mut world, Arc::new(manifest), AgentSource::Api)
         };
-        if changed {
-            self.note_agent(actor, EventKind::AgentPut, &name, concern, Decision::Allowed);
+        if let Some(put) = put {
+            self.note_put(&actor, &name, concern, put);
         }
+        drop(changing);
+        self.until_arrived(&name, DELIVERY_PATIENCE).await;
         self.agent(&name).ok_or(AgentError::Unknown(name))
     }
 
@@ -113,7 +126,7 @@ impl Broker {
         self.refuse_file_agent(name)?;
         let removed = {
             let mut world = self.world();
-            self.take_out(&mut world, name)
+            self.take_out(&mut world, name, false)
         };
         let stored = self.store.delete_agent(name).await;
         drop(changing);
@@ -127,12 +140,12 @@ impl Broker {
             Decision::Failed
         };
         let concern = removed.as_deref().map(AgentHandle::concern).unwrap_or_default();
-        self.note_agent(actor, EventKind::AgentRemoved, name, concern, decision);
+        self.note_agent(&actor, EventKind::AgentRemoved, name, concern, decision, "");
+        self.tell_of_agent(EventKind::AgentRemoved, name);
         stored?;
         if let Some(handle) = removed {
             let revision = handle.revision();
-            let _ =
-                tokio::time::timeout(super::disconnect::DELIVERY_PATIENCE, handle.delivered(revision)).await;
+            let _ = tokio::time::timeout(DELIVERY_PATIENCE, handle.delivered(revision)).await;
         }
         Ok(())
     }
@@ -165,15 +178,11 @@ impl Broker {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            let removed = self.take_out(&mut world, &name);
+            let removed = self.take_out(&mut world, &name, false);
             let concern = removed.as_deref().map(AgentHandle::concern).unwrap_or_default();
-            self.note_agent(
-                Actor::Daemon,
-                EventKind::AgentRemoved,
-                &name,
-                concern,
-                Decision::Allowed,
-            );
+            let (actor, kind) = (Actor::Daemon, EventKind::AgentRemoved);
+            self.note_agent(&actor, kind, &name, concern, Decision::Allowed, "");
+            self.tell_of_agent(kind, &name);
         }
         for (name, file) in &scan.manifests {
             if world
@@ -189,15 +198,9 @@ impl Broker {
                 continue;
             }
             let source = AgentSource::File(file.path.clone());
-            if self.upsert(&mut world, file.manifest.clone(), source) {
+            if let Some(put) = self.upsert(&mut world, file.manifest.clone(), source) {
                 let concern = Concern::agent(&file.manifest.owner, name);
-                self.note_agent(
-                    Actor::Daemon,
-                    EventKind::AgentPut,
-                    name,
-                    concern,
-                    Decision::Allowed,
-                );
+                self.note_put(&Actor::Daemon, name, concern, put);
             }
         }
         drop(world);
@@ -279,78 +282,156 @@ impl Broker {
             .clone()
     }
 
-    /// Adds an agent or replaces what it declared. False when nothing changed.
-    pub(super) fn upsert(&self, world: &mut World, manifest: Arc<Manifest>, source: AgentSource) -> bool {
-        let name = manifest.agent.clone();
+    /// Adds an agent or replaces what it declared. `None` when nothing changed.
+    pub(super) fn upsert(
+        &self,
+        world: &mut World,
+        manifest: Arc<Manifest>,
+        source: AgentSource,
+    ) -> Option<Put> {
+        let (name, holder) = (manifest.agent.clone(), Holder::of(&manifest));
+        let mut replaced = None;
         if let Some(entry) = world.agents.get_mut(&name) {
             if entry.manifest == manifest {
                 entry.source = source;
-                return false;
+                return None;
             }
-            // It keeps its token until it is found to use another, so that a change of no consequence to the
-            // token costs no request.
-            let (handle, keys) = (entry.handle.clone(), std::mem::take(&mut entry.keys));
-            world.insert_agent(AgentEntry {
-                handle,
-                manifest,
-                source,
-                keys,
-            });
-            self.republish(world, [name]);
-            return true;
+            let (before, concern) = (Holder::of(&entry.manifest), entry.handle.concern());
+            let fields = changes(world, &before, &holder);
+            if fields.is_empty() {
+                self.declare(world, manifest, source);
+                if before != holder {
+                    self.holders.touch(&name);
+                }
+                return Some(Put::default());
+            }
+            self.take_out(world, &name, true);
+            replaced = Some((concern, fields));
+        } else {
+            let (fields, concern) = match self.holders.held_before(&name) {
+                Before::Nobody => (Vec::new(), Concern::default()),
+                Before::Somebody => (vec!["owner"], Concern::default()),
+                Before::Holder(before) => (
+                    changes(world, &before, &holder),
+                    Concern::agent(before.owner(), &name),
+                ),
+            };
+            if !fields.is_empty() {
+                self.take_out_of_before(world, &manifest);
+                replaced = Some((concern, fields));
+            }
         }
-        let snapshot = situation(world, &self.around, &manifest, self.now()).snapshot;
+        let is_arriving = world.leaving.contains(&name);
+        let snapshot = if is_arriving {
+            arriving(&manifest)
+        } else {
+            situation(world, &self.around, &manifest, self.now()).snapshot
+        };
         let state = snapshot.state;
         let handle = AgentHandle::new(name.clone(), snapshot);
-        self.changes.changed(&handle);
+        if !is_arriving {
+            self.changes.changed(&handle);
+        }
         world.insert_agent(AgentEntry {
             handle,
             manifest,
             source,
+            is_arriving,
             keys: Keys::default(),
         });
         self.republish(world, [name.clone()]);
-        self.agent_secrets.touch(&name);
-        tracing::info!(agent = %name, state = state.as_str(), "agent added");
-        true
+        self.holders.touch(&name);
+        if let Some((_, fields)) = &replaced {
+            tracing::info!(agent = %name, changed = fields.join(", "), "agent given to another holder");
+        } else {
+            tracing::info!(agent = %name, state = state.as_str(), "agent added");
+        }
+        Some(Put {
+            replaced,
+            is_arriving,
+        })
     }
 
-    fn take_out(&self, world: &mut World, name: &AgentName) -> Option<Arc<AgentHandle>> {
+    /// Replaces what an agent declared whose holder stays.
+    fn declare(&self, world: &mut World, manifest: Arc<Manifest>, source: AgentSource) {
+        let name = manifest.agent.clone();
+        let Some(entry) = world.agents.get_mut(&name) else {
+            return;
+        };
+        // It keeps its token until it is found to use another, so that a change of no consequence to the token costs
+        // no request.
+        let (handle, keys) = (entry.handle.clone(), std::mem::take(&mut entry.keys));
+        let is_arriving = entry.is_arriving;
+        if is_arriving {
+            handle.publish(arriving(&manifest));
+        }
+        world.insert_agent(AgentEntry {
+            handle,
+            manifest,
+            source,
+            is_arriving,
+            keys,
+        });
+        self.republish(world, [name]);
+    }
+
+    /// Takes an agent out. `succeeded` says that somebody else has its name from now on.
+    fn take_out(&self, world: &mut World, name: &AgentName, succeeded: bool) -> Option<Arc<AgentHandle>> {
         let entry = world.remove_agent(name)?;
         for key in entry.keys.iter() {
             if let Some(orphan) = world.leave(name, key.clone()) {
-                self.renewals.cancel(&orphan);
+                self.orphaned(world, &orphan);
             }
         }
         self.recorder.last_uses(self.now(), &entry.handle);
-        entry.handle.mark_removed(farewell(&entry.manifest));
+        entry.handle.mark_removed(farewell(&entry.manifest), succeeded);
+        world.leaving.add(&entry.handle);
+        self.holders.disown(name);
         self.changes.changed(&entry.handle);
-        self.agent_secrets.touch(name);
+        self.holders.touch(name);
         tracing::info!(agent = %name, "agent removed");
         Some(entry.handle)
     }
 
+    /// Notes that an agent was put, and that another one went for it.
+    fn note_put(&self, actor: &Actor, name: &AgentName, concern: Concern, put: Put) {
+        if let Some((before, fields)) = put.replaced {
+            let why = format!(": it is given to another holder ({})", fields.join(", "));
+            let kind = EventKind::AgentRemoved;
+            self.note_agent(actor, kind, name, before, Decision::Allowed, &why);
+            self.tell_of_agent(kind, name);
+        }
+        self.note_agent(actor, EventKind::AgentPut, name, concern, Decision::Allowed, "");
+        if !put.is_arriving {
+            self.tell_of_agent(EventKind::AgentPut, name);
+        }
+    }
+
     fn note_agent(
         &self,
-        actor: Actor,
+        actor: &Actor,
         kind: EventKind,
         name: &AgentName,
         concern: Concern,
         decision: Decision,
+        why: &str,
     ) {
-        let time = self.now();
         self.recorder.record(AuditEvent {
-            time,
-            actor,
+            time: self.now(),
+            actor: actor.clone(),
             action: kind.as_str(),
             integration: None,
             capabilities: Vec::new(),
             decision,
-            detail: format!("agent {name}"),
+            detail: format!("agent {name}{why}"),
             concern,
         });
+    }
+
+    /// Tells those who watch that an agent came or went.
+    pub(super) fn tell_of_agent(&self, kind: EventKind, name: &AgentName) {
         self.emit(Event {
-            time,
+            time: self.now(),
             kind,
             agent: Some(name.clone()),
             integration: None,
@@ -363,7 +444,8 @@ impl Broker {
 
     /// One agent.
     pub fn agent(&self, name: &AgentName) -> Option<AgentView> {
-        self.world().agents.get(name).map(|entry| self.view(entry))
+        let world = self.world();
+        world.agents.get(name).map(|entry| self.view(&world, entry))
     }
 
     /// The agents, by name; only the owner's where one is given.
@@ -374,16 +456,24 @@ impl Broker {
             .agents
             .values()
             .filter(wanted)
-            .map(|entry| self.view(entry))
+            .map(|entry| self.view(&world, entry))
             .collect()
     }
 
-    /// The handle of one agent.
+    /// The handle of one agent, for whoever serves it; `None` also while another holder of the name has not left.
     pub fn handle(&self, name: &AgentName) -> Option<Arc<AgentHandle>> {
-        self.world().agents.get(name).map(|entry| entry.handle.clone())
+        let world = self.world();
+        let entry = world.agents.get(name).filter(|entry| !entry.is_arriving);
+        entry.map(|entry| entry.handle.clone())
     }
 
-    /// The handles of all agents.
+    /// True while the agent of this name waits for another holder of the name to leave.
+    pub fn is_arriving(&self, name: &AgentName) -> bool {
+        let world = self.world();
+        world.agents.get(name).is_some_and(|entry| entry.is_arriving)
+    }
+
+    /// The handles of all agents, also of those whose holder before has not left.
     pub fn handles(&self) -> Vec<Arc<AgentHandle>> {
         self.world()
             .agents
@@ -420,7 +510,8 @@ impl Broker {
             .count()
     }
 
-    fn view(&self, entry: &AgentEntry) -> AgentView {
+    fn view(&self, world: &World, entry: &AgentEntry) -> AgentView {
+        let leaving = || world.leaving.problem(entry.handle.name());
         AgentView {
             snapshot: entry.handle.snapshot(),
             source: entry.source.clone(),
@@ -430,19 +521,7 @@ impl Broker {
                 .filter_map(|key| self.renewals.due_at(key))
                 .min(),
             last_used: entry.handle.audited.last_use(),
-            delivery_problem: entry.handle.delivery_problem(),
+            delivery_problem: entry.handle.delivery_problem().or_else(leaving),
         }
-    }
-}
-
-fn farewell(manifest: &Arc<Manifest>) -> AgentSnapshot {
-    AgentSnapshot {
-        manifest: manifest.clone(),
-        state: AgentState::Misconfigured,
-        message: format!("The agent `{}` was removed.", manifest.agent),
-        action_url: None,
-        capabilities: Arc::default(),
-        main: Feed::empty(IntegrationKind::Google, None),
-        beside: None,
     }
 }

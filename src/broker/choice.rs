@@ -95,10 +95,33 @@ fn nothing_found(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> Strin
     }
 }
 
+/// The owner's accounts of this kind that go by this address; all of them without one.
+fn fitting<'a>(
+    world: &'a World,
+    owner: &OwnerId,
+    kind: IntegrationKind,
+    wanted: Option<&'a str>,
+) -> impl Iterator<Item = &'a Account> {
+    world
+        .accounts_of_kind(owner, kind)
+        .filter(move |a| wanted.is_none_or(|wanted| same_address(&a.record.account, wanted)))
+}
+
+/// The one account that [`fitting`] finds; `None` where there is none, or more than one.
+pub(super) fn the_account<'a>(
+    world: &'a World,
+    owner: &OwnerId,
+    kind: IntegrationKind,
+    wanted: Option<&'a str>,
+) -> Option<&'a Account> {
+    let mut found = fitting(world, owner, kind, wanted);
+    found.next().filter(|_| found.next().is_none())
+}
+
 /// The account of this kind that an agent uses.
 pub(super) fn account_for<'a>(
     world: &'a World,
-    manifest: &Manifest,
+    manifest: &'a Manifest,
     kind: IntegrationKind,
 ) -> Result<&'a Account, NoAccount> {
     let owner = &manifest.owner;
@@ -106,8 +129,7 @@ pub(super) fn account_for<'a>(
         IntegrationKind::Google => manifest.account.as_deref(),
         IntegrationKind::GoogleServiceAccount => manifest.service_account.as_deref(),
     };
-    let fits = |a: &&Account| wanted.is_none_or(|wanted| same_address(&a.record.account, wanted));
-    let mut found = world.accounts_of_kind(owner, kind).filter(fits);
+    let mut found = fitting(world, owner, kind, wanted);
     let there = || addresses(world.accounts_of_kind(owner, kind));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),

@@ -20,6 +20,10 @@ pub struct AgentHandle {
     /// The last revision whose files were written (or were found impossible to write).
     delivered: AtomicU64,
     removed: AtomicBool,
+    /// The revision that says that it is gone; 0 while it is there.
+    removed_at: AtomicU64,
+    /// Somebody else holds an agent of this name after it.
+    succeeded: AtomicBool,
     changed: Notify,
     delivery_changed: Notify,
     delivery_problem: Mutex<Option<String>>,
@@ -39,6 +43,8 @@ impl AgentHandle {
             revision: AtomicU64::new(1),
             delivered: AtomicU64::new(0),
             removed: AtomicBool::new(false),
+            removed_at: AtomicU64::new(0),
+            succeeded: AtomicBool::new(false),
             changed: Notify::new(),
             delivery_changed: Notify::new(),
             delivery_problem: Mutex::default(),
@@ -78,6 +84,18 @@ impl AgentHandle {
     /// True once the agent is gone: its directory and socket go too.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
+    }
+
+    /// True when the agent is gone and somebody else holds one of its name: what was in the directory goes, and the
+    /// directory is for the next.
+    pub fn is_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Acquire)
+    }
+
+    /// True when `revision` says that the agent is gone.
+    pub(super) fn is_gone_by(&self, revision: u64) -> bool {
+        let removed_at = self.removed_at.load(Ordering::Acquire);
+        removed_at > 0 && revision >= removed_at
     }
 
     /// Resolves once the agent is gone.
@@ -159,10 +177,13 @@ impl AgentHandle {
     }
 
     /// The agent is gone. `farewell` holds no token, so that no connection that is still open serves one.
-    pub(crate) fn mark_removed(&self, farewell: AgentSnapshot) {
+    /// `succeeded` says that somebody else holds an agent of its name.
+    pub(crate) fn mark_removed(&self, farewell: AgentSnapshot, succeeded: bool) {
+        self.succeeded.store(succeeded, Ordering::Release);
         self.removed.store(true, Ordering::Release);
         self.snapshot.store(Arc::new(farewell));
-        self.revision.fetch_add(1, Ordering::AcqRel);
+        let before = self.revision.fetch_add(1, Ordering::AcqRel);
+        self.removed_at.store(before + 1, Ordering::Release);
         self.changed.notify_waiters();
     }
 }

@@ -17,8 +17,10 @@ pub mod events;
 mod failure;
 mod flight;
 pub mod handle;
+mod holders;
 mod import;
 mod keep;
+mod leaving;
 mod limits;
 mod part;
 pub mod problem;
@@ -37,6 +39,7 @@ mod situation;
 mod slots;
 pub mod snapshot;
 mod start;
+mod succession;
 #[cfg(test)]
 pub(crate) mod testing;
 mod time;
@@ -80,9 +83,9 @@ pub use sessions::{Invitation, SignIn};
 pub use snapshot::{AgentSnapshot, AgentState, CapabilityState, CapabilityStatus, Feed, IssuedToken};
 pub use world::AgentSource;
 
-use agent_secrets::AgentSecrets;
 use consents::Consents;
 use flight::Flights;
+use holders::Holders;
 use queue::Queue;
 use recorder::Recorder;
 use renewal::Renewed;
@@ -159,7 +162,7 @@ pub struct Broker {
     requests: Semaphore,
     /// One agent is put or deleted over the API at a time, so that memory and database agree.
     agent_changes: tokio::sync::Mutex<()>,
-    agent_secrets: AgentSecrets,
+    holders: Holders,
     /// One announcement of the provider's is acted on at a time.
     announcing: tokio::sync::Mutex<()>,
     consents: Consents,
@@ -217,8 +220,8 @@ impl Broker {
         let renewing = turn::run(self.clone(), pulses.renewals, shutdown.clone());
         let expiring = publish::run_expiries(self.clone(), pulses.expiries, shutdown.clone());
         let revoking = revocations::run(self.clone(), shutdown.clone());
-        let secrets = self.run_agent_secrets(shutdown.clone());
-        tokio::join!(renewing, expiring, revoking, secrets);
+        let holding = self.run_holders(shutdown.clone());
+        tokio::join!(renewing, expiring, revoking, holding);
     }
 
     /// Waits until no renewal, consent or disconnect is under way, so that none is cut off halfway.

@@ -31,11 +31,11 @@ impl Broker {
     }
 
     fn republish_one(&self, world: &mut World, name: &AgentName) -> Option<Arc<AgentHandle>> {
-        let entry = world.agents.get(name)?;
+        let entry = world.agents.get(name).filter(|entry| !entry.is_arriving)?;
         let (handle, manifest) = (entry.handle.clone(), entry.manifest.clone());
         let situation = situation(world, &self.around, &manifest, self.now());
         for orphan in world.assign(name, &situation.keys) {
-            self.renewals.cancel(&orphan);
+            self.orphaned(world, &orphan);
         }
         for key in situation.keys.iter() {
             self.keep_scheduled(world, key);
@@ -51,6 +51,18 @@ impl Broker {
         handle.publish(situation.snapshot);
         self.changes.changed(&handle);
         Some(handle)
+    }
+
+    /// Nobody uses this key any more. A token is kept until it expires, and a back-off until it ends: an agent that goes and
+    /// comes back does not get round it.
+    pub(super) fn orphaned(&self, world: &World, key: &TokenKey) {
+        self.renewals.cancel(key);
+        if let Some(slot) = world.slots.get(key)
+            && slot.token.is_none()
+            && let Some(trouble) = &slot.trouble
+        {
+            self.expiries.schedule(key, trouble.retry_at);
+        }
     }
 
     fn state_changed(&self, name: &AgentName, state: AgentState, message: &str) {
@@ -116,7 +128,11 @@ impl Broker {
             capabilities: snapshot.granted().cloned().collect(),
             expires_at: snapshot.main.token.as_ref().map(|token| token.expires_at),
         };
+        let is_cleared = agent.is_gone_by(revision) && problem.is_none();
         agent.set_delivered(revision, problem);
+        if is_cleared {
+            self.cleared(agent);
+        }
         self.emit(event);
     }
 

@@ -9,9 +9,8 @@ use std::{
 use tokio::sync::{Semaphore, broadcast};
 
 use super::{
-    AgentSecrets, Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights,
-    IssuedToken, Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, World, handle, time,
-    world::AgentSource,
+    Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, Holders, IssuedToken,
+    Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, World, handle, time, world::AgentSource,
 };
 use crate::{
     agent::Manifest,
@@ -70,10 +69,7 @@ impl Broker {
             flights: Flights::default(),
             requests: Semaphore::new(options.concurrency.max(1)),
             agent_changes: tokio::sync::Mutex::default(),
-            agent_secrets: AgentSecrets::new(
-                options.agent_secrets,
-                std::mem::take(&mut contents.agent_secrets),
-            ),
+            holders: Holders::new(options.agent_secrets, std::mem::take(&mut contents.holders)),
             announcing: tokio::sync::Mutex::default(),
             consents: Consents::default(),
             recorder,

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     handle::AgentHandle,
+    leaving::Leaving,
     slots::{Slot, Slots},
 };
 use crate::{
@@ -81,6 +82,8 @@ pub(super) struct AgentEntry {
     pub(super) handle: Arc<AgentHandle>,
     pub(super) manifest: Arc<Manifest>,
     pub(super) source: AgentSource,
+    /// Somebody else held the name before, and may still have something of it: nobody but the operator finds it.
+    pub(super) is_arriving: bool,
     /// The tokens it uses.
     pub(super) keys: Keys,
 }
@@ -148,6 +151,8 @@ pub(super) struct World {
     /// Boxed: a table is half empty, and accounts are large.
     pub(super) accounts: HashMap<IntegrationId, Box<Account>>,
     pub(super) slots: Slots,
+    /// Agents that are gone and whose directory may not be cleared yet.
+    pub(super) leaving: Leaving,
     agents_of: Owned<AgentName>,
     accounts_of: Owned<IntegrationId>,
 }
@@ -207,17 +212,17 @@ impl World {
     }
 
     /// The owner's accounts of one kind.
-    pub(super) fn accounts_of_kind(
-        &self,
+    pub(super) fn accounts_of_kind<'a>(
+        &'a self,
         owner: &OwnerId,
         kind: IntegrationKind,
-    ) -> impl Iterator<Item = &Account> {
+    ) -> impl Iterator<Item = &'a Account> + use<'a> {
         self.accounts_of(owner)
             .filter(move |account| account.record.kind == kind)
     }
 
     /// The owner's accounts.
-    pub(super) fn accounts_of(&self, owner: &OwnerId) -> impl Iterator<Item = &Account> {
+    pub(super) fn accounts_of<'a>(&'a self, owner: &OwnerId) -> impl Iterator<Item = &'a Account> + use<'a> {
         let ids = self.accounts_of.of(owner);
         ids.iter().filter_map(|id| self.accounts.get(id).map(Box::as_ref))
     }
@@ -266,8 +271,7 @@ impl World {
         if !slot.users.is_empty() {
             return None;
         }
-        if slot.token.is_none() {
-            // Its trouble is forgotten with it: nothing would ever take it away.
+        if slot.token.is_none() && slot.trouble.is_none() {
             self.slots.remove(&key);
         }
         Some(key)

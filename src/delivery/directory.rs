@@ -36,6 +36,9 @@ pub(super) const OPEN_DIR: OFlags = OFlags::RDONLY
 /// Far more than any of an agent's files.
 const MOST_READ: usize = 1024 * 1024;
 
+/// An agent that leaves more than this in its directory gets no chance to leave it to the next.
+const MOST_LEFT: usize = 256;
+
 /// Who may read what an agent's directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Owner {
@@ -212,6 +215,29 @@ impl Runtime {
             euid: self.euid,
             made,
         })
+    }
+
+    /// Takes away what is in an agent's directory, and the directory from whoever had it: a container that has it mounted
+    /// keeps an empty one. Where an agent left more in it than that takes a moment, the directory goes with it.
+    pub(super) fn empty(&self, name: &AgentName) -> Result<(), FileError> {
+        let failed = |error| FileError::os("emptied", None, error);
+        let dir = match rustix::fs::openat(&self.agents, name.as_str(), OPEN_DIR, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(_) => return self.remove(name),
+        };
+        // First what counts.
+        for entry in Entry::ALL {
+            let _ = rustix::fs::unlinkat(&dir, entry.name(), AtFlags::empty());
+        }
+        let names = tree::some_names(dir.as_fd(), MOST_LEFT + 1).map_err(failed)?;
+        if names.len() > MOST_LEFT {
+            return self.remove(name);
+        }
+        for left in &names {
+            tree::remove(dir.as_fd(), left.as_c_str()).map_err(failed)?;
+        }
+        rustix::fs::fchmod(&dir, Mode::RWXU).map_err(failed)
     }
 
     /// Removes an agent's directory with all that is in it. It is fine if there is none.

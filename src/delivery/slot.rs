@@ -63,7 +63,7 @@ pub(super) struct Slot {
 struct Turn {
     /// Whom to serve; nobody when the directory is to go.
     target: Option<Arc<AgentHandle>>,
-    /// Earlier bearers of the name that still wait to hear that they are gone.
+    /// Earlier bearers of the name that still wait to hear that nothing is left of them.
     superseded: Vec<Arc<AgentHandle>>,
     busy: bool,
     again: bool,
@@ -77,6 +77,8 @@ struct Place {
     serving: Option<Arc<AgentHandle>>,
     files: Files,
     socket: Option<Socket>,
+    /// Something of whoever is or was served may be in the directory.
+    is_used: bool,
     failures: u32,
 }
 
@@ -136,11 +138,14 @@ impl Slot {
                 let mut turn = self.turn();
                 (turn.target.clone(), std::mem::take(&mut turn.superseded))
             };
-            let notice = self.deliver(context, target.as_ref());
-            for gone in superseded {
-                report(context, &gone, gone.revision(), None);
+            let (notice, leftover) = self.deliver(context, target.as_ref());
+            for gone in &superseded {
+                report(context, gone, gone.revision(), leftover.clone());
             }
             let mut turn = self.turn();
+            if leftover.is_some() {
+                turn.superseded.extend(superseded);
+            }
             if std::mem::take(&mut turn.again) {
                 continue;
             }
@@ -155,25 +160,41 @@ impl Slot {
         }
     }
 
-    fn deliver(&self, context: &Context, target: Option<&Arc<AgentHandle>>) -> Option<Notice> {
+    /// What is to be done next, and what keeps earlier bearers of the name from being gone.
+    fn deliver(
+        &self,
+        context: &Context,
+        target: Option<&Arc<AgentHandle>>,
+    ) -> (Option<Notice>, Option<String>) {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(agent) = target else {
-            return self.clear(context, &mut place).1;
+            let problem = self.clear(context, &mut place, Clearing::Removed);
+            let notice = self.after_clearing(context, &mut place, problem.is_none());
+            return (Some(notice), problem);
         };
         // Before everything that it stands for.
         let revision = agent.revision();
         if agent.is_removed() {
-            let (problem, notice) = self.clear(context, &mut place);
-            report(context, agent, revision, problem);
-            return notice;
+            let clearing = if agent.is_succeeded() {
+                Clearing::Succeeded
+            } else {
+                Clearing::Removed
+            };
+            let problem = self.clear(context, &mut place, clearing);
+            report(context, agent, revision, problem.clone());
+            let notice = self.after_clearing(context, &mut place, problem.is_none());
+            return (Some(notice), problem);
         }
-        if place
-            .serving
-            .as_ref()
-            .is_none_or(|serving| !Arc::ptr_eq(serving, agent))
-        {
-            place.socket = None;
+        let is_served = |serving: &Arc<AgentHandle>| Arc::ptr_eq(serving, agent);
+        if !place.serving.as_ref().is_some_and(is_served) {
+            if place.is_used
+                && let Some(problem) = self.clear(context, &mut place, Clearing::Succeeded)
+            {
+                report(context, agent, revision, Some(problem.clone()));
+                return (Some(self.retry(context, &mut place)), Some(problem));
+            }
             place.serving = Some(Arc::clone(agent));
+            place.is_used = true;
         }
         let snapshot = agent.snapshot();
         let now = context.server.now();
@@ -191,9 +212,9 @@ impl Slot {
         report(context, agent, revision, problem);
         if !failed {
             place.failures = 0;
-            return None;
+            return (None, None);
         }
-        Some(self.retry(context, &mut place))
+        (Some(self.retry(context, &mut place)), None)
     }
 
     /// Files first, then the socket. What can be done is done; the sentence says what could not.
@@ -265,24 +286,40 @@ impl Slot {
         errors.iter().map(sentence).reduce(join)
     }
 
-    /// Ends the socket and removes the directory.
-    fn clear(&self, context: &Context, place: &mut Place) -> (Option<String>, Option<Notice>) {
+    /// Ends the socket and takes away what is in the directory. What could not be done, in a sentence.
+    fn clear(&self, context: &Context, place: &mut Place, clearing: Clearing) -> Option<String> {
         place.socket = None;
         place.serving = None;
+        place.is_used = true;
         place.files = Files::default();
-        match context.runtime.remove(&self.name) {
-            Ok(()) => {
-                if let Some(volumes) = &context.volumes {
-                    volumes.cut_off(&self.name);
-                }
-                place.failures = 0;
-                (None, Some(Notice::Gone(self.name.clone())))
-            }
-            Err(error) => {
-                let problem = format!("{}{error}", context.runtime.path_of(&self.name).display());
-                tracing::warn!(agent = %self.name, problem, "the agent's directory is still there");
-                (Some(problem), Some(self.retry(context, place)))
-            }
+        let is_mounted_by_pods = context
+            .volumes
+            .as_ref()
+            .is_some_and(|volumes| volumes.has_any(&self.name));
+        // What a pod has mounted cannot be given to another, so for the next there is another directory. A container that
+        // was started by hand keeps what it has mounted, which is emptied.
+        let cleared = match clearing {
+            Clearing::Succeeded if !is_mounted_by_pods => context.runtime.empty(&self.name),
+            Clearing::Succeeded | Clearing::Removed => context.runtime.remove(&self.name),
+        };
+        if let Err(error) = cleared {
+            let problem = format!("{}{error}", context.runtime.path_of(&self.name).display());
+            tracing::warn!(agent = %self.name, problem, "what an agent had that is gone is still there");
+            return Some(problem);
+        }
+        if let Some(volumes) = &context.volumes {
+            volumes.cut_off(&self.name);
+        }
+        place.is_used = false;
+        place.failures = 0;
+        None
+    }
+
+    fn after_clearing(&self, context: &Context, place: &mut Place, is_cleared: bool) -> Notice {
+        if is_cleared {
+            Notice::Gone(self.name.clone())
+        } else {
+            self.retry(context, place)
         }
     }
 
@@ -303,6 +340,15 @@ impl Slot {
     fn turn(&self) -> MutexGuard<'_, Turn> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a directory is cleared.
+#[derive(Debug, Clone, Copy)]
+enum Clearing {
+    /// Nobody has the name any more.
+    Removed,
+    /// Somebody else holds an agent of the name.
+    Succeeded,
 }
 
 impl Turn {

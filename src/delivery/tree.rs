@@ -107,7 +107,8 @@ pub(super) fn names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<CString
     some_names(directory, usize::MAX)
 }
 
-fn some_names(directory: BorrowedFd<'_>, limit: usize) -> rustix::io::Result<Vec<CString>> {
+/// At most `limit` of the names in a directory, without `.` and `..`.
+pub(super) fn some_names(directory: BorrowedFd<'_>, limit: usize) -> rustix::io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;

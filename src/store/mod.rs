@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub use record::{
-    AgentRecord, AgentSecretRecord, Contents, DatabaseFacts, Grant, Health, IntegrationRecord, RenewalIntent,
+    AgentRecord, Contents, DatabaseFacts, Grant, Health, HolderRecord, IntegrationRecord, RenewalIntent,
     RenewalOutcome, RevocationRecord, TokenRecord,
 };
 pub use sqlite::SqliteStore;
@@ -138,9 +138,9 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes such an agent. False when it was not there.
     fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool>;
 
-    /// Adds or replaces the secrets of agents, and deletes those of the agents `gone`; all of it or nothing.
-    fn change_agent_secrets(&self, kept: Vec<AgentSecretRecord>, gone: Vec<AgentName>)
-    -> StoreFuture<'_, ()>;
+    /// Adds or replaces who holds which agent, and forgets the agents `gone`; all of it or nothing.
+    fn change_holders(&self, kept: Vec<HolderRecord>, gone: Vec<AgentName>) -> StoreFuture<'_, ()>;
+
     /// Whether a security event of this id was acted on already, as far as that is remembered.
     fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool>;
 

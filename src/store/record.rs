@@ -141,13 +141,15 @@ pub struct AgentRecord {
     pub manifest: String,
 }
 
-/// What an agent proves itself with where identity does not come from its mount.
+/// Who holds an agent, also one that came from a file, and what it proves itself with.
 #[derive(Clone)]
-pub struct AgentSecretRecord {
-    /// Whose it is.
+pub struct HolderRecord {
+    /// The agent.
     pub agent: AgentName,
-    /// The secret.
-    pub secret: Sealed,
+    /// Its holder as JSON; `None` in rows of versions that did not remember it.
+    pub holder: Option<String>,
+    /// What the agent proves itself with where identity does not come from its mount.
+    pub secret: Option<Sealed>,
 }
 
 /// Everything in the store that the broker needs at start.
@@ -161,8 +163,8 @@ pub struct Contents {
     pub agents: Vec<AgentRecord>,
     /// Grants that are still to be revoked.
     pub revocations: Vec<RevocationRecord>,
-    /// Secrets of agents, also of those that came from files.
-    pub agent_secrets: Vec<AgentSecretRecord>,
+    /// Who holds which agent.
+    pub holders: Vec<HolderRecord>,
     /// Rows that could not be read, one sentence each; they were left alone.
     pub problems: Vec<String>,
 }

@@ -24,7 +24,12 @@ pub enum Binding<'a> {
         requested: &'a ScopeSet,
     },
     /// What an agent proves itself with.
-    AgentSecret(&'a AgentName),
+    AgentSecret {
+        /// The agent.
+        agent: &'a AgentName,
+        /// Who held it when the secret was made; `None` where that was not remembered yet.
+        holder: Option<&'a str>,
+    },
     /// A fixed text by which a store recognises its master key.
     KeyCheck,
 }
@@ -68,9 +73,17 @@ impl Binding<'_> {
                 field(&mut data, integration.as_str().as_bytes());
                 shown(&mut data, requested);
             }
-            Self::AgentSecret(agent) => {
+            Self::AgentSecret { agent, holder: None } => {
                 field(&mut data, b"agent secret");
                 field(&mut data, agent.as_str().as_bytes());
+            }
+            Self::AgentSecret {
+                agent,
+                holder: Some(holder),
+            } => {
+                field(&mut data, b"agent secret of a holder");
+                field(&mut data, agent.as_str().as_bytes());
+                field(&mut data, holder.as_bytes());
             }
             Self::KeyCheck => field(&mut data, b"key check"),
         }
@@ -104,7 +117,7 @@ impl fmt::Display for Binding<'_> {
             } => {
                 write!(f, "the access token of {integration} for `{requested}`")
             }
-            Self::AgentSecret(agent) => write!(f, "the secret of the agent {agent}"),
+            Self::AgentSecret { agent, .. } => write!(f, "the secret of the agent {agent}"),
             Self::KeyCheck => f.write_str("the key check of the database"),
         }
     }

@@ -32,7 +32,7 @@ fn secret(agent: &AgentHandle) -> String {
 
 async fn rows(scene: &Scene) -> Vec<String> {
     let contents = scene.store.load().await.unwrap();
-    let rows = contents.agent_secrets.iter();
+    let rows = contents.holders.iter().filter(|record| record.secret.is_some());
     rows.map(|record| record.agent.to_string()).collect()
 }
 
@@ -150,7 +150,7 @@ async fn without_credential_files_no_secret_is_kept() {
         ..scene.stop().await
     };
     let scene = Scene::with(on).await;
-    scene.broker.settle_agent_secrets().await.unwrap();
+    scene.broker.settle_holders().await.unwrap();
     assert_ne!(secret(&scene.handle("bot")), before);
 }
 
@@ -158,11 +158,11 @@ async fn without_credential_files_no_secret_is_kept() {
 async fn a_secret_that_does_not_open_is_replaced() {
     let scene = with_agents(&["bot", "other"]).await;
     let before = secret(&scene.handle("bot"));
-    let mut records = scene.store.load().await.unwrap().agent_secrets;
+    let mut records = scene.store.load().await.unwrap().holders;
     // Moved from another row.
     let others = records.pop().unwrap().secret;
     records[0].secret = others;
-    scene.store.change_agent_secrets(records, vec![]).await.unwrap();
+    scene.store.change_holders(records, vec![]).await.unwrap();
     let scene = scene.restart().await;
     scene.idle().await;
     let (bot, other) = (secret(&scene.handle("bot")), secret(&scene.handle("other")));

@@ -14,6 +14,7 @@ mod crash;
 mod disconnect;
 mod failures;
 mod folder;
+mod holders;
 mod import;
 mod permissions;
 mod refresh;

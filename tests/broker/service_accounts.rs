@@ -482,6 +482,7 @@ async fn several_service_accounts_have_to_be_told_apart() {
     named.service_account = Some(OTHER.into());
     scene.broker.put_agent(named, admin()).await.ok().unwrap();
     scene.idle().await;
+    let bot = scene.handle("bot");
     assert_eq!(state(&bot), AgentState::Active);
     assert_eq!(bot.snapshot().account(KIND), Some(OTHER));
     // Beside a person's account nothing is ambiguous, neither for agents nor for a consent.

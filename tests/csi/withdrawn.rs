@@ -54,13 +54,13 @@ fn a_permission_that_is_withdrawn_is_withdrawn_from_pods_that_run() {
     let other = "kubernetes: {namespace: billing, serviceAccount: other}\n";
     node.allow("invoice-bot", other);
     wait_until("the pod to have nothing", || is_empty(&container));
-    assert_eq!(node.publish(&volume).unwrap_err().code(), Code::PermissionDenied);
     assert!(
         node.daemon
             .wait_for_state("invoice-bot", "active")
             .token()
             .is_some()
     );
+    assert_eq!(node.publish(&volume).unwrap_err().code(), Code::PermissionDenied);
     let allowed = node.volume_of("bot-2", "billing", "other");
     node.publish(&allowed).unwrap();
     // Nothing more is exchanged: this pod keeps it through renewals.
@@ -81,4 +81,38 @@ fn a_permission_that_is_withdrawn_is_withdrawn_from_pods_that_run() {
     for volume in [&volume, &allowed] {
         node.unpublish(volume);
     }
+}
+
+#[test]
+fn another_owner_gets_another_directory_and_pods_of_the_one_before_keep_an_empty_one() {
+    let node = Node::start();
+    let volume = node.volume("bot-1");
+    node.publish(&volume).unwrap();
+    let container = as_container(&volume.target);
+    let given_to = |owner: &str| {
+        let text = fs::read_to_string(node.daemon.agents_d().join("invoice-bot.yaml")).unwrap();
+        let (_, rest) = text.split_once("owner: ").unwrap();
+        let (_, rest) = rest.split_once('\n').unwrap();
+        let text = format!("agent: invoice-bot\nowner: {owner}\n{rest}");
+        node.daemon.put_file("invoice-bot", &text);
+    };
+    given_to("bob");
+    wait_until("the pod to have nothing", || is_empty(&container));
+    let bot = node.daemon.wait_for_state("invoice-bot", "not_connected");
+    assert_eq!(bot.status()["owner"], "bob");
+    assert!(is_empty(&container));
+    // The pod itself may have it: it is started again, and has the new owner's.
+    node.publish(&volume).unwrap();
+    assert_eq!(volume.seen().status()["owner"], "bob");
+    let container = as_container(&volume.target);
+
+    // The same while there is no daemon.
+    node.daemon.kill9();
+    given_to("alice");
+    node.daemon.start();
+    assert!(is_empty(&container), "before it is ready");
+    assert_eq!(node.daemon.agent("invoice-bot").status()["owner"], "alice");
+    node.publish(&volume).unwrap();
+    assert!(volume.seen().token().is_some());
+    node.unpublish(&volume);
 }

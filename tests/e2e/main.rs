@@ -16,6 +16,7 @@ mod connect;
 mod crash;
 mod damage;
 mod failures;
+mod holders;
 mod libraries;
 mod lifecycle;
 mod outage;

@@ -18,6 +18,7 @@ mod certificate;
 mod curl;
 mod ending;
 mod forwarded;
+mod holders;
 mod node;
 mod pod;
 mod ready;

@@ -46,6 +46,11 @@ impl Remote {
 
     /// The same before alice has connected anything.
     pub(crate) fn unconnected(lifetime: &str) -> Self {
+        Self::unconnected_with(lifetime, &[])
+    }
+
+    /// The same with more keys of the configuration.
+    pub(crate) fn unconnected_with(lifetime: &str, more: &[(&str, &str)]) -> Self {
         let google = Emulator::start(&["--token-lifetime", lifetime]);
         let kubernetes = Kubernetes::start();
         let certificate = Certificate::new();
@@ -59,7 +64,11 @@ impl Remote {
             ("kubernetes.api_ca_file", path(&kubernetes.ca_file())),
             ("kubernetes.api_token_file", path(&kubernetes.token_file())),
         ];
-        let settings = settings.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let mut settings: Vec<_> = settings
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
+        settings.extend_from_slice(more);
         let daemon = Daemon::with(&google, &settings);
         let remote = Self {
             google,

@@ -101,9 +101,12 @@ impl NodeService {
     async fn publish(&self, publication: Publication) -> Result<(), Status> {
         let turn = self.volumes.turn(&publication.volume).await;
         let agent = self.broker.handle(&publication.agent).ok_or_else(|| {
+            let name = &publication.agent;
+            if self.broker.is_arriving(name) {
+                return Status::unavailable(format!("the agent {name} is being given to another holder"));
+            }
             Status::not_found(format!(
-                "this node knows no agent {}: add its manifest, or correct volumeAttributes.agent",
-                publication.agent
+                "this node knows no agent {name}: add its manifest, or correct volumeAttributes.agent"
             ))
         })?;
         let pod = publication.pod.clone();

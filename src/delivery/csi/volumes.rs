@@ -152,6 +152,13 @@ impl Volumes {
             .any(|volume| volume.agent == *agent && !volume.cut_off && Some(&volume.pod) != allowed)
     }
 
+    /// True when some pod has the agent's directory.
+    pub(crate) fn has_any(&self, agent: &AgentName) -> bool {
+        lock(&self.known)
+            .values()
+            .any(|volume| volume.agent == *agent && !volume.cut_off)
+    }
+
     /// The agent's directory was removed: what pods have of it is an empty one.
     pub(crate) fn cut_off(&self, agent: &AgentName) {
         let mut known = lock(&self.known);

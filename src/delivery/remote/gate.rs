@@ -63,15 +63,18 @@ impl Gate {
         let pass = self.pass(&name, token, &proven.identity, until);
         let broker = &self.server.broker;
         match &pass {
-            Ok(_) => {
+            Ok(pass) => {
                 let pod = proven.pod_uid.as_deref().unwrap_or("of no pod");
-                let about = [name.as_str(), &proven.identity.to_string(), pod];
+                // With another owner it is another agent.
+                let owner = pass.agent.peek().manifest.owner.clone();
+                let about = [name.as_str(), owner.as_str(), &proven.identity.to_string(), pod];
                 if self.notes.is_news(&about) {
                     let identity = &proven.identity;
                     let detail = format!("to a pod that runs as {identity} (uid {pod}), at {}", shown(from));
                     broker.note_remote(&name, &detail);
                 }
             }
+            Err(refusal) if refusal.reason == Reason::Unverified => {}
             Err(refusal) => {
                 let detail = format!("to a client at {}: {}", shown(from), refusal.diagnosis());
                 broker.note_remote_refused(&name, &proven.identity, &detail);
@@ -111,6 +114,10 @@ impl Gate {
         until: Duration,
     ) -> Result<Pass, Refusal> {
         let agent = self.server.broker.handle(name).ok_or_else(|| {
+            if self.server.broker.is_arriving(name) {
+                let detail = format!("The agent {name} is being given to another holder. Ask again in a moment.");
+                return Refusal::new(Reason::Unverified, detail);
+            }
             let detail = format!(
                 "The broker knows no agent {name}, for which a pod that runs as {identity} asks: add its manifest, or \
                  correct the sidecar's --agent."

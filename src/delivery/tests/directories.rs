@@ -112,7 +112,7 @@ async fn a_removed_agent_leaves_nothing_whatever_it_planted() {
 async fn a_name_can_be_taken_again_at_once() {
     let scene = Scene::new();
     let first = scene.add(snapshot("a").with_token(token("first"))).await;
-    first.mark_removed(crate::delivery::testing::snapshot("invoice-bot"));
+    first.mark_removed(crate::delivery::testing::snapshot("invoice-bot"), false);
     scene.changes.changed(&first);
     let second = scene.add(snapshot("a").with_token(token("second"))).await;
     super::in_time(first.delivered(first.revision())).await;

@@ -85,7 +85,7 @@ impl Scene {
 
     async fn remove(&self, agent: &Arc<AgentHandle>) {
         let farewell = super::testing::snapshot(agent.name().as_str());
-        agent.mark_removed(farewell);
+        agent.mark_removed(farewell, false);
         self.changes.changed(agent);
         in_time(agent.delivered(agent.revision())).await;
     }

@@ -38,6 +38,10 @@ pub(super) fn text<'row>(row: &'row Row<'_>, name: &str) -> Result<&'row str, Un
     value(row, name, |value| value.as_str())
 }
 
+pub(super) fn text_or_none<'row>(row: &'row Row<'_>, name: &str) -> Result<Option<&'row str>, Unreadable> {
+    value(row, name, |value| value.as_str_or_null())
+}
+
 pub(super) fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {
     text(row, name)?.parse().map_err(|error| unfit(name, error))
 }
@@ -76,6 +80,11 @@ pub(super) fn sealed(row: &Row<'_>, name: &str) -> Result<Sealed, Unreadable> {
     value(row, name, |value| {
         value.as_blob().map(|bytes| Sealed::from_bytes(bytes.to_vec()))
     })
+}
+
+pub(super) fn sealed_or_none(row: &Row<'_>, name: &str) -> Result<Option<Sealed>, Unreadable> {
+    let bytes = value(row, name, |value| value.as_blob_or_null())?;
+    Ok(bytes.map(|bytes| Sealed::from_bytes(bytes.to_vec())))
 }
 
 /// A row's name for an error, whatever is in the column.

@@ -4,13 +4,13 @@
 //! database is in WAL mode with `synchronous=FULL`: what was answered is on disk, and a process that is killed
 //! leaves a database that opens again. No `rusqlite` type leaves this module.
 
-mod agent_secrets;
 mod agents;
 mod column;
 mod connection;
 mod fault;
 mod folder;
 mod grants;
+mod holders;
 mod integrations;
 mod key_check;
 mod reader;
@@ -37,7 +37,7 @@ use crate::{
 };
 
 use super::{
-    AgentRecord, AgentSecretRecord, Contents, DatabaseFacts, Grant, IntegrationRecord, RenewalHour,
+    AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
     RenewalOutcome, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
 };
 use fault::Fault;
@@ -130,7 +130,7 @@ impl Store for SqliteStore {
                 integrations: integrations::load(connection, &mut problems)?,
                 tokens: tokens::load(connection, &mut problems)?,
                 agents: agents::load(connection, &mut problems)?,
-                agent_secrets: agent_secrets::load(connection, &mut problems)?,
+                holders: holders::load(connection, &mut problems)?,
                 revocations: revocations::load(connection, &mut problems)?,
                 problems,
             })
@@ -195,12 +195,8 @@ impl Store for SqliteStore {
         self.write(move |connection| agents::delete(connection, &name))
     }
 
-    fn change_agent_secrets(
-        &self,
-        kept: Vec<AgentSecretRecord>,
-        gone: Vec<AgentName>,
-    ) -> StoreFuture<'_, ()> {
-        self.write(move |connection| agent_secrets::change(connection, &kept, &gone))
+    fn change_holders(&self, kept: Vec<HolderRecord>, gone: Vec<AgentName>) -> StoreFuture<'_, ()> {
+        self.write(move |connection| holders::change(connection, &kept, &gone))
     }
 
     fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool> {

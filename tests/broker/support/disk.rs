@@ -12,6 +12,8 @@ use token_broker::broker::{AgentHandle, Broker, ChangeReceiver};
 pub(crate) struct Disk {
     tokens: Mutex<BTreeMap<String, Option<String>>>,
     stuck: Mutex<Vec<String>>,
+    /// What could not be written meanwhile.
+    waiting: Mutex<Vec<Arc<AgentHandle>>>,
 }
 
 impl Disk {
@@ -29,9 +31,20 @@ impl Disk {
         self.stuck.lock().unwrap().push(agent.to_owned());
     }
 
+    /// It can be written again, and what waited is.
+    pub(crate) fn unjam(&self, broker: &Broker, agent: &str) {
+        self.stuck.lock().unwrap().retain(|stuck| stuck != agent);
+        let mut waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+        waiting.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        for handle in &waiting {
+            self.write(broker, handle);
+        }
+    }
+
     fn write(&self, broker: &Broker, agent: &Arc<AgentHandle>) {
         let name = agent.name().to_string();
         if self.stuck.lock().unwrap().contains(&name) {
+            self.waiting.lock().unwrap().push(agent.clone());
             return;
         }
         let revision = agent.revision();

@@ -22,7 +22,7 @@ use token_broker::{
 
 pub(crate) use google::Google;
 pub(crate) use key_file::PRIVATE_KEY;
-pub(crate) use scene::{Scene, Setting};
+pub(crate) use scene::{Scene, Setting, vault};
 pub(crate) use script::{CANARY, Fault, Person};
 pub(crate) use store::Part;
 

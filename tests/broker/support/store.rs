@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use token_broker::{
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     store::{
-        AgentRecord, AgentSecretRecord, Contents, DatabaseFacts, Grant, IntegrationRecord, RenewalHour,
+        AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
         RenewalOutcome, SqliteStore, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
     },
     telemetry::audit::{AuditEvent, AuditLine, ChainReport},
@@ -240,13 +240,9 @@ impl Store for Hand {
         })
     }
 
-    fn change_agent_secrets(
-        &self,
-        kept: Vec<AgentSecretRecord>,
-        gone: Vec<AgentName>,
-    ) -> StoreFuture<'_, ()> {
+    fn change_holders(&self, kept: Vec<HolderRecord>, gone: Vec<AgentName>) -> StoreFuture<'_, ()> {
         self.call(Some(Part::Secrets), None, move || {
-            self.store.change_agent_secrets(kept, gone)
+            self.store.change_holders(kept, gone)
         })
     }
 
