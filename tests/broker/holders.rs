@@ -44,7 +44,7 @@ fn secret(agent: &AgentHandle) -> String {
 fn opens(scene: &Scene, secret: &str) -> bool {
     scene
         .broker
-        .authenticate("bot", &AgentSecret::from(secret))
+        .authenticate("bot", &AgentSecret::from(secret), None)
         .is_some()
 }
 

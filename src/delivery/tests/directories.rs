@@ -222,3 +222,49 @@ async fn another_owner_gets_everything_anew() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_the_one_before_had_goes_before_the_next_has_anything() {
+    let scene = Scene::new();
+    let first = scene.add(snapshot("a").with_token(token("first"))).await;
+    fs::create_dir_all(scene.path("a", "junk/more")).unwrap();
+    fs::write(scene.path("a", ".env.new"), "first").unwrap();
+    let inode = fs::metadata(scene.path("a", "")).unwrap().ino();
+    first.mark_removed(snapshot("a"), true);
+    scene.changes.changed(&first);
+    super::in_time(first.delivered(first.revision())).await;
+    assert_eq!(first.delivery_problem(), None);
+    assert_eq!(fs::read_dir(scene.path("a", "")).unwrap().count(), 0);
+    let second = scene.add(snapshot("a").with_token(token("second"))).await;
+    assert_eq!(second.delivery_problem(), None);
+    assert_eq!(scene.read("a", "access_token"), "second");
+    assert_eq!(
+        fs::metadata(scene.path("a", "")).unwrap().ino(),
+        inode,
+        "a container that has it mounted would have nothing any more"
+    );
+}
+
+#[tokio::test]
+async fn nobody_is_served_in_a_directory_that_could_not_be_cleared() {
+    let scene = Scene::new();
+    let first = scene.add(snapshot("a").with_token(token("first"))).await;
+    fs::create_dir(scene.path("a", "mounted")).unwrap();
+    let Some(mounted) = small_tmpfs(&scene.path("a", "mounted"), "64k") else {
+        return;
+    };
+    first.mark_removed(snapshot("a"), true);
+    scene.changes.changed(&first);
+    let second = scene.add(snapshot("a").with_token(token("second"))).await;
+    super::in_time(first.delivered(first.revision())).await;
+    for agent in [&first, &second] {
+        let problem = agent.delivery_problem().unwrap();
+        assert!(problem.contains("unmount what is mounted inside it"), "{problem}");
+    }
+    assert!(!scene.path("a", "env").exists() && !scene.socket("a").exists());
+    drop(mounted);
+    scene.clock.advance(Duration::from_secs(4));
+    until(|| second.delivery_problem().is_none()).await;
+    until(|| first.delivery_problem().is_none()).await;
+    assert_eq!(scene.read("a", "access_token"), "second");
+}
