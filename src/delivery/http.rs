@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     body::{AgentBody, Events},
+    event_stream,
     libraries::metadata,
     refusal::{Reason, Refusal},
     render::View,
@@ -31,7 +32,6 @@ const TOKEN_OVERHEAD: usize = 192;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Answers a request.
@@ -243,7 +243,9 @@ fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
         Some((text, watch))
     });
     let events: Events = Box::pin(events);
-    Answer::now(respond(AgentBody::Events(events), EVENT_STREAM))
+    let mut response = Response::new(AgentBody::Events(events));
+    event_stream::mark(response.headers_mut());
+    Answer::now(response)
 }
 
 /// Reads the query of `/v1/watch`.

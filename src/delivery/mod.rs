@@ -13,6 +13,7 @@ mod connection;
 pub mod csi;
 mod directory;
 mod error;
+pub mod event_stream;
 mod files;
 #[cfg(fuzzing)]
 pub mod fuzz;
@@ -53,7 +54,7 @@ use url::Url;
 pub use accept::accept;
 pub use error::DeliveryError;
 pub use remote::RemoteListener;
-pub use tcp::{PeerAddress, TcpServer};
+pub use tcp::{LocalAddress, PeerAddress, TcpServer};
 
 use self::{
     csi::Volumes,

@@ -10,13 +10,13 @@ use crate::{
 };
 
 /// What a page listens to.
-struct Events {
+pub(crate) struct Events {
     body: Incoming,
     heard: String,
 }
 
 impl Events {
-    fn of(browser: &Browser) -> Self {
+    pub(crate) fn of(browser: &Browser) -> Self {
         let url = format!("{}/console/events", browser.root);
         let cookie = browser.cookie.clone().unwrap();
         let answer = block_on(open(&url, &[("cookie", &cookie)])).unwrap();
@@ -31,7 +31,7 @@ impl Events {
         events
     }
 
-    fn until(&mut self, part: &str) {
+    pub(crate) fn until(&mut self, part: &str) {
         while !self.heard.contains(part) {
             let frame = block_on(self.body.frame());
             let frame = frame.unwrap_or_else(|| panic!("it ended before {part:?}: {}", self.heard));
@@ -87,6 +87,15 @@ fn a_page_that_looks_by_itself_finds_the_new_state() {
         page.text().contains(ALICE).then_some(page)
     });
     assert!(page.text().contains("data-live=\"integrations\""));
+}
+
+#[test]
+fn a_proxy_is_told_to_pass_events_on_at_once() {
+    let (_google, daemon) = two_owners(&[]);
+    let alice = Browser::signed_in(&daemon, Some("alice"));
+    let url = format!("{}/console/events", alice.root);
+    let answer = block_on(open(&url, &[("cookie", alice.cookie.as_ref().unwrap())])).unwrap();
+    assert_eq!(answer.headers()["x-accel-buffering"], "no");
 }
 
 #[test]

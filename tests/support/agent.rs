@@ -107,11 +107,9 @@ impl Agent {
     /// `GET /v1/watch`.
     pub(crate) fn watch(&self) -> EventStream {
         let answer = block_on(open_unix(&self.socket(), "/v1/watch")).unwrap();
-        assert_eq!(answer.status(), 200);
-        EventStream {
-            body: answer.into_body(),
-            unread: String::new(),
-        }
+        // So that a proxy passes each of them on at once.
+        assert_eq!(answer.headers()["x-accel-buffering"], "no");
+        EventStream::of(answer)
     }
 
     /// A gRPC client on its socket.
@@ -127,6 +125,16 @@ pub(crate) struct EventStream {
 }
 
 impl EventStream {
+    /// The events that an answer consists of.
+    pub(crate) fn of(answer: http::Response<Incoming>) -> Self {
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Self {
+            body: answer.into_body(),
+            unread: String::new(),
+        }
+    }
+
     /// The next event's name and data, comments skipped; `None` at the stream's end.
     pub(crate) fn next(&mut self) -> Option<(String, Value)> {
         let start = Instant::now();

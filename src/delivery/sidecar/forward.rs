@@ -23,6 +23,7 @@ use crate::{
         accept,
         authority::AnyAuthority,
         body::AgentBody,
+        event_stream,
         libraries::{self, metadata},
         local::PeerUid,
         refusal::Refusal,
@@ -196,6 +197,10 @@ fn passed_on(mut response: Response<Incoming>) -> Response<Body> {
         HeaderName::from_static("keep-alive"),
     ] {
         response.headers_mut().remove(name);
+    }
+    // A proxy on the way keeps for itself what was said to it.
+    if event_stream::is_marked(response.headers()) {
+        event_stream::mark(response.headers_mut());
     }
     response.map(|body| body.map_err(Into::into).boxed_unsync())
 }

@@ -151,6 +151,7 @@ impl Events {
         let request = request.body(Empty::<Bytes>::new()).unwrap();
         let response = in_time(sender.send_request(request)).await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
         Self {
             body: response.into_body(),
             text: String::new(),

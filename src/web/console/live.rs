@@ -4,7 +4,7 @@ use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, Response, header};
+use http::Response;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame as BodyFrame;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Answer, Asked, Console};
 use crate::{
     broker::{AccountRef, Broker, Event},
+    delivery::event_stream,
     id::IntegrationId,
     session::{Session, Sessions, Viewer},
 };
@@ -129,10 +130,7 @@ impl Console {
             ))
         });
         let mut answer = Response::new(StreamBody::new(events).boxed_unsync());
-        answer.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/event-stream"),
-        );
+        event_stream::mark(answer.headers_mut());
         answer
     }
 }
