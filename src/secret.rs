@@ -86,6 +86,10 @@ secret! {
     SessionToken
 }
 secret! {
+    /// What a cookie carries by which the browser that ended a consent is known again.
+    BrowserToken
+}
+secret! {
     /// What the forms of a session's pages carry, so that no other page can send them.
     FormToken
 }

@@ -189,6 +189,7 @@ fn connect_errors() -> Vec<ConnectError> {
         ConnectError::UnknownState,
         ConnectError::UnknownConnect("con_5f0c9a1b2c3d4e5f6071".to_owned()),
         ConnectError::BadRedirect("it has no `state`".to_owned()),
+        ConnectError::OtherBrowser,
         ConnectError::OtherSession,
         ConnectError::TimedOut,
         ConnectError::TooMany,

@@ -13,7 +13,7 @@ use crate::{
     health::Readiness,
     session::{SessionLimits, Sessions},
     telemetry::Metrics,
-    web::{Console, ConsoleOptions, HealthFacts, Web},
+    web::{Console, ConsoleOptions, HealthFacts, PublicAddress, Web},
 };
 
 /// What the pages are about, besides the broker.
@@ -55,6 +55,7 @@ pub(super) fn web(
         proxy: config.console.proxy.clone(),
     };
     Ok(Web {
+        address: PublicAddress::new(&config.public_url, &config.google.redirect_uri),
         console: Console::new(broker.clone(), around.sessions, options, health, around.shutdown),
         broker: broker.clone(),
         metrics: around.metrics,

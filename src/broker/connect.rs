@@ -13,7 +13,7 @@ pub(super) use target::{Aim, Expected};
 
 use super::{
     AccountRef, AccountView, Broker, Event, EventKind,
-    consents::Pending,
+    consents::{Found, Pending},
     keep::{Claim, Kept},
     repeats::Charged,
     situation::list,
@@ -25,7 +25,7 @@ use crate::{
     google::{Consent, ConsentRequest, ProviderError, Redirect, redirect::Outcome},
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     secret::AuthorizationCode,
-    session::{Session, SessionId},
+    session::{SessionId, Visit},
     store::IntegrationRecord,
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
 };
@@ -220,25 +220,35 @@ impl Broker {
         self.complete(query, actor, None).await
     }
 
-    /// Like [`Broker::complete_connect`], for a browser, with the session of the console that it has open.
+    /// Like [`Broker::complete_connect`], for a browser. The browser that ended a consent hears of its end again when it
+    /// asks once more, for some minutes.
     pub async fn complete_connect_in(
         self: &Arc<Self>,
-        session: Option<&Session>,
+        visit: &Visit<'_>,
         query: &str,
     ) -> Result<Connected, ConnectError> {
-        self.complete(query, None, session).await
+        self.complete(query, None, Some(visit)).await
     }
 
     async fn complete(
         self: &Arc<Self>,
         query: &str,
         actor: Option<Actor>,
-        session: Option<&Session>,
+        visit: Option<&Visit<'_>>,
     ) -> Result<Connected, ConnectError> {
         let redirect =
             Redirect::parse(query).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;
-        let id = session.map(|session| session.id);
-        let pending = self.consents.take(self.now(), &redirect.state, id)?;
+        let pending = match self.consents.take(self.now(), &redirect.state, visit)? {
+            Found::Pending(pending) => pending,
+            Found::Ended(mut ending) => {
+                let ended = ending.wait_for(Option::is_some).await;
+                return ended
+                    .ok()
+                    .and_then(|ended| ended.clone())
+                    .unwrap_or(Err(ConnectError::UnknownState));
+            }
+        };
+        let session = visit.and_then(|visit| visit.session);
         let begun_here = session.filter(|_| pending.session.is_some());
         let actor = actor.or(begun_here.map(|session| session.admission.actor.clone()));
         let (broker, connect_id) = (self.clone(), pending.connect_id.clone());

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock,
     secret::{PkceVerifier, StateToken},
-    session::SessionId,
+    session::{BrowserId, SessionId, Visit},
 };
 
 /// Consents under way at most: each was asked for by the operator, so more than this is a mistake.
@@ -41,6 +41,42 @@ struct Watched {
     answered: bool,
 }
 
+impl Watched {
+    fn is_kept(&self, now: Timestamp) -> bool {
+        clock::after(self.expires_at, KEPT) > now
+    }
+}
+
+/// Whose consent it was whose state was used.
+struct Used {
+    connect_id: String,
+    /// The session that it was begun in.
+    session: Option<SessionId>,
+    /// The browser that ended it.
+    browser: Option<BrowserId>,
+}
+
+impl Used {
+    /// True for the browser that ended it. Where it was begun in a session, it is that session's alone.
+    fn is_of(&self, visit: Option<&Visit<'_>>) -> bool {
+        let Some(visit) = visit else {
+            return false;
+        };
+        match self.session {
+            Some(session) => visit.session.is_some_and(|open| open.id == session),
+            None => self.browser == Some(visit.browser),
+        }
+    }
+}
+
+/// What a state leads to.
+pub(super) enum Found {
+    /// A consent that is to be ended now.
+    Pending(Box<Pending>),
+    /// One that this very browser ended, or is ending.
+    Ended(watch::Receiver<Ending>),
+}
+
 /// Consents under way and those that ended a moment ago.
 #[derive(Default)]
 pub(super) struct Consents {
@@ -53,7 +89,37 @@ pub(super) struct Consents {
 struct Table {
     /// By digest of the state, so that looking one up takes the same time whatever it resembles.
     pending: HashMap<[u8; 32], Pending>,
+    /// By the same, for as long as the end can be asked for.
+    used: HashMap<[u8; 32], Used>,
     watched: HashMap<String, Watched>,
+}
+
+impl Table {
+    fn forget(&mut self, now: Timestamp) {
+        self.pending.retain(|_, pending| pending.expires_at > now);
+        self.watched.retain(|_, watched| watched.is_kept(now));
+        let watched = &self.watched;
+        self.used.retain(|_, used| watched.contains_key(&used.connect_id));
+    }
+
+    /// The end of a consent whose state was used, for the browser that used it.
+    fn ended(
+        &self,
+        now: Timestamp,
+        state: &[u8; 32],
+        visit: Option<&Visit<'_>>,
+    ) -> Result<watch::Receiver<Ending>, ConnectError> {
+        let used = self.used.get(state).ok_or(ConnectError::UnknownState)?;
+        let watched = self.watched.get(&used.connect_id);
+        let watched = watched
+            .filter(|watched| watched.is_kept(now))
+            .ok_or(ConnectError::UnknownState)?;
+        if used.is_of(visit) {
+            Ok(watched.ending.subscribe())
+        } else {
+            Err(ConnectError::OtherBrowser)
+        }
+    }
 }
 
 fn digest(state: &StateToken) -> [u8; 32] {
@@ -77,10 +143,7 @@ impl Consents {
         pending: Pending,
     ) -> Result<(), ConnectError> {
         let mut table = self.lock();
-        table.pending.retain(|_, pending| pending.expires_at > now);
-        table
-            .watched
-            .retain(|_, watched| clock::after(watched.expires_at, KEPT) > now);
+        table.forget(now);
         if table.pending.len() >= MOST_PENDING || table.watched.len() >= 2 * MOST_PENDING {
             return Err(ConnectError::TooMany);
         }
@@ -99,22 +162,32 @@ impl Consents {
         &self,
         now: Timestamp,
         state: &StateToken,
-        session: Option<SessionId>,
-    ) -> Result<Pending, ConnectError> {
-        let (mut table, state) = (self.lock(), digest(state));
+        visit: Option<&Visit<'_>>,
+    ) -> Result<Found, ConnectError> {
+        let (mut guard, state) = (self.lock(), digest(state));
+        let table = &mut *guard;
+        let session = visit.and_then(|visit| visit.session).map(|open| open.id);
         let begun_in = table.pending.get(&state).and_then(|pending| pending.session);
         if begun_in.is_some() && begun_in != session {
             return Err(ConnectError::OtherSession);
         }
-        let pending = table
+        let Some(pending) = table
             .pending
             .remove(&state)
             .filter(|pending| pending.expires_at > now)
-            .ok_or(ConnectError::UnknownState)?;
+        else {
+            return table.ended(now, &state, visit).map(Found::Ended);
+        };
         if let Some(watched) = table.watched.get_mut(&pending.connect_id) {
             watched.answered = true;
         }
-        Ok(pending)
+        let used = Used {
+            connect_id: pending.connect_id.clone(),
+            session: pending.session,
+            browser: visit.map(|visit| visit.browser),
+        };
+        table.used.insert(state, used);
+        Ok(Found::Pending(Box::new(pending)))
     }
 
     pub(super) fn end(&self, connect_id: &str, ending: Result<Connected, ConnectError>) {

@@ -71,7 +71,8 @@ pub(super) const KEYS: &[Key] = &[
         "public_url",
         Kind::Text,
         "http://127.0.0.1:8420",
-        "How a person's browser reaches http_listen. Derived from http_listen unless set.",
+        "How a person's browser reaches http_listen, with a path where a proxy has one. Requests that name another\n\
+         host are refused. Derived from http_listen unless set.",
     ),
     open(
         "key.source",

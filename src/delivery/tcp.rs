@@ -24,6 +24,10 @@ const HEAD_BYTES: usize = 32 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
 
+/// Which of this machine's addresses a request came to; among each request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalAddress(pub SocketAddr);
+
 /// A TCP port, bound, and HTTP on it once it is served.
 pub struct TcpServer {
     listener: TcpListener,
@@ -86,10 +90,11 @@ async fn serve_connection<A, F, B>(
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let peer = stream.peer_addr().map(PeerAddress).ok();
+    let local = stream.local_addr().map(LocalAddress).ok();
     let service = service_fn(|mut request: Request<Incoming>| {
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
-        }
+        let extensions = request.extensions_mut();
+        peer.map(|peer| extensions.insert(peer));
+        local.map(|local| extensions.insert(local));
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
     });

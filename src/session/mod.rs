@@ -18,7 +18,7 @@ use crate::{
     clock::{self, SharedClock},
     entropy::SharedEntropy,
     id::OwnerId,
-    secret::{FormToken, LinkToken, SessionToken},
+    secret::{BrowserToken, FormToken, LinkToken, SessionToken},
     telemetry::audit::Actor,
 };
 
@@ -110,6 +110,26 @@ impl Session {
     }
 }
 
+/// Names a browser, in which perhaps nobody is signed in, by a cookie of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrowserId(Digest);
+
+impl BrowserId {
+    /// The browser that sends this token.
+    pub fn of(token: &BrowserToken) -> Self {
+        Self(table::digest(token.expose()))
+    }
+}
+
+/// A browser that comes back from the provider.
+#[derive(Clone, Copy)]
+pub struct Visit<'a> {
+    /// What it has open in the console.
+    pub session: Option<&'a Session>,
+    /// The browser itself.
+    pub browser: BrowserId,
+}
+
 /// How long sessions last.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {
@@ -188,15 +208,26 @@ impl Sessions {
 
     /// Opens a session for somebody whom a trusted proxy knows.
     pub fn admit(&self, admission: Arc<Admission>) -> (SessionToken, Session) {
+        let (token, session) = self.passing(admission);
+        let now = self.clock.uptime();
+        self.table().add_session(now, self.limits, session.clone());
+        (token, session)
+    }
+
+    /// A session that nobody finds again: what one request sees that is to leave nothing behind.
+    pub fn passing(&self, admission: Arc<Admission>) -> (SessionToken, Session) {
         let token = SessionToken::from(self.entropy.token());
         let session = Session {
             id: SessionId(table::digest(token.expose())),
             admission,
             form_token: FormToken::from(self.entropy.token()),
         };
-        let now = self.clock.uptime();
-        self.table().add_session(now, self.limits, session.clone());
         (token, session)
+    }
+
+    /// What a browser is to be known by.
+    pub fn new_browser(&self) -> BrowserToken {
+        BrowserToken::from(self.entropy.token())
     }
 
     /// The session of this token. A look by a person (`looked`) begins its idle time anew; one that a page takes by

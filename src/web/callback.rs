@@ -13,8 +13,11 @@ use crate::{
     broker::{Broker, ConnectError, Connected},
     google::FailureKind,
     id::{CapabilityKey, IntegrationId},
-    session::Session,
+    session::Visit,
 };
+
+/// Where a consent comes back to.
+pub(super) const PATH: &str = "/oauth/callback";
 
 /// What the browser gets.
 pub(super) enum Ending {
@@ -26,22 +29,36 @@ pub(super) enum Ending {
     Console(IntegrationId),
 }
 
-/// Finishes the consent that `query` belongs to. `session` is what this browser has open in the console.
-pub(super) async fn callback(broker: &Arc<Broker>, session: Option<&Session>, query: &str) -> Ending {
-    match broker.complete_connect_in(session, query).await {
-        Ok(connected) if connected.in_console => Ending::Console(connected.account),
-        Ok(connected) => match return_url(&connected) {
-            Some(url) => Ending::Redirect(url),
-            None => Ending::Page(StatusCode::OK, success(broker, &connected)),
-        },
+/// Finishes the consent that `query` belongs to; whether there was one. The browser that finished it is shown the same
+/// ending again.
+pub(super) async fn callback(broker: &Arc<Broker>, visit: &Visit<'_>, query: &str) -> (Ending, bool) {
+    match broker.complete_connect_in(visit, query).await {
+        Ok(connected) => (success(broker, &connected), true),
         Err(error) => {
+            let ended = !matches!(
+                error,
+                ConnectError::BadRedirect(_)
+                    | ConnectError::UnknownState
+                    | ConnectError::OtherBrowser
+                    | ConnectError::OtherSession
+            );
             let (status, page) = failure(&error);
-            let page = match session {
+            let page = match visit.session {
                 Some(_) => page.goes_on("integrations", "Back to the console"),
                 None => page,
             };
-            Ending::Page(status, page)
+            (Ending::Page(status, page), ended)
         }
+    }
+}
+
+fn success(broker: &Broker, connected: &Connected) -> Ending {
+    if connected.in_console {
+        return Ending::Console(connected.account.clone());
+    }
+    match return_url(connected) {
+        Some(url) => Ending::Redirect(url),
+        None => Ending::Page(StatusCode::OK, page(broker, connected)),
     }
 }
 
@@ -52,7 +69,7 @@ fn return_url(connected: &Connected) -> Option<String> {
     Some(url.into())
 }
 
-fn success(broker: &Broker, connected: &Connected) -> Page {
+fn page(broker: &Broker, connected: &Connected) -> Page {
     let Some(account) = broker.connected_account(connected) else {
         return Page::new(Tone::Calm, "Disconnected again").says("The account was disconnected meanwhile.");
     };
@@ -115,11 +132,12 @@ fn failure(error: &ConnectError) -> (StatusCode, Page) {
     let title = topic.map_or_else(|| "That did not work".to_owned(), help::Topic::heading);
     let (tone, said) = match (error, topic) {
         // Whoever declined need not read of an operator's settings.
-        (ConnectError::Denied(_), Some(topic)) => (Tone::Calm, topic.summary()),
-        _ => (Tone::Bad, sentence(&error.to_string())),
+        (ConnectError::Denied(_), Some(topic)) => (Tone::Calm, unchanged(topic.summary())),
+        (ConnectError::OtherBrowser, _) => (Tone::Calm, sentence(&error.to_string())),
+        _ => (Tone::Bad, unchanged(sentence(&error.to_string()))),
     };
     let page = Page::new(tone, title)
-        .says(unchanged(said))
+        .says(said)
         .closes(topic.map(help::Topic::next_step).unwrap_or_default())
         .explained_by(Some(slug));
     (status(error), page)
@@ -142,7 +160,8 @@ fn status(error: &ConnectError) -> StatusCode {
         | ConnectError::NotThatAccount { .. }
         | ConnectError::ConnectedAlready { .. }
         | ConnectError::Narrower { .. }
-        | ConnectError::NoRefreshToken => StatusCode::CONFLICT,
+        | ConnectError::NoRefreshToken
+        | ConnectError::OtherBrowser => StatusCode::CONFLICT,
         ConnectError::OtherSession => StatusCode::FORBIDDEN,
         ConnectError::Provider(inner) => match inner.kind {
             FailureKind::Retry => StatusCode::BAD_GATEWAY,
@@ -163,13 +182,13 @@ mod tests {
     fn a_consent_that_fails_says_what_to_do_and_links_to_its_page() {
         let shown = |error: ConnectError| {
             let (status, page) = failure(&error);
-            (status, page.html().unwrap())
+            (status, page.html("/broker").unwrap())
         };
         let (status, html) = shown(ConnectError::UnknownState);
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(html.contains("This link is no longer good"), "{html}");
         assert_eq!(html.matches("Nothing was changed.").count(), 1, "{html}");
-        assert!(html.contains("href=\"../help/link-used\""), "{html}");
+        assert!(html.contains("href=\"/broker/help/link-used\""), "{html}");
         let (status, html) = shown(ConnectError::Store("the disk is full".to_owned()));
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(
@@ -179,7 +198,7 @@ mod tests {
         let blocked = ProviderError::of_redirect("admin_policy_enforced", None);
         let (_, html) = shown(ConnectError::Provider(blocked));
         assert!(
-            html.contains("href=\"../help/blocked-by-organisation\""),
+            html.contains("href=\"/broker/help/blocked-by-organisation\""),
             "{html}"
         );
     }

@@ -9,11 +9,13 @@ mod console;
 pub mod fuzz;
 pub(crate) mod help;
 mod page;
+mod public_address;
 mod risc;
 mod routes;
 mod sentence;
 mod server;
 
 pub use console::{Console, ConsoleOptions, HealthFacts};
+pub use public_address::PublicAddress;
 pub use routes::Web;
 pub use server::HttpServer;

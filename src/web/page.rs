@@ -50,9 +50,9 @@ pub(super) struct Page {
     pub(super) items: Vec<Item>,
     pub(super) command: String,
     pub(super) closing: String,
-    /// The address of the page that explains it.
+    /// The path of the page that explains it.
     pub(super) help: Option<String>,
-    /// Where to go on: address and words.
+    /// Where to go on: path and words.
     pub(super) next: Option<(String, &'static str)>,
 }
 
@@ -90,23 +90,23 @@ impl Page {
         self
     }
 
-    /// Links to the help page with this slug. Both the callback's pages and the agents' lie one folder deep; the link is
-    /// relative, so that it holds behind a proxy that adds a path.
+    /// Links to the help page with this slug.
     pub(super) fn explained_by(mut self, slug: Option<&str>) -> Self {
-        self.help = slug.map(|slug| format!("..{}", help::path(slug)));
+        self.help = slug.map(help::path);
         self
     }
 
     /// Links to a page of the console, in the same way.
     pub(super) fn goes_on(mut self, page: &str, words: &'static str) -> Self {
-        self.next = Some((format!("../console/{page}"), words));
+        self.next = Some((format!("/console/{page}"), words));
         self
     }
 
-    /// The HTML.
-    pub(super) fn html(&self) -> Result<String, askama::Error> {
+    /// The HTML, where `prefix` is the path before those of all pages: a proxy may have taken it away.
+    pub(super) fn html(&self, prefix: &str) -> Result<String, askama::Error> {
         PageTemplate {
             page: self,
+            prefix,
             style: STYLE_PATH,
         }
         .render()
@@ -117,6 +117,7 @@ impl Page {
 #[template(path = "web/page.html")]
 struct PageTemplate<'a> {
     page: &'a Page,
+    prefix: &'a str,
     style: &'a str,
 }
 
@@ -128,7 +129,7 @@ mod tests {
     fn what_others_wrote_is_escaped() {
         let html = Page::new(Tone::Bad, "<script>alert(1)</script>")
             .says("\"&'")
-            .html()
+            .html("")
             .unwrap();
         assert!(!html.contains("<script"), "{html}");
         assert!(html.contains("&#60;script&#62;"), "{html}");

@@ -4,7 +4,11 @@ use std::{fmt::Write, sync::Arc};
 
 use bytes::Bytes;
 use http::request::Parts;
-use hyper::{Method, Request, StatusCode, body::Body};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Body,
+    header::{HeaderMap, SET_COOKIE},
+};
 
 use super::{
     action,
@@ -13,6 +17,7 @@ use super::{
     console::Console,
     help,
     page::{Page, STYLE, STYLE_PATH, Tone},
+    public_address::PublicAddress,
     risc,
 };
 use crate::{
@@ -20,6 +25,7 @@ use crate::{
     clock,
     google::risc::Receiver,
     health::Readiness,
+    session::Visit,
     telemetry::{Metrics, metrics::Gauges, stderr},
 };
 
@@ -31,6 +37,8 @@ pub struct Web {
     pub metrics: Arc<Metrics>,
     /// What the daemon cannot do.
     pub readiness: Arc<Readiness>,
+    /// How people reach the pages.
+    pub address: PublicAddress,
     /// The console.
     pub console: Console,
     /// Takes security events at `/risc`, where that is configured.
@@ -44,40 +52,67 @@ impl Web {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let receiver = self.risc.as_ref().filter(|_| request.uri().path() == "/risc");
-        let mut answer = if Console::serves(request.uri().path()) {
-            self.console.answer(request).await
-        } else if let Some(receiver) = receiver {
-            if *request.method() == Method::POST {
-                risc::receive(&self.broker, receiver, &self.metrics, request.into_body()).await
-            } else {
-                wrong_method("POST")
-            }
-        } else if matches!(*request.method(), Method::GET | Method::HEAD) {
-            let (parts, _) = request.into_parts();
-            self.get(&parts).await
-        } else {
-            wrong_method("GET, HEAD")
+        let (mut request, body) = request.into_parts();
+        // Before the request's first line is changed, which may name a host.
+        let refusal = self.address.refuse(&request);
+        if let Some(path) = self
+            .address
+            .strip(&request.uri)
+            .filter(|_| !is_page(request.uri.path()))
+        {
+            request.uri = path;
+        }
+        let mut answer = match self.probe(&request) {
+            Some(answer) => answer,
+            None => match refusal {
+                Some(refusal) => refusal,
+                None if is_ahead(&request.headers) => not_ahead(),
+                None => self.page(request, body).await,
+            },
         };
         protect(&mut answer);
         answer
     }
 
-    async fn get(&self, request: &Parts) -> Answer {
-        let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
-        match path {
-            "/" => redirect(&self.console.address("integrations")),
+    /// What is asked by whatever name or address the asker has for this machine, and tells nobody's secrets.
+    fn probe(&self, request: &Parts) -> Option<Answer> {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        Some(match request.uri.path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(),
             "/metrics" => self.metrics(),
-            "/oauth/callback" => {
-                let session = self.console.session(request);
-                match callback::callback(&self.broker, session.as_ref(), query).await {
-                    Ending::Page(status, page) => show(status, &page),
-                    Ending::Redirect(url) => redirect(&url),
-                    Ending::Console(account) => redirect(&self.console.connected(&account)),
-                }
+            _ => return None,
+        })
+    }
+
+    async fn page<B>(&self, request: Parts, body: B) -> Answer
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let receiver = self.risc.as_ref().filter(|_| request.uri.path() == "/risc");
+        if Console::serves(request.uri.path()) {
+            self.console.answer(Request::from_parts(request, body)).await
+        } else if let Some(receiver) = receiver {
+            if request.method == Method::POST {
+                risc::receive(&self.broker, receiver, &self.metrics, body).await
+            } else {
+                wrong_method("POST")
             }
+        } else if matches!(request.method, Method::GET | Method::HEAD) {
+            self.get(&request).await
+        } else {
+            wrong_method("GET, HEAD")
+        }
+    }
+
+    async fn get(&self, request: &Parts) -> Answer {
+        let path = request.uri.path();
+        match path {
+            "/" => redirect(&self.console.address("integrations")),
+            callback::PATH => self.callback(request).await,
             STYLE_PATH => typed(StatusCode::OK, "text/css; charset=utf-8", STYLE),
             _ if help::serves(path) => help::answer(path),
             _ => match path
@@ -85,13 +120,38 @@ impl Web {
                 .and_then(|name| self.agent(request, name))
             {
                 Some(answer) => answer,
-                None => show(
+                None => self.show(
                     StatusCode::NOT_FOUND,
                     &Page::new(Tone::Bad, "There is no such page")
                         .says("The address is wrong, or the agent is gone."),
                 ),
             },
         }
+    }
+
+    /// Only a browser that shows it to a person ends a consent: neither HEAD, which link checkers send, nor one that
+    /// fetches ahead.
+    async fn callback(&self, request: &Parts) -> Answer {
+        if request.method == Method::HEAD {
+            return html(StatusCode::OK, Ok(String::new()));
+        }
+        let session = self.console.session(request);
+        let (browser, cookie) = self.console.browser(request);
+        let query = request.uri.query().unwrap_or_default();
+        let visit = Visit {
+            session: session.as_ref(),
+            browser,
+        };
+        let (ending, ended) = callback::callback(&self.broker, &visit, query).await;
+        let mut answer = match ending {
+            Ending::Page(status, page) => self.show(status, &page),
+            Ending::Redirect(url) => redirect(&url),
+            Ending::Console(account) => redirect(&self.console.connected(&account)),
+        };
+        if let Some(cookie) = cookie.filter(|_| ended) {
+            answer.headers_mut().insert(SET_COOKIE, cookie);
+        }
+        answer
     }
 
     /// An agent's page: in the console for who is signed in there and may see it.
@@ -102,7 +162,11 @@ impl Web {
         if session.is_some_and(|session| session.admission.viewer.may_see(owner)) {
             return Some(redirect(&self.console.address(&format!("agents/{name}"))));
         }
-        Some(show(StatusCode::OK, &action::page(&self.broker, &agent)))
+        Some(self.show(StatusCode::OK, &action::page(&self.broker, &agent)))
+    }
+
+    fn show(&self, status: StatusCode, page: &Page) -> Answer {
+        html(status, page.html(self.address.prefix()))
     }
 
     /// Whether this daemon can do its work, and what it cannot do. Whether it lives is `/healthz`.
@@ -163,6 +227,33 @@ impl Web {
     }
 }
 
-fn show(status: StatusCode, page: &Page) -> Answer {
-    html(status, page.html())
+/// True for the first part of an address that leads to a page of ours.
+fn is_page(path: &str) -> bool {
+    Console::serves(path) || help::serves(path) || path.starts_with("/agents/") || path == callback::PATH
+}
+
+/// True where nobody looks at the answer yet, or ever: the browser fetches what a person may want next.
+fn is_ahead(headers: &HeaderMap) -> bool {
+    // The first is the Fetch standard's; the others came before it, from WebKit and from Gecko.
+    ["sec-purpose", "purpose", "x-purpose", "x-moz"]
+        .iter()
+        .any(|name| {
+            let values = headers.get_all(*name).iter();
+            values
+                .filter_map(|value| value.to_str().ok())
+                .map(str::to_ascii_lowercase)
+                .any(|value| {
+                    ["prefetch", "prerender", "preview"]
+                        .iter()
+                        .any(|word| value.contains(word))
+                })
+        })
+}
+
+/// A failure is not kept by the browser: it asks again when the person comes.
+fn not_ahead() -> Answer {
+    text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "pages are shown to people, and not fetched ahead of them\n",
+    )
 }

@@ -2,6 +2,8 @@
 
 use token_broker::{
     broker::{AgentState, ConnectError},
+    secret::BrowserToken,
+    session::{BrowserId, Visit},
     store::Store,
 };
 
@@ -17,7 +19,7 @@ async fn a_state_is_good_once() {
     for redirect in [redirect, again] {
         assert!(matches!(
             refusal(scene.complete(&redirect).await),
-            ConnectError::UnknownState
+            ConnectError::OtherBrowser
         ));
     }
     assert_eq!(
@@ -25,6 +27,73 @@ async fn a_state_is_good_once() {
         1,
         "a code was sent to Google for a spent state"
     );
+}
+
+fn browser(token: &str) -> Visit<'static> {
+    Visit {
+        session: None,
+        browser: BrowserId::of(&BrowserToken::from(token)),
+    }
+}
+
+#[tokio::test]
+async fn the_browser_that_ended_it_hears_the_end_again_for_a_while() {
+    let scene = Scene::new().await;
+    let started = scene.begin("alice", &[SEND]);
+    let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
+    let come_back = async |token: &str| {
+        let visit = browser(token);
+        let ended = scene.broker.complete_connect_in(&visit, &redirect).await;
+        ended.map(|connected| connected.account)
+    };
+    let ended = come_back("hers").await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(come_back("hers").await.unwrap(), ended);
+        assert!(matches!(
+            come_back("another").await.unwrap_err(),
+            ConnectError::OtherBrowser
+        ));
+    }
+    // The consent would have lasted ten minutes; its end is kept for ten more.
+    scene.clock.advance(secs(20 * MINUTE));
+    for token in ["hers", "another"] {
+        assert!(matches!(
+            come_back(token).await.unwrap_err(),
+            ConnectError::UnknownState
+        ));
+    }
+    assert_eq!(scene.google.exchanged(), 1);
+}
+
+#[tokio::test]
+async fn who_loads_the_page_again_while_it_ends_waits_for_the_end() {
+    let scene = Scene::new().await;
+    let started = scene.begin("alice", &[SEND]);
+    let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
+    scene.store.hold_put(true);
+    let come_back = |token: &'static str| {
+        let (broker, redirect) = (scene.broker.clone(), redirect.clone());
+        tokio::spawn(async move {
+            let visit = browser(token);
+            let ended = broker.complete_connect_in(&visit, &redirect).await;
+            ended.map(|connected| connected.owner)
+        })
+    };
+    let first = come_back("hers");
+    scene.idle().await;
+    let again = come_back("hers");
+    let other = come_back("another");
+    scene.idle().await;
+    assert!(!first.is_finished() && !again.is_finished());
+    assert!(matches!(
+        other.await.unwrap().unwrap_err(),
+        ConnectError::OtherBrowser
+    ));
+    scene.store.hold_put(false);
+    for ended in [first, again] {
+        assert_eq!(ended.await.unwrap().unwrap(), owner("alice"));
+    }
+    assert_eq!(scene.google.exchanged(), 1);
 }
 
 #[tokio::test]

@@ -9,7 +9,10 @@ use crate::support::{Answer, Daemon, post_form, request};
 #[derive(Default)]
 pub(crate) struct Browser {
     pub(crate) root: String,
+    /// The session's cookie.
     pub(crate) cookie: Option<String>,
+    /// The one by which a browser that ended a consent is known again.
+    pub(crate) known_by: Option<String>,
     /// What each request carries besides.
     pub(crate) headers: Vec<(String, String)>,
 }
@@ -44,7 +47,10 @@ impl Browser {
 
     /// Sends a form as this origin's own page would.
     pub(crate) fn post(&mut self, path: &str, pairs: &[(&str, &str)]) -> Answer {
-        let origin = self.root.clone();
+        let origin = url::Url::parse(&self.root)
+            .unwrap()
+            .origin()
+            .ascii_serialization();
         let headers = [
             ("content-type", "application/x-www-form-urlencoded"),
             ("origin", origin.as_str()),
@@ -82,18 +88,24 @@ impl Browser {
         let own = self.headers.clone();
         let mut all: Vec<(&str, &str)> = own.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         all.extend_from_slice(headers);
-        let cookie = self.cookie.clone();
-        if let Some(cookie) = &cookie {
-            all.push(("cookie", cookie));
+        let cookies: Vec<String> = self.cookie.iter().chain(&self.known_by).cloned().collect();
+        let cookies = cookies.join("; ");
+        if !cookies.is_empty() {
+            all.push(("cookie", &cookies));
         }
         let url = match path.strip_prefix("http") {
             Some(_) => path.to_owned(),
             None => format!("{}{path}", self.root),
         };
         let answer = request(method, &url, &all, body).unwrap();
-        if let Some(set) = answer.headers.get("set-cookie") {
+        for set in answer.headers.get_all("set-cookie") {
             let pair = set.to_str().unwrap().split(';').next().unwrap();
-            self.cookie = Some(pair.to_owned());
+            let kept = if pair.contains("token-broker-browser=") {
+                &mut self.known_by
+            } else {
+                &mut self.cookie
+            };
+            *kept = Some(pair.to_owned());
         }
         answer
     }

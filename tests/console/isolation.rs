@@ -135,8 +135,11 @@ fn a_consent_ends_in_the_session_that_began_it() {
         page.text()
     );
     let replayed = alice.get(&back);
-    assert_eq!(replayed.status, 400);
-    assert!(replayed.text().contains("no longer good"), "{}", replayed.text());
+    assert_eq!(replayed.header("location"), ending.header("location"));
+    // To Bob, whose account it is, it is nobody's business how it ended.
+    let elsewhere = bob.get(&back);
+    assert_eq!(elsewhere.status, 409);
+    assert!(!elsewhere.text().contains(BOB), "{}", elsewhere.text());
 }
 
 #[test]

@@ -26,6 +26,12 @@ pub enum ConnectError {
     /// No consent has this state: used already, expired, or never begun here.
     #[error("this consent has been used already or has expired; begin again")]
     UnknownState,
+    /// It has ended, or is just ending, in another browser.
+    #[error(
+        "this consent was ended already, and how is shown in the browser that came back from Google first; this time \
+         nothing was done"
+    )]
+    OtherBrowser,
     /// It was begun in the console by somebody who is signed in there, and this is another browser.
     #[error(
         "this consent was begun in the console in another browser, or that session has ended; begin again there"

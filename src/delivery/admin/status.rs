@@ -55,9 +55,10 @@ fn connect_form(error: &ConnectError) -> (Code, &'static str) {
             (Code::InvalidArgument, "invalid_request")
         }
         ConnectError::TooMany => (Code::ResourceExhausted, "rate_limited"),
-        ConnectError::UnknownState | ConnectError::UnknownConnect(_) | ConnectError::UnknownAccount(_) => {
-            (Code::NotFound, "not_found")
-        }
+        ConnectError::UnknownState
+        | ConnectError::OtherBrowser
+        | ConnectError::UnknownConnect(_)
+        | ConnectError::UnknownAccount(_) => (Code::NotFound, "not_found"),
         ConnectError::ServiceAccount(_) => (Code::InvalidArgument, "invalid_request"),
         ConnectError::Ambiguous(_) => (Code::FailedPrecondition, "ambiguous"),
         ConnectError::OtherSession => (Code::FailedPrecondition, "other_session"),

@@ -34,7 +34,7 @@ use crate::{
     broker::{AgentState, Broker, SignIn},
     config::ProxySection,
     id::{IntegrationId, OwnerId},
-    session::{Session, Sessions},
+    session::{BrowserId, Session, Sessions},
 };
 
 #[cfg(fuzzing)]
@@ -105,7 +105,7 @@ impl Console {
         let url = &options.public_url;
         Self {
             broker,
-            visitors: Visitors::new(sessions, options.proxy, url.scheme() == "https"),
+            visitors: Visitors::new(sessions, options.proxy, url),
             prefix: url.path().trim_end_matches('/').to_owned(),
             origin: url.origin().ascii_serialization(),
             facts,
@@ -132,6 +132,11 @@ impl Console {
     /// The session that a browser has open.
     pub(super) fn session(&self, request: &Parts) -> Option<Session> {
         self.visitors.session(request)
+    }
+
+    /// The browser, and the cookie by which it is known for some time from now on.
+    pub(super) fn browser(&self, request: &Parts) -> (BrowserId, Option<HeaderValue>) {
+        self.visitors.browser(request)
     }
 
     /// Answers one request.

@@ -3,17 +3,28 @@
 use std::sync::Arc;
 
 use cookie::{Cookie, SameSite};
-use http::{header, request::Parts};
+use http::{Method, header, request::Parts};
 use hyper::header::HeaderValue;
+use url::Url;
 
 use crate::{
     config::ProxySection,
     delivery::PeerAddress,
     id::OwnerId,
-    secret::SessionToken,
-    session::{Admission, Session, Sessions, Viewer},
+    secret::{BrowserToken, SessionToken},
+    session::{Admission, BrowserId, Session, Sessions, Viewer},
     telemetry::audit::Actor,
 };
+
+/// The cookie of a session.
+const SESSION: &str = "token-broker";
+/// The cookie of a browser that ended a consent, signed in or not.
+const BROWSER: &str = "token-broker-browser";
+/// How long that one lasts: until the ending cannot be shown any more, and some.
+const KNOWN: cookie::time::Duration = cookie::time::Duration::hours(1);
+
+/// What is shorter than our tokens was not made here: a browser that sends it would share it with others.
+const LEAST_TOKEN: usize = 43;
 
 /// What the page's own script sends with its requests: nobody looks.
 const UNWATCHED: &str = "x-console-live";
@@ -22,8 +33,10 @@ const UNWATCHED: &str = "x-console-live";
 pub(super) struct Visitors {
     sessions: Arc<Sessions>,
     proxy: Option<ProxySection>,
-    /// The cookie travels over TLS alone.
+    /// The cookies travel over TLS alone.
     secure: bool,
+    /// The path that the cookies are for: others on the same host do not see them.
+    path: String,
 }
 
 /// Who asks, and the cookie that makes them known from now on.
@@ -36,11 +49,19 @@ pub(super) struct Visitor {
 }
 
 impl Visitors {
-    pub(super) fn new(sessions: Arc<Sessions>, proxy: Option<ProxySection>, secure: bool) -> Self {
+    pub(super) fn new(sessions: Arc<Sessions>, proxy: Option<ProxySection>, public_url: &Url) -> Self {
+        let path = public_url.path().trim_end_matches('/');
         Self {
             sessions,
             proxy,
-            secure,
+            secure: public_url.scheme() == "https",
+            // What no attribute of a cookie can hold (RFC 6265, section 4.1.1).
+            path: if path.is_empty() || path.contains(';') {
+                "/"
+            } else {
+                path
+            }
+            .to_owned(),
         }
     }
 
@@ -64,13 +85,22 @@ impl Visitors {
                 ..Visitor::default()
             };
         };
+        let is_same = session
+            .as_ref()
+            .is_some_and(|session| *session.admission == admission);
+        if is_same {
+            return Visitor {
+                session,
+                ..Visitor::default()
+            };
+        }
+        if request.method == Method::HEAD {
+            return Visitor {
+                session: Some(self.sessions.passing(Arc::new(admission)).1),
+                ..Visitor::default()
+            };
+        }
         if let Some(session) = session {
-            if *session.admission == admission {
-                return Visitor {
-                    session: Some(session),
-                    ..Visitor::default()
-                };
-            }
             self.sessions.close(session.id);
         }
         // A program that keeps no cookie arrives once, not with each of its requests.
@@ -108,39 +138,45 @@ impl Visitors {
         })
     }
 
-    /// The prefix `__Host-` keeps other hosts of the domain from setting it (RFC 6265bis, section 4.1.3.2).
-    fn name(&self) -> &'static str {
-        if self.secure {
-            "__Host-token-broker"
-        } else {
-            "token-broker"
+    /// The browser, and the cookie by which it is known for some time from now on.
+    pub(super) fn browser(&self, request: &Parts) -> (BrowserId, Option<HeaderValue>) {
+        let name = self.name(BROWSER);
+        let token = sent(request, &name)
+            .filter(|value| value.len() >= LEAST_TOKEN)
+            .map_or_else(|| self.sessions.new_browser(), BrowserToken::from);
+        let mut cookie = Cookie::new(name, token.expose().to_owned());
+        cookie.set_max_age(KNOWN);
+        (BrowserId::of(&token), self.with_attributes(cookie))
+    }
+
+    /// The prefix keeps what is not this host, or not over TLS, from setting it. `__Host-` is the stricter one, for cookies of
+    /// the whole host alone (RFC 6265bis, section 4.1.3).
+    fn name(&self, name: &str) -> String {
+        match (self.secure, self.path.as_str()) {
+            (true, "/") => format!("__Host-{name}"),
+            (true, _) => format!("__Secure-{name}"),
+            (false, _) => name.to_owned(),
         }
     }
 
     fn token(&self, request: &Parts) -> Option<SessionToken> {
-        let headers = request.headers.get_all(header::COOKIE).iter();
-        headers
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(Cookie::split_parse)
-            .filter_map(Result::ok)
-            .find(|cookie| cookie.name() == self.name())
-            .map(|cookie| SessionToken::from(cookie.value()))
+        sent(request, &self.name(SESSION)).map(SessionToken::from)
     }
 
     /// The cookie of a session. It comes along when Google sends the browser back, hence `Lax`.
     pub(super) fn cookie(&self, token: &SessionToken) -> Option<HeaderValue> {
-        self.with_attributes(Cookie::new(self.name(), token.expose().to_owned()))
+        self.with_attributes(Cookie::new(self.name(SESSION), token.expose().to_owned()))
     }
 
     /// Takes the cookie away.
     pub(super) fn no_cookie(&self) -> Option<HeaderValue> {
-        let mut cookie = Cookie::new(self.name(), "");
+        let mut cookie = Cookie::new(self.name(SESSION), "");
         cookie.make_removal();
         self.with_attributes(cookie)
     }
 
     fn with_attributes(&self, mut cookie: Cookie<'_>) -> Option<HeaderValue> {
-        cookie.set_path("/");
+        cookie.set_path(self.path.clone());
         cookie.set_http_only(true);
         cookie.set_same_site(SameSite::Lax);
         cookie.set_secure(self.secure);
@@ -148,4 +184,15 @@ impl Visitors {
         value.set_sensitive(true);
         Some(value)
     }
+}
+
+/// The value of the first cookie of this name.
+fn sent(request: &Parts, name: &str) -> Option<String> {
+    let headers = request.headers.get_all(header::COOKIE).iter();
+    headers
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .find(|cookie| cookie.name() == name)
+        .map(|cookie| cookie.value().to_owned())
 }

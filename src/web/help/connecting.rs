@@ -2,7 +2,7 @@
 
 use super::{
     Actor::{Administrator, Author, Nobody, Operator, Owner},
-    Meanwhile::Unchanged,
+    Meanwhile::{Ended, Unchanged},
     Topic, act, either, run, step,
 };
 
@@ -182,16 +182,14 @@ pub(super) const TOPICS: &[Topic] = &[
         title: "This link is no longer good",
         what: &[
             "Each link works once, for a few minutes, so that nobody can use it after you. This one was used already, \
-             it is too old, or the page was loaded a second time.",
+             or it is too old.",
         ],
         acts: &[
             either(
                 Owner,
                 &[
                     step("Ask for a new link, and open it soon."),
-                    step(
-                        "If the page was only loaded twice, look at the agent's page: perhaps it worked already.",
-                    ),
+                    step("If you have used it before, look at the agent's page: perhaps it worked already."),
                 ],
             ),
             act(
@@ -203,6 +201,38 @@ pub(super) const TOPICS: &[Topic] = &[
             ),
         ],
         meanwhile: Unchanged,
+        words: &[],
+    },
+    Topic {
+        slug: "ended-already",
+        title: "This was ended already",
+        what: &[
+            "This address, with Google's answer in it, was opened before, and each answer is taken once. How it ended is \
+             shown in the browser that opened it first, and in no other.",
+        ],
+        acts: &[
+            either(
+                Owner,
+                &[
+                    step(
+                        "Look at the agent's page, or at your accounts in the console: most likely everything went well.",
+                    ),
+                    step("If nothing is connected there, ask for a new link."),
+                    step(
+                        "If you did not open it before, somebody else did: tell whoever runs this machine, who can \
+                         disconnect the account again.",
+                    ),
+                ],
+            ),
+            act(
+                Operator,
+                &[run(
+                    "See how it ended: the line of `integration.connected` at that time.",
+                    "token-broker audit list",
+                )],
+            ),
+        ],
+        meanwhile: Ended,
         words: &[],
     },
     Topic {

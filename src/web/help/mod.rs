@@ -118,6 +118,8 @@ pub(crate) enum Meanwhile {
     Answer(ProblemCode),
     /// A connection failed, which changes nothing.
     Unchanged,
+    /// A connection had ended before, and that counts.
+    Ended,
     /// They have a token, and it is an API of Google's that refuses it.
     HasToken,
 }
@@ -270,6 +272,7 @@ pub(crate) fn of_connect(error: &ConnectError) -> &'static str {
         ConnectError::TooMany => "too-many-connections",
         ConnectError::BadRedirect(_) => "incomplete-address",
         ConnectError::UnknownState | ConnectError::UnknownConnect(_) => "link-used",
+        ConnectError::OtherBrowser => "ended-already",
         ConnectError::OtherSession => "other-session",
         ConnectError::TimedOut => "consent-timed-out",
         ConnectError::Denied(_) => "consent-denied",

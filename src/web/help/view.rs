@@ -233,6 +233,9 @@ fn meanwhile(meanwhile: Meanwhile) -> Vec<Span> {
         Meanwhile::Unchanged => vec![Plain(
             "Nothing of it: nothing was changed, and they go on with what they had.",
         )],
+        Meanwhile::Ended => vec![Plain(
+            "What came of it the first time. That it was asked for again changes nothing for them.",
+        )],
         Meanwhile::HasToken => vec![
             Plain("The agent has a token, and its state is "),
             Code(AgentState::Active.as_str()),
