@@ -47,7 +47,7 @@ pub struct Manifest {
 }
 
 /// What a pod is to Kubernetes: the service account that it runs as.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PodIdentity {
     /// The pod's namespace.

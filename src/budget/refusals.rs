@@ -55,24 +55,35 @@ impl Refusals {
             state.scheduled = true;
             state.last = last.to_string();
             let counter = Arc::clone(&self.0);
-            runtime.spawn(async move {
-                tokio::time::sleep_until(due).await;
-                let mut state = counter.state();
-                state.scheduled = false;
-                if state.count > 0 {
-                    counter.tell(&mut state, Instant::now());
-                }
-            });
+            runtime.spawn(counter.tell_later(due));
         }
     }
 }
 
 impl Counter {
+    /// Tells what was counted, when a minute has passed since the last line.
+    async fn tell_later(self: Arc<Self>, mut due: Instant) {
+        loop {
+            tokio::time::sleep_until(due).await;
+            let mut state = self.state();
+            // Somebody else may have told it meanwhile.
+            match state.told.map(|told| told + MINUTE) {
+                Some(later) if later > due && state.count > 0 => due = later,
+                _ => {
+                    state.scheduled = false;
+                    if state.count > 0 {
+                        self.tell(&mut state, Instant::now());
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
     fn tell(&self, state: &mut State, now: Instant) {
         let count = std::mem::take(&mut state.count);
-        let last = std::mem::take(&mut state.last);
         state.told = Some(now);
-        tracing::warn!(count, last, "{}", self.what);
+        tracing::warn!(count, last = state.last, "{}", self.what);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

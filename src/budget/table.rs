@@ -24,9 +24,50 @@ pub const LOCAL_CONNECTIONS: Limits = Limits {
     reserve: 0,
 };
 
-/// Connections to `remote.listen`, for each peer address.
-pub const REMOTE_CONNECTIONS: Limits = Limits {
-    each: 1024,
+/// Connections to `remote.listen` on which nothing was let in yet, for each peer address.
+pub const REMOTE_UNPROVEN: Limits = Limits {
+    each: 64,
+    all: 256,
+    reserve: 0,
+};
+
+/// Requests to `remote.listen` that wait for a verdict on a token that was never let in, for each peer address.
+pub const REMOTE_QUESTIONS: Limits = Limits {
+    each: 32,
+    all: 64,
+    reserve: 0,
+};
+
+/// The bytes of those requests' heads.
+pub const REMOTE_QUESTION_BYTES: Limits = Limits {
+    each: 64 * 1024,
+    all: 256 * 1024,
+    reserve: 0,
+};
+
+/// Questions about tokens that are new on a pod's own connection (a projected token rotates), for each pod.
+pub const REMOTE_NEW_TOKENS: Limits = Limits {
+    each: 2,
+    all: 128,
+    reserve: 0,
+};
+
+/// Strangers' requests that wait for a verdict on one connection.
+pub const REMOTE_QUESTIONS_PER_CONNECTION: usize = 4;
+
+/// Requests that may be refused on a connection before anything was let in on it: it ends with the last of them.
+pub const REMOTE_REFUSALS_PER_CONNECTION: usize = 16;
+
+/// Connections to `remote.listen` on which something was let in, for each pod …
+pub const REMOTE_PODS: Limits = Limits {
+    each: 16,
+    all: 2048,
+    reserve: 0,
+};
+
+/// … and for each service account.
+pub const REMOTE_SERVICE_ACCOUNTS: Limits = Limits {
+    each: 2048,
     all: 2048,
     reserve: 0,
 };

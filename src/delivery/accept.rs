@@ -9,45 +9,59 @@ use crate::budget::{Budget, Refusals, Share};
 /// How long nothing is accepted after it failed: out of descriptors, mostly, and that passes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Hands each connection to `serve`, with who it is and its share of `budget`, until `shutdown`; then waits for those that are open.
-/// `who` says whose share it is; a connection without one is closed at once. `name` is what log lines call the
-/// listener.
-pub async fn accept<L, K, F>(
+/// Who gets a place on a listener.
+pub(super) struct Door<K: Eq + Hash> {
+    places: Budget<K>,
+    full: Refusals,
+}
+
+impl<K: Eq + Hash + Clone + Display> Door<K> {
+    /// `name` is what log lines call the listener.
+    pub(super) fn new(name: &str, places: Budget<K>) -> Self {
+        let full = format!(
+            "{name} has as many connections as it may, or as one client may; further ones were closed"
+        );
+        Self {
+            places,
+            full: Refusals::new(full),
+        }
+    }
+
+    /// A place for `who`, where there is one.
+    pub(super) fn enter(&self, who: &K) -> Option<Share<K>> {
+        self.places.take(who).inspect_err(|_| self.full.count(who)).ok()
+    }
+}
+
+/// Hands each connection to `serve`, with what `admit` gave it, until `shutdown`; then waits for those that are open. A
+/// connection to which `admit` gives nothing is closed at once. `name` is what log lines call the listener.
+pub async fn accept<L, A, F>(
     mut listener: L,
     name: &str,
-    budget: Budget<K>,
-    who: impl Fn(&L::Io, &L::Addr) -> Option<K>,
     shutdown: CancellationToken,
-    serve: impl Fn(L::Io, K, Share<K>) -> F,
+    admit: impl Fn(&L::Io, &L::Addr) -> Option<A>,
+    serve: impl Fn(L::Io, A) -> F,
 ) where
     L: Listener,
-    K: Eq + Hash + Clone + Display,
     F: Future<Output = ()> + Send + 'static,
 {
     let connections = TaskTracker::new();
-    let full = Refusals::new(format!(
-        "{name} has as many connections as it may, or as one client may; further ones were closed"
-    ));
     let failed = Refusals::new(format!("{name} could not accept connections"));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, address)) => {
+                if let Some(admitted) = admit(&stream, &address) {
+                    connections.spawn(serve(stream, admitted));
+                }
+            }
             Err(error) => {
                 failed.count(error);
                 tokio::time::sleep(PAUSE).await;
-                continue;
             }
-        };
-        let Some(who) = who(&stream, &address) else {
-            continue;
-        };
-        match budget.take(&who) {
-            Ok(share) => drop(connections.spawn(serve(stream, who, share))),
-            Err(_) => full.count(who),
         }
     }
     connections.close();
@@ -72,29 +86,23 @@ mod tests {
         let log = Captured::start();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (limits, shutdown) = (
-            Limits {
+        let shutdown = CancellationToken::new();
+        let door = Door::new(
+            "the desk",
+            Budget::new(Limits {
                 each: 100,
                 all: 8,
                 reserve: 0,
-            },
-            CancellationToken::new(),
+            }),
         );
-        let who = |_: &TcpStream, peer: &std::net::SocketAddr| Some(Peer::from(peer.ip()));
+        let admit = move |_: &TcpStream, peer: &std::net::SocketAddr| door.enter(&Peer::from(peer.ip()));
         // Each connection is told that it is served, and kept until the client goes.
-        let serve = |mut stream: TcpStream, _, share| async move {
+        let serve = |mut stream: TcpStream, share| async move {
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"!").await;
             let _ = stream.read(&mut [0]).await;
             drop(share);
         };
-        let serving = accept(
-            listener,
-            "the desk",
-            Budget::new(limits),
-            who,
-            shutdown.clone(),
-            serve,
-        );
+        let serving = accept(listener, "the desk", shutdown.clone(), admit, serve);
         let serving = tokio::spawn(serving);
         let connect = async |from: &str| {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();

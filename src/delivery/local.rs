@@ -16,7 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
-use super::{accept::accept, authority::AnyAuthority, connection};
+use super::{
+    accept::{Door, accept},
+    authority::AnyAuthority,
+    connection,
+};
 use crate::budget::{Budget, Refusals, table::LOCAL_CONNECTIONS};
 
 /// The uid of who is connected; an extension of each request.
@@ -64,7 +68,7 @@ impl LocalSocket {
     /// call it.
     pub(super) async fn serve(self, name: &'static str, routes: Routes, shutdown: CancellationToken) {
         let stop = shutdown.clone();
-        let serve = move |stream, peer, share| {
+        let serve = move |stream, (peer, share)| {
             let served = serve_connection(stream, name, peer, routes.clone(), stop.clone());
             async move {
                 served.await;
@@ -75,10 +79,14 @@ impl LocalSocket {
         let refused = Refusals::new(format!(
             "users other than root and the daemon's own were refused on {name}"
         ));
-        let who = move |stream: &UnixStream, _: &_| match stream.peer_cred() {
-            Ok(peer) if peer.uid() == own || peer.uid() == 0 => Some(PeerUid(peer.uid())),
+        let door = Door::new(name, Budget::new(LOCAL_CONNECTIONS));
+        let admit = move |stream: &UnixStream, _: &_| match stream.peer_cred() {
+            Ok(peer) if peer.uid() == own || peer.uid() == 0 => {
+                let peer = PeerUid(peer.uid());
+                Some((peer, door.enter(&peer)?))
+            }
             Ok(peer) => {
-                refused.count(format_args!("uid {}", peer.uid()));
+                refused.count(PeerUid(peer.uid()));
                 None
             }
             Err(error) => {
@@ -86,15 +94,7 @@ impl LocalSocket {
                 None
             }
         };
-        accept(
-            self.listener,
-            name,
-            Budget::new(LOCAL_CONNECTIONS),
-            who,
-            shutdown,
-            serve,
-        )
-        .await;
+        accept(self.listener, name, shutdown, admit, serve).await;
         let _ = std::fs::remove_file(&self.path);
     }
 }

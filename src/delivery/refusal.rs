@@ -37,6 +37,8 @@ pub(super) enum Reason {
     UnknownAgent,
     /// Nobody can say whether a pod's token is genuine.
     Unverified,
+    /// There is no room for strangers.
+    Busy,
 }
 
 /// How a reason looks to clients.
@@ -102,6 +104,7 @@ impl Reason {
                 G::Unavailable,
                 "Nobody can say who asks",
             ),
+            Self::Busy => ("busy", S::SERVICE_UNAVAILABLE, G::Unavailable, "Too many ask"),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 S::METHOD_NOT_ALLOWED,
@@ -213,6 +216,21 @@ impl Refusal {
             Reason::Stopping,
             "The daemon is stopping; connect again in a moment.",
         )
+    }
+
+    /// There is no room for strangers at the moment.
+    pub(super) fn busy() -> Self {
+        let mut refusal = Self::new(
+            Reason::Busy,
+            "Too many requests wait to have their pods' tokens reviewed; ask again in a moment.",
+        );
+        refusal.retry_after = Some(Duration::from_secs(1));
+        refusal
+    }
+
+    /// Somebody holds as much as one may; `detail` says of what.
+    pub(super) fn too_many(detail: impl Into<String>) -> Self {
+        Self::new(Reason::Broker(ProblemCode::RateLimited), detail)
     }
 
     /// `uid` connected, whom the manifest does not name.

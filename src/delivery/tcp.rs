@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{accept, connection};
+use super::{accept, accept::Door, connection};
 use crate::budget::{Budget, Peer, table::TCP_CONNECTIONS};
 
 /// How long a client may take over its request's head.
@@ -59,23 +59,16 @@ impl TcpServer {
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let stop = shutdown.clone();
-        let serve = move |stream, _, share| {
+        let serve = move |stream, share| {
             let served = serve_connection(stream, name, answer.clone(), stop.clone());
             async move {
                 served.await;
                 drop(share);
             }
         };
-        let who = |_: &TcpStream, address: &SocketAddr| Some(Peer::from(address.ip()));
-        accept(
-            self.listener,
-            name,
-            Budget::new(TCP_CONNECTIONS),
-            who,
-            shutdown,
-            serve,
-        )
-        .await;
+        let door = Door::new(name, Budget::new(TCP_CONNECTIONS));
+        let admit = move |_: &TcpStream, address: &SocketAddr| door.enter(&Peer::from(address.ip()));
+        accept(self.listener, name, shutdown, admit, serve).await;
     }
 }
 

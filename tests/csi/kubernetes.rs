@@ -47,6 +47,8 @@ struct State {
     own: String,
     /// Answers every review like this.
     status: Option<StatusCode>,
+    /// Does not answer about tokens that it never issued.
+    holds_strangers: bool,
     reviews: usize,
     node: Node,
 }
@@ -167,6 +169,11 @@ impl Kubernetes {
         self.state().status = status;
     }
 
+    /// Questions about tokens that it never issued are not answered from now on, or are again.
+    pub(crate) fn hold_strangers(&self, holds: bool) {
+        self.state().holds_strangers = holds;
+    }
+
     /// The node's taints become these.
     pub(crate) fn taint(&self, taints: &[Value]) {
         self.state().node.taints = taints.to_vec();
@@ -253,7 +260,13 @@ async fn serve(listener: TcpListener, tls: rustls::ServerConfig, state: Arc<Mute
 
 async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
+    let Ok(body) = body.collect().await else {
+        return Response::default();
+    };
+    let body = body.to_bytes();
+    while is_held(&body, &state.lock().unwrap()) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     let mut state = state.lock().unwrap();
     let bearer = head
         .headers
@@ -290,6 +303,14 @@ async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Response<Fu
     let mut response = Response::new(Full::new(answer.to_string().into()));
     *response.status_mut() = status;
     response
+}
+
+fn is_held(question: &[u8], state: &State) -> bool {
+    let Ok(question) = serde_json::from_slice::<Value>(question) else {
+        return false;
+    };
+    let token = question["spec"]["token"].as_str();
+    state.holds_strangers && token.is_some_and(|token| !state.issued.contains_key(token))
 }
 
 impl Node {

@@ -9,6 +9,7 @@ mod support;
 
 mod doctor;
 mod kubelet;
+#[allow(dead_code, reason = "each test program uses its part")]
 mod kubernetes;
 mod platform;
 mod publish;

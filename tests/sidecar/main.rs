@@ -14,6 +14,7 @@ mod kubernetes;
 mod support;
 
 mod away;
+mod budgets;
 mod certificate;
 mod curl;
 mod ending;
@@ -25,3 +26,4 @@ mod ready;
 mod refused;
 mod remote;
 mod rotation;
+mod stranger;

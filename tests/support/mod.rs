@@ -25,6 +25,7 @@ mod emulator;
 mod grpc;
 mod http;
 mod libraries;
+mod memory;
 mod pipe;
 mod secrets;
 
@@ -41,6 +42,7 @@ pub(crate) use emulator::{CLIENT_ID, Emulator};
 pub(crate) use grpc::{Admin, Tokens, channel, reason};
 pub(crate) use http::{Answer, browse, get, open, open_unix, post_form, post_json, read_unix, request};
 pub(crate) use libraries::CredentialFile;
+pub(crate) use memory::Memory;
 pub(crate) use pipe::Pipe;
 
 /// How long anything may take before a test gives up on it.

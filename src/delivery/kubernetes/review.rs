@@ -26,7 +26,7 @@ pub(in crate::delivery) struct Reviewer {
 }
 
 /// Whose token it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::delivery) struct Proven {
     /// The service account that it is of.
     pub(in crate::delivery) identity: PodIdentity,

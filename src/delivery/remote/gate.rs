@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    caller::{Caller, PodPlaces},
     notes::Notes,
-    proof::{Proof, Proofs},
+    proof::{Proof, Proofs, Question},
 };
 use crate::{
     agent::PodIdentity,
     broker::AgentHandle,
-    budget::Peer,
+    budget::{Peer, Refusals},
     delivery::{
         kubernetes::{ReviewError, permit},
         refusal::{Reason, Refusal},
@@ -28,6 +29,8 @@ pub(super) struct Gate {
     pub(super) server: Arc<Server>,
     pub(super) proofs: Proofs,
     pub(super) notes: Notes,
+    pub(super) places: PodPlaces,
+    pub(super) busy: Refusals,
 }
 
 /// A request that may pass. No `Debug`: it holds a token.
@@ -52,31 +55,68 @@ impl Pass {
     }
 }
 
+/// A request that is to be judged. No `Debug`: it holds a token.
+pub(super) struct Asked {
+    name: AgentName,
+    token: AccessToken,
+    question: Question,
+}
+
 impl Gate {
-    /// Who asks, and whether they may. `from` is where they ask from, for the audit trail.
-    pub(super) async fn admit(&self, headers: &mut HeaderMap, from: Option<Peer>) -> Result<Pass, Refusal> {
+    /// Takes in whose token it is and for which agent. What there is no room for is refused at once.
+    pub(super) fn ask(&self, headers: &mut HeaderMap, caller: &Arc<Caller>) -> Result<Asked, Refusal> {
+        let bytes = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len());
+        let bytes = bytes.sum();
         let name = agent_name(headers)?;
-        let token = bearer(headers).inspect_err(|refusal| self.note_unproven(refusal, from))?;
-        let proof = self.prove(&name, &token).await;
+        let token = bearer(headers).inspect_err(|refusal| self.note_unproven(refusal, caller.from()))?;
+        let question = self.proofs.ask(&token, caller, bytes).ok_or_else(|| {
+            self.busy.count(caller.from());
+            Refusal::busy()
+        })?;
+        Ok(Asked {
+            name,
+            token,
+            question,
+        })
+    }
+
+    /// Who asks, and whether they may.
+    pub(super) async fn admit(&self, asked: Asked, caller: &Caller) -> Result<Pass, Refusal> {
+        let Asked {
+            name,
+            token,
+            question,
+        } = asked;
+        let from = caller.from();
+        let proof = self.prove(&name, &token, question).await;
         let proof = proof.inspect_err(|refusal| self.note_unproven(refusal, from))?;
         let (proven, until) = (proof.proven, proof.until);
         let pass = self.pass(&name, token, &proven.identity, until);
         let broker = &self.server.broker;
         match &pass {
             Ok(pass) => {
+                caller.let_in(&proven, &self.places).map_err(|_| {
+                    Refusal::too_many(format!(
+                        "A pod that runs as {} has as many connections as one may: close some.",
+                        proven.identity
+                    ))
+                })?;
+                self.proofs.note_let_in(&pass.token);
                 let pod = proven.pod_uid.as_deref().unwrap_or("of no pod");
                 // With another owner it is another agent.
                 let owner = pass.agent.peek().manifest.owner.clone();
                 let about = [name.as_str(), owner.as_str(), &proven.identity.to_string(), pod];
                 if self.notes.is_news(&about) {
                     let identity = &proven.identity;
-                    let detail = format!("to a pod that runs as {identity} (uid {pod}), at {}", shown(from));
+                    let detail = format!("to a pod that runs as {identity} (uid {pod}), at {from}");
                     broker.note_remote(&name, &detail);
                 }
             }
             Err(refusal) if refusal.reason == Reason::Unverified => {}
             Err(refusal) => {
-                let detail = format!("to a client at {}: {}", shown(from), refusal.diagnosis());
+                let detail = format!("to a client at {from}: {}", refusal.diagnosis());
                 broker.note_remote_refused(&name, &proven.identity, &detail);
             }
         }
@@ -84,25 +124,35 @@ impl Gate {
     }
 
     /// What nobody could judge is not refused, and not told.
-    fn note_unproven(&self, refusal: &Refusal, from: Option<Peer>) {
+    fn note_unproven(&self, refusal: &Refusal, from: Peer) {
         if refusal.reason == Reason::Unproven {
             self.server
                 .broker
-                .note_remote_unproven(from, &refusal.diagnosis());
+                .note_remote_unproven(Some(from), &refusal.diagnosis());
         }
     }
 
-    async fn prove(&self, name: &AgentName, token: &AccessToken) -> Result<Proof, Refusal> {
-        self.proofs.prove(token).await.map_err(|error| match error {
-            ReviewError::Refused(reason) => Refusal::new(
-                Reason::Unproven,
-                format!("The pod's token does not prove who asks for the agent {name}: {reason}."),
-            ),
-            ReviewError::Unavailable(what) => Refusal::new(
-                Reason::Unverified,
-                format!("Nobody can say whether the pod's token is genuine: {what}. Ask again in a moment."),
-            ),
-        })
+    async fn prove(
+        &self,
+        name: &AgentName,
+        token: &AccessToken,
+        question: Question,
+    ) -> Result<Proof, Refusal> {
+        self.proofs
+            .prove(token, question)
+            .await
+            .map_err(|error| match error {
+                ReviewError::Refused(reason) => Refusal::new(
+                    Reason::Unproven,
+                    format!("The pod's token does not prove who asks for the agent {name}: {reason}."),
+                ),
+                ReviewError::Unavailable(what) => Refusal::new(
+                    Reason::Unverified,
+                    format!(
+                        "Nobody can say whether the pod's token is genuine: {what}. Ask again in a moment."
+                    ),
+                ),
+            })
     }
 
     /// Only who has proven something learns which agents there are.
@@ -133,10 +183,6 @@ impl Gate {
         pass.check()?;
         Ok(pass)
     }
-}
-
-fn shown(from: Option<Peer>) -> String {
-    from.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string())
 }
 
 /// Takes the name of the agent out of the headers.

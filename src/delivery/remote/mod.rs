@@ -3,17 +3,14 @@
 //! Each request names its agent and carries the pod's projected service-account token, so that one connection needs no
 //! state of its own and a token that rotates needs no new connection.
 
+mod caller;
 mod gate;
+mod lobby;
 mod notes;
 mod proof;
 mod service;
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -24,7 +21,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::gate::AGENT;
-use self::{gate::Gate, notes::Notes, proof::Proofs, service::RemoteService};
+use self::{
+    caller::{Caller, PodPlaces},
+    gate::Gate,
+    lobby::Lobby,
+    notes::Notes,
+    proof::Proofs,
+    service::RemoteService,
+};
 use super::{
     accept, connection,
     kubernetes::Reviewer,
@@ -32,7 +36,7 @@ use super::{
     tls::{Certificates, NamedFile},
 };
 use crate::{
-    budget::{Budget, Peer, table::REMOTE_CONNECTIONS},
+    budget::{Peer, Refusals},
     clock::SharedClock,
     config::{ConfigError, RemoteSection},
 };
@@ -44,9 +48,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const FIRST_REQUEST: Duration = Duration::from_secs(30);
 /// Limits of a request's head, in time and size.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-const HEADER_BYTES: u32 = 24 * 1024;
+const HEADER_BYTES: u32 = 8 * 1024;
 /// Requests at once on one connection: a pod's agents, and their streams.
-const STREAMS: u32 = 256;
+const STREAMS: u32 = 128;
+/// What a peer may send of a body before it is read, and what of an answer is kept for one that does not read it.
+const WINDOW_BYTES: u32 = 64 * 1024;
+const BUFFER_BYTES: usize = 16 * 1024;
 /// A client that is gone without a word is found out after these two.
 const PING_AFTER: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,20 +108,30 @@ impl RemoteListener {
             server,
             proofs: Proofs::new(self.reviewer, clock),
             notes: Notes::default(),
+            places: PodPlaces::new(),
+            busy: Refusals::new(
+                "remote.listen refused requests, because too many clients wait to be reviewed",
+            ),
         });
         let (certificates, stop) = (self.certificates, shutdown.clone());
-        let http = Arc::new(http());
-        let serve = move |stream, _, share| {
+        let (http, lobby) = (Arc::new(http()), Lobby::new());
+        let serve = move |stream, caller| {
             let (gate, certificates) = (Arc::clone(&gate), Arc::clone(&certificates));
-            let served = serve_connection(stream, gate, certificates, Arc::clone(&http), stop.clone());
-            async move {
-                served.await;
-                drop(share);
-            }
+            serve_connection(
+                stream,
+                caller,
+                gate,
+                certificates,
+                Arc::clone(&http),
+                stop.clone(),
+            )
         };
-        let who = |_: &TcpStream, address: &SocketAddr| Some(Peer::from(address.ip()));
-        let budget = Budget::new(REMOTE_CONNECTIONS);
-        accept(self.listener, "remote.listen", budget, who, shutdown, serve).await;
+        let stop = shutdown.clone();
+        let admit = move |_: &TcpStream, address: &SocketAddr| {
+            let from = Peer::from(address.ip());
+            Some(Caller::new(from, lobby.enter(from)?, &stop))
+        };
+        accept(self.listener, "remote.listen", shutdown, admit, serve).await;
     }
 }
 
@@ -140,6 +157,9 @@ fn http() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_BYTES)
         .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_send_buf_size(BUFFER_BYTES)
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PING_TIMEOUT);
     http
@@ -147,27 +167,30 @@ fn http() -> auto::Builder<TokioExecutor> {
 
 async fn serve_connection(
     stream: TcpStream,
+    caller: Arc<Caller>,
     gate: Arc<Gate>,
     certificates: Arc<Certificates>,
     http: Arc<auto::Builder<TokioExecutor>>,
     shutdown: CancellationToken,
 ) {
-    let address = stream.peer_addr().ok().map(|peer| peer.ip());
-    let from = address.map(Peer::from);
-    let peer = address.map(tracing::field::display);
+    let from = caller.from();
     let _ = stream.set_nodelay(true);
     let acceptor = TlsAcceptor::from(certificates.current().await);
+    let limit = |tls: &mut rustls::ServerConnection| tls.set_buffer_limit(Some(BUFFER_BYTES));
     let stream = tokio::select! {
-        accepted = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => match accepted {
+        accepted = tokio::time::timeout(HANDSHAKE, acceptor.accept_with(stream, limit)) => match accepted {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(peer, %error, "a TLS handshake failed"),
-            Err(_) => return tracing::debug!(peer, "a TLS handshake took too long"),
+            Ok(Err(error)) => return tracing::debug!(%from, %error, "a TLS handshake failed"),
+            Err(_) => return tracing::debug!(%from, "a TLS handshake took too long"),
         },
+        () = caller.out().cancelled() => return,
         () = shutdown.cancelled() => return,
     };
-    let let_in = Arc::new(AtomicBool::new(false));
-    let service = RemoteService::new(gate, from, Arc::clone(&let_in), shutdown.clone());
+    let service = RemoteService::new(gate, Arc::clone(&caller), shutdown);
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    connection::serve(connection, &let_in, FIRST_REQUEST, &shutdown).await;
+    tokio::select! {
+        () = connection::serve(connection, caller.was_let_in(), FIRST_REQUEST, caller.end()) => {}
+        () = caller.out().cancelled() => {}
+    }
 }

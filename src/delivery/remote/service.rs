@@ -3,10 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -18,36 +15,25 @@ use hyper::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::gate::Gate;
-use crate::{
-    budget::Peer,
-    delivery::{
-        body::AgentBody,
-        refusal::Refusal,
-        service::{AgentService, is_grpc},
-    },
+use super::{caller::Caller, gate::Gate};
+use crate::delivery::{
+    body::AgentBody,
+    refusal::Refusal,
+    service::{AgentService, is_grpc},
 };
 
 /// Serves one connection.
 pub(super) struct RemoteService {
     gate: Arc<Gate>,
-    from: Option<Peer>,
-    let_in: Arc<AtomicBool>,
+    caller: Arc<Caller>,
     shutdown: CancellationToken,
 }
 
 impl RemoteService {
-    /// `let_in` is set with the first request that may pass.
-    pub(super) fn new(
-        gate: Arc<Gate>,
-        from: Option<Peer>,
-        let_in: Arc<AtomicBool>,
-        shutdown: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, caller: Arc<Caller>, shutdown: CancellationToken) -> Self {
         Self {
             gate,
-            from,
-            let_in,
+            caller,
             shutdown,
         }
     }
@@ -59,15 +45,25 @@ impl Service<Request<Incoming>> for RemoteService {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let (gate, from) = (Arc::clone(&self.gate), self.from);
-        let (let_in, shutdown) = (Arc::clone(&self.let_in), self.shutdown.clone());
+        let (gate, caller) = (Arc::clone(&self.gate), Arc::clone(&self.caller));
+        let shutdown = self.shutdown.clone();
+        let grpc = is_grpc(&request);
+        // Here and not in the future: what is refused at once is dropped at once.
+        let asked = match gate.ask(request.headers_mut(), &caller) {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                caller.note_refused();
+                return Box::pin(std::future::ready(Ok(refused(refusal, grpc))));
+            }
+        };
         Box::pin(async move {
-            let grpc = is_grpc(&request);
-            let pass = match gate.admit(request.headers_mut(), from).await {
+            let pass = match gate.admit(asked, &caller).await {
                 Ok(pass) => pass,
-                Err(refusal) => return Ok(refused(refusal, grpc)),
+                Err(refusal) => {
+                    caller.note_refused();
+                    return Ok(refused(refusal, grpc));
+                }
             };
-            let_in.store(true, Ordering::Relaxed);
             let stop = shutdown.child_token();
             let endpoint = gate.server.endpoint(&pass.agent, stop.clone());
             let Ok(response) = AgentService::new(endpoint, Arc::default(), None)

@@ -21,6 +21,7 @@ use crate::{
     clock::SharedClock,
     delivery::{
         accept,
+        accept::Door,
         authority::AnyAuthority,
         body::AgentBody,
         event_stream,
@@ -82,7 +83,7 @@ impl Forwarder {
         http.http1().max_buf_size(HEADER_BYTES as usize);
         http.http2().max_header_list_size(HEADER_BYTES);
         let http = Arc::new(http);
-        let serve = move |stream: UnixStream, _, share| {
+        let serve = move |stream: UnixStream, share| {
             let (forwarder, http) = (Arc::clone(&self), Arc::clone(&http));
             async move {
                 let service = service_fn(move |request| {
@@ -95,9 +96,9 @@ impl Forwarder {
                 drop(share);
             }
         };
-        let budget = Budget::new(LOCAL_CONNECTIONS);
-        let who = |stream: &UnixStream, _: &_| stream.peer_cred().ok().map(|peer| PeerUid(peer.uid()));
-        accept(listener, "broker.sock", budget, who, shutdown, serve).await;
+        let door = Door::new("broker.sock", Budget::new(LOCAL_CONNECTIONS));
+        let admit = move |stream: &UnixStream, _: &_| door.enter(&PeerUid(stream.peer_cred().ok()?.uid()));
+        accept(listener, "broker.sock", shutdown, admit, serve).await;
     }
 
     /// Serves the metadata protocol, and nothing else, until `shutdown`.
