@@ -1,7 +1,7 @@
 //! token-broker keeps agents supplied with short-lived Google access tokens.
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
-//! `budget clock entropy health id secret proto telemetry`, `config`, `catalog`, `vault`, `store`, `google agent session`,
+//! `budget clock entropy health id secret proto telemetry text`, `config`, `catalog`, `vault`, `store`, `google agent session`,
 //! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod agent;
@@ -25,5 +25,6 @@ pub mod secret;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod text;
 pub mod vault;
 pub mod web;

@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "proto",
         "secret",
         "telemetry",
+        "text",
     ],
     &["config"],
     &["catalog"],

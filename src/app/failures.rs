@@ -65,6 +65,7 @@ fn sign(sign: Sign) -> String {
                 .join(", ")
         ),
         Sign::Error(names) => codes(names),
+        Sign::Reason(names) => format!("{}, in `error` or as a `reason`", codes(names)),
         Sign::Subtype(code, subtypes) => format!("`{code}` with {}", codes(subtypes)),
         Sign::Redirected => "a redirect".to_owned(),
         Sign::Silent => "no `error` at all".to_owned(),

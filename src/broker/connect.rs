@@ -14,6 +14,7 @@ pub(super) use target::{Aim, Expected};
 use super::{
     AccountRef, AccountView, Broker, Event, EventKind,
     consents::{Found, Pending},
+    first_use::FirstGrant,
     keep::{Claim, Kept},
     repeats::Charged,
     situation::list,
@@ -22,7 +23,7 @@ use crate::{
     catalog::{Capability, IntegrationKind, ScopeSet},
     clock::{self, Clock},
     entropy::Entropy,
-    google::{Consent, ConsentRequest, ProviderError, Redirect, redirect::Outcome},
+    google::{Consent, ConsentRequest, NoToken, ProviderError, Redirect, TokenAnswer, redirect::Outcome},
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     secret::AuthorizationCode,
     session::{SessionId, Visit},
@@ -315,24 +316,8 @@ impl Broker {
                 )));
             }
         };
-        let mut answer = self
-            .provider
-            .exchange(&code, &pending.verifier)
-            .await
-            .map_err(ConnectError::Provider)?;
-        self.learn_time(answer.server_time);
-        let refresh_token = answer.refresh_token.take().ok_or(ConnectError::NoRefreshToken)?;
-        let id_token = answer.id_token.take().ok_or_else(|| {
-            ConnectError::Provider(ProviderError::malformed(
-                "the answer to the exchange has no id token",
-                answer.server_time,
-            ))
-        })?;
-        let identity = self
-            .provider
-            .identify(&id_token, Some(&pending.nonce))
-            .await
-            .map_err(ConnectError::Provider)?;
+        let (answer, grant, nonce) = self.exchanged(&code, pending).await?;
+        let identity = self.whose(&answer, nonce).await.map_err(ConnectError::Provider)?;
         let granted = answer
             .scopes
             .clone()
@@ -345,9 +330,7 @@ impl Broker {
             account,
             withdrawn,
             unasked,
-        } = self
-            .keep(&pending.claim, identity, granted, &answer, &refresh_token)
-            .await?;
+        } = self.keep(&pending.claim, identity, granted, &grant).await?;
         Ok(Connected {
             account,
             withdrawn,
@@ -363,6 +346,39 @@ impl Broker {
             return_url: pending.return_url.clone(),
             in_console: pending.session.is_some(),
         })
+    }
+
+    /// What a code is worth, and the nonce that an id token in the answer has to carry. A grant whose answer cannot be
+    /// used otherwise is asked with for another answer, which belongs to no consent.
+    async fn exchanged<'a>(
+        &self,
+        code: &AuthorizationCode,
+        pending: &'a Pending,
+    ) -> Result<(TokenAnswer, FirstGrant, Option<&'a str>), ConnectError> {
+        let grant = |token, expires_in| FirstGrant {
+            token,
+            expires_in,
+            only_here: true,
+        };
+        match self.provider.exchange(code, &pending.verifier).await {
+            Ok(mut answer) => {
+                self.learn_time(answer.server_time);
+                let token = answer.refresh_token.take().ok_or(ConnectError::NoRefreshToken)?;
+                let grant = grant(token, answer.refresh_token_expires_in);
+                Ok((answer, grant, Some(&pending.nonce)))
+            }
+            Err(NoToken {
+                error,
+                refresh_token: Some(token),
+                refresh_token_expires_in,
+            }) => {
+                tracing::warn!(%error, "the grant of a consent came with an answer that cannot be used");
+                let mut grant = grant(token, refresh_token_expires_in);
+                let answer = self.first_answer(&mut grant).await;
+                Ok((answer.map_err(ConnectError::Provider)?, grant, None))
+            }
+            Err(failure) => Err(ConnectError::Provider(*failure.error)),
+        }
     }
 
     fn note_connect(&self, pending: &Pending, ending: &Result<Connected, ConnectError>, actor: Actor) {

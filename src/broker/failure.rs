@@ -102,13 +102,16 @@ impl Broker {
             token: None,
         };
         match self.store.finish_renewal(id, grant.version, outcome).await {
-            Ok(version) => {
-                if let Some(account) = self.world().accounts.get_mut(id) {
-                    account.record.version = account.record.version.max(version);
-                }
-            }
+            Ok(version) => self.note_version(id, version),
             Err(StoreError::Conflict) => {}
             Err(error) => tracing::error!(integration = %id, %error, "a failure could not be stored"),
+        }
+    }
+
+    /// The version that an account was committed as. Versions only grow.
+    pub(super) fn note_version(&self, id: &IntegrationId, version: u64) {
+        if let Some(account) = self.world().accounts.get_mut(id) {
+            account.record.version = account.record.version.max(version);
         }
     }
 

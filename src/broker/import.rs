@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    AccountRef, AccountView, Broker, ConnectError, ConnectTarget, connect::Aim, keep::Claim, situation::list,
+    AccountRef, AccountView, Broker, ConnectError, ConnectTarget, connect::Aim, first_use::FirstGrant,
+    keep::Claim, situation::list,
 };
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
     google::{
-        Identity, ProviderError, TokenAnswer,
+        ProviderError, TokenAnswer,
         authorized_user::{self, InvalidGrantFile},
     },
     id::{CapabilityKey, OwnerId},
@@ -98,18 +99,13 @@ impl Broker {
     async fn import_grant(self: &Arc<Self>, aim: Aim, grant: &RefreshToken) -> Result<Imported, ImportError> {
         let (client, endpoint) = (self.provider.client_id(), self.provider.token_endpoint());
         let given = authorized_user::parse(grant.expose(), client, endpoint)?;
-        // Without a scope the answer tells all that the grant holds.
-        let asked = std::time::Instant::now();
-        let answer = self.provider.refresh(&given, &ScopeSet::default()).await;
-        self.metrics.provider_request("refresh", asked.elapsed());
-        let mut answer = answer.map_err(ImportError::Provider)?;
-        self.learn_time(answer.server_time);
-        let rotated = answer.refresh_token.is_some();
-        self.rotation.learn(rotated);
-        let refresh_token = answer.refresh_token.take().unwrap_or(given);
-        let kept = self.keep_imported(aim, answer, &refresh_token).await;
+        let mut grant = FirstGrant::held_elsewhere(given);
+        let kept = match self.first_answer(&mut grant).await {
+            Ok(answer) => self.keep_imported(aim, answer, &grant).await,
+            Err(error) => Err(ImportError::Provider(error)),
+        };
         kept.map_err(|error| {
-            if rotated {
+            if grant.only_here {
                 ImportError::Spent(Box::new(error))
             } else {
                 error
@@ -121,9 +117,9 @@ impl Broker {
         self: &Arc<Self>,
         aim: Aim,
         mut answer: TokenAnswer,
-        refresh_token: &RefreshToken,
+        grant: &FirstGrant,
     ) -> Result<Imported, ImportError> {
-        let identity = self.whose(&answer).await.map_err(ImportError::Provider)?;
+        let identity = self.whose(&answer, None).await.map_err(ImportError::Provider)?;
         let granted = answer.scopes.take().unwrap_or_default();
         if self
             .catalog()
@@ -140,22 +136,12 @@ impl Broker {
             capabilities: Vec::new(),
         };
         let replaced = self.destination(&claim, &identity)?.is_some();
-        let kept = self
-            .keep(&claim, identity, granted, &answer, refresh_token)
-            .await?;
+        let kept = self.keep(&claim, identity, granted, grant).await?;
         let account = self.account(&AccountRef::Id(kept.account)).map_err(|error| {
             // It was disconnected at that very moment.
             ImportError::Connect(ConnectError::UnknownAccount(error.to_string()))
         })?;
         Ok(Imported { account, replaced })
-    }
-
-    /// Whose a grant is: as its id token says, or else its access token.
-    async fn whose(&self, answer: &TokenAnswer) -> Result<Identity, ProviderError> {
-        match &answer.id_token {
-            Some(id_token) => self.provider.identify(id_token, None).await,
-            None => self.provider.userinfo(&answer.access_token).await,
-        }
     }
 
     fn note_imported(&self, owner: &OwnerId, ending: &Result<Imported, ImportError>, actor: Actor) {

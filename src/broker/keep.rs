@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Broker, ConnectError, World, connect::Expected, turn::Turn};
+use super::{Broker, ConnectError, World, connect::Expected, first_use::FirstGrant, turn::Turn};
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
     clock,
-    google::{Identity, TokenAnswer},
+    google::Identity,
     id::{CapabilityKey, IntegrationId, OwnerId},
-    secret::RefreshToken,
     store::{Health, IntegrationRecord, StoreError},
     vault::Binding,
 };
@@ -55,8 +54,7 @@ impl Broker {
         claim: &Claim,
         identity: Identity,
         granted: ScopeSet,
-        answer: &TokenAnswer,
-        refresh_token: &RefreshToken,
+        grant: &FirstGrant,
     ) -> Result<Kept, ConnectError> {
         let held = self.hold(|| self.destination(claim, &identity)).await?;
         let existing = held.existing.as_ref();
@@ -71,7 +69,7 @@ impl Broker {
         let record = IntegrationRecord {
             secret: self
                 .vault
-                .seal(&Binding::RefreshToken(&id), refresh_token.expose().as_bytes()),
+                .seal(&Binding::RefreshToken(&id), grant.token.expose().as_bytes()),
             id: id.clone(),
             kind: IntegrationKind::Google,
             owner: claim.owner.clone(),
@@ -84,9 +82,7 @@ impl Broker {
             version: 0,
             connected_at: now,
             renewed_at: None,
-            grant_expires_at: answer
-                .refresh_token_expires_in
-                .map(|life| clock::after(now, life)),
+            grant_expires_at: grant.expires_in.map(|life| clock::after(now, life)),
             renewal: None,
         };
         self.put_account(record)

@@ -15,6 +15,7 @@ mod consents;
 mod disconnect;
 pub mod events;
 mod failure;
+mod first_use;
 mod flight;
 pub mod handle;
 mod holders;

@@ -10,9 +10,9 @@ use tokio::sync::SemaphorePermit;
 
 use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, time};
 use crate::{
-    catalog::{IntegrationKind, ScopeSet},
+    catalog::IntegrationKind,
     clock::{self, Clock},
-    google::{FailureKind, ProviderError, TokenAnswer},
+    google::{FailureKind, NoToken, ProviderError, TokenAnswer},
     id::IntegrationId,
     secret::RefreshToken,
     store::{Grant, Health, IntegrationRecord, RenewalOutcome, StoreError, TokenRecord},
@@ -112,7 +112,7 @@ impl Broker {
         let asked_at = self.clock.uptime();
         let account = self.recorded(&key.integration).ok_or(Failure::Gone)?;
         let answer = match account.kind {
-            IntegrationKind::Google => self.refresh(&account, &grant.secret, &key.scopes).await,
+            IntegrationKind::Google => self.refresh(&account, key, grant).await,
             IntegrationKind::GoogleServiceAccount => {
                 self.assert_with(&account, &grant.secret, &key.scopes).await
             }
@@ -125,27 +125,44 @@ impl Broker {
         self.commit(key, grant.version, answer, issued_at).await
     }
 
-    /// Asks with a person's refresh token.
+    /// Asks with a person's refresh token. A rotated one is kept before anything else is made of the answer.
     async fn refresh(
         &self,
         account: &IntegrationRecord,
-        secret: &Sealed,
-        scopes: &ScopeSet,
+        key: &TokenKey,
+        grant: &Grant,
     ) -> Result<TokenAnswer, Failure> {
         let refresh_token = self
-            .open_refresh_token(&account.id, secret, || account.account.clone())
+            .open_refresh_token(&account.id, &grant.secret, || account.account.clone())
             .map_err(Failure::Local)?;
         let asked = std::time::Instant::now();
-        let answer = self.provider.refresh(&refresh_token, scopes).await;
+        let answer = self.provider.refresh(&refresh_token, &key.scopes).await;
         self.metrics.provider_request("refresh", asked.elapsed());
-        if let Ok(answer) = &answer {
-            self.rotation.learn(answer.refresh_token.is_some());
-        }
+        self.rotation.learn_from(&answer);
         self.learn_time(match &answer {
             Ok(answer) => answer.server_time,
-            Err(error) => error.server_time,
+            Err(failure) => failure.error.server_time,
         });
-        answer.map_err(Failure::Provider)
+        let NoToken {
+            mut error,
+            refresh_token: rotated,
+            ..
+        } = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        if let Some(rotated) = rotated {
+            let version = self.keep_answer(key, grant.version, Some(&rotated), None).await?;
+            self.note_version(&key.integration, version);
+            // What was said of the old grant says nothing of this one.
+            if error.kind == FailureKind::Reconnect {
+                error.kind = FailureKind::Retry;
+                error
+                    .message
+                    .push_str(" A new grant came with this answer; it is tried next.");
+            }
+        }
+        Err(Failure::Provider(*error))
     }
 
     /// An account as it is known; its secret is read from the store.
@@ -200,30 +217,47 @@ impl Broker {
             expires_at: clock::after(issued_at, answer.expires_in),
         });
         let rotated = answer.refresh_token;
+        let version = self
+            .keep_answer(key, version, rotated.as_ref(), Some(&token))
+            .await?;
+        self.release(key, version, &token)
+            .then_some(token)
+            .ok_or(Failure::Gone)
+    }
+
+    /// Commits what an answer brought, and returns the account's version after it. Where a grant was rotated it does not
+    /// give up before that is kept.
+    async fn keep_answer(
+        &self,
+        key: &TokenKey,
+        version: u64,
+        rotated: Option<&RefreshToken>,
+        token: Option<&Arc<IssuedToken>>,
+    ) -> Result<u64, Failure> {
         let mut wait = 0;
-        let version = loop {
+        loop {
             let outcome = RenewalOutcome {
-                rotated: rotated.as_ref().map(|secret| {
+                rotated: rotated.map(|secret| {
                     self.vault.seal(
                         &Binding::RefreshToken(&key.integration),
                         secret.expose().as_bytes(),
                     )
                 }),
                 health: Health::Active,
-                renewed_at: Some(issued_at),
-                token: Some(self.token_record(key, &token)),
+                renewed_at: token.map(|token| token.issued_at),
+                token: token.map(|token| self.token_record(key, token)),
             };
             match self
                 .store
                 .finish_renewal(&key.integration, version, outcome)
                 .await
             {
-                Ok(version) => break version,
+                Ok(version) => return Ok(version),
                 Err(StoreError::Conflict | StoreError::Closed) => return Err(Failure::Gone),
                 // Nothing was rotated, so nothing can be lost: the token may be used while the disk is mended.
                 Err(error) if rotated.is_none() => {
                     tracing::error!(integration = %key.integration, %error, "the token could not be stored");
-                    break version;
+                    return Ok(version);
                 }
                 Err(error) => {
                     // The old refresh token is spent and the new one exists only here: try until it is kept.
@@ -237,10 +271,7 @@ impl Broker {
                     self.clock.sleep_until(wake).await;
                 }
             }
-        };
-        self.release(key, version, &token)
-            .then_some(token)
-            .ok_or(Failure::Gone)
+        }
     }
 
     fn token_record(&self, key: &TokenKey, token: &IssuedToken) -> TokenRecord {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::google::{NoToken, TokenAnswer};
+
 const UNKNOWN: u8 = 0;
 const KEEPS: u8 = 1;
 const ROTATES: u8 = 2;
@@ -15,8 +17,17 @@ impl Rotation {
         Self(AtomicU8::new(if keeps { KEEPS } else { UNKNOWN }))
     }
 
-    /// A refresh token was used, and was replaced or stayed.
-    pub(super) fn learn(&self, replaced: bool) {
+    /// A refresh token was used. An answer that cannot be used says nothing, unless it holds another one.
+    pub(super) fn learn_from(&self, answer: &Result<TokenAnswer, NoToken>) {
+        match answer {
+            Ok(answer) => self.learn(answer.refresh_token.is_some()),
+            Err(failure) if failure.refresh_token.is_some() => self.learn(true),
+            Err(_) => {}
+        }
+    }
+
+    /// It was replaced or stayed.
+    fn learn(&self, replaced: bool) {
         let told = if replaced { ROTATES } else { KEEPS };
         self.0.fetch_max(told, Ordering::Relaxed);
     }

@@ -6,10 +6,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    dispatch::Dropped,
     fault::{Fault, InvalidFault},
     handle::{Handle, Unknown},
-    message::{Call, Reply, Unread, json as reply_json},
+    message::{Call, Dropped, Reply, Unread, json as reply_json},
     options::{AutoApprove, Rotation},
     risc::{InvalidReceiver, NotAnnounced, SecurityEvent},
 };

@@ -8,32 +8,32 @@ use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 
 use super::{
+    alter::{Sent, altered, unaltered},
     apis, assertion, authorize,
     core::Core,
     fault::{Cut, Endpoint, Fault, FaultId, Target},
     identity,
-    message::{Call, Reply, Unread, api_error, json, problem},
+    message::{Call, Dropped, Reply, Unread, api_error, json, problem},
     revoke, risc,
     state::AccountId,
     token::{self, JWT_BEARER},
 };
 
-/// The connection is closed without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is closed without an answer")]
-pub(super) struct Dropped;
-
 /// Answers one request.
-pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Result<Reply, Dropped> {
+pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Result<Sent, Dropped> {
     let Some(endpoint) = route(request.uri().path()) else {
         let message = format!("The emulator does not serve {}.", request.uri().path());
-        return Ok(dated(&core, problem(StatusCode::NOT_FOUND, &message), 0));
+        return Ok(unaltered(dated(
+            &core,
+            problem(StatusCode::NOT_FOUND, &message),
+            0,
+        )));
     };
     let call = match Call::read(request).await {
         Ok(call) => call,
         Err(Unread::TooLarge) => {
             let reply = problem(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large.");
-            return Ok(dated(&core, reply, 0));
+            return Ok(unaltered(dated(&core, reply, 0)));
         }
         Err(Unread::Gone) => return Err(Dropped),
     };
@@ -42,7 +42,7 @@ pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Resul
     count(&core, &call, endpoint);
     match struck {
         Some((id, fault)) => suffer(&core, &call, endpoint, id, &fault).await,
-        None => Ok(dated(&core, work(&core, &call, endpoint), 0)),
+        None => Ok(unaltered(dated(&core, work(&core, &call, endpoint), 0))),
     }
 }
 
@@ -132,7 +132,7 @@ async fn suffer(
     endpoint: Endpoint,
     id: FaultId,
     fault: &Fault,
-) -> Result<Reply, Dropped> {
+) -> Result<Sent, Dropped> {
     if fault.delay_ms > 0 {
         tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
     }
@@ -151,7 +151,7 @@ async fn suffer(
         return Err(Dropped);
     }
     reply.headers_mut().extend(fault.header_pairs());
-    Ok(dated(core, reply, fault.skew_seconds))
+    Ok(altered(dated(core, reply, fault.skew_seconds), fault).await)
 }
 
 /// A fault's answer, in the shape that the endpoint's own errors have.

@@ -11,6 +11,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 /// The part of Google that a fault is about.
@@ -69,13 +70,15 @@ pub enum Cut {
     Never,
     /// Before anything was done.
     Before,
+    /// Within the answer, just before its end: the work was done.
+    Within,
     /// After the work was done: what a client sees that crashes between the provider's answer and its own
     /// commit.
     After,
 }
 
 impl<'de> Deserialize<'de> for Cut {
-    /// `true` and `"before"`, `"after"`, `false` and `"never"`.
+    /// `true` and `"before"`, `"within"`, `"after"`, `false` and `"never"`.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -88,10 +91,11 @@ impl<'de> Deserialize<'de> for Cut {
             Text::Flag(false) => Ok(Self::Never),
             Text::Word(word) => match word.as_str() {
                 "before" => Ok(Self::Before),
+                "within" => Ok(Self::Within),
                 "after" => Ok(Self::After),
                 "never" => Ok(Self::Never),
                 _ => Err(serde::de::Error::custom(
-                    "`drop` is true, false, \"before\" or \"after\"",
+                    "`drop` is true, false, \"before\", \"within\" or \"after\"",
                 )),
             },
         }
@@ -128,7 +132,15 @@ pub struct Fault {
     pub delay_ms: u64,
     /// Waits, before the work, until the fault is cleared.
     pub hold: bool,
-    /// Whether to close the connection without an answer.
+    /// Fields to put into the answer's JSON, in place of those of the same name. The work is done.
+    pub fields: Map<String, Value>,
+    /// Fields to leave out of the answer's JSON.
+    pub without: Vec<String>,
+    /// Sends a byte order mark before the answer.
+    pub bom: bool,
+    /// Compresses the answer, whatever the client takes.
+    pub gzip: bool,
+    /// Whether to close the connection without an answer, or within it.
     #[serde(rename = "drop")]
     pub cut: Cut,
     /// How far the answer's `Date` runs ahead.
@@ -158,6 +170,11 @@ impl Fault {
     /// Whether an answer is given instead of doing the work.
     pub(super) fn replaces_answer(&self) -> bool {
         self.status.is_some() || self.error.is_some() || self.body.is_some()
+    }
+
+    /// Whether fields of the answer are others.
+    pub(super) fn changes_fields(&self) -> bool {
+        !self.fields.is_empty() || !self.without.is_empty()
     }
 
     /// The status of the replaced answer.
@@ -347,6 +364,7 @@ mod tests {
         let cut = |json: &str| serde_json::from_str::<Fault>(json).map(|fault| fault.cut);
         assert_eq!(cut(r#"{"drop":true}"#).unwrap(), Cut::Before);
         assert_eq!(cut(r#"{"drop":"after"}"#).unwrap(), Cut::After);
+        assert_eq!(cut(r#"{"drop":"within"}"#).unwrap(), Cut::Within);
         assert_eq!(cut("{}").unwrap(), Cut::Never);
         assert!(cut(r#"{"drop":"later"}"#).is_err());
         assert!(serde_json::from_str::<Fault>(r#"{"sttaus":503}"#).is_err());

@@ -20,6 +20,11 @@ const BODY_LIMIT: usize = 35 * 1024 * 1024;
 /// An answer.
 pub(super) type Reply = Response<Full<Bytes>>;
 
+/// The connection is closed without an answer, or within one.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed")]
+pub(super) struct Dropped;
+
 /// Why a request could not be read.
 pub(super) enum Unread {
     /// Its body is larger than anything that Google takes.

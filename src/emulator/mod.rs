@@ -57,12 +57,15 @@
 //! | `status`, `error`, `error_description`, `error_subtype`, `body` | the answer, instead of the work |
 //! | `headers` | added to the answer, such as `{"Retry-After": "7"}` |
 //! | `delay_ms`, `hold` | waits before the work: that long, or until the fault is taken back |
-//! | `drop` | `true` closes the connection unanswered; `"after"` does the work first, which is what a client sees that crashes before it commits the answer |
+//! | `drop` | `true` closes the connection unanswered; `"within"` breaks the answer off just before its end; `"after"` does the work first, which is what a client sees that crashes before it commits the answer |
+//! | `fields`, `without` | does the work, and puts these fields into the answer's JSON, or leaves them out |
+//! | `bom`, `gzip` | sends a byte order mark before the answer, compresses it |
 //! | `skew_seconds` | how far the answer's `Date` runs ahead |
 //!
 //! For example, `{"endpoint": "token", "grant_type": "refresh_token", "account": "alice@example.com",
 //! "times": 3, "status": 503, "headers": {"Retry-After": "7"}}`.
 
+mod alter;
 mod apis;
 mod assertion;
 mod auth_request;

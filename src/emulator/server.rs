@@ -2,8 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::Request;
-use hyper::{body::Incoming, service::service_fn};
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -17,10 +21,10 @@ use tokio::{
 use super::{
     control,
     core::Core,
-    dispatch::{self, Dropped},
+    dispatch,
     handle::Handle,
     keys::{KeyError, RsaKey},
-    message::Reply,
+    message::Dropped,
     options::Options,
     risc::{self, InvalidReceiver, SecurityEvent},
 };
@@ -152,10 +156,12 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// Serves one connection, HTTP/1.1 or HTTP/2, to its end.
-async fn converse<A, F>(stream: TcpStream, answer: A)
+async fn converse<A, F, B>(stream: TcpStream, answer: A)
 where
     A: Fn(Request<Incoming>) -> F + Send,
-    F: Future<Output = Result<Reply, Dropped>> + Send + 'static,
+    F: Future<Output = Result<Response<B>, Dropped>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync,
 {
     // Without this, small answers may wait for an acknowledgement (Nagle's algorithm).
     let _ = stream.set_nodelay(true);

@@ -56,6 +56,9 @@ pub enum Sign {
     Status(&'static [u16]),
     /// One of these in `error`.
     Error(&'static [&'static str]),
+    /// One of these in `error`, or among the reasons that an API gives, in any spelling of theirs (`rateLimitExceeded`,
+    /// `RATE_LIMIT_EXCEEDED`).
+    Reason(&'static [&'static str]),
     /// This in `error`, and one of these in `error_subtype`.
     Subtype(&'static str, &'static [&'static str]),
     /// A redirect, and no `error`.
@@ -67,17 +70,58 @@ pub enum Sign {
 }
 
 impl Sign {
-    fn is_in(self, status: u16, error: &str, subtype: Option<&str>) -> bool {
+    fn is_in(self, status: u16, said: Said<'_>) -> bool {
+        let Said {
+            error,
+            subtype,
+            reasons,
+        } = said;
         match self {
             Self::Busy => matches!(status, 408 | 429 | 500..),
             Self::Status(statuses) => statuses.contains(&status),
             Self::Error(codes) => codes.contains(&error),
+            Self::Reason(codes) => {
+                let all = || reasons.iter().map(String::as_str).chain([error]);
+                codes.iter().any(|code| all().any(|said| same_reason(code, said)))
+            }
             Self::Subtype(code, subtypes) => {
                 error == code && subtype.is_some_and(|subtype| subtypes.contains(&subtype))
             }
             Self::Redirected => error.is_empty() && (300..400).contains(&status),
             Self::Silent => error.is_empty(),
             Self::Other => true,
+        }
+    }
+}
+
+/// Whether two spellings of a reason are the same: Google's older APIs write it in one way, the newer in another.
+fn same_reason(a: &str, b: &str) -> bool {
+    let letters = |text: &str| {
+        text.bytes()
+            .filter(|b| *b != b'_')
+            .map(|b| b.to_ascii_lowercase())
+            .collect::<Vec<_>>()
+    };
+    letters(a) == letters(b)
+}
+
+/// What an answer says of its failure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said<'a> {
+    /// `error`; empty where the answer has none.
+    pub error: &'a str,
+    /// `error_subtype`.
+    pub subtype: Option<&'a str>,
+    /// What an API gives as reasons: `status`, and each `reason`.
+    pub reasons: &'a [String],
+}
+
+impl<'a> Said<'a> {
+    /// An `error` and no more.
+    pub fn code(error: &'a str) -> Self {
+        Self {
+            error,
+            ..Self::default()
         }
     }
 }
@@ -120,12 +164,11 @@ impl Failure {
     }
 }
 
-/// Says who can act and what they can do. `error` is empty where the answer has none; for [`Call::Authorize`]
-/// the status is the redirect's.
-pub fn classify(call: Call, status: u16, error: &str, subtype: Option<&str>) -> &'static Failure {
+/// Says who can act and what they can do. For [`Call::Authorize`] the status is the redirect's.
+pub fn classify(call: Call, status: u16, said: Said<'_>) -> &'static Failure {
     FAILURES
         .iter()
-        .find(|failure| failure.concerns(call) && failure.sign.is_in(status, error, subtype))
+        .find(|failure| failure.concerns(call) && failure.sign.is_in(status, said))
         .unwrap_or(&FAILURES[FAILURES.len() - 1])
 }
 
@@ -199,6 +242,19 @@ mod tests {
         (Userinfo, 401, "unauthenticated", None, Reconnect, "`openid`"),
         (Userinfo, 403, "", None, Reconnect, "`openid`"),
         (Userinfo, 503, "", None, Retry, "tried again"),
+        // A limit says nothing about what was granted.
+        (Userinfo, 403, "rateLimitExceeded", None, Retry, "tried again"),
+        (Userinfo, 403, "userRateLimitExceeded", None, Retry, "tried again"),
+        (Userinfo, 403, "RESOURCE_EXHAUSTED", None, Retry, "tried again"),
+        (Userinfo, 403, "SERVICE_DISABLED", None, Operator, "not enabled"),
+        (Userinfo, 403, "accessNotConfigured", None, Operator, "not enabled"),
+        (Refresh, 403, "RATE_LIMIT_EXCEEDED", None, Retry, "tried again"),
+        (Refresh, 200, "quotaExceeded", None, Retry, "tried again"),
+        (Refresh, 403, "service_disabled", None, Operator, "not enabled"),
+        (Refresh, 401, "disabled_client", None, Operator, "is disabled"),
+        (OWN, 401, "disabled_client", None, Operator, "any more"),
+        (Refresh, 407, "", None, Operator, "wants a name and a password"),
+        (Keys, 407, "", None, Operator, "wants a name and a password"),
     ];
 
     #[test]
@@ -208,7 +264,14 @@ mod tests {
                 kind: found,
                 sentence,
                 ..
-            } = classify(call, status, error, subtype);
+            } = classify(
+                call,
+                status,
+                Said {
+                    subtype,
+                    ..Said::code(error)
+                },
+            );
             let row = format!("{call:?} {status} {error} {subtype:?}");
             assert_eq!(found, kind, "{row}");
             assert!(sentence.contains(words), "{row}: {sentence}");

@@ -13,15 +13,17 @@ use crate::{
 };
 
 use super::{
-    AssertionRequest, Consent, ConsentRequest, Egress, Identity, Provider, ProviderError, ProviderFuture,
-    TokenAnswer, authorize,
+    AssertionRequest, Consent, ConsentRequest, Egress, GrantFuture, Identity, NoToken, Provider,
+    ProviderError, ProviderFuture, TokenAnswer, authorize,
     classify::Call,
     endpoints::Endpoints,
     error,
+    fields::Fields,
     http::{Form, Http, Limits, Reply},
     idtoken,
     jwks::Keys,
-    token,
+    refusal,
+    token::{self, Unusable},
 };
 
 /// RFC 7523, section 2.1.
@@ -73,13 +75,15 @@ impl Client {
         }
     }
 
-    /// Asks the token endpoint. `secrets` are what the form holds, should the answer echo them.
+    /// Asks the token endpoint. `secrets` are what the form holds, should the answer echo them; `sent` is the refresh
+    /// token among them.
     async fn ask_for_token(
         &self,
         call: Call,
         fields: &[(&str, &str)],
         secrets: &[&str],
-    ) -> Result<TokenAnswer, ProviderError> {
+        sent: Option<&RefreshToken>,
+    ) -> Result<TokenAnswer, NoToken> {
         let client_secret = self.options.client_secret.as_ref().map(ClientSecret::expose);
         let mut fields = fields.to_vec();
         fields.push(("client_id", &self.options.client_id));
@@ -89,17 +93,65 @@ impl Client {
             fields.push(("client_secret", secret));
             secrets.push(secret);
         }
-        let url = &self.options.endpoints.token;
-        let reply = self.post(call, url, &fields, &secrets).await?;
-        self.token_answer(&reply)
+        let reply = self.send(&self.options.endpoints.token, &fields).await?;
+        self.token_answer(call, &reply, &secrets, sent)
     }
 
-    /// What an answer of the token endpoint says.
-    fn token_answer(&self, reply: &Reply) -> Result<TokenAnswer, ProviderError> {
-        token::parse(reply).map_err(|reason| {
-            let host = host(&self.options.endpoints.token);
-            let what = format!("The token answer of {host} cannot be used: {reason}");
-            ProviderError::malformed(&what, reply.date())
+    /// What an answer of the token endpoint says. The grant is read first, whatever the rest may be.
+    fn token_answer(
+        &self,
+        call: Call,
+        reply: &Reply,
+        secrets: &[&str],
+        sent: Option<&RefreshToken>,
+    ) -> Result<TokenAnswer, NoToken> {
+        let fields = Fields::read(&reply.body);
+        let refresh_token = fields
+            .as_ref()
+            .and_then(|fields| token::refresh_token(fields, sent));
+        let refresh_token_expires_in = fields.as_ref().and_then(token::refresh_token_life);
+        match self.judged(call, reply, fields, secrets) {
+            Ok(token) => Ok(TokenAnswer {
+                access_token: token.access_token,
+                expires_in: token.expires_in,
+                scopes: token.scopes,
+                id_token: token.id_token,
+                server_time: reply.date(),
+                refresh_token,
+                refresh_token_expires_in,
+            }),
+            Err(error) => Err(NoToken {
+                error: Box::new(error),
+                refresh_token,
+                refresh_token_expires_in,
+            }),
+        }
+    }
+
+    fn judged(
+        &self,
+        call: Call,
+        reply: &Reply,
+        fields: Option<Fields<'_>>,
+        secrets: &[&str],
+    ) -> Result<token::Read, ProviderError> {
+        let host = host(&self.options.endpoints.token);
+        let whole = fields.filter(Fields::is_whole);
+        match &reply.cut {
+            // What an object is followed by does not matter.
+            Some(error) if whole.is_none() => return Err(ProviderError::transport(host, error)),
+            _ => {}
+        }
+        if !reply.status.is_success() || refusal::is_told(&reply.body) {
+            return Err(ProviderError::refused(call, reply, secrets, self.clock.now()));
+        }
+        let fields = whole.ok_or(Unusable::NoAnswer("it is not a JSON object"));
+        fields.and_then(|fields| token::parse(&fields)).map_err(|reason| {
+            let what = |reason: &str| format!("The token answer of {host} cannot be used: {reason}");
+            match reason {
+                Unusable::NoAnswer(reason) => ProviderError::malformed(&what(reason), reply.date()),
+                Unusable::Field(reason) => ProviderError::unusable(&what(&reason), reply.date()),
+            }
         })
     }
 
@@ -115,7 +167,7 @@ impl Client {
             }
         }
         let url = &self.options.endpoints.revocation;
-        self.post(Call::Revoke, url, &fields, &secrets).await.map(drop)
+        self.post(Call::Revoke, url, &fields, &secrets).await
     }
 
     async fn post(
@@ -124,17 +176,21 @@ impl Client {
         url: &Url,
         fields: &[(&str, &str)],
         secrets: &[&str],
-    ) -> Result<Reply, ProviderError> {
-        let reply = self
-            .http
-            .post(url, Form::new(fields))
-            .await
-            .map_err(|error| ProviderError::transport(host(url), &error))?;
-        if reply.status.is_success() {
-            Ok(reply)
+    ) -> Result<(), ProviderError> {
+        let reply = self.send(url, fields).await?;
+        if let Some(error) = &reply.cut {
+            return Err(ProviderError::transport(host(url), error));
+        }
+        if reply.status.is_success() && !refusal::is_told(&reply.body) {
+            Ok(())
         } else {
             Err(ProviderError::refused(call, &reply, secrets, self.clock.now()))
         }
+    }
+
+    async fn send(&self, url: &Url, fields: &[(&str, &str)]) -> Result<Reply, ProviderError> {
+        let reply = self.http.post(url, Form::new(fields)).await;
+        reply.map_err(|error| ProviderError::transport(host(url), &error))
     }
 }
 
@@ -171,11 +227,7 @@ impl Provider for Client {
         Ok(authorize::consent(&self.options, self.entropy.as_ref(), request))
     }
 
-    fn exchange<'a>(
-        &'a self,
-        code: &'a AuthorizationCode,
-        verifier: &'a PkceVerifier,
-    ) -> ProviderFuture<'a, TokenAnswer> {
+    fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a> {
         Box::pin(async move {
             let fields = [
                 ("grant_type", "authorization_code"),
@@ -184,7 +236,7 @@ impl Provider for Client {
                 ("redirect_uri", self.options.redirect_uri.as_str()),
             ];
             let secrets = [code.expose(), verifier.expose()];
-            self.ask_for_token(Call::Exchange, &fields, &secrets).await
+            self.ask_for_token(Call::Exchange, &fields, &secrets, None).await
         })
     }
 
@@ -202,11 +254,7 @@ impl Provider for Client {
         })
     }
 
-    fn refresh<'a>(
-        &'a self,
-        token: &'a RefreshToken,
-        scopes: &'a ScopeSet,
-    ) -> ProviderFuture<'a, TokenAnswer> {
+    fn refresh<'a>(&'a self, token: &'a RefreshToken, scopes: &'a ScopeSet) -> GrantFuture<'a> {
         Box::pin(async move {
             let scope = scopes.to_string();
             let fields = [
@@ -216,7 +264,8 @@ impl Provider for Client {
             ];
             // An empty `scope` is not a set (RFC 6749, section 3.3): left out, it means all that was granted.
             let fields = if scope.is_empty() { &fields[..2] } else { &fields };
-            self.ask_for_token(Call::Refresh, fields, &[token.expose()]).await
+            self.ask_for_token(Call::Refresh, fields, &[token.expose()], Some(token))
+                .await
         })
     }
 
@@ -228,7 +277,7 @@ impl Provider for Client {
                 .get_with(url, token)
                 .await
                 .map_err(|error| ProviderError::transport(host(url), &error))?;
-            if !reply.status.is_success() {
+            if !reply.status.is_success() || refusal::is_told(&reply.body) {
                 let secrets = [token.expose()];
                 return Err(ProviderError::refused(
                     Call::Userinfo,
@@ -257,8 +306,10 @@ impl Provider for Client {
             // The assertion says who asks: the OAuth client has no part in it.
             let url = &self.options.endpoints.token;
             let secrets = [assertion.as_str(), request.key.private_key()];
-            let reply = self.post(call, url, &fields, &secrets).await?;
-            self.token_answer(&reply)
+            let reply = self.send(url, &fields).await?;
+            let answer = self.token_answer(call, &reply, &secrets, None);
+            // Whatever refresh token there may be, it does not take the key's place.
+            answer.map_err(|failure| *failure.error)
         })
     }
 

@@ -149,15 +149,34 @@ impl Service<Uri> for Connector {
     }
 }
 
+/// The proxy wants a name and a password, or others.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct ProxyCredentials(String);
+
 /// One sentence, so that whoever looks for the cause at the bottom finds the proxy's name in it.
 fn no_tunnel(proxy: &Proxy, address: &Uri, error: &(dyn Error + 'static)) -> io::Error {
-    io::Error::other(match error.source() {
-        Some(_) => format!("{proxy} cannot be reached: {}", innermost(error)),
-        None => format!(
-            "{proxy} opens no way to {}: {error}; it may not allow that address, or want another name and password",
-            address.host().unwrap_or_default()
-        ),
-    })
+    if error.source().is_some() {
+        return io::Error::other(format!("{proxy} cannot be reached: {}", innermost(error)));
+    }
+    let said = error.to_string();
+    // The library's words for status 407.
+    if said.contains("proxy authorization required") {
+        return io::Error::other(ProxyCredentials(match proxy.found.basic_auth() {
+            Some(_) => format!(
+                "{proxy} does not take the name and password that {} gives",
+                proxy.variable
+            ),
+            None => format!(
+                "{proxy} wants a name and a password, and {} gives none",
+                proxy.variable
+            ),
+        }));
+    }
+    io::Error::other(format!(
+        "{proxy} opens no way to {}: {said}; it may not allow that address",
+        address.host().unwrap_or_default()
+    ))
 }
 
 #[cfg(test)]

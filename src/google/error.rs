@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::secret::shape::is_suspicious;
 
 use super::{
-    classify::{Call, Failure, classify},
+    classify::{Call, Failure, Said, classify},
     http::{Reply, TransportError},
-    scrub::scrub,
+    refusal::Refusal,
+    scrub::{plain, scrub},
     service_account::InvalidKeyFile,
 };
 
@@ -33,8 +33,8 @@ pub enum FailureKind {
 pub struct ProviderError {
     /// Who can act.
     pub kind: FailureKind,
-    /// The provider's `error`, or `network`, `certificate`, `timeout`, `http_503`, `malformed_answer`,
-    /// `invalid_id_token`.
+    /// The provider's `error`, or `network`, `certificate`, `timeout`, `proxy_authentication`, `http_503`,
+    /// `malformed_answer`, `invalid_id_token`.
     pub code: String,
     /// A sentence a person can act on.
     pub message: String,
@@ -94,7 +94,7 @@ impl ProviderError {
         let code = code(error);
         let &Failure {
             kind, sentence, help, ..
-        } = classify(Call::Authorize, 302, &code, None);
+        } = classify(Call::Authorize, 302, Said::code(&code));
         let words = description.map(|text| scrub(text, &[]));
         let message = format!("{sentence} ({})", quote(&code, words.as_deref()));
         Self::new(kind, code, message, help)
@@ -119,6 +119,15 @@ impl ProviderError {
     /// An answer that cannot be used. `what` names it and says why.
     pub fn malformed(what: &str, server_time: Option<Timestamp>) -> Self {
         let message = format!("{what}. A proxy may stand between. It is tried again.");
+        Self {
+            server_time,
+            ..Self::new(FailureKind::Retry, "malformed_answer", message, NOT_GOOGLE)
+        }
+    }
+
+    /// An answer whose field cannot be used. `what` names it.
+    pub(super) fn unusable(what: &str, server_time: Option<Timestamp>) -> Self {
+        let message = format!("{what}. {REPEATED}");
         Self {
             server_time,
             ..Self::new(FailureKind::Retry, "malformed_answer", message, NOT_GOOGLE)
@@ -154,6 +163,21 @@ impl ProviderError {
                 "malformed_answer",
                 format!("{host} sent more than {limit} bytes, which Google never does. It is tried again."),
             ),
+            TransportError::Encoding(encoding) => (
+                "malformed_answer",
+                format!(
+                    "{host} sent an answer that is compressed as `{}`, although it was asked not to compress it: a \
+                     proxy may stand between. It is tried again.",
+                    plain(encoding)
+                ),
+            ),
+            TransportError::ProxyCredentials(reason) => (
+                "proxy_authentication",
+                format!(
+                    "{host} cannot be reached: {reason}. Give them to the daemon in HTTPS_PROXY, as \
+                     http://NAME:PASSWORD@HOST:PORT."
+                ),
+            ),
             TransportError::Network(reason) => (
                 "network",
                 format!("{host} cannot be reached: {reason}. It is tried again."),
@@ -161,33 +185,31 @@ impl ProviderError {
         };
         let help = match error {
             TransportError::NoRoots(_) | TransportError::Certificate(_) => "certificate",
-            TransportError::TooLarge(_) => NOT_GOOGLE,
+            TransportError::TooLarge(_) | TransportError::Encoding(_) => NOT_GOOGLE,
+            TransportError::ProxyCredentials(_) => "proxy-credentials",
             TransportError::NoConnection | TransportError::Timeout(_) | TransportError::Network(_) => {
                 "no-connection"
             }
         };
-        Self::new(FailureKind::Retry, code, message, help)
+        let kind = match error {
+            TransportError::ProxyCredentials(_) => FailureKind::Operator,
+            _ => FailureKind::Retry,
+        };
+        Self::new(kind, code, message, help)
     }
 
     /// An answer that refuses. `secrets` are what the request held, should the answer echo them.
     pub(super) fn refused(call: Call, reply: &Reply, secrets: &[&str], now: Timestamp) -> Self {
         let status = reply.status.as_u16();
-        let body = RefusalBody::parse(&reply.body, secrets);
+        let refusal = Refusal::read(&reply.body, secrets);
         let &Failure {
             kind, sentence, help, ..
-        } = classify(
-            call,
-            status,
-            body.error.as_deref().unwrap_or(""),
-            body.subtype.as_deref(),
-        );
-        let (code, said) = match body.error {
-            Some(code) => {
-                let said = format!("HTTP {status}, {}", quote(&code, body.description.as_deref()));
-                (code, said)
-            }
-            None => (format!("http_{status}"), format!("HTTP {status}")),
+        } = classify(call, status, refusal.said());
+        let said = match refusal.codes() {
+            Some(codes) => format!("HTTP {status}, {}", quote(&codes, refusal.description.as_deref())),
+            None => format!("HTTP {status}"),
         };
+        let code = refusal.error.unwrap_or_else(|| format!("http_{status}"));
         Self {
             retry_after: reply.retry_after(now),
             server_time: reply.date(),
@@ -203,29 +225,6 @@ fn quote(code: &str, description: Option<&str>) -> String {
     }
 }
 
-/// What a refusal says (RFC 6749, section 5.2), free of secrets.
-struct RefusalBody {
-    error: Option<String>,
-    subtype: Option<String>,
-    description: Option<String>,
-}
-
-impl RefusalBody {
-    /// Reads both forms that Google uses: `error` as a string, and as an object with `status` and `message`.
-    fn parse(body: &[u8], secrets: &[&str]) -> Self {
-        let json: Value = serde_json::from_slice(body).unwrap_or_default();
-        let clean = |value: &Value| value.as_str().map(|text| scrub(text, secrets));
-        let error = &json["error"];
-        Self {
-            error: clean(error)
-                .or_else(|| clean(&error["status"]).map(|status| status.to_ascii_lowercase()))
-                .map(|text| code(&text)),
-            subtype: clean(&json["error_subtype"]).map(|text| code(&text)),
-            description: clean(&json["error_description"]).or_else(|| clean(&error["message"])),
-        }
-    }
-}
-
 /// Whether a refused revocation says that the token was gone already.
 pub(super) fn is_gone(error: &ProviderError) -> bool {
     error.code == "invalid_token"
@@ -235,7 +234,7 @@ pub(super) fn is_gone(error: &ProviderError) -> bool {
 mod tests {
     use http::{HeaderValue, StatusCode, header};
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use zeroize::Zeroizing;
 
     use super::*;
@@ -248,6 +247,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers: headers.collect(),
             body: Zeroizing::new(body.to_vec()),
+            cut: None,
         }
     }
 
@@ -319,7 +319,8 @@ mod tests {
 
     #[test]
     fn an_error_that_is_no_code_is_not_repeated() {
-        for odd in ["", "two words", "a\u{1b}[2J", &"x".repeat(65)] {
+        assert_eq!(refused(400, &json!({"error": ""}), &[]).code, "http_400");
+        for odd in ["two words", "a\u{1b}[2J", &"x".repeat(65)] {
             assert_eq!(refused(400, &json!({"error": odd}), &[]).code, "unknown_error");
         }
         assert_eq!(ProviderError::of_redirect("<script>", None).code, "unknown_error");

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{
-    ProviderError, authorized_user, classify::Call, http::Reply, idtoken, redirect::Redirect, risc,
-    service_account::ServiceAccountKey, token,
+    ProviderError, authorized_user, classify::Call, fields::Fields, http::Reply, idtoken, redirect::Redirect,
+    risc, service_account::ServiceAccountKey, token,
 };
 use crate::catalog::ScopeSet;
 
@@ -29,9 +29,18 @@ pub fn token_answer(bytes: &[u8]) {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: Zeroizing::new(bytes.to_vec()),
+        cut: None,
     };
-    if let Ok(answer) = token::parse(&reply) {
-        assert!(!answer.expires_in.is_zero(), "a token that lives");
+    if let Some(fields) = Fields::read(bytes) {
+        if let Ok(answer) = token::parse(&fields) {
+            assert!(!answer.expires_in.is_zero(), "a token that lives");
+        }
+        if let Some(token) = token::refresh_token(&fields, None) {
+            assert!(
+                token.expose().bytes().all(|b| b.is_ascii_graphic()),
+                "a token that can be sent"
+            );
+        }
     }
     let secret = "canary-refresh-token";
     let error = ProviderError::refused(Call::Refresh, &reply, &[secret], Timestamp::UNIX_EPOCH);

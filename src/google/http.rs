@@ -1,5 +1,7 @@
 //! One bounded HTTP request at a time: nothing here follows a redirect, waits for ever or reads without end.
 
+mod encoding;
+
 use std::{error::Error, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -13,11 +15,14 @@ use hyper_util::{
 };
 use jiff::{Timestamp, fmt::rfc2822};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
-use tokio::sync::OnceCell;
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout_at},
+};
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
-use super::egress::{Connector, Egress};
+use super::egress::{Connector, Egress, ProxyCredentials};
 use crate::secret::AccessToken;
 
 /// What a request may take. The defaults suit Google; tests shorten them.
@@ -71,6 +76,10 @@ pub(crate) enum TransportError {
     Timeout(Duration),
     /// The answer is longer than this many bytes.
     TooLarge(usize),
+    /// The answer is compressed in this way, which nobody asked for.
+    Encoding(String),
+    /// The proxy on the way does not let this machine through.
+    ProxyCredentials(String),
     /// Anything else between here and there.
     Network(String),
 }
@@ -91,14 +100,25 @@ impl Form {
     }
 }
 
-/// An answer, whole. No `Debug`: it holds secrets.
+/// An answer, as far as it came. No `Debug`: it holds secrets.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// As it was before it was compressed.
     pub(crate) body: Zeroizing<Vec<u8>>,
+    /// Why there is no more of the body.
+    pub(super) cut: Option<TransportError>,
 }
 
 impl Reply {
+    /// The answer, unless its end is missing.
+    fn whole(self) -> Result<Self, TransportError> {
+        match self.cut {
+            None => Ok(self),
+            Some(error) => Err(error),
+        }
+    }
+
     /// The server's own time (RFC 9110, section 6.6.1).
     pub(super) fn date(&self) -> Option<Timestamp> {
         http_date(self.headers.get(header::DATE)?)
@@ -182,7 +202,8 @@ impl Http {
         }
     }
 
-    /// Sends a form and reads an answer about tokens.
+    /// Sends a form and reads an answer about tokens, which may break off: what it begins with may be a grant that
+    /// nothing else holds.
     pub(super) async fn post(&self, url: &Url, form: Form) -> Result<Reply, TransportError> {
         let body = Bytes::from_owner(form.0);
         let request = request(Method::POST, url, body)?;
@@ -192,7 +213,7 @@ impl Http {
     /// Reads published keys.
     pub(super) async fn get(&self, url: &Url) -> Result<Reply, TransportError> {
         let request = request(Method::GET, url, Bytes::new())?;
-        self.send(request, self.limits.keys_answer).await
+        self.send(request, self.limits.keys_answer).await?.whole()
     }
 
     /// Asks with an access token as the bearer token (RFC 6750, section 2.1).
@@ -201,7 +222,7 @@ impl Http {
         request
             .headers_mut()
             .insert(header::AUTHORIZATION, bearer(token)?);
-        self.send(request, self.limits.token_answer).await
+        self.send(request, self.limits.token_answer).await?.whole()
     }
 
     /// Sends JSON of this media type, with a bearer token, and reads an answer about tokens.
@@ -216,26 +237,31 @@ impl Http {
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, kind);
         headers.insert(header::AUTHORIZATION, bearer(token)?);
-        self.send(request, self.limits.token_answer).await
+        self.send(request, self.limits.token_answer).await?.whole()
     }
 
     async fn send(&self, request: Request<Full<Bytes>>, limit: usize) -> Result<Reply, TransportError> {
-        let whole = async {
+        let deadline = Instant::now() + self.limits.request;
+        let late = || TransportError::Timeout(self.limits.request);
+        let answered = async {
             let sender = self.sender.get_or_try_init(|| self.connectable()).await?;
-            let response = sender
-                .request(request)
-                .await
-                .map_err(|error| transport_error(&error))?;
-            let (head, body) = response.into_parts();
-            Ok(Reply {
-                status: head.status,
-                headers: head.headers,
-                body: read(body, limit).await?,
-            })
+            let response = sender.request(request).await;
+            response.map_err(|error| transport_error(&error))
         };
-        tokio::time::timeout(self.limits.request, whole)
+        let response = timeout_at(deadline, answered).await;
+        let (head, body) = response.unwrap_or_else(|_| Err(late()))?.into_parts();
+        let mut read = Zeroizing::default();
+        let reading = read_body(body, limit, &mut read);
+        let cut = timeout_at(deadline, reading)
             .await
-            .unwrap_or(Err(TransportError::Timeout(self.limits.request)))
+            .unwrap_or_else(|_| Err(late()));
+        let (body, damaged) = encoding::decoded(&head.headers, read, limit);
+        Ok(Reply {
+            status: head.status,
+            headers: head.headers,
+            body,
+            cut: cut.err().or(damaged),
+        })
     }
 
     async fn connectable(&self) -> Result<Sender, TransportError> {
@@ -267,6 +293,8 @@ fn request(method: Method, url: &Url, body: Bytes) -> Result<Request<Full<Bytes>
         .method(method)
         .uri(url.as_str())
         .header(header::ACCEPT, JSON)
+        // Some servers compress unless they are told not to.
+        .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
         .header(header::USER_AGENT, USER_AGENT);
     if !body.is_empty() {
         request = request.header(header::CONTENT_TYPE, FORM);
@@ -283,22 +311,29 @@ fn bearer(token: &AccessToken) -> Result<HeaderValue, TransportError> {
     Ok(bearer)
 }
 
-async fn read(mut body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, TransportError> {
-    let expected = body.size_hint().lower();
-    if expected > limit as u64 {
-        return Err(TransportError::TooLarge(limit));
-    }
-    let mut whole = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or_default()));
+/// Reads a body into `whole`, as far as it comes and `limit` allows.
+async fn read_body(
+    mut body: Incoming,
+    limit: usize,
+    whole: &mut Zeroizing<Vec<u8>>,
+) -> Result<(), TransportError> {
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    whole.reserve_exact(expected.min(limit));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| transport_error(&error))?;
         if let Some(data) = frame.data_ref() {
-            if data.len() > limit - whole.len() {
+            let room = limit - whole.len();
+            if data.len() > room {
+                whole.extend_from_slice(&data[..room]);
                 return Err(TransportError::TooLarge(limit));
             }
             whole.extend_from_slice(data);
+            if expected > limit && whole.len() == limit {
+                return Err(TransportError::TooLarge(limit));
+            }
         }
     }
-    Ok(whole)
+    Ok(())
 }
 
 /// Why a certificate is not accepted, in words where the library has a name alone. What `openssl req -x509` makes, unless
@@ -327,6 +362,9 @@ fn transport_error(error: &(dyn Error + 'static)) -> TransportError {
     loop {
         if let Some(rustls::Error::InvalidCertificate(reason)) = cause.downcast_ref() {
             return TransportError::Certificate(certificate_reason(reason));
+        }
+        if let Some(proxy) = cause.downcast_ref::<ProxyCredentials>() {
+            return TransportError::ProxyCredentials(proxy.to_string());
         }
         let io = cause.downcast_ref::<io::Error>();
         if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {

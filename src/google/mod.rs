@@ -9,14 +9,17 @@ mod client;
 pub mod egress;
 pub mod endpoints;
 pub mod error;
+mod fields;
 #[cfg(fuzzing)]
 pub mod fuzz;
 pub(crate) mod http;
 mod idtoken;
 mod jwks;
 pub mod redirect;
+mod refusal;
 pub mod risc;
 mod scrub;
+mod seconds;
 pub mod service_account;
 #[cfg(test)]
 mod testing;
@@ -44,6 +47,9 @@ pub use self::{
 
 /// What a provider's method returns.
 pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProviderError>> + Send + 'a>>;
+
+/// What a provider's method returns whose answer may hold a grant.
+pub type GrantFuture<'a> = Pin<Box<dyn Future<Output = Result<TokenAnswer, NoToken>> + Send + 'a>>;
 
 /// A provider shared by the parts of the program.
 pub type SharedProvider = Arc<dyn Provider>;
@@ -94,14 +100,34 @@ pub struct TokenAnswer {
     pub expires_in: Duration,
     /// What it carries; `None` when the answer does not say, which means: what was asked for.
     pub scopes: Option<ScopeSet>,
-    /// A refresh token, where the answer has one.
+    /// A refresh token, where the answer has one that is not the one that was sent.
     pub refresh_token: Option<RefreshToken>,
-    /// How long that one lives, where the answer says so.
+    /// How long the refresh token lives, where the answer says so.
     pub refresh_token_expires_in: Option<Duration>,
     /// An id token, unchecked.
     pub id_token: Option<String>,
     /// The provider's own time, from the `Date` header.
     pub server_time: Option<Timestamp>,
+}
+
+/// An answer without an access token that can be used.
+pub struct NoToken {
+    /// Why.
+    pub error: Box<ProviderError>,
+    /// A refresh token that could be read all the same. Nothing else holds it, and the one before it may be spent.
+    pub refresh_token: Option<RefreshToken>,
+    /// How long that one lives, where the answer says so.
+    pub refresh_token_expires_in: Option<Duration>,
+}
+
+impl From<ProviderError> for NoToken {
+    fn from(error: ProviderError) -> Self {
+        Self {
+            error: Box::new(error),
+            refresh_token: None,
+            refresh_token_expires_in: None,
+        }
+    }
 }
 
 /// Who consented.
@@ -134,11 +160,7 @@ pub trait Provider: Send + Sync + 'static {
     fn consent(&self, request: &ConsentRequest<'_>) -> Result<Consent, ProviderError>;
 
     /// Exchanges the code of a redirect.
-    fn exchange<'a>(
-        &'a self,
-        code: &'a AuthorizationCode,
-        verifier: &'a PkceVerifier,
-    ) -> ProviderFuture<'a, TokenAnswer>;
+    fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a>;
 
     /// Checks an id token (signature, `iss`, `aud`, `exp`, `nonce`) and says whose it is. Without a nonce the id token
     /// came with a refresh: it belongs to no consent of ours.
@@ -148,11 +170,7 @@ pub trait Provider: Send + Sync + 'static {
     fn userinfo<'a>(&'a self, token: &'a AccessToken) -> ProviderFuture<'a, Identity>;
 
     /// Obtains an access token, narrowed to `scopes` literally.
-    fn refresh<'a>(
-        &'a self,
-        token: &'a RefreshToken,
-        scopes: &'a ScopeSet,
-    ) -> ProviderFuture<'a, TokenAnswer>;
+    fn refresh<'a>(&'a self, token: &'a RefreshToken, scopes: &'a ScopeSet) -> GrantFuture<'a>;
 
     /// Obtains an access token with a service account's key.
     fn assert<'a>(&'a self, request: &'a AssertionRequest<'a>) -> ProviderFuture<'a, TokenAnswer>;

@@ -100,6 +100,8 @@ enum End {
     Whole,
     /// The body begins and never ends.
     Stalls,
+    /// The body begins, and then the connection is closed.
+    Breaks,
     /// The connection is closed without an answer.
     Drops,
 }
@@ -124,9 +126,17 @@ impl Answer {
     }
 
     /// Begins with `body` and never ends.
-    pub(super) fn stalled(body: &'static str) -> Self {
+    pub(super) fn stalled(body: impl Into<Bytes>) -> Self {
         Self {
             end: End::Stalls,
+            ..Self::new(200, body)
+        }
+    }
+
+    /// Begins with `body` and breaks off.
+    pub(super) fn broken(body: impl Into<Bytes>) -> Self {
+        Self {
+            end: End::Breaks,
             ..Self::new(200, body)
         }
     }
@@ -304,6 +314,16 @@ async fn play(request: Request<Incoming>, script: Arc<Script>) -> Result<Respons
     let body = match answer.end {
         End::Whole => BodyExt::boxed(StreamBody::new(first)),
         End::Stalls => BodyExt::boxed(StreamBody::new(first.chain(stream::pending()))),
+        End::Breaks => {
+            let broken = stream::once(async {
+                // What came before is sent first.
+                for _ in 0..8 {
+                    tokio::task::yield_now().await;
+                }
+                Err(io::Error::other("broken on purpose"))
+            });
+            BodyExt::boxed(StreamBody::new(first.chain(broken)))
+        }
         End::Drops => return Err(io::Error::other("dropped on purpose")),
     };
     let mut response = Response::new(body);

@@ -16,6 +16,7 @@ mod failures;
 mod folder;
 mod holders;
 mod import;
+mod odd_answers;
 mod permissions;
 mod refresh;
 mod renewing;

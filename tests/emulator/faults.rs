@@ -110,6 +110,59 @@ async fn a_body_is_sent_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_right_answer_comes_in_another_form() {
+    let google = google().await;
+    let token = google.handle.seed_grant("alice@example.com", &[SEND]);
+    google.handle.set_rotation(Rotation::Leeway);
+    let order = json!({ "endpoint": "token", "times": 1, "without": ["scope"], "fields": { "expires_in": "soon", "x": null } });
+    google.control(Method::POST, "/faults", order).await.json();
+    let answer = google.refresh(token.expose(), &[]).await.json();
+    assert_eq!(
+        (&answer["expires_in"], &answer["x"], &answer["scope"]),
+        (&json!("soon"), &Value::Null, &Value::Null)
+    );
+    assert!(answer.as_object().unwrap().contains_key("x"));
+    assert!(answer["refresh_token"].is_string(), "the work was done");
+
+    google
+        .control(
+            Method::POST,
+            "/faults",
+            json!({ "endpoint": "token", "times": 1, "bom": true }),
+        )
+        .await
+        .json();
+    let answer = google.refresh(token.expose(), &[]).await;
+    assert!(answer.text().starts_with("\u{feff}{\"access_token\""));
+
+    google
+        .control(
+            Method::POST,
+            "/faults",
+            json!({ "endpoint": "token", "times": 1, "gzip": true }),
+        )
+        .await
+        .json();
+    let answer = google.refresh(token.expose(), &[]).await;
+    assert_eq!(answer.header("content-encoding"), "gzip");
+
+    let asked = google.handle.stats().refresh;
+    google
+        .control(
+            Method::POST,
+            "/faults",
+            json!({ "endpoint": "token", "times": 1, "drop": "within" }),
+        )
+        .await
+        .json();
+    assert!(
+        try_refresh(&google, token.expose()).await.is_none(),
+        "it breaks off"
+    );
+    assert_eq!(google.handle.stats().refresh, asked + 1);
+}
+
+#[tokio::test]
 async fn one_account_that_hangs_does_not_hold_up_another() {
     let google = google().await;
     let alice = google.handle.seed_grant("alice@example.com", &[SEND]);

@@ -14,9 +14,50 @@ const BUSY: &str = "Google is busy or out of order. It is tried again.";
 pub static FAILURES: &[Failure] = {
     use Call::{Authorize, Exchange, Userinfo};
     use FailureKind::{Operator, Permission, Reconnect, Retry};
-    use Sign::{Busy, Error, Other, Redirected, Silent, Status, Subtype};
+    use Sign::{Busy, Error, Other, Reason, Redirected, Silent, Status, Subtype};
     &[
         Failure::of("google-busy", &[], Busy, Retry, BUSY),
+        Failure::of(
+            "google-busy",
+            &[],
+            Reason(&[
+                "internal_failure",
+                "internal_error",
+                "internal",
+                "server_error",
+                "backend_error",
+                "temporarily_unavailable",
+                "unavailable",
+                "rateLimitExceeded",
+                "userRateLimitExceeded",
+                "quotaExceeded",
+                "dailyLimitExceeded",
+                "RESOURCE_EXHAUSTED",
+            ]),
+            Retry,
+            BUSY,
+        ),
+        Failure::of(
+            "service-disabled",
+            &[],
+            Reason(&[
+                "SERVICE_DISABLED",
+                "accessNotConfigured",
+                "CONSUMER_SUSPENDED",
+                "BILLING_DISABLED",
+            ]),
+            Operator,
+            "An API that was asked is not enabled in the Google Cloud project of this OAuth client, or the project was \
+             suspended. Enable the API there, or look at the project's billing.",
+        ),
+        Failure::of(
+            "proxy-credentials",
+            &[],
+            Status(&[407]),
+            Operator,
+            "A proxy on the way to Google wants a name and a password. Give them to the daemon in HTTPS_PROXY, as \
+             http://NAME:PASSWORD@HOST:PORT.",
+        ),
         Failure::of(
             "delegation-missing",
             &[DELEGATED],
@@ -63,7 +104,7 @@ pub static FAILURES: &[Failure] = {
         Failure::of(
             "service-account-gone",
             &[ITSELF, DELEGATED],
-            Error(&["invalid_client", "deleted_client"]),
+            Error(&["invalid_client", "deleted_client", "disabled_client"]),
             Operator,
             "Google does not know this service account any more. Create it anew, or add the key of another one.",
         ),
@@ -74,21 +115,6 @@ pub static FAILURES: &[Failure] = {
             Reconnect,
             "This grant does not say whose it is: it lacks the scope `openid`, and the account's id is what a grant is \
              kept by. The owner has to consent with `openid` and `email`; `token-broker connect` asks for both.",
-        ),
-        Failure::of(
-            "google-busy",
-            &[],
-            Error(&[
-                "internal_failure",
-                "server_error",
-                "temporarily_unavailable",
-                "rate_limit_exceeded",
-                "internal",
-                "unavailable",
-                "resource_exhausted",
-            ]),
-            Retry,
-            BUSY,
         ),
         Failure::of(
             "code-refused",
@@ -174,6 +200,14 @@ pub static FAILURES: &[Failure] = {
             Operator,
             "This OAuth client was deleted. Create a new one in the Google Cloud project and configure it; every \
              account has to be connected again.",
+        ),
+        Failure::of(
+            "client-disabled",
+            &[],
+            Error(&["disabled_client"]),
+            Operator,
+            "This OAuth client is disabled. Enable it on the Credentials page of the Google Cloud project; what was \
+             connected works again then.",
         ),
         Failure::of(
             "client-not-allowed",

@@ -51,7 +51,8 @@ async fn play(answers: Vec<Answer>) -> (Play, Client) {
 
 async fn refresh(client: &Client) -> Result<TokenAnswer, ProviderError> {
     let scopes = ScopeSet::parse(SEND).unwrap();
-    client.refresh(&REFRESH.into(), &scopes).await
+    let answer = client.refresh(&REFRESH.into(), &scopes).await;
+    answer.map_err(|failure| *failure.error)
 }
 
 /// Fails when what is shown to people and logs holds a secret.
@@ -171,7 +172,8 @@ async fn a_refusal_says_who_acts_and_repeats_no_secret() {
         .exchange(&CODE.into(), &VERIFIER.into())
         .await
         .err()
-        .unwrap();
+        .unwrap()
+        .error;
     assert!(error.message.contains("authorization code"));
     shows_no_secret(&error);
 }
@@ -218,7 +220,6 @@ async fn an_answer_that_is_no_token_is_malformed() {
         Answer::text(200, ""),
         Answer::text(204, ""),
         Answer::json(200, &Value::Null),
-        Answer::json(200, &json!({"error": "invalid_grant"})),
         Answer::json(200, &json!({"access_token": "canary-x", "expires_in": 0})),
         Answer::json(200, &json!({"access_token": ["canary-x"], "expires_in": 60})),
         Answer::text(200, &b"\xff\xfe\x00"[..]),
@@ -230,6 +231,168 @@ async fn an_answer_that_is_no_token_is_malformed() {
             (FailureKind::Retry, "malformed_answer")
         );
     }
+}
+
+/// What is left of an answer that is no token: the error, and the refresh token.
+async fn salvaged(answer: Answer) -> (ProviderError, Option<String>) {
+    let (_play, client) = play(vec![answer]).await;
+    let failure = client
+        .refresh(&REFRESH.into(), &ScopeSet::default())
+        .await
+        .err()
+        .unwrap();
+    shows_no_secret(&failure.error);
+    let token = failure.refresh_token.map(|token| token.expose().to_owned());
+    (*failure.error, token)
+}
+
+#[tokio::test]
+async fn a_rotated_grant_is_saved_from_every_answer_that_holds_it() {
+    const NEW: &str = "1//0canary-rotated-token";
+    let token = format!(r#""refresh_token":"{NEW}""#);
+    let whole = |rest: &str| format!("{{{token}{rest}}}");
+    let padded = |length: usize| format!("{{{token},\"x\":\"{}\"}}", "y".repeat(length));
+    let rows = [
+        (Answer::text(200, whole("")), "malformed_answer"),
+        (
+            Answer::text(200, whole(r#","access_token":"canary","expires_in":"soon""#)),
+            "malformed_answer",
+        ),
+        (
+            Answer::text(200, whole(r#","access_token":"canary","token_type":"mac""#)),
+            "malformed_answer",
+        ),
+        (
+            Answer::text(200, whole(r#","error":"internal_failure""#)),
+            "internal_failure",
+        ),
+        (
+            Answer::text(400, whole(r#","error":"invalid_grant""#)),
+            "invalid_grant",
+        ),
+        (Answer::text(503, whole("")), "http_503"),
+        (
+            Answer::text(200, format!("{{{token},\"access_token\":\"can")),
+            "malformed_answer",
+        ),
+        (Answer::text(200, padded(70_000)), "malformed_answer"),
+        (Answer::broken(format!("{{{token},\"acc")), "network"),
+        (Answer::broken(padded(10)), "malformed_answer"),
+        (
+            Answer::broken(padded(10)).header("content-length", "9999"),
+            "malformed_answer",
+        ),
+        (
+            Answer::text(200, format!("{{{token}")).header("content-encoding", "br"),
+            "malformed_answer",
+        ),
+    ];
+    for (row, (answer, code)) in rows.into_iter().enumerate() {
+        let (error, saved) = salvaged(answer).await;
+        assert_eq!(
+            (error.code.as_str(), saved.as_deref()),
+            (code, Some(NEW)),
+            "row {row}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_answer_gives_the_grant_that_it_began_with() {
+    let play = Play::start(vec![Answer::stalled(
+        "{\"refresh_token\":\"1//0canary-rotated\",",
+    )])
+    .await;
+    let mut options = options(play.origin());
+    options.limits.request = Duration::from_millis(100);
+    let scopes = ScopeSet::default();
+    let failure = client(options)
+        .refresh(&REFRESH.into(), &scopes)
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(failure.error.code, "timeout");
+    assert!(failure.refresh_token.is_some());
+}
+
+#[tokio::test]
+async fn an_answer_is_read_in_whatever_form_it_comes() {
+    use std::io::Write;
+    let body = json!({"access_token": "ya29.fresh", "expires_in": 3599.0, "scope": [SEND], "token_type": "",
+                      "id_token": {}, "refresh_token": ""})
+    .to_string();
+    let gzip = |text: &str| {
+        let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        to.write_all(text.as_bytes()).unwrap();
+        to.finish().unwrap()
+    };
+    let rows = [
+        Answer::text(200, body.clone()),
+        Answer::text(200, format!("\u{feff}{body}")),
+        Answer::text(200, format!("{body}\0\0{body}")),
+        Answer::text(200, gzip(&body)).header("content-encoding", "gzip"),
+        Answer::text(200, gzip(&format!("\u{feff}{body}"))),
+        Answer::broken(body.clone()),
+    ];
+    for row in rows {
+        let (play, client) = play(vec![row]).await;
+        let answer = refresh(&client).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(answer.access_token.expose(), "ya29.fresh");
+        assert_eq!(answer.scopes, Some(ScopeSet::parse(SEND).unwrap()));
+        assert!(answer.refresh_token.is_none() && answer.id_token.is_none());
+        assert_eq!(play.requests()[0].headers["accept-encoding"], "identity");
+    }
+}
+
+#[tokio::test]
+async fn a_good_status_with_an_error_in_it_is_that_error() {
+    let body = |error: Value| json!({"error": error, "access_token": "canary-x", "expires_in": 3599});
+    let ended = refused(Answer::json(200, &body(json!("invalid_grant")))).await;
+    assert_eq!(
+        (ended.kind, ended.code.as_str()),
+        (FailureKind::Reconnect, "invalid_grant")
+    );
+    let limited = json!({"code": 403, "errors": [{"reason": "rateLimitExceeded"}], "message": "Slow down."});
+    let limited = refused(Answer::json(200, &body(limited))).await;
+    assert_eq!(limited.kind, FailureKind::Retry);
+    assert!(
+        limited
+            .message
+            .ends_with("(HTTP 200, rateLimitExceeded: Slow down.)"),
+        "{limited}"
+    );
+    for nothing in [json!(null), json!(""), json!({})] {
+        let (_play, client) = play(vec![Answer::json(200, &body(nothing))]).await;
+        assert!(refresh(&client).await.is_ok());
+    }
+    let (_play, client) = play(vec![
+        Answer::json(200, &json!({"error": "invalid_token"})),
+        Answer::json(200, &json!({"error": "unsupported_token_type"})),
+        Answer::json(
+            200,
+            &json!({"error": {"status": "RESOURCE_EXHAUSTED"}, "sub": "1098"}),
+        ),
+    ])
+    .await;
+    assert!(client.revoke(&REFRESH.into()).await.is_ok(), "gone already");
+    assert!(client.revoke(&REFRESH.into()).await.is_err());
+    let error = client.userinfo(&"ya29.canary".into()).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Retry, "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_says_no_field_right_blames_the_field_and_no_proxy() {
+    let error = refused(Answer::json(
+        200,
+        &json!({"access_token": "canary", "expires_in": "soon"}),
+    ))
+    .await;
+    assert!(
+        error.message.contains("its `expires_in` is `soon`") && !error.message.contains("proxy"),
+        "{error}"
+    );
+    let error = refused(Answer::text(200, "<html>")).await;
+    assert!(error.message.contains("proxy"), "{error}");
 }
 
 #[tokio::test]
@@ -246,10 +409,9 @@ async fn a_huge_answer_is_not_read() {
         (announced.kind, announced.code.as_str()),
         (FailureKind::Retry, "malformed_answer")
     );
-    let promised = Answer::stalled("").header("content-length", "99999999999");
+    let promised = Answer::stalled(vec![b'x'; 64 * 1024]).header("content-length", "99999999999");
     assert_eq!(refused(promised).await.code, "malformed_answer");
-    let huge: &'static str = "x".repeat(64 * 1024 + 1).leak();
-    let streamed = refused(Answer::stalled(huge)).await;
+    let streamed = refused(Answer::stalled(vec![b'x'; 64 * 1024 + 1])).await;
     assert_eq!(streamed.code, "malformed_answer");
     assert!(streamed.message.contains("65536 bytes"), "{streamed}");
 }

@@ -98,17 +98,31 @@ async fn a_proxy_that_gives_no_connection_is_named() {
         .unwrap()
         .local_addr()
         .unwrap();
-    for (answer, reason) in [
-        ("HTTP/1.1 407 Who\r\n\r\n", "proxy authorization required"),
-        ("HTTP/1.1 403 No\r\n\r\n", "unsuccessful"),
-    ] {
+    let refused = async |answer: &'static str, credentials: &str| {
         let proxy = TestProxy::start(answer, nowhere).await;
-        let address = format!("127.0.0.1:{}", proxy.port);
+        let address = format!("http://{credentials}127.0.0.1:{}", proxy.port);
         let error = through(&address, "https://oauth2.googleapis.com/token").await;
-        let error = error.err().unwrap().to_string();
-        let named = format!("the proxy {address} (HTTPS_PROXY) opens no way to oauth2.googleapis.com");
-        assert!(error.starts_with(&named), "{error}");
-        assert!(error.contains(reason), "{error}");
+        let error = error.err().unwrap();
+        let named = format!("the proxy 127.0.0.1:{} (HTTPS_PROXY)", proxy.port);
+        let said = error.to_string();
+        assert!(said.starts_with(&named) && !said.contains("canary"), "{said}");
+        (error, said)
+    };
+    let (_, said) = refused("HTTP/1.1 403 No\r\n\r\n", "").await;
+    assert!(
+        said.contains("opens no way to oauth2.googleapis.com: ") && said.contains("unsuccessful"),
+        "{said}"
+    );
+    for (credentials, words) in [
+        ("", "wants a name and a password, and HTTPS_PROXY gives none"),
+        (
+            "robot:canary@",
+            "does not take the name and password that HTTPS_PROXY gives",
+        ),
+    ] {
+        let (error, said) = refused("HTTP/1.1 407 Who\r\n\r\n", credentials).await;
+        assert!(said.ends_with(words), "{said}");
+        assert!(error.get_ref().unwrap().is::<ProxyCredentials>());
     }
     let error = through(&nowhere.to_string(), "https://oauth2.googleapis.com/token").await;
     let error = error.err().unwrap().to_string();

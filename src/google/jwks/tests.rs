@@ -186,6 +186,7 @@ fn only_signing_keys_for_rs256_are_taken() {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             body: Zeroizing::new(body.into_bytes()),
+            cut: None,
         })
     };
     assert!(with("x5t", json!("ignored")).unwrap().contains_key("one"));
@@ -228,6 +229,7 @@ proptest! {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             body: Zeroizing::new(body),
+            cut: None,
         });
         let _ = age(&HeaderMap::from_iter([(
             header::CACHE_CONTROL,

@@ -71,6 +71,53 @@ pub(super) const TOPICS: &[Topic] = &[
         words: &["Error 401: deleted_client", "The OAuth client was deleted."],
     },
     Topic {
+        slug: "client-disabled",
+        title: "The app that runs here is disabled at Google",
+        what: &[
+            "The “OAuth client”, by which Google knows this program, is switched off in the Google Cloud project, by \
+             somebody there or by Google. What people allowed is not lost.",
+        ],
+        acts: &[act(
+            Operator,
+            &[
+                step(
+                    "Open [Google Auth Platform, Clients](https://console.cloud.google.com/auth/clients) in the right \
+                     project and enable the client. Where Google disabled it, the page and an e-mail to the project's \
+                     owners say why.",
+                ),
+                run(
+                    "Ask Google at once.",
+                    "token-broker integrations check --owner OWNER",
+                ),
+            ],
+        )],
+        meanwhile: Renewal(Misconfigured),
+        words: &["Error 401: disabled_client", "The OAuth client was disabled."],
+    },
+    Topic {
+        slug: "service-disabled",
+        title: "Something in the Google Cloud project is switched off",
+        what: &[
+            "Google answered that an interface which was asked is not enabled in the project that this program belongs \
+             to, or that the project is suspended. What people allowed is not lost.",
+        ],
+        acts: &[act(
+            Operator,
+            &[
+                step(
+                    "Open [APIs & Services](https://console.cloud.google.com/apis/dashboard) in the right project and \
+                     enable what the answer names; look at the project's billing as well.",
+                ),
+                run(
+                    "Ask Google at once; a change takes a few minutes.",
+                    "token-broker integrations check --owner OWNER",
+                ),
+            ],
+        )],
+        meanwhile: Renewal(Misconfigured),
+        words: &["SERVICE_DISABLED", "has not been used in project"],
+    },
+    Topic {
         slug: "client-not-allowed",
         title: "The app that runs here may not do this",
         what: &[

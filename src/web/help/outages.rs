@@ -6,7 +6,7 @@ use super::{
     Meanwhile::Renewal,
     Topic, act, either, run, step,
 };
-use crate::broker::AgentState::ProviderUnavailable;
+use crate::broker::AgentState::{Misconfigured, ProviderUnavailable};
 
 /// What passes, mostly.
 pub(super) const TOPICS: &[Topic] = &[
@@ -60,6 +60,26 @@ pub(super) const TOPICS: &[Topic] = &[
         ],
         meanwhile: Renewal(ProviderUnavailable),
         words: &["network", "timeout"],
+    },
+    Topic {
+        slug: "proxy-credentials",
+        title: "The proxy on the way to Google wants a name and a password",
+        what: &[
+            "This machine reaches Google through a proxy, and the proxy does not let it through without a name and a \
+             password, or does not take those that it was given. Google was not asked.",
+        ],
+        acts: &[act(
+            Operator,
+            &[
+                step(
+                    "Set `HTTPS_PROXY` in the daemon's environment to `http://NAME:PASSWORD@HOST:PORT`, with `%` signs \
+                     for special characters, and start the daemon again.",
+                ),
+                run("Then look whether the way out is open.", "token-broker doctor"),
+            ],
+        )],
+        meanwhile: Renewal(Misconfigured),
+        words: &["proxy_authentication", "407 Proxy Authentication Required"],
     },
     Topic {
         slug: "certificate",

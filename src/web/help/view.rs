@@ -191,7 +191,7 @@ fn codes(sign: Sign) -> Vec<String> {
     match sign {
         Sign::Busy => ["HTTP 408", "HTTP 429", "HTTP 5xx"].map(str::to_owned).to_vec(),
         Sign::Status(statuses) => statuses.iter().map(|status| format!("HTTP {status}")).collect(),
-        Sign::Error(codes) => codes.iter().map(|code| (*code).to_owned()).collect(),
+        Sign::Error(codes) | Sign::Reason(codes) => codes.iter().map(|code| (*code).to_owned()).collect(),
         Sign::Subtype(code, subtypes) => {
             let both = |subtype: &&str| format!("{code}, {subtype}");
             subtypes.iter().map(both).collect()

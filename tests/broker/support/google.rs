@@ -11,8 +11,8 @@ use token_broker::{
     catalog::ScopeSet,
     clock::{Clock, ManualClock},
     google::{
-        AssertionRequest, Consent, ConsentRequest, FailureKind, Identity, Provider, ProviderError,
-        ProviderFuture, TokenAnswer,
+        AssertionRequest, Consent, ConsentRequest, FailureKind, GrantFuture, Identity, NoToken, Provider,
+        ProviderError, ProviderFuture, TokenAnswer,
     },
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
 };
@@ -333,7 +333,7 @@ impl Google {
         })
     }
 
-    fn answer(&self, email: &str, token: &str, scopes: &ScopeSet) -> Result<TokenAnswer, ProviderError> {
+    fn answer(&self, email: &str, token: &str, scopes: &ScopeSet) -> Result<TokenAnswer, NoToken> {
         let habits = self.habits().clone();
         let server_time = self.server_time();
         let mut books = self.books();
@@ -341,13 +341,17 @@ impl Google {
         *books.under_way.get_mut(email).unwrap() -= 1;
         let once = books.once.get_mut(email).and_then(VecDeque::pop_front);
         if let Some(fault) = once.or_else(|| books.faults.get(email).cloned()) {
+            let refresh_token = fault.rotates.then(|| books.rotate(token));
             drop(books);
-            return Err(self.error(&fault));
+            return Err(NoToken {
+                refresh_token: refresh_token.map(Into::into),
+                ..self.error(&fault).into()
+            });
         }
         let grant = books.grants.get_mut(token).unwrap();
         if grant.dead || (grant.spent && !habits.leeway) {
             drop(books);
-            return Err(self.error(&Fault::invalid_grant()));
+            return Err(self.error(&Fault::invalid_grant()).into());
         }
         let scopes = &if scopes.is_empty() {
             grant.scopes.clone()
@@ -356,13 +360,11 @@ impl Google {
         };
         if !scopes.is_subset(&grant.scopes) {
             drop(books);
-            return Err(self.error(&Fault::new(FailureKind::Permission, "invalid_scope")));
+            return Err(self
+                .error(&Fault::new(FailureKind::Permission, "invalid_scope"))
+                .into());
         }
-        let rotated = habits.rotates.then(|| {
-            grant.spent = true;
-            grant.scopes.clone()
-        });
-        let refresh_token = rotated.map(|scopes| books.issue(email, scopes));
+        let refresh_token = habits.rotates.then(|| books.rotate(token));
         let access_token = books.access_token(email, scopes);
         Ok(TokenAnswer {
             access_token: access_token.into(),
@@ -383,6 +385,14 @@ impl Books {
         let whose = (email.to_owned(), scopes.clone());
         self.access_tokens.insert(token.clone(), whose);
         token
+    }
+
+    /// The grant that takes the place of another.
+    fn rotate(&mut self, token: &str) -> String {
+        let grant = self.grants.get_mut(token).unwrap();
+        grant.spent = true;
+        let (email, scopes) = (grant.email.clone(), grant.scopes.clone());
+        self.issue(&email, scopes)
     }
 
     fn issue(&mut self, email: &str, scopes: ScopeSet) -> String {
@@ -432,18 +442,14 @@ impl Provider for Google {
         })
     }
 
-    fn exchange<'a>(
-        &'a self,
-        code: &'a AuthorizationCode,
-        verifier: &'a PkceVerifier,
-    ) -> ProviderFuture<'a, TokenAnswer> {
+    fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a> {
         Box::pin(async move {
             let server_time = self.server_time();
             let mut books = self.books();
             books.exchanged += 1;
             let Some((person, asked)) = books.codes.remove(code.expose()) else {
                 drop(books);
-                return Err(self.error(&Fault::invalid_grant()));
+                return Err(self.error(&Fault::invalid_grant()).into());
             };
             // As with `include_granted_scopes`: what was granted before stays granted.
             let cumulative = self.habits().cumulative;
@@ -454,15 +460,22 @@ impl Provider for Google {
             let before = before.fold(ScopeSet::default(), |all, grant| all.union(&grant.scopes));
             let scopes = person.ticks.unwrap_or(asked).union(&before);
             let refresh_token = person.lasting.then(|| books.issue(&person.email, scopes.clone()));
-            books.serial += 1;
+            if let Some(fault) = &person.spoilt {
+                drop(books);
+                return Err(NoToken {
+                    refresh_token: refresh_token.map(Into::into),
+                    ..self.error(fault).into()
+                });
+            }
+            let access_token = books.access_token(&person.email, &scopes);
             let nonce = verifier.expose().rsplit('-').next().unwrap();
             Ok(TokenAnswer {
-                access_token: format!("ya29.{CANARY}-{}", books.serial).into(),
+                access_token: access_token.into(),
                 expires_in: Duration::from_secs(3600),
                 scopes: Some(scopes),
                 refresh_token: refresh_token.map(Into::into),
                 refresh_token_expires_in: None,
-                id_token: Some(format!("{} nonce-{nonce}", person.email)),
+                id_token: person.named.then(|| format!("{} nonce-{nonce}", person.email)),
                 server_time,
             })
         })
@@ -479,14 +492,10 @@ impl Provider for Google {
         })
     }
 
-    fn refresh<'a>(
-        &'a self,
-        token: &'a RefreshToken,
-        scopes: &'a ScopeSet,
-    ) -> ProviderFuture<'a, TokenAnswer> {
+    fn refresh<'a>(&'a self, token: &'a RefreshToken, scopes: &'a ScopeSet) -> GrantFuture<'a> {
         Box::pin(async move {
             if !self.books().grants.contains_key(token.expose()) {
-                return Err(self.error(&Fault::invalid_grant()));
+                return Err(self.error(&Fault::invalid_grant()).into());
             }
             let email = self.arrive(token.expose(), scopes);
             self.held(&email).await;

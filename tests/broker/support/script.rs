@@ -14,6 +14,8 @@ pub(crate) struct Fault {
     pub(crate) kind: FailureKind,
     pub(crate) code: &'static str,
     pub(crate) retry_after: Option<Duration>,
+    /// The grant was rotated, and the answer holds the new one beside what is wrong with it.
+    pub(crate) rotates: bool,
 }
 
 impl Fault {
@@ -22,6 +24,7 @@ impl Fault {
             kind,
             code,
             retry_after: None,
+            rotates: false,
         }
     }
 
@@ -31,6 +34,14 @@ impl Fault {
 
     pub(crate) fn invalid_grant() -> Self {
         Self::new(FailureKind::Reconnect, "invalid_grant")
+    }
+
+    /// An answer that is no token, with a new grant in it.
+    pub(crate) fn rotating() -> Self {
+        Self {
+            rotates: true,
+            ..Self::new(FailureKind::Retry, "malformed_answer")
+        }
     }
 
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
@@ -50,6 +61,10 @@ pub(crate) struct Person {
     pub(crate) ticks: Option<ScopeSet>,
     /// Google gives a refresh token.
     pub(crate) lasting: bool,
+    /// What is wrong with the answer to the exchange, apart from its refresh token.
+    pub(crate) spoilt: Option<Fault>,
+    /// The answer to the exchange says whose it is.
+    pub(crate) named: bool,
 }
 
 impl Person {
@@ -58,6 +73,8 @@ impl Person {
             email: email.to_owned(),
             ticks: None,
             lasting: true,
+            spoilt: None,
+            named: true,
         }
     }
 

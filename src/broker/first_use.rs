@@ -1,0 +1,94 @@
+//! A grant that nothing keeps yet, because it is not known whose it is: it is asked with until somebody says so.
+
+use std::time::Duration;
+
+use super::{Broker, backoff};
+use crate::{
+    catalog::ScopeSet,
+    clock::{self, Clock},
+    google::{FailureKind, Identity, NoToken, ProviderError, TokenAnswer},
+    secret::RefreshToken,
+};
+
+/// How often a provider is asked with a grant that would be lost otherwise.
+const TRIES: u32 = 3;
+
+/// A grant before it is kept.
+pub(super) struct FirstGrant {
+    pub(super) token: RefreshToken,
+    pub(super) expires_in: Option<Duration>,
+    /// Nobody else has it: it came with an answer.
+    pub(super) only_here: bool,
+}
+
+impl FirstGrant {
+    /// A grant that somebody else holds as well.
+    pub(super) fn held_elsewhere(token: RefreshToken) -> Self {
+        Self {
+            token,
+            expires_in: None,
+            only_here: false,
+        }
+    }
+
+    /// Takes over what an answer says of it.
+    fn learn(&mut self, token: Option<RefreshToken>, expires_in: Option<Duration>) {
+        if let Some(token) = token {
+            self.token = token;
+            self.only_here = true;
+        }
+        self.expires_in = expires_in.or(self.expires_in);
+    }
+}
+
+impl Broker {
+    /// Asks for a token with all that the grant holds. Each answer may replace the grant, also one that cannot be used
+    /// otherwise; where nobody else has the grant, the provider is asked again before it is given up.
+    pub(super) async fn first_answer(&self, grant: &mut FirstGrant) -> Result<TokenAnswer, ProviderError> {
+        let mut tries = 1;
+        loop {
+            let asked = std::time::Instant::now();
+            // Without a scope the answer tells all that the grant holds.
+            let answer = self.provider.refresh(&grant.token, &ScopeSet::default()).await;
+            self.metrics.provider_request("refresh", asked.elapsed());
+            self.rotation.learn_from(&answer);
+            let (error, is_new) = match answer {
+                Ok(mut answer) => {
+                    self.learn_time(answer.server_time);
+                    grant.learn(answer.refresh_token.take(), answer.refresh_token_expires_in);
+                    return Ok(answer);
+                }
+                Err(NoToken {
+                    error,
+                    refresh_token,
+                    refresh_token_expires_in,
+                }) => {
+                    let is_new = refresh_token.is_some();
+                    grant.learn(refresh_token, refresh_token_expires_in);
+                    (error, is_new)
+                }
+            };
+            let may_pass = is_new || error.kind == FailureKind::Retry;
+            if !grant.only_here || !may_pass || tries == TRIES {
+                return Err(*error);
+            }
+            tracing::warn!(%error, tries, "a new grant is tried again before it is kept");
+            let pause = backoff::delay(&*self.entropy, tries, None);
+            self.clock.sleep_until(clock::after(self.now(), pause)).await;
+            tries += 1;
+        }
+    }
+
+    /// Whose a grant is: as the answer's id token says, or else its access token. The nonce is that of the consent that
+    /// the answer belongs to, if it does.
+    pub(super) async fn whose(
+        &self,
+        answer: &TokenAnswer,
+        nonce: Option<&str>,
+    ) -> Result<Identity, ProviderError> {
+        match &answer.id_token {
+            Some(id_token) => self.provider.identify(id_token, nonce).await,
+            None => self.provider.userinfo(&answer.access_token).await,
+        }
+    }
+}
