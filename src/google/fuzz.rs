@@ -13,25 +13,39 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{
-    ProviderError, authorized_user, classify::Call, fields::Fields, http::Reply, idtoken, redirect::Redirect,
-    risc, service_account::ServiceAccountKey, token,
+    ProviderError, authorized_user,
+    classify::Call,
+    fields::Fields,
+    http::{Reply, encoding::decoded},
+    idtoken,
+    redirect::Redirect,
+    risc,
+    service_account::ServiceAccountKey,
+    token,
 };
-use crate::catalog::ScopeSet;
+use crate::{catalog::ScopeSet, text::without_bom};
 
 const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
+/// Bytes of an answer.
+const MAX_ANSWER: usize = 64 * 1024;
 const CLIENT: &str = "client.apps.googleusercontent.com";
 /// What stands where a file keeps its secret.
 const SECRET: &str = "1//0gCANARY-of-a-file";
 
 /// An answer of the token endpoint, taken for a good one and for a refusal.
 pub fn token_answer(bytes: &[u8]) {
+    let (body, cut) = decoded(&HeaderMap::new(), Zeroizing::new(bytes.to_vec()), MAX_ANSWER);
+    assert!(
+        body.len() <= MAX_ANSWER.max(bytes.len()),
+        "what is compressed is bounded"
+    );
     let reply = Reply {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
-        body: Zeroizing::new(bytes.to_vec()),
-        cut: None,
+        body,
+        cut,
     };
-    if let Some(fields) = Fields::read(bytes) {
+    if let Some(fields) = Fields::read(&reply.body) {
         if let Ok(answer) = token::parse(&fields) {
             assert!(!answer.expires_in.is_zero(), "a token that lives");
         }
@@ -61,7 +75,9 @@ pub fn id_token(bytes: &[u8]) {
         nonce: Some("nonce"),
         now: Timestamp::UNIX_EPOCH,
     };
-    if let Ok(claims) = serde_json::from_slice(bytes) {
+    if let Ok(claims) = serde_json::from_slice(without_bom(bytes))
+        && let Ok(claims) = idtoken::Claims::read(&claims)
+    {
         let _ = idtoken::judge(claims, &expected);
     }
 }

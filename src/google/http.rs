@@ -1,6 +1,6 @@
 //! One bounded HTTP request at a time: nothing here follows a redirect, waits for ever or reads without end.
 
-mod encoding;
+pub(super) mod encoding;
 
 use std::{error::Error, io, sync::Arc, time::Duration};
 

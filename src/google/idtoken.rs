@@ -1,11 +1,18 @@
 //! Who consented: checks of an id token (`OpenID` Connect Core, section 3.1.3.7).
 
 use jiff::Timestamp;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde::Deserialize;
+use jsonwebtoken::DecodingKey;
+use serde_json::Value;
 use subtle::ConstantTimeEq;
 
-use super::{FailureKind, Identity, ProviderError};
+use crate::{clock, text::without_bom};
+
+use super::{
+    FailureKind, Identity, ProviderError,
+    jws::{Jws, Malformed, same_issuer},
+    scrub::plain,
+    seconds,
+};
 
 /// Google's id tokens stay around 1 KiB.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -28,10 +35,9 @@ pub(super) struct Expected<'a> {
 }
 
 /// What it says.
-#[derive(Deserialize)]
 pub(super) struct Claims {
     iss: String,
-    aud: Audience,
+    aud: Vec<String>,
     azp: Option<String>,
     exp: i64,
     iat: i64,
@@ -40,37 +46,51 @@ pub(super) struct Claims {
     email: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Audience {
-    /// Meant for `client` and nobody else.
-    fn is(&self, client: &str) -> bool {
-        match self {
-            Self::One(audience) => audience == client,
-            Self::Many(audiences) => matches!(audiences.as_slice(), [only] if only == client),
+impl Claims {
+    /// Reads claims; the error is the name of one that is missing or of another type.
+    pub(super) fn read(claims: &Value) -> Result<Self, &'static str> {
+        let text = |name: &'static str| claims[name].as_str().map(str::to_owned);
+        let moment = |name: &'static str| seconds::read(&claims[name]).ok_or(name);
+        let texts = |list: &Vec<Value>| list.iter().map(|one| one.as_str().map(str::to_owned)).collect();
+        let aud = match &claims["aud"] {
+            Value::String(one) => Some(vec![one.clone()]),
+            Value::Array(list) => texts(list),
+            _ => None,
+        };
+        if !claims["azp"].is_null() && text("azp").is_none() {
+            return Err("azp");
         }
+        Ok(Self {
+            iss: text("iss").ok_or("iss")?,
+            aud: aud.ok_or("aud")?,
+            azp: text("azp"),
+            exp: moment("exp")?,
+            iat: moment("iat")?,
+            nonce: text("nonce"),
+            sub: text("sub").ok_or("sub")?,
+            email: text("email"),
+        })
     }
 }
 
 /// The key that signed it, as it says itself.
 pub(super) fn key_id(id_token: &str) -> Result<String, ProviderError> {
+    parse(id_token).map(|jws| jws.key_id)
+}
+
+fn parse(id_token: &str) -> Result<Jws<'_>, ProviderError> {
     if id_token.len() > MAX_TOKEN {
         return Err(again("is longer than any of Google's"));
     }
-    let header = jsonwebtoken::decode_header(id_token)
-        .map_err(|_| again("is not a JWT, or is signed in a way that Google does not use"))?;
-    if header.alg != Algorithm::RS256 {
-        return Err(again("is not signed with RS256"));
-    }
-    if header.crit.is_some() {
-        return Err(again("demands an extension that is not understood"));
-    }
-    header.kid.ok_or_else(|| again("does not name its key"))
+    Jws::parse(id_token).map_err(|malformed| {
+        again(match malformed {
+            Malformed::Form => "is not a JWT",
+            Malformed::Unsigned => "is not signed",
+            Malformed::Algorithm => "is not signed with RS256",
+            Malformed::Critical => "demands an extension that is not understood",
+            Malformed::NoKey => "does not name its key",
+        })
+    })
 }
 
 /// Checks signature and claims, and says whose it is.
@@ -79,37 +99,48 @@ pub(super) fn check(
     key: &DecodingKey,
     expected: &Expected<'_>,
 ) -> Result<Identity, ProviderError> {
-    let mut signature = Validation::new(Algorithm::RS256);
-    // The claims are checked below: the library would compare with a clock of its own, and would take a
-    // token that is meant for others too.
-    signature.required_spec_claims.clear();
-    signature.validate_exp = false;
-    signature.validate_aud = false;
-    let claims = jsonwebtoken::decode::<Claims>(id_token, key, &signature)
-        .map_err(|_| again("has a wrong signature, or lacks a claim"))?
-        .claims;
+    let jws = parse(id_token)?;
+    if !jws.is_signed_by(key) {
+        return Err(again("has a wrong signature"));
+    }
+    let claims = jws.claims().ok_or_else(|| again("holds no claims"))?;
+    let claims = Claims::read(&claims).map_err(|name| again(&format!("lacks the claim `{name}`")))?;
     judge(claims, expected)
 }
 
 /// Checks claims whose signature is right.
 pub(super) fn judge(claims: Claims, expected: &Expected<'_>) -> Result<Identity, ProviderError> {
-    if !expected.issuers.contains(&claims.iss) {
-        return Err(operator(
-            "comes from another issuer; check `google.endpoint_base`",
-        ));
+    let by = |issuer: &String| same_issuer(issuer, &claims.iss);
+    if !expected.issuers.iter().any(by) {
+        return Err(operator(&format!(
+            "comes from the issuer `{}`, not from `{}`; check `google.endpoint_base`",
+            plain(&claims.iss),
+            expected.issuers.join("` or `")
+        )));
     }
-    let authorized = claims.azp.as_deref().unwrap_or(expected.audience);
-    if !claims.aud.is(expected.audience) || authorized != expected.audience {
-        return Err(operator(
-            "is meant for another OAuth client; check `google.client_id`",
-        ));
+    let only = matches!(claims.aud.as_slice(), [one] if one == expected.audience);
+    let other = claims.azp.as_ref().filter(|azp| *azp != expected.audience);
+    if !only || other.is_some() {
+        let found = other.map_or(claims.aud.join(" and "), Clone::clone);
+        return Err(operator(&format!(
+            "is meant for the OAuth client `{}`, not for `{}`; check `google.client_id`",
+            plain(&found),
+            expected.audience
+        )));
     }
     let now = expected.now.as_second();
+    let differs = |what: &str, moment: i64| {
+        let moment = Timestamp::from_second(moment).map_or_else(|_| moment.to_string(), clock::rfc3339);
+        operator(&format!(
+            "{what} {moment}, and it is {} here; check this machine's clock",
+            clock::rfc3339(expected.now)
+        ))
+    };
     if claims.exp.saturating_add(EXPIRY_LEEWAY) <= now {
-        return Err(operator("has expired on arrival; check this machine's clock"));
+        return Err(differs("expired at", claims.exp));
     }
     if claims.iat.saturating_sub(ISSUED_LEEWAY) > now {
-        return Err(operator("was issued in the future; check this machine's clock"));
+        return Err(differs("was issued in the future, at", claims.iat));
     }
     let nonce = claims.nonce.unwrap_or_default();
     let is_other = |expected: &str| !bool::from(nonce.as_bytes().ct_eq(expected.as_bytes()));
@@ -121,13 +152,9 @@ pub(super) fn judge(claims: Claims, expected: &Expected<'_>) -> Result<Identity,
 
 /// Reads the answer of the userinfo endpoint (`OpenID` Connect Core 1.0, section 5.3.2).
 pub(super) fn userinfo(body: &[u8]) -> Option<Identity> {
-    #[derive(Deserialize)]
-    struct Answer {
-        sub: String,
-        email: Option<String>,
-    }
-    let answer: Answer = serde_json::from_slice(body).ok()?;
-    identity(answer.sub, answer.email).ok()
+    let answer: Value = serde_json::from_slice(without_bom(body)).ok()?;
+    let text = |name| Some(answer.get(name)?.as_str()?.to_owned());
+    identity(text("sub")?, text("email")).ok()
 }
 
 fn identity(subject: String, email: Option<String>) -> Result<Identity, ProviderError> {
@@ -192,6 +219,7 @@ mod tests {
         assert_eq!(identity.subject, "1098");
         assert_eq!(identity.email, "alice@example.com");
         assert!(with("iss", json!("accounts.google.com")).is_ok());
+        assert!(with("iss", json!("https://accounts.google.com/")).is_ok());
         assert!(with("aud", json!(["client"])).is_ok());
         assert!(with("azp", json!(null)).is_ok());
     }
@@ -199,26 +227,41 @@ mod tests {
     #[test]
     fn every_claim_is_checked() {
         let rows = [
-            ("iss", json!("https://accounts.google.com.example"), "issuer"),
-            ("iss", json!(["https://accounts.google.com"]), "lacks a claim"),
-            ("iss", json!(null), "lacks a claim"),
-            ("aud", json!("other"), "another OAuth client"),
-            ("aud", json!(["client", "other"]), "another OAuth client"),
-            ("aud", json!([]), "another OAuth client"),
-            ("aud", json!(null), "lacks a claim"),
-            ("azp", json!("other"), "another OAuth client"),
-            ("exp", json!(NOW - 60), "expired"),
+            (
+                "iss",
+                json!("https://accounts.google.com.example"),
+                "`https://accounts.google.com.example`, not from `https://accounts.google.com` or",
+            ),
+            ("iss", json!("http://accounts.google.com"), "issuer"),
+            ("iss", json!("https://accounts.google.com//"), "issuer"),
+            ("iss", json!(["https://accounts.google.com"]), "claim `iss`"),
+            ("iss", json!(null), "claim `iss`"),
+            ("aud", json!("other"), "`other`, not for `client`"),
+            ("aud", json!(["client", "other"]), "not for `client`"),
+            ("aud", json!([]), "not for `client`"),
+            ("aud", json!(["client", 7]), "claim `aud`"),
+            ("aud", json!(null), "claim `aud`"),
+            ("azp", json!("other"), "`other`, not for `client`"),
+            ("azp", json!(7), "claim `azp`"),
+            (
+                "exp",
+                json!(NOW - 60),
+                "expired at 2024-01-15T10:29:00Z, and it is 2024-01-15T10:30:00Z here",
+            ),
             ("exp", json!(i64::MIN), "expired"),
-            ("exp", json!(null), "lacks a claim"),
+            ("exp", json!("soon"), "claim `exp`"),
+            ("exp", json!(null), "claim `exp`"),
             ("iat", json!(NOW + 601), "future"),
-            ("iat", json!(null), "lacks a claim"),
+            ("iat", json!(1e300), "future"),
+            ("iat", json!(null), "claim `iat`"),
             ("nonce", json!("canary-noncf"), "another consent"),
             ("nonce", json!(""), "another consent"),
             ("nonce", json!(null), "another consent"),
             ("sub", json!(""), "whose"),
             ("sub", json!("1 2"), "whose"),
             ("sub", json!("1".repeat(256)), "whose"),
-            ("sub", json!(null), "lacks a claim"),
+            ("sub", json!(null), "claim `sub`"),
+            ("sub", json!(1098), "claim `sub`"),
         ];
         for (name, value, words) in rows {
             let error = with(name, value.clone()).unwrap_err();
@@ -231,6 +274,16 @@ mod tests {
             "a clock may be a minute ahead"
         );
         assert!(with("iat", json!(NOW + 600)).is_ok(), "a clock may be behind");
+        for moment in [
+            json!(f64::from(1_705_314_600) + 0.5),
+            json!("1705314600.5"),
+            json!(1.705_314_600e9),
+        ] {
+            assert!(
+                with("exp", moment.clone()).is_ok() && with("iat", moment.clone()).is_ok(),
+                "{moment}"
+            );
+        }
         assert!(with("sub", json!("1".repeat(255))).is_ok());
     }
 
@@ -242,6 +295,8 @@ mod tests {
             json!("a b@c"),
             json!("a\u{1b}[2J@b"),
             json!("x".repeat(321)),
+            json!(["a@b"]),
+            json!({"a": "b"}),
         ] {
             assert_eq!(with("email", odd).unwrap().email, "1098");
         }
@@ -274,7 +329,7 @@ mod tests {
         }
         // The classic confusion: a MAC whose key is the public key, which everybody has.
         for secret in signer.public_forms() {
-            let mut header = jsonwebtoken::Header::new(Algorithm::HS256);
+            let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
             header.kid = Some("one".into());
             let key = jsonwebtoken::EncodingKey::from_secret(&secret);
             let token = jsonwebtoken::encode(&header, &claims(), &key).unwrap();

@@ -13,17 +13,21 @@ use arc_swap::ArcSwapOption;
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 use jsonwebtoken::DecodingKey;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
-use crate::clock::{self, SharedClock};
+use crate::{
+    clock::{self, SharedClock},
+    text::without_bom,
+};
 
 use super::{
     FailureKind, ProviderError,
     classify::Call,
     http::{Http, Reply},
+    jws::unsigned_integer,
+    refusal::is_told,
 };
 
 /// Keys are kept at least this long, whatever the provider says.
@@ -122,7 +126,7 @@ impl Keys {
             .await
             .map_err(|error| ProviderError::transport(host, &error))?;
         let read_at = self.clock.now();
-        if !reply.status.is_success() {
+        if !reply.status.is_success() || is_told(&reply.body) {
             return Err(ProviderError::refused(Call::Keys, &reply, &[], read_at));
         }
         let keys = parse(&reply).ok_or_else(|| {
@@ -145,36 +149,28 @@ fn unknown_key() -> ProviderError {
     )
 }
 
-#[derive(Deserialize)]
-struct Wire {
-    keys: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct WireKey {
-    kty: String,
-    kid: String,
-    alg: Option<String>,
-    #[serde(rename = "use")]
-    purpose: Option<String>,
-    n: String,
-    e: String,
-}
-
 /// The RS256 keys of an answer. Other keys are passed over, so that a new kind does not lock everybody out.
 fn parse(reply: &Reply) -> Option<HashMap<String, DecodingKey>> {
-    let wire: Wire = serde_json::from_slice(&reply.body).ok()?;
-    let keys: HashMap<_, _> = wire
-        .keys
-        .into_iter()
+    let set: Value = serde_json::from_slice(without_bom(&reply.body)).ok()?;
+    let keys: HashMap<_, _> = set
+        .get("keys")?
+        .as_array()?
+        .iter()
         .take(MAX_KEYS)
-        .filter_map(|key| serde_json::from_value::<WireKey>(key).ok())
-        .filter(|key| key.kty == "RSA")
-        .filter(|key| key.alg.as_deref().is_none_or(|alg| alg == "RS256"))
-        .filter(|key| key.purpose.as_deref().is_none_or(|purpose| purpose == "sig"))
-        .filter_map(|key| Some((key.kid, DecodingKey::from_rsa_components(&key.n, &key.e).ok()?)))
+        .filter_map(key)
         .collect();
     (!keys.is_empty()).then_some(keys)
+}
+
+/// A key and its name.
+fn key(jwk: &Value) -> Option<(String, DecodingKey)> {
+    let text = |name| jwk.get(name).and_then(Value::as_str);
+    let for_us = text("kty") == Some("RSA")
+        && text("alg").is_none_or(|alg| alg == "RS256")
+        && text("use").is_none_or(|purpose| purpose == "sig");
+    let number = |name| unsigned_integer(text(name)?);
+    let key = DecodingKey::from_rsa_raw_components(&number("n")?, &number("e")?);
+    for_us.then(|| Some((text("kid")?.to_owned(), key)))?
 }
 
 /// How long an answer may be kept (RFC 9111, section 5.2.2.1), within our bounds.

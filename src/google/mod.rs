@@ -15,6 +15,7 @@ pub mod fuzz;
 pub(crate) mod http;
 mod idtoken;
 mod jwks;
+mod jws;
 pub mod redirect;
 mod refusal;
 pub mod risc;

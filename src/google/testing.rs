@@ -391,6 +391,10 @@ impl Signer {
     }
 
     pub(super) fn sign_with(&self, header: &Value, claims: &Value) -> String {
+        self.sign_texts(&header.to_string(), &claims.to_string())
+    }
+
+    pub(super) fn sign_texts(&self, header: &str, claims: &str) -> String {
         let message = message(header, claims);
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
@@ -407,10 +411,10 @@ impl Signer {
 
 /// A token with an empty signature.
 pub(super) fn unsigned(header: &Value, claims: &Value) -> String {
-    format!("{}.", message(header, claims))
+    format!("{}.", message(&header.to_string(), &claims.to_string()))
 }
 
-fn message(header: &Value, claims: &Value) -> String {
-    let part = |json: &Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+fn message(header: &str, claims: &str) -> String {
+    let part = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
     format!("{}.{}", part(header), part(claims))
 }

@@ -43,17 +43,17 @@ where
 {
     let pushed = read(body, MAX_SET).await;
     let events = match pushed.as_deref().and_then(|set| std::str::from_utf8(set).ok()) {
-        Some(set) => receiver.verify(set.trim()).await,
+        Some(set) => receiver.verify(crate::text::plain(set).trim()).await,
         None => Err(Rejected::Set(
             Fault::InvalidRequest,
-            "it is longer than a security event token, not text, or did not come to its end",
+            "it is longer than a security event token, not text, or did not come to its end".into(),
         )),
     };
     let events = match events.inspect_err(|rejected| receiver.note(rejected)) {
         Ok(events) => events,
         Err(Rejected::Set(fault, description)) => {
             metrics.security_event(fault.as_str());
-            return refused(fault, description);
+            return refused(fault, &description);
         }
         Err(Rejected::Unavailable(_)) => return later(metrics),
     };

@@ -36,7 +36,9 @@ async fn a_rotated_grant_is_kept_though_the_rest_of_the_answer_cannot_be_used() 
     scene.google.fail_once(ALICE, Fault::rotating());
     scene.next_renewal().await;
     assert_eq!(state(&bot), AgentState::Active, "the token at hand lives");
-    let after_crash = scene.after_power_cut().await;
+    let disk = scene.copy_of_disk();
+    scene.stop().await;
+    let after_crash = Scene::with(disk).await;
     after_crash.pass(A_WHILE).await;
     assert_eq!(state(&after_crash.handle("bot")), AgentState::Active);
     assert_eq!(

@@ -11,7 +11,7 @@ mod service_account;
 mod surfaces;
 
 use serde_json::{Value, json};
-use token_broker::google::classify::{Call, FAILURES, Failure, Sign, classify};
+use token_broker::google::classify::{Call, FAILURES, Failure, Said, Sign, classify};
 
 const SEND: &str = "google.gmail.send";
 const SCOPE_SEND: &str = "https://www.googleapis.com/auth/gmail.send";
@@ -77,8 +77,18 @@ fn leads_to(call: Call, fault: &Value, failure: &Failure) -> bool {
     let found = match call {
         // Not answered with a status, but by sending the browser back with an error, which has no subtype.
         Call::Authorize if error.is_empty() => return false,
-        Call::Authorize => classify(call, 302, error, None),
-        _ => classify(call, status.unwrap(), error, fault["error_subtype"].as_str()),
+        Call::Authorize => classify(call, 302, Said::code(error)),
+        _ => {
+            let subtype = fault["error_subtype"].as_str();
+            classify(
+                call,
+                status.unwrap(),
+                Said {
+                    subtype,
+                    ..Said::code(error)
+                },
+            )
+        }
     };
     std::ptr::eq(found, failure)
 }
@@ -92,6 +102,7 @@ fn faults(failure: &Failure) -> Vec<Value> {
             .map(|status| json!({ "status": status }))
             .collect(),
         Sign::Error(codes) => codes.iter().map(|code| refusal(code)).collect(),
+        Sign::Reason(codes) => codes.iter().map(|code| forbidden(code)).collect(),
         Sign::Subtype(code, subtypes) => {
             let with = |subtype: &&str| {
                 let mut refusal = refusal(code);
@@ -110,6 +121,11 @@ fn faults(failure: &Failure) -> Vec<Value> {
 
 fn refusal(code: &str) -> Value {
     json!({ "status": 400, "error": code, "error_description": "Said by the provider." })
+}
+
+/// How Google's APIs put it.
+fn forbidden(reason: &str) -> Value {
+    json!({ "status": 403, "error": reason, "error_description": "Said by the provider." })
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod failures;
 mod holders;
 mod libraries;
 mod lifecycle;
+mod odd_answers;
 mod outage;
 mod privileges;
 mod reconnect;

@@ -15,7 +15,7 @@ const LAYERS: usize = 2;
 
 /// The body as it was before it was compressed, as far as it can be had, and why there is no more of it. What a body begins
 /// with counts more than its label: some servers forget the one, some proxies the other.
-pub(super) fn decoded(
+pub(in crate::google) fn decoded(
     headers: &HeaderMap,
     body: Zeroizing<Vec<u8>>,
     limit: usize,

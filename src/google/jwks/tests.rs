@@ -10,6 +10,7 @@ use crate::{
     clock::ManualClock,
     google::{
         http::{Limits, no_tls},
+        jws::Jws,
         testing::{Answer, Play, Signer},
     },
 };
@@ -185,13 +186,20 @@ fn only_signing_keys_for_rs256_are_taken() {
         parse(&Reply {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
-            body: Zeroizing::new(body.into_bytes()),
+            body: Zeroizing::new(format!("\u{feff}{body}").into_bytes()),
             cut: None,
         })
     };
     assert!(with("x5t", json!("ignored")).unwrap().contains_key("one"));
     assert!(with("alg", Value::Null).is_some(), "`alg` and `use` are optional");
     assert!(with("use", Value::Null).is_some());
+    let padded = with("e", json!("AAEAAQ==")).unwrap();
+    let id_token = Signer::one().sign(&json!({"sub": "1098"}));
+    let jws = Jws::parse(&id_token).ok().unwrap();
+    assert!(
+        jws.is_signed_by(&padded["one"]),
+        "zeros before a number say nothing"
+    );
     for (name, value) in [
         ("kty", "EC"),
         ("alg", "RS512"),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
-use crate::secret::RefreshToken;
+use crate::{google::jws::same_issuer, secret::RefreshToken};
 
 const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type/";
 const OAUTH: &str = "https://schemas.openid.net/secevent/oauth/event-type/";
@@ -151,15 +151,6 @@ impl Subject {
             _ => Self::Unknown,
         }
     }
-}
-
-/// Google's issuer is written with a slash at the end and without, with the scheme and without.
-pub(super) fn same_issuer(a: &str, b: &str) -> bool {
-    let bare = |text: &str| {
-        let text = text.strip_prefix("https://").unwrap_or(text);
-        text.strip_suffix('/').unwrap_or(text).to_owned()
-    };
-    bare(a) == bare(b)
 }
 
 /// One event.

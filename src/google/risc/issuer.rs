@@ -16,7 +16,9 @@ use crate::{
         classify::Call,
         http::{Http, Limits},
         jwks::Keys,
+        refusal::is_told,
     },
+    text::without_bom,
 };
 
 use super::is_safe;
@@ -120,10 +122,10 @@ impl Issuer {
             .get(&self.document)
             .await
             .map_err(|error| ProviderError::transport(self.host(), &error))?;
-        if !reply.status.is_success() {
+        if !reply.status.is_success() || is_told(&reply.body) {
             return Err(ProviderError::refused(Call::Keys, &reply, &[], self.clock.now()));
         }
-        serde_json::from_slice(&reply.body)
+        serde_json::from_slice(without_bom(&reply.body))
             .ok()
             .filter(|document: &Document| {
                 is_safe(&document.jwks_uri, &self.document) && !document.issuer.is_empty()

@@ -4,16 +4,22 @@
 mod event;
 mod issuer;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde::Deserialize;
+use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 use url::Url;
 
 use crate::{budget::Refusals, clock::SharedClock};
 
-use super::{Egress, ProviderError, endpoints::Endpoints, http::Limits};
+use super::{
+    Egress, ProviderError,
+    endpoints::Endpoints,
+    http::Limits,
+    jws::{Jws, Malformed, same_issuer},
+    scrub::plain,
+    seconds,
+};
 
 pub use event::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier};
 use issuer::Issuer;
@@ -49,11 +55,11 @@ impl Fault {
     }
 }
 
-/// Why a token was not taken. Repeats nothing of it.
+/// Why a token was not taken. Repeats nothing of it but names, and those only of one whose signature is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejected {
     /// It is at fault, and would be again.
-    Set(Fault, &'static str),
+    Set(Fault, Cow<'static, str>),
     /// It could not be checked; pushed once more it may be taken.
     Unavailable(ProviderError),
 }
@@ -107,18 +113,18 @@ impl Receiver {
     /// # Errors
     /// [`Rejected::Set`] where the token is at fault, [`Rejected::Unavailable`] where the issuer's keys cannot be had.
     pub async fn verify(&self, set: &str) -> Result<SecurityEvents, Rejected> {
-        let key_id = key_id(set)?;
+        let set = parse(set)?;
         let known = self.issuer.known().await.map_err(Rejected::Unavailable)?;
         let key = self
             .issuer
-            .key(&known, &key_id)
+            .key(&known, &set.key_id)
             .await
             .map_err(Rejected::Unavailable)?
-            .ok_or(Rejected::Set(
-                Fault::InvalidKey,
-                "it is signed with a key that its issuer does not publish",
-            ))?;
-        check(set, &key, known.name(), &self.audiences)
+            .ok_or_else(|| {
+                let description = "it is signed with a key that its issuer does not publish";
+                at_fault(Fault::InvalidKey, description)
+            })?;
+        check(&set, &key, known.name(), &self.audiences)
     }
 }
 
@@ -126,10 +132,10 @@ impl Receiver {
 #[cfg(fuzzing)]
 pub(super) fn fuzz(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let _ = key_id(text);
+        let _ = parse(text);
     }
-    if let Ok(claims) = serde_json::from_slice(bytes)
-        && let Ok(events) = judge(claims, "https://accounts.google.com/", &["client".to_owned()])
+    if let Ok(claims) = serde_json::from_slice::<Value>(bytes)
+        && let Ok(events) = judge(&claims, "https://accounts.google.com/", &["client".to_owned()])
     {
         assert!(
             !events.id.is_empty() && !events.events.is_empty(),
@@ -138,90 +144,70 @@ pub(super) fn fuzz(bytes: &[u8]) {
     }
 }
 
-/// The key that signed it, as it says itself.
-fn key_id(set: &str) -> Result<String, Rejected> {
-    let malformed = Rejected::Set(Fault::InvalidRequest, "it is not a JWT");
+fn at_fault(fault: Fault, description: impl Into<Cow<'static, str>>) -> Rejected {
+    Rejected::Set(fault, description.into())
+}
+
+fn parse(set: &str) -> Result<Jws<'_>, Rejected> {
     if set.len() > MAX_SET {
-        return Err(malformed);
+        return Err(at_fault(
+            Fault::InvalidRequest,
+            "it is longer than any of Google's",
+        ));
     }
-    let header = jsonwebtoken::decode_header(set).map_err(|_| malformed)?;
-    if header.alg != Algorithm::RS256 || header.crit.is_some() {
-        return Err(Rejected::Set(Fault::InvalidKey, "it is not signed with RS256"));
-    }
-    header
-        .kid
-        .ok_or(Rejected::Set(Fault::InvalidKey, "it does not name its key"))
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    iss: String,
-    aud: Audience,
-    iat: i64,
-    jti: String,
-    events: serde_json::Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Audience {
-    fn names_one_of(&self, known: &[String]) -> bool {
-        match self {
-            Self::One(audience) => known.contains(audience),
-            Self::Many(audiences) => audiences.iter().any(|audience| known.contains(audience)),
-        }
-    }
+    Jws::parse(set).map_err(|malformed| match malformed {
+        Malformed::Form => at_fault(Fault::InvalidRequest, "it is not a JWT"),
+        Malformed::Unsigned => at_fault(Fault::InvalidRequest, "it is not signed"),
+        Malformed::Algorithm => at_fault(Fault::InvalidKey, "it is not signed with RS256"),
+        Malformed::Critical => at_fault(
+            Fault::InvalidKey,
+            "it demands an extension that is not understood",
+        ),
+        Malformed::NoKey => at_fault(Fault::InvalidKey, "it does not name its key"),
+    })
 }
 
 /// Checks signature and claims. `key` belongs to `issuer`.
 fn check(
-    set: &str,
+    set: &Jws<'_>,
     key: &DecodingKey,
     issuer: &str,
     audiences: &[String],
 ) -> Result<SecurityEvents, Rejected> {
-    let fault = |fault, description| Err(Rejected::Set(fault, description));
-    let mut signature = Validation::new(Algorithm::RS256);
-    signature.required_spec_claims.clear();
-    signature.validate_exp = false;
-    signature.validate_aud = false;
+    if !set.is_signed_by(key) {
+        return Err(at_fault(Fault::AuthenticationFailed, "its signature is wrong"));
+    }
     // The claims are read behind the signature, so that the two faults can be told apart.
-    let Ok(verified) = jsonwebtoken::decode::<Value>(set, key, &signature) else {
-        return fault(Fault::AuthenticationFailed, "its signature is wrong");
-    };
-    judge(verified.claims, issuer, audiences)
+    judge(&set.claims().unwrap_or_default(), issuer, audiences)
 }
 
 /// Checks claims whose signature is right.
-fn judge(claims: Value, issuer: &str, audiences: &[String]) -> Result<SecurityEvents, Rejected> {
-    let fault = |fault, description| Err(Rejected::Set(fault, description));
-    let Ok(claims) = serde_json::from_value::<Claims>(claims) else {
-        return fault(
-            Fault::InvalidRequest,
-            "it lacks one of the claims iss, aud, iat, jti and events",
-        );
+fn judge(claims: &Value, issuer: &str, audiences: &[String]) -> Result<SecurityEvents, Rejected> {
+    let lacks = |name: &str| at_fault(Fault::InvalidRequest, format!("it lacks the claim `{name}`"));
+    let text = |name| claims[name].as_str().ok_or_else(|| lacks(name));
+    let (iss, id) = (text("iss")?, text("jti")?);
+    let issued_at = seconds::read(&claims["iat"]).ok_or_else(|| lacks("iat"))?;
+    let events = claims["events"].as_object().ok_or_else(|| lacks("events"))?;
+    let meant: Vec<&str> = match &claims["aud"] {
+        Value::String(one) => vec![one],
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        _ => return Err(lacks("aud")),
     };
-    if !event::same_issuer(&claims.iss, issuer) {
-        return fault(
-            Fault::InvalidIssuer,
-            "its issuer is not the one that was configured",
-        );
+    if !same_issuer(iss, issuer) {
+        let description = format!("its issuer is `{}`, not `{}`", plain(iss), plain(issuer));
+        return Err(at_fault(Fault::InvalidIssuer, description));
     }
-    if !claims.aud.names_one_of(audiences) {
-        return fault(
-            Fault::InvalidAudience,
-            "it is meant for another OAuth client than those in risc.audiences",
+    if !meant.iter().any(|one| audiences.iter().any(|known| known == one)) {
+        let description = format!(
+            "it is meant for `{}`, which is not in risc.audiences",
+            plain(&meant.join(" and "))
         );
+        return Err(at_fault(Fault::InvalidAudience, description));
     }
-    event::read(claims.jti, claims.iat, claims.events, issuer).ok_or(Rejected::Set(
-        Fault::InvalidRequest,
-        "its jti, iat or events are not of the form of RFC 8417",
-    ))
+    event::read(id.to_owned(), issued_at, events.clone(), issuer).ok_or_else(|| {
+        let description = "its jti, iat or events are not of the form of RFC 8417";
+        at_fault(Fault::InvalidRequest, description)
+    })
 }
 
 /// Whether keys may be read from there: over HTTPS, or from loopback where their issuer is there too.

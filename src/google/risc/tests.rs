@@ -89,8 +89,38 @@ async fn a_signed_event_is_taken_and_the_keys_are_read_once() {
 #[tokio::test]
 async fn an_event_that_is_old_or_says_that_it_has_expired_stays_true() {
     let (_play, receiver) = scene().await;
-    for claims in [with("exp", json!(1)), with("iat", json!(1))] {
+    for claims in [
+        with("exp", json!(1)),
+        with("iat", json!(1)),
+        with("iat", json!(1_705_314_600.5)),
+        with("iat", json!("1705314600.0")),
+    ] {
         assert!(receiver.verify(&Signer::one().sign(&claims)).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_differs_is_said_with_both_values() {
+    let (_play, receiver) = scene().await;
+    for (name, value, words) in [
+        (
+            "iss",
+            "https://elsewhere.example",
+            "`https://elsewhere.example`, not `https://accounts.google.com/`",
+        ),
+        (
+            "aud",
+            "300-foreign",
+            "`300-foreign`, which is not in risc.audiences",
+        ),
+    ] {
+        let set = Signer::one().sign(&with(name, json!(value)));
+        let refused = receiver.verify(&set).await.err().unwrap().to_string();
+        assert!(refused.contains(words), "{refused}");
+        // Whoever has no key is told nothing.
+        let forged = Signer::other().sign(&with(name, json!("canary")));
+        let refused = receiver.verify(&forged).await.err().unwrap().to_string();
+        assert!(!refused.contains("canary"), "{refused}");
     }
 }
 
@@ -150,7 +180,7 @@ async fn a_forged_event_is_refused() {
     let none = unsigned(&json!({"alg": "none", "kid": "one"}), &claims());
     assert_eq!(fault(&receiver, &none).await, Fault::InvalidRequest);
     for secret in Signer::one().public_forms() {
-        let mut header = jsonwebtoken::Header::new(Algorithm::HS256);
+        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
         header.kid = Some("one".into());
         let key = jsonwebtoken::EncodingKey::from_secret(&secret);
         let set = jsonwebtoken::encode(&header, &claims(), &key).unwrap();
