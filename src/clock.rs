@@ -1,10 +1,11 @@
 //! Time as a parameter.
 //!
-//! Everything that expires is compared against [`Clock::now`], and everything that waits for a moment
-//! waits through [`Clock::sleep_until`], so that a test can hold time still and a laptop that was
-//! suspended finds out at once what has expired meanwhile.
+//! There are two clocks. The **uptime** only ever runs forward and at one pace, also while the machine is suspended:
+//! lives and pauses are spans of it, so that nobody who sets a clock shortens or lengthens one. The **wall clock** is
+//! for people to read, and for what has to carry a time. Whatever waits does so through [`Clock`], so that a test can
+//! hold time still, and a laptop that was suspended finds out at once what has expired meanwhile.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{os::fd::OwnedFd, pin::Pin, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use rustix::{
@@ -12,60 +13,81 @@ use rustix::{
     io::Errno,
     time::{ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags},
 };
-use tokio::{io::unix::AsyncFd, sync::watch};
+use tokio::io::unix::AsyncFd;
+
+mod manual;
+mod moment;
+mod uptime;
+
+pub use manual::ManualClock;
+pub use moment::Moment;
+pub use uptime::Uptime;
 
 /// A wait that can be named in a trait.
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment.
+    /// The wall clock: what people read.
     fn now(&self) -> Timestamp;
 
-    /// Time since some fixed moment. Setting the clock does not move it; a suspended machine does not stop it.
-    fn uptime(&self) -> Duration;
+    /// The uptime: what lives and pauses are measured by.
+    fn uptime(&self) -> Uptime;
 
-    /// Waits until `deadline`, or until the clock was set: the caller compares again and may wait anew.
-    fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_>;
+    /// The present moment, by both.
+    fn moment(&self) -> Moment {
+        Moment {
+            uptime: self.uptime(),
+            wall: self.now(),
+        }
+    }
+
+    /// Waits until `deadline`.
+    fn sleep_until(&self, deadline: Uptime) -> Sleep<'_>;
+
+    /// Waits until the wall clock is set: from this call on, not from the first poll. It may end without that, so the
+    /// caller compares.
+    fn until_set(&self) -> Sleep<'_>;
 }
 
 /// A clock shared by the parts of the program.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The machine's real-time clock.
+/// Waiting for the wall clock to be set ends after this at the latest.
+const LONGEST_WATCH: Duration = Duration::from_secs(24 * 3600);
+/// Where there is no timer, a wait is made of naps like this.
+const NAP: Duration = Duration::from_secs(1);
+
+/// The machine's clocks.
 ///
-/// It waits on a `timerfd` of `CLOCK_REALTIME` that is cancelled when the clock is set: a suspended
-/// machine or an NTP step wakes the sleeper at once, and nothing polls (`timerfd_create(2)`).
+/// It sleeps on a `timerfd` of `CLOCK_BOOTTIME`, which counts the time of a suspend and rings at the resume. Another one,
+/// of `CLOCK_REALTIME`, is cancelled when the wall clock is set. Nothing polls (`timerfd_create(2)`).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl SystemClock {
-    async fn sleep_on_timer(deadline: Timestamp) -> rustix::io::Result<()> {
-        let timer = rustix::time::timerfd_create(
-            TimerfdClockId::Realtime,
-            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
-        )?;
-        let spec = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: Timespec {
-                tv_sec: deadline.as_second(),
-                tv_nsec: deadline.subsec_nanosecond().max(0).into(),
-            },
+    /// A timer that rings at `at`.
+    fn timer(clock: TimerfdClockId, at: Timespec, flags: TimerfdTimerFlags) -> rustix::io::Result<OwnedFd> {
+        let timer = rustix::time::timerfd_create(clock, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let never = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
         };
-        rustix::time::timerfd_settime(
-            &timer,
-            TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET,
-            &spec,
-        )?;
+        let spec = Itimerspec {
+            it_interval: never,
+            it_value: at,
+        };
+        rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME | flags, &spec)?;
+        Ok(timer)
+    }
+
+    /// Waits until the timer rings, or is cancelled.
+    async fn rings(timer: rustix::io::Result<OwnedFd>) -> rustix::io::Result<()> {
         #[expect(
             deprecated,
             reason = "`OwnedFd` keeps the I/O safety that the deprecation asks for"
         )]
-        let timer = AsyncFd::new(timer).map_err(|_| Errno::MFILE)?;
-        // Readable means the moment came or the clock was set. Both are reasons to look again.
+        let timer = AsyncFd::new(timer?).map_err(|_| Errno::MFILE)?;
         let _ready = timer.readable().await.map_err(|_| Errno::IO)?;
         Ok(())
     }
@@ -77,20 +99,43 @@ impl Clock for SystemClock {
         Timestamp::now()
     }
 
-    fn uptime(&self) -> Duration {
+    fn uptime(&self) -> Uptime {
         let time = rustix::time::clock_gettime(ClockId::Boottime);
-        Duration::try_from(time).unwrap_or_default()
+        let time = Duration::try_from(time).unwrap_or_default();
+        Uptime::START.after(time)
     }
 
-    fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_> {
+    fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {
         Box::pin(async move {
-            let Some(wait) = remaining(self.now(), deadline) else {
-                return;
-            };
-            if let Err(error) = Self::sleep_on_timer(deadline).await {
-                // Without a timer (no file descriptors left) a short nap keeps the caller's loop alive.
-                tracing::warn!(%error, "no timer to sleep on; waiting in short steps");
-                tokio::time::sleep(wait.min(Duration::from_secs(1))).await;
+            while let Some(wait) = self.uptime().until(deadline) {
+                // What is too far away for the timer is looked at again before that.
+                let at = self.uptime().after(wait.min(LONGEST_WATCH)).since_start();
+                let at = Timespec {
+                    tv_sec: at.as_secs(),
+                    tv_nsec: at.subsec_nanos().into(),
+                };
+                let timer = Self::timer(TimerfdClockId::Boottime, at, TimerfdTimerFlags::empty());
+                if let Err(error) = Self::rings(timer).await {
+                    // No file descriptors left, say: a short nap keeps the caller's loop alive.
+                    tracing::warn!(%error, "no timer to sleep on; waiting in short steps");
+                    tokio::time::sleep(wait.min(NAP)).await;
+                }
+            }
+        })
+    }
+
+    fn until_set(&self) -> Sleep<'_> {
+        let at = after(self.now(), LONGEST_WATCH);
+        let at = Timespec {
+            tv_sec: at.as_second(),
+            tv_nsec: at.subsec_nanosecond().max(0).into(),
+        };
+        // Armed here: what happens before the first poll is not missed.
+        let timer = Self::timer(TimerfdClockId::Realtime, at, TimerfdTimerFlags::CANCEL_ON_SET);
+        Box::pin(async move {
+            if let Err(error) = Self::rings(timer).await {
+                tracing::warn!(%error, "no timer to watch the wall clock with; looking at it now and then");
+                tokio::time::sleep(NAP).await;
             }
         })
     }
@@ -126,70 +171,6 @@ pub fn rfc3339(time: Timestamp) -> String {
         .to_string()
 }
 
-/// A clock that stands still until it is moved: for tests of what depends on time.
-#[derive(Debug, Clone)]
-pub struct ManualClock {
-    hands: watch::Sender<Hands>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Hands {
-    now: Timestamp,
-    uptime: Duration,
-    /// How often the clock was set.
-    settings: u64,
-}
-
-impl ManualClock {
-    /// A clock that shows `start`.
-    pub fn new(start: Timestamp) -> Self {
-        Self {
-            hands: watch::Sender::new(Hands {
-                now: start,
-                uptime: Duration::ZERO,
-                settings: 0,
-            }),
-        }
-    }
-
-    /// Lets time pass.
-    pub fn advance(&self, by: Duration) {
-        self.hands.send_modify(|hands| {
-            hands.now = after(hands.now, by);
-            hands.uptime += by;
-        });
-    }
-
-    /// Sets the time, also backwards, as a person or NTP does. No time passes, and sleepers wake.
-    pub fn set(&self, time: Timestamp) {
-        self.hands.send_modify(|hands| {
-            hands.now = time;
-            hands.settings += 1;
-        });
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        self.hands.borrow().now
-    }
-
-    fn uptime(&self) -> Duration {
-        self.hands.borrow().uptime
-    }
-
-    fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_> {
-        let mut hands = self.hands.subscribe();
-        let settings = hands.borrow().settings;
-        Box::pin(async move {
-            // The sender lives in `self`, so the wait cannot fail.
-            let _ = hands
-                .wait_for(|hands| hands.now >= deadline || hands.settings != settings)
-                .await;
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,44 +194,25 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn a_manual_clock_wakes_its_sleeper_when_moved() {
-        let clock = ManualClock::new(at("2024-01-15T10:30:00Z"));
-        let sleeper = clock.clone();
-        let task = tokio::spawn(async move { sleeper.sleep_until(at("2024-01-15T11:00:00Z")).await });
-        clock.advance(Duration::from_secs(1799));
-        tokio::task::yield_now().await;
-        assert!(!task.is_finished());
-        clock.advance(Duration::from_secs(1));
-        task.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn setting_a_manual_clock_wakes_sleepers_and_moves_no_uptime() {
-        let clock = ManualClock::new(at("2024-01-15T10:30:00Z"));
-        let sleeper = clock.clone();
-        let task = tokio::spawn(async move { sleeper.sleep_until(at("2024-01-15T11:00:00Z")).await });
-        tokio::task::yield_now().await;
-        clock.set(at("2024-01-14T00:00:00Z"));
-        task.await.unwrap();
-        clock.advance(Duration::from_secs(5));
-        assert_eq!(clock.now(), at("2024-01-14T00:00:05Z"));
-        assert_eq!(clock.uptime(), Duration::from_secs(5));
-    }
-
     #[test]
     fn the_uptime_of_the_system_grows() {
         let first = SystemClock.uptime();
-        assert!(first > Duration::ZERO);
+        assert!(first > Uptime::START);
         assert!(SystemClock.uptime() >= first);
     }
 
     #[tokio::test]
     async fn the_system_clock_wakes_at_the_deadline() {
         let clock = SystemClock;
-        let deadline = after(clock.now(), Duration::from_millis(30));
-        while clock.now() < deadline {
-            clock.sleep_until(deadline).await;
-        }
+        let deadline = clock.uptime().after(Duration::from_millis(30));
+        clock.sleep_until(deadline).await;
+        assert!(clock.uptime() >= deadline);
+        clock.sleep_until(Uptime::START).await;
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_nobody_sets_is_waited_for() {
+        let mut set = SystemClock.until_set();
+        assert!(futures_util::poll!(&mut set).is_pending());
     }
 }

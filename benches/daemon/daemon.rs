@@ -6,11 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use token_broker::{
     app::{App, AppParts},
     broker::{AgentHandle, Broker},
-    clock::{self, Clock, ManualClock, SystemClock},
+    clock::{Clock, ManualClock, SystemClock, Uptime},
 };
 use tokio::runtime::Runtime;
 
@@ -119,7 +118,7 @@ impl Daemon {
     pub(crate) fn make_due(&self) -> Due {
         let due = Due {
             at: Instant::now(),
-            since: clock::after(self.clock.now(), UNTIL_DUE / 2),
+            since: self.clock.uptime().after(UNTIL_DUE / 2),
         };
         self.clock.advance(UNTIL_DUE);
         due
@@ -184,7 +183,7 @@ fn runtime() -> Runtime {
 /// When tokens became due.
 pub(crate) struct Due {
     pub(crate) at: Instant,
-    since: Timestamp,
+    since: Uptime,
 }
 
 impl Due {

@@ -1,8 +1,7 @@
 //! Agents without a provider behind them: what is measured is the way from a snapshot to a reader.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use token_broker::{
     agent::{Manifest, Requirement},
     broker::{
@@ -50,13 +49,13 @@ impl Daemon {
 
 /// A token as long as Google's are, good for an hour.
 pub fn token(number: u64) -> Arc<IssuedToken> {
-    let now = SystemClock.now();
+    let now = SystemClock.uptime();
     Arc::new(IssuedToken {
         access_token: format!("ya29.{number:0>200}").into(),
         integration: "int_00000000000000000000".parse().expect("an id"),
         scopes: ScopeSet::parse("https://www.googleapis.com/auth/gmail.send").expect("a scope"),
         issued_at: now,
-        expires_at: Timestamp::from_second(now.as_second() + 3600).expect("a time"),
+        expires_at: now.after(Duration::from_secs(3600)),
     })
 }
 

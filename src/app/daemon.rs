@@ -261,12 +261,9 @@ async fn prune_audit(store: Arc<SqliteStore>, clock: SharedClock, days: u32, shu
             Ok(lines) => tracing::info!(lines, "old audit lines were dropped"),
             Err(error) => tracing::warn!(%error, "old audit lines could not be dropped"),
         }
-        let tomorrow = clock::after(clock.now(), DAY);
-        while clock.now() < tomorrow {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = clock.sleep_until(tomorrow) => {}
-            }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = clock.sleep_until(clock.uptime().after(DAY)) => {}
         }
     }
 }

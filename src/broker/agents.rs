@@ -325,7 +325,7 @@ impl Broker {
         let snapshot = if is_arriving {
             arriving(&manifest)
         } else {
-            situation(world, &self.around, &manifest, self.now()).snapshot
+            situation(world, &self.around, &manifest, self.uptime()).snapshot
         };
         let state = snapshot.state;
         let handle = AgentHandle::new(name.clone(), snapshot);
@@ -502,7 +502,7 @@ impl Broker {
 
     /// How many agents could have a token and have none: no person has anything to do for them.
     pub fn agents_short_of_token(&self) -> usize {
-        let now = self.now();
+        let now = self.uptime();
         let world = self.world();
         let entries = world.agents.values();
         entries
@@ -511,6 +511,7 @@ impl Broker {
     }
 
     fn view(&self, world: &World, entry: &AgentEntry) -> AgentView {
+        let now = self.moment();
         let leaving = || world.leaving.problem(entry.handle.name());
         AgentView {
             snapshot: entry.handle.snapshot(),
@@ -519,7 +520,8 @@ impl Broker {
                 .keys
                 .iter()
                 .filter_map(|key| self.renewals.due_at(key))
-                .min(),
+                .min()
+                .map(|due| now.wall_at(due)),
             last_used: entry.handle.audited.last_use(),
             delivery_problem: entry.handle.delivery_problem().or_else(leaving),
         }

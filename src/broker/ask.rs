@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-
 use super::{
     AgentHandle, AgentSnapshot, AgentState, Broker, CapabilityStatus, Feed, IssuedToken, Problem,
     ProblemCode, TokenGrant, TokenKey, TokenQuery, World,
@@ -14,7 +12,7 @@ use super::{
 use crate::{
     agent::resolve,
     catalog::IntegrationKind,
-    clock,
+    clock::Uptime,
     google::FailureKind,
     id::{AgentName, CapabilityKey},
     secret::shape::redacted,
@@ -41,9 +39,9 @@ impl Broker {
     }
 
     fn current_in(&self, agent: &AgentHandle, feed: &Feed) -> Option<TokenGrant> {
-        let now = self.now();
+        let now = self.uptime();
         let token = feed.token.as_ref().filter(|token| token.is_fresh(now))?;
-        self.recorder.token_used(now, agent, token, &feed.granted);
+        self.recorder.token_used(self.now(), agent, token, &feed.granted);
         Some(TokenGrant {
             token: token.clone(),
             capabilities: feed.granted.clone(),
@@ -77,14 +75,13 @@ impl Broker {
     /// one.
     pub fn at_hand(&self, agent: &AgentHandle) -> Option<TokenGrant> {
         let snapshot = agent.snapshot();
-        let now = self.now();
         let may_hold = matches!(
             snapshot.state,
             AgentState::Active | AgentState::ProviderUnavailable
         );
-        let token = snapshot.living_token(now).filter(|_| may_hold)?;
+        let token = snapshot.living_token(self.uptime()).filter(|_| may_hold)?;
         self.recorder
-            .token_used(now, agent, token, &snapshot.main.granted);
+            .token_used(self.now(), agent, token, &snapshot.main.granted);
         Some(TokenGrant {
             token: token.clone(),
             capabilities: snapshot.main.granted.clone(),
@@ -155,7 +152,7 @@ impl Broker {
                 scopes: narrowed.scopes,
             }
         };
-        let at_hand = living(&world, &key, self.now());
+        let at_hand = living(&world, &key, self.uptime());
         Ok(Asked {
             kind: feed.kind,
             snapshot: snapshot.clone(),
@@ -286,7 +283,7 @@ impl Broker {
 
     /// The token that works now.
     pub(super) fn cached(&self, key: &TokenKey) -> Option<Arc<IssuedToken>> {
-        living(&self.world(), key, self.now())
+        living(&self.world(), key, self.uptime())
     }
 
     async fn obtain(
@@ -295,13 +292,13 @@ impl Broker {
         asked: &Asked,
         min_ttl: Duration,
     ) -> Result<Arc<IssuedToken>, Problem> {
-        let now = self.now();
+        let now = self.uptime();
         let Some(at_hand) = &asked.at_hand else {
             self.make_room(&asked.key)?;
             let token = self.renewed(agent, &asked.key, None, COLD_PATIENCE).await?;
             return self.long_enough(token, min_ttl);
         };
-        let enough = |token: &IssuedToken| token.remaining(self.now()).is_some_and(|left| left >= min_ttl);
+        let enough = |token: &IssuedToken| token.remaining(self.uptime()).is_some_and(|left| left >= min_ttl);
         if at_hand.is_fresh(now) && enough(at_hand) {
             return Ok(at_hand.clone());
         }
@@ -321,7 +318,7 @@ impl Broker {
     }
 
     fn long_enough(&self, token: Arc<IssuedToken>, min_ttl: Duration) -> Result<Arc<IssuedToken>, Problem> {
-        if token.remaining(self.now()).is_some_and(|left| left >= min_ttl) {
+        if token.remaining(self.uptime()).is_some_and(|left| left >= min_ttl) {
             return Ok(token);
         }
         Err(cannot_be_met(&token, min_ttl))
@@ -337,7 +334,7 @@ impl Broker {
     ) -> Result<Arc<IssuedToken>, Problem> {
         let trouble = self.world().slots.get(key).and_then(|slot| slot.trouble.clone());
         if let Some(trouble) = trouble
-            && let Some(wait) = clock::remaining(self.now(), trouble.retry_at)
+            && let Some(wait) = self.uptime().until(trouble.retry_at)
         {
             let refused = Refused {
                 kind: trouble.kind,
@@ -383,7 +380,7 @@ struct Asked {
     at_hand: Option<Arc<IssuedToken>>,
 }
 
-fn living(world: &World, key: &TokenKey, now: Timestamp) -> Option<Arc<IssuedToken>> {
+fn living(world: &World, key: &TokenKey, now: Uptime) -> Option<Arc<IssuedToken>> {
     world
         .slots
         .get(key)?

@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     catalog::{Capability, IntegrationKind, ScopeSet},
-    clock::{self, Clock},
     entropy::Entropy,
     google::{Consent, ConsentRequest, NoToken, ProviderError, Redirect, TokenAnswer, redirect::Outcome},
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
@@ -108,7 +107,7 @@ impl Broker {
             verifier,
             cumulative,
         } = self.provider.consent(&request).map_err(ConnectError::Provider)?;
-        let now = self.now();
+        let now = self.moment();
         let pending = Pending {
             connect_id: new_connect_id(&*self.entropy),
             claim: Claim {
@@ -122,15 +121,15 @@ impl Broker {
             session,
             nonce,
             verifier,
-            expires_at: clock::after(now, self.options.consent_timeout),
+            expires_at: now.uptime.after(self.options.consent_timeout),
         };
         let started = ConnectStarted {
             authorization_url,
             connect_id: pending.connect_id.clone(),
-            expires_at: pending.expires_at,
+            expires_at: now.wall_at(pending.expires_at),
             agents_in_doubt: aim.agents_in_doubt,
         };
-        self.consents.begin(now, &state, pending)?;
+        self.consents.begin(now.uptime, &state, pending)?;
         Ok(started)
     }
 
@@ -239,7 +238,7 @@ impl Broker {
     ) -> Result<Connected, ConnectError> {
         let redirect =
             Redirect::parse(query).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;
-        let pending = match self.consents.take(self.now(), &redirect.state, visit)? {
+        let pending = match self.consents.take(self.uptime(), &redirect.state, visit)? {
             Found::Pending(pending) => pending,
             Found::Ended(mut ending) => {
                 let ended = ending.wait_for(Option::is_some).await;
@@ -281,7 +280,7 @@ impl Broker {
         };
         loop {
             let answered = self.consents.is_answered(connect_id);
-            if !answered && self.now() >= expires_at {
+            if !answered && self.uptime() >= expires_at {
                 return Err(ConnectError::TimedOut);
             }
             let patience = async {

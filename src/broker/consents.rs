@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
@@ -10,7 +9,7 @@ use super::{
     keep::Claim,
 };
 use crate::{
-    clock,
+    clock::Uptime,
     secret::{PkceVerifier, StateToken},
     session::{BrowserId, SessionId, Visit},
 };
@@ -29,21 +28,21 @@ pub(super) struct Pending {
     pub(super) session: Option<SessionId>,
     pub(super) nonce: String,
     pub(super) verifier: PkceVerifier,
-    pub(super) expires_at: Timestamp,
+    pub(super) expires_at: Uptime,
 }
 
 pub(super) type Ending = Option<Result<Connected, ConnectError>>;
 
 struct Watched {
     ending: watch::Sender<Ending>,
-    expires_at: Timestamp,
+    expires_at: Uptime,
     /// The redirect has come: the end comes too, well or badly.
     answered: bool,
 }
 
 impl Watched {
-    fn is_kept(&self, now: Timestamp) -> bool {
-        clock::after(self.expires_at, KEPT) > now
+    fn is_kept(&self, now: Uptime) -> bool {
+        self.expires_at.after(KEPT) > now
     }
 }
 
@@ -95,7 +94,7 @@ struct Table {
 }
 
 impl Table {
-    fn forget(&mut self, now: Timestamp) {
+    fn forget(&mut self, now: Uptime) {
         self.pending.retain(|_, pending| pending.expires_at > now);
         self.watched.retain(|_, watched| watched.is_kept(now));
         let watched = &self.watched;
@@ -105,7 +104,7 @@ impl Table {
     /// The end of a consent whose state was used, for the browser that used it.
     fn ended(
         &self,
-        now: Timestamp,
+        now: Uptime,
         state: &[u8; 32],
         visit: Option<&Visit<'_>>,
     ) -> Result<watch::Receiver<Ending>, ConnectError> {
@@ -138,7 +137,7 @@ impl Consents {
 
     pub(super) fn begin(
         &self,
-        now: Timestamp,
+        now: Uptime,
         state: &StateToken,
         pending: Pending,
     ) -> Result<(), ConnectError> {
@@ -160,7 +159,7 @@ impl Consents {
     /// Takes the consent out: a state is good once. One that was begun in a session stays where another asks for it.
     pub(super) fn take(
         &self,
-        now: Timestamp,
+        now: Uptime,
         state: &StateToken,
         visit: Option<&Visit<'_>>,
     ) -> Result<Found, ConnectError> {
@@ -196,7 +195,7 @@ impl Consents {
         }
     }
 
-    pub(super) fn watch(&self, connect_id: &str) -> Option<(watch::Receiver<Ending>, Timestamp)> {
+    pub(super) fn watch(&self, connect_id: &str) -> Option<(watch::Receiver<Ending>, Uptime)> {
         let table = self.lock();
         let watched = table.watched.get(connect_id)?;
         Some((watched.ending.subscribe(), watched.expires_at))

@@ -160,7 +160,7 @@ impl Broker {
 
     /// Keeps the token that still lives, and tries again later.
     pub(super) fn back_off(&self, key: &TokenKey, refused: &Refused) {
-        let now = self.now();
+        let now = self.uptime();
         let mut world = self.world();
         if !world.accounts.contains_key(&key.integration) {
             return;
@@ -172,7 +172,7 @@ impl Broker {
             .map_or(0, |trouble| trouble.failures)
             .saturating_add(1);
         let pause = backoff::delay(&*self.entropy, failures, refused.retry_after);
-        let retry_at = clock::after(now, pause);
+        let retry_at = now.after(pause);
         slot.trouble = Some(Box::new(Trouble {
             kind: refused.kind,
             message: refused.message.clone(),
@@ -183,7 +183,7 @@ impl Broker {
         if users.is_empty() {
             // Asked for once and refused: the next who asks tries again, after the pause. It is remembered a
             // while longer, so that whoever keeps asking waits longer each time.
-            self.expiries.schedule(key, clock::after(retry_at, backoff::CAP));
+            self.expiries.schedule(key, retry_at.after(backoff::CAP));
         } else {
             self.renewals.schedule(key, retry_at);
         }

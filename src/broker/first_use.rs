@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{Broker, backoff};
 use crate::{
     catalog::ScopeSet,
-    clock::{self, Clock},
     google::{FailureKind, Identity, NoToken, ProviderError, TokenAnswer},
     secret::RefreshToken,
 };
@@ -74,7 +73,7 @@ impl Broker {
             }
             tracing::warn!(%error, tries, "a new grant is tried again before it is kept");
             let pause = backoff::delay(&*self.entropy, tries, None);
-            self.clock.sleep_until(clock::after(self.now(), pause)).await;
+            self.clock.sleep_until(self.uptime().after(pause)).await;
             tries += 1;
         }
     }
@@ -87,7 +86,10 @@ impl Broker {
         nonce: Option<&str>,
     ) -> Result<Identity, ProviderError> {
         match &answer.id_token {
-            Some(id_token) => self.provider.identify(id_token, nonce).await,
+            Some(id_token) => {
+                let now = self.clock.provider_now();
+                self.provider.identify(id_token, nonce, now).await
+            }
             None => self.provider.userinfo(&answer.access_token).await,
         }
     }

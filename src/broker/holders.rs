@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::{AgentHandle, Broker};
 use crate::{
     agent::Holder,
-    clock::{self, Clock},
     id::AgentName,
     secret::AgentSecret,
     store::{HolderRecord, StoreError},
@@ -282,9 +281,7 @@ impl Broker {
                                  given to another holder"
                             );
                         }
-                        self.clock
-                            .sleep_until(clock::after(self.clock.now(), RETRY))
-                            .await;
+                        self.clock.sleep_until(self.uptime().after(RETRY)).await;
                     }
                 }
             };

@@ -238,7 +238,7 @@ impl Broker {
             if worked && key.scopes.is_subset(&record.scopes) {
                 slot.superseded = slot.token.is_some();
                 if !slot.users.is_empty() {
-                    self.renewals.schedule(&key, self.now());
+                    self.renewals.schedule(&key, self.uptime());
                 }
                 continue;
             }

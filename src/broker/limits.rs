@@ -5,12 +5,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
-
 use super::{Broker, IssuedToken, Problem, ProblemCode, TokenKey, ask::problem};
 use crate::{
     budget::{Pace, table::AGENT_REFRESHES},
-    clock,
+    clock::Uptime,
 };
 
 /// Tokens per account that no agent's full set of capabilities needs, at most.
@@ -44,7 +42,7 @@ impl Broker {
                 "There are {count} narrowed tokens of this account already, as many as there may be: ask for a \
                  selection of capabilities that was asked for before."
             );
-            let retry_after = first_end.and_then(|end| clock::remaining(self.now(), end));
+            let retry_after = first_end.and_then(|end| self.uptime().until(end));
             return Err(Problem {
                 retry_after,
                 ..problem(ProblemCode::RateLimited, message)
@@ -58,27 +56,25 @@ impl Broker {
 
 /// The provider does not make tokens that live as long as was asked for.
 pub(super) fn too_much(token: &IssuedToken, min_ttl: Duration) -> Result<(), Problem> {
-    let lifetime = clock::remaining(token.issued_at, token.expires_at).unwrap_or_default();
-    if min_ttl <= lifetime {
+    if min_ttl <= token.lifetime() {
         return Ok(());
     }
     Err(cannot_be_met(token, min_ttl))
 }
 
 pub(super) fn cannot_be_met(token: &IssuedToken, min_ttl: Duration) -> Problem {
-    let lifetime = clock::remaining(token.issued_at, token.expires_at).unwrap_or_default();
     let message = format!(
         "min_ttl={} cannot be met: the provider's tokens live {} s, counted from before they were asked for. Ask \
          for less.",
         min_ttl.as_secs(),
-        lifetime.as_secs()
+        token.lifetime().as_secs()
     );
     problem(ProblemCode::InvalidRequest, message)
 }
 
 /// A token that is new already is not renewed again for the sake of a few seconds.
-pub(super) fn too_soon(token: &IssuedToken, min_ttl: Duration, now: Timestamp) -> Result<(), Problem> {
-    let age = clock::remaining(token.issued_at, now).unwrap_or_default();
+pub(super) fn too_soon(token: &IssuedToken, min_ttl: Duration, now: Uptime) -> Result<(), Problem> {
+    let age = now.since(token.issued_at);
     if !token.is_fresh(now) || age >= LEAST_AGE {
         return Ok(());
     }
@@ -111,12 +107,12 @@ impl Refreshes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more at `uptime`.
+    /// Counts one more at `now`.
     ///
     /// # Errors
     /// How long to wait, where that is one too many.
-    pub(super) fn count(&self, uptime: Duration) -> Result<(), Duration> {
-        self.asked().pace.count(AGENT_REFRESHES, uptime)
+    pub(super) fn count(&self, now: Uptime) -> Result<(), Duration> {
+        self.asked().pace.count(AGENT_REFRESHES, now)
     }
 
     /// Remembers what the agent was answered with.

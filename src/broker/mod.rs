@@ -20,6 +20,7 @@ mod flight;
 pub mod handle;
 mod holders;
 mod import;
+mod jump;
 mod keep;
 mod leaving;
 mod limits;
@@ -58,7 +59,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::Catalog,
-    clock::Clock,
+    clock::{Moment, Uptime},
     entropy::SharedEntropy,
     google::SharedProvider,
     health::{Probe, Pulse, pulse},
@@ -176,9 +177,19 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// The present moment, corrected by the provider's clock.
+    /// The node's wall clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What lives and pauses are measured by.
+    pub fn uptime(&self) -> Uptime {
+        self.clock.uptime()
+    }
+
+    /// The present moment, for showing when another one is.
+    pub fn moment(&self) -> Moment {
+        self.clock.moment()
     }
 
     /// How far the provider's clock is ahead of the daemon's.
@@ -207,7 +218,7 @@ impl Broker {
     }
 
     /// When the next renewal is due.
-    pub fn next_renewal(&self) -> Option<Timestamp> {
+    pub fn next_renewal(&self) -> Option<Uptime> {
         self.renewals.earliest()
     }
 
@@ -221,8 +232,9 @@ impl Broker {
         let renewing = turn::run(self.clone(), pulses.renewals, shutdown.clone());
         let expiring = publish::run_expiries(self.clone(), pulses.expiries, shutdown.clone());
         let revoking = revocations::run(self.clone(), shutdown.clone());
+        let setting = jump::run(self.clone(), shutdown.clone());
         let holding = self.run_holders(shutdown.clone());
-        tokio::join!(renewing, expiring, revoking, holding);
+        tokio::join!(renewing, expiring, revoking, setting, holding);
     }
 
     /// Waits until no renewal, consent or disconnect is under way, so that none is cut off halfway.

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::{
     choice::{NoAccount, account_for},
     situation::{Surroundings, list, refused, state_of},
@@ -14,6 +12,7 @@ use super::{
 use crate::{
     agent::{Manifest, Resolution, resolve},
     catalog::{IntegrationKind, ScopeSet},
+    clock::Uptime,
     id::CapabilityKey,
     store::IntegrationRecord,
 };
@@ -52,7 +51,7 @@ pub(super) fn part(
     around: &Surroundings,
     manifest: &Manifest,
     kind: IntegrationKind,
-    now: Timestamp,
+    now: Uptime,
 ) -> Part {
     let account = match account_for(world, manifest, kind) {
         Ok(account) => account,
@@ -108,7 +107,7 @@ struct Case<'a> {
     around: &'a Surroundings,
     manifest: &'a Manifest,
     account: &'a Account,
-    now: Timestamp,
+    now: Uptime,
 }
 
 impl Case<'_> {

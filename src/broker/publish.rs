@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     AgentHandle, Broker, Event, EventKind, TokenKey, World,
     situation::{same, situation},
-    snapshot::AgentState,
+    snapshot::{AgentState, IssuedToken},
     time,
 };
-use crate::{clock::Clock, health::Pulse, id::AgentName};
+use crate::{health::Pulse, id::AgentName};
 
 impl Broker {
     /// Recomputes the situation of `names` and publishes what changed. Returns the handles that changed, with
@@ -33,7 +34,7 @@ impl Broker {
     fn republish_one(&self, world: &mut World, name: &AgentName) -> Option<Arc<AgentHandle>> {
         let entry = world.agents.get(name).filter(|entry| !entry.is_arriving)?;
         let (handle, manifest) = (entry.handle.clone(), entry.manifest.clone());
-        let situation = situation(world, &self.around, &manifest, self.now());
+        let situation = situation(world, &self.around, &manifest, self.uptime());
         for orphan in world.assign(name, &situation.keys) {
             self.orphaned(world, &orphan);
         }
@@ -63,6 +64,11 @@ impl Broker {
         {
             self.expiries.schedule(key, trouble.retry_at);
         }
+    }
+
+    /// When a token stops working, for people and programs.
+    pub(super) fn shown_end(&self, token: Option<&IssuedToken>) -> Option<Timestamp> {
+        token.map(|token| self.moment().wall_at(token.expires_at))
     }
 
     fn state_changed(&self, name: &AgentName, state: AgentState, message: &str) {
@@ -106,7 +112,7 @@ impl Broker {
             (Some(trouble), _) => trouble.retry_at,
             // The old grant may be living on borrowed time: find out now, not when the token ends.
             (None, Some(token)) if !cut_off && !slot.superseded => time::renewal_due(token, &*self.entropy),
-            (None, _) => self.now(),
+            (None, _) => self.uptime(),
         };
         self.renewals.schedule(key, at);
     }
@@ -126,7 +132,7 @@ impl Broker {
             state: Some(snapshot.state),
             message: problem.clone().unwrap_or_default(),
             capabilities: snapshot.granted().cloned().collect(),
-            expires_at: snapshot.main.token.as_ref().map(|token| token.expires_at),
+            expires_at: self.shown_end(snapshot.main.token.as_deref()),
         };
         let is_cleared = agent.is_gone_by(revision) && problem.is_none();
         agent.set_delivered(revision, problem);
@@ -139,7 +145,7 @@ impl Broker {
     /// Tells of a token that is no longer fresh, and lets go of one that has expired.
     fn expire(&self, key: &TokenKey) {
         let mut world = self.world();
-        let now = self.now();
+        let now = self.uptime();
         let Some(slot) = world.slots.get_mut(key) else {
             return;
         };
@@ -165,7 +171,7 @@ pub(super) async fn run_expiries(broker: Arc<Broker>, mut pulse: Pulse, shutdown
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = pulse.beat() => {}
-            key = broker.expiries.next(&broker.clock as &dyn Clock) => broker.expire(&key),
+            key = broker.expiries.next(&broker.clock) => broker.expire(&key),
         }
     }
 }

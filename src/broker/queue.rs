@@ -5,25 +5,24 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::world::TokenKey;
-use crate::clock::Clock;
+use super::{time::BrokerClock, world::TokenKey};
+use crate::clock::Uptime;
 
 #[derive(Default)]
 struct Schedule {
-    due: BTreeSet<(Timestamp, TokenKey)>,
-    places: HashMap<TokenKey, Timestamp>,
+    due: BTreeSet<(Uptime, TokenKey)>,
+    places: HashMap<TokenKey, Uptime>,
 }
 
 impl Schedule {
-    fn earliest(&self) -> Option<Timestamp> {
+    fn earliest(&self) -> Option<Uptime> {
         self.due.first().map(|&(time, _)| time)
     }
 
     /// The first one, if it is due by `now`.
-    fn take(&mut self, now: Timestamp) -> Option<TokenKey> {
+    fn take(&mut self, now: Uptime) -> Option<TokenKey> {
         self.earliest().filter(|&time| time <= now)?;
         let (_, key) = self.due.pop_first()?;
         self.places.remove(&key);
@@ -44,7 +43,7 @@ impl Queue {
     }
 
     /// Puts `key` at `at`, instead of where it was.
-    pub(super) fn schedule(&self, key: &TokenKey, at: Timestamp) {
+    pub(super) fn schedule(&self, key: &TokenKey, at: Uptime) {
         let mut schedule = self.lock();
         let earliest = schedule.earliest();
         if let Some(old) = schedule.places.insert(key.clone(), at) {
@@ -66,12 +65,12 @@ impl Queue {
     }
 
     /// When `key` is due.
-    pub(super) fn due_at(&self, key: &TokenKey) -> Option<Timestamp> {
+    pub(super) fn due_at(&self, key: &TokenKey) -> Option<Uptime> {
         self.lock().places.get(key).copied()
     }
 
     /// When the next one is due.
-    pub(super) fn earliest(&self) -> Option<Timestamp> {
+    pub(super) fn earliest(&self) -> Option<Uptime> {
         self.lock().earliest()
     }
 
@@ -80,17 +79,12 @@ impl Queue {
         self.lock().due.len()
     }
 
-    /// Looks at the clock again: it may have been set.
-    pub(super) fn wake(&self) {
-        self.changed.notify_one();
-    }
-
     /// The next one, as soon as it is due.
-    pub(super) async fn next(&self, clock: &dyn Clock) -> TokenKey {
+    pub(super) async fn next(&self, clock: &BrokerClock) -> TokenKey {
         loop {
             let next = {
                 let mut schedule = self.lock();
-                if let Some(key) = schedule.take(clock.now()) {
+                if let Some(key) = schedule.take(clock.uptime()) {
                     return key;
                 }
                 schedule.earliest()
@@ -120,17 +114,20 @@ mod tests {
         }
     }
 
-    fn start() -> Timestamp {
-        "2026-01-01T00:00:00Z".parse().unwrap()
+    fn clocks() -> (ManualClock, Arc<BrokerClock>) {
+        let manual = ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap());
+        let clock = BrokerClock::new(Arc::new(manual.clone()));
+        (manual, Arc::new(clock))
     }
 
-    fn at(seconds: u64) -> Timestamp {
-        crate::clock::after(start(), Duration::from_secs(seconds))
+    /// So long after the clocks began.
+    fn at(seconds: u64) -> Uptime {
+        clocks().1.uptime().after(Duration::from_secs(seconds))
     }
 
     #[tokio::test]
     async fn comes_in_order_and_not_before_it_is_due() {
-        let clock = ManualClock::new(start());
+        let (manual, clock) = clocks();
         let queue = Arc::new(Queue::default());
         queue.schedule(&key("late"), at(20));
         queue.schedule(&key("soon"), at(10));
@@ -138,17 +135,17 @@ mod tests {
             let (queue, clock) = (queue.clone(), clock.clone());
             tokio::spawn(async move { queue.next(&clock).await })
         };
-        clock.advance(Duration::from_secs(9));
+        manual.advance(Duration::from_secs(9));
         tokio::task::yield_now().await;
         assert!(!taker.is_finished());
-        clock.advance(Duration::from_secs(1));
+        manual.advance(Duration::from_secs(1));
         assert_eq!(taker.await.unwrap(), key("soon"));
         assert_eq!(queue.earliest(), Some(at(20)));
     }
 
     #[tokio::test]
     async fn an_earlier_task_wakes_the_sleeper() {
-        let clock = ManualClock::new(start());
+        let (_, clock) = clocks();
         let queue = Arc::new(Queue::default());
         queue.schedule(&key("late"), at(100));
         let taker = {
@@ -162,7 +159,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_has_one_place_and_can_be_cancelled() {
-        let clock = ManualClock::new(at(50));
+        let (manual, clock) = clocks();
+        manual.advance(Duration::from_secs(50));
         let queue = Queue::default();
         queue.schedule(&key("a"), at(10));
         queue.schedule(&key("a"), at(30));

@@ -271,7 +271,10 @@ impl Audited {
         let before = self.uses.fetch_add(1, Ordering::Relaxed);
         // The address alone may be that of an earlier token that is gone.
         let address = std::ptr::from_ref(token) as usize as u64;
-        let token = address ^ token.issued_at.as_microsecond().cast_unsigned().rotate_left(20);
+        let obtained = token.issued_at.since_start();
+        let obtained =
+            (obtained.as_secs().cast_unsigned() << 20) ^ u64::from(obtained.subsec_micros().unsigned_abs());
+        let token = address ^ obtained.rotate_left(20);
         if self.last.swap(token, Ordering::Relaxed) == token || !self.tell(token) {
             return None;
         }
@@ -342,7 +345,7 @@ impl RecordWriter {
                 Err(error) => {
                     tracing::error!(%error, "the audit trail could not be written; trying again");
                     self.metrics.audit_failure();
-                    Some(crate::clock::after(self.clock.now(), RETRY))
+                    Some(self.clock.uptime().after(RETRY))
                 }
             };
             if let Some(request) = request {

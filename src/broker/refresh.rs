@@ -7,7 +7,6 @@ use super::{
     ask::{COLD_PATIENCE, problem, too_long},
     limits::LEAST_AGE,
 };
-use crate::clock::{self, Clock};
 
 impl Broker {
     /// A token in place of `refused`. Everybody who uses the same one gets the new one as well, and who asks at
@@ -37,7 +36,7 @@ impl Broker {
             return Ok(refused.clone());
         }
         if let Some(slot) = self.world().slots.get_mut(key) {
-            slot.refused_at = Some(self.now());
+            slot.refused_at = Some(self.uptime());
         }
         let token = self
             .renewed(agent, key, Some(refused.clone()), COLD_PATIENCE)
@@ -62,7 +61,7 @@ impl Broker {
     /// True when the token came because another agent's was refused, so recently that it is news to this one.
     fn replaced_a_moment_ago(&self, agent: &AgentHandle, key: &TokenKey, token: &Arc<IssuedToken>) -> bool {
         let refused_at = self.world().slots.get(key).and_then(|slot| slot.refused_at);
-        let age = clock::remaining(token.issued_at, self.now()).unwrap_or_default();
+        let age = self.uptime().since(token.issued_at);
         refused_at.is_some_and(|at| at <= token.issued_at)
             && age < LEAST_AGE
             && !agent.refreshes.has_got(token)

@@ -5,13 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::sync::SemaphorePermit;
 
 use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, time};
 use crate::{
     catalog::IntegrationKind,
-    clock::{self, Clock},
+    clock::{Moment, Uptime},
     google::{FailureKind, NoToken, ProviderError, TokenAnswer},
     id::IntegrationId,
     secret::RefreshToken,
@@ -119,10 +118,7 @@ impl Broker {
         };
         drop(permit);
         let answer = answer?;
-        self.clock.hold();
-        // The token's life began after the question was asked, so this never overstates it.
-        let issued_at = self.clock.at(asked_at);
-        self.commit(key, grant.version, answer, issued_at).await
+        self.commit(key, grant.version, answer, asked_at).await
     }
 
     /// Asks with a person's refresh token. A rotated one is kept before anything else is made of the answer.
@@ -139,16 +135,15 @@ impl Broker {
         let answer = self.provider.refresh(&refresh_token, &key.scopes).await;
         self.metrics.provider_request("refresh", asked.elapsed());
         self.rotation.learn_from(&answer);
-        self.learn_time(match &answer {
-            Ok(answer) => answer.server_time,
-            Err(failure) => failure.error.server_time,
-        });
         let NoToken {
             mut error,
             refresh_token: rotated,
             ..
         } = match answer {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                self.learn_time(answer.server_time);
+                return Ok(answer);
+            }
             Err(failure) => failure,
         };
         if let Some(rotated) = rotated {
@@ -187,15 +182,11 @@ impl Broker {
             .map_err(|_| format!("The grant of {} is not text.", account()))
     }
 
-    /// Learns from the provider's own time. True when that moved ours.
-    pub(super) fn learn_time(&self, server_time: Option<Timestamp>) -> bool {
-        let moved = server_time.is_some_and(|time| self.clock.learn(time));
-        if moved {
-            tracing::warn!(skew = %self.clock.skew(), "the clock differs from the provider's; correcting by it");
-            self.renewals.wake();
-            self.expiries.wake();
+    /// Learns what time it is at the provider, from an answer that was accepted.
+    pub(super) fn learn_time(&self, server_time: Option<Moment>) {
+        if server_time.is_some_and(|time| self.clock.learn(time)) {
+            tracing::warn!(skew = %self.clock.skew(), "the clock differs from the provider's: check the node's");
         }
-        moved
     }
 
     async fn commit(
@@ -203,7 +194,7 @@ impl Broker {
         key: &TokenKey,
         version: u64,
         answer: TokenAnswer,
-        issued_at: Timestamp,
+        issued_at: Uptime,
     ) -> Result<Arc<IssuedToken>, Failure> {
         let token = Arc::new(IssuedToken {
             access_token: answer.access_token,
@@ -214,7 +205,7 @@ impl Broker {
                 .filter(|granted| *granted != key.scopes)
                 .unwrap_or_else(|| key.scopes.clone()),
             issued_at,
-            expires_at: clock::after(issued_at, answer.expires_in),
+            expires_at: issued_at.after(answer.expires_in),
         });
         let rotated = answer.refresh_token;
         let version = self
@@ -244,7 +235,7 @@ impl Broker {
                     )
                 }),
                 health: Health::Active,
-                renewed_at: token.map(|token| token.issued_at),
+                renewed_at: token.map(|token| self.moment().wall_at(token.issued_at)),
                 token: token.map(|token| self.token_record(key, token)),
             };
             match self
@@ -267,20 +258,20 @@ impl Broker {
                     )));
                     wait += 1;
                     let pause = backoff::delay(&*self.entropy, wait, None);
-                    let wake = clock::after(self.now(), pause);
-                    self.clock.sleep_until(wake).await;
+                    self.clock.sleep_until(self.uptime().after(pause)).await;
                 }
             }
         }
     }
 
     fn token_record(&self, key: &TokenKey, token: &IssuedToken) -> TokenRecord {
+        let now = self.moment();
         TokenRecord {
             integration: key.integration.clone(),
             requested: key.scopes.clone(),
             granted: token.scopes.clone(),
-            issued_at: self.clock.for_storage(token.issued_at),
-            expires_at: self.clock.for_storage(token.expires_at),
+            issued_at: now.wall_at(token.issued_at),
+            expires_at: now.wall_at(token.expires_at),
             secret: self.vault.seal(
                 &Binding::AccessToken {
                     integration: &key.integration,
@@ -303,14 +294,14 @@ impl Broker {
             return false;
         }
         account.record.version = version;
-        account.record.renewed_at = Some(token.issued_at);
+        account.record.renewed_at = Some(self.moment().wall_at(token.issued_at));
         account.record.renewal = None;
         let slot = world.slots.make(key);
         slot.token = Some(token.clone());
         slot.trouble = None;
         slot.superseded = false;
         let users = slot.users.clone();
-        self.expiries.schedule(key, token.next_change(self.now()));
+        self.expiries.schedule(key, token.next_change(self.uptime()));
         if users.is_empty() {
             self.renewals.cancel(key);
         } else {
@@ -391,7 +382,7 @@ impl Broker {
             state: None,
             message,
             capabilities,
-            expires_at: token.map(|token| token.expires_at),
+            expires_at: self.shown_end(token.map(Arc::as_ref)),
         });
     }
 }

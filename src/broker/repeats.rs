@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::{
     budget::Peer,
-    clock::{self, SharedClock},
+    clock::{SharedClock, Uptime},
     telemetry::audit::{AuditEvent, Concern},
 };
 
@@ -54,8 +54,8 @@ struct Kind {
 
 /// What a kind has had within the present span.
 struct Count {
-    /// When the span began, in uptime.
-    since: Duration,
+    /// When the span began.
+    since: Uptime,
     lines: u32,
     more: u64,
     sources: Vec<(Peer, u64)>,
@@ -64,7 +64,7 @@ struct Count {
 }
 
 impl Count {
-    fn new(since: Duration, first: AuditEvent) -> Self {
+    fn new(since: Uptime, first: AuditEvent) -> Self {
         Self {
             since,
             lines: 0,
@@ -124,13 +124,13 @@ pub(super) struct Repeats {
 
 impl Repeats {
     /// The event, where it gets a line of its own; otherwise it is counted. `what` says what all of its kind have in
-    /// common, `now` is uptime.
+    /// common.
     pub(super) fn admit(
         &self,
         event: AuditEvent,
         what: &'static str,
         charged: &Charged<'_>,
-        now: Duration,
+        now: Uptime,
     ) -> Option<AuditEvent> {
         let (party, lines, source) = match charged {
             Charged::Unproven(source) => ("", UNPROVEN_LINES, *source),
@@ -163,11 +163,10 @@ impl Repeats {
     /// Waits until some span is over.
     pub(super) async fn over(&self, clock: &SharedClock) {
         loop {
-            let first = self.counts().values().map(|count| count.since + SPAN).min();
-            match first.map(|end| end.saturating_sub(clock.uptime())) {
-                Some(Duration::ZERO) => return,
-                Some(left) => tokio::select! {
-                    () = clock.sleep_until(clock::after(clock.now(), left)) => {}
+            let first = self.counts().values().map(|count| count.since.after(SPAN)).min();
+            match first {
+                Some(end) => tokio::select! {
+                    () = clock.sleep_until(end) => return,
                     () = self.begun.notified() => {}
                 },
                 None => self.begun.notified().await,
@@ -175,11 +174,11 @@ impl Repeats {
         }
     }
 
-    /// What was counted in the spans that are over by `now` (uptime); with `all`, also in those that are not.
-    pub(super) fn take(&self, now: Duration, time: Timestamp, all: bool) -> Vec<AuditEvent> {
+    /// What was counted in the spans that are over by `now`; with `all`, also in those that are not.
+    pub(super) fn take(&self, now: Uptime, time: Timestamp, all: bool) -> Vec<AuditEvent> {
         let mut told = Vec::new();
         self.counts().retain(|kind, count| {
-            if !all && now < count.since + SPAN {
+            if !all && now < count.since.after(SPAN) {
                 return true;
             }
             if count.more == 0 {
@@ -219,12 +218,16 @@ mod tests {
         }
     }
 
+    fn at(seconds: u64) -> Uptime {
+        Uptime::START.after(Duration::from_secs(seconds))
+    }
+
     fn unproven(address: &str) -> Charged<'static> {
         Charged::Unproven(Some(Peer::from(address.parse::<std::net::IpAddr>().unwrap())))
     }
 
     fn take(repeats: &Repeats, seconds: u64) -> Vec<String> {
-        let now = Duration::from_secs(seconds);
+        let now = at(seconds);
         let told = repeats.take(now, Timestamp::UNIX_EPOCH, false);
         let mut details: Vec<_> = told.into_iter().map(|event| event.detail).collect();
         details.sort();
@@ -234,7 +237,6 @@ mod tests {
     #[test]
     fn those_who_prove_nothing_share_one_line_and_a_count_a_minute() {
         let repeats = Repeats::default();
-        let at = Duration::from_secs;
         let mut lines = 0;
         for number in 0..10_000_u32 {
             // Each from a connection of its own, with a name of its own.
@@ -272,9 +274,7 @@ mod tests {
         let repeats = Repeats::default();
         let admitted = |what, party: &str| {
             let charged = Charged::Known(party);
-            repeats
-                .admit(event("x"), what, &charged, Duration::ZERO)
-                .is_some()
+            repeats.admit(event("x"), what, &charged, at(0)).is_some()
         };
         assert_eq!((0..20).filter(|_| admitted("one", "billing/a")).count(), 5);
         assert_eq!((0..20).filter(|_| admitted("other", "billing/a")).count(), 5);

@@ -6,13 +6,12 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Broker, backoff};
 use crate::{
-    clock::{self, Clock},
+    clock::Uptime,
     google::{FailureKind, ProviderError},
     id::IntegrationId,
     secret::RefreshToken,
@@ -29,7 +28,7 @@ pub struct PendingRevocation {
     /// Why it was not done so far; empty before the first attempt after a restart.
     pub problem: String,
     /// When it is tried next.
-    pub retry_at: Timestamp,
+    pub retry_at: Uptime,
     failures: u32,
 }
 
@@ -162,7 +161,7 @@ impl Broker {
         let pause = backoff::delay(&*self.entropy, failures, retry_after);
         let pending = PendingRevocation {
             problem,
-            retry_at: clock::after(self.now(), pause),
+            retry_at: self.uptime().after(pause),
             failures,
             record,
         };
@@ -197,7 +196,7 @@ impl Broker {
     async fn next_revocation(&self) -> PendingRevocation {
         loop {
             match self.revocations.earliest() {
-                Some(next) if next.retry_at <= self.now() => return next,
+                Some(next) if next.retry_at <= self.uptime() => return next,
                 Some(next) => tokio::select! {
                     () = self.clock.sleep_until(next.retry_at) => {}
                     () = self.revocations.changed.notified() => {}

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{AccountRef, AccountView, Broker, renewal::Failure};
 use crate::{
     catalog::{Capability, IntegrationKind, ScopeSet},
@@ -170,43 +172,51 @@ impl Broker {
         Err(error)
     }
 
-    /// Asks for a token with a service account's key. An assertion says what time it is, so one that was refused while
-    /// our clock was wrong is made once more by the provider's.
+    /// Asks for a token with a service account's key. An assertion says what time it is, so one that was refused, by a
+    /// provider whose clock shows something else, is made once more by that.
     async fn assert(
         &self,
         key: &ServiceAccountKey,
         subject: &str,
         scopes: &ScopeSet,
     ) -> Result<TokenAnswer, ProviderError> {
-        match self.assert_once(key, subject, scopes).await {
-            (Err(error), true) if error.code == "invalid_grant" => {
-                self.assert_once(key, subject, scopes).await.0
-            }
-            (answer, _) => answer,
+        let refused = match self
+            .assert_at(self.clock.provider_now(), key, subject, scopes)
+            .await
+        {
+            Err(error) if error.code == "invalid_grant" => error,
+            answer => return answer,
+        };
+        let corrected = refused
+            .server_time
+            .as_ref()
+            .and_then(|heard| self.clock.corrected_by(**heard));
+        match corrected {
+            Some(now) => self.assert_at(now, key, subject, scopes).await,
+            None => Err(refused),
         }
     }
 
-    /// The answer, and whether it moved our clock.
-    async fn assert_once(
+    /// Asks once, with an assertion that says that it is `now`. What an accepted answer says of the time is learned.
+    async fn assert_at(
         &self,
+        now: Timestamp,
         key: &ServiceAccountKey,
         subject: &str,
         scopes: &ScopeSet,
-    ) -> (Result<TokenAnswer, ProviderError>, bool) {
+    ) -> Result<TokenAnswer, ProviderError> {
         let request = AssertionRequest {
             key,
             subject: (subject != key.email).then_some(subject),
             scopes,
-            now: self.now(),
+            now,
         };
         let asked = std::time::Instant::now();
         let answer = self.provider.assert(&request).await;
         self.metrics.provider_request("assertion", asked.elapsed());
-        let moved = self.learn_time(match &answer {
-            Ok(answer) => answer.server_time,
-            Err(error) => error.server_time,
-        });
-        (answer, moved)
+        let answer = answer?;
+        self.learn_time(answer.server_time);
+        Ok(answer)
     }
 
     /// Asks with the key of a record.

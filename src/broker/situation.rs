@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::{
     part::{Part, part},
     snapshot::{AgentSnapshot, AgentState, CapabilityStatus},
@@ -12,6 +10,7 @@ use super::{
 use crate::{
     agent::Manifest,
     catalog::{Catalog, IntegrationKind},
+    clock::Uptime,
     google::FailureKind,
     id::CapabilityKey,
     store::Health,
@@ -57,7 +56,7 @@ pub(super) fn situation(
     world: &World,
     around: &Surroundings,
     manifest: &Arc<Manifest>,
-    now: Timestamp,
+    now: Uptime,
 ) -> Situation {
     use IntegrationKind::{Google, GoogleServiceAccount};
 

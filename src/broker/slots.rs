@@ -2,11 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use jiff::Timestamp;
-
 use super::{snapshot::IssuedToken, world::TokenKey};
 use crate::{
     catalog::ScopeSet,
+    clock::Uptime,
     google::FailureKind,
     id::{AgentName, IntegrationId},
 };
@@ -17,7 +16,7 @@ pub(super) struct Trouble {
     pub(super) kind: FailureKind,
     pub(super) message: String,
     pub(super) failures: u32,
-    pub(super) retry_at: Timestamp,
+    pub(super) retry_at: Uptime,
 }
 
 /// A token, or the place for one.
@@ -30,7 +29,7 @@ pub(super) struct Slot {
     /// The token is of a grant that was replaced: it works, and is renewed at once all the same.
     pub(super) superseded: bool,
     /// When an agent said last that an API refused the token.
-    pub(super) refused_at: Option<Timestamp>,
+    pub(super) refused_at: Option<Uptime>,
 }
 
 impl Slot {

@@ -2,14 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::problem::{Problem, ProblemCode};
 use crate::{
     agent::Manifest,
     catalog::{IntegrationKind, ScopeSet},
-    clock,
+    clock::Uptime,
     id::{CapabilityKey, IntegrationId},
     secret::AccessToken,
 };
@@ -134,22 +133,27 @@ pub struct IssuedToken {
     pub integration: IntegrationId,
     /// What it carries.
     pub scopes: ScopeSet,
-    /// When it was obtained.
-    pub issued_at: Timestamp,
-    /// When it stops working.
-    pub expires_at: Timestamp,
+    /// When it was asked for: its life is counted from there, so that it is never overstated.
+    pub issued_at: Uptime,
+    /// When it stops working. What people and programs are shown is [`Moment::wall_at`](crate::clock::Moment::wall_at)
+    /// it.
+    pub expires_at: Uptime,
 }
 
 impl IssuedToken {
+    /// How long it works in all.
+    pub fn lifetime(&self) -> Duration {
+        self.expires_at.since(self.issued_at)
+    }
+
     /// Below this much remaining life a token is not handed out while a fresher one can be had: Google's
     /// libraries ask again on every call under 300 s. Tokens that are short-lived from the start keep a fifth.
     pub fn floor(&self) -> Duration {
-        let lifetime = clock::remaining(self.issued_at, self.expires_at).unwrap_or_default();
-        FRESHNESS_FLOOR.min(lifetime / 5)
+        FRESHNESS_FLOOR.min(self.lifetime() / 5)
     }
 
     /// True while the token works and has more life than [`Self::floor`].
-    pub fn is_fresh(&self, now: Timestamp) -> bool {
+    pub fn is_fresh(&self, now: Uptime) -> bool {
         self.remaining(now).is_some_and(|left| left > self.floor())
     }
 
@@ -177,17 +181,17 @@ impl IssuedToken {
     }
 
     /// When time alone changes what it is good for: it is fresh no more, then it works no more.
-    pub(super) fn next_change(&self, now: Timestamp) -> Timestamp {
+    pub(super) fn next_change(&self, now: Uptime) -> Uptime {
         if self.is_fresh(now) {
-            clock::before(self.expires_at, self.floor())
+            self.expires_at.before(self.floor())
         } else {
             self.expires_at
         }
     }
 
     /// How long it still works; `None` when it has expired.
-    pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
-        clock::remaining(now, self.expires_at)
+    pub fn remaining(&self, now: Uptime) -> Option<Duration> {
+        now.until(self.expires_at)
     }
 }
 
@@ -216,7 +220,7 @@ impl Feed {
     }
 
     /// The token, if it still works.
-    pub fn living_token(&self, now: Timestamp) -> Option<&Arc<IssuedToken>> {
+    pub fn living_token(&self, now: Uptime) -> Option<&Arc<IssuedToken>> {
         self.token.as_ref().filter(|token| token.remaining(now).is_some())
     }
 
@@ -275,12 +279,12 @@ impl AgentSnapshot {
     }
 
     /// Its main token, if it still works.
-    pub fn living_token(&self, now: Timestamp) -> Option<&Arc<IssuedToken>> {
+    pub fn living_token(&self, now: Uptime) -> Option<&Arc<IssuedToken>> {
         self.main.living_token(now)
     }
 
     /// True when it could have a token, since no person has anything to do for it, and has none that works.
-    pub fn is_short_of_token(&self, now: Timestamp) -> bool {
+    pub fn is_short_of_token(&self, now: Uptime) -> bool {
         let nobody_has_to_act = matches!(
             self.state,
             AgentState::Active | AgentState::ProviderUnavailable | AgentState::Misconfigured

@@ -6,11 +6,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use jiff::SignedDuration;
 use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, Holders, IssuedToken,
-    Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, World, handle, time, world::AgentSource,
+    Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, World, handle, world::AgentSource,
 };
 use crate::{
     agent::Manifest,
@@ -133,12 +134,12 @@ impl Broker {
         let Some(account) = world.accounts.get(&record.integration) else {
             return;
         };
-        if clock::remaining(self.now(), record.expires_at).is_none()
-            || account.record.health != Health::Active
+        let now = self.moment();
+        if clock::remaining(now.wall, record.expires_at).is_none() || account.record.health != Health::Active
         {
             return;
         }
-        if record.issued_at.duration_since(self.now()) > time::TOLERANCE {
+        if record.issued_at.duration_since(now.wall) > SignedDuration::from_secs(5) {
             // The clock was set back while the daemon was down: how long the token still lives is anybody's guess.
             return;
         }
@@ -164,10 +165,10 @@ impl Broker {
             access_token: text,
             integration: key.integration.clone(),
             scopes: record.granted,
-            issued_at: record.issued_at,
-            expires_at: record.expires_at,
+            issued_at: now.uptime_at(record.issued_at),
+            expires_at: now.uptime_at(record.expires_at),
         });
-        self.expiries.schedule(&key, token.next_change(self.now()));
+        self.expiries.schedule(&key, token.next_change(now.uptime));
         world.slots.make(&key).token = Some(token);
     }
 }

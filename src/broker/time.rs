@@ -1,7 +1,7 @@
-//! The broker's time: the daemon's clock, corrected where the provider's disagrees.
+//! The broker's time: where the uptime that it counts in meets the wall clock, and what the provider says of that.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
 
@@ -9,112 +9,129 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::snapshot::IssuedToken;
 use crate::{
-    clock::{self, Clock, SharedClock, Sleep},
+    clock::{Moment, SharedClock, Sleep, Uptime},
     entropy::Entropy,
 };
 
 /// `Date` has whole seconds and the answer takes a while to arrive: smaller differences mean nothing.
-pub(super) const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+/// A wall clock that moved by less was not set, only read twice.
+const STEP: SignedDuration = SignedDuration::from_secs(1);
+/// See [`spread`].
+const SPACING: Duration = Duration::from_millis(50);
+/// The provider has not said what time it is.
+const UNHEARD: i64 = i64::MIN;
 
-/// The corrected clock.
-///
-/// It runs by uptime from what the provider's last answer said, so that setting the daemon's clock moves no
-/// token's end. Until the first answer it follows the daemon's clock, but never back: a token that looks too
-/// old is renewed too early, one that looks too young would be handed out dead.
+/// The broker's clock. A wall clock is kept as its origin: what it showed at uptime zero, in microseconds since 1970.
 pub(super) struct BrokerClock {
     clock: SharedClock,
-    /// Corrected time at uptime zero, in microseconds since 1970.
+    /// The node's. It stays the same until that is set, so that what is shown of a token does not change by itself.
     origin: AtomicI64,
-    /// The origin comes from an answer.
-    learned: AtomicBool,
+    /// The provider's, as its last accepted answer had it. No deadline hangs on it.
+    providers: AtomicI64,
 }
 
 impl BrokerClock {
     pub(super) fn new(clock: SharedClock) -> Self {
-        let origin = origin(clock.now(), clock.uptime());
         Self {
+            origin: AtomicI64::new(clock.moment().origin().as_microsecond()),
+            providers: AtomicI64::new(UNHEARD),
             clock,
-            origin: AtomicI64::new(origin),
-            learned: AtomicBool::new(false),
         }
     }
 
-    /// How far the provider's clock is ahead of the daemon's; zero within the tolerance.
-    pub(super) fn skew(&self) -> SignedDuration {
-        let ahead = self.now().as_microsecond() - self.clock.now().as_microsecond();
-        let ahead = SignedDuration::from_millis((ahead + 500).div_euclid(1000));
-        if ahead.abs() < TOLERANCE {
-            SignedDuration::ZERO
-        } else {
-            ahead
-        }
+    /// The node's wall clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
-    /// The moment that had this uptime.
-    pub(super) fn at(&self, uptime: Duration) -> Timestamp {
-        let origin = self.origin.load(Ordering::Acquire);
-        let uptime = i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX);
-        Timestamp::from_microsecond(origin.saturating_add(uptime)).unwrap_or(Timestamp::MAX)
-    }
-
-    /// Learns from an answer's `Date`. True when that moved the corrected time.
-    pub(super) fn learn(&self, server_time: Timestamp) -> bool {
-        let (own, before) = (self.clock.now(), self.now());
-        let agrees = server_time.duration_since(own).abs() < TOLERANCE;
-        self.begin_at(if agrees { own } else { server_time });
-        self.now().duration_since(before).abs() >= TOLERANCE
-    }
-
-    /// A token was obtained without a `Date`: from here on its life is measured by uptime.
-    pub(super) fn hold(&self) {
-        if !self.learned.load(Ordering::Acquire) {
-            self.begin_at(self.now());
-        }
-    }
-
-    fn begin_at(&self, now: Timestamp) {
-        self.origin
-            .store(origin(now, self.clock.uptime()), Ordering::Release);
-        self.learned.store(true, Ordering::Release);
-    }
-
-    /// A time as it is stored. The next run begins with the daemon's clock as it is, and must not take a token
-    /// for younger than it is: so no time is stored later than either clock shows it.
-    pub(super) fn for_storage(&self, time: Timestamp) -> Timestamp {
-        time.checked_sub(self.skew().max(SignedDuration::ZERO))
-            .unwrap_or(time)
-    }
-}
-
-fn origin(now: Timestamp, uptime: Duration) -> i64 {
-    clock::before(now, uptime).as_microsecond()
-}
-
-impl Clock for BrokerClock {
-    fn now(&self) -> Timestamp {
-        let now = self.at(self.uptime());
-        if self.learned.load(Ordering::Acquire) {
-            now
-        } else {
-            now.max(self.clock.now())
-        }
-    }
-
-    fn uptime(&self) -> Duration {
+    /// What lives and pauses are measured by.
+    pub(super) fn uptime(&self) -> Uptime {
         self.clock.uptime()
     }
 
-    fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_> {
-        let wait = clock::remaining(self.now(), deadline).unwrap_or_default();
-        self.clock.sleep_until(clock::after(self.clock.now(), wait))
+    /// The present moment, for showing when another one is.
+    pub(super) fn moment(&self) -> Moment {
+        let now = self.clock.moment();
+        let kept = Moment::of(time(self.origin.load(Ordering::Acquire)), now.uptime);
+        if now.ahead_of(kept).abs() < STEP {
+            return kept;
+        }
+        self.origin
+            .store(now.origin().as_microsecond(), Ordering::Release);
+        now
     }
+
+    /// The present moment, as the provider's clock shows it. Before it was heard of, the node's is believed.
+    pub(super) fn provider_now(&self) -> Timestamp {
+        let (now, providers) = (self.moment(), self.providers.load(Ordering::Acquire));
+        if providers == UNHEARD {
+            return now.wall;
+        }
+        Moment::of(time(providers), now.uptime).wall
+    }
+
+    /// How far the provider's clock is ahead of the node's; zero within the tolerance.
+    pub(super) fn skew(&self) -> SignedDuration {
+        let ahead = self.provider_now().duration_since(self.moment().wall);
+        if ahead.abs() < TOLERANCE {
+            return SignedDuration::ZERO;
+        }
+        SignedDuration::from_millis(
+            (ahead.as_micros() + 500)
+                .div_euclid(1000)
+                .try_into()
+                .unwrap_or(i64::MAX),
+        )
+    }
+
+    /// Learns from the `Date` of an accepted answer. True when that is news.
+    pub(super) fn learn(&self, heard: Moment) -> bool {
+        let before = self.skew();
+        let now = self.moment();
+        let providers = if heard.ahead_of(now).abs() < TOLERANCE {
+            now
+        } else {
+            heard
+        };
+        self.providers
+            .store(providers.origin().as_microsecond(), Ordering::Release);
+        self.skew()
+            .checked_sub(before)
+            .is_none_or(|change| change.abs() >= TOLERANCE)
+    }
+
+    /// The present moment, as the provider's clock shows it by what it said just now; `None` when that is what is
+    /// believed anyway.
+    pub(super) fn corrected_by(&self, heard: Moment) -> Option<Timestamp> {
+        let now = heard.wall_at(self.uptime());
+        let differs = now.duration_since(self.provider_now()).abs() >= TOLERANCE;
+        differs.then_some(now)
+    }
+
+    pub(super) fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {
+        self.clock.sleep_until(deadline)
+    }
+
+    pub(super) fn until_set(&self) -> Sleep<'_> {
+        self.clock.until_set()
+    }
+}
+
+fn time(origin: i64) -> Timestamp {
+    Timestamp::from_microsecond(origin).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Over how long so many renewals are spread that could begin at once: twenty in a second.
+pub(super) fn spread(renewals: usize) -> Duration {
+    SPACING.saturating_mul(renewals.try_into().unwrap_or(u32::MAX))
 }
 
 /// When a token is renewed: two to three floors before its end, with jitter so that tokens that were obtained
 /// together are not renewed together.
-pub(super) fn renewal_due(token: &IssuedToken, entropy: &dyn Entropy) -> Timestamp {
+pub(super) fn renewal_due(token: &IssuedToken, entropy: &dyn Entropy) -> Uptime {
     let floor = token.floor();
-    clock::before(token.expires_at, entropy.between(floor * 2, floor * 3))
+    token.expires_at.before(entropy.between(floor * 2, floor * 3))
 }
 
 #[cfg(test)]
@@ -122,7 +139,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::clock::{Clock, ManualClock};
 
     const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -133,57 +150,70 @@ mod tests {
         (manual, clock, start)
     }
 
-    #[test]
-    fn the_providers_date_corrects_a_wrong_clock() {
-        let (_, clock, start) = scene();
-        assert!(!clock.learn(start + SignedDuration::from_secs(2)));
-        assert_eq!(clock.now(), start);
-        assert!(clock.learn(start + HOUR));
-        assert_eq!(clock.now(), start + HOUR);
-        assert_eq!(clock.skew(), HOUR);
-        assert!(clock.learn(start));
-        assert_eq!(clock.now(), start);
+    fn heard(clock: &ManualClock, wall: Timestamp) -> Moment {
+        Moment {
+            uptime: clock.uptime(),
+            wall,
+        }
     }
 
     #[test]
-    fn setting_the_clock_moves_nothing_once_the_provider_was_heard() {
+    fn the_provider_is_believed_about_its_own_time() {
         let (manual, clock, start) = scene();
-        clock.learn(start);
+        assert_eq!(clock.provider_now(), start);
+        assert!(!clock.learn(heard(&manual, start + SignedDuration::from_secs(2))));
+        assert_eq!(clock.provider_now(), start);
+        assert!(clock.learn(heard(&manual, start + HOUR)));
+        assert!(!clock.learn(heard(&manual, start + HOUR)), "that is known");
+        assert_eq!(clock.provider_now(), start + HOUR);
+        assert_eq!(clock.skew(), HOUR);
+        assert_eq!(clock.now(), start);
+        assert!(clock.learn(heard(&manual, start)));
+        assert_eq!(clock.provider_now(), start);
+    }
+
+    #[test]
+    fn what_was_heard_is_counted_from_then_on() {
+        let (manual, clock, start) = scene();
+        let heard = heard(&manual, start + HOUR);
+        // The body takes half a minute.
+        manual.advance(Duration::from_secs(30));
+        clock.learn(heard);
+        assert_eq!(clock.skew(), HOUR);
+        assert_eq!(clock.provider_now(), start + HOUR + SignedDuration::from_secs(30));
+    }
+
+    #[test]
+    fn setting_the_nodes_clock_does_not_move_the_providers() {
+        let (manual, clock, start) = scene();
+        clock.learn(heard(&manual, start));
         for set in [start - HOUR, start + HOUR] {
             manual.set(set);
-            assert_eq!(clock.now(), start);
+            assert_eq!(clock.provider_now(), start);
             assert_eq!(clock.skew(), start.duration_since(set));
         }
         manual.advance(Duration::from_secs(10));
-        assert_eq!(clock.now(), start + SignedDuration::from_secs(10));
+        assert_eq!(clock.provider_now(), start + SignedDuration::from_secs(10));
     }
 
     #[test]
-    fn before_that_it_follows_the_clock_but_never_back() {
+    fn what_is_shown_changes_when_the_clock_is_set_and_not_by_itself() {
         let (manual, clock, start) = scene();
-        manual.set(start + HOUR);
-        assert_eq!(clock.now(), start + HOUR);
-        manual.set(start - HOUR);
-        assert_eq!(clock.now(), start);
-        manual.advance(Duration::from_secs(10));
-        assert_eq!(clock.now(), start + SignedDuration::from_secs(10));
-    }
-
-    #[test]
-    fn an_answer_without_a_date_stops_following() {
-        let (manual, clock, start) = scene();
-        manual.set(start + HOUR);
-        clock.hold();
-        manual.set(start - HOUR);
-        assert_eq!(clock.now(), start + HOUR);
-    }
-
-    #[test]
-    fn no_time_is_stored_later_than_either_clock_shows_it() {
-        let (_, clock, start) = scene();
-        clock.learn(start + HOUR);
-        assert_eq!(clock.for_storage(clock.now()), start);
-        clock.learn(start - HOUR);
-        assert_eq!(clock.for_storage(clock.now()), start - HOUR);
+        let end = clock.uptime().after(Duration::from_secs(3600));
+        assert_eq!(clock.moment().wall_at(end), start + HOUR);
+        manual.advance(Duration::from_secs(100));
+        manual.set(manual.now() + SignedDuration::from_millis(900));
+        assert_eq!(clock.moment().wall_at(end), start + HOUR, "a hair's breadth");
+        manual.set(manual.now() + HOUR);
+        assert_eq!(
+            clock.moment().wall_at(end),
+            start + HOUR * 2 + SignedDuration::from_millis(900)
+        );
+        clock.learn(heard(&manual, start));
+        assert_eq!(
+            clock.moment().wall,
+            manual.now(),
+            "readers compare with the node's clock"
+        );
     }
 }

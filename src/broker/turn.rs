@@ -10,7 +10,7 @@ use super::{
     renewal::{Refused, Renewed},
     situation,
 };
-use crate::{clock::Clock, google::FailureKind, health::Pulse, id::IntegrationId};
+use crate::{google::FailureKind, health::Pulse, id::IntegrationId};
 
 /// Renewals under way for each request that may run at once: while some wait for the provider, others wait for
 /// the disk, and the more of them, the fewer commits they take.
@@ -23,7 +23,7 @@ pub(super) async fn run(broker: Arc<Broker>, mut pulse: Pulse, shutdown: Cancell
         let due = async {
             // The place first: what cannot start yet stays in the queue.
             let place = places.clone().acquire_owned().await.ok()?;
-            Some((place, broker.renewals.next(&broker.clock as &dyn Clock).await))
+            Some((place, broker.renewals.next(&broker.clock).await))
         };
         let (place, key) = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -127,7 +127,7 @@ impl Broker {
     async fn renew_or_find(&self, key: &TokenKey, seen: Option<Arc<IssuedToken>>) -> Renewed {
         // A flight may have landed between the asker's look and this one's start.
         let is_new = |token: &Arc<IssuedToken>| {
-            token.is_fresh(self.now()) && seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, token))
+            token.is_fresh(self.uptime()) && seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, token))
         };
         if let Some(token) = self.cached(key).filter(is_new) {
             return Ok(token);

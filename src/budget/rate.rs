@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::clock::Uptime;
+
 /// So many times in a row, and then once in so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -19,28 +21,28 @@ pub struct Rate {
 /// How far one principal is. A token bucket, as the generic cell rate algorithm keeps it: in one number.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pace {
-    /// When, by uptime, all that was done would have been due at the regular pace.
-    paid_until: Duration,
+    /// When all that was done would have been due at the regular pace.
+    paid_until: Uptime,
 }
 
 impl Pace {
-    /// Counts one more at `now`, in the clock's uptime. Asking in vain costs nothing.
+    /// Counts one more at `now`. Asking in vain costs nothing.
     ///
     /// # Errors
     /// How long to wait, where that is one too many.
-    pub fn count(&mut self, rate: Rate, now: Duration) -> Result<(), Duration> {
+    pub fn count(&mut self, rate: Rate, now: Uptime) -> Result<(), Duration> {
         let from = self.paid_until.max(now);
         let allowed = rate.every.saturating_mul(rate.at_once.saturating_sub(1));
-        let ahead = from.saturating_sub(now).saturating_sub(allowed);
+        let ahead = from.since(now).saturating_sub(allowed);
         if ahead.is_zero() {
-            self.paid_until = from + rate.every;
+            self.paid_until = from.after(rate.every);
             return Ok(());
         }
         Err(ahead)
     }
 
     /// True when nothing is owed: a principal like any that was never seen.
-    fn is_even(&self, now: Duration) -> bool {
+    fn is_even(&self, now: Uptime) -> bool {
         self.paid_until <= now
     }
 }
@@ -70,11 +72,11 @@ impl<K: Eq + Hash + Clone> Rates<K> {
         }
     }
 
-    /// Counts one more of `who` at `now`, in the clock's uptime.
+    /// Counts one more of `who` at `now`.
     ///
     /// # Errors
     /// How long to wait, where that is one too many.
-    pub fn count(&self, who: &K, now: Duration) -> Result<(), Duration> {
+    pub fn count(&self, who: &K, now: Uptime) -> Result<(), Duration> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pace) = state.paces.get_mut(who) {
             return pace.count(self.rate, now);
@@ -98,7 +100,11 @@ mod tests {
         every: Duration::from_secs(30),
     };
 
-    fn at(seconds: u64) -> Duration {
+    fn at(seconds: u64) -> Uptime {
+        Uptime::START.after(span(seconds))
+    }
+
+    fn span(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
@@ -109,15 +115,15 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(count(100), Ok(()));
         }
-        assert_eq!(count(100), Err(at(30)));
-        assert_eq!(count(129), Err(at(1)), "asking in vain costs nothing");
+        assert_eq!(count(100), Err(span(30)));
+        assert_eq!(count(129), Err(span(1)), "asking in vain costs nothing");
         assert_eq!(count(130), Ok(()));
-        assert_eq!(count(131), Err(at(29)));
+        assert_eq!(count(131), Err(span(29)));
         // Who asks for nothing for a while may ask in a row again, and no more than that.
         for _ in 0..3 {
             assert_eq!(count(10_000), Ok(()));
         }
-        assert_eq!(count(10_000), Err(at(30)));
+        assert_eq!(count(10_000), Err(span(30)));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::{
     broker::{IssuedToken, TokenGrant},
+    clock::Uptime,
     id::CapabilityKey,
 };
 
@@ -33,7 +33,7 @@ impl AnswerCache {
     pub(super) fn get(
         &self,
         grant: &TokenGrant,
-        now: Timestamp,
+        now: Uptime,
         render: impl FnOnce() -> Zeroizing<Vec<u8>>,
     ) -> Bytes {
         let expires_in = grant.token.remaining(now).unwrap_or_default().as_secs();
@@ -80,7 +80,7 @@ mod tests {
         let rendered = Cell::new(0);
         let ask = |grant: &TokenGrant, now: &str| {
             let before = rendered.get();
-            cache.get(grant, at(now), || {
+            cache.get(grant, at(now).uptime, || {
                 rendered.set(before + 1);
                 Zeroizing::new(Vec::new())
             });
@@ -105,7 +105,7 @@ mod tests {
         let (token, none): (_, Arc<[CapabilityKey]>) = (token("a"), Arc::new([]));
         let held = Arc::downgrade(&token);
         let render = || Zeroizing::new(Vec::new());
-        cache.get(&grant(&token, &none), at("2024-01-15T09:31:00Z"), render);
+        cache.get(&grant(&token, &none), at("2024-01-15T09:31:00Z").uptime, render);
         drop(token);
         assert!(held.upgrade().is_none());
     }

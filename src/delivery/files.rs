@@ -2,13 +2,12 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use jiff::Timestamp;
-
 use super::{
     directory::{AgentDir, Entry},
     error::FileError,
     render::View,
 };
+use crate::clock::Uptime;
 
 /// What is known of one file. A hash, not the content: ten thousand agents' tokens are in memory once already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +30,7 @@ enum Held {
     /// None.
     Nothing,
     /// With these rights; the first of them ends then.
-    Token { rights: u64, expires_at: Timestamp },
+    Token { rights: u64, expires_at: Uptime },
 }
 
 /// The files of one agent as this process left them.
@@ -55,7 +54,7 @@ impl Files {
         dir: &AgentDir,
         view: &View<'_>,
         credentials: Option<&[u8]>,
-        now: Timestamp,
+        now: Uptime,
         keys: &RandomState,
     ) -> Vec<FileError> {
         if dir.was_made() {
@@ -85,7 +84,7 @@ impl Files {
     }
 
     /// When what is on disk has to go, should nothing be written until then.
-    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+    pub(super) fn expires_at(&self) -> Option<Uptime> {
         match self.held {
             Held::Token { expires_at, .. } => Some(expires_at),
             Held::Unknown | Held::Nothing => None,
@@ -146,7 +145,7 @@ impl Files {
         .collect()
     }
 
-    fn must_go(&self, wanted: Held, now: Timestamp) -> bool {
+    fn must_go(&self, wanted: Held, now: Uptime) -> bool {
         match (self.held, wanted) {
             (Held::Nothing, _) => false,
             (Held::Token { rights, expires_at }, Held::Token { rights: other, .. }) => {

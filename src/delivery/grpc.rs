@@ -5,7 +5,6 @@ use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 use futures_util::{Stream, stream};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use jiff::Timestamp;
 use tonic::{
     Status,
     body::Body,
@@ -23,6 +22,7 @@ use super::{
 use crate::{
     broker::{AgentSnapshot, TokenGrant, TokenQuery},
     catalog::IntegrationKind,
+    clock::Moment,
     proto::{
         self,
         v1::{
@@ -78,7 +78,7 @@ impl TokenService for Endpoint {
             None => self.obtain(&query).await.map_err(Refusal::into_grpc)?,
         };
         Ok(tonic::Response::new(GetAccessTokenResponse {
-            token: Some(access_token(&grant, self.server.now())),
+            token: Some(access_token(&grant, self.server.moment())),
         }))
     }
 
@@ -110,7 +110,7 @@ impl TokenService for Endpoint {
         &self,
         _: tonic::Request<GetStatusRequest>,
     ) -> Result<tonic::Response<GetStatusResponse>, Status> {
-        let status = agent_status(&self.agent.snapshot(), self.server.now());
+        let status = agent_status(&self.agent.snapshot(), self.server.moment());
         Ok(tonic::Response::new(GetStatusResponse { status: Some(status) }))
     }
 }
@@ -122,13 +122,13 @@ fn kind(name: &str) -> Result<Option<IntegrationKind>, Status> {
     integration_kind(name).map(Some).map_err(Refusal::into_grpc)
 }
 
-fn access_token(grant: &TokenGrant, now: Timestamp) -> v1::AccessToken {
+fn access_token(grant: &TokenGrant, now: Moment) -> v1::AccessToken {
     let token = &grant.token;
-    let left = token.remaining(now).unwrap_or_default();
+    let left = token.remaining(now.uptime).unwrap_or_default();
     v1::AccessToken {
         access_token: token.access_token.expose().to_owned(),
         token_type: "Bearer".to_owned(),
-        expires_at: Some(proto::timestamp(token.expires_at)),
+        expires_at: Some(proto::timestamp(now.wall_at(token.expires_at))),
         expires_in: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
         scope: token.scopes.to_string(),
         capabilities: grant
@@ -140,7 +140,7 @@ fn access_token(grant: &TokenGrant, now: Timestamp) -> v1::AccessToken {
 }
 
 /// An agent's situation as protobuf carries it.
-fn agent_status(snapshot: &AgentSnapshot, now: Timestamp) -> v1::AgentStatus {
+fn agent_status(snapshot: &AgentSnapshot, now: Moment) -> v1::AgentStatus {
     let view = View::new(snapshot, now);
     let account = |kind| snapshot.account(kind).unwrap_or_default().to_owned();
     let capabilities = snapshot.capabilities.iter().map(|status| v1::CapabilityStatus {

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Method, Request, Response, header};
-use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use zeroize::Zeroizing;
 
@@ -22,7 +21,7 @@ use super::{
 use crate::{
     broker::{Broker, TokenGrant, TokenQuery},
     catalog::IntegrationKind,
-    clock,
+    clock::{self, Moment},
 };
 
 /// How often an event stream says that it is still there.
@@ -61,8 +60,10 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     if query.is_none()
         && let Some(grant) = endpoint.server.broker.current(&endpoint.agent)
     {
-        let now = endpoint.server.now();
-        let body = endpoint.answers.get(&grant, now, || token_json(&grant, now));
+        let now = endpoint.server.moment();
+        let body = endpoint
+            .answers
+            .get(&grant, now.uptime, || token_json(&grant, now));
         return Answer::now(respond(body.into(), JSON));
     }
     let query = match query.map_or_else(|| Ok(TokenQuery::default()), parse_query) {
@@ -73,7 +74,7 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     Answer::Later(Box::pin(async move {
         match endpoint.obtain(&query).await {
             Ok(grant) => {
-                let body = Bytes::from_owner(token_json(&grant, endpoint.server.now()));
+                let body = Bytes::from_owner(token_json(&grant, endpoint.server.moment()));
                 respond(body.into(), JSON)
             }
             Err(refusal) => refusal.into_http(),
@@ -152,7 +153,7 @@ pub(super) fn integration_kind(name: &str) -> Result<IntegrationKind, Refusal> {
 }
 
 /// The token as JSON.
-fn token_json(grant: &TokenGrant, now: Timestamp) -> Zeroizing<Vec<u8>> {
+fn token_json(grant: &TokenGrant, now: Moment) -> Zeroizing<Vec<u8>> {
     // Enough for the whole text: growing would copy the token about.
     let scopes: usize = grant
         .token
@@ -170,17 +171,17 @@ fn token_json(grant: &TokenGrant, now: Timestamp) -> Zeroizing<Vec<u8>> {
 
 struct TokenBody<'a> {
     grant: &'a TokenGrant,
-    now: Timestamp,
+    now: Moment,
 }
 
 impl Serialize for TokenBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let token = &self.grant.token;
-        let expires_in = token.remaining(self.now).unwrap_or_default().as_secs();
+        let expires_in = token.remaining(self.now.uptime).unwrap_or_default().as_secs();
         let mut body = serializer.serialize_struct("Token", 6)?;
         body.serialize_field("access_token", token.access_token.expose())?;
         body.serialize_field("token_type", "Bearer")?;
-        body.serialize_field("expires_at", &clock::rfc3339(token.expires_at))?;
+        body.serialize_field("expires_at", &clock::rfc3339(self.now.wall_at(token.expires_at)))?;
         body.serialize_field("expires_in", &expires_in)?;
         body.serialize_field("scope", &Text(&token.scopes))?;
         body.serialize_field("capabilities", &*self.grant.capabilities)?;
@@ -218,7 +219,7 @@ fn shown(
         return unexpected(query);
     }
     let snapshot = endpoint.agent.snapshot();
-    Answer::now(show(&View::new(&snapshot, endpoint.server.now())))
+    Answer::now(show(&View::new(&snapshot, endpoint.server.moment())))
 }
 
 fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {

@@ -9,14 +9,13 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 use zeroize::Zeroizing;
 
 use crate::{
     broker::{AgentSnapshot, AgentState, CapabilityState, Feed, IssuedToken},
     catalog::IntegrationKind,
-    clock,
+    clock::{self, Moment, Uptime},
     id::CapabilityKey,
 };
 
@@ -28,6 +27,7 @@ const SERVICE: IntegrationKind = IntegrationKind::GoogleServiceAccount;
 /// one that no env file can carry.
 pub(super) struct View<'a> {
     snapshot: &'a AgentSnapshot,
+    now: Moment,
     /// Where the agent stands.
     pub(super) state: AgentState,
     /// A sentence a person can act on; empty when all is well.
@@ -46,12 +46,12 @@ const NO_TOKEN: &str = "There is no living token at the moment; a new one is bei
 
 impl<'a> View<'a> {
     /// What may be shown of `snapshot` at `now`.
-    pub(super) fn new(snapshot: &'a AgentSnapshot, now: Timestamp) -> Self {
+    pub(super) fn new(snapshot: &'a AgentSnapshot, now: Moment) -> Self {
         let may_hold = matches!(
             snapshot.state,
             AgentState::Active | AgentState::ProviderUnavailable
         );
-        let living = |feed: &'a Feed| feed.living_token(now).filter(|_| may_hold);
+        let living = |feed: &'a Feed| feed.living_token(now.uptime).filter(|_| may_hold);
         let (main, beside) = (
             living(&snapshot.main),
             snapshot.beside.as_deref().and_then(living),
@@ -71,6 +71,7 @@ impl<'a> View<'a> {
         let safe = |_: &&Arc<IssuedToken>| state != AgentState::Misconfigured;
         Self {
             snapshot,
+            now,
             state,
             message,
             token: main.filter(safe),
@@ -101,7 +102,7 @@ impl<'a> View<'a> {
         let action_url = self.action_url().filter(|url| is_plain_value(url));
         let mut text = Zeroizing::new(String::with_capacity(self.env_capacity()));
         if let Some(token) = self.token_of(IntegrationKind::Google) {
-            token_lines(
+            self.token_lines(
                 &mut text,
                 ["GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_OAUTH_TOKEN_EXPIRES_AT"],
                 token,
@@ -118,7 +119,7 @@ impl<'a> View<'a> {
             text.push('\n');
         }
         if let Some(token) = self.token_of(SERVICE) {
-            token_lines(
+            self.token_lines(
                 &mut text,
                 ["GOOGLE_SA_ACCESS_TOKEN", "GOOGLE_SA_TOKEN_EXPIRES_AT"],
                 token,
@@ -134,6 +135,16 @@ impl<'a> View<'a> {
             line(&mut text, "TOKEN_BROKER_ACTION_URL", url);
         }
         text
+    }
+
+    /// The token, and when it ends by the node's own clock, since that is what its readers compare with.
+    fn token_lines(&self, text: &mut String, [token_name, expiry_name]: [&str; 2], token: &IssuedToken) {
+        line(text, token_name, token.access_token.expose());
+        line(
+            text,
+            expiry_name,
+            &clock::rfc3339(self.now.wall_at(token.expires_at)),
+        );
     }
 
     /// Enough for the whole text: growing would leave a copy of the token behind in freed memory.
@@ -169,7 +180,7 @@ impl<'a> View<'a> {
     }
 
     /// When the first of the tokens that may be shown ends.
-    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+    pub(super) fn expires_at(&self) -> Option<Uptime> {
         self.tokens().map(|token| token.expires_at).min()
     }
 
@@ -201,11 +212,6 @@ impl<'a> View<'a> {
         text.push_str("use a public_url of letters, digits and -._~/:%");
         Some(text)
     }
-}
-
-fn token_lines(text: &mut String, [token_name, expiry_name]: [&str; 2], token: &IssuedToken) {
-    line(text, token_name, token.access_token.expose());
-    line(text, expiry_name, &clock::rfc3339(token.expires_at));
 }
 
 fn line(text: &mut String, name: &str, value: &str) {

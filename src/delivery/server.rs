@@ -11,7 +11,6 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use jiff::Timestamp;
 use rustix::io::Errno;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -31,6 +30,7 @@ use super::{
 use crate::{
     broker::{AgentHandle, Broker},
     budget::Refusals,
+    clock::Moment,
 };
 
 /// How many connections an agent may hold. Further ones wait until one is closed.
@@ -90,8 +90,8 @@ impl Server {
     }
 
     /// The broker's present moment.
-    pub(super) fn now(&self) -> Timestamp {
-        self.broker.now()
+    pub(super) fn moment(&self) -> Moment {
+        self.broker.moment()
     }
 
     /// What the metadata protocol answers for `agent` with.

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use url::Url;
 
@@ -22,14 +21,14 @@ use super::{
 };
 use crate::{
     broker::AgentHandle,
-    clock::{self, SharedClock},
+    clock::{SharedClock, Uptime},
     id::AgentName,
 };
 
 /// The first pause after a failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause.
-pub(super) const LAST_RETRY: Duration = Duration::from_secs(60);
+const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// What delivering takes, whichever agent it is for.
 pub(super) struct Context {
@@ -46,7 +45,7 @@ pub(super) struct Context {
 /// What a worker has to say to the writer.
 pub(super) enum Notice {
     /// Something failed: try this agent again then.
-    Retry(AgentName, Timestamp),
+    Retry(AgentName, Uptime),
     /// Nothing is left of this agent.
     Gone(AgentName),
 }
@@ -197,9 +196,9 @@ impl Slot {
             place.is_used = true;
         }
         let snapshot = agent.snapshot();
-        let now = context.server.now();
+        let now = context.server.moment();
         let view = View::new(&snapshot, now);
-        let failure = self.serve(context, &mut place, agent, &view, now);
+        let failure = self.serve(context, &mut place, agent, &view, now.uptime);
         let failed = failure.is_some();
         let problem = failure.into_iter().chain(view.problem()).reduce(join);
         if problem != agent.delivery_problem() {
@@ -224,7 +223,7 @@ impl Slot {
         place: &mut Place,
         agent: &Arc<AgentHandle>,
         view: &View<'_>,
-        now: Timestamp,
+        now: Uptime,
     ) -> Option<String> {
         let manifest = &view.snapshot().manifest;
         let owner = Owner {
@@ -329,12 +328,13 @@ impl Slot {
             .min(LAST_RETRY);
         place.failures = place.failures.saturating_add(1);
         // A token that expires meanwhile has to go in time.
+        let now = context.clock.uptime();
         let until_expiry = place
             .files
             .expires_at()
-            .map(|at| clock::remaining(context.server.now(), at).unwrap_or_default());
+            .map(|at| now.until(at).unwrap_or_default());
         let pause = until_expiry.map_or(pause, |left| if left.is_zero() { pause } else { pause.min(left) });
-        Notice::Retry(self.name.clone(), clock::after(context.clock.now(), pause))
+        Notice::Retry(self.name.clone(), now.after(pause))
     }
 
     fn turn(&self) -> MutexGuard<'_, Turn> {

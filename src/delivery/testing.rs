@@ -8,11 +8,18 @@ use crate::{
     agent::{Manifest, Requirement},
     broker::{AgentSnapshot, AgentState, CapabilityStatus, Feed, IssuedToken},
     catalog::{IntegrationKind, ScopeSet},
+    clock::{Clock, ManualClock, Moment},
     id::AgentName,
 };
 
-pub(super) fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
+/// This time of the day on which the scenes play, by a wall clock that nobody sets.
+pub(super) fn at(text: &str) -> Moment {
+    let start: Timestamp = "2024-01-15T09:31:00Z".parse().unwrap();
+    let (start, wall) = (ManualClock::new(start).moment(), text.parse().unwrap());
+    Moment {
+        uptime: start.uptime_at(wall),
+        wall,
+    }
 }
 
 pub(super) fn name(text: &str) -> AgentName {
@@ -70,8 +77,8 @@ pub(super) fn token(text: &str) -> Arc<IssuedToken> {
             "https://www.googleapis.com/auth/calendar https://www.googleapis.com/auth/gmail.send",
         )
         .unwrap(),
-        issued_at: at("2024-01-15T09:30:00Z"),
-        expires_at: at("2024-01-15T10:30:00Z"),
+        issued_at: at("2024-01-15T09:30:00Z").uptime,
+        expires_at: at("2024-01-15T10:30:00Z").uptime,
     })
 }
 

@@ -2,8 +2,6 @@
 
 use std::{hash::BuildHasher, sync::Arc};
 
-use jiff::Timestamp;
-
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,6 +11,7 @@ use super::{
 use crate::{
     broker::{AgentHandle, AgentSnapshot, Feed, IssuedToken, TokenGrant},
     catalog::IntegrationKind,
+    clock::Moment,
 };
 
 /// One change.
@@ -57,8 +56,8 @@ impl Watch {
     }
 
     /// The broker's present moment.
-    pub(super) fn now(&self) -> Timestamp {
-        self.server.now()
+    pub(super) fn now(&self) -> Moment {
+        self.server.moment()
     }
 
     /// Waits for the next change. Nothing is lost when it is not waited for to the end.
@@ -83,7 +82,7 @@ impl Watch {
 
     fn compare(&mut self, snapshot: &Arc<AgentSnapshot>) -> Option<Change> {
         let keys = &self.server.keys;
-        let view = View::new(snapshot, self.server.now());
+        let view = View::new(snapshot, self.server.moment());
         let situation = view.situation(keys);
         let feed = self.kind.map_or(Some(&snapshot.main), |kind| snapshot.feed(kind));
         let shown = feed.and_then(|feed| Some((feed, view.token_of(feed.kind)?)));

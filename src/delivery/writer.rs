@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot},
     time::MissedTickBehavior,
@@ -17,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     pool::Pool,
-    slot::{Context, LAST_RETRY, Notice, Slot},
+    slot::{Context, Notice, Slot},
 };
 use crate::{
     broker::{AgentHandle, ChangeReceiver},
-    clock,
+    clock::Uptime,
     health::Pulse,
     id::AgentName,
 };
@@ -42,7 +41,7 @@ pub(super) enum Command {
 /// What the writer knows of a name.
 struct Known {
     slot: Arc<Slot>,
-    retry_at: Option<Timestamp>,
+    retry_at: Option<Uptime>,
 }
 
 impl Known {
@@ -60,7 +59,7 @@ pub(super) struct Writer {
     pool: Arc<Pool<Arc<Slot>>>,
     places: HashMap<AgentName, Known>,
     /// Entries that no longer agree with [`Known::retry_at`] mean nothing.
-    retries: BinaryHeap<Reverse<(Timestamp, AgentName)>>,
+    retries: BinaryHeap<Reverse<(Uptime, AgentName)>>,
 }
 
 impl Writer {
@@ -168,9 +167,9 @@ impl Writer {
     }
 
     fn retry_due(&mut self) {
-        let now = self.context.clock.now();
+        let now = self.context.clock.uptime();
         while let Some(Reverse((at, _))) = self.retries.peek() {
-            if is_later(*at, now) {
+            if now < *at {
                 return;
             }
             let Some(Reverse((at, name))) = self.retries.pop() else {
@@ -185,23 +184,14 @@ impl Writer {
         }
     }
 
-    fn next_retry(&self) -> Option<Timestamp> {
+    fn next_retry(&self) -> Option<Uptime> {
         self.retries.peek().map(|Reverse((at, _))| *at)
     }
 }
 
-/// True when `at` is still to come. A clock that was set back does not turn a short pause into a long one.
-fn is_later(at: Timestamp, now: Timestamp) -> bool {
-    clock::remaining(now, at).is_some_and(|left| left <= LAST_RETRY)
-}
-
-async fn wait_until(context: &Context, at: Option<Timestamp>) {
+async fn wait_until(context: &Context, at: Option<Uptime>) {
     match at {
-        Some(at) => {
-            if is_later(at, context.clock.now()) {
-                context.clock.sleep_until(at).await;
-            }
-        }
+        Some(at) => context.clock.sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use url::Url;
 
 use crate::{
@@ -67,7 +68,12 @@ impl Client {
     pub fn new(options: ClientOptions, clock: SharedClock, entropy: SharedEntropy) -> Self {
         Self {
             authority: format!("{}#{}", options.endpoints.token, options.client_id),
-            http: Http::to(&options.endpoints.token, options.limits, options.egress.clone()),
+            http: Http::to(
+                &options.endpoints.token,
+                options.limits,
+                options.egress.clone(),
+                Arc::clone(&clock),
+            ),
             keys: Keys::new(options.endpoints.keys.clone(), Arc::clone(&clock)),
             options,
             clock,
@@ -149,8 +155,8 @@ impl Client {
         fields.and_then(|fields| token::parse(&fields)).map_err(|reason| {
             let what = |reason: &str| format!("The token answer of {host} cannot be used: {reason}");
             match reason {
-                Unusable::NoAnswer(reason) => ProviderError::malformed(&what(reason), reply.date()),
-                Unusable::Field(reason) => ProviderError::unusable(&what(&reason), reply.date()),
+                Unusable::NoAnswer(reason) => ProviderError::malformed(&what(reason)),
+                Unusable::Field(reason) => ProviderError::unusable(&what(&reason)),
             }
         })
     }
@@ -240,7 +246,12 @@ impl Provider for Client {
         })
     }
 
-    fn identify<'a>(&'a self, id_token: &'a str, nonce: Option<&'a str>) -> ProviderFuture<'a, Identity> {
+    fn identify<'a>(
+        &'a self,
+        id_token: &'a str,
+        nonce: Option<&'a str>,
+        now: Timestamp,
+    ) -> ProviderFuture<'a, Identity> {
         Box::pin(async move {
             let key_id = idtoken::key_id(id_token)?;
             let key = self.keys.find(&self.http, &key_id).await?;
@@ -248,7 +259,7 @@ impl Provider for Client {
                 issuers: &self.options.endpoints.issuers,
                 audience: &self.options.client_id,
                 nonce,
-                now: self.clock.now(),
+                now,
             };
             idtoken::check(id_token, &key, &expected)
         })
@@ -288,7 +299,7 @@ impl Provider for Client {
             }
             idtoken::userinfo(&reply.body).ok_or_else(|| {
                 let what = format!("The answer of {} does not say whose the grant is", host(url));
-                ProviderError::malformed(&what, reply.date())
+                ProviderError::malformed(&what)
             })
         })
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::secret::shape::is_suspicious;
+use crate::{clock::Moment, secret::shape::is_suspicious};
 
 use super::{
     classify::{Call, Failure, Said, classify},
@@ -42,8 +42,8 @@ pub struct ProviderError {
     pub help: &'static str,
     /// How long the provider asked to wait.
     pub retry_after: Option<Duration>,
-    /// The provider's own time, from the `Date` header.
-    pub server_time: Option<Timestamp>,
+    /// The provider's own time, from the `Date` header of a refusal. Boxed: few have a use for it.
+    pub server_time: Option<Box<Moment>>,
 }
 
 /// The page about answers that Google does not give.
@@ -117,21 +117,15 @@ impl ProviderError {
     }
 
     /// An answer that cannot be used. `what` names it and says why.
-    pub fn malformed(what: &str, server_time: Option<Timestamp>) -> Self {
+    pub fn malformed(what: &str) -> Self {
         let message = format!("{what}. A proxy may stand between. It is tried again.");
-        Self {
-            server_time,
-            ..Self::new(FailureKind::Retry, "malformed_answer", message, NOT_GOOGLE)
-        }
+        Self::new(FailureKind::Retry, "malformed_answer", message, NOT_GOOGLE)
     }
 
     /// An answer whose field cannot be used. `what` names it.
-    pub(super) fn unusable(what: &str, server_time: Option<Timestamp>) -> Self {
+    pub(super) fn unusable(what: &str) -> Self {
         let message = format!("{what}. {REPEATED}");
-        Self {
-            server_time,
-            ..Self::new(FailureKind::Retry, "malformed_answer", message, NOT_GOOGLE)
-        }
+        Self::new(FailureKind::Retry, "malformed_answer", message, NOT_GOOGLE)
     }
 
     /// No answer from `host`.
@@ -212,7 +206,7 @@ impl ProviderError {
         let code = refusal.error.unwrap_or_else(|| format!("http_{status}"));
         Self {
             retry_after: reply.retry_after(now),
-            server_time: reply.date(),
+            server_time: reply.date().map(Box::new),
             ..Self::new(kind, code, format!("{sentence} ({said})"), help)
         }
     }
@@ -238,6 +232,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::clock::Uptime;
 
     fn reply(status: u16, body: &[u8], headers: &[(header::HeaderName, &'static str)]) -> Reply {
         let headers = headers
@@ -248,6 +243,7 @@ mod tests {
             headers: headers.collect(),
             body: Zeroizing::new(body.to_vec()),
             cut: None,
+            heard_at: Uptime::START,
         }
     }
 
@@ -304,7 +300,7 @@ mod tests {
 
     #[test]
     fn what_nothing_repeats_is_not_said_to_be_tried_again() {
-        let malformed = ProviderError::malformed("The answer of h cannot be used", None);
+        let malformed = ProviderError::malformed("The answer of h cannot be used");
         let refused = refused(503, &json!({}), &[]);
         let cut = ProviderError::transport("h", &TransportError::Network("reset".to_owned()));
         for error in [malformed, refused, cut] {
@@ -346,7 +342,12 @@ mod tests {
             Some(Duration::from_secs(31 * 60))
         );
         let past = (header::RETRY_AFTER, "Mon, 15 Jan 2024 09:00:00 GMT");
-        assert_eq!(wait(&[past, date]), Some(Duration::ZERO));
+        assert_eq!(wait(&[past, date.clone()]), Some(Duration::ZERO));
+        // The two older forms (RFC 9110, section 5.6.7).
+        for older in ["Monday, 15-Jan-24 10:31:00 GMT", "Mon Jan 15 10:31:00 2024"] {
+            let older = (header::RETRY_AFTER, older);
+            assert_eq!(wait(&[older, date.clone()]), Some(Duration::from_secs(60)));
+        }
         assert_eq!(
             wait(&[(header::RETRY_AFTER, "99999999999")]),
             Some(Duration::from_secs(86_400))

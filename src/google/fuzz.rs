@@ -40,6 +40,7 @@ pub fn token_answer(bytes: &[u8]) {
         "what is compressed is bounded"
     );
     let reply = Reply {
+        heard_at: crate::clock::Uptime::START,
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body,

@@ -13,7 +13,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use jiff::{Timestamp, fmt::rfc2822};
+use jiff::Timestamp;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::{
     sync::OnceCell,
@@ -23,7 +23,10 @@ use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::egress::{Connector, Egress, ProxyCredentials};
-use crate::secret::AccessToken;
+use crate::{
+    clock::{Moment, SharedClock, SystemClock, Uptime},
+    secret::AccessToken,
+};
 
 /// What a request may take. The defaults suit Google; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +105,8 @@ impl Form {
 
 /// An answer, as far as it came. No `Debug`: it holds secrets.
 pub(crate) struct Reply {
+    /// When its head came.
+    pub(super) heard_at: Uptime,
     pub(crate) status: StatusCode,
     pub(super) headers: HeaderMap,
     /// As it was before it was compressed.
@@ -119,9 +124,12 @@ impl Reply {
         }
     }
 
-    /// The server's own time (RFC 9110, section 6.6.1).
-    pub(super) fn date(&self) -> Option<Timestamp> {
-        http_date(self.headers.get(header::DATE)?)
+    /// The server's own time (RFC 9110, section 6.6.1), at the moment when it was heard of.
+    pub(super) fn date(&self) -> Option<Moment> {
+        Some(Moment {
+            uptime: self.heard_at,
+            wall: http_date(self.headers.get(header::DATE)?)?,
+        })
     }
 
     /// How long the server asks to wait (RFC 9110, section 10.2.3). A moment is taken from the server's own
@@ -132,18 +140,17 @@ impl Reply {
             Duration::from_secs(seconds)
         } else {
             let moment = http_date(value)?;
-            let wait = moment.duration_since(self.date().unwrap_or(now));
+            let wait = moment.duration_since(self.date().map_or(now, |date| date.wall));
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         };
         Some(wait.min(MAX_RETRY_AFTER))
     }
 }
 
-/// Reads an HTTP date; its form is one of RFC 5322's.
-fn http_date(value: &HeaderValue) -> Option<Timestamp> {
-    rfc2822::DateTimeParser::new()
-        .parse_timestamp(value.to_str().ok()?)
-        .ok()
+/// Reads an HTTP date in any of its three forms (RFC 9110, section 5.6.7).
+pub(crate) fn http_date(value: &HeaderValue) -> Option<Timestamp> {
+    let time = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
+    Timestamp::try_from(time).ok()
 }
 
 /// How TLS is set up, at the first request and once.
@@ -175,6 +182,7 @@ pub(crate) struct Http {
     limits: Limits,
     tls: TlsSetup,
     egress: Egress,
+    clock: SharedClock,
     sender: OnceCell<Sender>,
 }
 
@@ -185,12 +193,13 @@ impl Http {
             limits,
             tls,
             egress: Egress::default(),
+            clock: Arc::new(SystemClock),
             sender: OnceCell::new(),
         }
     }
 
     /// Opens nothing yet: for `server`, which is reached by `egress`, and checked by what this machine trusts.
-    pub(super) fn to(server: &Url, limits: Limits, egress: Egress) -> Self {
+    pub(super) fn to(server: &Url, limits: Limits, egress: Egress, clock: SharedClock) -> Self {
         let tls = if server.scheme() == "https" {
             native_tls
         } else {
@@ -198,6 +207,7 @@ impl Http {
         };
         Self {
             egress,
+            clock,
             ..Self::new(limits, Arc::new(tls))
         }
     }
@@ -250,6 +260,8 @@ impl Http {
         };
         let response = timeout_at(deadline, answered).await;
         let (head, body) = response.unwrap_or_else(|_| Err(late()))?.into_parts();
+        // Before the body, which may take its time.
+        let heard_at = self.clock.uptime();
         let mut read = Zeroizing::default();
         let reading = read_body(body, limit, &mut read);
         let cut = timeout_at(deadline, reading)
@@ -257,6 +269,7 @@ impl Http {
             .unwrap_or_else(|_| Err(late()));
         let (body, damaged) = encoding::decoded(&head.headers, read, limit);
         Ok(Reply {
+            heard_at,
             status: head.status,
             headers: head.headers,
             body,

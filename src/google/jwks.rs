@@ -11,14 +11,13 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, header};
-use jiff::Timestamp;
 use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
 use crate::{
-    clock::{self, SharedClock},
+    clock::{SharedClock, Uptime},
     text::without_bom,
 };
 
@@ -42,19 +41,19 @@ const MAX_KEYS: usize = 64;
 /// The keys of one answer.
 struct KeySet {
     keys: HashMap<String, DecodingKey>,
-    read_at: Timestamp,
-    stale_at: Timestamp,
+    /// When they were asked for.
+    read_at: Uptime,
+    stale_at: Uptime,
 }
 
 impl KeySet {
-    fn is_fresh(&self, now: Timestamp) -> bool {
-        // A clock that was set back makes them stale too: how old they are is not known then.
-        (self.read_at..self.stale_at).contains(&now)
+    fn is_fresh(&self, now: Uptime) -> bool {
+        now < self.stale_at
     }
 
     /// Whether reading again could show a key that is not here.
-    fn may_be_outdated(&self, now: Timestamp) -> bool {
-        !self.is_fresh(now) || now >= clock::after(self.read_at, REREAD_PAUSE)
+    fn may_be_outdated(&self, now: Uptime) -> bool {
+        !self.is_fresh(now) || now >= self.read_at.after(REREAD_PAUSE)
     }
 }
 
@@ -98,7 +97,7 @@ impl Keys {
         if let Some(key) = self.known(id) {
             return Ok(Some(key));
         }
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         if self
             .current
             .load()
@@ -115,28 +114,28 @@ impl Keys {
 
     fn known(&self, id: &str) -> Option<DecodingKey> {
         let set = self.current.load();
-        let set = set.as_ref().filter(|set| set.is_fresh(self.clock.now()))?;
+        let set = set.as_ref().filter(|set| set.is_fresh(self.clock.uptime()))?;
         set.keys.get(id).cloned()
     }
 
     async fn read(&self, http: &Http) -> Result<KeySet, ProviderError> {
         let host = self.url.host_str().unwrap_or_default();
+        let read_at = self.clock.uptime();
         let reply = http
             .get(&self.url)
             .await
             .map_err(|error| ProviderError::transport(host, &error))?;
-        let read_at = self.clock.now();
         if !reply.status.is_success() || is_told(&reply.body) {
-            return Err(ProviderError::refused(Call::Keys, &reply, &[], read_at));
+            return Err(ProviderError::refused(Call::Keys, &reply, &[], self.clock.now()));
         }
         let keys = parse(&reply).ok_or_else(|| {
             let what = format!("The answer of {host} is not a set of signing keys");
-            ProviderError::malformed(&what, reply.date())
+            ProviderError::malformed(&what)
         })?;
         Ok(KeySet {
             keys,
             read_at,
-            stale_at: clock::after(read_at, age(&reply.headers)),
+            stale_at: read_at.after(age(&reply.headers)),
         })
     }
 }

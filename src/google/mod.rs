@@ -32,6 +32,7 @@ use jiff::Timestamp;
 
 use crate::{
     catalog::ScopeSet,
+    clock::Moment,
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken, StateToken},
 };
 
@@ -97,7 +98,7 @@ pub struct Consent {
 pub struct TokenAnswer {
     /// The access token.
     pub access_token: AccessToken,
-    /// How long it lives from `answered_at` on.
+    /// How long it lives: it is counted from when it was asked for, so that it is never overstated.
     pub expires_in: Duration,
     /// What it carries; `None` when the answer does not say, which means: what was asked for.
     pub scopes: Option<ScopeSet>,
@@ -108,7 +109,7 @@ pub struct TokenAnswer {
     /// An id token, unchecked.
     pub id_token: Option<String>,
     /// The provider's own time, from the `Date` header.
-    pub server_time: Option<Timestamp>,
+    pub server_time: Option<Moment>,
 }
 
 /// An answer without an access token that can be used.
@@ -164,8 +165,14 @@ pub trait Provider: Send + Sync + 'static {
     fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a>;
 
     /// Checks an id token (signature, `iss`, `aud`, `exp`, `nonce`) and says whose it is. Without a nonce the id token
-    /// came with a refresh: it belongs to no consent of ours.
-    fn identify<'a>(&'a self, id_token: &'a str, nonce: Option<&'a str>) -> ProviderFuture<'a, Identity>;
+    /// came with a refresh: it belongs to no consent of ours. `now` is the present moment, as the provider's clock shows
+    /// it.
+    fn identify<'a>(
+        &'a self,
+        id_token: &'a str,
+        nonce: Option<&'a str>,
+        now: Timestamp,
+    ) -> ProviderFuture<'a, Identity>;
 
     /// Asks whose an access token is (`OpenID` Connect Core 1.0, section 5.3).
     fn userinfo<'a>(&'a self, token: &'a AccessToken) -> ProviderFuture<'a, Identity>;

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
-    clock::{self, SharedClock},
+    clock::SharedClock,
     entropy::SharedEntropy,
     id::OwnerId,
     secret::{BrowserToken, FormToken, LinkToken, SessionToken},
@@ -185,10 +185,11 @@ impl Sessions {
     /// When too many are open.
     pub fn invite(&self, admission: Admission, life: Duration) -> Result<Link, TooManyLinks> {
         let token = LinkToken::from(self.entropy.token());
-        let expires_at = clock::after(self.clock.now(), life);
-        let now = self.clock.uptime();
+        let now = self.clock.moment();
+        let until = now.uptime.after(life);
         self.table()
-            .add_link(now, table::digest(token.expose()), admission, now + life)?;
+            .add_link(now.uptime, table::digest(token.expose()), admission, until)?;
+        let expires_at = now.wall_at(until);
         Ok(Link { token, expires_at })
     }
 

@@ -1,9 +1,9 @@
 //! What is open, by digest.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Admission, Ended, Session, SessionLimits, TooManyLinks};
-use crate::id::OwnerId;
+use crate::{clock::Uptime, id::OwnerId};
 
 /// Links open at most: each was asked for by the operator or the platform.
 const MOST_LINKS: usize = 10_000;
@@ -23,22 +23,22 @@ pub(super) fn digest(token: &str) -> Digest {
 
 struct OpenLink {
     admission: Arc<Admission>,
-    until: Duration,
+    until: Uptime,
 }
 
 struct OpenSession {
     session: Session,
-    begun: Duration,
-    used: Duration,
+    begun: Uptime,
+    used: Uptime,
 }
 
 impl OpenSession {
-    fn lives(&self, now: Duration, limits: SessionLimits) -> bool {
-        now < self.begun + limits.whole && now < self.used + limits.idle
+    fn lives(&self, now: Uptime, limits: SessionLimits) -> bool {
+        now < self.begun.after(limits.whole) && now < self.used.after(limits.idle)
     }
 }
 
-/// Links and sessions. All times are uptimes.
+/// Links and sessions.
 #[derive(Default)]
 pub(super) struct Table {
     links: HashMap<Digest, OpenLink>,
@@ -48,10 +48,10 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn add_link(
         &mut self,
-        now: Duration,
+        now: Uptime,
         id: Digest,
         admission: Admission,
-        until: Duration,
+        until: Uptime,
     ) -> Result<(), TooManyLinks> {
         self.links.retain(|_, link| now < link.until);
         if self.links.len() >= MOST_LINKS {
@@ -62,17 +62,17 @@ impl Table {
         Ok(())
     }
 
-    pub(super) fn link(&self, now: Duration, id: &Digest) -> Option<Arc<Admission>> {
+    pub(super) fn link(&self, now: Uptime, id: &Digest) -> Option<Arc<Admission>> {
         let link = self.links.get(id).filter(|link| now < link.until)?;
         Some(link.admission.clone())
     }
 
-    pub(super) fn take_link(&mut self, now: Duration, id: &Digest) -> Option<Arc<Admission>> {
+    pub(super) fn take_link(&mut self, now: Uptime, id: &Digest) -> Option<Arc<Admission>> {
         let link = self.links.remove(id).filter(|link| now < link.until)?;
         Some(link.admission)
     }
 
-    pub(super) fn add_session(&mut self, now: Duration, limits: SessionLimits, session: Session) {
+    pub(super) fn add_session(&mut self, now: Uptime, limits: SessionLimits, session: Session) {
         self.sessions.retain(|_, open| open.lives(now, limits));
         if self.sessions.len() >= MOST_SESSIONS {
             let idlest = self.sessions.iter().min_by_key(|(_, open)| open.used);
@@ -90,7 +90,7 @@ impl Table {
 
     pub(super) fn session(
         &mut self,
-        now: Duration,
+        now: Uptime,
         limits: SessionLimits,
         id: &Digest,
         looked: bool,
@@ -106,12 +106,12 @@ impl Table {
         Some(open.session.clone())
     }
 
-    pub(super) fn is_admitted(&self, now: Duration, limits: SessionLimits, admission: &Admission) -> bool {
+    pub(super) fn is_admitted(&self, now: Uptime, limits: SessionLimits, admission: &Admission) -> bool {
         let mut open = self.sessions.values().filter(|open| open.lives(now, limits));
         open.any(|open| *open.session.admission == *admission)
     }
 
-    pub(super) fn end(&mut self, now: Duration, limits: SessionLimits, owner: Option<&OwnerId>) -> Ended {
+    pub(super) fn end(&mut self, now: Uptime, limits: SessionLimits, owner: Option<&OwnerId>) -> Ended {
         self.links.retain(|_, link| now < link.until);
         self.sessions.retain(|_, open| open.lives(now, limits));
         let (links, sessions) = (self.links.len(), self.sessions.len());

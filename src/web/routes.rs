@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     broker::{AgentState, Broker},
-    clock,
     google::risc::Receiver,
     health::Readiness,
     session::Visit,
@@ -203,7 +202,7 @@ impl Web {
         let next = self
             .broker
             .next_renewal()
-            .and_then(|at| clock::remaining(self.broker.now(), at));
+            .and_then(|at| self.broker.uptime().until(at));
         let handles = self.broker.handles();
         Gauges {
             ready: self.readiness.is_ready().into(),

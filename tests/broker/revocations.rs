@@ -45,7 +45,7 @@ async fn what_google_could_not_be_told_is_tried_until_it_is_done_and_shown_meanw
         (id, ALICE)
     );
     assert!(pending[0].problem.contains("http_503"), "{}", pending[0].problem);
-    assert!(pending[0].retry_at > scene.now());
+    assert!(pending[0].retry_at > scene.uptime());
     assert!(scene.google.revoked().is_empty());
 
     scene.google.heal_revocation();

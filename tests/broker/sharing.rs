@@ -8,13 +8,12 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    time::Duration,
 };
 
 use jiff::Timestamp;
 use token_broker::{
     broker::{AgentState, Revocation},
-    clock::{Clock, ManualClock, Sleep},
+    clock::{Clock, ManualClock, Sleep, Uptime},
     telemetry::audit::Actor,
 };
 use tokio::runtime::Handle;
@@ -115,7 +114,7 @@ impl Clock for KeepingOne {
         self.clock.now()
     }
 
-    fn uptime(&self) -> Duration {
+    fn uptime(&self) -> Uptime {
         if IS_KEPT.get() && self.looks.fetch_add(1, Ordering::SeqCst) == 2 {
             self.arrived.lock().unwrap().send(()).unwrap();
             self.go_on.lock().unwrap().recv().unwrap();
@@ -123,8 +122,12 @@ impl Clock for KeepingOne {
         self.clock.uptime()
     }
 
-    fn sleep_until(&self, deadline: Timestamp) -> Sleep<'_> {
+    fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {
         self.clock.sleep_until(deadline)
+    }
+
+    fn until_set(&self) -> Sleep<'_> {
+        self.clock.until_set()
     }
 }
 

@@ -165,11 +165,17 @@ impl View {
         if !self.terminal {
             return Ok(());
         }
-        let now = stage.app.broker.now();
+        let now = stage.app.broker.moment();
         let left = |name: &str| {
             let view = name.parse().ok().and_then(|name| stage.app.broker.agent(&name))?;
-            let seconds = view.snapshot.main.token.as_ref()?.remaining(now)?.as_secs();
-            let next = clock::remaining(now, view.next_renewal?)
+            let seconds = view
+                .snapshot
+                .main
+                .token
+                .as_ref()?
+                .remaining(now.uptime)?
+                .as_secs();
+            let next = clock::remaining(now.wall, view.next_renewal?)
                 .unwrap_or_default()
                 .as_secs();
             Some(format!("{name}: {seconds} s left, renewed in {next} s"))

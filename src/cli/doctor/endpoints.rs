@@ -13,7 +13,11 @@ use url::Url;
 use super::{Finding, daemon};
 use crate::{
     config::Config,
-    google::{Egress, egress::Connector, http::innermost},
+    google::{
+        Egress,
+        egress::Connector,
+        http::{http_date, innermost},
+    },
 };
 
 const CHECK: &str = "endpoints";
@@ -64,7 +68,7 @@ pub(super) async fn check(
         let host = url.origin().ascii_serialization();
         findings.push(match answer {
             Ok(headers) => {
-                date = date.or_else(|| http_date(&headers));
+                date = date.or_else(|| headers.get(header::DATE).and_then(http_date));
                 let through = egress.proxy_before(url.as_str());
                 let through = through.map_or_else(String::new, |proxy| format!(", through {proxy}"));
                 Finding::ok(CHECK, format!("{host} answers{through}"))
@@ -103,13 +107,6 @@ async fn reach(client: &HttpClient, url: &Url) -> Result<HeaderMap, String> {
         Ok(Err(error)) => Err(innermost(&error)),
         Err(_elapsed) => Err(format!("no answer within {} s", LIMIT.as_secs())),
     }
-}
-
-/// The `Date` header (RFC 9110, section 5.6.7).
-fn http_date(headers: &HeaderMap) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(headers.get(header::DATE)?.to_str().ok()?)
-        .ok()
-        .map(|date| date.timestamp())
 }
 
 #[cfg(test)]

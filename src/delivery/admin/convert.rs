@@ -7,6 +7,7 @@ use crate::{
         Event, PendingRevocation,
     },
     catalog::{Capability, IntegrationKind, Verification},
+    clock::Moment,
     health::Unmet,
     id::InvalidId,
     proto::{timestamp, v1},
@@ -92,14 +93,14 @@ fn integration_state(view: &AccountView) -> v1::IntegrationState {
     }
 }
 
-pub(super) fn pending_revocation(pending: PendingRevocation) -> v1::PendingRevocation {
+pub(super) fn pending_revocation(pending: PendingRevocation, now: Moment) -> v1::PendingRevocation {
     v1::PendingRevocation {
         integration_id: pending.record.id.to_string(),
         owner: pending.record.owner.to_string(),
         account: pending.record.account,
         since: Some(timestamp(pending.record.since)),
         message: pending.problem,
-        retry_at: Some(timestamp(pending.retry_at)),
+        retry_at: Some(timestamp(now.wall_at(pending.retry_at))),
     }
 }
 
@@ -218,7 +219,7 @@ pub(super) fn manifest(spec: v1::AgentSpec) -> Result<Manifest, InvalidId> {
     })
 }
 
-pub(super) fn agent(view: &AgentView, directory: String) -> v1::Agent {
+pub(super) fn agent(view: &AgentView, directory: String, now: Moment) -> v1::Agent {
     v1::Agent {
         spec: Some(spec(&view.snapshot.manifest)),
         status: Some(agent_status(&view.snapshot)),
@@ -233,7 +234,7 @@ pub(super) fn agent(view: &AgentView, directory: String) -> v1::Agent {
             .filter_map(|feed| feed.token.as_ref())
             .map(|token| token.expires_at)
             .min()
-            .map(timestamp),
+            .map(|end| timestamp(now.wall_at(end))),
         next_renewal_at: view.next_renewal.map(timestamp),
         last_used_at: view.last_used.map(timestamp),
         delivery_problem: view.delivery_problem.clone().unwrap_or_default(),

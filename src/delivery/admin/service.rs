@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     broker::{AgentState, Broker, Connected, NewServiceAccount},
-    clock,
     health::Readiness,
     id::AgentName,
     proto::{
@@ -213,6 +212,7 @@ impl AdminService for Service {
         request: Request<v1::ListIntegrationsRequest>,
     ) -> Answer<v1::ListIntegrationsResponse> {
         let owner = owner(&request.into_inner().owner)?;
+        let now = self.broker.moment();
         let integrations = self
             .broker
             .accounts(owner.as_ref())
@@ -224,7 +224,7 @@ impl AdminService for Service {
             .pending_revocations()
             .into_iter()
             .filter(|pending| owner.as_ref().is_none_or(|owner| pending.record.owner == *owner))
-            .map(convert::pending_revocation)
+            .map(|pending| convert::pending_revocation(pending, now))
             .collect();
         Ok(Response::new(v1::ListIntegrationsResponse {
             integrations,
@@ -288,7 +288,7 @@ impl AdminService for Service {
             .map_err(|error| agent(&error))?;
         let directory = self.agent_directory(&view.snapshot.manifest.agent);
         Ok(Response::new(v1::PutAgentResponse {
-            agent: Some(convert::agent(&view, directory)),
+            agent: Some(convert::agent(&view, directory, self.broker.moment())),
         }))
     }
 
@@ -300,15 +300,16 @@ impl AdminService for Service {
             .ok_or_else(|| agent(&crate::broker::AgentError::Unknown(name.clone())))?;
         let directory = self.agent_directory(&name);
         Ok(Response::new(v1::GetAgentResponse {
-            agent: Some(convert::agent(&view, directory)),
+            agent: Some(convert::agent(&view, directory, self.broker.moment())),
         }))
     }
 
     async fn list_agents(&self, request: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
         let owner = owner(&request.into_inner().owner)?;
+        let now = self.broker.moment();
         let views = self.broker.agents(owner.as_ref());
         let one = |view: &crate::broker::AgentView| {
-            convert::agent(view, self.agent_directory(&view.snapshot.manifest.agent))
+            convert::agent(view, self.agent_directory(&view.snapshot.manifest.agent), now)
         };
         Ok(Response::new(v1::ListAgentsResponse {
             agents: views.iter().map(one).collect(),
@@ -434,7 +435,7 @@ impl AdminService for Service {
             integrations: self.broker.account_count() as u64,
             agents: count(|_| true),
             agents_active: count(|state| state == AgentState::Active),
-            next_renewal_at: next.map(|at| timestamp(clock::after(at, std::time::Duration::ZERO))),
+            next_renewal_at: next.map(|at| timestamp(self.broker.moment().wall_at(at))),
             clock_skew_seconds: self.broker.clock_skew().as_secs(),
             problems: self.problems(),
             unmet_conditions: self

@@ -27,7 +27,7 @@ use self::{identity::IdentityService, node::NodeService, registration::Registrat
 use super::{kubernetes::Reviewer, local::LocalSocket};
 use crate::{
     broker::Broker,
-    clock::{self, SharedClock},
+    clock::SharedClock,
     config::CsiSection,
     proto::{
         csi::{identity_server::IdentityServer, node_server::NodeServer},
@@ -139,7 +139,7 @@ impl CsiDriver {
 async fn keep_tidy(volumes: &Arc<Volumes>, clock: SharedClock, shutdown: CancellationToken) {
     loop {
         volumes.tidy().await;
-        let next = clock::after(clock.now(), TIDY);
+        let next = clock.uptime().after(TIDY);
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = clock.sleep_until(next) => {}

@@ -43,7 +43,7 @@ impl Scene {
             &dir,
             &View::new(snapshot, at(now)),
             self.credentials,
-            at(now),
+            at(now).uptime,
             &self.keys,
         )
     }
@@ -174,10 +174,10 @@ fn on_a_full_disk_a_token_that_awaits_its_successor_stays_until_it_expires() {
     scene.fill();
     let second = Arc::new(crate::broker::IssuedToken {
         access_token: "second".into(),
-        expires_at: at("2024-01-15T11:30:00Z"),
+        expires_at: at("2024-01-15T11:30:00Z").uptime,
         integration: token("").integration.clone(),
         scopes: token("").scopes.clone(),
-        issued_at: at(NOW),
+        issued_at: at(NOW).uptime,
     });
     let second = snapshot("a").with_token(second);
     assert!(!scene.write(&second, NOW).is_empty());
@@ -186,7 +186,7 @@ fn on_a_full_disk_a_token_that_awaits_its_successor_stays_until_it_expires() {
             .unwrap()
             .contains("=first\n")
     );
-    assert_eq!(scene.files.expires_at(), Some(at("2024-01-15T10:30:00Z")));
+    assert_eq!(scene.files.expires_at(), Some(at("2024-01-15T10:30:00Z").uptime));
     scene.write(&second, "2024-01-15T10:30:00Z");
     let env = fs::read_to_string(scene.path("env")).unwrap_or_default();
     assert!(!env.contains("=first\n"), "{env}");

@@ -7,12 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
-use crate::{
-    broker::backoff,
-    clock::{self, SharedClock},
-    config::TaintSection,
-    entropy::SharedEntropy,
-};
+use crate::{broker::backoff, clock::SharedClock, config::TaintSection, entropy::SharedEntropy};
 
 /// A taint of this node's, to be removed.
 pub struct StartupTaint {
@@ -102,10 +97,8 @@ impl StartupTaint {
             }
             // Pods wait for it: half a minute at most.
             failures = (failures + 1).min(4);
-            let again = clock::after(clock.now(), backoff::delay(&**entropy, failures, None));
-            while clock.now() < again {
-                clock.sleep_until(again).await;
-            }
+            let pause = backoff::delay(&**entropy, failures, None);
+            clock.sleep_until(clock.uptime().after(pause)).await;
         }
     }
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     broker::{AgentHandle, AgentState, Broker, Problem, ProblemCode, TokenGrant, TokenQuery},
+    clock::Uptime,
     delivery::{
         body::AgentBody,
         refusal::{Reason, Refusal},
@@ -186,7 +187,7 @@ impl Desk {
     /// What the agent's token carries; nothing as long as there is none.
     fn scopes(&self) -> Vec<String> {
         let snapshot = self.agent.snapshot();
-        let token = snapshot.living_token(self.broker.now());
+        let token = snapshot.living_token(self.broker.uptime());
         token.map_or_else(Vec::new, |token| {
             token.scopes.iter().map(ToString::to_string).collect()
         })
@@ -213,7 +214,7 @@ impl Desk {
 
     async fn token(&self) -> Result<Response<AgentBody>, Refusal> {
         let grant = self.obtain().await?;
-        let body = token_json(&grant, self.broker.now());
+        let body = token_json(&grant, self.broker.uptime());
         Ok(respond(
             StatusCode::OK,
             bytes::Bytes::from_owner(body).into(),
@@ -245,7 +246,7 @@ fn too_slow() -> Refusal {
 }
 
 /// The token as the metadata server and the token endpoint say it (RFC 6749, section 5.1).
-pub(super) fn token_json(grant: &TokenGrant, now: jiff::Timestamp) -> Zeroizing<Vec<u8>> {
+pub(super) fn token_json(grant: &TokenGrant, now: Uptime) -> Zeroizing<Vec<u8>> {
     #[derive(Serialize)]
     struct Body<'a> {
         access_token: &'a str,

@@ -75,7 +75,7 @@ async fn token(broker: &Arc<Broker>, request: Request<Incoming>) -> Result<Zeroi
     if agent.is_removed() {
         return Err(Refusal::removed().into());
     }
-    Ok(token_json(&asked.map_err(Refusal::from)?, broker.now()))
+    Ok(token_json(&asked.map_err(Refusal::from)?, broker.uptime()))
 }
 
 fn authenticated(

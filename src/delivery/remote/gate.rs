@@ -1,6 +1,6 @@
 //! Lets a pod's request in: whose token, which agent, and whether the one is given to the other.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     caller::{Caller, PodPlaces},
@@ -11,6 +11,7 @@ use crate::{
     agent::PodIdentity,
     broker::AgentHandle,
     budget::{Peer, Refusals},
+    clock::Uptime,
     delivery::{
         kubernetes::{ReviewError, permit},
         refusal::{Reason, Refusal},
@@ -38,8 +39,8 @@ pub(super) struct Pass {
     pub(super) agent: Arc<AgentHandle>,
     pub(super) identity: PodIdentity,
     pub(super) token: AccessToken,
-    /// When the pod has to be proven again, in the clock's uptime.
-    pub(super) until: Duration,
+    /// When the pod has to be proven again.
+    pub(super) until: Uptime,
 }
 
 impl Pass {
@@ -161,7 +162,7 @@ impl Gate {
         name: &AgentName,
         token: AccessToken,
         identity: &PodIdentity,
-        until: Duration,
+        until: Uptime,
     ) -> Result<Pass, Refusal> {
         let agent = self.server.broker.handle(name).ok_or_else(|| {
             if self.server.broker.is_arriving(name) {

@@ -23,7 +23,7 @@ use crate::{
         Budget, Peer, Share,
         table::{REMOTE_NEW_TOKENS, REMOTE_QUESTION_BYTES, REMOTE_QUESTIONS},
     },
-    clock::{self, SharedClock},
+    clock::{SharedClock, Uptime},
     delivery::kubernetes::{Proven, ReviewError, Reviewer},
     secret::AccessToken,
 };
@@ -83,15 +83,15 @@ type Slot = tokio::sync::Mutex<Option<Verdict>>;
 #[derive(Clone)]
 struct Verdict {
     result: Result<Arc<Proven>, ReviewError>,
-    /// Until when it holds, in the clock's uptime.
-    until: Duration,
+    /// Until when it holds.
+    until: Uptime,
 }
 
 /// A pod that is proven.
 pub(super) struct Proof {
     pub(super) proven: Arc<Proven>,
-    /// When it has to be proven again, in the clock's uptime.
-    pub(super) until: Duration,
+    /// When it has to be proven again.
+    pub(super) until: Uptime,
 }
 
 /// Whose token it is, known or still to be asked.
@@ -171,7 +171,7 @@ impl Proofs {
             Err(ReviewError::Refused(_)) => BAD,
             Err(ReviewError::Unavailable(_)) => NO_ANSWER,
         };
-        let until = self.clock.uptime() + holds;
+        let until = self.clock.uptime().after(holds);
         verdict.insert(Verdict { result, until }).proof()
     }
 
@@ -207,12 +207,10 @@ impl Proofs {
             if pass.check().is_err() {
                 return stop.cancel();
             }
-            let left = until.saturating_sub(self.clock.uptime());
-            let again = clock::after(self.clock.now(), left);
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = pass.agent.next_snapshot(&snapshot) => {}
-                () = self.clock.sleep_until(again) => {}
+                () = self.clock.sleep_until(until) => {}
             }
             if self.clock.uptime() >= until {
                 match self.prove_again(&pass.token).await {
@@ -245,7 +243,7 @@ impl Proofs {
         let now = self.clock.uptime();
         // What is locked is being asked about.
         let stays = |entry: &Entry| match entry.slot.try_lock().as_deref() {
-            Ok(Some(verdict)) => entry.let_in && now < verdict.until + KEPT,
+            Ok(Some(verdict)) => entry.let_in && now < verdict.until.after(KEPT),
             Ok(None) => false,
             Err(_) => true,
         };

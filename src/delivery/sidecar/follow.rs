@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -14,7 +15,12 @@ use super::{
     source::Source,
     upstream::Upstream,
 };
-use crate::{entropy::SharedEntropy, id::AgentName};
+use crate::{
+    clock::{Moment, SharedClock},
+    entropy::SharedEntropy,
+    google::http::http_date,
+    id::AgentName,
+};
 
 /// The broker says that it is still there more often than this.
 const SILENCE: Duration = Duration::from_secs(50);
@@ -38,6 +44,7 @@ pub(super) struct Follower {
     pub(super) upstream: Arc<Upstream>,
     /// The agent that it has to be, where the source does not say so by itself.
     pub(super) agent: Option<AgentName>,
+    pub(super) clock: SharedClock,
     pub(super) entropy: SharedEntropy,
     pub(super) news: mpsc::Sender<News>,
 }
@@ -79,11 +86,17 @@ impl Follower {
 
     async fn ask(&self) -> Result<Hand, Trouble> {
         let utf8 = |_| Trouble::passing(format!("{} answers with what is no text", self.upstream.source()));
-        let env = self.get("/v1/env").await?;
+        let asked_at = self.clock.moment();
+        let (env, date) = self.get_dated("/v1/env").await?;
+        // Its clock may show something else than ours.
+        let heard = Moment {
+            wall: date.unwrap_or(asked_at.wall),
+            ..asked_at
+        };
         let env = Zeroizing::new(std::str::from_utf8(&env).map_err(utf8)?.to_owned());
         let status = self.get("/v1/status").await?;
         let status = std::str::from_utf8(&status).map_err(utf8)?.to_owned();
-        let hand = Hand::new(env, status, None);
+        let hand = Hand::new(env, status, heard);
         if let (Some(wanted), Some(found), Source::Socket(path)) =
             (&self.agent, hand.agent(), self.upstream.source())
             && found != wanted.as_str()
@@ -112,9 +125,19 @@ impl Follower {
     }
 
     async fn get(&self, path: &'static str) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        self.get_dated(path).await.map(|(body, _)| body)
+    }
+
+    /// The same, with the time that the broker's clock shows.
+    async fn get_dated(
+        &self,
+        path: &'static str,
+    ) -> Result<(Zeroizing<Vec<u8>>, Option<Timestamp>), Trouble> {
         let response = self.upstream.open(path).await.map_err(Trouble::passing)?;
         let response = self.accepted(response).await?;
-        self.upstream.read(response).await.map_err(Trouble::passing)
+        let date = response.headers().get(header::DATE).and_then(http_date);
+        let body = self.upstream.read(response).await.map_err(Trouble::passing)?;
+        Ok((body, date))
     }
 
     /// An answer that is no refusal.

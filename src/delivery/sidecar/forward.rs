@@ -159,7 +159,7 @@ impl Forwarder {
     /// The answer without the broker; `None` where no token lives.
     fn without_broker(&self, at_hand: AtHand) -> Option<Response<Body>> {
         const JSON: &str = "application/json";
-        let (shown, now) = (self.shown.load(), self.clock.now());
+        let (shown, now) = (self.shown.load(), self.clock.uptime());
         let living = || shown.token_json(now);
         let (kind, body) = match at_hand {
             AtHand::Token => (JSON, living()?),

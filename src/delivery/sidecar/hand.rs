@@ -5,7 +5,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::{broker::AgentState, clock, id::AgentName};
+use crate::{
+    broker::AgentState,
+    clock::{Moment, Uptime},
+    id::AgentName,
+};
 
 const PERSON: &str = "GOOGLE_OAUTH_";
 const SERVICE: &str = "GOOGLE_SA_";
@@ -23,6 +27,8 @@ pub(super) struct Hand {
     env: Zeroizing<String>,
     /// The document of `/v1/status`.
     status: String,
+    /// When the broker said so, by its own wall clock.
+    heard: Option<Moment>,
     /// What the main token carries, where the broker said so.
     rights: Option<Rights>,
 }
@@ -78,15 +84,22 @@ pub(super) struct Shown {
     pub(super) access_token: Option<Zeroizing<String>>,
     pub(super) status: String,
     /// When the first of the tokens ends; `None` without any.
-    pub(super) expires_at: Option<Timestamp>,
-    main_expires_at: Option<Timestamp>,
+    pub(super) expires_at: Option<Uptime>,
+    /// When the main one does, also as the broker wrote it.
+    main_expires_at: Option<(Uptime, String)>,
     rights: Option<Rights>,
 }
 
 impl Hand {
-    /// What the broker says.
-    pub(super) fn new(env: Zeroizing<String>, status: String, rights: Option<Rights>) -> Self {
-        Self { env, status, rights }
+    /// What the broker says. The moment is when it was asked, with what its wall clock showed when it answered: a token's
+    /// life is counted from there.
+    pub(super) fn new(env: Zeroizing<String>, status: String, heard: Moment) -> Self {
+        Self {
+            env,
+            status,
+            heard: Some(heard),
+            rights: None,
+        }
     }
 
     /// Nothing, of this agent.
@@ -141,7 +154,7 @@ impl Hand {
     }
 
     /// What of it holds at `now`.
-    pub(super) fn show(&self, now: Timestamp, trouble: Option<&Trouble>) -> Shown {
+    pub(super) fn show(&self, now: Uptime, trouble: Option<&Trouble>) -> Shown {
         let gone = |prefix: &&str| {
             let expiry = self.expiry(prefix);
             let is_over =
@@ -163,13 +176,14 @@ impl Hand {
         let (person, service) = (left.expiry(PERSON), left.expiry(SERVICE));
         // A person's token is the main one of an agent that declares something of a person's account.
         let main = match left.value(PERSON, TOKEN) {
-            Some(token) => Some((token, person)),
+            Some(token) => Some((token, person, PERSON)),
             None if left.env.lines().any(|line| line.starts_with(CAPABILITIES)) => None,
-            None => left.value(SERVICE, TOKEN).map(|token| (token, service)),
+            None => left.value(SERVICE, TOKEN).map(|token| (token, service, SERVICE)),
         };
         Shown {
-            access_token: main.map(|(token, _)| Zeroizing::new(token.to_owned())),
-            main_expires_at: main.and_then(|(_, expiry)| expiry),
+            access_token: main.map(|(token, ..)| Zeroizing::new(token.to_owned())),
+            main_expires_at: main
+                .and_then(|(_, expiry, prefix)| Some((expiry?, left.value(prefix, EXPIRY)?.to_owned()))),
             expires_at: person.into_iter().chain(service).min(),
             rights: self.rights.clone(),
             env: left.env.clone(),
@@ -223,8 +237,9 @@ impl Hand {
         self.line(&format!("{prefix}{name}"))
     }
 
-    fn expiry(&self, prefix: &str) -> Option<Timestamp> {
-        self.value(prefix, EXPIRY)?.parse().ok()
+    fn expiry(&self, prefix: &str) -> Option<Uptime> {
+        let wall: Timestamp = self.value(prefix, EXPIRY)?.parse().ok()?;
+        Some(self.heard?.uptime_at(wall))
     }
 }
 
@@ -235,23 +250,23 @@ fn text(document: &Map<String, Value>, name: &str) -> Option<String> {
 
 impl Shown {
     /// The main token as `/v1/token` says it; `None` without one that lives.
-    pub(super) fn token_json(&self, now: Timestamp) -> Option<Vec<u8>> {
+    pub(super) fn token_json(&self, now: Uptime) -> Option<Vec<u8>> {
         let rights = self.rights.clone().unwrap_or_else(|| self.written_rights());
         let mut token = self.bearer(now)?;
-        let expires_at = self.main_expires_at.map(clock::rfc3339);
+        let expires_at = self.main_expires_at.as_ref().map(|(_, written)| written);
         token.insert("expires_at".to_owned(), json!(expires_at));
         token.insert("capabilities".to_owned(), json!(rights.capabilities));
         serde_json::to_vec(&token).ok()
     }
 
     /// The main token as the metadata server says it; `None` without one that lives.
-    pub(super) fn metadata_json(&self, now: Timestamp) -> Option<Vec<u8>> {
+    pub(super) fn metadata_json(&self, now: Uptime) -> Option<Vec<u8>> {
         serde_json::to_vec(&self.bearer(now)?).ok()
     }
 
-    fn bearer(&self, now: Timestamp) -> Option<Map<String, Value>> {
+    fn bearer(&self, now: Uptime) -> Option<Map<String, Value>> {
         let token = self.access_token.as_ref()?;
-        let left = clock::remaining(now, self.main_expires_at?)?;
+        let left = now.until(self.main_expires_at.as_ref()?.0)?;
         let mut object = Map::new();
         object.insert("access_token".to_owned(), token.as_str().into());
         object.insert("token_type".to_owned(), "Bearer".into());

@@ -8,7 +8,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 use tokio::{net::UnixListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +16,7 @@ use super::{
     hand::{Hand, Shown, Trouble},
 };
 use crate::{
-    clock::{self, SharedClock},
+    clock::{SharedClock, Uptime},
     delivery::{
         directory::{AgentDir, Entry},
         error::FileError,
@@ -66,7 +65,7 @@ impl Keeper {
         dir.sweep();
         dir.remove(Entry::Socket).map_err(sentence)?;
         let read = |entry| dir.read(entry).unwrap_or_default();
-        let hand = Hand::new(read(Entry::Env), read(Entry::Status).to_string(), None);
+        let hand = Hand::new(read(Entry::Env), read(Entry::Status).to_string(), clock.moment());
         let nothing = agent.map_or_else(Hand::default, Hand::of_agent);
         Ok(Self {
             directory,
@@ -145,7 +144,7 @@ impl Keeper {
     }
 
     fn put_in_order(&mut self) {
-        let shown = self.hand.show(self.clock.now(), self.trouble.as_ref());
+        let shown = self.hand.show(self.clock.uptime(), self.trouble.as_ref());
         let problem = self.write(&shown).err();
         if problem != self.problem {
             if let Some(problem) = &problem {
@@ -212,11 +211,8 @@ impl Keeper {
     }
 
     /// When to look again without any news.
-    fn wake(&self) -> Option<Timestamp> {
-        let retry = self
-            .problem
-            .as_ref()
-            .map(|_| clock::after(self.clock.now(), RETRY));
+    fn wake(&self) -> Option<Uptime> {
+        let retry = self.problem.as_ref().map(|_| self.clock.uptime().after(RETRY));
         self.shown.load().expires_at.into_iter().chain(retry).min()
     }
 
@@ -225,7 +221,7 @@ impl Keeper {
             let _ = dir.remove(Entry::Socket);
         }
         self.listeners = None;
-        let shown = self.hand.show(self.clock.now(), Some(&Trouble::ended()));
+        let shown = self.hand.show(self.clock.uptime(), Some(&Trouble::ended()));
         if let Err(problem) = self.write(&shown) {
             tracing::warn!("{problem}");
         }

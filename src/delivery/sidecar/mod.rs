@@ -99,7 +99,7 @@ pub async fn run(
     let forwarder = Arc::new(Forwarder {
         upstream: Arc::clone(&upstream),
         shown,
-        clock,
+        clock: Arc::clone(&clock),
     });
     if let Some(server) = metadata {
         tracing::info!(listen = %server.address(), "metadata server");
@@ -115,6 +115,7 @@ pub async fn run(
     let follower = Follower {
         upstream,
         agent: options.agent,
+        clock,
         entropy,
         news,
     };

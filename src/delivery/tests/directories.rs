@@ -9,7 +9,7 @@ use std::{
 use super::{Scene, until};
 use crate::{
     broker::AgentState,
-    delivery::testing::{in_memory, is_root, name, small_tmpfs, snapshot, token},
+    delivery::testing::{at, in_memory, is_root, name, small_tmpfs, snapshot, token},
 };
 
 #[tokio::test]
@@ -65,6 +65,41 @@ async fn a_renewal_and_a_loss_reach_the_files() {
         scene.read("a", "env"),
         "TOKEN_BROKER_STATE=reconnect_required\nTOKEN_BROKER_ACTION_URL=http://127.0.0.1:8420/fix/a\n"
     );
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_is_what_the_file_goes_by() {
+    let scene = Scene::new();
+    let bot = scene
+        .add(snapshot("invoice-bot").with_token(token("ya29.a")))
+        .await;
+    assert!(
+        scene
+            .read("invoice-bot", "env")
+            .contains("TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z")
+    );
+    let (answer, _) = scene.get("invoice-bot", "/v1/token").await;
+    assert_eq!(answer.status(), 200);
+    // The node's clock was a day slow.
+    scene.clock.set(at("2024-01-16T09:31:00Z").wall);
+    scene.changes.changed(&bot);
+    until(|| {
+        scene
+            .read("invoice-bot", "env")
+            .contains("TOKEN_EXPIRES_AT=2024-01-16T10:30:00Z")
+    })
+    .await;
+    for path in ["/v1/token", "/v1/env"] {
+        let (_, body) = scene.get("invoice-bot", path).await;
+        assert!(body.contains("2024-01-16T10:30:00Z"), "{path}: {body}");
+    }
+    // No time has passed by that.
+    scene.clock.advance(Duration::from_secs(59 * 60 - 1));
+    let (_, body) = scene.get("invoice-bot", "/v1/env").await;
+    assert!(body.contains("ya29.a"), "{body}");
+    scene.clock.advance(Duration::from_secs(1));
+    let (_, body) = scene.get("invoice-bot", "/v1/env").await;
+    assert!(!body.contains("ya29.a"), "{body}");
 }
 
 #[tokio::test]

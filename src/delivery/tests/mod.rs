@@ -42,7 +42,7 @@ impl Scene {
     }
 
     fn at(temp: tempfile::TempDir) -> Self {
-        let clock = ManualClock::new(at("2024-01-15T09:31:00Z"));
+        let clock = ManualClock::new(at("2024-01-15T09:31:00Z").wall);
         let (changes, receiver) = changes();
         let shutdown = CancellationToken::new();
         let options = DeliveryOptions {

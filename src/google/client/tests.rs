@@ -112,7 +112,10 @@ async fn a_code_is_exchanged_with_its_verifier() {
         .unwrap();
     assert_eq!(answer.access_token.expose(), "ya29.a");
     assert_eq!(answer.refresh_token.unwrap().expose(), "1//0g");
-    assert_eq!(answer.server_time, Some("2024-01-15T10:29:58Z".parse().unwrap()));
+    assert_eq!(
+        answer.server_time.unwrap().wall,
+        "2024-01-15T10:29:58Z".parse().unwrap()
+    );
     assert_eq!(
         form_of(&play.requests()[0], "/token"),
         pairs(&[
@@ -189,7 +192,10 @@ async fn a_busy_server_says_when_to_come_back() {
         (FailureKind::Retry, "http_503")
     );
     assert_eq!(error.retry_after, Some(Duration::from_secs(120)));
-    assert_eq!(error.server_time, Some("2024-01-15T10:35:00Z".parse().unwrap()));
+    assert_eq!(
+        error.server_time.unwrap().wall,
+        "2024-01-15T10:35:00Z".parse().unwrap()
+    );
 
     let until = Answer::text(429, "").header("retry-after", "Mon, 15 Jan 2024 10:31:00 GMT");
     let error = refused(until).await;
@@ -508,26 +514,26 @@ async fn a_server_that_wants_to_know_who_revokes_is_told() {
 async fn an_id_token_is_checked_by_the_published_keys() {
     let keys = json!({"keys": [Signer::one().published()]});
     let (play, client) = play(vec![Answer::json(200, &keys)]).await;
-    let now = client.clock.now().as_second();
+    let now = client.clock.now();
     let claims = |issuer: &str| {
         json!({"iss": issuer, "aud": "client", "sub": "1098", "email": "alice@example.com",
-               "nonce": "n", "iat": now, "exp": now + 3600})
+               "nonce": "n", "iat": now.as_second(), "exp": now.as_second() + 3600})
     };
     let good = Signer::one().sign(&claims(play.origin()));
-    let identity = client.identify(&good, Some("n")).await.unwrap();
+    let identity = client.identify(&good, Some("n"), now).await.unwrap();
     assert_eq!(identity.email, "alice@example.com");
     let googles = Signer::one().sign(&claims("https://accounts.google.com"));
-    assert!(client.identify(&googles, Some("n")).await.is_ok());
-    assert!(client.identify(&good, Some("m")).await.is_err());
+    assert!(client.identify(&googles, Some("n"), now).await.is_ok());
+    assert!(client.identify(&good, Some("m"), now).await.is_err());
     assert!(
         client
-            .identify(&Signer::other().sign(&claims(play.origin())), Some("n"))
+            .identify(&Signer::other().sign(&claims(play.origin())), Some("n"), now)
             .await
             .is_err()
     );
     // One that came with a refresh belongs to no consent.
-    assert!(client.identify(&good, None).await.is_ok());
-    assert!(client.identify("not.a.jwt", Some("n")).await.is_err());
+    assert!(client.identify(&good, None, now).await.is_ok());
+    assert!(client.identify("not.a.jwt", Some("n"), now).await.is_err());
     assert_eq!(play.requests().len(), 1);
     assert_eq!(play.requests()[0].path, "/oauth2/v3/certs");
 }

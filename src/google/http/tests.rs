@@ -6,8 +6,13 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
-use crate::google::testing::{Answer, Play, TestProxy};
+use crate::{
+    clock::{Clock, ManualClock, Sleep},
+    google::testing::{Answer, Play, TestProxy},
+};
 
 fn localhost() -> (ServerConfig, CertificateDer<'static>) {
     server("localhost", IsCa::NoCa)
@@ -158,4 +163,61 @@ fn dates_are_those_of_http() {
     ] {
         assert_eq!(date(odd), None, "{odd}");
     }
+}
+
+/// Tells when it is looked at.
+struct Watched {
+    clock: ManualClock,
+    looks: tokio::sync::Notify,
+}
+
+impl Clock for Watched {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn uptime(&self) -> Uptime {
+        self.looks.notify_one();
+        self.clock.uptime()
+    }
+
+    fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {
+        self.clock.sleep_until(deadline)
+    }
+
+    fn until_set(&self) -> Sleep<'_> {
+        self.clock.until_set()
+    }
+}
+
+#[tokio::test]
+async fn the_servers_time_is_heard_when_the_head_comes() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("http://{}/token", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let clock = Arc::new(Watched {
+        clock: ManualClock::new("2024-01-15T10:30:00Z".parse().unwrap()),
+        looks: tokio::sync::Notify::new(),
+    });
+    let http = Http::to(&url, limits(), Egress::default(), clock.clone());
+    let server = {
+        let clock = clock.clone();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+            }
+            let head = "HTTP/1.1 200 OK\r\ndate: Mon, 15 Jan 2024 10:30:00 GMT\r\ncontent-length: 2\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            clock.looks.notified().await;
+            clock.clock.advance(Duration::from_secs(25));
+            stream.write_all(b"{}").await.unwrap();
+        })
+    };
+    let reply = http.get(&url).await.ok().unwrap();
+    server.await.unwrap();
+    let heard = reply.date().unwrap();
+    assert_eq!(heard.ahead_of(clock.clock.moment()), jiff::SignedDuration::ZERO);
 }

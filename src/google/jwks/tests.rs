@@ -151,7 +151,7 @@ async fn an_answer_without_usable_keys_is_malformed() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_makes_keys_stale() {
+async fn setting_the_clock_makes_keys_neither_older_nor_younger() {
     let cache = "max-age=3600";
     let scene = scene(vec![
         published(&[Signer::one()], cache),
@@ -159,7 +159,12 @@ async fn a_clock_that_was_set_back_makes_keys_stale() {
     ])
     .await;
     assert!(scene.find("one").await.is_ok());
-    scene.clock.set("2024-01-14T00:00:00Z".parse().unwrap());
+    for set in ["2034-01-14T00:00:00Z", "2014-01-14T00:00:00Z"] {
+        scene.clock.set(set.parse().unwrap());
+        assert!(scene.find("one").await.is_ok());
+        assert_eq!(scene.play.requests().len(), 1, "{set}");
+    }
+    scene.clock.advance(Duration::from_secs(3600));
     assert!(scene.find("one").await.is_ok());
     assert_eq!(scene.play.requests().len(), 2);
 }
@@ -184,6 +189,7 @@ fn only_signing_keys_for_rs256_are_taken() {
         key[name] = value;
         let body = json!({"keys": [key, {"kty": "OKP", "kid": "new", "x": "AA"}]}).to_string();
         parse(&Reply {
+            heard_at: Uptime::START,
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             body: Zeroizing::new(format!("\u{feff}{body}").into_bytes()),
@@ -234,6 +240,7 @@ proptest! {
     #[test]
     fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..300), cache in "[ -~]{0,60}") {
         let _ = parse(&Reply {
+            heard_at: Uptime::START,
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             body: Zeroizing::new(body),

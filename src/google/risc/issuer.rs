@@ -3,14 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::Url;
 
 use crate::{
-    clock::{self, SharedClock},
+    clock::{SharedClock, Uptime},
     google::{
         Egress, ProviderError,
         classify::Call,
@@ -52,7 +51,7 @@ impl Known {
 struct State {
     known: Option<Arc<Known>>,
     /// When the document is to be read again.
-    due: Option<Timestamp>,
+    due: Option<Uptime>,
     failure: Option<ProviderError>,
 }
 
@@ -68,7 +67,7 @@ pub(super) struct Issuer {
 impl Issuer {
     pub(super) fn new(document: Url, limits: Limits, egress: Egress, clock: SharedClock) -> Self {
         Self {
-            http: Http::to(&document, limits, egress),
+            http: Http::to(&document, limits, egress, clock.clone()),
             document,
             clock,
             state: Mutex::default(),
@@ -78,13 +77,11 @@ impl Issuer {
     /// What the document says. One that was read before stays good while it cannot be read again.
     pub(super) async fn known(&self) -> Result<Arc<Known>, ProviderError> {
         let mut state = self.state.lock().await;
-        let now = self.clock.now();
-        // Due in more than a day: the clock was set back.
-        let waits = |due: Timestamp| now < due && due <= clock::after(now, KEPT);
-        if !state.due.is_some_and(waits) {
+        let now = self.clock.uptime();
+        if state.due.is_none_or(|due| due <= now) {
             match self.read().await {
                 Ok(document) => {
-                    state.due = Some(clock::after(now, KEPT));
+                    state.due = Some(now.after(KEPT));
                     state.failure = None;
                     let same = |known: &Arc<Known>| {
                         known.name == document.issuer && known.keys_at == document.jwks_uri
@@ -99,7 +96,7 @@ impl Issuer {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the issuer's document about security events cannot be read");
-                    state.due = Some(clock::after(now, PAUSE));
+                    state.due = Some(now.after(PAUSE));
                     state.failure = Some(error);
                 }
             }
@@ -107,7 +104,7 @@ impl Issuer {
         match (&state.known, &state.failure) {
             (Some(known), _) => Ok(Arc::clone(known)),
             (None, Some(error)) => Err(error.clone()),
-            (None, None) => Err(self.malformed(None)),
+            (None, None) => Err(self.malformed()),
         }
     }
 
@@ -130,15 +127,15 @@ impl Issuer {
             .filter(|document: &Document| {
                 is_safe(&document.jwks_uri, &self.document) && !document.issuer.is_empty()
             })
-            .ok_or_else(|| self.malformed(reply.date()))
+            .ok_or_else(|| self.malformed())
     }
 
-    fn malformed(&self, date: Option<Timestamp>) -> ProviderError {
+    fn malformed(&self) -> ProviderError {
         let what = format!(
             "The answer of {} does not name an issuer of security events with its keys",
             self.host()
         );
-        ProviderError::malformed(&what, date)
+        ProviderError::malformed(&what)
     }
 
     fn host(&self) -> &str {

@@ -156,7 +156,8 @@ impl Console {
         let consent_helps = snapshot.capabilities.iter().any(|status| {
             !status.granted && self.broker.catalog().kind_of(&status.key) == IntegrationKind::Google
         });
-        let token = snapshot.living_token(self.broker.now());
+        let now = self.broker.moment();
+        let token = snapshot.living_token(now.uptime);
         let account = |kind| snapshot.account(kind).map(str::to_owned);
         let page = AgentPage {
             frame: self.frame(Some(asked.session), Tab::Agents, manifest.agent.as_str()),
@@ -173,7 +174,7 @@ impl Console {
                 .collect(),
             owner_can_act: reconnect || consent_helps,
             reconnect,
-            expires: token.map(|token| moment(token.expires_at)),
+            expires: token.map(|token| moment(now.wall_at(token.expires_at))),
             renewal: view.next_renewal.map(moment),
             last_used: view.last_used.map(moment),
             problem: view.delivery_problem.clone().unwrap_or_default(),

@@ -129,7 +129,9 @@ impl Console {
             concerns: self.concerns(chain.as_ref()),
             since: moment(self.facts.started_at),
             waiting: broker.renewals_waiting(),
-            next: broker.next_renewal().map(moment),
+            next: broker
+                .next_renewal()
+                .map(|at| moment(broker.moment().wall_at(at))),
             picture: Picture::new(&hours),
             outcomes: outcomes.map(|(kind, count)| (outcome(kind), count)).collect(),
             times: times.map(AnswerTime::new).collect(),
@@ -156,7 +158,7 @@ impl Console {
         let revocations = self.broker.pending_revocations();
         let revocations = revocations.iter().map(|pending| {
             let record = &pending.record;
-            let tried = words::moment(pending.retry_at).words;
+            let tried = words::moment(self.broker.moment().wall_at(pending.retry_at)).words;
             let why = if pending.problem.is_empty() {
                 String::new()
             } else {

@@ -81,7 +81,7 @@ fn getting_no_answer_has_pages_too() {
         TransportError::Network(String::new()),
     ];
     let errors = errors.iter().map(|error| ProviderError::transport("h", error));
-    for error in errors.chain([ProviderError::malformed("", None)]) {
+    for error in errors.chain([ProviderError::malformed("")]) {
         let seen = Meanwhile::Renewal(failure_state(error.kind));
         assert_eq!(topic(error.help).meanwhile, seen, "{error}");
     }

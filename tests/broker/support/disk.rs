@@ -5,12 +5,21 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use jiff::Timestamp;
 use token_broker::broker::{AgentHandle, Broker, ChangeReceiver};
+
+/// A token in a directory.
+#[derive(Clone)]
+struct Held {
+    token: String,
+    /// When it ends, as `env` says it.
+    end: Timestamp,
+}
 
 /// What the agents' directories hold.
 #[derive(Default)]
 pub(crate) struct Disk {
-    tokens: Mutex<BTreeMap<String, Option<String>>>,
+    tokens: Mutex<BTreeMap<String, Option<Held>>>,
     stuck: Mutex<Vec<String>>,
     /// What could not be written meanwhile.
     waiting: Mutex<Vec<Arc<AgentHandle>>>,
@@ -19,6 +28,15 @@ pub(crate) struct Disk {
 impl Disk {
     /// The token in an agent's directory; `None` without one, or without a directory.
     pub(crate) fn token(&self, agent: &str) -> Option<String> {
+        self.held(agent).map(|held| held.token)
+    }
+
+    /// When that token ends, as `env` says it.
+    pub(crate) fn end(&self, agent: &str) -> Option<Timestamp> {
+        self.held(agent).map(|held| held.end)
+    }
+
+    fn held(&self, agent: &str) -> Option<Held> {
         self.tokens.lock().unwrap().get(agent).cloned().flatten()
     }
 
@@ -53,8 +71,12 @@ impl Disk {
         if agent.is_removed() {
             tokens.remove(&name);
         } else {
-            let token = snapshot.living_token(broker.now());
-            tokens.insert(name, token.map(|token| token.access_token.expose().to_owned()));
+            let now = broker.moment();
+            let held = snapshot.living_token(now.uptime).map(|token| Held {
+                token: token.access_token.expose().to_owned(),
+                end: now.wall_at(token.expires_at),
+            });
+            tokens.insert(name, held);
         }
         drop(tokens);
         broker.note_delivered(agent, revision, None);

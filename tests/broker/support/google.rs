@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use token_broker::{
     catalog::ScopeSet,
-    clock::{Clock, ManualClock},
+    clock::{Clock, ManualClock, Moment},
     google::{
         AssertionRequest, Consent, ConsentRequest, FailureKind, GrantFuture, Identity, NoToken, Provider,
         ProviderError, ProviderFuture, TokenAnswer,
@@ -264,12 +264,16 @@ impl Google {
             help: "refused",
             message: format!("The provider said {}.", fault.code),
             retry_after: fault.retry_after,
-            server_time: self.server_time(),
+            server_time: self.server_time().map(Box::new),
         }
     }
 
-    fn server_time(&self) -> Option<jiff::Timestamp> {
-        self.habits().date.map(|ahead| self.clock.now() + ahead)
+    fn server_time(&self) -> Option<Moment> {
+        let ahead = self.habits().date?;
+        Some(Moment {
+            wall: self.clock.now() + ahead,
+            uptime: self.clock.uptime(),
+        })
     }
 
     async fn held(&self, email: &str) {
@@ -308,7 +312,7 @@ impl Google {
             drop(books);
             return Err(self.error(&fault));
         }
-        let late = server_time.map(|time| time.duration_since(asserted.now).abs());
+        let late = server_time.map(|time| time.wall.duration_since(asserted.now).abs());
         if late.is_some_and(|late| late > SignedDuration::from_secs(300))
             || !books.keys.contains(&format!("{email}/{}", asserted.key))
         {
@@ -481,7 +485,12 @@ impl Provider for Google {
         })
     }
 
-    fn identify<'a>(&'a self, id_token: &'a str, nonce: Option<&'a str>) -> ProviderFuture<'a, Identity> {
+    fn identify<'a>(
+        &'a self,
+        id_token: &'a str,
+        nonce: Option<&'a str>,
+        _now: Timestamp,
+    ) -> ProviderFuture<'a, Identity> {
         Box::pin(async move {
             let (email, its_nonce) = id_token.split_once(' ').unwrap();
             assert_eq!(Some(its_nonce), nonce, "the nonce belongs to another consent");

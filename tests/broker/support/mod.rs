@@ -128,6 +128,6 @@ pub(crate) fn life_left(scene: &Scene, agent: &AgentHandle) -> Duration {
         .main
         .token
         .as_ref()
-        .and_then(|token| token.remaining(scene.broker.now()))
+        .and_then(|token| token.remaining(scene.broker.uptime()))
         .unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tempfile::TempDir;
 use token_broker::{
     agent::Manifest,
@@ -11,7 +11,7 @@ use token_broker::{
         ConnectStarted, ConnectTarget, Connected, Problem, Pulses, TokenQuery,
     },
     catalog::Catalog,
-    clock::{Clock, ManualClock},
+    clock::{Clock, ManualClock, Uptime},
     entropy::{Entropy, SystemEntropy},
     id::{AgentName, IntegrationId},
     secret::Key,
@@ -236,14 +236,17 @@ impl Scene {
     /// Lets time pass until the moment before the next renewal is due, and then until it is done.
     pub(crate) async fn next_renewal(&self) {
         let due = self.broker.next_renewal().expect("a renewal is due some time");
-        let wait = due.duration_since(self.broker.now()).max(SignedDuration::ZERO);
-        self.clock
-            .advance(Duration::try_from(wait).unwrap() + Duration::from_millis(1));
+        let wait = self.clock.uptime().until(due).unwrap_or_default();
+        self.clock.advance(wait + Duration::from_millis(1));
         self.idle().await;
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    pub(crate) fn uptime(&self) -> Uptime {
+        self.clock.uptime()
     }
 
     // What people do.
@@ -368,7 +371,7 @@ impl Scene {
     pub(crate) async fn ask_for(&self, agent: &AgentHandle, query: &TokenQuery) -> Result<String, Problem> {
         let grant = self.broker.token(agent, query).await?;
         assert!(
-            grant.token.remaining(self.broker.now()).is_some(),
+            grant.token.remaining(self.broker.uptime()).is_some(),
             "an expired token was handed out"
         );
         Ok(grant.token.access_token.expose().to_owned())

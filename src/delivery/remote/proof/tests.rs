@@ -85,7 +85,7 @@ async fn scene() -> Scene {
         ca_file: folder.path().join("none"),
         token_file,
     };
-    let clock = ManualClock::new(at("2024-01-15T09:31:00Z"));
+    let clock = ManualClock::new(at("2024-01-15T09:31:00Z").wall);
     let reviewer = Reviewer::new(&section, "token-broker.dev");
     Scene {
         api,
@@ -175,7 +175,7 @@ async fn strangers_tokens_do_not_push_pods_own_out() {
     let scene = scene().await;
     let token = AccessToken::from("token");
     scene.let_in(&token).await;
-    let until = scene.clock.uptime() + GOOD;
+    let until = scene.clock.uptime().after(GOOD);
     for number in 0..VERDICTS as u64 {
         let mut hash = Digest::default();
         hash[..8].copy_from_slice(&number.to_le_bytes());

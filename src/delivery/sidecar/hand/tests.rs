@@ -6,19 +6,25 @@ const BOTH: &str = "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.person\nGOOGLE_OAUTH_TOKEN_EX
                     TOKEN_BROKER_STATE=active\n";
 const STATUS: &str = r#"{"agent":"bot","owner":"alice","state":"active","message":"","action_url":null}"#;
 
-fn at(time: &str) -> Timestamp {
-    format!("2030-01-01T{time}Z").parse().unwrap()
+/// This time of a day on which the broker's clock and the machine's uptime go together.
+fn at(time: &str) -> Uptime {
+    let wall: Timestamp = format!("2030-01-01T{time}Z").parse().unwrap();
+    midnight().uptime_at(wall)
+}
+
+fn midnight() -> Moment {
+    Moment {
+        uptime: Uptime::START,
+        wall: "2030-01-01T00:00:00Z".parse().unwrap(),
+    }
 }
 
 fn hand(env: &str) -> Hand {
-    Hand::new(
-        Zeroizing::new(env.to_owned()),
-        STATUS.to_owned(),
-        Some(Rights {
-            scope: "scope".to_owned(),
-            capabilities: vec!["a".to_owned(), "b".to_owned()],
-        }),
-    )
+    let hand = Hand::new(Zeroizing::new(env.to_owned()), STATUS.to_owned(), midnight());
+    hand.with_rights(Some(Rights {
+        scope: "scope".to_owned(),
+        capabilities: vec!["a".to_owned(), "b".to_owned()],
+    }))
 }
 
 #[test]

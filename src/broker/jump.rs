@@ -1,0 +1,76 @@
+//! What follows when the wall clock is set.
+//!
+//! Nothing ends by it: lives and pauses are spans of uptime. What was written by the old time is written anew. And since a
+//! virtual machine that was paused counts no uptime, as much time as the clock jumped may have passed unseen: so much
+//! earlier are tokens renewed.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
+
+use super::{Broker, TokenKey, World, time::spread};
+use crate::clock::{Moment, Uptime};
+
+/// Less than this is no jump.
+const LEAST: SignedDuration = SignedDuration::from_secs(1);
+/// A clock that jumps again and again brings renewals forward once in so long.
+const PAUSE: Duration = Duration::from_secs(300);
+
+/// Watches the wall clock, until `shutdown`.
+pub(super) async fn run(broker: Arc<Broker>, shutdown: CancellationToken) {
+    let mut known = broker.moment();
+    let mut earliest = known.uptime;
+    loop {
+        // Before the look, so that no setting falls in between.
+        let set = broker.clock.until_set();
+        let now = broker.moment();
+        let by = now.ahead_of(known);
+        if by.abs() >= LEAST {
+            broker.clock_was_set(now, by, earliest);
+            earliest = now.uptime.after(PAUSE);
+        }
+        known = now;
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = set => {}
+        }
+    }
+}
+
+impl Broker {
+    fn clock_was_set(&self, now: Moment, by: SignedDuration, earliest: Uptime) {
+        tracing::warn!(
+            by = %by,
+            "the wall clock was set: no token ends by that, but they are renewed earlier, and files say the new time"
+        );
+        let world = self.world();
+        let users = world
+            .agents
+            .values()
+            .filter(|entry| entry.keys.iter().next().is_some());
+        for entry in users.clone() {
+            self.changes.changed(&entry.handle);
+        }
+        let keys: Vec<&TokenKey> = users.flat_map(|entry| entry.keys.iter()).collect();
+        let spread = spread(keys.len());
+        for key in keys {
+            if let Some(due) = self.renewals.due_at(key).filter(|_| is_kept(&world, key)) {
+                let least = now
+                    .uptime
+                    .max(earliest)
+                    .after(self.entropy.between(Duration::ZERO, spread));
+                self.renewals
+                    .schedule(key, due.min(due.before(by.unsigned_abs()).max(least)));
+            }
+        }
+    }
+}
+
+/// True for a token that is at hand and waits for its renewal; one that failed waits for something else.
+fn is_kept(world: &World, key: &TokenKey) -> bool {
+    world
+        .slots
+        .get(key)
+        .is_some_and(|slot| slot.token.is_some() && slot.trouble.is_none())
+}
