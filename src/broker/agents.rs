@@ -99,6 +99,7 @@ impl Broker {
             self.store.delete_agent(&name).await?;
             return Err(taken);
         }
+        self.unusable.forget(name.as_str());
         let put = {
             let mut world = self.world();
             self.upsert(&mut world, Arc::new(manifest), AgentSource::Api)
@@ -132,6 +133,9 @@ impl Broker {
         drop(changing);
         if removed.is_none() && matches!(stored, Ok(false)) {
             return Err(AgentError::Unknown(name.clone()));
+        }
+        if stored.is_ok() {
+            self.unusable.forget(name.as_str());
         }
         // Where the database fails, the agent is gone now and would be back after a restart.
         let decision = if stored.is_ok() {

@@ -156,12 +156,20 @@ impl Broker {
         // A consent that was being kept when the account was taken out has put it back: it goes again.
         let _keeping = self.keeping_accounts().await;
         let since = self.now();
-        let stored = self.store.integration(id).await.ok().flatten();
-        if owed {
+        let stored = match self.store.integration(id).await {
+            Err(error @ (StoreError::Altered { .. } | StoreError::Corrupt { .. })) => {
+                tracing::error!(integration = %id, %error, "the record is deleted");
+                None
+            }
+            stored => stored?,
+        };
+        // Whose grant it is, nobody knows, where somebody else wrote the record.
+        if owed && stored.is_some() {
             self.store.owe_revocation(id, since).await?;
         } else {
             self.store.delete_integration(id).await?;
         }
+        self.unusable.forget(id.as_str());
         self.take_out_account(&mut self.world(), id);
         Ok(stored.map(|stored| RevocationRecord {
             id: stored.id,

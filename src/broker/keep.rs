@@ -105,10 +105,18 @@ impl Broker {
 
     /// Commits an account that is held, in place of what was kept under its id, and tells every agent of the owner.
     pub(super) async fn put_account(&self, mut record: IntegrationRecord) -> Result<(), StoreError> {
-        let stored = self.store.integration(&record.id).await?;
-        let replaces = stored.map(|stored| stored.version);
+        let replaces = match self.store.integration(&record.id).await {
+            // What takes its place owes nothing to it.
+            Err(error @ (StoreError::Altered { .. } | StoreError::Corrupt { .. })) => {
+                tracing::error!(integration = %record.id, %error, "the record is replaced");
+                self.store.delete_integration(&record.id).await?;
+                None
+            }
+            stored => stored?.map(|stored| stored.version),
+        };
         record.version = replaces.unwrap_or_default();
         record.version = self.store.put_integration(record.clone(), replaces).await?;
+        self.unusable.forget(record.id.as_str());
         self.give_up_revocations(&record.subject).await;
         let owner = record.owner.clone();
         let mut world = self.world();

@@ -46,6 +46,7 @@ mod succession;
 pub(crate) mod testing;
 mod time;
 mod turn;
+mod unusable;
 mod world;
 
 use std::{
@@ -97,6 +98,7 @@ use situation::Surroundings;
 #[cfg(test)]
 pub(crate) use situation::state_of as failure_state;
 use time::BrokerClock;
+use unusable::Unusable;
 use world::{TokenKey, World};
 
 /// What a broker is told once.
@@ -172,6 +174,7 @@ pub struct Broker {
     revocations: Revocations,
     rotation: Rotation,
     manifest_problems: Mutex<Vec<String>>,
+    unusable: Unusable,
     changes: ChangeSender,
     events: broadcast::Sender<Event>,
 }

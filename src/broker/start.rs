@@ -11,7 +11,8 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, Holders, IssuedToken,
-    Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, World, handle, world::AgentSource,
+    Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, Unusable, World, handle,
+    world::AgentSource,
 };
 use crate::{
     agent::Manifest,
@@ -76,6 +77,7 @@ impl Broker {
             recorder,
             revocations: Revocations::default(),
             manifest_problems: Mutex::default(),
+            unusable: Unusable::default(),
             changes,
             events: broadcast::Sender::new(EVENTS),
             options,
@@ -85,9 +87,7 @@ impl Broker {
     }
 
     fn take_over(&self, contents: Contents) {
-        for problem in &contents.problems {
-            tracing::error!(problem, "a record was left alone");
-        }
+        self.unusable.note(contents.unusable);
         for record in contents.revocations {
             self.revoke_later(record, String::new(), 1, None);
         }

@@ -120,7 +120,18 @@ pub(super) async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output:
     })
 }
 
+impl Disconnected {
+    /// There is a record that is not used, and no account.
+    fn is_record(&self) -> bool {
+        self.integration.owner.is_empty()
+    }
+}
+
 fn ask(plan: &Disconnected, output: &mut Output) -> Result<(), Failure> {
+    if plan.is_record() {
+        output.note(&plan.integration.message);
+        return confirm(output, "Remove the record?");
+    }
     let agents = match plan.agents.as_slice() {
         [] => "No agent uses it.".to_owned(),
         agents => format!("These agents lose access: {}.", agents.join(", ")),
@@ -159,8 +170,17 @@ fn report(done: &Disconnected, output: &mut Output) -> Result<(), Failure> {
         return output.json(done);
     }
     let Integration {
-        account, owner, id, ..
+        account,
+        owner,
+        id,
+        message,
+        ..
     } = &done.integration;
+    if done.is_record() {
+        let verb = if done.dry_run { "Would remove" } else { "Removed" };
+        output.line(&format!("{verb} the record {id}, which was not used"))?;
+        return output.line(&format!("  {message}"));
+    }
     let (verb, lose) = if done.dry_run {
         ("Would disconnect", "would lose")
     } else {

@@ -19,7 +19,7 @@ use crate::{
 
 pub use record::{
     AgentRecord, Contents, DatabaseFacts, Grant, Health, HolderRecord, IntegrationRecord, RenewalIntent,
-    RenewalOutcome, RevocationRecord, TokenRecord,
+    RenewalOutcome, RevocationRecord, TokenRecord, UnusableRecord,
 };
 pub use sqlite::SqliteStore;
 pub use trail::{RenewalHour, TrailFilter, TrailPage, TrailPlace};
@@ -63,6 +63,17 @@ pub enum StoreError {
         record: String,
         /// What is wrong.
         reason: String,
+    },
+    /// A row that was not written by this broker as it is: somebody else changed or moved it. It is not used; the others
+    /// are not touched.
+    #[error("the record {record} in the database is not used: {reason}; {remedy}")]
+    Altered {
+        /// Which row, and what it says.
+        record: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        remedy: String,
     },
     /// The master key is not the one that the database is sealed with.
     #[error(

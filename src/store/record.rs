@@ -165,8 +165,19 @@ pub struct Contents {
     pub revocations: Vec<RevocationRecord>,
     /// Who holds which agent.
     pub holders: Vec<HolderRecord>,
-    /// Rows that could not be read, one sentence each; they were left alone.
-    pub problems: Vec<String>,
+    /// Rows that are left alone.
+    pub unusable: Vec<UnusableRecord>,
+}
+
+/// A row that is left alone: it cannot be read, or somebody else wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusableRecord {
+    /// The id or name that it says it is of.
+    pub name: String,
+    /// What is wrong and what to do, in a sentence.
+    pub problem: String,
+    /// Somebody has to act; otherwise it is replaced in the course of things.
+    pub lasts: bool,
 }
 
 /// What keeps the records, for the operator.

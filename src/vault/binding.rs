@@ -7,7 +7,7 @@ use crate::{
     id::{AgentName, IntegrationId},
 };
 
-use super::{KeyId, envelope::VERSION};
+use super::KeyId;
 
 /// The one place where a sealed secret opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +44,11 @@ pub(super) enum Layer {
 }
 
 impl Binding<'_> {
-    /// The associated data: each field behind its length, so that no two bindings share an encoding.
-    pub(super) fn associated_data(&self, layer: Layer) -> Vec<u8> {
+    /// The associated data in an envelope of this format: each field behind its length, so that no two bindings share an encoding.
+    pub(super) fn associated_data(&self, version: u8, layer: Layer) -> Vec<u8> {
         // Room for the usual: growing step by step costs more than the encryption.
         let mut data = Vec::with_capacity(256);
-        data.push(VERSION);
+        data.push(version);
         match layer {
             Layer::DataKey(key_id) => {
                 field(&mut data, b"data key");

@@ -2,7 +2,7 @@
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
-//! | 0 | 1 | format version |
+//! | 0 | 1 | format version: 2, or 1 in rows of before what a row says was bound to the master key |
 //! | 1 | 8 | id of the master key |
 //! | 9 | 24 | nonce of the wrapped data key |
 //! | 33 | 48 | data key, wrapped by the master key |
@@ -11,8 +11,11 @@
 
 use super::KeyId;
 
-/// The format that this program writes, and the only one so far.
-pub(super) const VERSION: u8 = 1;
+/// The format that this program writes.
+pub(super) const VERSION: u8 = 2;
+/// The same layout, in rows of before what a row says was bound to the master key. Nothing new is sealed so, which is how
+/// a row that was never bound is told from one whose MAC somebody took away.
+pub(super) const UNBOUND: u8 = 1;
 /// `XChaCha20`'s nonce.
 pub(super) const NONCE_LEN: usize = 24;
 /// Poly1305's tag.
@@ -24,6 +27,7 @@ pub(super) const MIN_LEN: usize = 1 + 8 + NONCE_LEN + WRAPPED_LEN + NONCE_LEN + 
 
 /// An envelope, taken apart.
 pub(super) struct Envelope<'a> {
+    pub(super) version: u8,
     pub(super) key_id: KeyId,
     pub(super) wrap_nonce: &'a [u8; NONCE_LEN],
     pub(super) wrapped_key: &'a [u8; WRAPPED_LEN],
@@ -41,7 +45,7 @@ pub(super) enum Malformed {
 impl<'a> Envelope<'a> {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(MIN_LEN + self.ciphertext.len());
-        bytes.push(VERSION);
+        bytes.push(self.version);
         bytes.extend_from_slice(&self.key_id.to_bytes());
         bytes.extend_from_slice(self.wrap_nonce);
         bytes.extend_from_slice(self.wrapped_key);
@@ -52,20 +56,21 @@ impl<'a> Envelope<'a> {
 
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         // The version first: another format may well be shorter.
-        match bytes.first() {
-            Some(&VERSION) if bytes.len() >= MIN_LEN => {}
-            Some(&VERSION) | None => return Err(Malformed::Truncated(bytes.len())),
+        let version = match bytes.first() {
+            Some(&known @ (VERSION | UNBOUND)) if bytes.len() >= MIN_LEN => known,
+            Some(&(VERSION | UNBOUND)) | None => return Err(Malformed::Truncated(bytes.len())),
             Some(&other) => return Err(Malformed::Version(other)),
-        }
-        Self::split(&bytes[1..]).ok_or(Malformed::Truncated(bytes.len()))
+        };
+        Self::split(version, &bytes[1..]).ok_or(Malformed::Truncated(bytes.len()))
     }
 
-    fn split(bytes: &'a [u8]) -> Option<Self> {
+    fn split(version: u8, bytes: &'a [u8]) -> Option<Self> {
         let (key_id, bytes) = bytes.split_first_chunk()?;
         let (wrap_nonce, bytes) = bytes.split_first_chunk()?;
         let (wrapped_key, bytes) = bytes.split_first_chunk()?;
         let (nonce, ciphertext) = bytes.split_first_chunk()?;
         Some(Self {
+            version,
             key_id: KeyId::from_bytes(*key_id),
             wrap_nonce,
             wrapped_key,
@@ -82,6 +87,7 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let bytes = Envelope {
+            version: VERSION,
             key_id: KeyId::from_bytes([1; 8]),
             wrap_nonce: &[2; 24],
             wrapped_key: &[3; 48],
@@ -90,7 +96,7 @@ mod tests {
         }
         .to_bytes();
         assert_eq!(bytes.len(), MIN_LEN + 4);
-        assert_eq!(bytes[0], 1);
+        assert_eq!(bytes[0], 2);
         for (start, end, value) in [(1, 9, 1), (9, 33, 2), (33, 81, 3), (81, 105, 4), (105, 125, 5)] {
             assert!(
                 bytes[start..end].iter().all(|byte| *byte == value),
@@ -106,7 +112,9 @@ mod tests {
             Envelope::parse(&[1; MIN_LEN - 1]).err(),
             Some(Malformed::Truncated(MIN_LEN - 1))
         );
-        assert_eq!(Envelope::parse(&[2; 8]).err(), Some(Malformed::Version(2)));
-        assert!(Envelope::parse(&[1; MIN_LEN]).is_ok());
+        assert_eq!(Envelope::parse(&[3; 8]).err(), Some(Malformed::Version(3)));
+        for known in [1, 2] {
+            assert!(Envelope::parse(&[known; MIN_LEN]).is_ok_and(|envelope| envelope.version == known));
+        }
     }
 }

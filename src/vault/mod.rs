@@ -17,11 +17,14 @@ mod mac;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
 use zeroize::Zeroizing;
 
-use crate::entropy::{Entropy, SharedEntropy};
+use crate::{
+    entropy::{Entropy, SharedEntropy},
+    secret::Key,
+};
 
 pub use binding::Binding;
 use binding::Layer;
-use envelope::{Envelope, NONCE_LEN, TAG_LEN};
+use envelope::{Envelope, NONCE_LEN, TAG_LEN, UNBOUND, VERSION};
 pub use key::{KeyError, KeyId, Keyring};
 pub use mac::{Field, Mac, MacError};
 
@@ -38,6 +41,12 @@ impl Sealed {
     /// The envelope, to be stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// It is from before what a row says was bound to the master key: [`Vault::open`] refuses it,
+    /// [`Vault::take_over`] seals it anew.
+    pub fn is_unbound(&self) -> bool {
+        self.0.first() == Some(&UNBOUND)
     }
 }
 
@@ -80,6 +89,15 @@ pub enum VaultError {
         /// How many bytes there are.
         length: usize,
     },
+    /// From before what a row says was bound to the master key.
+    #[error(
+        "{what} is sealed as it was before rows were bound to the master key: it was put there from an old copy of the \
+         database"
+    )]
+    Outdated {
+        /// Which secret.
+        what: String,
+    },
     /// Written by a version of this program that does not exist yet, or not by this program.
     #[error(
         "{what} is sealed in format {found}, this program knows format {}: install the newer version again, \
@@ -114,24 +132,29 @@ impl Vault {
     /// Seals `secret` so that it opens for the same `binding` only.
     pub fn seal(&self, binding: &Binding<'_>, secret: &[u8]) -> Sealed {
         let (key_id, master) = self.keyring.active();
+        self.seal_with(key_id, master, binding, secret)
+    }
+
+    fn seal_with(&self, key_id: KeyId, master: &Key, binding: &Binding<'_>, secret: &[u8]) -> Sealed {
         let Fresh {
             data_key,
             wrap_nonce,
             nonce,
         } = Fresh::draw(&*self.entropy);
 
-        let wrap_context = binding.associated_data(Layer::DataKey(key_id));
+        let wrap_context = binding.associated_data(VERSION, Layer::DataKey(key_id));
         let mut wrapped_key = [0; 32 + TAG_LEN];
         wrapped_key[..32].copy_from_slice(&*data_key);
         encrypt(master.expose(), &wrap_nonce, &wrap_context, &mut wrapped_key);
 
-        let context = binding.associated_data(Layer::Payload);
+        let context = binding.associated_data(VERSION, Layer::Payload);
         let mut ciphertext = vec![0; secret.len() + TAG_LEN];
         ciphertext[..secret.len()].copy_from_slice(secret);
         encrypt(&data_key, &nonce, &context, &mut ciphertext);
 
         Sealed(
             Envelope {
+                version: VERSION,
                 key_id,
                 wrap_nonce: &wrap_nonce,
                 wrapped_key: &wrapped_key,
@@ -144,23 +167,44 @@ impl Vault {
 
     /// Opens what was sealed for `binding`.
     pub fn open(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        let what = || binding.to_string();
-        let envelope = Envelope::parse(&sealed.0).map_err(|problem| match problem {
-            envelope::Malformed::Truncated(length) => VaultError::Truncated { what: what(), length },
-            envelope::Malformed::Version(found) => VaultError::UnknownFormat { what: what(), found },
-        })?;
-        let key_id = envelope.key_id;
-        let master = self.keyring.find(key_id).ok_or_else(|| VaultError::UnknownKey {
-            what: what(),
-            found: key_id,
+        let envelope = parse(binding, sealed)?;
+        if envelope.version == UNBOUND {
+            return Err(VaultError::Outdated {
+                what: binding.to_string(),
+            });
+        }
+        self.unseal(binding, &envelope)
+    }
+
+    /// Seals anew, with the same master key, what is from before what a row says was bound to it.
+    pub fn take_over(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Sealed, VaultError> {
+        let envelope = parse(binding, sealed)?;
+        let secret = self.unseal(binding, &envelope)?;
+        let master = self.master(binding, envelope.key_id)?;
+        Ok(self.seal_with(envelope.key_id, master, binding, &secret))
+    }
+
+    fn master(&self, binding: &Binding<'_>, found: KeyId) -> Result<&Key, VaultError> {
+        self.keyring.find(found).ok_or_else(|| VaultError::UnknownKey {
+            what: binding.to_string(),
+            found,
             active: self.active_key(),
-        })?;
+        })
+    }
+
+    fn unseal(
+        &self,
+        binding: &Binding<'_>,
+        envelope: &Envelope<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let key_id = envelope.key_id;
+        let master = self.master(binding, key_id)?;
         let tampered = || VaultError::Tampered {
-            what: what(),
+            what: binding.to_string(),
             key: key_id,
         };
 
-        let wrap_context = binding.associated_data(Layer::DataKey(key_id));
+        let wrap_context = binding.associated_data(envelope.version, Layer::DataKey(key_id));
         let unwrapped = decrypt(
             master.expose(),
             envelope.wrap_nonce,
@@ -169,9 +213,17 @@ impl Vault {
         )
         .ok_or_else(tampered)?;
         let data_key: &[u8; 32] = unwrapped.as_slice().try_into().map_err(|_| tampered())?;
-        let context = binding.associated_data(Layer::Payload);
+        let context = binding.associated_data(envelope.version, Layer::Payload);
         decrypt(data_key, envelope.nonce, &context, envelope.ciphertext).ok_or_else(tampered)
     }
+}
+
+fn parse<'a>(binding: &Binding<'_>, sealed: &'a Sealed) -> Result<Envelope<'a>, VaultError> {
+    let what = || binding.to_string();
+    Envelope::parse(&sealed.0).map_err(|problem| match problem {
+        envelope::Malformed::Truncated(length) => VaultError::Truncated { what: what(), length },
+        envelope::Malformed::Version(found) => VaultError::UnknownFormat { what: what(), found },
+    })
 }
 
 /// MACs over what lies in the open.
@@ -260,7 +312,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{catalog::ScopeSet, entropy::SystemEntropy, id::IntegrationId, secret::Key};
+    use crate::{catalog::ScopeSet, entropy::SystemEntropy, id::IntegrationId};
 
     fn vault_of(active: u8, previous: &[u8]) -> Vault {
         let previous = previous.iter().map(|byte| Key::new([*byte; 32])).collect();
@@ -362,10 +414,26 @@ mod tests {
             vault.open(&Binding::KeyCheck, &short),
             Err(VaultError::Truncated { length: 50, .. })
         ));
-        bytes[0] = 2;
+        bytes[0] = 3;
         assert!(matches!(
             vault.open(&Binding::KeyCheck, &Sealed::from_bytes(bytes)),
-            Err(VaultError::UnknownFormat { found: 2, .. })
+            Err(VaultError::UnknownFormat { found: 3, .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_sealed_now_does_not_pass_for_what_was_sealed_before() {
+        let vault = vault_of(1, &[]);
+        let mut bytes = vault.seal(&Binding::KeyCheck, b"text").as_bytes().to_vec();
+        bytes[0] = UNBOUND;
+        let relabelled = Sealed::from_bytes(bytes);
+        assert!(matches!(
+            vault.open(&Binding::KeyCheck, &relabelled),
+            Err(VaultError::Outdated { .. })
+        ));
+        assert!(matches!(
+            vault.take_over(&Binding::KeyCheck, &relabelled),
+            Err(VaultError::Tampered { .. })
         ));
     }
 

@@ -4,6 +4,7 @@
 mod accounts;
 mod agent_secrets;
 mod agents;
+mod altered;
 mod announced;
 mod asking;
 mod audit;

@@ -157,6 +157,45 @@ fn a_token_moved_to_another_row_is_not_handed_out() {
     assert_eq!(daemon.agent("alices").token(), alices, "alice keeps hers");
 }
 
+#[test]
+fn an_account_that_was_given_to_somebody_else_is_named_and_can_be_removed() {
+    let (_google, daemon) = stopped();
+    let stolen = "UPDATE integrations SET owner = 'bob' WHERE owner = 'alice'";
+    database(&daemon).execute(stolen, []).unwrap();
+    daemon.start();
+    daemon.wait_for_state("alices", "not_connected");
+    daemon.wait_for_state("bobs", "active");
+    let status = daemon.cli(&["status", "--output", "json"]);
+    let problems = status.json()["daemon"]["problems"].to_string();
+    assert!(
+        problems.contains("alice@example.com of bob, as it says"),
+        "{problems}"
+    );
+    let doctor = one_line(&daemon.cli(&["doctor"]).stdout);
+    assert!(
+        doctor.contains("alice@example.com of bob, as it says"),
+        "{doctor}"
+    );
+    let words = problems.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let id = words.into_iter().find(|word| word.starts_with("int_")).unwrap();
+    let plan = daemon
+        .cli(&["integrations", "disconnect", id, "--dry-run"])
+        .expect_ok();
+    assert!(plan.stdout.contains("Would remove the record"), "{}", plan.stdout);
+    daemon
+        .cli(&["integrations", "disconnect", id, "--yes"])
+        .expect_ok();
+    assert_eq!(daemon.cli(&["integrations", "disconnect", id, "--yes"]).code, 4);
+    daemon
+        .connect_as("alice", "alice@example.com", &[SEND])
+        .expect_ok();
+    daemon.restart();
+    daemon.wait_for_state("alices", "active");
+    daemon.wait_for_state("bobs", "active");
+    let status = daemon.cli(&["status", "--output", "json"]).expect_ok();
+    assert!(!status.stdout.contains("as it says"), "{}", status.stdout);
+}
+
 /// A start that is refused with a sentence and leaves the state as it was.
 #[track_caller]
 fn expect_refused(daemon: &Daemon, code: i32, sentence: &str) {

@@ -9,7 +9,7 @@ use crate::{
     catalog::{Capability, IntegrationKind, Verification},
     clock::Moment,
     health::Unmet,
-    id::InvalidId,
+    id::{IntegrationId, InvalidId},
     proto::{timestamp, v1},
     store::IntegrationRecord,
     telemetry::audit::AuditLine,
@@ -135,6 +135,19 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
             String::new()
         },
         capability_states: view.standings.iter().map(standing).collect(),
+    }
+}
+
+/// What removing a record that is not used answers: there is no account, and what the record says is not believed.
+pub(super) fn without_account(id: &IntegrationId, problem: String) -> v1::DisconnectResponse {
+    v1::DisconnectResponse {
+        integration: Some(v1::Integration {
+            id: id.to_string(),
+            state: v1::IntegrationState::Misconfigured.into(),
+            message: problem,
+            ..v1::Integration::default()
+        }),
+        ..v1::DisconnectResponse::default()
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     status::{account, agent, connect, import, invalid, service_account, status, store},
 };
 use crate::{
-    broker::{AgentState, Broker, Connected, NewServiceAccount},
+    broker::{AccountRef, AgentState, Broker, Connected, NewServiceAccount},
     health::Readiness,
     id::AgentName,
     proto::{
@@ -84,6 +84,7 @@ impl Service {
             );
         }
         problems.extend(self.broker.manifest_problems());
+        problems.extend(self.broker.unusable_records());
         let skew = self.broker.clock_skew();
         if !skew.is_zero() {
             problems.push(format!(
@@ -263,6 +264,15 @@ impl AdminService for Service {
         let request = request.into_inner();
         let which = reference(request.integration)?;
         let revocation = revocation(request.revocation);
+        if let AccountRef::Id(id) = &which
+            && let Some(problem) = self.broker.unusable_account(id)
+        {
+            if !request.dry_run {
+                let removed = self.broker.remove_unusable_account(id, problem.clone(), actor);
+                removed.await.map_err(|error| account(&error.into()))?;
+            }
+            return Ok(Response::new(convert::without_account(id, problem)));
+        }
         let done = if request.dry_run {
             self.broker.preview_disconnect(&which, revocation)
         } else {

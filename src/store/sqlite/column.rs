@@ -42,6 +42,20 @@ pub(super) fn text_or_none<'row>(row: &'row Row<'_>, name: &str) -> Result<Optio
     value(row, name, |value| value.as_str_or_null())
 }
 
+pub(super) fn bytes<'row>(row: &'row Row<'_>, name: &str) -> Result<&'row [u8], Unreadable> {
+    value(row, name, |value| value.as_blob())
+}
+
+pub(super) fn bytes_or_none<'row>(row: &'row Row<'_>, name: &str) -> Result<Option<&'row [u8]>, Unreadable> {
+    value(row, name, |value| value.as_blob_or_null())
+}
+
+/// The MAC of a row: no bytes where there is none.
+pub(super) fn mac<'row>(row: &'row Row<'_>, name: &str) -> &'row [u8] {
+    let mac = value(row, name, |value| value.as_blob_or_null());
+    mac.ok().flatten().unwrap_or_default()
+}
+
 pub(super) fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {
     text(row, name)?.parse().map_err(|error| unfit(name, error))
 }
@@ -61,6 +75,10 @@ pub(super) fn number<T: TryFrom<i64, Error: Display>>(row: &Row<'_>, name: &str)
     value(row, name, |value| value.as_i64())?
         .try_into()
         .map_err(|error| unfit(name, error))
+}
+
+pub(super) fn number_or_none(row: &Row<'_>, name: &str) -> Result<Option<i64>, Unreadable> {
+    value(row, name, |value| value.as_i64_or_null())
 }
 
 pub(super) fn time(row: &Row<'_>, name: &str) -> Result<Timestamp, Unreadable> {
@@ -97,6 +115,11 @@ pub(super) fn label(row: &Row<'_>, name: &str) -> String {
             .collect(),
         _ => format!("without a readable {name}"),
     }
+}
+
+/// Which account a row says that it is of. Somebody else may have written it.
+pub(super) fn claim(row: &Row<'_>) -> String {
+    format!("{} of {}, as it says", label(row, "account"), label(row, "owner"))
 }
 
 /// A time as it is stored: microseconds since 1970.

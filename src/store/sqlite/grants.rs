@@ -6,22 +6,33 @@ use rusqlite::{Connection, Row, params};
 use crate::{
     id::IntegrationId,
     store::{Grant, Health, RenewalIntent, RenewalOutcome, StoreError},
-    vault::Sealed,
+    vault::{Sealed, Vault},
 };
 
 use super::{
+    bound::{self, Bound},
     column::{self, Unreadable, corrupt, integer, micros},
     fault::Fault,
-    tokens,
+    integrations, tokens,
 };
+
+/// A grant as it lies in the database, and where.
+struct Stored {
+    place: i64,
+    generation: i64,
+    obtained_at: Option<i64>,
+    expires_at: Option<i64>,
+    grant: Grant,
+}
 
 /// Records the intent to renew; returns the grant as it was before.
 pub(super) fn begin(
     connection: &Connection,
+    vault: &Vault,
     id: &IntegrationId,
     now: Timestamp,
 ) -> Result<Option<Grant>, Fault> {
-    let Some((place, mut grant)) = get(connection, id)? else {
+    let Some(Stored { place, mut grant, .. }) = get(connection, vault, id)? else {
         return Ok(None);
     };
     let recorded = connection
@@ -41,29 +52,47 @@ pub(super) fn begin(
 /// Records what came of a renewal; returns the version after it.
 pub(super) fn finish(
     connection: &Connection,
+    vault: &Vault,
     id: &IntegrationId,
     expected: u64,
     outcome: &RenewalOutcome,
 ) -> Result<u64, Fault> {
-    let (place, version, health) = state(connection, id)?.ok_or(StoreError::Conflict)?;
-    if version != expected {
+    let stored = get(connection, vault, id)?.ok_or(StoreError::Conflict)?;
+    let Stored {
+        place,
+        generation,
+        ref grant,
+        ..
+    } = stored;
+    if grant.version != expected {
         return Err(StoreError::Conflict.into());
     }
-    let changed = outcome.rotated.is_some() || outcome.health != health;
-    let version = if changed { version + 1 } else { version };
+    let changed = outcome.rotated.is_some() || outcome.health != grant.health;
+    let version = if changed { grant.version + 1 } else { grant.version };
     let (health, health_reason) = health_columns(&outcome.health);
+    let after = bound::Grant {
+        integration: id.as_str(),
+        generation,
+        version: integer(version),
+        health,
+        health_reason,
+        obtained_at: outcome.renewed_at.map(micros).or(stored.obtained_at),
+        expires_at: stored.expires_at,
+        secret: outcome.rotated.as_ref().unwrap_or(&grant.secret).as_bytes(),
+    };
     connection
         .prepare_cached(
             "UPDATE secrets SET secret = coalesce(?2, secret), health = ?3, health_reason = ?4, version = ?5, \
-             obtained_at = coalesce(?6, obtained_at) WHERE place = ?1",
+             obtained_at = ?6, mac = ?7 WHERE place = ?1",
         )?
         .execute(params![
             place,
             outcome.rotated.as_ref().map(Sealed::as_bytes),
-            health,
-            health_reason,
-            integer(version),
-            outcome.renewed_at.map(micros),
+            after.health,
+            after.health_reason,
+            after.version,
+            after.obtained_at,
+            after.mac(vault).as_bytes(),
         ])?;
     connection
         .prepare_cached("DELETE FROM renewals WHERE place = ?")?
@@ -72,21 +101,31 @@ pub(super) fn finish(
         tokens::forget(connection, id)?;
     }
     if let Some(token) = &outcome.token {
-        tokens::put(connection, place, token)?;
+        tokens::put(connection, vault, place, generation, token)?;
     }
     Ok(version)
 }
 
-/// An account's grant and its place.
-fn get(connection: &Connection, id: &IntegrationId) -> Result<Option<(i64, Grant)>, Fault> {
+/// An account's grant. It is written by nobody else, or it is an error.
+fn get(connection: &Connection, vault: &Vault, id: &IntegrationId) -> Result<Option<Stored>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT place, version, health, health_reason, secret \
-         FROM integrations JOIN secrets ON place = number << 16 WHERE id = ?",
+        "SELECT place, version, health, health_reason, obtained_at, expires_at, secret, \
+         secrets.generation AS grant_generation, secrets.mac AS grant_mac \
+         FROM integrations JOIN secrets ON place = number << 16 AND integration = number WHERE id = ?",
     )?;
     let mut rows = statement.query([id.as_str()])?;
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
+    let unreadable = |reason: Unreadable| corrupt(id.as_str(), reason);
+    let bound = bound::Grant::of(row, id.as_str()).map_err(unreadable)?;
+    bound
+        .verify(vault, column::mac(row, "grant_mac"))
+        .map_err(|reason| StoreError::Altered {
+            record: id.to_string(),
+            reason: reason.to_string(),
+            remedy: integrations::remedy(id.as_str()),
+        })?;
     let grant = || {
         Ok(Grant {
             version: column::number(row, "version")?,
@@ -95,23 +134,13 @@ fn get(connection: &Connection, id: &IntegrationId) -> Result<Option<(i64, Grant
             secret: column::sealed(row, "secret")?,
         })
     };
-    let grant = grant().map_err(|reason: Unreadable| corrupt(id.as_str(), reason))?;
-    Ok(Some((row.get("place")?, grant)))
-}
-
-/// What decides whether and how a renewal's outcome is recorded: the grant's place, version and health.
-fn state(connection: &Connection, id: &IntegrationId) -> Result<Option<(i64, u64, Health)>, Fault> {
-    let mut statement = connection.prepare_cached(
-        "SELECT place, version, health, health_reason \
-         FROM integrations JOIN secrets ON place = number << 16 WHERE id = ?",
-    )?;
-    let mut rows = statement.query([id.as_str()])?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    let state = || Ok((column::number(row, "version")?, health(row)?));
-    let (version, health) = state().map_err(|reason: Unreadable| corrupt(id.as_str(), reason))?;
-    Ok(Some((row.get("place")?, version, health)))
+    Ok(Some(Stored {
+        place: row.get("place")?,
+        generation: bound.generation,
+        obtained_at: bound.obtained_at,
+        expires_at: bound.expires_at,
+        grant: grant().map_err(unreadable)?,
+    }))
 }
 
 /// An intent that is there.

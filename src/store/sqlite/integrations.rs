@@ -5,51 +5,81 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params, types::
 use crate::{
     catalog::IntegrationKind,
     id::{CapabilityKey, IntegrationId},
-    store::{IntegrationRecord, RenewalIntent, StoreError},
+    store::{Health, IntegrationRecord, RenewalIntent, StoreError, UnusableRecord},
+    vault::{MacError, Sealed, Vault},
 };
 
 use super::{
+    bound::{self, Bound},
     column::{self, Unreadable, corrupt, integer, micros},
     fault::Fault,
     grants::{health, health_columns},
     rows,
 };
 
-const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, account, authority, scopes, declined, connected_at) \
-     VALUES (:id, :kind, :owner, :subject, :account, :authority, :scopes, :declined, :connected_at)";
+const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, account, authority, scopes, declined, connected_at, \
+     generation, mac) \
+     VALUES (:id, :kind, :owner, :subject, :account, :authority, :scopes, :declined, :connected_at, :generation, :mac)";
 const INSERT_GRANT: &str = "INSERT INTO secrets (place, integration, version, health, health_reason, obtained_at, \
-     expires_at, secret) \
-     VALUES (:number << 16, :number, :version, :health, :health_reason, :obtained_at, :expires_at, :secret)";
+     expires_at, secret, generation, mac) \
+     VALUES (:number << 16, :number, :version, :health, :health_reason, :obtained_at, :expires_at, :secret, :generation, \
+     :mac)";
 
 /// Selects accounts with their grants and intents.
 fn select(which: &str) -> String {
     format!(
         "SELECT id, kind, owner, subject, account, authority, scopes, declined, connected_at, version, health, health_reason, \
-         obtained_at, expires_at, secret, started_at, attempts \
-         FROM integrations LEFT JOIN secrets ON secrets.place = number << 16 \
+         obtained_at, expires_at, secret, started_at, attempts, integrations.generation AS generation, \
+         integrations.mac AS mac, secrets.generation AS grant_generation, secrets.mac AS grant_mac \
+         FROM integrations LEFT JOIN secrets ON secrets.place = number << 16 AND secrets.integration = number \
          LEFT JOIN renewals ON renewals.place = secrets.place {which}"
     )
 }
 
-/// Every account, and a sentence for each row that is none.
+/// Every account, and what is wrong with the rows that are none. An account whose grant somebody else wrote is there, so
+/// that its agents are told why they have no token; it has no secret.
 pub(super) fn load(
     connection: &Connection,
-    problems: &mut Vec<String>,
+    vault: &Vault,
+    unusable: &mut Vec<UnusableRecord>,
 ) -> Result<Vec<IntegrationRecord>, Fault> {
     // The order in which they lie in the file.
-    rows::load(connection, &select("ORDER BY number"), problems, read)
+    let select = select("ORDER BY number");
+    let mut without_grant = Vec::new();
+    let accounts = rows::load(connection, &select, "id", unusable, |row| {
+        let refused = match read(row, vault) {
+            Err(refused @ StoreError::Altered { .. }) => refused,
+            other => return other,
+        };
+        let Some(account) = read_without_grant(row, vault) else {
+            return Err(refused);
+        };
+        without_grant.push(UnusableRecord {
+            name: account.id.to_string(),
+            problem: refused.to_string(),
+            lasts: true,
+        });
+        Ok(account)
+    })?;
+    unusable.append(&mut without_grant);
+    Ok(accounts)
 }
 
 /// One account.
-pub(super) fn get(connection: &Connection, id: &IntegrationId) -> Result<Option<IntegrationRecord>, Fault> {
+pub(super) fn get(
+    connection: &Connection,
+    vault: &Vault,
+    id: &IntegrationId,
+) -> Result<Option<IntegrationRecord>, Fault> {
     let mut statement = connection.prepare_cached(&select("WHERE id = ?"))?;
     let mut rows = statement.query([id.as_str()])?;
-    Ok(rows.next()?.map(read).transpose()?)
+    Ok(rows.next()?.map(|row| read(row, vault)).transpose()?)
 }
 
 /// Adds or replaces an account; returns its version.
 pub(super) fn put(
     connection: &Connection,
+    vault: &Vault,
     record: &IntegrationRecord,
     replaces: Option<u64>,
 ) -> Result<u64, Fault> {
@@ -59,26 +89,54 @@ pub(super) fn put(
     // Goes with its access tokens, and with its intent to renew.
     delete(connection, &record.id)?;
     let version = next_version(connection)?;
+    let scopes = record.scopes.to_string();
+    let declined = keys_column(&record.declined);
+    let account = bound::Integration {
+        id: record.id.as_str(),
+        kind: record.kind.as_str(),
+        owner: record.owner.as_str(),
+        subject: &record.subject,
+        account: &record.account,
+        authority: &record.authority,
+        scopes: &scopes,
+        declined: &declined,
+        connected_at: micros(record.connected_at),
+        generation: integer(version),
+    };
     connection.prepare_cached(INSERT)?.execute(named_params! {
-        ":id": record.id.as_str(),
-        ":kind": record.kind.as_str(),
-        ":owner": record.owner.as_str(),
-        ":subject": record.subject,
-        ":account": record.account,
-        ":authority": record.authority,
-        ":scopes": record.scopes.to_string(),
-        ":declined": keys_column(&record.declined),
-        ":connected_at": micros(record.connected_at),
+        ":id": account.id,
+        ":kind": account.kind,
+        ":owner": account.owner,
+        ":subject": account.subject,
+        ":account": account.account,
+        ":authority": account.authority,
+        ":scopes": account.scopes,
+        ":declined": account.declined,
+        ":connected_at": account.connected_at,
+        ":generation": account.generation,
+        ":mac": account.mac(vault).as_bytes(),
     })?;
     let (health, health_reason) = health_columns(&record.health);
+    let grant = bound::Grant {
+        integration: account.id,
+        generation: account.generation,
+        version: integer(version),
+        health,
+        health_reason,
+        obtained_at: record.renewed_at.map(micros),
+        expires_at: record.grant_expires_at.map(micros),
+        secret: record.secret.as_bytes(),
+    };
     connection.prepare_cached(INSERT_GRANT)?.execute(named_params! {
         ":number": connection.last_insert_rowid(),
-        ":version": integer(version),
-        ":health": health,
-        ":health_reason": health_reason,
-        ":obtained_at": record.renewed_at.map(micros),
-        ":expires_at": record.grant_expires_at.map(micros),
-        ":secret": record.secret.as_bytes(),
+        ":version": grant.version,
+        ":health": grant.health,
+        ":health_reason": grant.health_reason,
+        ":obtained_at": grant.obtained_at,
+        ":expires_at": grant.expires_at,
+        ":secret": grant.secret,
+        ":generation": grant.generation,
+        ":mac": grant.mac(vault).as_bytes(),
     })?;
     Ok(version)
 }
@@ -86,13 +144,30 @@ pub(super) fn put(
 /// Records what the person did not give. False when the account is gone.
 pub(super) fn set_declined(
     connection: &Connection,
+    vault: &Vault,
     id: &IntegrationId,
     declined: &[CapabilityKey],
 ) -> Result<bool, Fault> {
-    let changed = connection
-        .prepare_cached("UPDATE integrations SET declined = ? WHERE id = ?")?
-        .execute(params![keys_column(declined), id.as_str()])?;
-    Ok(changed > 0)
+    let mut statement = connection.prepare_cached("SELECT * FROM integrations WHERE id = ?")?;
+    let mut rows = statement.query([id.as_str()])?;
+    let Some(row) = rows.next()? else {
+        return Ok(false);
+    };
+    let mut account = bound::Integration::of(row).map_err(|reason| corrupt(id.as_str(), reason))?;
+    // What somebody else wrote is not bound now, under this broker's name.
+    account
+        .verify(vault, column::mac(row, "mac"))
+        .map_err(|reason| altered(row, &reason))?;
+    let declined = keys_column(declined);
+    account.declined = &declined;
+    connection
+        .prepare_cached("UPDATE integrations SET declined = ?, mac = ? WHERE id = ?")?
+        .execute(params![
+            account.declined,
+            account.mac(vault).as_bytes(),
+            id.as_str()
+        ])?;
+    Ok(true)
 }
 
 /// Deletes an account; its grant and its access tokens go with it.
@@ -126,14 +201,63 @@ fn next_version(connection: &Connection) -> Result<u64, Fault> {
     Ok(next.map_err(|reason| corrupt("grant_version", reason))?)
 }
 
-fn read(row: &Row<'_>) -> Result<IntegrationRecord, StoreError> {
-    read_columns(row).map_err(|reason| corrupt(column::label(row, "id"), reason))
+fn read(row: &Row<'_>, vault: &Vault) -> Result<IntegrationRecord, StoreError> {
+    let unreadable = |reason: Unreadable| corrupt(column::label(row, "id"), reason);
+    verify(row, vault)
+        .map_err(unreadable)?
+        .map_err(|reason| altered(row, &reason))?;
+    read_columns(row).map_err(unreadable)
 }
 
-fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
+/// Whether both rows of an account are what this broker wrote, and belong together.
+fn verify(row: &Row<'_>, vault: &Vault) -> Result<Result<(), MacError>, Unreadable> {
     if row.get_ref("secret").is_ok_and(|secret| secret == ValueRef::Null) {
         return Err("its grant is missing".to_owned());
     }
+    let account = bound::Integration::of(row)?;
+    let grant = bound::Grant::of(row, account.id)?;
+    let together = || {
+        let same = account.generation == grant.generation;
+        same.then_some(()).ok_or(MacError::Differs)
+    };
+    let verified = account.verify(vault, column::mac(row, "mac"));
+    Ok(verified
+        .and_then(|()| grant.verify(vault, column::mac(row, "grant_mac")))
+        .and_then(|()| together()))
+}
+
+/// An account, where it is its grant alone that somebody else wrote.
+fn read_without_grant(row: &Row<'_>, vault: &Vault) -> Option<IntegrationRecord> {
+    let bound = bound::Integration::of(row).ok()?;
+    bound.verify(vault, column::mac(row, "mac")).ok()?;
+    let mut account = read_columns(row).ok()?;
+    account.health = Health::Misconfigured(format!(
+        "The grant of {} cannot be opened: it was altered, or moved there from another record; restore it from a backup, \
+         or connect the account again.",
+        account.account
+    ));
+    account.secret = Sealed::from_bytes(Vec::new());
+    Some(account)
+}
+
+/// The error for an account that somebody else wrote.
+fn altered(row: &Row<'_>, reason: &MacError) -> StoreError {
+    let id = column::label(row, "id");
+    StoreError::Altered {
+        record: format!("{id} ({})", column::claim(row)),
+        reason: reason.to_string(),
+        remedy: remedy(&id),
+    }
+}
+
+/// What to do about an account that is not used.
+pub(super) fn remedy(id: &str) -> String {
+    format!(
+        "connect that account again, and remove this record with `token-broker integrations disconnect {id}`"
+    )
+}
+
+fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
     let renewal = match column::time_or_none(row, "started_at")? {
         Some(started_at) => Some(RenewalIntent {
             started_at,
@@ -160,7 +284,7 @@ fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
     })
 }
 
-fn kind(name: &str) -> Result<IntegrationKind, Unreadable> {
+pub(super) fn kind(name: &str) -> Result<IntegrationKind, Unreadable> {
     [IntegrationKind::Google, IntegrationKind::GoogleServiceAccount]
         .into_iter()
         .find(|kind| kind.as_str() == name)

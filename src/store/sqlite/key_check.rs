@@ -19,17 +19,58 @@ use super::{
 
 const TEXT: &[u8] = b"token-broker";
 
+/// Whether the rows of a database are bound to its master key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// They are, and what is not is not used.
+    Bound,
+    /// It is from before that: they are to be taken over.
+    Unbound,
+}
+
 /// Fails on a database whose rows need a key that the vault lacks.
-pub(super) fn verify(connection: &Connection, path: &Path, vault: &Vault) -> Result<(), Fault> {
+pub(super) fn verify(connection: &Connection, path: &Path, vault: &Vault) -> Result<Rows, Fault> {
+    let (mut bound, mut unbound) = (false, false);
     let mut statement = connection.prepare("SELECT * FROM master_keys ORDER BY key_id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let sealed = column::sealed(row, "sealed_check").map_err(|reason| {
             column::corrupt(format!("master key {}", column::label(row, "key_id")), reason)
         })?;
-        vault
-            .open(&Binding::KeyCheck, &sealed)
-            .map_err(|error| refused(path, error))?;
+        if sealed.is_unbound() {
+            unbound = true;
+            vault.take_over(&Binding::KeyCheck, &sealed).map(drop)
+        } else {
+            bound = true;
+            vault.open(&Binding::KeyCheck, &sealed).map(drop)
+        }
+        .map_err(|error| refused(path, error))?;
+    }
+    Ok(if unbound && !bound {
+        Rows::Unbound
+    } else {
+        Rows::Bound
+    })
+}
+
+/// Seals the key checks anew: the rows are bound from now on.
+pub(super) fn take_over(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
+    let mut statement = connection.prepare("SELECT * FROM master_keys")?;
+    let mut rows = statement.query([])?;
+    let mut anew = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get("key_id")?;
+        let sealed =
+            column::sealed(row, "sealed_check").map_err(|reason| column::corrupt(key.as_str(), reason))?;
+        if let Ok(sealed) = vault.take_over(&Binding::KeyCheck, &sealed) {
+            anew.push((key, sealed));
+        }
+    }
+    for (key, sealed) in anew {
+        connection.execute(
+            "UPDATE master_keys SET sealed_check = ? WHERE key_id = ?",
+            params![sealed.as_bytes(), key],
+        )?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! leaves a database that opens again. No `rusqlite` type leaves this module.
 
 mod agents;
+mod bound;
 mod column;
 mod connection;
 mod fault;
@@ -18,6 +19,7 @@ mod revocations;
 mod rows;
 mod schema;
 mod security_events;
+mod take_over;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -41,6 +43,7 @@ use super::{
     RenewalOutcome, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
 };
 use fault::Fault;
+use key_check::Rows;
 use reader::Readers;
 use writer::{Rank, Writer};
 
@@ -49,6 +52,8 @@ pub struct SqliteStore {
     // Dropped first: the last connection to go tidies up, and that should be the writer's.
     readers: Readers,
     writer: Writer,
+    /// Binds what rows say to the master key.
+    vault: Arc<Vault>,
 }
 
 impl SqliteStore {
@@ -66,6 +71,7 @@ impl SqliteStore {
         Ok(Self {
             readers: Readers::new(path.clone()),
             writer: Writer::start(connection, path, lock)?,
+            vault: vault.clone(),
         })
     }
 
@@ -92,6 +98,16 @@ impl SqliteStore {
         Box::pin(self.readers.run(work))
     }
 
+    /// Reads rows that are bound to the master key.
+    fn read_bound<T, F>(&self, work: F) -> StoreFuture<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &Vault) -> Result<T, Fault> + Send + 'static,
+    {
+        let vault = self.vault.clone();
+        self.read(move |connection| work(connection, &vault))
+    }
+
     fn write<T, F>(&self, work: F) -> StoreFuture<'_, T>
     where
         T: Send + 'static,
@@ -99,15 +115,29 @@ impl SqliteStore {
     {
         Box::pin(self.writer.run(Rank::Essential, work))
     }
+
+    /// Writes rows that are bound to the master key.
+    fn write_bound<T, F>(&self, mut work: F) -> StoreFuture<'_, T>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection, &Vault) -> Result<T, Fault> + Send + 'static,
+    {
+        let vault = self.vault.clone();
+        self.write(move |connection| work(connection, &vault))
+    }
 }
 
 /// What is wrong with a database is found before anything in it changes.
 fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<(), Fault> {
+    let mut rows = Rows::Bound;
     if schema::version(connection)? > 0 {
         schema::check(connection, path)?;
-        key_check::verify(connection, path, vault)?;
+        rows = key_check::verify(connection, path, vault)?;
     }
     schema::migrate(connection)?;
+    if rows == Rows::Unbound {
+        take_over::run(connection, vault)?;
+    }
     key_check::note(connection, vault)?;
     // All of it was read once. What is needed from now on is found by itself.
     Ok(connection.execute_batch("PRAGMA shrink_memory")?)
@@ -124,36 +154,38 @@ fn facts(connection: &Connection) -> Result<DatabaseFacts, Fault> {
 
 impl Store for SqliteStore {
     fn load(&self) -> StoreFuture<'_, Contents> {
-        self.read(|connection| {
-            let mut problems = Vec::new();
+        self.read_bound(|connection, vault| {
+            let mut unusable = Vec::new();
             Ok(Contents {
-                integrations: integrations::load(connection, &mut problems)?,
-                tokens: tokens::load(connection, &mut problems)?,
-                agents: agents::load(connection, &mut problems)?,
-                holders: holders::load(connection, &mut problems)?,
-                revocations: revocations::load(connection, &mut problems)?,
-                problems,
+                integrations: integrations::load(connection, vault, &mut unusable)?,
+                tokens: tokens::load(connection, vault, &mut unusable)?,
+                agents: agents::load(connection, vault, &mut unusable)?,
+                holders: holders::load(connection, vault, &mut unusable)?,
+                revocations: revocations::load(connection, vault, &mut unusable)?,
+                unusable,
             })
         })
     }
 
     fn integration(&self, id: &IntegrationId) -> StoreFuture<'_, Option<IntegrationRecord>> {
         let id = id.clone();
-        self.read(move |connection| integrations::get(connection, &id))
+        self.read_bound(move |connection, vault| integrations::get(connection, vault, &id))
     }
 
     fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64> {
-        self.write(move |connection| integrations::put(connection, &record, replaces))
+        self.write_bound(move |connection, vault| integrations::put(connection, vault, &record, replaces))
     }
 
     fn set_declined(&self, id: &IntegrationId, declined: Arc<[CapabilityKey]>) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.write(move |connection| integrations::set_declined(connection, &id, &declined))
+        self.write_bound(move |connection, vault| {
+            integrations::set_declined(connection, vault, &id, &declined)
+        })
     }
 
     fn begin_renewal(&self, id: &IntegrationId, now: Timestamp) -> StoreFuture<'_, Option<Grant>> {
         let id = id.clone();
-        self.write(move |connection| grants::begin(connection, &id, now))
+        self.write_bound(move |connection, vault| grants::begin(connection, vault, &id, now))
     }
 
     fn finish_renewal(
@@ -163,7 +195,7 @@ impl Store for SqliteStore {
         outcome: RenewalOutcome,
     ) -> StoreFuture<'_, u64> {
         let id = id.clone();
-        self.write(move |connection| grants::finish(connection, &id, version, &outcome))
+        self.write_bound(move |connection, vault| grants::finish(connection, vault, &id, version, &outcome))
     }
 
     fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {
@@ -173,7 +205,7 @@ impl Store for SqliteStore {
 
     fn owe_revocation(&self, id: &IntegrationId, since: Timestamp) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.write(move |connection| revocations::owe(connection, &id, since))
+        self.write_bound(move |connection, vault| revocations::owe(connection, vault, &id, since))
     }
 
     fn settle_revocation(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
@@ -187,7 +219,7 @@ impl Store for SqliteStore {
     }
 
     fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
-        self.write(move |connection| agents::put(connection, &agent))
+        self.write_bound(move |connection, vault| agents::put(connection, vault, &agent))
     }
 
     fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool> {
@@ -196,7 +228,7 @@ impl Store for SqliteStore {
     }
 
     fn change_holders(&self, kept: Vec<HolderRecord>, gone: Vec<AgentName>) -> StoreFuture<'_, ()> {
-        self.write(move |connection| holders::change(connection, &kept, &gone))
+        self.write_bound(move |connection, vault| holders::change(connection, vault, &kept, &gone))
     }
 
     fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool> {

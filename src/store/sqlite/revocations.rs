@@ -3,35 +3,63 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use crate::{id::IntegrationId, store::RevocationRecord};
+use crate::{
+    id::IntegrationId,
+    store::{RevocationRecord, StoreError, UnusableRecord},
+    vault::Vault,
+};
 
 use super::{
+    bound::{self, Bound},
     column::{self, Unreadable, corrupt, micros},
     fault::Fault,
     integrations, rows,
 };
 
-/// Every one, and a sentence for each row that is none.
+/// Every one, and what is wrong with the rows that are none.
 pub(super) fn load(
     connection: &Connection,
-    problems: &mut Vec<String>,
+    vault: &Vault,
+    unusable: &mut Vec<UnusableRecord>,
 ) -> Result<Vec<RevocationRecord>, Fault> {
     let select = "SELECT * FROM revocations ORDER BY id";
-    rows::load(connection, select, problems, |row| {
-        let named = || format!("revocation of {}", column::label(row, "id"));
-        read(row).map_err(|reason| corrupt(named(), reason))
-    })
+    rows::load(connection, select, "id", unusable, |row| read(row, vault))
 }
 
 /// Moves an account's grant here, and deletes the account. False when it was not there.
-pub(super) fn owe(connection: &Connection, id: &IntegrationId, since: Timestamp) -> Result<bool, Fault> {
+pub(super) fn owe(
+    connection: &Connection,
+    vault: &Vault,
+    id: &IntegrationId,
+    since: Timestamp,
+) -> Result<bool, Fault> {
+    let Some(account) = integrations::get(connection, vault, id)? else {
+        return Ok(false);
+    };
+    let bound = bound::Revocation {
+        id: id.as_str(),
+        owner: account.owner.as_str(),
+        subject: &account.subject,
+        account: &account.account,
+        authority: &account.authority,
+        since: micros(since),
+        secret: account.secret.as_bytes(),
+    };
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO revocations (id, owner, subject, account, authority, since, secret) \
-             SELECT id, owner, subject, account, authority, ?, secret \
-             FROM integrations JOIN secrets ON place = number << 16 WHERE id = ?",
+            "INSERT OR REPLACE INTO revocations (id, owner, subject, account, authority, since, secret, mac) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )?
-        .execute(params![micros(since), id.as_str()])?;
+        .execute(params![
+            bound.id,
+            bound.owner,
+            bound.subject,
+            bound.account,
+            bound.authority,
+            bound.since,
+            bound.secret,
+            bound.mac(vault).as_bytes(),
+        ])?;
     integrations::delete(connection, id)
 }
 
@@ -43,14 +71,30 @@ pub(super) fn settle(connection: &Connection, id: &IntegrationId) -> Result<(), 
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> Result<RevocationRecord, Unreadable> {
-    Ok(RevocationRecord {
-        id: column::parsed(row, "id")?,
-        owner: column::parsed(row, "owner")?,
-        subject: column::text(row, "subject")?.to_owned(),
-        account: column::text(row, "account")?.to_owned(),
-        authority: column::text(row, "authority")?.into(),
-        since: column::time(row, "since")?,
-        secret: column::sealed(row, "secret")?,
-    })
+fn read(row: &Row<'_>, vault: &Vault) -> Result<RevocationRecord, StoreError> {
+    let id = column::label(row, "id");
+    let record = || format!("revocation of {id}");
+    let bound = bound::Revocation::of(row).map_err(|reason| corrupt(record(), reason))?;
+    bound
+        .verify(vault, column::mac(row, "mac"))
+        .map_err(|reason| StoreError::Altered {
+            record: format!("{} ({})", record(), column::claim(row)),
+            reason: reason.to_string(),
+            remedy: format!(
+                "the owner can remove the grant at https://myaccount.google.com/connections; \
+                 `token-broker integrations disconnect {id}` removes the record"
+            ),
+        })?;
+    let revocation = || {
+        Ok(RevocationRecord {
+            id: column::parsed(row, "id")?,
+            owner: column::parsed(row, "owner")?,
+            subject: bound.subject.to_owned(),
+            account: bound.account.to_owned(),
+            authority: bound.authority.into(),
+            since: column::time(row, "since")?,
+            secret: column::sealed(row, "secret")?,
+        })
+    };
+    revocation().map_err(|reason: Unreadable| corrupt(record(), reason))
 }

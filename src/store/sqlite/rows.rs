@@ -2,15 +2,17 @@
 
 use rusqlite::{Connection, Row};
 
-use super::fault::Fault;
-use crate::store::StoreError;
+use crate::store::{StoreError, UnusableRecord};
 
-/// Every row that `select` finds. One that cannot be read is left out, and said in `problems`: the others are as good as
-/// before.
+use super::{column, fault::Fault};
+
+/// Every row that `select` finds. One that cannot be used is left out, and said in `unusable` under what the column
+/// `name` says: the others are as good as before.
 pub(super) fn load<T>(
     connection: &Connection,
     select: &str,
-    problems: &mut Vec<String>,
+    name: &str,
+    unusable: &mut Vec<UnusableRecord>,
     mut read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, Fault> {
     let mut statement = connection.prepare(select)?;
@@ -19,7 +21,11 @@ pub(super) fn load<T>(
     while let Some(row) = rows.next()? {
         match read(row) {
             Ok(record) => records.push(record),
-            Err(error) => problems.push(error.to_string()),
+            Err(error) => unusable.push(UnusableRecord {
+                name: column::label(row, name),
+                problem: error.to_string(),
+                lasts: true,
+            }),
         }
     }
     Ok(records)

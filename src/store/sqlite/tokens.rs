@@ -2,9 +2,14 @@
 
 use rusqlite::{Connection, Row, params};
 
-use crate::{id::IntegrationId, store::TokenRecord};
+use crate::{
+    id::IntegrationId,
+    store::{StoreError, TokenRecord, UnusableRecord},
+    vault::Vault,
+};
 
 use super::{
+    bound::{self, Bound},
     column::{self, Unreadable, corrupt, micros},
     fault::Fault,
     rows,
@@ -13,36 +18,61 @@ use super::{
 /// How many places an account has: one for its grant, the others for its access tokens.
 const PLACES: i64 = 1 << 16;
 
-/// Every token, and a sentence for each row that is none.
-pub(super) fn load(connection: &Connection, problems: &mut Vec<String>) -> Result<Vec<TokenRecord>, Fault> {
-    let select = "SELECT id, requested, coalesce(granted, requested) AS granted, obtained_at, expires_at, secret \
-         FROM secrets JOIN integrations ON number = integration WHERE requested IS NOT NULL ORDER BY place";
-    rows::load(connection, select, problems, |row| {
-        let named = || format!("access token of {}", column::label(row, "id"));
-        read(row).map_err(|reason| corrupt(named(), reason))
-    })
+/// Every token, and what is wrong with the rows that are none.
+pub(super) fn load(
+    connection: &Connection,
+    vault: &Vault,
+    unusable: &mut Vec<UnusableRecord>,
+) -> Result<Vec<TokenRecord>, Fault> {
+    let select = "SELECT id, integrations.generation AS generation, requested, granted, obtained_at, expires_at, secret, \
+         secrets.mac AS mac \
+         FROM secrets LEFT JOIN integrations ON number = place >> 16 AND number = integration WHERE requested IS NOT NULL ORDER BY place";
+    let before = unusable.len();
+    let tokens = rows::load(connection, select, "id", unusable, |row| read(row, vault))?;
+    // The next one takes its place.
+    unusable[before..]
+        .iter_mut()
+        .for_each(|record| record.lasts = false);
+    Ok(tokens)
 }
 
-/// Adds a token of the account whose grant has this place, or replaces the one that was obtained for the same
-/// scopes. The account's other tokens that have expired by then go: those whose scopes no agent asks for any more
+/// Adds a token of the account whose grant has this place and generation, or replaces the one that was obtained for the
+/// same scopes. The account's other tokens that have expired by then go: those whose scopes no agent asks for any more
 /// would stay for ever.
-pub(super) fn put(connection: &Connection, grant: i64, token: &TokenRecord) -> Result<(), Fault> {
+pub(super) fn put(
+    connection: &Connection,
+    vault: &Vault,
+    grant: i64,
+    generation: i64,
+    token: &TokenRecord,
+) -> Result<(), Fault> {
     let requested = token.requested.to_string();
+    let granted = (token.granted != token.requested).then(|| token.granted.to_string());
     let place = make_room(connection, grant, &requested, token)?;
+    let bound = bound::Token {
+        integration: token.integration.as_str(),
+        generation,
+        requested: &requested,
+        granted: granted.as_deref(),
+        obtained_at: micros(token.issued_at),
+        expires_at: micros(token.expires_at),
+        secret: token.secret.as_bytes(),
+    };
     connection
         .prepare_cached(
-            "INSERT INTO secrets (place, integration, requested, granted, obtained_at, expires_at, secret) \
-             VALUES (?1, ?1 >> 16, ?2, ?3, ?4, ?5, ?6) \
+            "INSERT INTO secrets (place, integration, requested, granted, obtained_at, expires_at, secret, mac) \
+             VALUES (?1, ?1 >> 16, ?2, ?3, ?4, ?5, ?6, ?7) \
              ON CONFLICT DO UPDATE SET requested = excluded.requested, granted = excluded.granted, obtained_at = excluded.obtained_at, \
-             expires_at = excluded.expires_at, secret = excluded.secret",
+             expires_at = excluded.expires_at, secret = excluded.secret, mac = excluded.mac",
         )?
         .execute(params![
             place,
-            requested,
-            (token.granted != token.requested).then(|| token.granted.to_string()),
-            micros(token.issued_at),
-            micros(token.expires_at),
-            token.secret.as_bytes(),
+            bound.requested,
+            bound.granted,
+            bound.obtained_at,
+            bound.expires_at,
+            bound.secret,
+            bound.mac(vault).as_bytes(),
         ])?;
     Ok(())
 }
@@ -94,13 +124,29 @@ pub(super) fn forget(connection: &Connection, id: &IntegrationId) -> Result<(), 
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> Result<TokenRecord, Unreadable> {
-    Ok(TokenRecord {
-        integration: column::parsed(row, "id")?,
-        requested: column::scopes(row, "requested")?,
-        granted: column::scopes(row, "granted")?,
-        issued_at: column::time(row, "obtained_at")?,
-        expires_at: column::time(row, "expires_at")?,
-        secret: column::sealed(row, "secret")?,
-    })
+fn read(row: &Row<'_>, vault: &Vault) -> Result<TokenRecord, StoreError> {
+    let record = || format!("access token of {}", column::label(row, "id"));
+    let bound = bound::Token::of(row).map_err(|reason| corrupt(record(), reason))?;
+    bound
+        .verify(vault, column::mac(row, "mac"))
+        .map_err(|reason| StoreError::Altered {
+            record: record(),
+            reason: reason.to_string(),
+            remedy: "a new one is obtained".to_owned(),
+        })?;
+    let token = || {
+        let requested = column::scopes(row, "requested")?;
+        Ok(TokenRecord {
+            integration: column::parsed(row, "id")?,
+            granted: match bound.granted {
+                Some(_) => column::scopes(row, "granted")?,
+                None => requested.clone(),
+            },
+            requested,
+            issued_at: column::time(row, "obtained_at")?,
+            expires_at: column::time(row, "expires_at")?,
+            secret: column::sealed(row, "secret")?,
+        })
+    };
+    token().map_err(|reason: Unreadable| corrupt(record(), reason))
 }

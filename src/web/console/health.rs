@@ -194,6 +194,7 @@ impl Console {
             ("Agents that need the operator", stuck.collect()),
             ("Agents whose files cannot be written", deliveries.collect()),
             ("Manifests that are not followed", self.broker.manifest_problems()),
+            ("Records that are not used", self.broker.unusable_records()),
             (
                 "The clock is wrong",
                 (skew != 0)

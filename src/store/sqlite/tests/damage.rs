@@ -1,7 +1,7 @@
 //! Databases and rows that are not as this program left them.
 
 use super::*;
-use crate::store::StoreError;
+use crate::{store::StoreError, vault::VaultError};
 
 #[test]
 fn what_is_no_database_is_left_alone() {
@@ -90,11 +90,13 @@ async fn a_column_of_the_wrong_type_does_not_stop_the_start() {
     bytes[place + 2] ^= 1;
     fs::write(folder.path().join(DATABASE), &bytes).unwrap();
     let contents = open(&folder).load().await.unwrap();
-    assert_eq!(contents.integrations.len(), 1, "{:?}", contents.problems);
+    assert_eq!(contents.integrations.len(), 1, "{:?}", contents.unusable);
     assert!(
-        contents.problems[0].contains("its owner does not make sense"),
+        contents.unusable[0]
+            .problem
+            .contains("its owner does not make sense"),
         "{:?}",
-        contents.problems
+        contents.unusable
     );
 }
 
@@ -139,20 +141,14 @@ async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
         [&id(7), &id(8)]
     );
     assert_eq!(contents.tokens.len(), 7);
-    assert_eq!(contents.problems.len(), 7);
-    for (number, problem) in (1..).zip(&contents.problems) {
-        assert!(problem.contains(id(number).as_str()), "{problem}");
+    assert_eq!(contents.unusable.len(), 7);
+    for (number, record) in (1..).zip(&contents.unusable) {
+        assert_eq!(record.name, id(number).to_string());
+        assert!(record.problem.contains(id(number).as_str()), "{record:?}");
     }
-    assert_eq!(
-        contents.problems[1],
-        format!(
-            "the record {} in the database cannot be read: its health `fine` is unknown",
-            id(2)
-        )
-    );
     // A renewal says so, too, and writes nothing.
     let refused = store.begin_renewal(&id(2), at(1)).await;
-    assert!(matches!(refused, Err(StoreError::Corrupt { .. })));
+    assert!(matches!(refused, Err(StoreError::Altered { .. })));
     let attempts: i64 = database
         .query_row("SELECT count(*) FROM renewals", [], |row| row.get(0))
         .unwrap();
@@ -173,7 +169,7 @@ async fn an_account_whose_grant_is_gone_is_reported_and_can_be_connected_again()
         .unwrap();
     let contents = store.load().await.unwrap();
     assert_eq!(contents.integrations.len(), 1);
-    let problem = contents.problems.concat();
+    let problem = &contents.unusable[0].problem;
     assert!(
         problem.contains(id(1).as_str()) && problem.contains("its grant is missing"),
         "{problem}"
@@ -198,14 +194,18 @@ async fn a_ciphertext_moved_to_another_row_does_not_open() {
             .unwrap(),
         1
     );
-    let moved = now(&store, 1).await.secret;
-    let error = vault(1)
-        .open(&Binding::RefreshToken(&id(1)), &moved)
-        .unwrap_err()
-        .to_string();
+    let error = store.integration(&id(1)).await.err().unwrap().to_string();
     assert!(
         error.contains(id(1).as_str()) && error.contains("moved there from another record"),
         "{error}"
     );
+    // Nor would it open.
+    let moved: Vec<u8> = raw(folder.path())
+        .query_row("SELECT secret FROM secrets WHERE place = 1 << 16", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    let opened = vault(1).open(&Binding::RefreshToken(&id(1)), &Sealed::from_bytes(moved));
+    assert!(matches!(opened, Err(VaultError::Tampered { .. })));
     assert_eq!(grant(&store, 2).await, "grant", "the other one works on");
 }

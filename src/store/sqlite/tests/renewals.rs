@@ -26,7 +26,7 @@ async fn every_field_of_an_account_survives_a_restart() {
     drop(store);
 
     let contents = open(&folder).load().await.unwrap();
-    assert!(contents.problems.is_empty());
+    assert!(contents.unusable.is_empty());
     let [first, second] = contents.integrations.as_slice() else {
         panic!("two accounts")
     };

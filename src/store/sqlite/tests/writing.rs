@@ -93,7 +93,7 @@ async fn an_operation_that_fails_takes_nothing_from_the_others() {
         &store,
         store.put_agent(agent("before", "{}")),
         store.write(|connection| {
-            connection.execute("INSERT INTO agents VALUES ('half', '{}')", [])?;
+            connection.execute("INSERT INTO agents (name, manifest) VALUES ('half', '{}')", [])?;
             Err::<(), Fault>(StoreError::Conflict.into())
         }),
         store.put_agent(agent("after", "{}"))
