@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
+use http::{Method, Response, header};
 use hyper::body::{Body, Frame, SizeHint};
 
 /// Events as they come.
@@ -32,6 +33,22 @@ impl From<Vec<u8>> for AgentBody {
     fn from(bytes: Vec<u8>) -> Self {
         Self::Whole(bytes.into())
     }
+}
+
+/// The answer to a request of this method: to HEAD, the same head as to GET, and no body (RFC 9110, section 9.3.2).
+pub(super) fn for_method(method: &Method, mut response: Response<AgentBody>) -> Response<AgentBody> {
+    if *method != Method::HEAD {
+        return response;
+    }
+    let length = response.body().size_hint().exact();
+    if let Some(length) = length
+        && !response.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length.into());
+    }
+    response.map(|_| AgentBody::Whole(Bytes::new()))
 }
 
 impl Body for AgentBody {

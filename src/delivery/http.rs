@@ -49,8 +49,8 @@ pub(super) fn answer<B>(endpoint: &Arc<Endpoint>, request: &Request<B>) -> Answe
             return Answer::now(Refusal::new(Reason::NotFound, detail).into_http());
         }
     };
-    if request.method() != Method::GET {
-        let detail = format!("{} is not allowed here, only GET.", request.method());
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let detail = format!("{} is not allowed here, only GET and HEAD.", request.method());
         return Answer::now(Refusal::new(Reason::MethodNotAllowed, detail).into_http());
     }
     route(endpoint, request.uri().query().filter(|query| !query.is_empty()))

@@ -10,11 +10,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use hyper::{body::Incoming, service::Service};
 use tonic::codegen::BoxFuture;
 
-use super::{body::AgentBody, grpc, http as routes, refusal::Refusal, server::Endpoint};
+use super::{
+    body::{AgentBody, for_method},
+    grpc, http as routes,
+    refusal::Refusal,
+    server::Endpoint,
+};
 
 /// Serves one connection.
 pub(super) struct AgentService {
@@ -42,6 +47,7 @@ impl Service<Request<Incoming>> for AgentService {
     fn call(&self, request: Request<Incoming>) -> Answer {
         self.asked.store(true, Ordering::Relaxed);
         let grpc = is_grpc(&request);
+        let method = request.method().clone();
         let refusal = match self.refused {
             Some(uid) => Some(Refusal::wrong_user(uid)),
             None if self.endpoint.agent.is_removed() => Some(Refusal::removed()),
@@ -49,9 +55,9 @@ impl Service<Request<Incoming>> for AgentService {
         };
         match refusal {
             Some(refusal) if grpc => Answer::now(refusal.into_grpc().into_http().map(AgentBody::Grpc)),
-            Some(refusal) => Answer::now(refusal.into_http()),
+            Some(refusal) => Answer::now(refusal.into_http()).for_method(method),
             None if grpc => Answer::Grpc(grpc::call(&self.endpoint, request)),
-            None => routes::answer(&self.endpoint, &request),
+            None => routes::answer(&self.endpoint, &request).for_method(method),
         }
     }
 }
@@ -76,6 +82,18 @@ pub(super) enum Answer {
 impl Answer {
     pub(super) fn now(response: Response<AgentBody>) -> Self {
         Self::Now(Some(response))
+    }
+
+    /// The answer to a request of this method, where this one is made for GET.
+    fn for_method(self, method: Method) -> Self {
+        if method != Method::HEAD {
+            return self;
+        }
+        match self {
+            Self::Now(response) => Self::Now(response.map(|response| for_method(&method, response))),
+            Self::Later(answer) => Self::Later(Box::pin(async move { for_method(&method, answer.await) })),
+            Self::Grpc(answer) => Self::Grpc(answer),
+        }
     }
 }
 

@@ -95,6 +95,8 @@ async fn serve_connection<A, F, B>(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
+        // gRPC's C core looks for `Metadata-Flavor`, letter by letter.
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service);
     connection::until(connection, name, &shutdown).await;
 }

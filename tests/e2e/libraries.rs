@@ -349,3 +349,37 @@ fn raw_request(host: &str, request: &str) -> String {
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
+
+/// Debian's C core of gRPC asks like this, byte by byte, and takes nothing else for a metadata server.
+#[test]
+fn the_probe_of_grpcs_c_core_is_answered() {
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+    };
+    let (_google, daemon, _agent) = running();
+    let ask = |request: &str| {
+        let mut stream = TcpStream::connect(daemon.metadata_host()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let probe = ask("GET / HTTP/1.0\r\nHost: metadata.google.internal.\r\nConnection: close\r\n\r\n");
+    assert!(probe.contains(" 200 OK\r\n"), "{probe}");
+    assert!(probe.contains("\r\nMetadata-Flavor: Google\r\n"), "{probe}");
+    // What has something to say still wants the header.
+    let token = ask(&format!(
+        "GET {TOKEN} HTTP/1.0\r\nHost: metadata.google.internal.\r\n\r\n"
+    ));
+    assert!(token.contains(" 403 Forbidden\r\n"), "{token}");
+    let led_here = ask("GET / HTTP/1.0\r\nHost: evil.example\r\n\r\n");
+    assert!(led_here.contains(" 403 Forbidden\r\n"), "{led_here}");
+    let head = ask(&format!(
+        "HEAD {TOKEN} HTTP/1.0\r\nHost: 127.0.0.1\r\nMetadata-Flavor: Google\r\n\r\n"
+    ));
+    assert!(
+        head.contains(" 200 OK\r\n") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+}

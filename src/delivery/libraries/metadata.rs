@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::metadata_tree::{Alt, Entry, Form, lines};
 use crate::{
     broker::{AgentHandle, AgentState, Broker, Problem, ProblemCode, TokenGrant, TokenQuery},
     clock::Uptime,
@@ -23,11 +24,13 @@ use crate::{
 
 /// The header by which both sides know that the other means this protocol.
 pub(in crate::delivery) const FLAVOR: &str = "metadata-flavor";
+/// The name under which a machine's own account is always known.
+const DEFAULT: &str = "default";
 const GOOGLE: HeaderValue = HeaderValue::from_static("Google");
 /// google-auth gives up on an answer after 3 s, and asks again.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// What all paths but `/` begin with.
-const ROOT: &str = "/computeMetadata";
+/// The one folder of the root.
+const ROOT: &str = "computeMetadata";
 
 /// Whom a request speaks for, and what the answers need.
 #[derive(Clone)]
@@ -41,17 +44,18 @@ pub(in crate::delivery) struct Desk {
 pub(in crate::delivery) fn is_meant<B>(request: &Request<B>) -> bool {
     match request.uri().path() {
         "/" => request.headers().contains_key(FLAVOR),
-        path => path
-            .strip_prefix(ROOT)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        path => path.split('/').nth(1) == Some(ROOT),
     }
 }
 
 /// Why a request is none of this protocol; `None` when it is one.
+///
+/// gRPC's C core probes `/` without the header and takes no other answer than 200 for a metadata server. There is
+/// nothing at that path but the name of the next one.
 pub(in crate::delivery) fn objection<B>(request: &Request<B>) -> Option<Refusal> {
     let headers = request.headers();
-    if request.method() != Method::GET {
-        let detail = format!("{} is not allowed here, only GET.", request.method());
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let detail = format!("{} is not allowed here, only GET and HEAD.", request.method());
         return Some(Refusal::new(Reason::MethodNotAllowed, detail));
     }
     // What a program was talked into fetching, or a proxy passes on, is not the agent's own question.
@@ -59,7 +63,7 @@ pub(in crate::delivery) fn objection<B>(request: &Request<B>) -> Option<Refusal>
         let detail = "A request that came through a proxy (X-Forwarded-For) gets nothing here.";
         return Some(Refusal::new(Reason::NotOurs, detail));
     }
-    if !has_flavor(headers) {
+    if !has_flavor(headers) && request.uri().path() != "/" {
         let detail = "The header `Metadata-Flavor: Google` is missing.";
         return Some(Refusal::new(Reason::NotOurs, detail));
     }
@@ -77,21 +81,33 @@ pub(in crate::delivery) fn answer<B>(desk: &Desk, request: &Request<B>) -> Answe
     if let Some(refusal) = objection(request) {
         return Answer::now(refused(refusal));
     }
-    let path = request.uri().path();
-    match Resource::at(path, desk.agent.name()) {
-        Some(Resource::Token) => {
+    let found = desk.root().at(request.uri().path());
+    Answer::now(match found {
+        None => refused(nothing_here()),
+        Some(Entry::Token) => {
             let desk = desk.clone();
-            Answer::Later(Box::pin(
+            return Answer::Later(Box::pin(
                 async move { desk.token().await.unwrap_or_else(refused) },
-            ))
+            ));
         }
-        Some(Resource::Account) => {
-            let recursive = request.uri().query().is_some_and(is_recursive);
-            Answer::now(desk.account(recursive))
-        }
-        Some(resource) => Answer::now(text(StatusCode::OK, &desk.show(&resource))),
-        None => Answer::now(refused(nothing_here())),
-    }
+        Some(entry) => show(&entry, request.uri().query().unwrap_or_default()).unwrap_or_else(refused),
+    })
+}
+
+/// An entry in the form that the query asks for.
+fn show(entry: &Entry, query: &str) -> Result<Response<AgentBody>, Refusal> {
+    let Form { recursive, alt } = Form::read(query)?;
+    let as_json = |value| {
+        let body = serde_json::to_vec(&value).unwrap_or_default();
+        respond(StatusCode::OK, body.into(), JSON)
+    };
+    Ok(match (entry, recursive, alt) {
+        (Entry::Folder(_), true, Some(Alt::Text)) => text(StatusCode::OK, &lines(&entry.leaves())),
+        (Entry::Folder(_), false, Some(Alt::Json)) => as_json(entry.names().into()),
+        (Entry::Folder(_), false, _) => text(StatusCode::OK, &lines(&entry.names())),
+        (Entry::Folder(_), true, _) | (_, _, Some(Alt::Json)) => as_json(entry.json()),
+        _ => text(StatusCode::OK, &entry.text()),
+    })
 }
 
 /// The path is not repeated: what is asked for wrongly may be a secret.
@@ -99,64 +115,6 @@ pub(in crate::delivery) fn nothing_here() -> Refusal {
     let detail = "There is nothing at this path, but a token at \
                   /computeMetadata/v1/instance/service-accounts/default/token.";
     Refusal::new(Reason::NotFound, detail)
-}
-
-fn is_recursive(query: &str) -> bool {
-    url::form_urlencoded::parse(query.as_bytes())
-        .any(|(name, value)| name == "recursive" && value.eq_ignore_ascii_case("true"))
-}
-
-/// What can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Resource {
-    /// The names of what lies below a path.
-    Listing(&'static str),
-    ProjectId,
-    NumericProjectId,
-    UniverseDomain,
-    Accounts,
-    Account,
-    Aliases,
-    Email,
-    Scopes,
-    Token,
-}
-
-impl Resource {
-    /// What is at a path; `None` for nothing, which identity tokens are, too: people have none here.
-    fn at(path: &str, agent: &AgentName) -> Option<Self> {
-        if path == "/" {
-            return Some(Self::Listing("computeMetadata/\n"));
-        }
-        let rest = path.strip_prefix(ROOT)?;
-        let segments: Vec<&str> = rest.split('/').filter(|segment| !segment.is_empty()).collect();
-        Some(match segments.as_slice() {
-            [] => Self::Listing("v1/\n"),
-            ["v1"] => Self::Listing("instance/\nproject/\nuniverse/\n"),
-            ["v1", "instance"] => Self::Listing("service-accounts/\n"),
-            ["v1", "project"] => Self::Listing("numeric-project-id\nproject-id\n"),
-            ["v1", "project", "project-id"] => Self::ProjectId,
-            ["v1", "project", "numeric-project-id"] => Self::NumericProjectId,
-            ["v1", "universe"] => Self::Listing("universe-domain\n"),
-            ["v1", "universe", "universe-domain" | "universe_domain"] => Self::UniverseDomain,
-            ["v1", "instance", "service-accounts"] => Self::Accounts,
-            ["v1", "instance", "service-accounts", who, rest @ ..] if is_account(who, agent) => match rest {
-                [] => Self::Account,
-                ["aliases"] => Self::Aliases,
-                ["email"] => Self::Email,
-                ["scopes"] => Self::Scopes,
-                ["token"] => Self::Token,
-                _ => return None,
-            },
-            _ => return None,
-        })
-    }
-}
-
-/// `default`, or the address that we give out.
-fn is_account(name: &str, agent: &AgentName) -> bool {
-    let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-    name == "default" || name == email(agent)
 }
 
 /// The address of the service account that an agent seems to be. It does not end in `gserviceaccount.com`:
@@ -167,21 +125,29 @@ fn email(agent: &AgentName) -> String {
 }
 
 impl Desk {
-    fn show(&self, resource: &Resource) -> String {
-        let email = || email(self.agent.name());
-        match resource {
-            Resource::Listing(names) => (*names).to_owned(),
-            Resource::ProjectId => self.project_id.to_string(),
+    /// All that can be asked for. Identity tokens cannot: people have none here.
+    fn root(&self) -> Entry {
+        let email = email(self.agent.name());
+        let account = Entry::folder([
+            ("aliases", Entry::Lines(vec![DEFAULT.to_owned()])),
+            ("email", Entry::Text(email.clone())),
+            ("scopes", Entry::Lines(self.scopes())),
+            ("token", Entry::Token),
+        ]);
+        // Java's library looks an account up by its address in what `recursive=true` gives.
+        let accounts = Entry::folder([(DEFAULT, account.clone()), (&*email, account)]);
+        let project = Entry::folder([
             // No project has this number, and it is made of digits.
-            Resource::NumericProjectId => "0".to_owned(),
-            Resource::UniverseDomain => "googleapis.com".to_owned(),
-            Resource::Accounts => format!("default/\n{}/\n", email()),
-            Resource::Account => "aliases\nemail\nscopes\ntoken\n".to_owned(),
-            Resource::Aliases => "default\n".to_owned(),
-            Resource::Email => email(),
-            Resource::Scopes => self.scopes().into_iter().map(|scope| scope + "\n").collect(),
-            Resource::Token => String::new(),
-        }
+            ("numeric-project-id", Entry::Number(0)),
+            ("project-id", Entry::Text(self.project_id.to_string())),
+        ]);
+        let universe = Entry::Text("googleapis.com".to_owned());
+        let version = Entry::folder([
+            ("instance", Entry::folder([("service-accounts", accounts)])),
+            ("project", project),
+            ("universe", Entry::folder([("universe-domain", universe)])),
+        ]);
+        Entry::folder([(ROOT, Entry::folder([("v1", version)]))])
     }
 
     /// What the agent's token carries; nothing as long as there is none.
@@ -191,25 +157,6 @@ impl Desk {
         token.map_or_else(Vec::new, |token| {
             token.scopes.iter().map(ToString::to_string).collect()
         })
-    }
-
-    fn account(&self, recursive: bool) -> Response<AgentBody> {
-        #[derive(Serialize)]
-        struct Account {
-            aliases: [&'static str; 1],
-            email: String,
-            scopes: Vec<String>,
-        }
-        if !recursive {
-            return text(StatusCode::OK, &self.show(&Resource::Account));
-        }
-        let account = Account {
-            aliases: ["default"],
-            email: email(self.agent.name()),
-            scopes: self.scopes(),
-        };
-        let body = serde_json::to_vec(&account).unwrap_or_default();
-        respond(StatusCode::OK, body.into(), JSON)
     }
 
     async fn token(&self) -> Result<Response<AgentBody>, Refusal> {

@@ -9,6 +9,7 @@ use super::metadata::{self, Desk};
 use crate::{
     broker::{AgentState, Broker, Problem, ProblemCode},
     delivery::{
+        body::for_method,
         refusal::{Reason, Refusal},
         tcp::TcpServer,
     },
@@ -29,14 +30,16 @@ pub async fn serve(
             Ok(desk) => Ok(metadata::answer(&desk, &request)),
             Err(refusal) => Err(metadata::refused(refusal)),
         };
+        let method = request.method().clone();
         async move {
-            match answered {
+            let response = match answered {
                 Ok(answer) => {
                     let Ok(response) = answer.await;
-                    alone(response)
+                    response
                 }
-                Err(response) => alone(response),
-            }
+                Err(response) => response,
+            };
+            alone(for_method(&method, response))
         }
     };
     server.serve("the metadata server", answer, shutdown).await;
@@ -91,7 +94,12 @@ fn names_this_machine<B>(request: &Request<B>) -> bool {
         return false;
     };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    name.parse::<IpAddr>().is_ok() || ["localhost", "metadata.google.internal"].contains(&name)
+    // gRPC's C core writes the name with the dot of the root at its end.
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.parse::<IpAddr>().is_ok()
+        || ["localhost", "metadata.google.internal"]
+            .iter()
+            .any(|own| name.eq_ignore_ascii_case(own))
 }
 
 /// One request for each connection: they are rare, and none idles in a place that others need.
@@ -117,10 +125,18 @@ mod tests {
             "[::1]:8422",
             "localhost:8422",
             "metadata.google.internal",
+            "metadata.google.internal.",
+            "Metadata.Google.Internal.:80",
         ] {
             assert!(named(host), "{host}");
         }
-        for host in ["evil.example:8422", "127.0.0.1.evil.example", "a@b@c", ""] {
+        for host in [
+            "evil.example:8422",
+            "127.0.0.1.evil.example",
+            "metadata.google.internal.evil",
+            "a@b@c",
+            "",
+        ] {
             assert!(!named(host), "{host}");
         }
         assert!(!names_this_machine(&Request::get("/").body(()).unwrap()));

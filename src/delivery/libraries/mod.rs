@@ -7,6 +7,7 @@
 mod adc;
 pub(super) mod metadata;
 mod metadata_port;
+mod metadata_tree;
 mod token_endpoint;
 
 pub(super) use adc::credential_file;

@@ -23,7 +23,7 @@ use crate::{
         accept,
         accept::Door,
         authority::AnyAuthority,
-        body::AgentBody,
+        body::{AgentBody, for_method},
         event_stream,
         libraries::{self, metadata},
         local::PeerUid,
@@ -59,7 +59,7 @@ enum AtHand {
 
 impl AtHand {
     fn of<B>(request: &Request<B>) -> Option<Self> {
-        if request.method() != Method::GET {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
         }
         let plain = request.uri().query().is_none_or(str::is_empty);
@@ -103,13 +103,17 @@ impl Forwarder {
 
     /// Serves the metadata protocol, and nothing else, until `shutdown`.
     pub(super) async fn serve_metadata(self: Arc<Self>, server: TcpServer, shutdown: CancellationToken) {
-        let answer = move |request: Request<Incoming>| {
+        let answer = move |mut request: Request<Incoming>| {
             let forwarder = Arc::clone(&self);
             async move {
-                let response = match libraries::port_objection(&request) {
-                    Some(refusal) => own(metadata::refused(refusal)),
-                    None if metadata::is_meant(&request) => forwarder.answer(request).await,
-                    None => own(metadata::refused(metadata::nothing_here())),
+                let refusal = libraries::port_objection(&request);
+                // A probe without this header is one of this protocol's too, here.
+                let headers = request.headers_mut();
+                headers.insert(metadata::FLAVOR, HeaderValue::from_static("Google"));
+                let elsewhere = || (!metadata::is_meant(&request)).then(metadata::nothing_here);
+                let response = match refusal.or_else(elsewhere) {
+                    Some(refusal) => own(for_method(request.method(), metadata::refused(refusal))),
+                    None => forwarder.answer(request).await,
                 };
                 libraries::alone(response)
             }
@@ -119,6 +123,8 @@ impl Forwarder {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let at_hand = AtHand::of(&request);
+        let method = request.method().clone();
+        let own = |response| own(for_method(&method, response));
         let (is_metadata, is_grpc) = (metadata::is_meant(&request), is_grpc(&request));
         let sent = self.upstream.send(request.map(BodyExt::boxed_unsync));
         let answered = match at_hand.filter(|at_hand| self.has(*at_hand)) {
@@ -131,13 +137,13 @@ impl Forwarder {
         let problem = match answered {
             Ok(response) if !is_away(response.status()) => return passed_on(response),
             Ok(response) => match at_hand.and_then(|at_hand| self.without_broker(at_hand)) {
-                Some(answer) => return answer,
+                Some(answer) => return own(answer),
                 None => return passed_on(response),
             },
             Err(problem) => problem,
         };
         if let Some(answer) = at_hand.and_then(|at_hand| self.without_broker(at_hand)) {
-            return answer;
+            return own(answer);
         }
         let refusal = Refusal::from(Problem {
             code: ProblemCode::State(AgentState::ProviderUnavailable),
@@ -157,7 +163,7 @@ impl Forwarder {
     }
 
     /// The answer without the broker; `None` where no token lives.
-    fn without_broker(&self, at_hand: AtHand) -> Option<Response<Body>> {
+    fn without_broker(&self, at_hand: AtHand) -> Option<Response<AgentBody>> {
         const JSON: &str = "application/json";
         let (shown, now) = (self.shown.load(), self.clock.uptime());
         let living = || shown.token_json(now);
@@ -178,7 +184,7 @@ impl Forwarder {
         if at_hand == AtHand::MetadataToken {
             headers.insert(metadata::FLAVOR, HeaderValue::from_static("Google"));
         }
-        Some(own(response))
+        Some(response)
     }
 }
 

@@ -34,6 +34,44 @@ async fn both_protocols_on_one_socket() {
 }
 
 #[tokio::test]
+async fn head_is_get_without_the_body() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    scene.add(snapshot("b").in_state(AgentState::NotConnected)).await;
+    let metadata = "/computeMetadata/v1/instance/service-accounts/default";
+    for (agent, path, status) in [
+        ("a", "/v1/token".to_owned(), 200),
+        ("b", "/v1/token".to_owned(), 403),
+        ("a", "/v1/token?min_ttl=soon".to_owned(), 400),
+        ("a", "/v1/env".to_owned(), 200),
+        ("a", "/v1/status".to_owned(), 200),
+        ("a", "/v1/nothing".to_owned(), 404),
+        ("a", format!("{metadata}/token"), 200),
+        ("a", format!("{metadata}/email"), 200),
+    ] {
+        for http2 in [false, true] {
+            let ask = |request: ::http::request::Builder| {
+                let request = request.uri(&path).header("metadata-flavor", "Google");
+                scene.send(agent, request, http2)
+            };
+            let (get, body) = ask(Request::builder().method("GET")).await;
+            let (head, nothing) = ask(Request::builder().method("HEAD")).await;
+            assert_eq!((code(&head), &*nothing), (status, ""), "{path}");
+            assert_eq!(code(&get), status, "{path}");
+            assert_eq!(
+                head.headers()["content-type"],
+                get.headers()["content-type"],
+                "{path}"
+            );
+            assert_eq!(head.headers()["content-length"], body.len().to_string(), "{path}");
+        }
+    }
+    let (watch, nothing) = scene.send("a", Request::head("/v1/watch"), false).await;
+    assert_eq!((code(&watch), &*nothing), (200, ""));
+    assert_eq!(watch.headers()["content-type"], "text/event-stream");
+}
+
+#[tokio::test]
 async fn env_and_status_are_the_files_contents() {
     let scene = Scene::new();
     scene.add(snapshot("a").with_token(token("sesame"))).await;
@@ -118,7 +156,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
     }
     let (response, body) = scene.send("a", Request::post("/v1/token"), false).await;
     assert_eq!(code(&response), 405);
-    assert_eq!(response.headers()["allow"], "GET");
+    assert_eq!(response.headers()["allow"], "GET, HEAD");
     assert!(body.contains("\"code\":\"method_not_allowed\""), "{body}");
 }
 

@@ -89,6 +89,83 @@ async fn an_account_in_json() {
 }
 
 #[tokio::test]
+async fn every_folder_as_a_whole_and_every_value_in_both_forms() {
+    let scene = Scene::with_token().await;
+    let json = async |path: &str| -> Value {
+        let (response, body) = scene.ask(path).await;
+        assert_eq!(
+            (code(&response), kind(&response)),
+            (200, "application/json"),
+            "{path}"
+        );
+        assert!(!body.contains("sesame"), "{path}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let account = serde_json::json!({
+        "aliases": ["default"],
+        "email": EMAIL,
+        "scopes": [
+            "https://www.googleapis.com/auth/calendar",
+            "https://www.googleapis.com/auth/gmail.send",
+        ],
+    });
+    let accounts = serde_json::json!({"default": account, EMAIL: account});
+    let instance = serde_json::json!({"serviceAccounts": accounts});
+    let project = serde_json::json!({"numericProjectId": 0, "projectId": "token-broker"});
+    let universe = serde_json::json!({"universeDomain": "googleapis.com"});
+    let all = serde_json::json!({"instance": instance, "project": project, "universe": universe});
+    for (path, expected) in [
+        (
+            "/?recursive=true",
+            &serde_json::json!({"computeMetadata": {"v1": all}}),
+        ),
+        ("/computeMetadata/v1/?recursive=true", &all),
+        ("/computeMetadata/v1/instance/?recursive=true&alt=json", &instance),
+        ("/computeMetadata/v1/project/?recursive=TRUE", &project),
+        ("/computeMetadata/v1/universe?recursive=true", &universe),
+        (
+            "/computeMetadata/v1/instance/service-accounts/?recursive=true",
+            &accounts,
+        ),
+        (
+            "/computeMetadata/v1/instance/service-accounts/default/?alt=json&recursive=true",
+            &account,
+        ),
+        (
+            "/computeMetadata/v1/instance/service-accounts/default/scopes?alt=json",
+            &account["scopes"],
+        ),
+        (
+            "/computeMetadata/v1/instance/service-accounts/default/email?alt=json",
+            &account["email"],
+        ),
+        (
+            "/computeMetadata/v1/project/numeric-project-id?alt=json",
+            &project["numericProjectId"],
+        ),
+        (
+            "/computeMetadata/v1/project/?alt=json",
+            &serde_json::json!(["numeric-project-id", "project-id"]),
+        ),
+    ] {
+        assert_eq!(json(path).await, *expected, "{path}");
+    }
+    for (path, expected) in [
+        (
+            "project/?recursive=true&alt=text",
+            "numeric-project-id 0\nproject-id token-broker\n",
+        ),
+        ("project/project-id?alt=text", "token-broker"),
+        ("project/project-id?recursive=true", "token-broker"),
+    ] {
+        let (response, body) = scene.ask(&format!("{V1}/{path}")).await;
+        assert_eq!((code(&response), body.as_str()), (200, expected), "{path}");
+    }
+    let (response, body) = scene.ask(&format!("{V1}/project/?alt=xml")).await;
+    assert_eq!(code(&response), 400, "{body}");
+}
+
+#[tokio::test]
 async fn a_token_whatever_scopes_are_asked_for() {
     let scene = Scene::with_token().await;
     for path in [
