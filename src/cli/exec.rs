@@ -44,6 +44,8 @@ standard error says why and the command goes on; the next token counts as a rene
 
 With --metadata, Google's own client libraries in the command get fresh tokens for as long as it runs: they are told \
 (GCE_METADATA_HOST and the others that `env --metadata` prints) to ask this process, which asks the agent's socket. \
+Clients with a fixed host (gRPC's C core, gcp_auth) need port 80 and the name metadata.google.internal for the \
+loopback address (`docker run --add-host`, `hostAliases`). \
 Whoever reaches the address gets the tokens, so it is a loopback one, in a network namespace of the agent's own.";
 
 /// Run a command with an agent's token in its environment

@@ -68,7 +68,8 @@ pub struct SidecarArgs {
         default_value = "/run/token-broker"
     )]
     pub directory: PathBuf,
-    /// Serve the GCE metadata protocol on this loopback address, such as 127.0.0.1:8422
+    /// Serve the GCE metadata protocol on this loopback address, such as 127.0.0.1:8422; at port 80, with
+    /// `hostAliases` for metadata.google.internal, clients with a fixed host find it as well
     #[arg(long, value_name = "ADDRESS", env = "TOKEN_BROKER_SIDECAR_METADATA", hide_env_values = true, value_parser = loopback)]
     pub metadata: Option<SocketAddr>,
 }

@@ -72,6 +72,8 @@ pub(super) enum Entry {
     AccessToken,
     /// The credential file for Google's libraries.
     Credentials,
+    /// The one for those that know no other than workload identity federation.
+    ExternalCredentials,
     /// The state.
     Status,
     /// The socket.
@@ -85,6 +87,7 @@ impl Entry {
             Self::Env => c"env",
             Self::AccessToken => c"access_token",
             Self::Credentials => c"adc.json",
+            Self::ExternalCredentials => c"adc-external.json",
             Self::Status => c"status.json",
             Self::Socket => c"broker.sock",
         }
@@ -97,15 +100,17 @@ impl Entry {
             Self::Env => c".env.new",
             Self::AccessToken => c".access_token.new",
             Self::Credentials => c".adc.json.new",
+            Self::ExternalCredentials => c".adc-external.json.new",
             Self::Status => c".status.json.new",
             Self::Socket => c".broker.sock.new",
         }
     }
 
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Env,
         Self::AccessToken,
         Self::Credentials,
+        Self::ExternalCredentials,
         Self::Status,
         Self::Socket,
     ];

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use super::{
     directory::{AgentDir, Entry},
     error::FileError,
+    libraries::CredentialFiles,
     render::View,
 };
 use crate::clock::Uptime;
@@ -39,6 +40,7 @@ pub(super) struct Files {
     env: Seen,
     access_token: Seen,
     credentials: Seen,
+    external_credentials: Seen,
     status: Seen,
     held: Held,
 }
@@ -47,13 +49,13 @@ impl Files {
     /// Writes what changed. Returns what went wrong; what could be written was.
     ///
     /// A token that may no longer be there is taken away even when nothing can be written in its place. One
-    /// that merely awaits its successor stays, until it expires. The credential file is no token: what it is good
-    /// for is decided when it is used.
+    /// that merely awaits its successor stays, until it expires. The credential files are no tokens: what they are
+    /// good for is decided when they are used.
     pub(super) fn write(
         &mut self,
         dir: &AgentDir,
         view: &View<'_>,
-        credentials: Option<&[u8]>,
+        credentials: Option<&CredentialFiles>,
         now: Uptime,
         keys: &RandomState,
     ) -> Vec<FileError> {
@@ -94,9 +96,12 @@ impl Files {
     /// Takes everything secret away: the directory cannot be put in order.
     pub(super) fn withdraw(&mut self, dir: &AgentDir) -> Result<(), FileError> {
         self.credentials = Seen::Unknown;
+        self.external_credentials = Seen::Unknown;
         let credentials = dir.remove(Entry::Credentials);
-        self.take_away(dir).and(credentials)?;
+        let external = dir.remove(Entry::ExternalCredentials);
+        self.take_away(dir).and(credentials).and(external)?;
         self.credentials = Seen::Absent;
+        self.external_credentials = Seen::Absent;
         Ok(())
     }
 
@@ -116,11 +121,13 @@ impl Files {
         &mut self,
         dir: &AgentDir,
         view: &View<'_>,
-        credentials: Option<&[u8]>,
+        credentials: Option<&CredentialFiles>,
         keys: &RandomState,
     ) -> Vec<FileError> {
         let env = view.env();
         let status = view.status_json();
+        let adc = credentials.map(|files| files.adc.as_slice());
+        let external = credentials.map(|files| files.external.as_slice());
         let access_token = view.token.map(|token| token.access_token.expose().as_bytes());
         [
             put(dir, Entry::Env, Some(env.as_bytes()), &mut self.env, keys),
@@ -131,7 +138,14 @@ impl Files {
                 &mut self.access_token,
                 keys,
             ),
-            put(dir, Entry::Credentials, credentials, &mut self.credentials, keys),
+            put(dir, Entry::Credentials, adc, &mut self.credentials, keys),
+            put(
+                dir,
+                Entry::ExternalCredentials,
+                external,
+                &mut self.external_credentials,
+                keys,
+            ),
             put(
                 dir,
                 Entry::Status,

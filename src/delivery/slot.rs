@@ -14,7 +14,7 @@ use super::{
     directory::{Owner, Runtime},
     error::FileError,
     files::Files,
-    libraries::credential_file,
+    libraries::CredentialFiles,
     render::View,
     server::Server,
     socket::Socket,
@@ -269,11 +269,10 @@ impl Slot {
         let credentials = context
             .token_url
             .as_ref()
-            .and_then(|url| Some(credential_file(agent.name(), agent.secret()?, url)));
-        let credentials = credentials.as_deref().map(Vec::as_slice);
+            .and_then(|url| Some(CredentialFiles::new(agent.name(), agent.secret()?, url)));
         let mut errors = place
             .files
-            .write(&dir, view, credentials, now, &context.server.keys);
+            .write(&dir, view, credentials.as_ref(), now, &context.server.keys);
         if let Some(socket) = &place.socket {
             socket.forget_answer();
         } else {

@@ -468,7 +468,7 @@ impl Scene {
     fn kept_files(&mut self) {
         self.places.add_files(&self.daemon.state_dir(), &[]);
         // An access token belongs there, and nothing else.
-        let delivered = ["env", "access_token", "adc.json"];
+        let delivered = ["env", "access_token", "adc.json", "adc-external.json"];
         self.places.add_files(&self.daemon.runtime_dir(), &delivered);
     }
 

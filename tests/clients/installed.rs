@@ -54,6 +54,57 @@ pub(crate) fn go() -> Command {
     command
 }
 
+/// The Java program of `tests/java`, with this version of the library that finds credentials.
+#[track_caller]
+pub(crate) fn java(version: &str) -> Command {
+    let folder = given("TOKEN_BROKER_TEST_JAVA", ".tools/java");
+    let mut command = Command::new("java");
+    let classes = format!(
+        "{0}/{version}/classes:{0}/{version}/dependency/*",
+        folder.display()
+    );
+    command
+        .args(["-cp", &classes, "LibraryAgent"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .stdin(Stdio::null());
+    command
+}
+
+/// A Ruby program of `tests/ruby`, with the system's Ruby and its packages.
+#[track_caller]
+pub(crate) fn ruby(program: &str) -> Command {
+    let mut command = Command::new(given("TOKEN_BROKER_TEST_RUBY", "/usr/bin/ruby"));
+    command
+        .arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/ruby")
+                .join(program),
+        )
+        .env_clear()
+        .stdin(Stdio::null());
+    command
+}
+
+/// The Rust program of `tests/rust`.
+#[track_caller]
+pub(crate) fn rust() -> Command {
+    let mut command = Command::new(given(
+        "TOKEN_BROKER_TEST_RUST_AGENT",
+        ".tools/rust/debug/library-agent",
+    ));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// The C++ program of `tests/cpp`, which is on gRPC.
+#[track_caller]
+pub(crate) fn cpp() -> Command {
+    let mut command = Command::new(given("TOKEN_BROKER_TEST_CPP_AGENT", ".tools/cpp/library_agent"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
 /// Where `tests/run` put something.
 #[track_caller]
 fn given(variable: &str, usually: &str) -> PathBuf {

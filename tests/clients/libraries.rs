@@ -10,7 +10,7 @@ use std::{process::Command, thread};
 
 use serde_json::{Value, json};
 
-use super::installed::{go, node, python};
+use super::installed::{cpp, go, java, node, python, ruby, rust};
 use crate::support::{Agent, Daemon, Emulator, Output};
 
 const CAPABILITIES: [&str; 2] = ["google.gmail.readonly", "google.calendar.readonly"];
@@ -161,6 +161,75 @@ fn go_stays_fresh() {
     let [file, metadata] = Scene::connected().across_renewals(go);
     assert_eq!(file["project"], "");
     assert_eq!(metadata["project"], "token-broker");
+}
+
+fn in_java() -> Command {
+    java("1.57.0")
+}
+
+#[test]
+fn java_stays_fresh() {
+    let [file, metadata] = Scene::connected().across_renewals(in_java);
+    assert_eq!(file["credentials"], "ExternalAccountAuthorizedUserCredentials");
+    assert_eq!(metadata["credentials"], "ComputeEngineCredentials");
+}
+
+/// Versions 1.39 and 1.40 ask the metadata server for all accounts at once.
+#[test]
+fn java_of_before_stays_fresh() {
+    Scene::connected().across_renewals(|| java("1.40.0"));
+}
+
+#[test]
+fn rust_stays_fresh() {
+    Scene::connected().across_renewals(rust);
+}
+
+/// gRPC's C core, under C++, Python, Ruby and PHP, knows the file for workload identity federation alone. Its metadata
+/// server has a fixed name, so that one is tried in a container.
+#[test]
+fn grpcs_c_core_stays_fresh() {
+    let scene = Scene::connected();
+    let before = scene.google.count("refresh");
+    let file = scene.agent.path("adc-external.json");
+    let mut program = cpp();
+    program.arg(TOKENS.to_string());
+    program.env("GOOGLE_APPLICATION_CREDENTIALS", file);
+    let seen = Output::of(&mut program).expect_ok().json();
+    let tokens = seen["tokens"].as_array().unwrap();
+    assert!(tokens.len() >= TOKENS, "{seen}");
+    let issued = |token: &Value| token.as_str().unwrap().starts_with("ya29.");
+    assert!(tokens.iter().all(issued), "{seen}");
+    assert!(scene.google.count("refresh") - before >= TOKENS as u64 - 1);
+}
+
+/// googleauth before 1 knows the metadata server alone, at an address that no variable changes. What it asks there is
+/// plain HTTP, unlike Google's APIs, so a proxy for plain HTTP leads it to the port.
+#[test]
+fn ruby_of_before_stays_fresh() {
+    let scene = Scene::connected();
+    let proxy = format!(
+        "http_proxy=http://{}\nno_proxy=127.0.0.1",
+        scene.daemon.metadata_host()
+    );
+    let seen = scene
+        .run(ruby("library_agent.rb"), &proxy, TOKENS)
+        .expect_ok()
+        .json();
+    assert_eq!(seen["credentials"], "Google::Auth::GCECredentials");
+    assert_eq!(seen["address"], "alice@example.com");
+    assert_eq!(seen["tokens"].as_array().unwrap().len(), TOKENS, "{seen}");
+    assert_eq!(scene.google.count("api_unauthorized"), 0);
+}
+
+#[test]
+fn java_says_what_is_missing() {
+    Scene::unconnected(&[]).fails_with_our_sentence(in_java);
+}
+
+#[test]
+fn rust_says_what_is_missing() {
+    Scene::unconnected(&[]).fails_with_our_sentence(rust);
 }
 
 #[test]

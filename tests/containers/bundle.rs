@@ -31,7 +31,7 @@ impl Image {
 
     fn make() -> Self {
         let folder = open_folder();
-        for name in ["bin", "app", "dev", "proc", "tmp", "run/token-broker"] {
+        for name in ["bin", "app", "dev", "etc", "proc", "tmp", "run/token-broker"] {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
         // Kept by what is mounted there.
@@ -54,7 +54,9 @@ impl Image {
         }
         let program = installed("TOKEN_BROKER_TEST_STATIC", "target/static/debug/token-broker");
         fs::copy(program, bin.join("token-broker")).unwrap();
-        fs::write(folder.path().join("app/env"), "").unwrap();
+        for file in ["app/env", "etc/hosts"] {
+            fs::write(folder.path().join(file), "").unwrap();
+        }
         Self(folder)
     }
 
@@ -115,6 +117,10 @@ impl Bundle {
             .collect();
         let groups: Vec<u32> = self.shared.iter().map(|(.., group)| *group).collect();
         let mut linux = json!({ "namespaces": namespaces });
+        if self.network.is_none() {
+            // As container engines have it: the network is the container's own.
+            linux["sysctl"] = json!({ "net.ipv4.ip_unprivileged_port_start": "0" });
+        }
         if let Some(host) = self.root_is {
             let mapping = json!([{ "containerID": 0, "hostID": host, "size": 65536 }]);
             linux["uidMappings"] = mapping.clone();

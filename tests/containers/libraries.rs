@@ -1,7 +1,7 @@
 //! A program that knows nothing of a broker, in a container without a network: Google's own libraries stay fresh.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     net::{Shutdown, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -13,6 +13,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 
 use crate::{
+    bundle::open_folder,
     container::Container,
     renewals::LIFETIME,
     support::{Daemon, Emulator, Output},
@@ -88,6 +89,51 @@ fn exec_keeps_an_unmodified_python_agent_working_for_ten_renewals() {
     );
     // No call had to be made again with another token.
     assert_eq!(google.count("api_unauthorized"), 0);
+}
+
+/// gRPC's C core has the metadata server's name and port built in. What `--add-host` and `hostAliases` do is a line
+/// in `/etc/hosts`; `exec` serves the port, which needs no privilege in a network namespace of one's own.
+#[test]
+fn a_client_with_a_fixed_host_finds_the_metadata_server_in_the_agents_own_namespace() {
+    let google = Emulator::start(&LIFETIME);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("bot", "alice", &CAPABILITIES);
+    daemon.start();
+    daemon.connect("alice", &CAPABILITIES).expect_ok();
+    let agent = daemon.wait_for_state("bot", "active");
+
+    let usually = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/cpp/library_agent");
+    let program = std::env::var_os("TOKEN_BROKER_TEST_CPP_AGENT").map_or(usually, PathBuf::from);
+    assert!(
+        program.exists(),
+        "{} is not there: run tests/run",
+        program.display()
+    );
+    let tokens = 4.to_string();
+    let entry = [
+        "token-broker",
+        "exec",
+        "--metadata",
+        "127.0.0.1:80",
+        "--",
+        program.to_str().unwrap(),
+        &tokens,
+    ];
+    let folder = open_folder();
+    let hosts = folder.path().join("hosts");
+    fs::write(&hosts, "127.0.0.1 localhost metadata.google.internal\n").unwrap();
+    let mut container = Container::of(&agent, &entry)
+        .mount(hosts, "/etc/hosts")
+        .program(program.parent().unwrap());
+    for folder in ["/usr", "/lib", "/lib64"].map(Path::new) {
+        if folder.exists() {
+            container = container.program(folder);
+        }
+    }
+    let mut container = container.start();
+    assert_eq!(container.wait(), 0, "{}", container.stderr());
+    let seen: Value = serde_json::from_str(&container.stdout()).unwrap();
+    assert!(seen["tokens"].as_array().unwrap().len() >= 4, "{seen}");
 }
 
 /// Google's APIs, as the emulator has them, on the same port inside the network namespace.

@@ -5,7 +5,14 @@ use std::{collections::HashSet, fs, path::Path};
 use super::Finding;
 
 /// The entries of an agent directory.
-const ENTRIES: [&str; 5] = ["env", "access_token", "status.json", "adc.json", "broker.sock"];
+const ENTRIES: [&str; 6] = [
+    "env",
+    "access_token",
+    "status.json",
+    "adc.json",
+    "adc-external.json",
+    "broker.sock",
+];
 
 /// What the kernel adds to the path of a file that has no name any more.
 const RENAMED_OVER: &str = "//deleted";

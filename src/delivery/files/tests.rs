@@ -17,7 +17,7 @@ struct Scene {
     runtime: Runtime,
     files: Files,
     keys: RandomState,
-    credentials: Option<&'static [u8]>,
+    credentials: Option<CredentialFiles>,
     temp: tempfile::TempDir,
 }
 
@@ -42,10 +42,19 @@ impl Scene {
         self.files.write(
             &dir,
             &View::new(snapshot, at(now)),
-            self.credentials,
+            self.credentials.as_ref(),
             at(now).uptime,
             &self.keys,
         )
+    }
+
+    fn with_credentials() -> Self {
+        let mut scene = Self::new();
+        scene.credentials = Some(CredentialFiles {
+            adc: b"{}".to_vec().into(),
+            external: b"[]".to_vec().into(),
+        });
+        scene
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -117,11 +126,11 @@ fn what_an_earlier_process_left_half_made_goes() {
 
 #[test]
 fn a_credential_file_stays_until_it_is_wanted_no_more() {
-    let mut scene = Scene::new();
-    scene.credentials = Some(b"{}");
+    let mut scene = Scene::with_credentials();
     scene.write(&snapshot("a").with_token(token("sesame")), NOW);
     let before = scene.inode("adc.json");
     assert_eq!(fs::read(scene.path("adc.json")).unwrap(), b"{}");
+    assert_eq!(fs::read(scene.path("adc-external.json")).unwrap(), b"[]");
     // It outlives the token: the agent may get another one.
     scene.write(&snapshot("a").in_state(AgentState::ReconnectRequired), NOW);
     assert_eq!(scene.inode("adc.json"), before);
@@ -130,16 +139,16 @@ fn a_credential_file_stays_until_it_is_wanted_no_more() {
     scene.credentials = None;
     assert_eq!(scene.write(&snapshot("a"), NOW), []);
     assert!(!scene.path("adc.json").exists());
+    assert!(!scene.path("adc-external.json").exists());
 }
 
 #[test]
 fn what_is_withdrawn_is_everything_secret() {
-    let mut scene = Scene::new();
-    scene.credentials = Some(b"{}");
+    let mut scene = Scene::with_credentials();
     scene.write(&snapshot("a").with_token(token("sesame")), NOW);
     let dir = scene.runtime.agent(&name("a"), Owner::default()).unwrap();
     assert_eq!(scene.files.withdraw(&dir), Ok(()));
-    for file in ["env", "access_token", "adc.json"] {
+    for file in ["env", "access_token", "adc.json", "adc-external.json"] {
         assert!(!scene.path(file).exists(), "{file}");
     }
     scene.write(&snapshot("a").with_token(token("sesame")), NOW);

@@ -161,7 +161,7 @@ impl Desk {
 
     async fn token(&self) -> Result<Response<AgentBody>, Refusal> {
         let grant = self.obtain().await?;
-        let body = token_json(&grant, self.broker.uptime());
+        let body = token_json(&grant, None, self.broker.uptime());
         Ok(respond(
             StatusCode::OK,
             bytes::Bytes::from_owner(body).into(),
@@ -192,14 +192,21 @@ fn too_slow() -> Refusal {
     })
 }
 
-/// The token as the metadata server and the token endpoint say it (RFC 6749, section 5.1).
-pub(super) fn token_json(grant: &TokenGrant, now: Uptime) -> Zeroizing<Vec<u8>> {
+/// The token as the metadata server and the token endpoint say it (RFC 6749, section 5.1); the answer to a token
+/// exchange names the type of what was issued as well (RFC 8693, section 2.2.1).
+pub(super) fn token_json(
+    grant: &TokenGrant,
+    issued_type: Option<&'static str>,
+    now: Uptime,
+) -> Zeroizing<Vec<u8>> {
     #[derive(Serialize)]
     struct Body<'a> {
         access_token: &'a str,
         expires_in: u64,
         token_type: &'static str,
         scope: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        issued_token_type: Option<&'static str>,
     }
     let scope = grant.token.scopes.to_string();
     let body = Body {
@@ -208,9 +215,10 @@ pub(super) fn token_json(grant: &TokenGrant, now: Uptime) -> Zeroizing<Vec<u8>> 
         expires_in: grant.token.remaining(now).unwrap_or_default().as_secs(),
         token_type: "Bearer",
         scope: &scope,
+        issued_token_type: issued_type,
     };
     // Enough for the whole text: growing would copy the token about.
-    let mut text = Zeroizing::new(Vec::with_capacity(body.access_token.len() + scope.len() + 128));
+    let mut text = Zeroizing::new(Vec::with_capacity(body.access_token.len() + scope.len() + 192));
     // Writing to memory does not fail, and neither does anything in the value.
     let _ = serde_json::to_writer(&mut *text, &body);
     text

@@ -10,7 +10,7 @@ mod metadata_port;
 mod metadata_tree;
 mod token_endpoint;
 
-pub(super) use adc::credential_file;
+pub(super) use adc::CredentialFiles;
 pub use metadata_port::serve as serve_metadata;
 pub(super) use metadata_port::{alone, port_objection};
 pub use token_endpoint::serve as serve_token_endpoint;

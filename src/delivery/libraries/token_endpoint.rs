@@ -1,9 +1,10 @@
-//! `POST /sts/v1/token`: where a library refreshes what it read in `adc.json`.
+//! `POST /sts/v1/token`: where a library refreshes what it read in `adc.json` or `adc-external.json`.
 //!
-//! The agent proves itself with the secret in that file, by HTTP Basic (RFC 6749, section 2.3.1), and gets what
-//! its socket would give it.
+//! The agent proves itself with the secret in that file and gets what its socket would give it. With `adc.json` the
+//! library sends the secret by HTTP Basic (RFC 6749, section 2.3.1). With `adc-external.json` it asks
+//! `/sts/v1/subject` for a subject token first, which is the secret again, and exchanges that one (RFC 8693).
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use crate::{
     broker::{AgentHandle, AgentState, Broker, ProblemCode, TokenQuery},
     budget::Peer,
     delivery::{
-        body::AgentBody,
+        body::{AgentBody, for_method},
         refusal::{Reason, Refusal},
         tcp::{PeerAddress, TcpServer},
     },
@@ -27,8 +28,14 @@ use crate::{
 };
 
 const PATH: &str = "/sts/v1/token";
+const SUBJECT_PATH: &str = "/sts/v1/subject";
+const REFRESH: &str = "refresh_token";
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// The largest form; a library's takes a hundred bytes.
 const FORM_BYTES: usize = 16 * 1024;
+/// The largest form of who has proven nothing yet: what a token exchange takes.
+const UNPROVEN_FORM_BYTES: usize = 4 * 1024;
 /// How long a client may take over it.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -42,75 +49,123 @@ pub async fn serve(server: TcpServer, broker: Arc<Broker>, shutdown: Cancellatio
 }
 
 async fn answer(broker: &Arc<Broker>, request: Request<Incoming>) -> Response<AgentBody> {
-    match token(broker, request).await {
-        Ok(body) => respond(StatusCode::OK, Bytes::from_owner(body).into()),
+    let method = request.method().clone();
+    let answered = match (request.uri().path(), &method) {
+        (PATH, &Method::POST) => token(broker, request).await.map(|body| (body, JSON)),
+        (PATH, _) => Err(TokenError::wrong_method("POST")),
+        (SUBJECT_PATH, &(Method::GET | Method::HEAD)) => {
+            subject_token(&Gate::of(broker, &request), request.headers()).map(|body| (body, TEXT))
+        }
+        (SUBJECT_PATH, _) => Err(TokenError::wrong_method("GET")),
+        _ => {
+            let description = format!("there is nothing here but {PATH} and {SUBJECT_PATH}");
+            let status = StatusCode::NOT_FOUND;
+            Err(TokenError::new(status, "invalid_request", description))
+        }
+    };
+    let response = match answered {
+        Ok((body, kind)) => respond(StatusCode::OK, Bytes::from_owner(body).into(), kind),
         Err(error) => error.response(),
-    }
+    };
+    for_method(&method, response)
+}
+
+/// What a library exchanges: the name and secret that it sent, in one word.
+fn subject_token(gate: &Gate<'_>, headers: &HeaderMap) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+    let presented = headers.get(header::AUTHORIZATION).and_then(basic);
+    let presented = presented.ok_or_else(TokenError::no_secret)?;
+    gate.authenticated(&presented)?;
+    let credentials = adc::basic_credentials(&presented.name, &presented.secret);
+    Ok(Zeroizing::new(credentials.as_bytes().to_vec()))
 }
 
 async fn token(broker: &Arc<Broker>, request: Request<Incoming>) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-    if request.uri().path() != PATH {
-        let description = format!("there is nothing here but {PATH}");
-        return Err(TokenError::new(
-            StatusCode::NOT_FOUND,
-            "invalid_request",
-            description,
-        ));
-    }
-    if request.method() != Method::POST {
-        let status = StatusCode::METHOD_NOT_ALLOWED;
-        return Err(TokenError::new(
-            status,
-            "invalid_request",
-            "only POST is served here",
-        ));
-    }
-    // Before the body is read, so that nobody else has anything read.
-    let peer = request.extensions().get::<PeerAddress>();
-    let from = peer.map(|peer| Peer::from(peer.0.ip()));
-    let agent = authenticated(broker, request.headers(), from)?;
-    let form = read_form(request.into_body()).await?;
-    check_form(&form, &agent)?;
+    let gate = Gate::of(broker, &request);
+    let presented = request.headers().get(header::AUTHORIZATION);
+    // Before the body is read, so that nobody else has much of it read.
+    let known = match presented {
+        Some(presented) => {
+            let presented = basic(presented).ok_or_else(TokenError::no_secret)?;
+            Some(gate.authenticated(&presented)?)
+        }
+        None => None,
+    };
+    let most = if known.is_some() {
+        FORM_BYTES
+    } else {
+        UNPROVEN_FORM_BYTES
+    };
+    let form = Form(read_form(request.into_body(), most).await?);
+    let agent = form.authenticated(&gate, known)?;
     let asked = broker.token(&agent, &TokenQuery::default()).await;
     if agent.is_removed() {
         return Err(Refusal::removed().into());
     }
-    Ok(token_json(&asked.map_err(Refusal::from)?, broker.uptime()))
+    let grant = asked.map_err(Refusal::from)?;
+    let issued_type = (form.field("grant_type").as_deref() == Some(EXCHANGE)).then_some(ACCESS_TOKEN_TYPE);
+    Ok(token_json(&grant, issued_type, broker.uptime()))
 }
 
-fn authenticated(
-    broker: &Broker,
-    headers: &HeaderMap,
-    from: Option<Peer>,
-) -> Result<Arc<AgentHandle>, TokenError> {
-    let presented = headers.get(header::AUTHORIZATION).and_then(basic);
-    let Some((name, secret)) = presented else {
-        let description =
-            "HTTP Basic authentication with the client_id and client_secret of adc.json is missing";
-        return Err(TokenError::unauthenticated(description));
-    };
-    broker.authenticate(&name, &secret, from).ok_or_else(|| {
-        TokenError::unauthenticated(
-            "client_id or client_secret is wrong: read adc.json again, for an agent that was removed and added \
-             again has another secret",
-        )
-    })
+/// Name and secret, as presented.
+struct Credentials {
+    name: String,
+    secret: AgentSecret,
 }
 
-/// Name and password of HTTP Basic (RFC 7617). What adc.json holds needs no further decoding.
-fn basic(header: &HeaderValue) -> Option<(String, AgentSecret)> {
-    let (scheme, credentials) = header.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+impl Credentials {
+    /// From what stands in HTTP Basic (RFC 7617), and in a subject token.
+    fn decoded(text: &str) -> Option<Self> {
+        let decoded = Zeroizing::new(BASE64_STANDARD.decode(text.trim()).ok()?);
+        let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+        Some(Self {
+            name: name.to_owned(),
+            secret: AgentSecret::from(password),
+        })
     }
-    let decoded = Zeroizing::new(BASE64_STANDARD.decode(credentials.trim()).ok()?);
-    let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    Some((name.to_owned(), AgentSecret::from(password)))
 }
 
-async fn read_form(body: Incoming) -> Result<Bytes, TokenError> {
+/// Who may pass.
+struct Gate<'a> {
+    broker: &'a Broker,
+    /// Where the request came from, for what is noted of refusals.
+    from: Option<Peer>,
+}
+
+impl<'a> Gate<'a> {
+    fn of<B>(broker: &'a Broker, request: &Request<B>) -> Self {
+        let peer = request.extensions().get::<PeerAddress>();
+        Self {
+            broker,
+            from: peer.map(|peer| Peer::from(peer.0.ip())),
+        }
+    }
+
+    /// The agent that name and secret are of.
+    fn authenticated(&self, presented: &Credentials) -> Result<Arc<AgentHandle>, TokenError> {
+        let Credentials { name, secret } = presented;
+        let refused = || {
+            TokenError::unauthenticated(
+                "name or secret of the agent is wrong: read the credential file again, for an agent that was \
+                 removed and added again has another secret",
+            )
+        };
+        self.broker
+            .authenticate(name, secret, self.from)
+            .ok_or_else(refused)
+    }
+}
+
+/// HTTP Basic. What the credential files hold needs no further decoding.
+fn basic(header: &HeaderValue) -> Option<Credentials> {
+    let (scheme, credentials) = header.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("basic")
+        .then(|| Credentials::decoded(credentials))?
+}
+
+async fn read_form(body: Incoming, most: usize) -> Result<Bytes, TokenError> {
     let unread = |description: &str| TokenError::new(StatusCode::BAD_REQUEST, "invalid_request", description);
-    let read = Limited::new(body, FORM_BYTES).collect();
+    let read = Limited::new(body, most).collect();
     match tokio::time::timeout(FORM_TIMEOUT, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(_)) => Err(unread("the form is too large, or ended early")),
@@ -118,24 +173,54 @@ async fn read_form(body: Incoming) -> Result<Bytes, TokenError> {
     }
 }
 
-fn check_form(form: &[u8], agent: &AgentHandle) -> Result<(), TokenError> {
-    let bad = |code, description: &str| Err(TokenError::new(StatusCode::BAD_REQUEST, code, description));
-    let field = |name: &str| {
-        let mut fields = url::form_urlencoded::parse(form);
+/// What was posted.
+struct Form(Bytes);
+
+impl Form {
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut fields = url::form_urlencoded::parse(&self.0);
         fields.find(|(key, _)| key == name).map(|(_, value)| value)
-    };
-    match field("grant_type").as_deref() {
-        Some("refresh_token") => {}
-        Some(_) => return bad("unsupported_grant_type", "grant_type is refresh_token here"),
-        None => return bad("invalid_request", "grant_type is missing"),
     }
-    match field("refresh_token").as_deref() {
-        Some(handle) if handle == adc::handle(agent.name()) => Ok(()),
-        Some(_) => bad(
-            "invalid_grant",
-            "refresh_token is not the one of this agent's adc.json",
-        ),
-        None => bad("invalid_request", "refresh_token is missing"),
+
+    /// The agent that asks; `known` is the one that HTTP Basic told of.
+    fn authenticated(
+        &self,
+        gate: &Gate<'_>,
+        known: Option<Arc<AgentHandle>>,
+    ) -> Result<Arc<AgentHandle>, TokenError> {
+        let bad = |code, description: &str| TokenError::new(StatusCode::BAD_REQUEST, code, description);
+        match self.field("grant_type").as_deref() {
+            Some(REFRESH) => {
+                let agent = known.ok_or_else(TokenError::no_secret)?;
+                match self.field("refresh_token").as_deref() {
+                    Some(handle) if handle == adc::handle(agent.name()) => Ok(agent),
+                    Some(_) => Err(bad(
+                        "invalid_grant",
+                        "refresh_token is not the one of this agent's adc.json",
+                    )),
+                    None => Err(bad("invalid_request", "refresh_token is missing")),
+                }
+            }
+            Some(EXCHANGE) => {
+                let subject = self
+                    .field("subject_token")
+                    .and_then(|text| Credentials::decoded(&text));
+                let subject = subject.ok_or_else(TokenError::no_secret)?;
+                let agent = gate.authenticated(&subject)?;
+                match known {
+                    Some(known) if known.name() != agent.name() => Err(bad(
+                        "invalid_grant",
+                        "subject_token is another agent's than the one that authenticated",
+                    )),
+                    _ => Ok(agent),
+                }
+            }
+            Some(_) => {
+                let description = "grant_type is refresh_token or token-exchange here";
+                Err(bad("unsupported_grant_type", description))
+            }
+            None => Err(bad("invalid_request", "grant_type is missing")),
+        }
     }
 }
 
@@ -160,6 +245,15 @@ impl TokenError {
         }
     }
 
+    fn wrong_method(allowed: &str) -> Self {
+        let description = format!("only {allowed} is served here");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", description)
+    }
+
+    fn no_secret() -> Self {
+        Self::unauthenticated("name and secret of the agent's credential file are missing")
+    }
+
     fn unauthenticated(description: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_client", description)
     }
@@ -178,7 +272,7 @@ impl TokenError {
             error_uri: self.uri.as_deref(),
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = respond(self.status, AgentBody::from(body));
+        let mut response = respond(self.status, AgentBody::from(body), JSON);
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Basic realm=\"token-broker\"");
@@ -226,11 +320,14 @@ impl From<Refusal> for TokenError {
     }
 }
 
-fn respond(status: StatusCode, body: AgentBody) -> Response<AgentBody> {
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+fn respond(status: StatusCode, body: AgentBody, kind: HeaderValue) -> Response<AgentBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     // One request for each connection: they are rare, and none idles in a place that others need.
