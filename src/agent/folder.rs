@@ -2,25 +2,30 @@
 //!
 //! A file whose new content is bad keeps its last good version in force, and a folder that cannot be read
 //! keeps everything in force: an editor's half-written file or a hiccup of a volume takes no agent away.
+//!
+//! Manifests decide who gets which token. So what others than root and the daemon's user may write is bad as well,
+//! the folder and each file.
 
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs::{self, File, Metadata, OpenOptions},
     io::{self, ErrorKind, Read},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt},
-    },
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustix::fs::OFlags;
 
-use super::manifest::{MAX_BYTES, Manifest};
-use crate::{catalog::Catalog, id::AgentName};
+use super::{
+    listing::{self, Listing},
+    manifest::{MAX_BYTES, Manifest},
+};
+use crate::{catalog::Catalog, config::writers, id::AgentName};
 
+/// A file is read again at the slow look of this number after it was read, for the last time.
+const SETTLED: u8 = 2;
 /// How often the folder is listed at most when files are missing from the list.
 const LOOKS: usize = 3;
 
@@ -76,8 +81,12 @@ impl Stamp {
 /// What is known about one file.
 #[derive(Default)]
 struct Entry {
-    /// `None` when it has to be read again.
+    /// Of what was read last; `None` when it could not be read.
     stamp: Option<Stamp>,
+    /// It has to be read again, whatever its stamp is.
+    distrusted: bool,
+    /// It is read once more when it was looked at so often: a change right after it was read may show in none of its times.
+    looks: u8,
     good: Option<Arc<ManifestFile>>,
     problem: Option<Box<str>>,
 }
@@ -97,6 +106,10 @@ enum Found {
 pub struct Folder {
     path: PathBuf,
     catalog: Arc<Catalog>,
+    /// Who may write it, besides root.
+    user: u32,
+    /// What lies in it and is not read: why.
+    ignored: Vec<(PathBuf, String)>,
     entries: BTreeMap<Arc<OsStr>, Entry>,
     /// Which file each agent comes from.
     in_force: BTreeMap<AgentName, Arc<OsStr>>,
@@ -110,11 +123,24 @@ impl Folder {
         Self {
             path: path.into(),
             catalog,
+            user: writers::own_user(),
+            ignored: Vec::new(),
             entries: BTreeMap::new(),
             in_force: BTreeMap::new(),
             unreadable: None,
             last: None,
         }
+    }
+
+    /// The same as a daemon of another user reads it.
+    #[must_use]
+    pub fn of_user(self, user: u32) -> Self {
+        Self { user, ..self }
+    }
+
+    /// Why the folder as a whole could not be read at the last scan.
+    pub fn trouble(&self) -> Option<&str> {
+        self.unreadable.as_deref()
     }
 
     /// Where it is.
@@ -128,9 +154,10 @@ impl Folder {
         // A file that is renamed while the folder is listed can appear under neither name. So when one is
         // missing, the folder is listed again before its agent counts as gone.
         for _ in 0..LOOKS {
-            match list(&self.path) {
-                Ok(names) => {
+            match listing::list(&self.path, self.user) {
+                Ok(Listing { names, ignored }) => {
                     self.unreadable = None;
+                    self.ignored = ignored;
                     if !self.update(names) {
                         break;
                     }
@@ -154,17 +181,27 @@ impl Folder {
         (last.as_ref() != Some(&scan)).then_some(scan)
     }
 
+    /// Time has passed: the next scan reads the files again that were read only a while ago.
+    pub fn age(&mut self) {
+        for entry in self.entries.values_mut() {
+            if entry.looks < SETTLED {
+                entry.looks += 1;
+                entry.distrusted |= entry.looks == SETTLED;
+            }
+        }
+    }
+
     /// The next scan reads this file again, whatever its times say.
     pub fn distrust(&mut self, name: &OsStr) {
         if let Some(entry) = self.entries.get_mut(name) {
-            entry.stamp = None;
+            entry.distrusted = true;
         }
     }
 
     /// The next scan reads every file again.
     pub fn distrust_all(&mut self) {
         for entry in self.entries.values_mut() {
-            entry.stamp = None;
+            entry.distrusted = true;
         }
     }
 
@@ -177,7 +214,7 @@ impl Folder {
                 .remove_entry(name.as_os_str())
                 .unwrap_or_else(|| (name.into(), Entry::default()));
             let path = self.path.join(&*name);
-            match look(&self.catalog, &path, entry.stamp) {
+            match look(&self.catalog, &path, self.user, entry.known()) {
                 Found::Gone => {
                     missing = true;
                     return None;
@@ -196,14 +233,16 @@ impl Folder {
 
     fn unreadable_folder(&self, error: &io::Error) -> String {
         let path = self.path.display();
-        let kept = format!(
-            "the agents that it declared ({}) stay in force",
-            self.in_force.len()
-        );
+        let kept = match self.in_force.len() {
+            0 => String::new(),
+            agents => format!("; the agents that it declared ({agents}) stay in force"),
+        };
         if error.kind() == ErrorKind::NotFound {
-            format!("{path}: the folder is gone; {kept}: create it again, empty to remove them")
+            format!("{path}: the folder is gone{kept}: create it again, empty to remove them")
+        } else if let Some(reason) = error.get_ref() {
+            format!("{path}: the folder is not followed, because {reason}{kept}")
         } else {
-            format!("{path}: the folder cannot be read ({error}); {kept}")
+            format!("{path}: the folder cannot be read ({error}){kept}")
         }
     }
 
@@ -252,6 +291,9 @@ impl Folder {
         if let Some(message) = &self.unreadable {
             problems.push(problem(self.path.clone(), message));
         }
+        for (path, message) in &self.ignored {
+            problems.push(problem(path.clone(), message));
+        }
         for (name, entry) in &self.entries {
             let rejected = rejected.get(name).map(String::as_str);
             for message in entry.problem.as_deref().into_iter().chain(rejected) {
@@ -263,8 +305,22 @@ impl Folder {
 }
 
 impl Entry {
-    fn fails(&mut self, stamp: Option<Stamp>, path: &Path, message: &str) {
+    /// The stamp with which the file is as it was read.
+    fn known(&self) -> Option<Stamp> {
+        self.stamp.filter(|_| !self.distrusted)
+    }
+
+    /// What was read has this stamp. When that is another one than before, it is read once more later.
+    fn stamped(&mut self, stamp: Option<Stamp>) {
+        if self.stamp != stamp {
+            self.looks = 0;
+        }
         self.stamp = stamp;
+        self.distrusted = false;
+    }
+
+    fn fails(&mut self, stamp: Option<Stamp>, path: &Path, message: &str) {
+        self.stamped(stamp);
         let kept = if self.good.is_some() {
             "; the version read before stays in force"
         } else {
@@ -281,7 +337,7 @@ impl Entry {
     }
 
     fn succeeds(&mut self, stamp: Stamp, path: &Path, manifest: Manifest) {
-        self.stamp = Some(stamp);
+        self.stamped(Some(stamp));
         self.problem = None;
         if self.good.as_ref().is_none_or(|good| *good.manifest != manifest) {
             let manifest = Arc::new(manifest);
@@ -296,26 +352,7 @@ fn problem(path: PathBuf, message: &str) -> ManifestProblem {
     ManifestProblem { path, message }
 }
 
-/// The names of the manifests in a folder, sorted.
-fn list(folder: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        if is_manifest(&name) {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// True for `*.yaml` and `*.yml`, but for hidden files, which editors and Kubernetes use for themselves.
-fn is_manifest(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    !name.starts_with(b".") && (name.ends_with(b".yaml") || name.ends_with(b".yml"))
-}
-
-fn look(catalog: &Catalog, path: &Path, known: Option<Stamp>) -> Found {
+fn look(catalog: &Catalog, path: &Path, user: u32, known: Option<Stamp>) -> Found {
     // Symbolic links are followed: a mounted ConfigMap consists of them.
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -327,9 +364,12 @@ fn look(catalog: &Catalog, path: &Path, known: Option<Stamp>) -> Found {
     if known == Some(Stamp::of(&metadata)) {
         return Found::Unchanged;
     }
-    match read(path) {
+    match read(path, user) {
         Err(error) => failed(path, &error),
-        Ok((stamp, content)) => Found::Read(stamp, parse(catalog, path, content)),
+        Ok((stamp, content)) => {
+            let manifest = content.and_then(|content| parse(catalog, path, content));
+            Found::Read(stamp, manifest)
+        }
     }
 }
 
@@ -343,15 +383,19 @@ fn failed(path: &Path, error: &io::Error) -> Found {
     }
 }
 
-fn read(path: &Path) -> io::Result<(Stamp, Vec<u8>)> {
+/// The content, or why it does not count.
+fn read(path: &Path, user: u32) -> io::Result<(Stamp, Result<Vec<u8>, String>)> {
     // A FIFO put there since must not hold up the others.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     // Before the content: what changes meanwhile is seen as a change.
     let stamp = Stamp::of(&file.metadata()?);
+    if let Some(reason) = writers::others(path, &file, user) {
+        return Ok((stamp, Err(reason)));
+    }
     let mut content = Vec::new();
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut content)?;
-    Ok((stamp, content))
+    Ok((stamp, Ok(content)))
 }
 
 fn parse(catalog: &Catalog, path: &Path, content: Vec<u8>) -> Result<Manifest, String> {

@@ -4,6 +4,7 @@ pub mod folder;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod holder;
+pub(crate) mod listing;
 pub mod manifest;
 pub mod resolve;
 pub mod watch;

@@ -2,7 +2,8 @@
 //!
 //! The kernel's notices (inotify, through `notify`) only say that it is worth looking, and which files are
 //! not to be trusted by their times; what is in force always comes from a [`Folder::scan`]. So a notice that
-//! is lost, doubled or out of order does no harm.
+//! is lost, doubled or out of order does no harm. There are none of what lies behind a symbolic link, nor on many
+//! network file systems: so the folder is also looked at slowly, whatever the kernel says.
 
 use std::{
     collections::HashSet,
@@ -22,7 +23,7 @@ use notify::{
 use tokio::{
     sync::{Notify, mpsc},
     task::{self, JoinError},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,8 @@ const QUIET: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked at while the kernel gives no notice.
 const POLL: Duration = Duration::from_secs(5);
+/// How often it is looked at although the kernel gives notice.
+const SLOW: Duration = Duration::from_secs(30);
 /// With more changed files than this, their names no longer matter: all are read again.
 const MAX_NAMES: usize = 4096;
 
@@ -62,7 +65,11 @@ async fn run(
         folder: true,
         ..News::default()
     };
+    let mut slow = Instant::now() + session.slow;
     loop {
+        if news.later {
+            slow = Instant::now() + session.slow;
+        }
         let Some((looked, scan)) = look(session, news).await else {
             return;
         };
@@ -77,7 +84,9 @@ async fn run(
             () = shutdown.cancelled() => return,
             () = rescan.notified() => News::everything(),
             () = mailbox.settled() => mailbox.take(),
-            () = sleep(session.poll), if !session.is_watching() => News::default(),
+            () = sleep(session.poll), if !session.is_watching() => mailbox.take().later(),
+            // Even while notices come without end: they may be of other files.
+            () = sleep_until(slow) => mailbox.take().later(),
         };
     }
 }
@@ -98,6 +107,8 @@ async fn look(mut session: Session, news: News) -> Option<(Session, Option<Scan>
 /// What the kernel's notices amount to.
 #[derive(Debug, Default)]
 struct News {
+    /// Time has passed, and no notice need have come of a change.
+    later: bool,
     /// Something may be different that no name was given for.
     everything: bool,
     /// The folder itself was created, removed, moved or replaced.
@@ -111,8 +122,12 @@ impl News {
         Self {
             everything: true,
             folder: true,
-            names: HashSet::new(),
+            ..Self::default()
         }
+    }
+
+    fn later(self) -> Self {
+        Self { later: true, ..self }
     }
 
     /// Adds a notice. False when it says nothing new about the folder.
@@ -201,6 +216,7 @@ struct Session {
     watched: Option<(u64, u64)>,
     warned: bool,
     poll: Duration,
+    slow: Duration,
 }
 
 impl Session {
@@ -215,6 +231,7 @@ impl Session {
             watched: None,
             warned: false,
             poll: POLL,
+            slow: SLOW,
         }
     }
 
@@ -228,8 +245,11 @@ impl Session {
         // Watched first and read then, so that nothing falls in between.
         if moved || self.watcher.is_none() {
             self.establish();
-        } else if !news.everything && news.names.is_empty() && self.is_watching() {
+        } else if !news.everything && !news.later && news.names.is_empty() && self.is_watching() {
             return None;
+        }
+        if news.later {
+            self.folder.age();
         }
         if news.everything {
             self.folder.distrust_all();

@@ -4,7 +4,11 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_saphyr::{Error as YamlError, Location, Options, Spanned, options::MergeKeyPolicy};
 
 use super::manifest::{Manifest, ManifestError, check_size, shown_path};
-use crate::{catalog::Catalog, config::suggest};
+use crate::{
+    catalog::Catalog,
+    config::suggest,
+    secret::shape::{is_field_name, redacted, without_quotes},
+};
 
 impl Manifest {
     /// Reads a manifest from YAML. Whether its capabilities exist is for [`Manifest::validate`] to say, or
@@ -68,7 +72,7 @@ fn read(text: &str) -> Result<Manifest, ManifestError> {
     let mut path = None;
     serde_saphyr::with_deserializer_from_str_with_options(text, options(), |yaml| {
         serde_path_to_error::deserialize(yaml).map_err(|error| {
-            path = shown_path(&error.path().to_string());
+            path = shown_path(&error.path().to_string()).filter(|path| is_plain(path));
             error.into_inner()
         })
     })
@@ -83,7 +87,9 @@ fn read(text: &str) -> Result<Manifest, ManifestError> {
             line: place.map(|l| l.line()),
             column: place.map(|l| l.column()),
             field: match error.without_snippet() {
-                YamlError::DuplicateMappingKey { key, .. } if path.is_none() => key.clone(),
+                YamlError::DuplicateMappingKey { key, .. } if path.is_none() => {
+                    key.clone().filter(|key| is_field_name(key))
+                }
                 _ => path.take(),
             },
             message,
@@ -92,11 +98,21 @@ fn read(text: &str) -> Result<Manifest, ManifestError> {
     })
 }
 
+/// True for the path of a field, such as `integrations[0].key`, whose every name can be one. Other names are not repeated: a
+/// file that is no manifest may be what a link leads to, and hold a secret.
+fn is_plain(path: &str) -> bool {
+    let name = |part: &str| {
+        let name = part.split_once('[').map_or(part, |(name, _)| name);
+        is_field_name(name)
+    };
+    path.split('.').all(name)
+}
+
 /// What the reader found, in the words of someone who writes a manifest.
 fn explain(error: &YamlError) -> String {
     match error.without_snippet() {
         YamlError::Eof { .. } => "there is nothing in it".to_owned(),
-        YamlError::Message { msg, .. } => msg.clone(),
+        YamlError::Message { msg, .. } => said(msg),
         YamlError::MultipleDocuments { .. } => {
             "a second document begins here: one file holds one agent".to_owned()
         }
@@ -124,8 +140,16 @@ fn explain(error: &YamlError) -> String {
                 .location()
                 .map(|l| format!(" at line {}, column {}", l.line(), l.column()));
             let bare = place.as_deref().and_then(|place| text.strip_suffix(place));
-            bare.unwrap_or(&text).to_owned()
+            without_quotes(bare.unwrap_or(&text))
         }
+    }
+}
+
+/// A message of a field's own type, which may quote a name that does not fit; or one of serde's, which quotes anything.
+fn said(message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
+        _ => redacted(message),
     }
 }
 
@@ -330,6 +354,39 @@ integrations:
         assert_eq!(
             refused("agent: a\nowner:\n"),
             "bot.yaml:2:6: owner: the value is missing"
+        );
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_not_repeated() {
+        const SECRET: &str = "$y$j9T$Qd7a/CANARY.secret";
+        for text in [
+            &format!("root:{SECRET}:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\n"),
+            &format!("{SECRET}: x\n"),
+            &format!("{SECRET}: x\n{SECRET}: x\n"),
+            &format!("agent: bot\nowner: alice\n{SECRET}: 1\n"),
+            &format!("agent: bot\nowner: alice\nuid: {SECRET}\n"),
+            &format!("agent: bot\nowner: alice\nkubernetes: {SECRET}\n"),
+            &format!("agent: bot\nowner: alice\nintegrations: [{{{SECRET}: 1}}]\n"),
+            &format!("agent: bot\nowner: alice\nintegrations: [{{key: google.drive, optional: {SECRET}}}]\n"),
+            &format!("agent: bot\nowner: *{SECRET}\n"),
+            &format!("agent: bot\nowner: !{SECRET} x\n"),
+            &format!("- {SECRET}\n"),
+            &format!("[{SECRET}"),
+            &format!("\"{SECRET}"),
+            &format!("GOCSPX-{SECRET}\n"),
+        ] {
+            let message = refused(text);
+            assert!(message.starts_with("bot.yaml:"), "{message}");
+            assert!(
+                !message.contains("CANARY") && !message.contains("$y$"),
+                "{text}: {message}"
+            );
+        }
+        assert_eq!(
+            refused("hunter2: x\n"),
+            "bot.yaml:1:1: there is no such field: expected one of agent, owner, account, service_account, uid, gid, \
+             kubernetes, integrations"
         );
     }
 

@@ -21,7 +21,7 @@ use crate::{
     broker::{Broker, BrokerOptions, BrokerParts, Pulses},
     catalog::Catalog,
     clock::{self, SharedClock, SystemClock},
-    config::{AdcSection, Config},
+    config::{AdcSection, Config, ConfigError},
     delivery::{
         Delivery, DeliveryOptions, RemoteListener,
         admin::{AdminSocket, Facts},
@@ -218,6 +218,10 @@ async fn watch_agents(
         (folder, scan)
     })
     .await?;
+    if let Some(trouble) = folder.trouble() {
+        // Not one agent would be known, and all that are served would lose what they have.
+        anyhow::bail!(ConfigError::new(trouble));
+    }
     apply(&broker, &scan);
     let (scans, mut changes) = mpsc::channel(1);
     let rescan = Arc::new(Notify::new());
@@ -288,7 +292,7 @@ async fn sidecars(config: &mut Config) -> anyhow::Result<Option<RemoteListener>>
 async fn open_vault(config: &Config, entropy: &SharedEntropy) -> anyhow::Result<Vault> {
     let env = |name: &str| std::env::var(name).ok();
     let read = async |source: &crate::config::KeySource| -> anyhow::Result<_> {
-        let text = source.read(env).await?;
+        let text = source.read(env, &config.key.command_environment).await?;
         vault::key::parse(text.as_bytes()).with_context(|| format!("the key {source}"))
     };
     let active = read(&config.key.source).await?;

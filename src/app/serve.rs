@@ -16,8 +16,9 @@ use crate::{
 /// Runs the daemon until a signal ends it.
 pub(super) fn run(global: &Global, _: ServeArgs) -> Outcome {
     let config_file = global.config.as_deref();
-    let config =
+    let mut config =
         Config::load(config_file, config::environment()).map_err(|error| super::failure(&error.into()))?;
+    config.warn_of_writers();
     // While there is one thread.
     privileges::keep(privileges::needed(&config)).map_err(|error| {
         let message = format!("privileges that the daemon does not need cannot be given up: {error}");
@@ -70,6 +71,7 @@ fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
     let read = Config::load(config_file, config::environment()).and_then(|mut fresh| {
         // Compared with what was bound, not with what was asked for.
         fresh.bound(app.http_address)?;
+        fresh.warn_of_writers();
         let bound = app.config();
         fresh.bound_for_libraries(
             bound.adc.as_ref().map(|section| section.listen),

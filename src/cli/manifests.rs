@@ -19,7 +19,7 @@ use super::{
     when,
 };
 use crate::{
-    agent::{Manifest, ManifestError},
+    agent::{Manifest, ManifestError, listing},
     catalog::Catalog,
 };
 
@@ -68,13 +68,18 @@ pub(super) fn validate(args: &ValidateArgs, global: &Global, output: &mut Output
     let catalog = settings::catalog(global)?;
     let mut seen = HashMap::new();
     let mut verdicts = Vec::new();
-    for file in expand(&args.files)? {
+    let (files, ignored) = expand(&args.files)?;
+    for file in files {
         verdicts.push(judge(&file, &catalog, &mut seen));
     }
     let wrong = verdicts.iter().filter(|verdict| !verdict.valid).count();
     if output.is_json() {
-        output.json(&serde_json::json!({ "valid": wrong == 0, "manifests": verdicts }))?;
+        output
+            .json(&serde_json::json!({ "valid": wrong == 0, "manifests": verdicts, "ignored": ignored }))?;
     } else {
+        for message in &ignored {
+            output.toned(Tone::Warn, message)?;
+        }
         for verdict in &verdicts {
             show(verdict, output)?;
         }
@@ -133,29 +138,20 @@ fn show(verdict: &Verdict, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
-/// Folders stand for the manifests in them, as the daemon would read them.
-fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let mut expanded = Vec::new();
+/// Folders stand for the manifests in them, as the daemon would read them; also what it would not read, in sentences.
+fn expand(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), Failure> {
+    let (mut expanded, mut ignored) = (Vec::new(), Vec::new());
     for file in files {
         if file.is_dir() {
             let failed = |error: io::Error| Failure::new(Exit::Failed, unreadable(&shown(file), &error));
-            let mut inside = Vec::new();
-            for entry in fs::read_dir(file).map_err(failed)? {
-                let path = entry.map_err(failed)?.path();
-                if path
-                    .extension()
-                    .is_some_and(|extension| extension == "yaml" || extension == "yml")
-                {
-                    inside.push(path);
-                }
-            }
-            inside.sort();
-            expanded.append(&mut inside);
+            let listing = listing::survey(file).map_err(failed)?;
+            expanded.extend(listing.names.iter().map(|name| file.join(name)));
+            ignored.extend(listing.ignored.into_iter().map(|(_, message)| message));
         } else {
             expanded.push(file.clone());
         }
     }
-    Ok(expanded)
+    Ok((expanded, ignored))
 }
 
 fn text_of(file: &Path) -> io::Result<String> {
@@ -221,6 +217,18 @@ mod tests {
         assert_eq!(outcome, Ok(Exit::Failed));
         assert!(text.contains("b.yml:4:"), "{text}");
         assert!(text.contains("did you mean `google.gmail.send`"), "{text}");
+    }
+
+    #[test]
+    fn what_the_daemon_would_not_read_is_named() {
+        let files = [("a.yaml", GOOD), ("b.YAML", GOOD)];
+        let (outcome, text) = validate_files(&files, Format::Text);
+        assert_eq!(outcome, Ok(Exit::Ok));
+        assert!(text.starts_with("b.YAML: it is not read: "), "{text}");
+        assert!(text.contains("\na.yaml: valid"), "{text}");
+        let (_, text) = validate_files(&files, Format::Json);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["ignored"].as_array().unwrap().len(), 1);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::secret::shape::without_quotes;
+
 use super::{
     error::ConfigError,
     values::{from_toml, line_of},
@@ -75,7 +77,7 @@ pub(super) fn from_variable(value: &str) -> Result<Vec<CapabilityEntry>, ConfigE
     let parsed: Additions = toml::from_str(&format!("capabilities = {value}")).map_err(|error| {
         ConfigError::new(format!(
             "TOKEN_BROKER_CAPABILITIES: expected [{{key = \"…\", title = \"…\", scopes = [\"…\"]}}]: {}",
-            error.message()
+            without_quotes(error.message())
         ))
     })?;
     let with_origin = |entry: Spanned<CapabilityEntry>| CapabilityEntry {

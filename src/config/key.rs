@@ -1,14 +1,14 @@
 //! `[key]`: where the master key comes from.
 
-use std::{fmt, path::PathBuf, process::Stdio, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use crate::secret::shape::is_key;
 
 use super::{
     error::ConfigError,
+    helper,
     secret_file::{self, Access},
     values::Values,
 };
@@ -25,6 +25,8 @@ pub struct KeySection {
     pub source: KeySource,
     /// Keys that still open what they sealed.
     pub previous: Vec<KeySource>,
+    /// The variables that a `command:` gets besides `PATH`, `HOME` and `LANG`.
+    pub command_environment: Vec<String>,
 }
 
 /// Where a key comes from. It holds the way to the key, not the key.
@@ -80,8 +82,13 @@ impl fmt::Display for KeySource {
 }
 
 impl KeySource {
-    /// Fetches the key's text, without the white space around it. `env` looks up an environment variable.
-    pub async fn read(&self, env: impl Fn(&str) -> Option<String>) -> Result<Zeroizing<String>, ConfigError> {
+    /// Fetches the key's text, without the white space around it. `env` looks up an environment variable; a command gets
+    /// those that `passed` names besides a few that all need.
+    pub async fn read(
+        &self,
+        env: impl Fn(&str) -> Option<String>,
+        passed: &[String],
+    ) -> Result<Zeroizing<String>, ConfigError> {
         let text = match self {
             Self::File(path) => secret_file::read(path, Access::Private).map_err(|reason| {
                 if path.exists() {
@@ -100,43 +107,10 @@ impl KeySource {
                     "$CREDENTIALS_DIRECTORY is not set: add `LoadCredential={name}:PATH` to the systemd unit"
                 )),
             },
-            Self::Command(words) => run(words, COMMAND_LIMIT).await,
+            Self::Command(words) => helper::output(words, env, passed, COMMAND_LIMIT).await,
         };
         text.map_err(|reason| ConfigError::new(format!("the key {self}: {reason}")))
     }
-}
-
-/// The output of a program. What it writes to standard error is dropped: it may quote what it fetched.
-async fn run(words: &[String], limit: Duration) -> Result<Zeroizing<String>, String> {
-    let (program, arguments) = words.split_first().ok_or("the command is empty")?;
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("it does not start: {error}"))?;
-    let output = async {
-        let mut bytes = secret_file::buffer();
-        if let Some(pipe) = child.stdout.take() {
-            let mut pipe = pipe.take(secret_file::MAX_BYTES + 1);
-            pipe.read_to_end(&mut bytes)
-                .await
-                .map_err(|error| error.to_string())?;
-        }
-        if bytes.len() as u64 > secret_file::MAX_BYTES {
-            return secret_file::text(&bytes);
-        }
-        let status = child.wait().await.map_err(|error| error.to_string())?;
-        if !status.success() {
-            return Err(format!("it failed ({status}): run it by hand to see why"));
-        }
-        secret_file::text(&bytes)
-    };
-    tokio::time::timeout(limit, output)
-        .await
-        .unwrap_or_else(|_| Err(format!("it did not end within {} s", limit.as_secs())))
 }
 
 impl KeySection {
@@ -156,6 +130,7 @@ impl KeySection {
                 .iter()
                 .map(|text| parse("key.previous", text))
                 .collect::<Result<_, _>>()?,
+            command_environment: values.list("key.command_environment")?,
         })
     }
 }
@@ -164,14 +139,14 @@ impl KeySection {
 mod tests {
     use super::*;
 
-    fn nothing(_: &str) -> Option<String> {
-        None
+    fn path(name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|_| name == "PATH")
     }
 
     async fn read(source: &str) -> Result<String, String> {
         let source: KeySource = source.parse().unwrap();
         source
-            .read(nothing)
+            .read(path, &[])
             .await
             .map(|text| text.to_string())
             .map_err(|error| error.to_string())
@@ -212,7 +187,7 @@ mod tests {
             "CREDENTIALS_DIRECTORY" => Some(folder.clone()),
             _ => None,
         };
-        let read = async |text: &str| text.parse::<KeySource>().unwrap().read(env).await.unwrap();
+        let read = async |text: &str| text.parse::<KeySource>().unwrap().read(env, &[]).await.unwrap();
         assert_eq!(read("credential:master").await.as_str(), "k1");
         assert_eq!(read("env:KEY").await.as_str(), "k2");
     }
@@ -255,12 +230,5 @@ mod tests {
             read("command:yes").await.unwrap_err(),
             "the key command:yes: it is longer than 65536 bytes"
         );
-    }
-
-    #[tokio::test]
-    async fn a_command_that_hangs_is_stopped() {
-        let words = ["sleep".to_owned(), "3600".to_owned()];
-        let error = run(&words, Duration::from_millis(50)).await.unwrap_err();
-        assert_eq!(error, "it did not end within 0 s");
     }
 }

@@ -87,6 +87,12 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "Keys from before a rotation, in the same form: still needed to read what they sealed.",
     ),
+    key(
+        "key.command_environment",
+        Kind::List,
+        "",
+        "Variables of the daemon's environment that a command: gets besides PATH, HOME and LANG.",
+    ),
     open(
         "google.client_id",
         Kind::Text,

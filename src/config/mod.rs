@@ -13,6 +13,8 @@ pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzz;
 pub mod google;
+mod group;
+mod helper;
 pub mod key;
 mod keys;
 pub mod kubernetes;
@@ -25,6 +27,7 @@ mod secret_file;
 pub(crate) mod suggest;
 pub mod template;
 mod values;
+pub mod writers;
 
 use std::{
     io::{ErrorKind, Read},
@@ -220,6 +223,16 @@ impl Config {
     /// What deserves attention and stops nothing.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Adds a warning where others than root and this process's user may write the file, which decides what this process
+    /// starts and trusts.
+    pub fn warn_of_writers(&mut self) {
+        if let Ok(file) = std::fs::File::open(&self.file)
+            && let Some(reason) = writers::others(&self.file, &file, writers::own_user())
+        {
+            self.warnings.push(format!("{}: {reason}", self.file.display()));
+        }
     }
 
     /// Takes over the address that was really bound (`http_listen` may say port 0) into the URLs that follow

@@ -9,7 +9,7 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use crate::secret::shape::redacted;
+use crate::secret::shape::{is_field_name, redacted, without_quotes};
 
 use super::{
     error::ConfigError,
@@ -323,8 +323,17 @@ fn data(value: &DeValue<'_>) -> Data {
 fn unknown(path: &str) -> String {
     let paths = KEYS.iter().map(|key| key.path);
     match suggest::closest(path, paths) {
-        Some(meant) => format!("{}: there is no such key: did you mean {meant}?", shown(path)),
-        None => format!("{}: there is no such key", shown(path)),
+        Some(meant) => format!("{}there is no such key: did you mean {meant}?", named(path)),
+        None => format!("{}there is no such key", named(path)),
+    }
+}
+
+/// A key before what is said of it, where it can be the name of one: a file that is no configuration may hold a secret.
+fn named(path: &str) -> String {
+    if path.split('.').all(is_field_name) {
+        format!("{path}: ")
+    } else {
+        String::new()
     }
 }
 
@@ -350,7 +359,7 @@ pub(super) fn line_of(text: &str, position: usize) -> usize {
 
 /// An error of the TOML reader, with file and line.
 pub(super) fn from_toml(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let message = error.message().replace('\n', ", ");
+    let message = without_quotes(&error.message().replace('\n', ", "));
     match error.span() {
         Some(span) => ConfigError::in_line(file, line_of(text, span.start), message),
         None => ConfigError::in_file(file, message),

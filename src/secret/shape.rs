@@ -13,6 +13,8 @@ const PREFIXES: [&[u8]; 7] = [b"ya29.", b"GOCSPX-", b"1//", b"1%2F%2F", b"4/", b
 const REST: usize = 16;
 /// Letters of both cases and digits, mixed for so long, are no name that a person gave.
 const MIXED: usize = 24;
+/// No field's name is longer.
+const NAME: usize = 32;
 /// What stands for it.
 const REDACTED: &str = "[redacted]";
 
@@ -33,6 +35,33 @@ pub fn redacted(text: &str) -> String {
 /// True when some of `text` looks like a secret.
 pub fn is_suspicious(text: &str) -> bool {
     ranges(text.as_bytes()).next().is_some()
+}
+
+/// True for what can be the name of a field: nothing else is repeated from a file that may not be what it was taken
+/// for, such as one that a link leads to.
+pub fn is_field_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphabetic() || b"_-".contains(&byte);
+    (1..=NAME).contains(&text.len()) && text.bytes().all(fits)
+}
+
+/// `text` without what it quotes (in backquotes or double quotes) from a file that may not be what it was taken for: only
+/// names of fields and punctuation stay.
+pub fn without_quotes(text: &str) -> String {
+    let (mut shown, mut rest) = (String::new(), text);
+    while let Some(start) = rest.find(['`', '"']) {
+        let quote = &rest[start..=start];
+        let inside = &rest[start + 1..];
+        let Some(length) = inside.find(quote) else { break };
+        shown.push_str(&rest[..=start]);
+        let quoted = &inside[..length];
+        let is_punctuation = quoted.len() <= 2 && !quoted.contains(char::is_alphanumeric);
+        let stays = is_punctuation || is_field_name(quoted);
+        shown.push_str(if stays { quoted } else { "…" });
+        shown.push_str(quote);
+        rest = &inside[length + 1..];
+    }
+    shown.push_str(rest);
+    shown
 }
 
 /// Where `text` looks like a secret, in order.
@@ -146,10 +175,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_names_of_fields_stay_in_quotes() {
+        for (text, shown) in [
+            (
+                "unknown field `color`, expected one of `key`, `title`",
+                "unknown field `color`, expected one of `key`, `title`",
+            ),
+            (
+                "invalid type: string \"root:x:0:0\", expected u32",
+                "invalid type: string \"…\", expected u32",
+            ),
+            (
+                "`$y$j9T$abc` is what, `serviceAccount`",
+                "`…` is what, `serviceAccount`",
+            ),
+            (
+                "an unclosed ` stays, and so does é",
+                "an unclosed ` stays, and so does é",
+            ),
+        ] {
+            assert_eq!(without_quotes(text), shown);
+        }
+        assert!(!is_field_name("hunter2") && !is_field_name("") && is_field_name("client_id"));
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_panics(text: String) {
             redacted(&text);
+            without_quotes(&text);
         }
     }
 }

@@ -28,3 +28,4 @@ mod risc;
 mod service_accounts;
 mod stderr;
 mod systemd;
+mod trust;

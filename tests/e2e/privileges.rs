@@ -41,7 +41,7 @@ fn key_program(daemon: &Daemon) -> (String, std::path::PathBuf) {
         .map(|name| daemon.config_dir().join(name))
         .into();
     let script = format!(
-        "#!/bin/sh\ncat /proc/self/status >{}\nexec cat {}\n",
+        "#!/bin/sh\n{{ cat /proc/self/status; env; ls -l /proc/self/fd; }} >{}\nexec cat {}\n",
         noted.display(),
         daemon.key_file().display()
     );
@@ -58,17 +58,23 @@ fn root_keeps_what_agents_files_take_and_nothing_else() {
     daemon
         .environment
         .push(("TOKEN_BROKER_KEY_SOURCE".to_owned(), source));
+    let secret = ("SECRET_OF_ANOTHER".to_owned(), "CANARY".to_owned());
+    daemon.environment.push(secret);
     daemon.write_manifest("bot", "alice", &[SEND]);
     daemon.start();
     daemon.connect("alice", &[SEND]).expect_ok();
     let agent = daemon.wait_for_state("bot", "active");
     let kept = [0, CHOWN, CHOWN, CHOWN, 0, 1];
     assert_eq!(of_threads(&daemon), [kept].into());
-    assert_eq!(
-        privileges(&fs::read_to_string(noted).unwrap()),
-        kept,
-        "of what it starts"
+    let noted = fs::read_to_string(noted).unwrap();
+    assert_eq!(privileges(&noted), [0, 0, 0, CHOWN, 0, 1], "of what it starts");
+    assert!(
+        !noted.contains("CANARY") && !noted.contains("TOKEN_BROKER"),
+        "{noted}"
     );
+    assert!(noted.contains("PATH="), "{noted}");
+    let open = noted.lines().filter(|line| line.contains(" -> ")).count();
+    assert_eq!(open, 4, "its three, and that of the listing: {noted}");
 
     // And that is enough: for a renewal, a new owner, a restart on what is there, and a removal.
     let first = agent.token().unwrap();

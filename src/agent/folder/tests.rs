@@ -1,6 +1,6 @@
 //! The folder as people, editors and Kubernetes leave it, on a real file system.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 
@@ -269,4 +269,123 @@ fn an_unchanged_file_is_not_read_again_and_keeps_its_allocation() {
     let a = "a".parse().unwrap();
     assert!(Arc::ptr_eq(&two.manifests[&a], &three.manifests[&a]));
     assert!(!Arc::ptr_eq(&one.manifests[&a], &three.manifests[&a]));
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_file_that_others_may_write_is_no_manifest() {
+    let mut scene = Scene::new();
+    scene.write("a.yaml", &yaml("a", "mallory"));
+    set_mode(&scene.path("a.yaml"), 0o666);
+    let scan = scene.folder.scan();
+    assert_eq!(shown(&scan), [""; 0]);
+    assert_eq!(
+        messages(&scene, &scan),
+        ["agents.d/a.yaml: others than its owner may write it (mode 0666): run `chmod go-w agents.d/a.yaml`"]
+    );
+    set_mode(&scene.path("a.yaml"), 0o644);
+    scene.write("a.yaml", &yaml("a", "alice"));
+    assert_eq!(shown(&scene.folder.scan()), ["a=alice"]);
+    // What was good stays in force when the file is opened to others, whatever they write then.
+    set_mode(&scene.path("a.yaml"), 0o646);
+    let scan = scene.told("a.yaml", &yaml("a", "mallory"));
+    assert_eq!(shown(&scan), ["a=alice"]);
+    assert!(messages(&scene, &scan)[0].ends_with("; the version read before stays in force"));
+    // A link is as good as what it leads to.
+    let target = scene.dir.path().join("target");
+    fs::write(&target, yaml("b", "mallory")).unwrap();
+    set_mode(&target, 0o666);
+    symlink(&target, scene.path("b.yaml")).unwrap();
+    assert_eq!(shown(&scene.folder.scan()), ["a=alice"]);
+    set_mode(&target, 0o644);
+    assert_eq!(shown(&scene.folder.scan()), ["a=alice", "b=mallory"]);
+}
+
+#[test]
+fn what_belongs_to_somebody_else_is_no_manifest() {
+    let mut scene = Scene::new();
+    scene.write("a.yaml", &yaml("a", "alice"));
+    let me = rustix::process::geteuid().as_raw();
+    let other = Folder::new(scene.folder.path(), Arc::new(Catalog::builtin())).of_user(me + 1);
+    if me == 0 {
+        // Root's are everybody's.
+        scene.folder = other;
+        assert_eq!(shown(&scene.folder.scan()), ["a=alice"]);
+        std::os::unix::fs::chown(scene.path("a.yaml"), Some(4711), None).unwrap();
+        let scan = scene.folder.scan();
+        let message = &messages(&scene, &scan)[0];
+        assert!(
+            message.contains("it belongs to uid 4711, who could change it"),
+            "{message}"
+        );
+    } else {
+        scene.folder = other;
+        assert_eq!(shown(&scene.folder.scan()), [""; 0]);
+    }
+}
+
+#[test]
+fn a_folder_that_others_may_write_is_not_followed() {
+    let mut scene = Scene::new();
+    scene.write("a.yaml", &yaml("a", "alice"));
+    assert_eq!(shown(&scene.folder.scan()), ["a=alice"]);
+    set_mode(scene.folder.path(), 0o777);
+    scene.write("b.yaml", &yaml("b", "mallory"));
+    fs::remove_file(scene.path("a.yaml")).unwrap();
+    let scan = scene.folder.scan();
+    assert_eq!(shown(&scan), ["a=alice"]);
+    assert_eq!(
+        messages(&scene, &scan),
+        [
+            "agents.d: the folder is not followed, because others than its owner may write it (mode 0777): run \
+             `chmod go-w agents.d`; the agents that it declared (1) stay in force"
+        ]
+    );
+    assert!(scene.folder.trouble().is_some());
+    set_mode(scene.folder.path(), 0o755);
+    assert_eq!(shown(&scene.folder.scan()), ["b=mallory"]);
+}
+
+#[test]
+fn what_is_not_read_is_a_problem_that_is_named() {
+    let mut scene = Scene::new();
+    scene.write("a.YAML", &yaml("a", "alice"));
+    fs::create_dir(scene.path("team")).unwrap();
+    scene.write("team/b.yaml", &yaml("b", "bob"));
+    let scan = scene.folder.scan();
+    assert_eq!(shown(&scan), [""; 0]);
+    let messages = messages(&scene, &scan);
+    assert!(
+        messages[0].starts_with("agents.d/a.YAML: it is not read"),
+        "{messages:?}"
+    );
+    assert!(
+        messages[1].starts_with("agents.d/team: what is in this folder is not read"),
+        "{messages:?}"
+    );
+}
+
+#[test]
+fn a_change_that_shows_in_no_time_is_seen_when_the_file_is_read_once_more() {
+    let mut scene = Scene::new();
+    scene.write("a.yaml", &yaml("a", "alice"));
+    scene.folder.scan();
+    // As if it had been written again within the same tick of the file system's clock, and nobody told.
+    scene.write("a.yaml", &yaml("a", "carol"));
+    let stamp = Stamp::of(&fs::metadata(scene.path("a.yaml")).unwrap());
+    scene.folder.entries.values_mut().next().unwrap().stamp = Some(stamp);
+    for _ in 1..SETTLED {
+        scene.folder.age();
+        assert_eq!(shown(&scene.folder.scan()), ["a=alice"]);
+    }
+    scene.folder.age();
+    assert_eq!(shown(&scene.folder.scan()), ["a=carol"]);
+    // And then no more, however often it is looked at.
+    for _ in 0..10 {
+        scene.folder.age();
+        assert!(scene.folder.entries.values().all(|entry| !entry.distrusted));
+    }
 }

@@ -362,3 +362,62 @@ fn lost_notices_and_floods_of_names_mean_everything() {
     let read = Event::new(EventKind::Access(AccessKind::Open(AccessMode::Any))).add_path(folder.join("a"));
     assert!(!news.add(folder, Ok(read)));
 }
+
+/// A look every moment beside the kernel's notices.
+fn quick(session: Session) -> Session {
+    Session {
+        slow: Duration::from_millis(20),
+        ..session
+    }
+}
+
+#[tokio::test]
+async fn what_changes_behind_a_link_is_seen_without_a_notice() {
+    let mut scene = Scene::start_with(true, quick);
+    let elsewhere = scene.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("a"), yaml("a", "alice")).unwrap();
+    symlink(elsewhere.join("a"), scene.path("a.yaml")).unwrap();
+    scene.until(&["a=alice"]).await;
+    fs::write(elsewhere.join("a"), yaml("a", "caroline")).unwrap();
+    scene.until(&["a=caroline"]).await;
+    // The one behind it is replaced, and goes.
+    fs::write(elsewhere.join("new"), yaml("a", "bob")).unwrap();
+    fs::rename(elsewhere.join("new"), elsewhere.join("a")).unwrap();
+    scene.until(&["a=bob"]).await;
+}
+
+#[tokio::test]
+async fn without_any_notice_all_that_changes_is_seen_all_the_same() {
+    // As on a network file system: there is a watcher, and it never says anything.
+    let mut scene = Scene::start_with(true, |session| Session {
+        make: |_, _| RecommendedWatcher::new(|_| {}, Config::default()),
+        ..quick(session)
+    });
+    scene.write("a.yaml", &yaml("a", "alice"));
+    scene.until(&["a=alice"]).await;
+    scene.write("a.yaml", &yaml("a", "caroline"));
+    scene.until(&["a=caroline"]).await;
+    fs::remove_file(scene.path("a.yaml")).unwrap();
+    scene.until(&[]).await;
+}
+
+#[tokio::test]
+async fn notices_without_end_do_not_put_the_slow_look_off() {
+    let mut scene = Scene::start_with(true, quick);
+    let elsewhere = scene.dir.path().join("elsewhere");
+    fs::write(&elsewhere, yaml("a", "alice")).unwrap();
+    symlink(&elsewhere, scene.path("a.yaml")).unwrap();
+    scene.until(&["a=alice"]).await;
+    let stop = CancellationToken::new();
+    let (path, stopped) = (scene.path("noise.txt"), stop.clone());
+    let storm = task::spawn_blocking(move || {
+        while !stopped.is_cancelled() {
+            fs::write(&path, "x").unwrap();
+        }
+    });
+    fs::write(&elsewhere, yaml("a", "caroline")).unwrap();
+    scene.until(&["a=caroline"]).await;
+    stop.cancel();
+    storm.await.unwrap();
+}

@@ -51,14 +51,14 @@ pub(super) fn check(global: &Global) -> (Option<Config>, Vec<Finding>) {
 
 /// Reads the master keys as the daemon would.
 pub(super) async fn check_key(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![check_source(&config.key.source).await];
-    for source in &config.key.previous {
-        findings.push(check_source(source).await);
+    let mut findings = Vec::new();
+    for source in std::iter::once(&config.key.source).chain(&config.key.previous) {
+        findings.push(check_source(source, &config.key.command_environment).await);
     }
     findings
 }
 
-async fn check_source(source: &KeySource) -> Finding {
+async fn check_source(source: &KeySource, passed: &[String]) -> Finding {
     const CHECK: &str = "master key";
     if let KeySource::File(path) = source
         && let Some(owner) = someone_elses(path)
@@ -71,7 +71,7 @@ async fn check_source(source: &KeySource) -> Finding {
         );
     }
     let advice = "restore the key in use from its copy; only for a new setup, `token-broker init` writes one";
-    match source.read(|name| std::env::var(name).ok()).await {
+    match source.read(|name| std::env::var(name).ok(), passed).await {
         Err(error) => Finding::fail(CHECK, error.to_string(), ""),
         Ok(text) => match key::parse(text.as_bytes()) {
             Ok(_) => Finding::ok(
