@@ -1,9 +1,9 @@
 //! Connected accounts: listing and checking.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    AccountRef, AgentState, Broker, CapabilityState, SeveralAccounts, TokenKey,
+    AccountRef, AgentState, Asker, Broker, CapabilityState, SeveralAccounts, TokenKey,
     choice::{NotFound, agents_on, find},
     situation::{action_url, refused, state_of},
     world::{Account, World},
@@ -23,6 +23,9 @@ pub enum AccountError {
     /// Several fit.
     #[error(transparent)]
     Ambiguous(SeveralAccounts),
+    /// It was checked several times just now.
+    #[error("the provider was asked several times just now; try again in {} s", .0.as_secs() + 1)]
+    TooOften(Duration),
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -118,6 +121,23 @@ impl Broker {
         let world = self.world();
         let account = find(&world, which)?;
         Ok(self.account_view(&world, account))
+    }
+
+    /// Like [`Broker::check_account`], as often as `asker` may have that done.
+    ///
+    /// # Errors
+    /// [`AccountError::TooOften`], beside those of a check.
+    pub async fn check_account_for(
+        self: &Arc<Self>,
+        which: &AccountRef,
+        asker: Asker,
+    ) -> Result<AccountView, AccountError> {
+        let record = find(&self.world(), which)?.record.clone();
+        let counted = self
+            .asks
+            .count_check((&record.id, &record.owner), asker, self.clock.uptime());
+        counted.map_err(AccountError::TooOften)?;
+        self.check_account(&AccountRef::Id(record.id)).await
     }
 
     /// Asks the provider now whether the grant still works; also that of an account which the provider disabled.

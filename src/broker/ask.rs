@@ -294,7 +294,7 @@ impl Broker {
     ) -> Result<Arc<IssuedToken>, Problem> {
         let now = self.uptime();
         let Some(at_hand) = &asked.at_hand else {
-            self.make_room(&asked.key)?;
+            self.make_room(agent.name(), &asked.key)?;
             let token = self.renewed(agent, &asked.key, None, COLD_PATIENCE).await?;
             return self.long_enough(token, min_ttl);
         };

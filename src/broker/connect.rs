@@ -93,6 +93,9 @@ impl Broker {
     ) -> Result<ConnectStarted, ConnectError> {
         let mut capabilities = self.grantable(capabilities)?;
         let aim = self.aim(target)?;
+        self.count_request(&aim.owner)
+            .map_err(|_| ConnectError::TooMany)?;
+        let place = self.consents.place(self.uptime(), &aim.owner)?;
         let asked = self.to_ask_for(&mut capabilities, aim.existing.as_ref())?;
         let granted = aim.existing.as_ref().map(|record| &record.scopes);
         let request = ConsentRequest {
@@ -122,6 +125,7 @@ impl Broker {
             nonce,
             verifier,
             expires_at: now.uptime.after(self.options.consent_timeout),
+            _place: place,
         };
         let started = ConnectStarted {
             authorization_url,
@@ -129,7 +133,7 @@ impl Broker {
             expires_at: now.wall_at(pending.expires_at),
             agents_in_doubt: aim.agents_in_doubt,
         };
-        self.consents.begin(now.uptime, &state, pending)?;
+        self.consents.begin(&state, pending)?;
         Ok(started)
     }
 

@@ -9,13 +9,16 @@ use super::{
     keep::Claim,
 };
 use crate::{
+    budget::{
+        Budget, Exhausted, Share,
+        table::{CONSENTS, ENDINGS},
+    },
     clock::Uptime,
+    id::OwnerId,
     secret::{PkceVerifier, StateToken},
     session::{BrowserId, SessionId, Visit},
 };
 
-/// Consents under way at most: each was asked for by the operator, so more than this is a mistake.
-const MOST_PENDING: usize = 10_000;
 /// How long the end of a consent can be asked for.
 const KEPT: Duration = Duration::from_secs(600);
 
@@ -29,6 +32,8 @@ pub(super) struct Pending {
     pub(super) nonce: String,
     pub(super) verifier: PkceVerifier,
     pub(super) expires_at: Uptime,
+    /// Its place, given back when it has ended.
+    pub(super) _place: Share<OwnerId>,
 }
 
 pub(super) type Ending = Option<Result<Connected, ConnectError>>;
@@ -38,6 +43,7 @@ struct Watched {
     expires_at: Uptime,
     /// The redirect has come: the end comes too, well or badly.
     answered: bool,
+    place: Share<OwnerId>,
 }
 
 impl Watched {
@@ -77,9 +83,10 @@ pub(super) enum Found {
 }
 
 /// Consents under way and those that ended a moment ago.
-#[derive(Default)]
 pub(super) struct Consents {
     table: std::sync::Mutex<Table>,
+    places: Budget<OwnerId>,
+    endings: Budget<OwnerId>,
     /// One account is kept at a time, so that two consents of one owner cannot both be the first.
     pub(super) keeping: tokio::sync::Mutex<()>,
 }
@@ -128,28 +135,59 @@ fn digest(state: &StateToken) -> [u8; 32] {
     bytes
 }
 
+impl Default for Consents {
+    fn default() -> Self {
+        Self {
+            table: std::sync::Mutex::default(),
+            places: Budget::new(CONSENTS),
+            endings: Budget::new(ENDINGS),
+            keeping: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
 impl Consents {
+    /// A place for one more consent of this owner.
+    ///
+    /// # Errors
+    /// When too many are under way.
+    pub(super) fn place(&self, now: Uptime, owner: &OwnerId) -> Result<Share<OwnerId>, ConnectError> {
+        self.lock().forget(now);
+        self.places.take(owner).map_err(|_| ConnectError::TooMany)
+    }
+
+    /// A place for its ending. Of an owner's endings, the one that would be forgotten first makes room.
+    fn ending(&self, table: &mut Table, owner: &OwnerId) -> Result<Share<OwnerId>, ConnectError> {
+        loop {
+            let full = match self.endings.take(owner) {
+                Ok(share) => return Ok(share),
+                Err(full) => full,
+            };
+            let is_own = |watched: &Watched| watched.answered && watched.place.holder() == Some(owner);
+            let own = table.watched.iter().filter(|(_, watched)| is_own(watched));
+            let first = own
+                .min_by_key(|(_, watched)| watched.expires_at)
+                .map(|(id, _)| id.clone());
+            match first.filter(|_| full == Exhausted::Principal) {
+                Some(id) => drop(table.watched.remove(&id)),
+                None => return Err(ConnectError::TooMany),
+            }
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
         self.table
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub(super) fn begin(
-        &self,
-        now: Uptime,
-        state: &StateToken,
-        pending: Pending,
-    ) -> Result<(), ConnectError> {
+    pub(super) fn begin(&self, state: &StateToken, pending: Pending) -> Result<(), ConnectError> {
         let mut table = self.lock();
-        table.forget(now);
-        if table.pending.len() >= MOST_PENDING || table.watched.len() >= 2 * MOST_PENDING {
-            return Err(ConnectError::TooMany);
-        }
         let watched = Watched {
             ending: watch::Sender::new(None),
             expires_at: pending.expires_at,
             answered: false,
+            place: self.ending(&mut table, &pending.claim.owner)?,
         };
         table.watched.insert(pending.connect_id.clone(), watched);
         table.pending.insert(digest(state), pending);

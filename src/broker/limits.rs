@@ -7,51 +7,51 @@ use std::{
 
 use super::{Broker, IssuedToken, Problem, ProblemCode, TokenKey, ask::problem};
 use crate::{
-    budget::{Pace, table::AGENT_REFRESHES},
+    budget::{Exhausted, Pace, Share, table::AGENT_REFRESHES},
     clock::Uptime,
+    id::AgentName,
 };
 
-/// Tokens per account that no agent's full set of capabilities needs, at most.
-const MOST_NARROWED: usize = 64;
 /// A token is not renewed on demand more often than this.
 pub(super) const LEAST_AGE: Duration = Duration::from_secs(10);
 
 impl Broker {
     /// Each narrowed token costs a request and a place in memory, and an agent may ask for any selection of
-    /// what it declared: so there is an end to how many of them an account has at a time.
-    pub(super) fn make_room(&self, key: &TokenKey) -> Result<(), Problem> {
+    /// what it declared: so there is an end to how many of them an agent has at a time.
+    pub(super) fn make_room(&self, agent: &AgentName, key: &TokenKey) -> Result<(), Problem> {
         let mut world = self.world();
         if world.slots.contains_key(key) {
             return Ok(());
         }
-        let narrowed = world
-            .slots_of(&key.integration)
-            .filter(|(_, slot)| slot.users.is_empty());
-        let (mut count, mut first_end) = (0, None);
-        for (_, slot) in narrowed {
-            count += 1;
-            first_end = slot
-                .token
-                .iter()
-                .map(|token| token.expires_at)
-                .chain(first_end)
-                .min();
-        }
-        if count >= MOST_NARROWED {
-            let message = format!(
-                "There are {count} narrowed tokens of this account already, as many as there may be: ask for a \
-                 selection of capabilities that was asked for before."
-            );
-            let retry_after = first_end.and_then(|end| self.uptime().until(end));
-            return Err(Problem {
-                retry_after,
-                ..problem(ProblemCode::RateLimited, message)
-            });
-        }
+        let place = match self.narrowed.take(agent) {
+            Ok(place) => place,
+            Err(full) => {
+                let own = world.slots_of(&key.integration).filter(|(_, slot)| {
+                    let holder = slot.place.as_ref().and_then(Share::holder);
+                    holder == Some(agent)
+                });
+                let first_end = own
+                    .filter_map(|(_, slot)| slot.token.as_ref())
+                    .map(|token| token.expires_at)
+                    .min();
+                return Err(Problem {
+                    retry_after: first_end.and_then(|end| self.uptime().until(end)),
+                    ..problem(ProblemCode::RateLimited, no_room(full))
+                });
+            }
+        };
         // Its place is taken from here on; the renewal gives it up again if nothing comes of it.
-        world.slots.make(key);
+        world.slots.make(key).place = Some(place);
         Ok(())
     }
+}
+
+fn no_room(full: Exhausted) -> String {
+    let whose = match full {
+        Exhausted::Principal => "This agent has as many narrowed tokens as it may",
+        Exhausted::Surface => "There are as many narrowed tokens as there may be",
+    };
+    format!("{whose}: ask for a selection of capabilities that was asked for before.")
 }
 
 /// The provider does not make tokens that live as long as was asked for.

@@ -8,6 +8,7 @@ mod agent_secrets;
 mod agents;
 mod announced;
 mod ask;
+mod asks;
 pub(crate) mod backoff;
 mod choice;
 pub mod connect;
@@ -59,11 +60,13 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::Budget,
     catalog::Catalog,
     clock::{Moment, Uptime},
     entropy::SharedEntropy,
     google::SharedProvider,
     health::{Probe, Pulse, pulse},
+    id::AgentName,
     store::SharedStore,
     telemetry::Metrics,
     vault::Vault,
@@ -72,6 +75,7 @@ use crate::{
 pub use accounts::{AccountError, AccountView, CapabilityStanding};
 pub use agents::{AgentError, AgentView};
 pub use announced::Announced;
+pub use asks::Asker;
 pub use choice::{AccountRef, SeveralAccounts};
 pub use connect::{ConnectError, ConnectStarted, ConnectTarget, Connected};
 pub use disconnect::{Disconnected, Revocation};
@@ -170,6 +174,9 @@ pub struct Broker {
     /// One announcement of the provider's is acted on at a time.
     announcing: tokio::sync::Mutex<()>,
     consents: Consents,
+    asks: asks::Asks,
+    /// Places for narrowed tokens.
+    narrowed: Budget<AgentName>,
     recorder: Recorder,
     revocations: Revocations,
     rotation: Rotation,

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{snapshot::IssuedToken, world::TokenKey};
 use crate::{
+    budget::Share,
     catalog::ScopeSet,
     clock::Uptime,
     google::FailureKind,
@@ -30,10 +31,13 @@ pub(super) struct Slot {
     pub(super) superseded: bool,
     /// When an agent said last that an API refused the token.
     pub(super) refused_at: Option<Uptime>,
+    /// The place of a narrowed token, charged to the agent that asked for it first.
+    pub(super) place: Option<Share<AgentName>>,
 }
 
 impl Slot {
     pub(super) fn add_user(&mut self, agent: AgentName) {
+        self.place = None;
         if self.users.is_empty() {
             // Most have one: room for more would be a waste.
             self.users.reserve_exact(1);

@@ -11,11 +11,12 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, Holders, IssuedToken,
-    Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, Unusable, World, handle,
+    Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, Unusable, World, asks::Asks, handle,
     world::AgentSource,
 };
 use crate::{
     agent::Manifest,
+    budget::{Budget, table::NARROWED_TOKENS},
     catalog::{IntegrationKind, ScopeSet},
     clock,
     secret::AccessToken,
@@ -74,6 +75,8 @@ impl Broker {
             holders: Holders::new(options.agent_secrets, std::mem::take(&mut contents.holders)),
             announcing: tokio::sync::Mutex::default(),
             consents: Consents::default(),
+            asks: Asks::default(),
+            narrowed: Budget::new(NARROWED_TOKENS),
             recorder,
             revocations: Revocations::default(),
             manifest_problems: Mutex::default(),

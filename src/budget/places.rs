@@ -203,6 +203,16 @@ pub struct Share<K: Eq + Hash> {
     amount: usize,
 }
 
+impl<K: Eq + Hash> Share<K> {
+    /// Who holds it; `None` for the privileged.
+    pub fn holder(&self) -> Option<&K> {
+        match &self.holder {
+            Holder::Principal(who) => Some(who),
+            Holder::Privileged(_) => None,
+        }
+    }
+}
+
 impl<K: Eq + Hash> Drop for Share<K> {
     fn drop(&mut self) {
         let mut state = self.budget.state();

@@ -71,3 +71,50 @@ pub const REMOTE_SERVICE_ACCOUNTS: Limits = Limits {
     all: 2048,
     reserve: 0,
 };
+
+/// Sessions of the console, for each person. The reserve is the operators'.
+pub const CONSOLE_SESSIONS: Limits = Limits {
+    each: 64,
+    all: 10_000,
+    reserve: 256,
+};
+
+/// One-time links to the console that nobody has used yet, for each owner that they sign in. The reserve is the operator's.
+pub const CONSOLE_LINKS: Limits = Limits {
+    each: 256,
+    all: 10_000,
+    reserve: 64,
+};
+
+/// Consents under way, for each owner.
+pub const CONSENTS: Limits = Limits {
+    each: 64,
+    all: 10_000,
+    reserve: 0,
+};
+
+/// Consents that can be watched, and shown again when they have ended, for each owner.
+pub const ENDINGS: Limits = Limits {
+    each: 512,
+    all: 20_000,
+    reserve: 0,
+};
+
+/// Tokens that are narrower than what their agent declares, for each agent that asked for one first.
+pub const NARROWED_TOKENS: Limits = Limits {
+    each: 64,
+    all: 8192,
+    reserve: 0,
+};
+
+/// How often an account may be checked with the provider, by its owner, and by the operator beside that.
+pub const ACCOUNT_CHECKS: Rate = Rate {
+    at_once: 5,
+    every: Duration::from_secs(10),
+};
+
+/// How often an owner may have the provider asked for something: consents, checks, keys of service accounts.
+pub const OWNER_REQUESTS: Rate = Rate {
+    at_once: 64,
+    every: Duration::from_secs(5),
+};

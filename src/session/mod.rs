@@ -39,7 +39,7 @@ pub const LINK_LIFE: Duration = Duration::from_secs(5 * 60);
 pub const INVITATION_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a session may see.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Viewer {
     /// Everything.
     Operator,
@@ -74,6 +74,23 @@ pub struct Admission {
     pub actor: Actor,
     /// Where the platform's own pages are.
     pub return_url: Option<String>,
+}
+
+impl Admission {
+    /// Whom its sessions are charged to: one person, for what that person may see.
+    pub fn principal(&self) -> Principal {
+        Principal {
+            viewer: self.viewer.clone(),
+            actor: self.actor.clone(),
+        }
+    }
+}
+
+/// One person, as budgets tell people apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Principal {
+    viewer: Viewer,
+    actor: Actor,
 }
 
 /// A one-time link.
@@ -179,10 +196,10 @@ impl Sessions {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A link that opens one session, once, within `life`.
+    /// A link that opens one session, once, within `life`. Of an owner's links, the one that ends first makes room.
     ///
     /// # Errors
-    /// When too many are open.
+    /// When too many are open in all.
     pub fn invite(&self, admission: Admission, life: Duration) -> Result<Link, TooManyLinks> {
         let token = LinkToken::from(self.entropy.token());
         let now = self.clock.moment();

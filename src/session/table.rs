@@ -2,13 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Admission, Ended, Session, SessionLimits, TooManyLinks};
-use crate::{clock::Uptime, id::OwnerId};
-
-/// Links open at most: each was asked for by the operator or the platform.
-const MOST_LINKS: usize = 10_000;
-/// Sessions open at most; beyond that, the one that was used longest ago ends.
-const MOST_SESSIONS: usize = 10_000;
+use super::{Admission, Ended, Principal, Session, SessionLimits, TooManyLinks, Viewer};
+use crate::{
+    budget::{
+        Budget, Exhausted, Privileged, Share,
+        table::{CONSOLE_LINKS, CONSOLE_SESSIONS},
+    },
+    clock::Uptime,
+    id::OwnerId,
+};
 
 /// SHA-256 of a token: looking one up takes the same time whatever it resembles.
 pub(super) type Digest = [u8; 32];
@@ -24,10 +26,12 @@ pub(super) fn digest(token: &str) -> Digest {
 struct OpenLink {
     admission: Arc<Admission>,
     until: Uptime,
+    _share: Share<Viewer>,
 }
 
 struct OpenSession {
     session: Session,
+    share: Share<Principal>,
     begun: Uptime,
     used: Uptime,
 }
@@ -39,10 +43,22 @@ impl OpenSession {
 }
 
 /// Links and sessions.
-#[derive(Default)]
 pub(super) struct Table {
     links: HashMap<Digest, OpenLink>,
     sessions: HashMap<Digest, OpenSession>,
+    links_budget: Budget<Viewer>,
+    sessions_budget: Budget<Principal>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            links: HashMap::new(),
+            sessions: HashMap::new(),
+            links_budget: Budget::new(CONSOLE_LINKS),
+            sessions_budget: Budget::new(CONSOLE_SESSIONS),
+        }
+    }
 }
 
 impl Table {
@@ -54,12 +70,38 @@ impl Table {
         until: Uptime,
     ) -> Result<(), TooManyLinks> {
         self.links.retain(|_, link| now < link.until);
-        if self.links.len() >= MOST_LINKS {
-            return Err(TooManyLinks);
-        }
-        let admission = Arc::new(admission);
-        self.links.insert(id, OpenLink { admission, until });
+        let share = self.link_share(&admission.viewer)?;
+        let link = OpenLink {
+            admission: Arc::new(admission),
+            until,
+            _share: share,
+        };
+        self.links.insert(id, link);
         Ok(())
+    }
+
+    fn link_share(&mut self, viewer: &Viewer) -> Result<Share<Viewer>, TooManyLinks> {
+        loop {
+            let full = match self.links_budget.take(viewer) {
+                Ok(share) => return Ok(share),
+                Err(full) => full,
+            };
+            let privileged = || self.links_budget.take_privileged(Privileged::Operator, 1).ok();
+            if *viewer == Viewer::Operator
+                && let Some(share) = privileged()
+            {
+                return Ok(share);
+            }
+            if full == Exhausted::Surface {
+                return Err(TooManyLinks);
+            }
+            let own = self
+                .links
+                .iter()
+                .filter(|(_, link)| link.admission.viewer == *viewer);
+            let first_to_end = own.min_by_key(|(_, link)| link.until).map(|(id, _)| *id);
+            self.links.remove(&first_to_end.ok_or(TooManyLinks)?);
+        }
     }
 
     pub(super) fn link(&self, now: Uptime, id: &Digest) -> Option<Arc<Admission>> {
@@ -74,18 +116,46 @@ impl Table {
 
     pub(super) fn add_session(&mut self, now: Uptime, limits: SessionLimits, session: Session) {
         self.sessions.retain(|_, open| open.lives(now, limits));
-        if self.sessions.len() >= MOST_SESSIONS {
-            let idlest = self.sessions.iter().min_by_key(|(_, open)| open.used);
-            if let Some(id) = idlest.map(|(id, _)| *id) {
-                self.sessions.remove(&id);
-            }
-        }
+        let Some(share) = self.session_share(&session.admission) else {
+            return;
+        };
         let open = OpenSession {
             begun: now,
             used: now,
             session,
+            share,
         };
         self.sessions.insert(open.session.id.0, open);
+    }
+
+    /// Whoever has as many sessions as one person may loses the one that was used longest ago. Where all are taken, some
+    /// owner loses one; never an operator, whom nobody else can sign out by signing in.
+    fn session_share(&mut self, admission: &Admission) -> Option<Share<Principal>> {
+        let who = admission.principal();
+        loop {
+            let full = match self.sessions_budget.take(&who) {
+                Ok(share) => return Some(share),
+                Err(full) => full,
+            };
+            let is_operator = admission.viewer == Viewer::Operator;
+            if is_operator
+                && full == Exhausted::Surface
+                && let Ok(share) = self.sessions_budget.take_privileged(Privileged::Operator, 1)
+            {
+                return Some(share);
+            }
+            let may_end = |open: &&OpenSession| match full {
+                Exhausted::Principal => open.share.holder() == Some(&who),
+                Exhausted::Surface => open.session.admission.viewer != Viewer::Operator,
+            };
+            let idlest = self
+                .sessions
+                .values()
+                .filter(may_end)
+                .min_by_key(|open| open.used)?;
+            let id = idlest.session.id.0;
+            self.sessions.remove(&id);
+        }
     }
 
     pub(super) fn session(

@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::*;
-use crate::{clock::ManualClock, entropy::SystemEntropy};
+use crate::{
+    budget::table::{CONSOLE_LINKS, CONSOLE_SESSIONS},
+    clock::ManualClock,
+    entropy::SystemEntropy,
+};
 
 const LIMITS: SessionLimits = SessionLimits {
     idle: Duration::from_secs(1800),
@@ -96,15 +100,94 @@ fn each_session_has_a_form_token_of_its_own() {
     assert!(!one.sent(""));
 }
 
-#[test]
-fn links_are_bounded_and_make_room_when_they_end() {
-    let (clock, sessions) = sessions();
-    for _ in 0..10_000 {
-        sessions.invite(alice(), LINK_LIFE).unwrap();
+fn of(owner: &str) -> Admission {
+    Admission {
+        viewer: Viewer::Owner(owner.parse().unwrap()),
+        actor: Actor::Person(owner.to_owned()),
+        return_url: None,
     }
-    assert!(sessions.invite(alice(), LINK_LIFE).is_err());
-    clock.advance(Duration::from_secs(300));
-    assert!(sessions.invite(alice(), LINK_LIFE).is_ok());
+}
+
+fn operator(name: &str) -> Admission {
+    Admission {
+        viewer: Viewer::Operator,
+        actor: Actor::Person(name.to_owned()),
+        return_url: None,
+    }
+}
+
+#[test]
+fn an_owners_links_make_room_for_each_other_and_for_nobody_elses() {
+    let (clock, sessions) = sessions();
+    let of_bob = sessions.invite(of("bob"), LINK_LIFE).unwrap();
+    let first = sessions.invite(alice(), LINK_LIFE).unwrap();
+    clock.advance(Duration::from_secs(1));
+    let second = sessions.invite(alice(), LINK_LIFE).unwrap();
+    for _ in 0..CONSOLE_LINKS.each - 1 {
+        sessions.invite(alice(), INVITATION_LIFE).unwrap();
+    }
+    assert!(
+        sessions.invited(&first.token).is_none(),
+        "it would have ended first"
+    );
+    assert!(sessions.invited(&second.token).is_some() && sessions.invited(&of_bob.token).is_some());
+    assert_eq!(sessions.end(alice().viewer.owner()).links, CONSOLE_LINKS.each);
+}
+
+#[test]
+fn the_operator_gets_a_link_when_owners_have_all_of_them() {
+    let (clock, sessions) = sessions();
+    let owners = (0..10_000).map(|number| of(&format!("owner-{number}")));
+    let refused = owners
+        .map(|owner| sessions.invite(owner, LINK_LIFE))
+        .filter(Result::is_err);
+    assert_eq!(refused.count(), CONSOLE_LINKS.reserve);
+    assert!(sessions.invite(of("late"), LINK_LIFE).is_err());
+    assert!(sessions.invite(operator("ops"), LINK_LIFE).is_ok());
+    clock.advance(LINK_LIFE);
+    assert!(sessions.invite(of("late"), LINK_LIFE).is_ok());
+}
+
+#[test]
+fn who_signs_in_again_and_again_signs_out_nobody_but_themselves() {
+    let (clock, sessions) = sessions();
+    let (ops, _) = sessions.admit(Arc::new(operator("ops")));
+    let (bob, _) = sessions.admit(Arc::new(of("bob")));
+    let (first, _) = sessions.admit(Arc::new(alice()));
+    clock.advance(Duration::from_secs(1));
+    let (used, _) = sessions.admit(Arc::new(alice()));
+    for _ in 0..20_000 {
+        clock.advance(Duration::from_millis(1));
+        sessions.admit(Arc::new(alice()));
+        sessions.find(&used, true).expect("it is used all the time");
+    }
+    assert!(sessions.find(&first, true).is_none());
+    assert!(sessions.find(&ops, true).is_some() && sessions.find(&bob, true).is_some());
+    // One operator takes nothing from another, either.
+    for _ in 0..1000 {
+        sessions.admit(Arc::new(operator("other")));
+    }
+    assert!(sessions.find(&ops, true).is_some());
+    assert_eq!(
+        sessions.end(alice().viewer.owner()).sessions,
+        CONSOLE_SESSIONS.each
+    );
+}
+
+#[test]
+fn more_people_than_there_are_places_sign_out_no_operator() {
+    let (clock, sessions) = sessions();
+    let (ops, _) = sessions.admit(Arc::new(operator("ops")));
+    clock.advance(Duration::from_secs(1));
+    for number in 0..11_000 {
+        sessions.admit(Arc::new(of(&format!("owner-{number}"))));
+    }
+    assert!(sessions.find(&ops, true).is_some());
+    let (late, _) = sessions.admit(Arc::new(operator("late")));
+    assert!(sessions.find(&late, true).is_some());
+    let (owner, _) = sessions.admit(Arc::new(of("late")));
+    assert!(sessions.find(&owner, true).is_some(), "the idlest made room");
+    assert!(sessions.end(None).sessions <= CONSOLE_SESSIONS.all);
 }
 
 #[test]

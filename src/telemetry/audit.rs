@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::id::{AgentName, CapabilityKey, IntegrationId, OwnerId};
 
 /// Who did something.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Actor {
     /// An agent, by its name.
     Agent(String),

@@ -1,7 +1,8 @@
 //! One owner, several accounts: which one an agent uses, and which one a consent is for.
 
 use token_broker::{
-    broker::{AccountRef, AgentState, ConnectError, ConnectTarget, Revocation},
+    broker::{AccountError, AccountRef, AgentState, Asker, ConnectError, ConnectTarget, Revocation},
+    budget::table::ACCOUNT_CHECKS,
     id::IntegrationId,
 };
 
@@ -316,4 +317,32 @@ async fn letting_go_of_one_account_leaves_the_other_at_work() {
         (AgentState::NotConnected, None)
     );
     assert_eq!((state(&mailer), token(&mailer)), (AgentState::Active, before));
+}
+
+#[tokio::test]
+async fn an_account_is_checked_so_often_and_the_operator_waits_for_no_owner() {
+    let scene = Scene::new().await;
+    let id = scene.connect("alice", &[SEND]).await;
+    let other = scene.connect("bob", &[SEND]).await;
+    let before = scene.google.requests();
+    let check = async |id: &IntegrationId, asker| {
+        let which = AccountRef::Id(id.clone());
+        scene.broker.check_account_for(&which, asker).await.map(|_| ())
+    };
+    let mut wait = None;
+    for _ in 0..85 {
+        if let Err(error) = check(&id, Asker::Owner).await {
+            let AccountError::TooOften(left) = error else {
+                panic!("{error}");
+            };
+            wait = Some(left);
+        }
+    }
+    let asked = scene.google.requests() - before;
+    assert_eq!(asked, usize::try_from(ACCOUNT_CHECKS.at_once).unwrap());
+    assert_eq!(wait, Some(ACCOUNT_CHECKS.every));
+    check(&other, Asker::Owner).await.unwrap();
+    check(&id, Asker::Operator).await.unwrap();
+    scene.pass(ACCOUNT_CHECKS.every.as_secs()).await;
+    check(&id, Asker::Owner).await.unwrap();
 }

@@ -1,7 +1,8 @@
 //! What an agent may ask for, and what it is told.
 
 use token_broker::{
-    broker::{AgentState, TokenQuery},
+    broker::{AgentState, ProblemCode, TokenQuery},
+    budget::table::NARROWED_TOKENS,
     catalog::IntegrationKind,
 };
 
@@ -347,4 +348,62 @@ async fn every_state_without_a_token_is_told_as_it_is() {
     assert!(problem.message.contains("declares no integration"), "{problem}");
     scene.idle().await;
     assert_eq!(scene.google.requests(), 0);
+}
+
+/// A selection of the capabilities for each bit that is set.
+fn selection(keys: &[&'static str], bits: usize) -> Vec<&'static str> {
+    let chosen = keys
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| bits & (1 << index) != 0);
+    chosen.map(|(_, key)| *key).collect()
+}
+
+#[tokio::test]
+async fn an_agent_that_asks_for_every_selection_leaves_the_others_theirs() {
+    const KEYS: [&str; 8] = [
+        SEND,
+        CALENDAR,
+        DRIVE,
+        "google.gmail.readonly",
+        "google.sheets",
+        "google.docs",
+        "google.sheets.readonly",
+        "google.docs.readonly",
+    ];
+    let scene = Scene::new().await;
+    scene.connect("alice", &KEYS).await;
+    let greedy = scene.put("greedy", "alice", &KEYS).await;
+    let modest = scene.put("modest", "alice", &KEYS).await;
+    scene.idle().await;
+    let mut given = 0;
+    let mut refused = None;
+    for bits in 1..255 {
+        match scene.ask_for(&greedy, &query(&selection(&KEYS, bits), 0)).await {
+            Ok(_) => given += 1,
+            Err(problem) => refused = Some(problem),
+        }
+    }
+    assert_eq!(given, NARROWED_TOKENS.each);
+    let refused = refused.unwrap();
+    assert_eq!(refused.code, ProblemCode::RateLimited);
+    assert!(
+        refused.retry_after.is_some() && refused.message.contains("This agent"),
+        "{refused:?}"
+    );
+    scene
+        .ask_for(&modest, &query(&selection(&KEYS, 254), 0))
+        .await
+        .unwrap();
+    // What was asked for before is shared, whoever asks.
+    scene
+        .ask_for(&modest, &query(&selection(&KEYS, 1), 0))
+        .await
+        .unwrap();
+    // Its places come back as its tokens end.
+    scene.pass(61 * MINUTE).await;
+    scene
+        .ask_for(&greedy, &query(&selection(&KEYS, 254), 0))
+        .await
+        .unwrap();
 }

@@ -1,7 +1,8 @@
 //! A consent under way: its state is good once, whoever waits hears its end, and two do not cross.
 
 use token_broker::{
-    broker::{AgentState, ConnectError},
+    broker::{AgentState, ConnectError, ConnectTarget},
+    budget::table::{CONSENTS, OWNER_REQUESTS},
     secret::BrowserToken,
     session::{BrowserId, Visit},
     store::Store,
@@ -246,4 +247,30 @@ async fn one_owners_slow_renewal_does_not_hold_anothers_consent() {
     scene.connect("carol", &[SEND]).await;
     scene.google.let_go(ALICE);
     completing.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_owner_who_begins_again_and_again_is_in_nobody_elses_way() {
+    let scene = Scene::new().await;
+    let begin = |owner: &str| {
+        let target = ConnectTarget::Owner(owner.parse().unwrap());
+        scene.broker.begin_connect(&target, &[SEND.to_owned()], None)
+    };
+    let begun = (0..20_000).filter(|_| begin("mallory").is_ok()).count();
+    assert_eq!(begun, CONSENTS.each);
+    assert!(matches!(begin("mallory"), Err(ConnectError::TooMany)));
+    begin("alice").unwrap();
+    // Not by finishing them, either: each asks the provider.
+    scene.pass(11 * MINUTE).await;
+    let mut finished = 0;
+    for _ in 0..1000 {
+        let Ok(started) = begin("mallory") else { continue };
+        let redirect = scene.decided(&started, &[SEND], Person::named("mallory@example.com"));
+        scene.complete(&redirect).await.unwrap();
+        finished += 1;
+    }
+    assert_eq!(finished, OWNER_REQUESTS.at_once);
+    begin("alice").unwrap();
+    scene.pass(OWNER_REQUESTS.every.as_secs()).await;
+    begin("mallory").unwrap();
 }

@@ -18,7 +18,7 @@ pub enum ConnectError {
     )]
     ReturnUrl(String),
     /// Too many at once.
-    #[error("too many consents are under way; finish some, or wait until they expire")]
+    #[error("too many consents of this owner are under way; finish some, or wait until they expire")]
     TooMany,
     /// The redirect does not parse.
     #[error("this is not a redirect from the provider: {0}")]

@@ -15,7 +15,7 @@ use super::{
     status::{account, agent, connect, import, invalid, service_account, status, store},
 };
 use crate::{
-    broker::{AccountRef, AgentState, Broker, Connected, NewServiceAccount},
+    broker::{AccountRef, AgentState, Asker, Broker, Connected, NewServiceAccount},
     health::Readiness,
     id::AgentName,
     proto::{
@@ -251,7 +251,7 @@ impl AdminService for Service {
         let which = reference(request.into_inner().integration)?;
         let view = self
             .broker
-            .check_account(&which)
+            .check_account_for(&which, Asker::Operator)
             .await
             .map_err(|error| account(&error))?;
         Ok(Response::new(v1::CheckIntegrationResponse {

@@ -30,6 +30,7 @@ pub(super) fn account(error: &AccountError) -> Status {
     match error {
         AccountError::Unknown(_) => status(Code::NotFound, "not_found", error.to_string()),
         AccountError::Ambiguous(_) => status(Code::FailedPrecondition, "ambiguous", error.to_string()),
+        AccountError::TooOften(_) => status(Code::ResourceExhausted, "rate_limited", error.to_string()),
         AccountError::Store(inner) => store(inner),
     }
 }

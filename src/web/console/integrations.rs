@@ -8,9 +8,12 @@ use super::{
     words::{self, Moment, Mood, Offer, moment},
 };
 use crate::{
-    broker::{AccountRef, AccountView, AgentState, CapabilityStanding, CapabilityState, PendingRevocation},
+    broker::{
+        AccountRef, AccountView, AgentState, Asker, CapabilityStanding, CapabilityState, PendingRevocation,
+    },
     catalog::IntegrationKind,
     id::{IntegrationId, OwnerId},
+    session::Viewer,
     store::Health,
 };
 
@@ -245,12 +248,20 @@ impl Console {
         let view = self.visible(session, id)?;
         let checked = self
             .broker
-            .check_account(&AccountRef::Id(view.record.id.clone()))
+            .check_account_for(&AccountRef::Id(view.record.id.clone()), asker(session))
             .await;
         checked
             .map_err(|error| Message::new("That could not be checked").says(sentence(&error.to_string())))?;
         Ok(redirect(
             &self.address(&format!("integrations?done=checked&account={id}")),
         ))
+    }
+}
+
+/// Whose pace counts.
+pub(super) fn asker(session: &Session) -> Asker {
+    match session.admission.viewer {
+        Viewer::Operator => Asker::Operator,
+        Viewer::Owner(_) => Asker::Owner,
     }
 }

@@ -3,8 +3,11 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::{Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, redirect, sentence};
-use crate::broker::{NewServiceAccount, ServiceAccountError};
+use super::{
+    Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, integrations::asker, redirect,
+    sentence,
+};
+use crate::broker::{Asker, NewServiceAccount, ServiceAccountError};
 
 #[derive(Template)]
 #[template(path = "web/console/service_account.html")]
@@ -54,6 +57,16 @@ impl Console {
             let problem = "Choose the key file.".to_owned();
             let page = self.key_page(session, owner.to_string(), &subject, problem);
             return Ok(html(StatusCode::BAD_REQUEST, page.render()));
+        }
+        if asker(session) == Asker::Owner
+            && let Err(wait) = self.broker.count_request(&owner)
+        {
+            let problem = format!(
+                "Google was asked several times just now: try again in {} s. Nothing was stored.",
+                wait.as_secs() + 1
+            );
+            let page = self.key_page(session, owner.to_string(), &subject, problem);
+            return Ok(html(StatusCode::TOO_MANY_REQUESTS, page.render()));
         }
         let new = NewServiceAccount {
             owner: owner.clone(),
