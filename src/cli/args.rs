@@ -149,6 +149,16 @@ pub(super) enum Command {
     Completions(completions::CompletionsArgs),
 }
 
+impl Command {
+    /// True for what listens to signals by itself.
+    pub(super) fn heeds_signals(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_) | Self::Sidecar(_) | Self::Exec(_) | Self::GoogleEmulator(_) | Self::Demo(_)
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::web::help::{CHAPTERS, Chapter, Topic};

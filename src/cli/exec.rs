@@ -4,6 +4,7 @@
 //! container's first process, it is run as a child instead ([`supervise`]).
 
 mod child;
+mod interpreter;
 mod metadata;
 mod renewals;
 mod signals;
@@ -11,8 +12,13 @@ mod supervise;
 
 use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
-use clap::Args;
+use clap::{
+    Args,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use rustix::process::{Signal, getpid};
+
+pub(super) use signals::ignored as ignored_signals;
 
 use super::{
     agent_client::AgentArgs,
@@ -101,6 +107,20 @@ pub(super) fn run(args: &ExecArgs, global: &Global, output: &mut Output) -> Outc
     let variables = super::wait_for(wait::until_ready(&socket, args.timeout, output))?;
     // The runtime is gone by now: the command inherits nothing of it.
     Err(child::replace(&args.command, &variables))
+}
+
+/// Adds to an error of the arguments how a command is written, where the dashes before it are missing.
+pub(super) fn hint_at_dashes(error: &mut clap::Error, arguments: &[OsString]) {
+    let is_written = |word: &str| arguments.iter().skip(1).any(|argument| argument == word);
+    if error.kind() != ErrorKind::UnknownArgument || !is_written("exec") || is_written("--") {
+        return;
+    }
+    if let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidArg)
+        && !command.starts_with('-')
+    {
+        let tip = format!("a command is written after `--`: token-broker exec -- {command}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
 }
 
 /// There is nothing after the dashes.

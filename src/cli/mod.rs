@@ -27,6 +27,7 @@ mod integrations;
 mod library_variables;
 mod manifests;
 mod output;
+mod process_one;
 mod progress;
 mod question;
 mod secret_input;
@@ -84,11 +85,13 @@ pub struct Programs {
 pub fn run<I, T>(arguments: I, programs: &Programs) -> ExitCode
 where
     I: IntoIterator<Item = T>,
-    T: Into<OsString> + Clone,
+    T: Into<OsString>,
 {
-    let mut cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let mut cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            exec::hint_at_dashes(&mut error, &arguments);
             // Help and the version go to standard output and are no failure.
             let _ = error.print();
             return u8::try_from(error.exit_code())
@@ -99,6 +102,11 @@ where
     cli.global = cli.global.or_environment(|name| std::env::var_os(name));
     panics::tell();
     let mut output = Output::standard(cli.global.output);
+    if !cli.command.heeds_signals()
+        && let Err(error) = process_one::end_by_signals()
+    {
+        output.note(&format!("token-broker: signals cannot be listened to: {error}"));
+    }
     let exit = match dispatch(cli, programs, &mut output) {
         Ok(exit) => exit,
         Err(failure) => {

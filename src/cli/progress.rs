@@ -2,33 +2,63 @@
 
 use std::{pin::pin, time::Duration};
 
-use super::{output::Output, when};
+use tokio::sync::watch;
+
+use super::{output::Output, style::harmless, when};
 
 /// Work that is done sooner shows nothing: a flicker tells nobody anything.
 const QUIET: Duration = Duration::from_millis(400);
+/// What takes longer is told of where nothing can be drawn.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Carriage return, then erase to the end of the line (ECMA-48 EL).
+const WIPED: &str = "\r\x1b[K";
 const STEP: Duration = Duration::from_millis(120);
 const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
 
 /// Waits for `work`; meanwhile standard error says `label` and for how long, where it is a terminal.
 pub(super) async fn during<T>(output: &mut Output, label: &str, work: impl Future<Output = T>) -> T {
-    if !output.shows_progress() {
-        return work.await;
-    }
+    let (_nothing, reasons) = watch::channel(String::new());
+    during_telling(output, label, reasons, work).await
+}
+
+/// The same; what there is to say of the wait (`reasons`, the first one after a while, then each new one) is a line of
+/// standard error, also where that is no terminal, unless a program reads what is said.
+pub(super) async fn during_telling<T>(
+    output: &mut Output,
+    label: &str,
+    mut reasons: watch::Receiver<String>,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
     if let Ok(done) = tokio::time::timeout(QUIET, &mut work).await {
         return done;
     }
     let begun = tokio::time::Instant::now() - QUIET;
+    let (drawn, tells) = (output.shows_progress(), !output.is_json());
+    let step = if drawn { STEP } else { SILENCE };
+    reasons.mark_changed();
     let mut frames = FRAMES.iter().cycle();
     loop {
-        let frame = frames.next().unwrap_or(&FRAMES[0]);
-        // Carriage return, then erase to the end of the line (ECMA-48 EL).
-        output.prompt(&format!(
-            "\r\x1b[K{frame} {label} ({})",
-            when::short(whole(begun.elapsed()))
-        ));
-        if let Ok(done) = tokio::time::timeout(STEP, &mut work).await {
-            output.prompt("\r\x1b[K");
+        if tells && begun.elapsed() >= SILENCE && reasons.has_changed().unwrap_or_default() {
+            let reason = reasons.borrow_and_update().clone();
+            if !reason.is_empty() {
+                if drawn {
+                    output.prompt(WIPED);
+                }
+                output.note(&format!("token-broker: {label}: {}", harmless(&reason, true)));
+            }
+        }
+        if drawn {
+            let frame = frames.next().unwrap_or(&FRAMES[0]);
+            output.prompt(&format!(
+                "{WIPED}{frame} {label} ({})",
+                when::short(whole(begun.elapsed()))
+            ));
+        }
+        if let Ok(done) = tokio::time::timeout(step, &mut work).await {
+            if drawn {
+                output.prompt(WIPED);
+            }
             return done;
         }
     }
@@ -54,6 +84,32 @@ mod tests {
         assert!(err.text().contains("waiting (2s)"), "{:?}", err.text());
         assert!(err.text().ends_with("\r\x1b[K"));
         assert_eq!(out.text(), "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_is_told_once_and_when_it_changes() {
+        let (mut output, _, err) = Output::captured(Format::Text);
+        let (told, reasons) = watch::channel("the first".to_owned());
+        let work = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            told.send_replace("another".to_owned());
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        };
+        during_telling(&mut output, "waiting", reasons, work).await;
+        assert_eq!(
+            err.text(),
+            "token-broker: waiting: the first\ntoken-broker: waiting: another\n"
+        );
+        let (mut output, _, err) = Output::captured(Format::Json);
+        let (_told, reasons) = watch::channel("the first".to_owned());
+        during_telling(
+            &mut output,
+            "waiting",
+            reasons,
+            tokio::time::sleep(Duration::from_secs(5)),
+        )
+        .await;
+        assert_eq!(err.text(), "");
     }
 
     #[tokio::test(start_paused = true)]

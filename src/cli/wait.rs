@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use tokio::sync::watch;
 
 use super::{
     agent_client::{AgentArgs, AgentSocket, Changes},
@@ -58,19 +59,31 @@ pub(super) async fn until_ready(
         Ok(environment) => return Ok(environment),
         Err(reason) => reason,
     };
-    let waiting = tokio::time::timeout(timeout, keep_trying(socket, &mut reason));
-    let done = progress::during(output, "waiting for a token", waiting).await;
+    let (told, reasons) = watch::channel(reason.message.clone());
+    let waiting = tokio::time::timeout(timeout, keep_trying(socket, &mut reason, &told));
+    let done = progress::during_telling(output, "waiting for a token", reasons, waiting).await;
     done.map_err(|_| gave_up(timeout, reason))
 }
 
-async fn keep_trying(socket: &AgentSocket, reason: &mut Failure) -> Environment {
+async fn keep_trying(
+    socket: &AgentSocket,
+    reason: &mut Failure,
+    told: &watch::Sender<String>,
+) -> Environment {
     loop {
         // The stream is opened before the question, so that no change falls between the two.
         let mut changes = socket.watch().await.ok();
         loop {
             match attempt(socket).await {
                 Ok(environment) => return environment,
-                Err(failure) => *reason = failure,
+                Err(failure) => {
+                    told.send_if_modified(|told| {
+                        let differs = *told != failure.message;
+                        told.clone_from(&failure.message);
+                        differs
+                    });
+                    *reason = failure;
+                }
             }
             if !changed(changes.as_mut(), ASK_AGAIN).await {
                 break;

@@ -15,6 +15,7 @@ mod config_map;
 mod connect;
 mod crash;
 mod damage;
+mod exec;
 mod failures;
 mod holders;
 mod libraries;

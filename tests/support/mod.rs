@@ -35,7 +35,7 @@ use std::{
 };
 
 pub(crate) use agent::{AGENT_UID, Agent, EventStream, manifest};
-pub(crate) use command::{Output, program, program_as};
+pub(crate) use command::{Output, program, program_as, program_named};
 pub(crate) use connect::Connecting;
 pub(crate) use daemon::{Daemon, Refused};
 pub(crate) use emulator::{CLIENT_ID, Emulator};

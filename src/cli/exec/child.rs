@@ -19,9 +19,10 @@ use super::{
     super::LAST_WORDS,
     super::{
         environment::{DELIVERED, Environment},
-        exit::{Exit, Failure},
+        exit::Failure,
         library_variables::CREDENTIALS,
     },
+    interpreter::{SHELL, cannot_run, file_of, is_plain_script},
     no_command,
 };
 use crate::telemetry::stderr;
@@ -29,10 +30,32 @@ use crate::telemetry::stderr;
 /// Becomes the command. Returns only when that is not possible: why not.
 pub(super) fn replace(command: &[OsString], variables: &Environment) -> Failure {
     stderr::flush(LAST_WORDS);
-    match prepare(command, variables, &[]) {
-        Ok(mut prepared) => cannot_run(prepared.get_program().to_owned().as_os_str(), &prepared.exec()),
-        Err(failure) => failure,
+    let run =
+        |command: &[OsString]| -> Result<io::Error, Failure> { Ok(prepare(command, variables, &[])?.exec()) };
+    let error = match run(command) {
+        Ok(error) => error,
+        Err(failure) => return failure,
+    };
+    let error = match by_shell(command, &error).map(|script| run(&script)) {
+        Some(Ok(error)) => error,
+        _ => error,
+    };
+    cannot_run(
+        command.first().map_or(OsStr::new(""), OsString::as_os_str),
+        &error,
+    )
+}
+
+/// A script that names no interpreter is run by the shell, however it is started: `execvp` of some systems does so by
+/// itself, and what starts children does not.
+fn by_shell(command: &[OsString], error: &io::Error) -> Option<Vec<OsString>> {
+    let (program, arguments) = command.split_first()?;
+    if !is_plain_script(error) {
+        return None;
     }
+    let mut words = vec![SHELL.into(), file_of(program)?.into_os_string()];
+    words.extend_from_slice(arguments);
+    Some(words)
 }
 
 fn prepare(
@@ -55,21 +78,6 @@ fn prepare(
     Ok(command)
 }
 
-fn cannot_run(program: &OsStr, error: &io::Error) -> Failure {
-    let program = program.display();
-    match error.kind() {
-        io::ErrorKind::NotFound => Failure::new(
-            Exit::CommandNotFound,
-            format!("`{program}` cannot be run: there is no such command"),
-        ),
-        io::ErrorKind::PermissionDenied => Failure::new(
-            Exit::CannotExecute,
-            format!("`{program}` cannot be run: it is not an executable file"),
-        ),
-        _ => Failure::new(Exit::CannotExecute, format!("`{program}` cannot be run: {error}")),
-    }
-}
-
 /// The command while it runs, and what it started.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -88,14 +96,22 @@ impl Child {
         variables: &Environment,
         for_libraries: &[(&str, String)],
     ) -> Result<Self, Failure> {
-        let mut prepared = prepare(command, variables, for_libraries)?;
         let own_group = !has_terminal();
-        if own_group {
-            prepared.process_group(0);
+        let spawn = |command: &[OsString]| {
+            let mut prepared = prepare(command, variables, for_libraries)?;
+            if own_group {
+                prepared.process_group(0);
+            }
+            Ok::<_, Failure>(prepared.spawn())
+        };
+        let mut spawned = spawn(command)?;
+        if let Err(error) = &spawned
+            && let Some(script) = by_shell(command, error)
+        {
+            spawned = spawn(&script)?;
         }
-        let spawned = prepared
-            .spawn()
-            .map_err(|error| cannot_run(prepared.get_program(), &error))?;
+        let program = command.first().map_or(OsStr::new(""), OsString::as_os_str);
+        let spawned = spawned.map_err(|error| cannot_run(program, &error))?;
         Ok(Self {
             pid: Pid::from_child(&spawned),
             own_group,

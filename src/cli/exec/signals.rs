@@ -109,7 +109,7 @@ impl Signals {
 
 /// The signals that whoever started this process made it ignore, as `nohup` does: they stay ignored, here and in
 /// the command. A bit for each (`proc_pid_status(5)`); none where there is no procfs.
-fn ignored() -> u64 {
+pub(in crate::cli) fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
