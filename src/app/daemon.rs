@@ -107,7 +107,7 @@ impl App {
         let folder = Folder::new(config.agents_dir(), catalog);
         let rescan = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await?;
         let driver = Driver::open(&config)?;
-        let options = delivery_options(&config, driver.as_ref())?;
+        let options = delivery_options(&config, driver.as_ref(), &readiness)?;
         // Known before the files are written, so that these are right at once.
         broker.settle_holders().await?;
         let (clock, stop) = (parts.clock.clone(), shutdown.clone());
@@ -150,7 +150,8 @@ impl App {
         let web = pages::web(&config, &broker, &parts, surroundings)?;
         tasks.spawn("the pages", http.serve(Arc::new(web), shutdown.clone()));
         ports.serve(&config, &broker, &mut tasks, &shutdown);
-        node::serve(driver, &config, &broker, &parts, &mut tasks, &shutdown)?;
+        let around = (&mut tasks, &readiness, &shutdown);
+        node::serve(driver, &config, &broker, &parts, around)?;
         let parts = supervision::parts(&store, delivering, probes);
         let supervising = supervision::with_systemd(parts, readiness.clone(), shutdown.clone());
         tasks.spawn("supervision", supervising);
@@ -235,12 +236,17 @@ async fn watch_agents(
     Ok(rescan)
 }
 
-fn delivery_options(config: &Config, driver: Option<&Driver>) -> anyhow::Result<DeliveryOptions> {
+fn delivery_options(
+    config: &Config,
+    driver: Option<&Driver>,
+    readiness: &Arc<Readiness>,
+) -> anyhow::Result<DeliveryOptions> {
     Ok(DeliveryOptions {
         runtime_dir: config.runtime_dir.clone(),
         token_url: config.adc.as_ref().map(AdcSection::token_url).transpose()?,
         project_id: config.metadata.project_id.clone(),
         volumes: driver.map(Driver::volumes),
+        readiness: Arc::clone(readiness),
     })
 }
 

@@ -14,6 +14,7 @@ use crate::{
         csi::{CsiDriver, CsiOptions, Volumes},
         kubernetes::StartupTaint,
     },
+    health::Readiness,
 };
 
 /// The CSI driver: what it knows before the agents' directories are written.
@@ -60,9 +61,9 @@ impl Driver {
         config: &Config,
         broker: &Arc<Broker>,
         parts: &AppParts,
-        tasks: &mut Tasks,
-        shutdown: &CancellationToken,
+        around: (&mut Tasks, &Arc<Readiness>, &CancellationToken),
     ) -> anyhow::Result<()> {
+        let (tasks, readiness, shutdown) = around;
         let Self {
             section,
             volumes,
@@ -74,6 +75,7 @@ impl Driver {
             node: config.kubernetes.node_name.clone(),
             agents: config.runtime_dir.join("agents"),
             registered,
+            readiness: Arc::clone(readiness),
         };
         tracing::info!(
             endpoint = %endpoint.display(), driver = options.section.driver, node = options.node,
@@ -94,12 +96,12 @@ pub(super) fn serve(
     config: &Config,
     broker: &Arc<Broker>,
     parts: &AppParts,
-    tasks: &mut Tasks,
-    shutdown: &CancellationToken,
+    around: (&mut Tasks, &Arc<Readiness>, &CancellationToken),
 ) -> anyhow::Result<()> {
+    let (tasks, readiness, shutdown) = around;
     let registered = driver.as_ref().map(Driver::registered);
     if let Some(driver) = driver {
-        driver.serve(config, broker, parts, tasks, shutdown)?;
+        driver.serve(config, broker, parts, (tasks, readiness, shutdown))?;
     }
     if let Some(section) = &config.kubernetes.startup_taint {
         let taint = StartupTaint::new(section, &config.kubernetes.node_name);

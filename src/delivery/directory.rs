@@ -7,25 +7,24 @@
 use std::{
     ffi::CStr,
     fs,
+    hash::RandomState,
     io::Read,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::PermissionsExt,
-    },
-    path::{Path, PathBuf},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
     io::Errno,
+    path::Arg,
 };
 use zeroize::Zeroizing;
 
 use super::{
-    error::{DeliveryError, FileError},
-    tree,
+    error::FileError,
+    mark::Mark,
+    tree::{self, Trash},
 };
-use crate::id::AgentName;
 
 /// Directories are opened like this: never through a link, never kept by a child process.
 pub(super) const OPEN_DIR: OFlags = OFlags::RDONLY
@@ -35,9 +34,6 @@ pub(super) const OPEN_DIR: OFlags = OFlags::RDONLY
 
 /// Far more than any of an agent's files.
 const MOST_READ: usize = 1024 * 1024;
-
-/// An agent that leaves more than this in its directory gets no chance to leave it to the next.
-const MOST_LEFT: usize = 256;
 
 /// Who may read what an agent's directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -116,180 +112,59 @@ impl Entry {
     ];
 }
 
-/// Makes a folder and what is missing above it. Agents of other users pass through, whatever the umask.
-fn make_folders(folder: &Path) -> std::io::Result<()> {
-    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
-    for path in missing.into_iter().rev() {
-        fs::create_dir(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o711))?;
+/// Takes away what the daemon put into an agent's directory.
+pub(super) fn unlink_entries(dir: &OwnedFd) {
+    for entry in Entry::ALL {
+        for name in [entry.name(), entry.temporary()] {
+            let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+        }
     }
-    Ok(())
 }
 
-/// The runtime directory, with the `agents` directory held open.
-pub(super) struct Runtime {
-    agents: OwnedFd,
-    path: PathBuf,
-    euid: u32,
+/// Why the system refused something in `parent`: what somebody locked is named as that.
+pub(super) fn refused<P: Arg>(
+    parent: BorrowedFd<'_>,
+    name: P,
+    doing: &'static str,
+    entry: Option<Entry>,
+    error: Errno,
+) -> FileError {
+    if error == Errno::PERM && (tree::is_locked(parent, name) || tree::is_locked(parent, c"")) {
+        return FileError::Locked { doing, entry };
+    }
+    FileError::os(doing, entry, error)
 }
 
-impl Runtime {
-    /// Opens `<runtime_dir>/agents`, makes what is missing, and claims it for this daemon alone: two would
-    /// write over each other's files.
-    pub(super) fn open(runtime_dir: &Path) -> Result<Self, DeliveryError> {
-        let problem = |doing: &'static str| {
-            move |error| DeliveryError::RuntimeDir {
-                path: runtime_dir.to_owned(),
-                doing,
-                error,
-            }
-        };
-        make_folders(runtime_dir).map_err(problem("created"))?;
-        let agents = Self::open_agents(runtime_dir)
-            .map_err(std::io::Error::from)
-            .map_err(problem("used"))?;
-        let path = runtime_dir.join("agents");
-        let euid = rustix::process::geteuid().as_raw();
-        let stat = rustix::fs::fstat(&agents)
-            .map_err(std::io::Error::from)
-            .map_err(problem("used"))?;
-        if stat.st_uid != euid {
-            return Err(DeliveryError::ForeignDirectory {
-                path,
-                found: stat.st_uid,
-                euid,
-            });
-        }
-        // Held as long as the directory is open here. The kernel lets go of it when the process ends, however it
-        // ends.
-        match rustix::fs::flock(&agents, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(DeliveryError::InUse(runtime_dir.to_owned())),
-            Err(error) => return Err(problem("claimed")(error.into())),
-        }
-        // Whoever knows an agent's name may pass, nobody may list them.
-        rustix::fs::fchmod(&agents, Mode::from_bits_truncate(0o711))
-            .map_err(std::io::Error::from)
-            .map_err(problem("protected"))?;
-        Ok(Self { agents, path, euid })
+/// An agent's directory, opened for a look.
+pub(super) struct Look(pub(super) OwnedFd);
+
+impl Look {
+    /// How the directory is.
+    pub(super) fn mark(&self, keys: &RandomState) -> Option<Mark> {
+        let stat = rustix::fs::fstat(&self.0).ok()?;
+        Some(Mark::of_directory(&stat, keys))
     }
 
-    fn open_agents(runtime_dir: &Path) -> rustix::io::Result<OwnedFd> {
-        // The operator's own path may well lead through a link, as /var/run does.
-        let flags = OPEN_DIR.difference(OFlags::NOFOLLOW);
-        let runtime = rustix::fs::open(runtime_dir, flags, Mode::empty())?;
-        match rustix::fs::mkdirat(&runtime, c"agents", Mode::from_bits_truncate(0o711)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error),
-        }
-        rustix::fs::openat(&runtime, c"agents", OPEN_DIR, Mode::empty())
+    /// How an entry is; `None` where there is none.
+    pub(super) fn entry(&self, entry: Entry, keys: &RandomState) -> Option<Mark> {
+        mark_of(self.0.as_fd(), entry, keys)
     }
+}
 
-    /// Where an agent's directory is.
-    pub(super) fn path_of(&self, name: &AgentName) -> PathBuf {
-        self.path.join(name.as_str())
-    }
-
-    /// The daemon's own user.
-    pub(super) fn euid(&self) -> u32 {
-        self.euid
-    }
-
-    /// Opens an agent's directory, making it if need be.
-    pub(super) fn agent(&self, name: &AgentName, owner: Owner) -> Result<AgentDir, FileError> {
-        let failed = |error| FileError::os("opened", None, error);
-        let mut made = false;
-        let fd = loop {
-            match rustix::fs::openat(&self.agents, name.as_str(), OPEN_DIR, Mode::empty()) {
-                Ok(fd) => break fd,
-                Err(Errno::NOENT) if !made => {
-                    made = true;
-                    rustix::fs::mkdirat(&self.agents, name.as_str(), Mode::RWXU)
-                        .map_err(|error| FileError::os("created", None, error))?;
-                }
-                // Something else has the name: a link, a file.
-                Err(Errno::NOTDIR | Errno::LOOP) if !made => {
-                    rustix::fs::unlinkat(&self.agents, name.as_str(), AtFlags::empty()).map_err(failed)?;
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        };
-        Ok(AgentDir {
-            fd,
-            owner,
-            euid: self.euid,
-            made,
-        })
-    }
-
-    /// Takes away what is in an agent's directory, and the directory from whoever had it: a container that has it mounted
-    /// keeps an empty one. Where an agent left more in it than that takes a moment, the directory goes with it.
-    pub(super) fn empty(&self, name: &AgentName) -> Result<(), FileError> {
-        let failed = |error| FileError::os("emptied", None, error);
-        let dir = match rustix::fs::openat(&self.agents, name.as_str(), OPEN_DIR, Mode::empty()) {
-            Ok(dir) => dir,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(_) => return self.remove(name),
-        };
-        // First what counts.
-        for entry in Entry::ALL {
-            let _ = rustix::fs::unlinkat(&dir, entry.name(), AtFlags::empty());
-        }
-        let names = tree::some_names(dir.as_fd(), MOST_LEFT + 1).map_err(failed)?;
-        if names.len() > MOST_LEFT {
-            return self.remove(name);
-        }
-        for left in &names {
-            tree::remove(dir.as_fd(), left.as_c_str()).map_err(failed)?;
-        }
-        rustix::fs::fchmod(&dir, Mode::RWXU).map_err(failed)
-    }
-
-    /// Removes an agent's directory with all that is in it. It is fine if there is none.
-    pub(super) fn remove(&self, name: &AgentName) -> Result<(), FileError> {
-        let failed = |error| FileError::os("removed", None, error);
-        match rustix::fs::openat(&self.agents, name.as_str(), OPEN_DIR, Mode::empty()) {
-            // First what counts. A container that has the directory mounted loses it too.
-            Ok(dir) => {
-                for entry in Entry::ALL {
-                    let _ = rustix::fs::unlinkat(&dir, entry.name(), AtFlags::empty());
-                }
-            }
-            Err(Errno::NOENT) => return Ok(()),
-            Err(_) => {}
-        }
-        tree::remove(self.agents.as_fd(), name.as_str()).map_err(failed)
-    }
-
-    /// The agents that have a directory.
-    pub(super) fn agents(&self) -> rustix::io::Result<Vec<AgentName>> {
-        let names = tree::names(self.agents.as_fd())?;
-        Ok(names
-            .iter()
-            .filter_map(|name| name.to_str().ok()?.parse().ok())
-            .collect())
-    }
-
-    /// Finishes the removals that a killed process had begun.
-    pub(super) fn remove_leftovers(&self) {
-        let names = tree::names(self.agents.as_fd()).unwrap_or_default();
-        for name in names
-            .iter()
-            .filter(|name| name.to_bytes().starts_with(tree::REMOVED.as_bytes()))
-        {
-            if let Err(error) = tree::remove(self.agents.as_fd(), name.as_c_str()) {
-                tracing::warn!(?name, %error, "what is left of a removed agent cannot be removed");
-            }
-        }
-    }
+fn mark_of(dir: BorrowedFd<'_>, entry: Entry, keys: &RandomState) -> Option<Mark> {
+    let stat = rustix::fs::statat(dir, entry.name(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some(Mark::of(&stat, keys))
 }
 
 /// An agent's directory, held open for one round of writing.
 pub(super) struct AgentDir {
-    fd: OwnedFd,
-    owner: Owner,
-    euid: u32,
-    made: bool,
+    pub(super) fd: OwnedFd,
+    pub(super) owner: Owner,
+    pub(super) euid: u32,
+    /// The directory was not there before.
+    pub(super) made: bool,
+    /// Where what was planted goes; the directory itself where there is no other place.
+    pub(super) trash: Option<Trash>,
 }
 
 impl AgentDir {
@@ -310,6 +185,7 @@ impl AgentDir {
             },
             euid: rustix::process::geteuid().as_raw(),
             made: false,
+            trash: None,
         })
     }
 
@@ -332,7 +208,30 @@ impl AgentDir {
 
     /// Removes whatever is where an entry's successor is made.
     pub(super) fn remove_temporary(&self, entry: Entry) -> rustix::io::Result<()> {
-        tree::remove(self.fd.as_fd(), entry.temporary())
+        self.discard(entry.temporary())
+    }
+
+    /// Frees a name, whatever was planted there.
+    fn discard(&self, name: &CStr) -> rustix::io::Result<()> {
+        if let Some(trash) = &self.trash {
+            return trash.discard(self.fd.as_fd(), name);
+        }
+        if tree::discard(self.fd.as_fd(), name, self.fd.as_fd())? {
+            // What is left is swept with what is planted next.
+            let _ = tree::sweep(self.fd.as_fd(), tree::SWEPT_AT_ONCE);
+        }
+        Ok(())
+    }
+
+    /// How the directory is.
+    pub(super) fn mark(&self, keys: &RandomState) -> Option<Mark> {
+        let stat = rustix::fs::fstat(&self.fd).ok()?;
+        Some(Mark::of_directory(&stat, keys))
+    }
+
+    /// How an entry is; `None` where there is none.
+    pub(super) fn entry(&self, entry: Entry, keys: &RandomState) -> Option<Mark> {
+        mark_of(self.fd.as_fd(), entry, keys)
     }
 
     /// The directory itself.
@@ -357,17 +256,21 @@ impl AgentDir {
         Ok(())
     }
 
-    /// Replaces a file; a reader sees the old content or the new one, whole.
-    pub(super) fn write(&self, entry: Entry, content: &[u8]) -> Result<(), FileError> {
-        self.make(entry, content)
-            .and_then(|()| self.put_in_place(entry))
-            .inspect_err(|_| {
-                let _ = rustix::fs::unlinkat(&self.fd, entry.temporary(), AtFlags::empty());
-            })
+    /// Replaces a file; a reader sees the old content or the new one, whole. Returns how the new one is.
+    pub(super) fn write(&self, entry: Entry, content: &[u8], keys: &RandomState) -> Result<Mark, FileError> {
+        let written = self.make(entry, content).and_then(|file| {
+            self.put_in_place(entry)?;
+            // Of what was written, not of what has its name by now.
+            rustix::fs::fstat(&file).map_err(|error| FileError::os("written", Some(entry), error))
+        });
+        let stat = written.inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(&self.fd, entry.temporary(), AtFlags::empty());
+        })?;
+        Ok(Mark::of(&stat, keys))
     }
 
-    fn make(&self, entry: Entry, content: &[u8]) -> Result<(), FileError> {
-        let failed = |error| FileError::os("written", Some(entry), error);
+    fn make(&self, entry: Entry, content: &[u8]) -> Result<OwnedFd, FileError> {
+        let failed = |error| refused(self.fd.as_fd(), entry.temporary(), "written", Some(entry), error);
         let file = self.create(entry).map_err(failed)?;
         // The mode first: once the file is somebody else's, changing it takes a capability more. It is empty
         // until then.
@@ -382,7 +285,7 @@ impl AgentDir {
             let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, rest)).map_err(failed)?;
             rest = rest.get(written..).unwrap_or_default();
         }
-        Ok(())
+        Ok(file)
     }
 
     fn create(&self, entry: Entry) -> rustix::io::Result<OwnedFd> {
@@ -403,11 +306,11 @@ impl AgentDir {
         match rename() {
             // A directory was planted there.
             Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {
-                tree::remove(self.fd.as_fd(), entry.name()).and_then(|()| rename())
+                self.discard(entry.name()).and_then(|()| rename())
             }
             result => result,
         }
-        .map_err(|error| FileError::os("replaced", Some(entry), error))
+        .map_err(|error| refused(self.fd.as_fd(), entry.name(), "replaced", Some(entry), error))
     }
 
     /// Reads a file that an earlier process wrote; `None` for anything else that has its name.
@@ -428,8 +331,8 @@ impl AgentDir {
 
     /// Removes a file. It is fine if there is none.
     pub(super) fn remove(&self, entry: Entry) -> Result<(), FileError> {
-        tree::remove(self.fd.as_fd(), entry.name())
-            .map_err(|error| FileError::os("removed", Some(entry), error))
+        self.discard(entry.name())
+            .map_err(|error| refused(self.fd.as_fd(), entry.name(), "removed", Some(entry), error))
     }
 
     /// The owner to give to a new entry; `None` when the daemon's own will do.

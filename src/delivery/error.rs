@@ -58,6 +58,13 @@ pub(super) enum FileError {
         /// What the system said.
         error: Errno,
     },
+    /// Somebody locked it: not even its owner may change it.
+    Locked {
+        /// What was tried, as in "could not be removed".
+        doing: &'static str,
+        /// The entry; `None` for the directory itself, or for something that was planted in it.
+        entry: Option<Entry>,
+    },
     /// The owner that the manifest names cannot be set.
     Chown {
         /// The owner.
@@ -101,6 +108,16 @@ impl fmt::Display for FileError {
                     Some(advice) => write!(f, "; {advice}"),
                     None => Ok(()),
                 }
+            }
+            Self::Locked { doing, entry } => {
+                if let Some(entry) = entry {
+                    write!(f, "/{}", entry.name().to_string_lossy())?;
+                }
+                write!(
+                    f,
+                    " could not be {doing}: it, or something in it, is immutable or append-only; as root, take that away \
+                     (`chattr -R -i -a`)"
+                )
             }
             Self::Chown { owner, euid, error } => {
                 let named = match (owner.uid, owner.gid) {

@@ -3,23 +3,24 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::{
-    directory::{AgentDir, Entry},
+    directory::{AgentDir, Entry, Look},
     error::FileError,
     libraries::CredentialFiles,
+    mark::Mark,
     render::View,
 };
 use crate::clock::Uptime;
 
 /// What is known of one file. A hash, not the content: ten thousand agents' tokens are in memory once already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Seen {
+pub(super) enum Seen {
     /// It was not written by this process.
     #[default]
     Unknown,
     /// It is not there.
     Absent,
-    /// Content and owner have this hash.
-    Written(u64),
+    /// Content and owner have this hash, and this is how it was left.
+    Written(u64, Mark),
 }
 
 /// Which tokens the files may hold.
@@ -83,6 +84,25 @@ impl Files {
             self.held = wanted;
         }
         errors
+    }
+
+    /// The entries that are not as they were left. What could not be written is not among them: it is tried again anyway.
+    pub(super) fn changed(&self, dir: &Look, keys: &RandomState) -> impl Iterator<Item = Entry> {
+        let each = [
+            (Entry::Env, self.env),
+            (Entry::AccessToken, self.access_token),
+            (Entry::Credentials, self.credentials),
+            (Entry::ExternalCredentials, self.external_credentials),
+            (Entry::Status, self.status),
+        ];
+        each.into_iter().filter_map(|(entry, seen)| {
+            let is_changed = match seen {
+                Seen::Unknown => false,
+                Seen::Absent => dir.entry(entry, keys).is_some(),
+                Seen::Written(_, mark) => dir.entry(entry, keys) != Some(mark),
+            };
+            is_changed.then_some(entry)
+        })
     }
 
     /// When what is on disk has to go, should nothing be written until then.
@@ -170,25 +190,29 @@ impl Files {
     }
 }
 
-fn put(
+/// Brings one file to its content, unless it is just as it was left.
+pub(super) fn put(
     dir: &AgentDir,
     entry: Entry,
     content: Option<&[u8]>,
     seen: &mut Seen,
     keys: &RandomState,
 ) -> Result<(), FileError> {
-    let wanted = content.map_or(Seen::Absent, |content| {
-        Seen::Written(keys.hash_one((dir.owner(), content)))
-    });
-    if *seen == wanted {
-        return Ok(());
+    let hash = content.map(|content| keys.hash_one((dir.owner(), content)));
+    match (*seen, hash) {
+        (Seen::Written(known, mark), Some(hash)) if known == hash && dir.entry(entry, keys) == Some(mark) => {
+            return Ok(());
+        }
+        (Seen::Absent, None) if dir.entry(entry, keys).is_none() => return Ok(()),
+        _ => {}
     }
     *seen = Seen::Unknown;
-    match content {
-        Some(content) => dir.write(entry, content)?,
-        None => dir.remove(entry)?,
-    }
-    *seen = wanted;
+    *seen = if let (Some(content), Some(hash)) = (content, hash) {
+        Seen::Written(hash, dir.write(entry, content, keys)?)
+    } else {
+        dir.remove(entry)?;
+        Seen::Absent
+    };
     Ok(())
 }
 

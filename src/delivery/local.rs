@@ -2,8 +2,11 @@
 
 use std::{
     fmt, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
 
 use hyper_util::{
@@ -11,8 +14,11 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::net::{UnixListener, UnixStream};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::{UnixListener, UnixStream, unix::SocketAddr},
+    time::{Interval, MissedTickBehavior},
+};
+use tokio_util::{net::Listener, sync::CancellationToken};
 use tonic::service::Routes;
 use tower::ServiceExt;
 
@@ -20,8 +26,15 @@ use super::{
     accept::{Door, accept},
     authority::AnyAuthority,
     connection,
+    runtime::make_folders,
 };
-use crate::budget::{Budget, Refusals, table::LOCAL_CONNECTIONS};
+use crate::{
+    budget::{Budget, Refusals, table::LOCAL_CONNECTIONS},
+    health::Readiness,
+};
+
+/// How often it is looked whether a socket is still there.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The uid of who is connected; an extension of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +50,18 @@ impl fmt::Display for PeerUid {
 pub(super) struct LocalSocket {
     listener: UnixListener,
     path: PathBuf,
+    node: Node,
+}
+
+/// What of a socket on disk says whether it is still ours: which it is, who may open it, and whose it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Node((u64, u64), u32, u32);
+
+impl Node {
+    fn at(path: &Path) -> io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        Ok(Self((found.dev(), found.ino()), found.mode(), found.uid()))
+    }
 }
 
 impl LocalSocket {
@@ -56,6 +81,7 @@ impl LocalSocket {
         Ok(Self {
             listener,
             path: path.to_owned(),
+            node: Node::at(path)?,
         })
     }
 
@@ -64,9 +90,27 @@ impl LocalSocket {
         &self.path
     }
 
-    /// Serves until `shutdown`, then lets what is under way end, and removes the socket. `name` is what log lines
-    /// call it.
-    pub(super) async fn serve(self, name: &'static str, routes: Routes, shutdown: CancellationToken) {
+    /// Whether it is found by its path, as it was left.
+    fn is_in_place(&self) -> bool {
+        Node::at(&self.path).is_ok_and(|found| found == self.node)
+    }
+
+    /// Puts another in its place, with the folders above it. Connections stay.
+    fn bind_again(&mut self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), make_folders)?;
+        *self = Self::bind(&self.path)?;
+        Ok(())
+    }
+
+    /// Serves until `shutdown`, then lets what is under way end, and removes the socket. One that somebody removed is
+    /// made again. `name` is what log lines call it; while it is not there, `condition` is not met.
+    pub(super) async fn serve(
+        self,
+        name: &'static str,
+        condition: (&'static str, Arc<Readiness>),
+        routes: Routes,
+        shutdown: CancellationToken,
+    ) {
         let stop = shutdown.clone();
         let serve = move |stream, (peer, share)| {
             let served = serve_connection(stream, name, peer, routes.clone(), stop.clone());
@@ -94,8 +138,71 @@ impl LocalSocket {
                 None
             }
         };
-        accept(self.listener, name, shutdown, admit, serve).await;
-        let _ = std::fs::remove_file(&self.path);
+        accept(Kept::new(self, condition), name, shutdown, admit, serve).await;
+    }
+}
+
+/// A listener that looks every now and then whether its socket is still there.
+struct Kept {
+    socket: LocalSocket,
+    look: Interval,
+    condition: &'static str,
+    readiness: Arc<Readiness>,
+}
+
+impl Kept {
+    fn new(socket: LocalSocket, (condition, readiness): (&'static str, Arc<Readiness>)) -> Self {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            socket,
+            look,
+            condition,
+            readiness,
+        }
+    }
+
+    fn look_after(&mut self) {
+        if self.socket.is_in_place() {
+            return self.readiness.holds(self.condition);
+        }
+        let again = self.socket.bind_again();
+        let path = self.socket.path.display();
+        match again {
+            Ok(()) => {
+                tracing::warn!(%path, "the socket was gone, or was changed, and was made again");
+                self.readiness.holds(self.condition);
+            }
+            Err(error) => {
+                let sentence = format!("{path} is gone and cannot be made again: {error}");
+                self.readiness.fails(self.condition, sentence);
+            }
+        }
+    }
+}
+
+impl Listener for Kept {
+    type Io = UnixStream;
+    type Addr = SocketAddr;
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Addr)>> {
+        while self.look.poll_tick(context).is_ready() {
+            self.look_after();
+        }
+        self.socket.listener.poll_accept(context)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.socket.listener.local_addr()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Another daemon may have put its own there.
+        if self.socket.is_in_place() {
+            let _ = std::fs::remove_file(&self.socket.path);
+        }
     }
 }
 

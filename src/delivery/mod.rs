@@ -22,10 +22,13 @@ mod http;
 pub mod kubernetes;
 pub mod libraries;
 mod local;
+mod mark;
 mod pool;
 mod refusal;
 mod remote;
 mod render;
+mod rounds;
+mod runtime;
 mod server;
 mod service;
 pub mod sidecar;
@@ -58,15 +61,16 @@ pub use tcp::{LocalAddress, PeerAddress, TcpServer};
 
 use self::{
     csi::Volumes,
-    directory::Runtime,
+    runtime::Runtime,
     server::Server,
     slot::Context,
     writer::{Command, Writer},
 };
 use crate::{
     broker::{Broker, ChangeReceiver},
+    budget::Refusals,
     clock::SharedClock,
-    health::{Probe, pulse},
+    health::{Probe, Readiness, pulse},
     id::AgentName,
 };
 
@@ -83,6 +87,8 @@ pub struct DeliveryOptions {
     pub project_id: String,
     /// What pods have as volumes, where there is a CSI driver.
     pub volumes: Option<Arc<Volumes>>,
+    /// Where it is said what the daemon cannot do.
+    pub readiness: Arc<Readiness>,
 }
 
 /// Follows the broker's changes until it is told to stop.
@@ -116,9 +122,13 @@ impl Delivery {
             clock,
             token_url: options.token_url.clone(),
             volumes: options.volumes.clone(),
+            readiness: Arc::clone(&options.readiness),
+            meddled: Refusals::new(
+                "agents' directories were not as they were left; what was missing or changed was made again",
+            ),
+            unswept: Refusals::new("what is left of agents' directories cannot all be removed"),
             notices,
         });
-        context.runtime.remove_leftovers();
         let width = available_parallelism().map_or(1, usize::from).min(MOST_WRITERS);
         let writer = Writer::new(Arc::clone(&context), width);
         let (probe, pulse) = pulse();

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::Semaphore,
+    task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -108,11 +109,9 @@ impl Server {
         self.broker.note_delivered(agent, revision, problem);
     }
 
-    /// Accepts connections until the endpoint is stopped, or the whole program is.
-    pub(super) fn serve(self: &Arc<Self>, listener: UnixListener, agent: &Arc<AgentHandle>) -> Arc<Endpoint> {
-        let endpoint = self.endpoint(agent, self.shutdown.child_token());
-        tokio::spawn(accept(listener, Arc::clone(&endpoint)));
-        endpoint
+    /// What ends an endpoint: by itself, or with the whole program.
+    pub(super) fn stop(&self) -> CancellationToken {
+        self.shutdown.child_token()
     }
 
     /// What answers for `agent` until `stop`.
@@ -135,6 +134,13 @@ impl Server {
         self.connections.close();
         // They cut themselves off after the same time.
         let _ = tokio::time::timeout(GRACE + Duration::from_secs(1), self.connections.wait()).await;
+    }
+}
+
+impl Endpoint {
+    /// Accepts connections until it is stopped.
+    pub(super) fn accept(self: &Arc<Self>, listener: UnixListener) -> JoinHandle<()> {
+        tokio::spawn(accept(listener, Arc::clone(self)))
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,22 +14,30 @@ use url::Url;
 
 use super::{
     csi::Volumes,
-    directory::{Owner, Runtime},
+    directory::{Entry, Owner},
     error::FileError,
     files::Files,
     libraries::CredentialFiles,
+    mark::Mark,
     render::View,
+    runtime::Runtime,
     server::Server,
     socket::Socket,
 };
 use crate::{
     broker::AgentHandle,
+    budget::Refusals,
     clock::{SharedClock, Uptime},
+    health::Readiness,
     id::AgentName,
 };
 
 /// The first pause after a failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The pause between two steps of removing what agents left.
+const SWEEP: Duration = Duration::from_millis(20);
+/// The condition of readiness that there is a folder for agents' directories.
+const FOLDER: &str = "runtime_dir";
 /// The longest pause.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
@@ -39,20 +50,69 @@ pub(super) struct Context {
     pub(super) token_url: Option<Url>,
     /// What pods have as volumes, where there is a CSI driver.
     pub(super) volumes: Option<Arc<Volumes>>,
+    /// What the daemon cannot do.
+    pub(super) readiness: Arc<Readiness>,
+    /// Directories that were not as they were left.
+    pub(super) meddled: Refusals,
+    /// What agents left and cannot be removed.
+    pub(super) unswept: Refusals,
     pub(super) notices: mpsc::UnboundedSender<Notice>,
 }
 
 /// What a worker has to say to the writer.
 pub(super) enum Notice {
+    /// Agents' directories can be looked at; or there is no folder for them.
+    Folder(bool),
+    /// This agent's directory is not as it was left.
+    Changed(AgentName),
+    /// Something waits to be removed.
+    Trash,
+    /// Some of that was removed; the rest is to be in so long, where there is any.
+    Swept(Option<Duration>),
     /// Something failed: try this agent again then.
     Retry(AgentName, Uptime),
     /// Nothing is left of this agent.
     Gone(AgentName),
 }
 
+impl Context {
+    /// Makes sure that there is a folder for agents' directories, where agents look for them.
+    pub(super) fn look_after_folder(&self) {
+        let restored = self.runtime.restore();
+        match &restored {
+            Ok(false) => self.readiness.holds(FOLDER),
+            Ok(true) => {
+                tracing::warn!(
+                    folder = %self.runtime.path().display(),
+                    "the folder of agents' directories was gone and was made again; containers that have theirs mounted have \
+                     to be started again"
+                );
+                self.readiness.holds(FOLDER);
+            }
+            Err(error) => self.readiness.fails(FOLDER, error.to_string()),
+        }
+        let _ = self.notices.send(Notice::Folder(restored.is_ok()));
+    }
+
+    /// Removes some of what waits for it.
+    pub(super) fn sweep(&self) {
+        let again = match self.runtime.sweep() {
+            Ok(true) => Some(SWEEP),
+            Ok(false) => None,
+            Err(error) => {
+                self.unswept.count(std::io::Error::from(error));
+                Some(LAST_RETRY)
+            }
+        };
+        let _ = self.notices.send(Notice::Swept(again));
+    }
+}
+
 /// One agent's place.
 pub(super) struct Slot {
     name: AgentName,
+    /// Somebody looks at it, or is about to.
+    is_looked_at: AtomicBool,
     turn: Mutex<Turn>,
     place: Mutex<Place>,
 }
@@ -76,6 +136,8 @@ struct Place {
     serving: Option<Arc<AgentHandle>>,
     files: Files,
     socket: Option<Socket>,
+    /// How the directory was left.
+    directory: Option<Mark>,
     /// Something of whoever is or was served may be in the directory.
     is_used: bool,
     failures: u32,
@@ -85,6 +147,7 @@ impl Slot {
     pub(super) fn new(name: AgentName) -> Arc<Self> {
         Arc::new(Self {
             name,
+            is_looked_at: AtomicBool::new(false),
             turn: Mutex::default(),
             place: Mutex::default(),
         })
@@ -151,7 +214,8 @@ impl Slot {
             turn.busy = false;
             turn.witness = None;
             drop(turn);
-            if let Some(notice) = notice {
+            let trash = context.runtime.takes_trash().then_some(Notice::Trash);
+            for notice in notice.into_iter().chain(trash) {
                 // Without a writer the program is going down.
                 let _ = context.notices.send(notice);
             }
@@ -241,6 +305,7 @@ impl Slot {
                  agent's other pods have to be restarted"
             );
             place.socket = None;
+            place.directory = None;
             place.files = Files::default();
             // Only another directory keeps out whoever has this one mounted.
             if let Err(error) = context.runtime.remove(&self.name) {
@@ -248,15 +313,15 @@ impl Slot {
             }
             volumes.cut_off(&self.name);
         }
+        let keys = &context.server.keys;
         let dir = match context.runtime.agent(&self.name, owner) {
             Ok(dir) => dir,
             Err(error) => return Some(sentence(&error)),
         };
-        if dir.was_made()
-            || place
-                .socket
-                .as_ref()
-                .is_some_and(|socket| socket.owner() != owner)
+        if place
+            .socket
+            .as_ref()
+            .is_some_and(|socket| socket.owner() != owner)
         {
             place.socket = None;
         }
@@ -266,22 +331,82 @@ impl Slot {
             place.socket = None;
             return std::iter::once(&error).chain(&left).map(sentence).reduce(join);
         }
+        let before = std::mem::replace(&mut place.directory, dir.mark(keys));
+        if dir.was_made() && before.is_some() {
+            self.lost(context);
+        }
         let credentials = context
             .token_url
             .as_ref()
             .and_then(|url| Some(CredentialFiles::new(agent.name(), agent.secret()?, url)));
-        let mut errors = place
-            .files
-            .write(&dir, view, credentials.as_ref(), now, &context.server.keys);
-        if let Some(socket) = &place.socket {
-            socket.forget_answer();
-        } else {
-            match Socket::open(&dir, &context.server, agent) {
-                Ok(socket) => place.socket = Some(socket),
-                Err(error) => errors.push(error),
+        let mut errors = place.files.write(&dir, view, credentials.as_ref(), now, keys);
+        let listening = match &mut place.socket {
+            Some(socket) => {
+                socket.forget_answer();
+                if dir.entry(Entry::Socket, keys) == Some(socket.mark()) {
+                    Ok(())
+                } else {
+                    socket.open_again(&dir)
+                }
             }
-        }
+            None => Socket::open(&dir, &context.server, agent).map(|socket| place.socket = Some(socket)),
+        };
+        errors.extend(listening.err());
         errors.iter().map(sentence).reduce(join)
+    }
+
+    /// The directory was gone, and another was made in its place: who had the one before mounted has nothing any more.
+    fn lost(&self, context: &Context) {
+        tracing::warn!(
+            agent = %self.name,
+            "the agent's directory was gone and was made again; containers that have the one before mounted have to be \
+             started again"
+        );
+        if let Some(volumes) = &context.volumes {
+            volumes.cut_off(&self.name);
+        }
+    }
+
+    /// True when somebody should look at it: a look that hangs is not followed by another.
+    pub(super) fn wants_a_look(&self) -> bool {
+        !self.is_looked_at.swap(true, Ordering::AcqRel)
+    }
+
+    /// Looks at what is on disk, and has it brought in order where it is not as it was left.
+    pub(super) fn look_after(&self, context: &Context) {
+        let changed = self.look(context);
+        self.is_looked_at.store(false, Ordering::Release);
+        if changed.is_empty() {
+            return;
+        }
+        let changed = changed.join(", ");
+        context.meddled.count(format_args!("{} ({changed})", self.name));
+        let _ = context.notices.send(Notice::Changed(self.name.clone()));
+    }
+
+    /// Compares what is on disk with how it was left. What is not the same is brought in order by whoever works on the slot
+    /// next; what could not be written is tried again anyway. The names of what is not the same.
+    fn look(&self, context: &Context) -> Vec<&'static str> {
+        // Whoever is at it sees for himself.
+        let Ok(place) = self.place.try_lock() else {
+            return Vec::new();
+        };
+        let (Some(left), Some(_)) = (place.directory, &place.serving) else {
+            return Vec::new();
+        };
+        let keys = &context.server.keys;
+        let Some(dir) = context.runtime.look(&self.name) else {
+            return vec!["the directory"];
+        };
+        let directory = (dir.mark(keys) != Some(left)).then_some("the directory");
+        let socket = place.socket.as_ref();
+        let socket = socket.filter(|socket| dir.entry(Entry::Socket, keys) != Some(socket.mark()));
+        let entries = place
+            .files
+            .changed(&dir, keys)
+            .chain(socket.map(|_| Entry::Socket));
+        let entries = entries.filter_map(|entry| entry.name().to_str().ok());
+        directory.into_iter().chain(entries).collect()
     }
 
     /// Ends the socket and takes away what is in the directory. What could not be done, in a sentence.
@@ -289,6 +414,7 @@ impl Slot {
         place.socket = None;
         place.serving = None;
         place.is_used = true;
+        place.directory = None;
         place.files = Files::default();
         let is_mounted_by_pods = context
             .volumes

@@ -1,7 +1,11 @@
 //! An agent's socket in its directory.
 
 use std::{
-    os::{fd::AsRawFd, unix::net::UnixListener as StdListener},
+    hash::RandomState,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixListener as StdListener,
+    },
     sync::Arc,
 };
 
@@ -10,11 +14,12 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, task::JoinHandle};
 
 use super::{
     directory::{AgentDir, Entry, Owner},
     error::FileError,
+    mark::Mark,
     server::{Endpoint, Server},
 };
 use crate::broker::AgentHandle;
@@ -26,7 +31,10 @@ const BACKLOG: i32 = 1024;
 /// end by themselves.
 pub(super) struct Socket {
     endpoint: Arc<Endpoint>,
+    /// The loop that accepts.
+    accepting: JoinHandle<()>,
     owner: Owner,
+    mark: Mark,
 }
 
 impl Socket {
@@ -37,14 +45,28 @@ impl Socket {
         server: &Arc<Server>,
         agent: &Arc<AgentHandle>,
     ) -> Result<Self, FileError> {
-        let listener = listen(dir).inspect_err(|_| {
-            let _ = rustix::fs::unlinkat(dir.fd(), Entry::Socket.temporary(), AtFlags::empty());
-        })?;
-        dir.put_in_place(Entry::Socket)?;
+        let (listener, mark) = place(dir, &server.keys)?;
+        let endpoint = server.endpoint(agent, server.stop());
         Ok(Self {
-            endpoint: server.serve(listener, agent),
+            accepting: endpoint.accept(listener),
+            endpoint,
             owner: dir.owner(),
+            mark,
         })
+    }
+
+    /// Puts another socket in the place of one that is gone. Connections stay.
+    pub(super) fn open_again(&mut self, dir: &AgentDir) -> Result<(), FileError> {
+        let (listener, mark) = place(dir, &self.endpoint.server.keys)?;
+        self.accepting.abort();
+        self.accepting = self.endpoint.accept(listener);
+        self.mark = mark;
+        Ok(())
+    }
+
+    /// How it was left in the directory.
+    pub(super) fn mark(&self) -> Mark {
+        self.mark
     }
 
     /// Drops what is kept of the last answer: there is another one now.
@@ -64,8 +86,22 @@ impl Drop for Socket {
     }
 }
 
-/// Binds at the temporary name, so that the socket is never reachable with the wrong owner or mode.
-pub(super) fn listen(dir: &AgentDir) -> Result<UnixListener, FileError> {
+/// Puts a socket into a directory in place of whatever is there. Returns how it is left.
+pub(super) fn place(dir: &AgentDir, keys: &RandomState) -> Result<(UnixListener, Mark), FileError> {
+    let placed = listen(dir).and_then(|(listener, node)| {
+        dir.put_in_place(Entry::Socket)?;
+        let stat = rustix::fs::fstat(&node);
+        let stat = stat.map_err(|error| FileError::os("opened", Some(Entry::Socket), error))?;
+        Ok((listener, Mark::of(&stat, keys)))
+    });
+    placed.inspect_err(|_| {
+        let _ = rustix::fs::unlinkat(dir.fd(), Entry::Socket.temporary(), AtFlags::empty());
+    })
+}
+
+/// Binds at the temporary name, so that the socket is never reachable with the wrong owner or mode. Returns the node that
+/// stands for it as well.
+fn listen(dir: &AgentDir) -> Result<(UnixListener, OwnedFd), FileError> {
     let failed = |error| FileError::os("opened", Some(Entry::Socket), error);
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket =
@@ -80,10 +116,11 @@ pub(super) fn listen(dir: &AgentDir) -> Result<UnixListener, FileError> {
         }
         result => result.map_err(failed)?,
     }
-    hand_over(dir)?;
+    let node = hand_over(dir)?;
     rustix::net::listen(&socket, BACKLOG).map_err(failed)?;
-    UnixListener::from_std(StdListener::from(socket))
-        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+    let listener = UnixListener::from_std(StdListener::from(socket))
+        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    Ok((listener, node))
 }
 
 /// A path through the open directory: it follows no link of the agent's, and it is short, however deep the
@@ -94,7 +131,7 @@ fn address(dir: &AgentDir) -> rustix::io::Result<SocketAddrUnix> {
 }
 
 /// Gives the node its owner and mode. It is opened first, so that both go to one and the same thing.
-fn hand_over(dir: &AgentDir) -> Result<(), FileError> {
+fn hand_over(dir: &AgentDir) -> Result<OwnedFd, FileError> {
     let failed = |error| FileError::os("protected", Some(Entry::Socket), error);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let node =
@@ -113,5 +150,5 @@ fn hand_over(dir: &AgentDir) -> Result<(), FileError> {
         rustix::fs::chownat(&node, c"", uid, gid, AtFlags::EMPTY_PATH)
             .map_err(|error| dir.chown_refused(error))?;
     }
-    Ok(())
+    Ok(node)
 }

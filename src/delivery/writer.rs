@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     pool::Pool,
+    rounds::Rounds,
     slot::{Context, Notice, Slot},
 };
 use crate::{
@@ -38,6 +39,29 @@ pub(super) enum Command {
     Remove(Vec<AgentName>, mpsc::Sender<Infallible>),
 }
 
+/// What the pool's threads do.
+enum Job {
+    /// Bring an agent's directory to what is so.
+    Deliver(Arc<Slot>),
+    /// Compare it with how it was left.
+    Look(Arc<Slot>),
+    /// Look after the folder of all of them.
+    Folder,
+    /// Remove some of what agents left.
+    Sweep,
+}
+
+impl Job {
+    fn run(self, context: &Context) {
+        match self {
+            Self::Deliver(slot) => slot.work(context),
+            Self::Look(slot) => slot.look_after(context),
+            Self::Folder => context.look_after_folder(),
+            Self::Sweep => context.sweep(),
+        }
+    }
+}
+
 /// What the writer knows of a name.
 struct Known {
     slot: Arc<Slot>,
@@ -56,8 +80,12 @@ impl Known {
 /// The task that follows the changes.
 pub(super) struct Writer {
     context: Arc<Context>,
-    pool: Arc<Pool<Arc<Slot>>>,
+    pool: Arc<Pool<Job>>,
     places: HashMap<AgentName, Known>,
+    rounds: Rounds,
+    /// When more of what agents left is removed; `None` while nothing waits for it.
+    sweep_at: Option<Uptime>,
+    is_sweeping: bool,
     /// Entries that no longer agree with [`Known::retry_at`] mean nothing.
     retries: BinaryHeap<Reverse<(Uptime, AgentName)>>,
 }
@@ -65,9 +93,14 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(context: Arc<Context>, width: usize) -> Self {
         let shared = Arc::clone(&context);
+        let now = context.clock.uptime();
         Self {
+            // What a process that was killed was removing.
+            sweep_at: context.runtime.takes_trash().then_some(now),
+            is_sweeping: false,
+            rounds: Rounds::new(now),
             context,
-            pool: Pool::new(width, move |slot: Arc<Slot>| slot.work(&shared)),
+            pool: Pool::new(width, move |job: Job| job.run(&shared)),
             places: HashMap::new(),
             retries: BinaryHeap::new(),
         }
@@ -85,7 +118,7 @@ impl Writer {
         let mut watchdog = tokio::time::interval(HANGS_AFTER);
         watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let retry_at = self.next_retry();
+            let due = self.due();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -94,7 +127,7 @@ impl Writer {
                 Some(notice) = notices.recv() => self.heed(notice),
                 Some(command) = commands.recv() => self.obey(command, &mut changes),
                 Some(agent) = changes.next() => self.follow(&agent),
-                () = wait_until(&context, retry_at) => self.retry_due(),
+                () = wait_until(&context, due) => self.do_what_is_due(),
                 _ = watchdog.tick(), if !self.pool.is_idle() => self.pool.unblock(),
             }
         }
@@ -121,12 +154,41 @@ impl Writer {
             }
         };
         if known.slot.point_to(agent) {
-            self.pool.push(Arc::clone(&known.slot));
+            self.pool.push(Job::Deliver(Arc::clone(&known.slot)));
         }
     }
 
     fn heed(&mut self, notice: Notice) {
+        let now = self.context.clock.uptime();
         match notice {
+            Notice::Folder(true) => {
+                let all = || {
+                    self.places
+                        .values()
+                        .map(|known| Arc::clone(&known.slot))
+                        .collect()
+                };
+                for slot in self.rounds.step(now, all) {
+                    if slot.wants_a_look() {
+                        self.pool.push(Job::Look(slot));
+                    }
+                }
+            }
+            Notice::Folder(false) => self.rounds.put_off(now),
+            Notice::Changed(name) => {
+                if let Some(known) = self.places.get(&name)
+                    && known.slot.try_again()
+                {
+                    self.pool.push(Job::Deliver(Arc::clone(&known.slot)));
+                }
+            }
+            Notice::Trash => self.sweep_at = Some(now),
+            Notice::Swept(again) => {
+                self.is_sweeping = false;
+                let again = again.map(|pause| now.after(pause));
+                // Something may have come meanwhile.
+                self.sweep_at = self.sweep_at.or(again);
+            }
             Notice::Retry(name, at) => {
                 if let Some(known) = self.places.get_mut(&name) {
                     known.retry_at = Some(at);
@@ -157,7 +219,7 @@ impl Writer {
                     if let Entry::Vacant(entry) = self.places.entry(name) {
                         let known = Known::new(entry.key());
                         if known.slot.point_to_nobody(witness.clone()) {
-                            self.pool.push(Arc::clone(&known.slot));
+                            self.pool.push(Job::Deliver(Arc::clone(&known.slot)));
                         }
                         entry.insert(known);
                     }
@@ -166,8 +228,20 @@ impl Writer {
         }
     }
 
-    fn retry_due(&mut self) {
+    fn do_what_is_due(&mut self) {
         let now = self.context.clock.uptime();
+        self.retry_due(now);
+        if self.rounds.due().is_some_and(|at| now >= at) {
+            self.rounds.begin();
+            self.pool.push(Job::Folder);
+        }
+        if !self.is_sweeping && self.sweep_at.take_if(|at| now >= *at).is_some() {
+            self.is_sweeping = true;
+            self.pool.push(Job::Sweep);
+        }
+    }
+
+    fn retry_due(&mut self, now: Uptime) {
         while let Some(Reverse((at, _))) = self.retries.peek() {
             if now < *at {
                 return;
@@ -179,13 +253,16 @@ impl Writer {
                 && known.retry_at.take_if(|due| *due == at).is_some()
                 && known.slot.try_again()
             {
-                self.pool.push(Arc::clone(&known.slot));
+                self.pool.push(Job::Deliver(Arc::clone(&known.slot)));
             }
         }
     }
 
-    fn next_retry(&self) -> Option<Uptime> {
-        self.retries.peek().map(|Reverse((at, _))| *at)
+    /// When there is something to do without anybody asking for it.
+    fn due(&self) -> Option<Uptime> {
+        let retry = self.retries.peek().map(|Reverse((at, _))| *at);
+        let sweep = self.sweep_at.filter(|_| !self.is_sweeping);
+        [retry, sweep, self.rounds.due()].into_iter().flatten().min()
     }
 }
 

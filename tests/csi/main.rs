@@ -18,4 +18,5 @@ mod registration;
 mod restart;
 mod sanity;
 mod taint;
+mod vanished;
 mod withdrawn;

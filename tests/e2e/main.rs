@@ -30,3 +30,4 @@ mod service_accounts;
 mod stderr;
 mod systemd;
 mod trust;
+mod vanished;

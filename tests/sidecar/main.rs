@@ -27,3 +27,4 @@ mod refused;
 mod remote;
 mod rotation;
 mod stranger;
+mod vanished;

@@ -52,8 +52,12 @@ impl AdminSocket {
             facts,
             shutdown: shutdown.clone(),
         };
+        let condition = ("admin_socket", service.facts.readiness.clone());
         match routes(service).await {
-            Ok(routes) => self.0.serve("the admin socket", routes, shutdown).await,
+            Ok(routes) => {
+                let serving = self.0.serve("the admin socket", condition, routes, shutdown);
+                serving.await;
+            }
             Err(error) => tracing::error!(%error, "the admin socket's services could not be built"),
         }
     }

@@ -29,6 +29,7 @@ use crate::{
     broker::Broker,
     clock::SharedClock,
     config::CsiSection,
+    health::Readiness,
     proto::{
         csi::{identity_server::IdentityServer, node_server::NodeServer},
         pluginregistration::registration_server::RegistrationServer,
@@ -37,8 +38,10 @@ use crate::{
 
 pub use volumes::Volumes;
 
-/// How often volumes are looked for whose pods have vanished.
-const TIDY: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked whether what is noted of volumes is still there …
+const LOOK: Duration = Duration::from_secs(10);
+/// … and how many of these looks go for one after volumes whose pods have vanished.
+const LOOKS_PER_TIDYING: u32 = 60;
 /// The largest request. The kubelet's are a few kilobytes, mostly the pod's tokens.
 const REQUEST_BYTES: usize = 256 * 1024;
 
@@ -52,6 +55,8 @@ pub struct CsiOptions {
     pub agents: PathBuf,
     /// Becomes true when the kubelet has registered the driver, as far as it tells us.
     pub registered: watch::Sender<bool>,
+    /// Where it is said what the daemon cannot do.
+    pub readiness: Arc<Readiness>,
 }
 
 /// The driver, its socket bound.
@@ -99,6 +104,7 @@ impl CsiDriver {
             node,
             agents,
             registered,
+            readiness,
         } = self.options;
         let reviewer = Reviewer::new(&section.api, &section.audience);
         let registration = RegistrationService {
@@ -124,22 +130,40 @@ impl CsiDriver {
                 return;
             };
             let routes = Routes::new(RegistrationServer::new(registration)).prepare();
+            let condition = ("csi_registration", readiness.clone());
             socket
-                .serve("the registration socket", routes, shutdown.clone())
+                .serve("the registration socket", condition, routes, shutdown.clone())
                 .await;
         };
+        let condition = ("csi_socket", readiness.clone());
         tokio::join!(
             registering,
-            self.socket.serve("the CSI socket", routes, shutdown.clone()),
-            keep_tidy(&volumes, clock, shutdown.clone())
+            self.socket
+                .serve("the CSI socket", condition, routes, shutdown.clone()),
+            keep_tidy(&volumes, clock, &readiness, shutdown.clone())
         );
     }
 }
 
-async fn keep_tidy(volumes: &Arc<Volumes>, clock: SharedClock, shutdown: CancellationToken) {
-    loop {
-        volumes.tidy().await;
-        let next = clock.uptime().after(TIDY);
+async fn keep_tidy(
+    volumes: &Arc<Volumes>,
+    clock: SharedClock,
+    readiness: &Readiness,
+    shutdown: CancellationToken,
+) {
+    const NOTES: &str = "csi_volumes";
+    for round in 0_u32.. {
+        if round % LOOKS_PER_TIDYING == 0 {
+            volumes.tidy().await;
+        }
+        match volumes.note_again().await {
+            Ok(()) => readiness.holds(NOTES),
+            Err(error) => readiness.fails(
+                NOTES,
+                format!("which pods have which agent's directory cannot be noted: {error}"),
+            ),
+        }
+        let next = clock.uptime().after(LOOK);
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = clock.sleep_until(next) => {}

@@ -138,7 +138,8 @@ impl Volumes {
 
     /// Forgets a volume that is no longer mounted.
     pub(super) fn forget(&self, id: &str) -> io::Result<()> {
-        lock(&self.known).remove(id);
+        let mut known = lock(&self.known);
+        known.remove(id);
         match fs::remove_file(self.file(id)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -169,6 +170,29 @@ impl Volumes {
                 tracing::warn!(volume = volume.id, %error, "that a volume was cut off could not be noted");
             }
         }
+    }
+
+    /// Writes again what is noted of volumes and is not there any more.
+    ///
+    /// # Errors
+    /// When the folder, or a file in it, cannot be written.
+    pub(super) async fn note_again(self: &Arc<Self>) -> io::Result<()> {
+        let volumes = Arc::clone(self);
+        let noted = spawn_blocking(move || {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&volumes.folder)?;
+            // Held meanwhile, so that none is written that is being forgotten.
+            let known = lock(&volumes.known);
+            let is_gone = |volume: &&Volume| !volumes.file(&volume.id).exists();
+            known
+                .values()
+                .filter(is_gone)
+                .try_for_each(|volume| volumes.write(volume))
+        });
+        // Nothing panics in it but what has said so.
+        noted.await.unwrap_or(Ok(()))
     }
 
     /// Withdraws what is left of pods that have vanished: the kubelet forgot them without a word to us, or their place

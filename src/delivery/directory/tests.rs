@@ -6,13 +6,21 @@ use std::{
 };
 
 use super::*;
-use crate::delivery::testing::{in_memory, is_root, name};
+use crate::delivery::DeliveryError;
+use crate::delivery::{
+    runtime::Runtime,
+    testing::{in_memory, is_root, name},
+};
 
 const PLAIN: Owner = Owner { uid: None, gid: None };
 const FOREIGN: Owner = Owner {
     uid: Some(4711),
     gid: None,
 };
+
+fn keys() -> RandomState {
+    RandomState::new()
+}
 
 fn open(runtime: &Runtime, owner: Owner) -> AgentDir {
     let dir = runtime.agent(&name("a"), owner).unwrap();
@@ -29,7 +37,9 @@ fn modes_are_as_promised() {
     let temp = in_memory();
     let root = temp.path().join("deep/runtime");
     let runtime = Runtime::open(&root).unwrap();
-    open(&runtime, PLAIN).write(Entry::Env, b"A=1\n").unwrap();
+    open(&runtime, PLAIN)
+        .write(Entry::Env, b"A=1\n", &keys())
+        .unwrap();
     assert_eq!(mode(&root), 0o711);
     assert_eq!(mode(&root.join("agents")), 0o711);
     assert_eq!(mode(&root.join("agents/a")), 0o755);
@@ -60,7 +70,7 @@ fn a_group_may_read() {
         uid: None,
         gid: Some(gid),
     };
-    open(&runtime, owner).write(Entry::Env, b"").unwrap();
+    open(&runtime, owner).write(Entry::Env, b"", &keys()).unwrap();
     assert_eq!(mode(&temp.path().join("agents/a")), 0o750);
     assert_eq!(mode(&temp.path().join("agents/a/env")), 0o440);
 }
@@ -82,13 +92,13 @@ fn ownership_and_mode_are_asserted_again_at_each_write() {
         assert_eq!((d.uid(), d.gid(), d.mode() & 0o7777), (0, 4712, 0o750));
         assert_eq!((e.uid(), e.gid(), e.mode() & 0o7777), (4711, 4712, 0o440));
     };
-    open(&runtime, owner).write(Entry::Env, b"1").unwrap();
+    open(&runtime, owner).write(Entry::Env, b"1", &keys()).unwrap();
     check();
     std::os::unix::fs::chown(&dir, Some(4711), Some(0)).unwrap();
     std::os::unix::fs::chown(&env, Some(1), Some(1)).unwrap();
     fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     fs::set_permissions(&env, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-    open(&runtime, owner).write(Entry::Env, b"2").unwrap();
+    open(&runtime, owner).write(Entry::Env, b"2", &keys()).unwrap();
     check();
 }
 
@@ -100,7 +110,9 @@ fn another_user_can_read_neither_file_nor_names_of_agents() {
     let temp = in_memory();
     let runtime = Runtime::open(&temp.path().join("run")).unwrap();
     fs::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    open(&runtime, FOREIGN).write(Entry::Env, b"A=1\n").unwrap();
+    open(&runtime, FOREIGN)
+        .write(Entry::Env, b"A=1\n", &keys())
+        .unwrap();
     let env = temp.path().join("run/agents/a/env");
     let as_user = |uid: &str, program: &str, path: &Path| {
         let mut command = Command::new("setpriv");
@@ -122,7 +134,7 @@ fn a_planted_link_redirects_nothing() {
     let inside = temp.path().join("agents/a");
     for planted in ["env", ".env.new"] {
         symlink(&victim, inside.join(planted)).unwrap();
-        dir.write(Entry::Env, b"A=1\n").unwrap();
+        dir.write(Entry::Env, b"A=1\n", &keys()).unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
         let file = fs::symlink_metadata(inside.join("env")).unwrap();
         assert!(file.is_file());
@@ -140,7 +152,7 @@ fn a_hard_link_is_not_written_through() {
     let dir = open(&runtime, PLAIN);
     for planted in ["env", ".env.new"] {
         fs::hard_link(&victim, temp.path().join("agents/a").join(planted)).unwrap();
-        dir.write(Entry::Env, b"A=1\n").unwrap();
+        dir.write(Entry::Env, b"A=1\n", &keys()).unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
         dir.remove(Entry::Env).unwrap();
     }
@@ -154,11 +166,11 @@ fn directories_and_pipes_in_the_way_are_replaced() {
     let inside = temp.path().join("agents/a");
     for planted in ["env", ".env.new"] {
         fs::create_dir_all(inside.join(planted).join("deep/er")).unwrap();
-        dir.write(Entry::Env, b"A=1\n").unwrap();
+        dir.write(Entry::Env, b"A=1\n", &keys()).unwrap();
         dir.remove(Entry::Env).unwrap();
         let made = Command::new("mkfifo").arg(inside.join(planted)).status().unwrap();
         assert!(made.success());
-        dir.write(Entry::Env, b"A=2\n").unwrap();
+        dir.write(Entry::Env, b"A=2\n", &keys()).unwrap();
         assert_eq!(fs::read(inside.join("env")).unwrap(), b"A=2\n");
         dir.remove(Entry::Env).unwrap();
     }
@@ -174,7 +186,7 @@ fn a_directory_that_was_exchanged_for_a_link_is_made_anew() {
     symlink(&elsewhere, temp.path().join("agents/a")).unwrap();
     let dir = open(&runtime, PLAIN);
     assert!(dir.was_made());
-    dir.write(Entry::Env, b"A=1\n").unwrap();
+    dir.write(Entry::Env, b"A=1\n", &keys()).unwrap();
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
     assert!(temp.path().join("agents/a").symlink_metadata().unwrap().is_dir());
 }
@@ -213,7 +225,7 @@ fn a_reader_never_sees_a_torn_or_missing_file() {
     let dir = open(&runtime, PLAIN);
     let text = |fill: char| format!("A={}\n", fill.to_string().repeat(9000));
     let contents = [text('a'), text('b')];
-    dir.write(Entry::Env, contents[0].as_bytes()).unwrap();
+    dir.write(Entry::Env, contents[0].as_bytes(), &keys()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -225,13 +237,15 @@ fn a_reader_never_sees_a_torn_or_missing_file() {
             }
         });
         for round in 0..3000 {
-            dir.write(Entry::Env, contents[round % 2].as_bytes()).unwrap();
+            dir.write(Entry::Env, contents[round % 2].as_bytes(), &keys())
+                .unwrap();
         }
         // The reader ends once it has seen both, so keep going until then.
         done.store(true, Ordering::Relaxed);
         let mut round = 0;
         while !reader.is_finished() {
-            dir.write(Entry::Env, contents[round % 2].as_bytes()).unwrap();
+            dir.write(Entry::Env, contents[round % 2].as_bytes(), &keys())
+                .unwrap();
             round += 1;
         }
     });
@@ -245,9 +259,9 @@ fn a_full_file_system_leaves_the_old_file_and_no_other() {
     };
     let runtime = Runtime::open(temp.path()).unwrap();
     let dir = open(&runtime, PLAIN);
-    dir.write(Entry::Env, b"A=1\n").unwrap();
+    dir.write(Entry::Env, b"A=1\n", &keys()).unwrap();
     fs::write(temp.path().join("filler"), vec![0; 1 << 20]).unwrap_err();
-    let error = dir.write(Entry::Env, b"A=2\n").unwrap_err();
+    let error = dir.write(Entry::Env, b"A=2\n", &keys()).unwrap_err();
     assert!(matches!(
         error,
         FileError::Os {
@@ -265,15 +279,17 @@ fn removal_takes_everything() {
     let temp = in_memory();
     let runtime = Runtime::open(temp.path()).unwrap();
     let dir = open(&runtime, PLAIN);
-    dir.write(Entry::Env, b"A=1\n").unwrap();
+    dir.write(Entry::Env, b"A=1\n", &keys()).unwrap();
     fs::create_dir_all(temp.path().join("agents/a/junk/more")).unwrap();
     symlink("/etc", temp.path().join("agents/a/junk/etc")).unwrap();
     runtime.remove(&name("a")).unwrap();
+    assert!(!temp.path().join("agents/a").exists());
+    assert!(runtime.takes_trash() && !runtime.sweep().unwrap());
     assert_eq!(fs::read_dir(temp.path().join("agents")).unwrap().count(), 0);
     assert!(Path::new("/etc").is_dir());
     runtime.remove(&name("a")).unwrap();
     // Whoever still has the directory open finds nothing in it.
-    assert!(dir.write(Entry::Env, b"").is_err());
+    assert!(dir.write(Entry::Env, b"", &keys()).is_err());
 }
 
 #[test]
@@ -284,6 +300,6 @@ fn a_socket_is_not_mistaken_for_a_file() {
     let path = temp.path().join("agents/a/env");
     let _planted = std::os::unix::net::UnixListener::bind(&path).unwrap();
     assert!(path.symlink_metadata().unwrap().file_type().is_socket());
-    dir.write(Entry::Env, b"A=1\n").unwrap();
+    dir.write(Entry::Env, b"A=1\n", &keys()).unwrap();
     assert!(path.symlink_metadata().unwrap().is_file());
 }

@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     broker::{AgentSnapshot, AgentState},
     delivery::{
-        directory::{Owner, Runtime},
+        directory::Owner,
+        runtime::Runtime,
         testing::{Mounted, at, in_memory, name, small_tmpfs, snapshot, token},
     },
 };

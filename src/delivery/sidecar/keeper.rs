@@ -1,11 +1,6 @@
 //! Keeps the shared directory as it should be: the files, and the socket once there was a token.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{hash::RandomState, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{net::UnixListener, sync::mpsc};
@@ -20,6 +15,8 @@ use crate::{
     delivery::{
         directory::{AgentDir, Entry},
         error::FileError,
+        files::{self, Seen},
+        mark::Mark,
         socket,
     },
     id::AgentName,
@@ -27,6 +24,8 @@ use crate::{
 
 /// The pause after the directory could not be written.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often the directory is compared with what was written.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The keeper of one directory.
 pub(super) struct Keeper {
@@ -36,16 +35,18 @@ pub(super) struct Keeper {
     trouble: Option<Trouble>,
     /// What whoever forwards requests may answer with.
     shown: Arc<ArcSwap<Shown>>,
-    /// Hashes of what was written: `env`, `access_token`, `status.json`.
-    written: [Option<u64>; 3],
+    /// What was written: `env`, `access_token`, `status.json`.
+    written: [Seen; 3],
+    /// How the socket was left; `None` before it is there.
+    socket: Option<Mark>,
     keys: RandomState,
     /// What was said last of the directory, and of the agent.
     problem: Option<String>,
     told: (String, String, Option<String>),
     /// The trouble that was said last; `None` when the broker answers.
     said: Option<String>,
-    /// Takes the socket when it is there; gone once it was.
-    listeners: Option<mpsc::Sender<UnixListener>>,
+    /// Takes the socket when it is there, and each that was made in the place of one that was gone.
+    listeners: mpsc::Sender<UnixListener>,
 }
 
 impl Keeper {
@@ -74,12 +75,13 @@ impl Keeper {
             hand: Some(hand).filter(Hand::has_token).unwrap_or(nothing),
             trouble: None,
             shown,
-            written: [None; 3],
+            written: [Seen::Unknown; 3],
+            socket: None,
             keys: RandomState::new(),
             problem: None,
             told: Default::default(),
             said: None,
-            listeners: Some(listeners),
+            listeners,
         })
     }
 
@@ -89,14 +91,7 @@ impl Keeper {
             if !self.hand.is_empty() || self.trouble.is_some() {
                 self.put_in_order();
             }
-            let wake = self.wake();
-            let clock = Arc::clone(&self.clock);
-            let slept = async {
-                match wake {
-                    Some(at) => clock.sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let (wake, clock) = (self.wake(), Arc::clone(&self.clock));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -105,7 +100,7 @@ impl Keeper {
                     Some(News::Trouble(trouble)) => self.note(trouble),
                     None => break,
                 },
-                () = slept => {}
+                () = clock.sleep_until(wake) => {}
             }
         }
         self.end();
@@ -159,6 +154,12 @@ impl Keeper {
 
     /// Brings the directory to what is shown: what differs, each by rename.
     fn write(&mut self, shown: &Shown) -> Result<(), String> {
+        let dir = self.write_files(shown)?;
+        let listening = self.listen(&dir, shown);
+        listening.map_err(|error| format!("{}{error}", self.directory.display()))
+    }
+
+    fn write_files(&mut self, shown: &Shown) -> Result<AgentDir, String> {
         let directory = self.directory.clone();
         let sentence = |error: FileError| format!("{}{error}", directory.display());
         let dir = AgentDir::shared(&directory).map_err(sentence)?;
@@ -172,16 +173,7 @@ impl Keeper {
         ];
         let mut failed = None;
         for ((entry, content), written) in files.into_iter().zip(&mut self.written) {
-            let hash = Some(self.keys.hash_one((dir.owner(), content)));
-            if *written == hash {
-                continue;
-            }
-            let put = match content {
-                Some(content) => dir.write(entry, content),
-                None => dir.remove(entry),
-            };
-            *written = hash.filter(|_| put.is_ok());
-            if let Err(error) = put {
+            if let Err(error) = files::put(&dir, entry, content, written, &self.keys) {
                 // What may be there no longer goes even where nothing can take its place.
                 if shown.access_token.is_none() && entry != Entry::Status {
                     let _ = dir.remove(entry);
@@ -189,40 +181,42 @@ impl Keeper {
                 failed = failed.or(Some(error));
             }
         }
-        if let Some(error) = failed {
-            return Err(sentence(error));
+        match failed {
+            Some(error) => Err(sentence(error)),
+            None => Ok(dir),
         }
-        self.listen(&dir, shown).map_err(sentence)
     }
 
-    /// Opens the socket when the first token is there.
+    /// Opens the socket when the first token is there, and another in its place when it is gone.
     fn listen(&mut self, dir: &AgentDir, shown: &Shown) -> Result<(), FileError> {
-        if shown.expires_at.is_none() || self.listeners.is_none() {
-            return Ok(());
+        let directory = self.directory.display();
+        match self.socket {
+            None if shown.expires_at.is_none() => return Ok(()),
+            None => tracing::info!(%directory, "ready: the first token is there"),
+            Some(left) if dir.entry(Entry::Socket, &self.keys) == Some(left) => return Ok(()),
+            Some(_) => tracing::warn!(%directory, "the socket was gone and is made again"),
         }
-        let listener = socket::listen(dir)?;
-        dir.put_in_place(Entry::Socket)?;
-        tracing::info!(directory = %self.directory.display(), "ready: the first token is there");
-        if let Some(listeners) = self.listeners.take() {
-            // Nobody else sends, so there is room.
-            let _ = listeners.try_send(listener);
-        }
+        let (listener, left) = socket::place(dir, &self.keys)?;
+        self.socket = Some(left);
+        // Each is taken at once, so there is room.
+        let _ = self.listeners.try_send(listener);
         Ok(())
     }
 
-    /// When to look again without any news.
-    fn wake(&self) -> Option<Uptime> {
-        let retry = self.problem.as_ref().map(|_| self.clock.uptime().after(RETRY));
-        self.shown.load().expires_at.into_iter().chain(retry).min()
+    /// When to look again without any news: at the latest after a while, for what was written may vanish.
+    fn wake(&self) -> Uptime {
+        let pause = if self.problem.is_some() { RETRY } else { LOOK };
+        let look = self.clock.uptime().after(pause);
+        let expiry = self.shown.load().expires_at;
+        expiry.into_iter().fold(look, Uptime::min)
     }
 
     fn end(&mut self) {
         if let Ok(dir) = AgentDir::shared(&self.directory) {
             let _ = dir.remove(Entry::Socket);
         }
-        self.listeners = None;
         let shown = self.hand.show(self.clock.uptime(), Some(&Trouble::ended()));
-        if let Err(problem) = self.write(&shown) {
+        if let Err(problem) = self.write_files(&shown) {
             tracing::warn!("{problem}");
         }
     }

@@ -20,7 +20,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use self::{follow::Follower, forward::Forwarder, hand::Shown, keeper::Keeper, upstream::Upstream};
@@ -107,8 +107,13 @@ pub async fn run(
     }
     let stop = shutdown.clone();
     tokio::spawn(async move {
-        if let Some(listener) = listening.recv().await {
-            forwarder.serve(listener, stop).await;
+        let mut serving: Option<JoinHandle<()>> = None;
+        while let Some(listener) = listening.recv().await {
+            let next = tokio::spawn(Arc::clone(&forwarder).serve(listener, stop.clone()));
+            // Nobody comes by the one that is gone. Connections stay.
+            if let Some(before) = serving.replace(next) {
+                before.abort();
+            }
         }
     });
     let (news, came) = mpsc::channel(1);

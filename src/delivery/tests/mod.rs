@@ -5,6 +5,7 @@ mod grpc;
 mod http;
 mod libraries;
 mod sockets;
+mod vanished;
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     broker::{self, AgentHandle, AgentSnapshot, ChangeSender, handle::changes},
     clock::ManualClock,
+    health::Readiness,
 };
 
 /// Long enough for a slow machine; only a failing test waits for it.
@@ -33,6 +35,7 @@ struct Scene {
     clock: ManualClock,
     changes: ChangeSender,
     delivery: Delivery,
+    readiness: Arc<Readiness>,
     shutdown: CancellationToken,
 }
 
@@ -42,14 +45,22 @@ impl Scene {
     }
 
     fn at(temp: tempfile::TempDir) -> Self {
+        Self::in_folder(temp, "")
+    }
+
+    /// With a runtime folder within `temp`.
+    fn in_folder(temp: tempfile::TempDir, folder: &str) -> Self {
         let clock = ManualClock::new(at("2024-01-15T09:31:00Z").wall);
         let (changes, receiver) = changes();
+        let readiness = Arc::new(Readiness::default());
+        readiness.started();
         let shutdown = CancellationToken::new();
         let options = DeliveryOptions {
-            runtime_dir: temp.path().to_owned(),
+            runtime_dir: temp.path().join(folder),
             token_url: Some("http://127.0.0.1:8421/sts/v1/token".parse().unwrap()),
             project_id: "token-broker".to_owned(),
             volumes: None,
+            readiness: Arc::clone(&readiness),
         };
         let broker = broker::testing::idle(Arc::new(clock.clone()));
         let delivery = Delivery::start(
@@ -65,6 +76,7 @@ impl Scene {
             clock,
             changes,
             delivery,
+            readiness,
             shutdown,
         }
     }
