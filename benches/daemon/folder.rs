@@ -172,7 +172,7 @@ impl Folder {
             declined: Arc::default(),
             secret: self.vault.seal(&Binding::RefreshToken(&id), grant.as_bytes()),
         };
-        let version = store.put_integration(record, None).await?;
+        let version = store.put_integration(record, None, Vec::new()).await?;
         let binding = Binding::AccessToken {
             integration: &id,
             requested: &scopes,

@@ -57,11 +57,14 @@ pub struct AgentView {
     pub delivery_problem: Option<String>,
 }
 
+/// Whom it concerned that an agent was taken from its holder, and the fields that say that it was.
+type Replaced = (Concern, Vec<&'static str>);
+
 /// What putting an agent changed.
 #[derive(Default)]
 pub(super) struct Put {
     /// Somebody else held it: whom that concerned, and the fields that say so.
-    replaced: Option<(Concern, Vec<&'static str>)>,
+    replaced: Option<Replaced>,
     /// It is published when nothing is left of who held it before.
     is_arriving: bool,
 }
@@ -93,10 +96,12 @@ impl Broker {
             name: name.clone(),
             manifest: manifest.to_json(),
         };
-        self.store.put_agent(record).await?;
+        let lines = self.lines_of(&actor, &manifest, concern.clone());
+        self.store.put_agent(record, lines).await?;
         if let Err(taken) = self.refuse_file_agent(&name) {
             // A file came first after all.
-            self.store.delete_agent(&name).await?;
+            let undone = self.agent_event(Actor::Daemon, EventKind::AgentRemoved, &name, concern, "");
+            self.store.delete_agent(&name, vec![undone]).await?;
             return Err(taken);
         }
         self.unusable.forget(name.as_str());
@@ -105,11 +110,24 @@ impl Broker {
             self.upsert(&mut world, Arc::new(manifest), AgentSource::Api)
         };
         if let Some(put) = put {
-            self.note_put(&actor, &name, concern, put);
+            self.tell_put(&name, &put);
         }
         drop(changing);
         self.until_arrived(&name, DELIVERY_PATIENCE).await;
         self.agent(&name).ok_or(AgentError::Unknown(name))
+    }
+
+    /// The lines of a manifest that comes over the API; none where it declares what the agent declared already.
+    fn lines_of(&self, actor: &Actor, manifest: &Manifest, concern: Concern) -> Vec<AuditEvent> {
+        let replaced = {
+            let world = self.world();
+            let entry = world.agents.get(&manifest.agent);
+            if entry.is_some_and(|entry| *entry.manifest == *manifest) {
+                return Vec::new();
+            }
+            self.taken_from(&world, manifest)
+        };
+        self.put_lines(actor, &manifest.agent, concern, replaced.as_ref())
     }
 
     /// Removes an agent that came over the API; its directory and socket go at once.
@@ -125,28 +143,42 @@ impl Broker {
     async fn delete(&self, name: &AgentName, actor: Actor) -> Result<(), AgentError> {
         let changing = self.agent_changes.lock().await;
         self.refuse_file_agent(name)?;
+        let concern = self.handle(name).map(|handle| handle.concern());
+        let told = self.agent_event(
+            actor,
+            EventKind::AgentRemoved,
+            name,
+            concern.unwrap_or_default(),
+            "",
+        );
+        // The database first: where it does not take it, nothing has happened.
+        let stored = match self.store.delete_agent(name, vec![told.clone()]).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                self.recorder.record(AuditEvent {
+                    decision: Decision::Failed,
+                    detail: format!("agent {name}: nothing was removed: {error}"),
+                    ..told
+                });
+                return Err(error.into());
+            }
+        };
         let removed = {
             let mut world = self.world();
             self.take_out(&mut world, name, false)
         };
-        let stored = self.store.delete_agent(name).await;
         drop(changing);
-        if removed.is_none() && matches!(stored, Ok(false)) {
-            return Err(AgentError::Unknown(name.clone()));
+        if !stored {
+            if removed.is_none() {
+                return Err(AgentError::Unknown(name.clone()));
+            }
+            self.recorder.record(told);
         }
-        if stored.is_ok() {
+        if stored {
             self.unusable.forget(name.as_str());
         }
-        // Where the database fails, the agent is gone now and would be back after a restart.
-        let decision = if stored.is_ok() {
-            Decision::Allowed
-        } else {
-            Decision::Failed
-        };
-        let concern = removed.as_deref().map(AgentHandle::concern).unwrap_or_default();
-        self.note_agent(&actor, EventKind::AgentRemoved, name, concern, decision, "");
         self.tell_of_agent(EventKind::AgentRemoved, name);
-        stored?;
+        self.tell_of_agent(EventKind::AgentRemoved, name);
         if let Some(handle) = removed {
             let revision = handle.revision();
             let _ = tokio::time::timeout(DELIVERY_PATIENCE, handle.delivered(revision)).await;
@@ -184,8 +216,9 @@ impl Broker {
         for name in gone {
             let removed = self.take_out(&mut world, &name, false);
             let concern = removed.as_deref().map(AgentHandle::concern).unwrap_or_default();
-            let (actor, kind) = (Actor::Daemon, EventKind::AgentRemoved);
-            self.note_agent(&actor, kind, &name, concern, Decision::Allowed, "");
+            let kind = EventKind::AgentRemoved;
+            self.recorder
+                .record(self.agent_event(Actor::Daemon, kind, &name, concern, ""));
             self.tell_of_agent(kind, &name);
         }
         for (name, file) in &scan.manifests {
@@ -204,7 +237,10 @@ impl Broker {
             let source = AgentSource::File(file.path.clone());
             if let Some(put) = self.upsert(&mut world, file.manifest.clone(), source) {
                 let concern = Concern::agent(&file.manifest.owner, name);
-                self.note_put(&Actor::Daemon, name, concern, put);
+                for line in self.put_lines(&Actor::Daemon, name, concern, put.replaced.as_ref()) {
+                    self.recorder.record(line);
+                }
+                self.tell_put(name, &put);
             }
         }
         drop(world);
@@ -294,15 +330,14 @@ impl Broker {
         source: AgentSource,
     ) -> Option<Put> {
         let (name, holder) = (manifest.agent.clone(), Holder::of(&manifest));
-        let mut replaced = None;
+        let replaced = self.taken_from(world, &manifest);
         if let Some(entry) = world.agents.get_mut(&name) {
             if entry.manifest == manifest {
                 entry.source = source;
                 return None;
             }
-            let (before, concern) = (Holder::of(&entry.manifest), entry.handle.concern());
-            let fields = changes(world, &before, &holder);
-            if fields.is_empty() {
+            if replaced.is_none() {
+                let before = Holder::of(&entry.manifest);
                 self.declare(world, manifest, source);
                 if before != holder {
                     self.holders.touch(&name);
@@ -310,20 +345,8 @@ impl Broker {
                 return Some(Put::default());
             }
             self.take_out(world, &name, true);
-            replaced = Some((concern, fields));
-        } else {
-            let (fields, concern) = match self.holders.held_before(&name) {
-                Before::Nobody => (Vec::new(), Concern::default()),
-                Before::Somebody => (vec!["owner"], Concern::default()),
-                Before::Holder(before) => (
-                    changes(world, &before, &holder),
-                    Concern::agent(before.owner(), &name),
-                ),
-            };
-            if !fields.is_empty() {
-                self.take_out_of_before(world, &manifest);
-                replaced = Some((concern, fields));
-            }
+        } else if replaced.is_some() {
+            self.take_out_of_before(world, &manifest);
         }
         let is_arriving = world.leaving.contains(&name);
         let snapshot = if is_arriving {
@@ -354,6 +377,26 @@ impl Broker {
             replaced,
             is_arriving,
         })
+    }
+
+    /// Whom a manifest takes the agent from, where it gives it to another holder.
+    fn taken_from(&self, world: &World, manifest: &Manifest) -> Option<Replaced> {
+        let (name, holder) = (&manifest.agent, Holder::of(manifest));
+        let (concern, fields) = match world.agents.get(name) {
+            Some(entry) => (
+                entry.handle.concern(),
+                changes(world, &Holder::of(&entry.manifest), &holder),
+            ),
+            None => match self.holders.held_before(name) {
+                Before::Nobody => return None,
+                Before::Somebody => (Concern::default(), vec!["owner"]),
+                Before::Holder(before) => (
+                    Concern::agent(before.owner(), name),
+                    changes(world, &before, &holder),
+                ),
+            },
+        };
+        (!fields.is_empty()).then_some((concern, fields))
     }
 
     /// Replaces what an agent declared whose holder stays.
@@ -397,39 +440,45 @@ impl Broker {
         Some(entry.handle)
     }
 
-    /// Notes that an agent was put, and that another one went for it.
-    fn note_put(&self, actor: &Actor, name: &AgentName, concern: Concern, put: Put) {
-        if let Some((before, fields)) = put.replaced {
+    /// The lines of an agent that is put, and of the one that goes for it.
+    fn put_lines(
+        &self,
+        actor: &Actor,
+        name: &AgentName,
+        concern: Concern,
+        replaced: Option<&Replaced>,
+    ) -> Vec<AuditEvent> {
+        let removed = replaced.map(|(before, fields)| {
             let why = format!(": it is given to another holder ({})", fields.join(", "));
-            let kind = EventKind::AgentRemoved;
-            self.note_agent(actor, kind, name, before, Decision::Allowed, &why);
-            self.tell_of_agent(kind, name);
+            self.agent_event(actor.clone(), EventKind::AgentRemoved, name, before.clone(), &why)
+        });
+        let put = self.agent_event(actor.clone(), EventKind::AgentPut, name, concern, "");
+        removed.into_iter().chain([put]).collect()
+    }
+
+    /// Tells those who watch that an agent was put, and that another one went for it.
+    fn tell_put(&self, name: &AgentName, put: &Put) {
+        if put.replaced.is_some() {
+            self.tell_of_agent(EventKind::AgentRemoved, name);
         }
-        self.note_agent(actor, EventKind::AgentPut, name, concern, Decision::Allowed, "");
         if !put.is_arriving {
             self.tell_of_agent(EventKind::AgentPut, name);
         }
     }
 
-    fn note_agent(
+    fn agent_event(
         &self,
-        actor: &Actor,
+        actor: Actor,
         kind: EventKind,
         name: &AgentName,
         concern: Concern,
-        decision: Decision,
         why: &str,
-    ) {
-        self.recorder.record(AuditEvent {
-            time: self.now(),
-            actor: actor.clone(),
-            action: kind.as_str(),
-            integration: None,
-            capabilities: Vec::new(),
-            decision,
+    ) -> AuditEvent {
+        AuditEvent {
             detail: format!("agent {name}{why}"),
             concern,
-        });
+            ..AuditEvent::new(self.now(), actor, kind.as_str(), Decision::Allowed)
+        }
     }
 
     /// Tells those who watch that an agent came or went.

@@ -71,14 +71,35 @@ impl Broker {
         if self.store.is_event_known(&events.id).await? {
             return Ok(Announced::Repeated);
         }
+        let mut lines = Vec::new();
+        let mut acted = Ok(());
         for event in &events.events {
-            self.act_on(event, events.issued_at).await?;
+            acted = self.act_on(event, events.issued_at, &mut lines).await;
+            if acted.is_err() {
+                break;
+            }
         }
-        self.store.remember_event(&events.id, self.now()).await?;
+        if acted.is_ok() {
+            // What the provider is told was taken has its lines by the same commit.
+            let remembered = self.store.remember_event(&events.id, self.now(), lines.clone());
+            acted = remembered.await;
+        }
+        if let Err(error) = acted {
+            // Tokens may have left the agents, and the event comes again.
+            for line in lines {
+                self.recorder.record(line);
+            }
+            return Err(error);
+        }
         Ok(Announced::New)
     }
 
-    async fn act_on(self: &Arc<Self>, event: &SecurityEvent, issued_at: Timestamp) -> Result<(), StoreError> {
+    async fn act_on(
+        self: &Arc<Self>,
+        event: &SecurityEvent,
+        issued_at: Timestamp,
+        lines: &mut Vec<AuditEvent>,
+    ) -> Result<(), StoreError> {
         let concerned = match &event.subject {
             Subject::Account(subject) => self.accounts_of_subject(subject),
             Subject::Token(identifier) => self.accounts_of_token(identifier).await?,
@@ -90,10 +111,10 @@ impl Broker {
                 EventType::Other => "this kind of event is not acted on",
                 _ => "no connected account is concerned",
             };
-            self.note_announcement(event, None, nobody);
+            lines.push(self.announcement(event, None, nobody));
         }
         for id in concerned {
-            self.act_on_account(event, &id, issued_at).await?;
+            self.act_on_account(event, &id, issued_at, lines).await?;
         }
         Ok(())
     }
@@ -103,11 +124,12 @@ impl Broker {
         event: &SecurityEvent,
         id: &IntegrationId,
         issued_at: Timestamp,
+        lines: &mut Vec<AuditEvent>,
     ) -> Result<(), StoreError> {
         let Some((record, consequence)) = self.apply(event, id, issued_at) else {
             return Ok(());
         };
-        self.note_announcement(event, Some(&record), consequence.as_str());
+        lines.push(self.announcement(event, Some(&record), consequence.as_str()));
         match consequence {
             Consequence::Withdraw { health, forget } => {
                 // A grant that is kept may be rotating at this moment; a slow provider does not hold this up for long.
@@ -285,7 +307,13 @@ impl Broker {
         });
     }
 
-    fn note_announcement(&self, event: &SecurityEvent, record: Option<&IntegrationRecord>, done: &str) {
+    /// The line of the trail that tells of it.
+    fn announcement(
+        &self,
+        event: &SecurityEvent,
+        record: Option<&IntegrationRecord>,
+        done: &str,
+    ) -> AuditEvent {
         let kind = event.kind.as_str();
         let words = match event.words.as_str() {
             "" => String::new(),
@@ -299,7 +327,7 @@ impl Broker {
             detail,
             "security event"
         );
-        self.recorder.record(AuditEvent {
+        AuditEvent {
             time: self.now(),
             actor: Actor::Provider,
             action: "integration.security_event",
@@ -310,7 +338,7 @@ impl Broker {
             decision: Decision::Allowed,
             detail,
             concern: record.map_or_else(Concern::default, |record| Concern::owner(&record.owner)),
-        });
+        }
     }
 }
 

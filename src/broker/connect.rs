@@ -12,10 +12,10 @@ pub use target::ConnectTarget;
 pub(super) use target::{Aim, Expected};
 
 use super::{
-    AccountRef, AccountView, Broker, Event, EventKind,
+    AccountRef, AccountView, Broker, EventKind,
     consents::{Found, Pending},
     first_use::FirstGrant,
-    keep::{Claim, Kept},
+    keep::{Claim, Kept, Telling},
     repeats::Charged,
     situation::list,
 };
@@ -258,7 +258,7 @@ impl Broker {
         let (broker, connect_id) = (self.clone(), pending.connect_id.clone());
         let work = async move {
             let actor = actor.unwrap_or_else(|| Actor::Person(pending.claim.owner.to_string()));
-            let ending = broker.finish(&pending, redirect.outcome).await;
+            let ending = broker.finish(&pending, redirect.outcome, &actor).await;
             if matches!(
                 ending,
                 Err(ConnectError::Denied(_) | ConnectError::NothingGranted)
@@ -306,6 +306,7 @@ impl Broker {
         self: &Arc<Self>,
         pending: &Pending,
         outcome: Outcome,
+        actor: &Actor,
     ) -> Result<Connected, ConnectError> {
         let code: AuthorizationCode = match outcome {
             Outcome::Code { code } => code,
@@ -329,23 +330,23 @@ impl Broker {
         if covered.is_empty() {
             return Err(ConnectError::NothingGranted);
         }
-        let Kept {
-            account,
-            withdrawn,
-            unasked,
-        } = self.keep(&pending.claim, identity, granted, &grant).await?;
+        let claim = &pending.claim;
+        let asked = claim.capabilities.iter();
+        let missing: Vec<_> = asked.filter(|key| !covered.contains(key)).cloned().collect();
+        let tell = |kept: &Kept| Telling {
+            actor: actor.clone(),
+            capabilities: claim.capabilities.clone(),
+            detail: told_of(&claim.owner, kept, &missing),
+        };
+        let kept = self
+            .keep(claim, identity, granted, &grant, tell)
+            .await?;
         Ok(Connected {
-            account,
-            withdrawn,
-            unasked,
-            owner: pending.claim.owner.clone(),
-            missing: pending
-                .claim
-                .capabilities
-                .iter()
-                .filter(|key| !covered.contains(key))
-                .cloned()
-                .collect(),
+            account: kept.account,
+            withdrawn: kept.withdrawn,
+            unasked: kept.unasked,
+            owner: claim.owner.clone(),
+            missing,
             return_url: pending.return_url.clone(),
             in_console: pending.session.is_some(),
         })
@@ -384,66 +385,44 @@ impl Broker {
         }
     }
 
+    /// Records why a consent ended without an account. One that was kept has its line already.
     fn note_connect(&self, pending: &Pending, ending: &Result<Connected, ConnectError>, actor: Actor) {
-        let (decision, integration, detail) = match ending {
-            Ok(connected) => (
-                Decision::Allowed,
-                Some(connected.account.clone()),
-                self.told_of(connected),
-            ),
-            Err(
-                error @ (ConnectError::Denied(_)
-                | ConnectError::OtherAccount { .. }
-                | ConnectError::NotThatAccount { .. }
-                | ConnectError::ConnectedAlready { .. }),
-            ) => (Decision::Denied, None, error.to_string()),
-            Err(error) => (Decision::Failed, None, error.to_string()),
+        let owner = &pending.claim.owner;
+        let error = match ending {
+            Ok(connected) => {
+                return tracing::info!(%owner, integration = %connected.account, "consent ended: connected");
+            }
+            Err(error) => error,
         };
-        tracing::info!(owner = %pending.claim.owner, connected = ending.is_ok(), message = detail, "consent ended");
-        self.note_connected(
-            actor,
-            &pending.claim.owner,
-            integration,
-            pending.claim.capabilities.clone(),
-            decision,
-            detail,
-        );
+        let decision = match error {
+            ConnectError::Denied(_)
+            | ConnectError::OtherAccount { .. }
+            | ConnectError::NotThatAccount { .. }
+            | ConnectError::ConnectedAlready { .. } => Decision::Denied,
+            _ => Decision::Failed,
+        };
+        tracing::info!(%owner, message = %error, "consent ended: not connected");
+        let capabilities = pending.claim.capabilities.clone();
+        self.note_unconnected(actor, owner, capabilities, decision, error.to_string());
     }
 
-    /// Records how it ended that an account was to be connected, and tells it where it was.
-    pub(super) fn note_connected(
+    /// Records that an account was to be connected, and was not.
+    pub(super) fn note_unconnected(
         &self,
         actor: Actor,
         owner: &OwnerId,
-        integration: Option<IntegrationId>,
         capabilities: Vec<CapabilityKey>,
         decision: Decision,
         detail: String,
     ) {
-        let (time, kind) = (self.now(), EventKind::IntegrationConnected);
+        let action = EventKind::IntegrationConnected.as_str();
         let event = AuditEvent {
-            time,
-            actor,
-            action: kind.as_str(),
-            integration: integration.clone(),
-            capabilities: capabilities.clone(),
-            decision,
-            detail: detail.clone(),
+            capabilities,
+            detail,
             concern: Concern::owner(owner),
+            ..AuditEvent::new(self.now(), actor, action, decision)
         };
-        if decision == Decision::Allowed {
-            self.recorder.record(event);
-            self.emit(Event {
-                time,
-                kind,
-                agent: None,
-                integration,
-                state: None,
-                message: detail,
-                capabilities,
-                expires_at: None,
-            });
-        } else if matches!(event.actor, Actor::Person(_)) {
+        if matches!(event.actor, Actor::Person(_)) {
             let what = "an account was to be connected, and was not";
             self.recorder
                 .record_repeatable(event, what, &Charged::Known(owner.as_str()));
@@ -452,28 +431,26 @@ impl Broker {
         }
     }
 
-    /// Who connected what, and how the answer differs from what was asked for.
-    fn told_of(&self, connected: &Connected) -> String {
-        let mut told = self
-            .connected_account(connected)
-            .map(|view| format!("{} connected {}", connected.owner, view.record.account))
-            .unwrap_or_default();
-        for (keys, words) in [
-            (&connected.missing, "asked for and not given"),
-            (&connected.withdrawn, "not granted any more"),
-            (&connected.unasked, "granted without being asked for"),
-        ] {
-            if !keys.is_empty() {
-                let _ = write!(told, "; {words}: {}", list(keys));
-            }
-        }
-        told
-    }
-
     /// The account that a consent ended with.
     pub fn connected_account(&self, connected: &Connected) -> Option<AccountView> {
         self.account(&AccountRef::Id(connected.account.clone())).ok()
     }
+}
+
+/// Who connected what, and how the answer differs from what was asked for.
+fn told_of(owner: &OwnerId, kept: &Kept, missing: &[CapabilityKey]) -> String {
+    let mut told = format!("{owner} connected {}", kept.address);
+    for (keys, words) in [
+        (missing, "asked for and not given"),
+        (&kept.withdrawn, "not granted any more"),
+        (&kept.unasked, "granted without being asked for"),
+    ] {
+        if !keys.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = write!(told, "; {words}: {}", list(keys));
+        }
+    }
+    told
 }
 
 fn new_connect_id(entropy: &dyn Entropy) -> String {

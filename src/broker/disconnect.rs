@@ -1,19 +1,21 @@
-//! Letting go of an account: first its tokens leave every agent, then the grant is deleted, then it is revoked.
+//! Letting go of an account: the grant is deleted and its tokens leave every agent, then it is revoked.
+//!
+//! The database is first, because it is what can say no: then nothing has happened, and every agent has what it had.
+//! What follows in memory cannot fail, and follows in the same moment.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
     AccountError, AccountRef, AccountView, AgentHandle, Broker, Event, EventKind,
     choice::find,
-    revocations::Attempt,
-    world::{Account, World},
+    revocations::{Attempt, REVOKED, given_up},
+    world::World,
 };
 use crate::{
     catalog::IntegrationKind,
     id::{AgentName, IntegrationId},
     store::{IntegrationRecord, RevocationRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
-    vault::Sealed,
 };
 
 /// How long a disconnect waits for the agents' files; a directory that cannot be written holds it no longer.
@@ -73,7 +75,8 @@ impl Broker {
         })
     }
 
-    /// Lets go of an account: first its tokens leave every agent, then the grant is deleted, then it is revoked.
+    /// Lets go of an account: the grant is deleted, its tokens leave every agent, and it is revoked. All of it, or, where
+    /// the database does not take it, nothing.
     pub async fn disconnect(
         self: &Arc<Self>,
         which: &AccountRef,
@@ -81,8 +84,8 @@ impl Broker {
         actor: Actor,
     ) -> Result<Disconnected, AccountError> {
         let (broker, which) = (self.clone(), which.clone());
-        // To its end, also when the caller goes away: a disconnect that stops halfway would be undone by a
-        // restart, or leave the grant alive at the provider.
+        // To its end, also when the caller goes away: a disconnect that stops halfway would leave tokens with the
+        // agents, or the grant alive at the provider.
         let work = async move { broker.let_go(&which, revocation, actor).await };
         self.flights
             .spawn(work)
@@ -91,70 +94,67 @@ impl Broker {
     }
 
     async fn let_go(
-        &self,
+        self: &Arc<Self>,
         which: &AccountRef,
         revocation: Revocation,
         actor: Actor,
     ) -> Result<Disconnected, AccountError> {
         let mut result = self.preview_disconnect(which, revocation)?;
         let id = result.account.record.id.clone();
-        let (account, waiting) = {
-            let mut world = self.world();
-            self.take_out_account(&mut world, &id)
-                .ok_or_else(|| AccountError::Unknown(format!("there is no integration {id}")))?
-        };
-        let mut problems = uncleared(waiting).await;
         // A renewal under way may be rotating the grant: let it end, but not hold the deletion for long.
-        let turn = tokio::time::timeout(DELIVERY_PATIENCE, account.turn.clone().lock_owned()).await;
-        let stored = match self.delete_account(&id, result.revoked).await {
-            Ok(stored) => stored,
+        let turn = tokio::time::timeout(DELIVERY_PATIENCE, self.turn(&id)).await;
+        let deleted = self.delete_account(&id, revocation, &result, &actor).await;
+        let deleted = match deleted {
+            Ok(Some(deleted)) => deleted,
+            Ok(None) => return Err(AccountError::Unknown(format!("there is no integration {id}"))),
             Err(error) => {
-                result.problem = Some(format!("nothing was disconnected: {error}"));
-                result.revoked = false;
-                self.note_disconnect(&result, actor);
-                drop(turn);
-                self.bring_back(account).await;
+                let problem = format!("nothing was disconnected: {error}");
+                self.note_trouble(&result, &actor, &problem);
                 return Err(error.into());
             }
         };
-        if result.revoked {
-            result.revoked = false;
-            match stored {
-                Some(owed) => match self.pay(&owed, revocation).await {
-                    Ok(revoked) => result.revoked = revoked,
-                    Err(problem) => problems.push(problem),
-                },
-                None => problems.push(unrevoked("its record could not be read")),
+        drop(turn);
+        let mut problems = uncleared(deleted.waiting).await;
+        result.revoked = false;
+        if deleted.unreadable {
+            problems.push(unrevoked("its record could not be read"));
+        }
+        if let Some(owed) = deleted.owed {
+            match self.pay(owed, revocation, &actor).await {
+                Ok(revoked) => result.revoked = revoked,
+                Err(problem) => problems.push(problem),
             }
         }
-        if account.record.kind == IntegrationKind::GoogleServiceAccount && revocation == Revocation::Always {
+        let is_service_account = result.account.record.kind == IntegrationKind::GoogleServiceAccount;
+        if is_service_account && revocation == Revocation::Always {
             problems.push(
                 "a service account has no grant to revoke: delete its key in the Google Cloud console"
                     .to_owned(),
             );
         }
-        result.problem = (!problems.is_empty()).then(|| problems.join("; "));
-        self.note_disconnect(&result, actor);
+        if !problems.is_empty() {
+            let problem = problems.join("; ");
+            self.note_trouble(&result, &actor, &problem);
+            result.problem = Some(problem);
+        }
+        self.tell_disconnected(&result);
         Ok(result)
     }
 
-    /// Takes an account and its tokens from every agent. Which agents have to be told, by which revision.
-    fn take_out_account(&self, world: &mut World, id: &IntegrationId) -> Option<(Account, Vec<Told>)> {
-        self.forget_tokens(world, id);
-        let account = world.remove_account(id)?;
-        let agents = world.agents_of(&account.record.owner);
-        Some((account, self.republish(world, agents)))
-    }
-
-    /// Deletes an account's row, and in the same commit keeps what is to be revoked: a crash does not forget it.
-    /// Returns the grant as it was, so that what is revoked is the one that lives.
+    /// Deletes an account's row, and in the same commit keeps what is to be revoked and says so in the trail. Then,
+    /// before anybody can look, takes the account and its tokens from every agent. `None` when somebody else was first.
     async fn delete_account(
         &self,
         id: &IntegrationId,
-        owed: bool,
-    ) -> Result<Option<RevocationRecord>, StoreError> {
-        // A consent that was being kept when the account was taken out has put it back: it goes again.
+        revocation: Revocation,
+        result: &Disconnected,
+        actor: &Actor,
+    ) -> Result<Option<Deleted>, StoreError> {
+        // Nobody adds or removes an account meanwhile.
         let _keeping = self.keeping_accounts().await;
+        let Some(owed) = self.owes(id, revocation) else {
+            return Ok(None);
+        };
         let since = self.now();
         let stored = match self.store.integration(id).await {
             Err(error @ (StoreError::Altered { .. } | StoreError::Corrupt { .. })) => {
@@ -163,72 +163,148 @@ impl Broker {
             }
             stored => stored?,
         };
+        let mut deleted = Deleted {
+            unreadable: owed && stored.is_none(),
+            ..Deleted::default()
+        };
         // Whose grant it is, nobody knows, where somebody else wrote the record.
-        if owed && stored.is_some() {
-            self.store.owe_revocation(id, since).await?;
+        if let Some(stored) = stored.filter(|_| owed) {
+            let event = self.disconnect_event(result, actor, true);
+            // As it is now, so that what is revoked is the grant that lives.
+            let was_there = self.store.owe_revocation(id, since, vec![event.clone()]).await?;
+            self.tell_of_lost_row(was_there, event);
+            deleted.owed = Some(RevocationRecord {
+                id: stored.id,
+                owner: stored.owner,
+                subject: stored.subject,
+                account: stored.account,
+                authority: stored.authority,
+                since,
+                secret: stored.secret,
+            });
         } else {
-            self.store.delete_integration(id).await?;
+            let event = self.disconnect_event(result, actor, false);
+            let was_there = self.store.delete_integration(id, vec![event.clone()]).await?;
+            self.tell_of_lost_row(was_there, event);
+        }
+        if let Some(owed) = &deleted.owed {
+            self.begin_revocation(owed.clone());
         }
         self.unusable.forget(id.as_str());
-        self.take_out_account(&mut self.world(), id);
-        Ok(stored.map(|stored| RevocationRecord {
-            id: stored.id,
-            owner: stored.owner,
-            subject: stored.subject,
-            account: stored.account,
-            authority: stored.authority,
-            since,
-            secret: stored.secret,
-        }))
+        deleted.waiting = self.take_out_account(&mut self.world(), id);
+        Ok(Some(deleted))
+    }
+
+    /// An account whose row was gone already goes all the same, and has its line.
+    fn tell_of_lost_row(&self, was_there: bool, event: AuditEvent) {
+        if !was_there {
+            self.recorder.record(event);
+        }
+    }
+
+    /// Whether the account is to be revoked when it goes; `None` when it is gone.
+    fn owes(&self, id: &IntegrationId, revocation: Revocation) -> Option<bool> {
+        let world = self.world();
+        let record = &world.accounts.get(id)?.record;
+        Some(
+            record.kind != IntegrationKind::GoogleServiceAccount
+                && revokes(
+                    &world,
+                    (&record.id, &record.subject, &record.authority),
+                    revocation,
+                ),
+        )
+    }
+
+    /// Takes an account and its tokens from every agent. Which agents have to be told, by which revision.
+    fn take_out_account(&self, world: &mut World, id: &IntegrationId) -> Vec<Told> {
+        self.forget_tokens(world, id);
+        let Some(account) = world.remove_account(id) else {
+            return Vec::new();
+        };
+        let agents = world.agents_of(&account.record.owner);
+        self.republish(world, agents)
     }
 
     /// Revokes what was deleted. False when that is not called for any more.
-    async fn pay(&self, owed: &RevocationRecord, revocation: Revocation) -> Result<bool, String> {
+    async fn pay(
+        &self,
+        owed: RevocationRecord,
+        revocation: Revocation,
+        actor: &Actor,
+    ) -> Result<bool, String> {
         // Nobody connects the same account meanwhile, which revoking would end.
-        let _keeping = self.keeping_accounts().await;
-        if !revokes(
-            &self.world(),
-            (&owed.id, &owed.subject, &owed.authority),
-            revocation,
-        ) {
-            self.forget_revocation(owed).await;
+        let _alone = self.provider_accounts.lock(&owed.subject).await;
+        if !self.is_owed(&owed.id) {
             return Ok(false);
         }
-        match self.try_revoke(owed).await {
+        let account = (&owed.id, owed.subject.as_str(), &*owed.authority);
+        if !revokes(&self.world(), account, revocation) {
+            let how = "given up: the account was connected again";
+            self.settle_revocation(&owed, actor.clone(), Decision::Denied, how)
+                .await;
+            return Ok(false);
+        }
+        match self.try_revoke(&owed).await {
             Attempt::Done => {
-                self.forget_revocation(owed).await;
+                self.settle_revocation(&owed, actor.clone(), Decision::Allowed, REVOKED)
+                    .await;
                 Ok(true)
             }
-            Attempt::Later(reason, retry_after) => {
+            Attempt::Later(later) => {
                 let problem = format!(
                     "the grant could not be revoked at the provider yet, which is tried until it is done \
-                     (`token-broker integrations list` shows it): {reason}"
+                     (`token-broker integrations list` shows it): {}",
+                    later.reason
                 );
-                self.revoke_later(owed.clone(), reason, 1, retry_after);
+                self.revoke_later(owed, later, 1);
                 Err(problem)
             }
             Attempt::Never(reason) => {
-                self.forget_revocation(owed).await;
+                self.settle_revocation(&owed, actor.clone(), Decision::Failed, &given_up(&reason))
+                    .await;
                 Err(unrevoked(&reason))
             }
         }
     }
 
-    /// The account could not be deleted and would be back after a restart, so it is brought back now, as it is
-    /// in the database.
-    async fn bring_back(&self, mut account: Account) {
-        if let Ok(Some(mut stored)) = self.store.integration(&account.record.id).await {
-            stored.secret = Sealed::from_bytes(Vec::new());
-            account.record = stored;
+    /// What the trail says of the deletion, in the same commit.
+    fn disconnect_event(&self, result: &Disconnected, actor: &Actor, owed: bool) -> AuditEvent {
+        let record = &result.account.record;
+        let how = if owed {
+            "forgotten here, and to be revoked at the provider"
+        } else if record.kind == IntegrationKind::GoogleServiceAccount {
+            "its key was forgotten here and lives on at the provider"
+        } else {
+            "forgotten here"
+        };
+        AuditEvent {
+            integration: Some(record.id.clone()),
+            capabilities: result.account.capabilities.clone(),
+            detail: format!("{} of {}: {how}", record.account, record.owner),
+            concern: Concern::owner(&record.owner),
+            ..AuditEvent::new(
+                self.now(),
+                actor.clone(),
+                EventKind::IntegrationDisconnected.as_str(),
+                Decision::Allowed,
+            )
         }
-        let owner = account.record.owner.clone();
-        let mut world = self.world();
-        world.restore_account(account);
-        let agents = world.agents_of(&owner);
-        self.republish(&mut world, agents);
     }
 
-    fn note_disconnect(&self, result: &Disconnected, actor: Actor) {
+    /// What of it did not work, in a line of its own.
+    fn note_trouble(&self, result: &Disconnected, actor: &Actor, problem: &str) {
+        let record = &result.account.record;
+        tracing::warn!(integration = %record.id, owner = %record.owner, problem, "disconnecting");
+        self.recorder.record(AuditEvent {
+            decision: Decision::Failed,
+            detail: format!("{} of {}: {problem}", record.account, record.owner),
+            ..self.disconnect_event(result, actor, false)
+        });
+    }
+
+    /// Tells whoever watches.
+    fn tell_disconnected(&self, result: &Disconnected) {
         let record = &result.account.record;
         let how = if result.revoked {
             "revoked at the provider"
@@ -237,36 +313,40 @@ impl Broker {
         } else {
             "forgotten here"
         };
-        let detail = match &result.problem {
+        let message = match &result.problem {
             Some(problem) => format!("{} of {}: {how}; {problem}", record.account, record.owner),
             None => format!("{} of {}: {how}", record.account, record.owner),
         };
-        tracing::info!(integration = %record.id, owner = %record.owner, detail, "account disconnected");
-        self.recorder.record(AuditEvent {
-            time: self.now(),
-            actor,
-            action: EventKind::IntegrationDisconnected.as_str(),
-            integration: Some(record.id.clone()),
-            capabilities: result.account.capabilities.clone(),
-            decision: if result.problem.is_none() {
-                Decision::Allowed
-            } else {
-                Decision::Failed
-            },
-            detail: detail.clone(),
-            concern: Concern::owner(&record.owner),
-        });
+        tracing::info!(integration = %record.id, owner = %record.owner, message, "account disconnected");
         self.emit(Event {
             time: self.now(),
             kind: EventKind::IntegrationDisconnected,
             agent: None,
             integration: Some(record.id.clone()),
             state: None,
-            message: detail,
+            message,
             capabilities: result.account.capabilities.clone(),
             expires_at: None,
         });
     }
+}
+
+fn unrevoked(reason: &str) -> String {
+    format!(
+        "the grant could not be revoked at the provider ({reason}): the owner can remove it at \
+         https://myaccount.google.com/connections"
+    )
+}
+
+/// An account that was deleted.
+#[derive(Default)]
+struct Deleted {
+    /// The grant as it was, where it is to be revoked.
+    owed: Option<RevocationRecord>,
+    /// It is to be revoked, and what its row held could not be read.
+    unreadable: bool,
+    /// The agents whose files have to be written.
+    waiting: Vec<Told>,
 }
 
 /// Waits until the agents' files were written. One sentence for each agent whose files were not.
@@ -291,13 +371,6 @@ fn agents_with_tokens(world: &World, record: &IntegrationRecord) -> Vec<AgentNam
         entry.is_some_and(|entry| entry.keys.iter().any(|key| key.integration == record.id))
     };
     world.agents_of(&record.owner).into_iter().filter(uses).collect()
-}
-
-fn unrevoked(reason: &str) -> String {
-    format!(
-        "the grant could not be revoked at the provider ({reason}): the owner can remove it at \
-         https://myaccount.google.com/connections"
-    )
 }
 
 /// Whether an account (its id, subject and authority) is to be revoked at the provider.

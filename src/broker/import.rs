@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    AccountRef, AccountView, Broker, ConnectError, ConnectTarget, connect::Aim, first_use::FirstGrant,
-    keep::Claim, situation::list,
+    AccountRef, AccountView, Broker, ConnectError, ConnectTarget,
+    connect::Aim,
+    first_use::FirstGrant,
+    keep::{Claim, Kept, Telling},
+    situation::list,
 };
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
@@ -85,7 +88,7 @@ impl Broker {
         let aim = self.aim(target)?;
         let (broker, owner) = (self.clone(), aim.owner.clone());
         let work = async move {
-            let ending = broker.import_grant(aim, &grant).await;
+            let ending = broker.import_grant(aim, &grant, &actor).await;
             broker.note_imported(&owner, &ending, actor);
             ending
         };
@@ -96,12 +99,17 @@ impl Broker {
         self.flights.spawn(work).await.unwrap_or_else(lost)
     }
 
-    async fn import_grant(self: &Arc<Self>, aim: Aim, grant: &RefreshToken) -> Result<Imported, ImportError> {
+    async fn import_grant(
+        self: &Arc<Self>,
+        aim: Aim,
+        grant: &RefreshToken,
+        actor: &Actor,
+    ) -> Result<Imported, ImportError> {
         let (client, endpoint) = (self.provider.client_id(), self.provider.token_endpoint());
         let given = authorized_user::parse(grant.expose(), client, endpoint)?;
         let mut grant = FirstGrant::held_elsewhere(given);
         let kept = match self.first_answer(&mut grant).await {
-            Ok(answer) => self.keep_imported(aim, answer, &grant).await,
+            Ok(answer) => self.keep_imported(aim, answer, &grant, actor).await,
             Err(error) => Err(ImportError::Provider(error)),
         };
         kept.map_err(|error| {
@@ -118,14 +126,12 @@ impl Broker {
         aim: Aim,
         mut answer: TokenAnswer,
         grant: &FirstGrant,
+        actor: &Actor,
     ) -> Result<Imported, ImportError> {
         let identity = self.whose(&answer, None).await.map_err(ImportError::Provider)?;
         let granted = answer.scopes.take().unwrap_or_default();
-        if self
-            .catalog()
-            .covered_by(IntegrationKind::Google, &granted)
-            .is_empty()
-        {
+        let covered = self.catalog().covered_by(IntegrationKind::Google, &granted);
+        if covered.is_empty() {
             return Err(ImportError::Useless(granted));
         }
         let claim = Claim {
@@ -135,8 +141,13 @@ impl Broker {
             cumulative: false,
             capabilities: Vec::new(),
         };
-        let replaced = self.destination(&claim, &identity)?.is_some();
-        let kept = self.keep(&claim, identity, granted, grant).await?;
+        let tell = |kept: &Kept| Telling {
+            actor: actor.clone(),
+            capabilities: covered,
+            detail: told_of(&claim.owner, kept),
+        };
+        let kept = self.keep(&claim, identity, granted, grant, tell).await?;
+        let replaced = kept.replaced;
         let account = self.account(&AccountRef::Id(kept.account)).map_err(|error| {
             // It was disconnected at that very moment.
             ImportError::Connect(ConnectError::UnknownAccount(error.to_string()))
@@ -144,30 +155,22 @@ impl Broker {
         Ok(Imported { account, replaced })
     }
 
+    /// Records why nothing was imported. A grant that was kept has its line already.
     fn note_imported(&self, owner: &OwnerId, ending: &Result<Imported, ImportError>, actor: Actor) {
-        let (integration, capabilities, decision, detail) = match ending {
-            Ok(imported) => {
-                let record = &imported.account.record;
-                let what = if imported.replaced {
-                    "in place of the grant before"
-                } else {
-                    "a new account"
-                };
-                (
-                    Some(record.id.clone()),
-                    imported.account.capabilities.clone(),
-                    Decision::Allowed,
-                    format!("imported the grant of {} for {owner}: {what}", record.account),
-                )
-            }
-            Err(error) => (
-                None,
-                Vec::new(),
-                Decision::Failed,
-                format!("an import for {owner}: {error}"),
-            ),
+        let Err(error) = ending else {
+            return tracing::info!(%owner, "imported");
         };
-        tracing::info!(%owner, imported = ending.is_ok(), message = detail, "import");
-        self.note_connected(actor, owner, integration, capabilities, decision, detail);
+        let detail = format!("an import for {owner}: {error}");
+        tracing::info!(%owner, message = detail, "not imported");
+        self.note_unconnected(actor, owner, Vec::new(), Decision::Failed, detail);
     }
+}
+
+fn told_of(owner: &OwnerId, kept: &Kept) -> String {
+    let what = if kept.replaced {
+        "in place of the grant before"
+    } else {
+        "a new account"
+    };
+    format!("imported the grant of {} for {owner}: {what}", kept.address)
 }

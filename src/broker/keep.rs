@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Broker, ConnectError, World, connect::Expected, first_use::FirstGrant, turn::Turn};
+use super::{
+    Broker, ConnectError, Event, EventKind, World, connect::Expected, first_use::FirstGrant, turn::Turn,
+};
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
     clock,
     google::Identity,
     id::{CapabilityKey, IntegrationId, OwnerId},
     store::{Health, IntegrationRecord, StoreError},
+    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
     vault::Binding,
 };
 
@@ -25,13 +28,24 @@ pub(super) struct Claim {
     pub(super) capabilities: Vec<CapabilityKey>,
 }
 
-/// A grant that was kept.
+/// A grant that is kept.
 pub(super) struct Kept {
     pub(super) account: IntegrationId,
+    /// The account's address.
+    pub(super) address: String,
+    /// It takes the place of the grant that was here.
+    pub(super) replaced: bool,
     /// Granted before, and not any more.
     pub(super) withdrawn: Vec<CapabilityKey>,
     /// Granted now, though nobody asked for it.
     pub(super) unasked: Vec<CapabilityKey>,
+}
+
+/// What the trail, and whoever watches, is told of an account that is kept.
+pub(super) struct Telling {
+    pub(super) actor: Actor,
+    pub(super) capabilities: Vec<CapabilityKey>,
+    pub(super) detail: String,
 }
 
 /// An account that nobody else renews, replaces or removes meanwhile.
@@ -48,14 +62,17 @@ impl Broker {
         self.consents.keeping.lock().await
     }
 
-    /// Commits the grant, then tells every agent of the owner.
+    /// Commits the grant with its line in the trail, which `tell` writes, then tells every agent of the owner.
     pub(super) async fn keep(
         self: &Arc<Self>,
         claim: &Claim,
         identity: Identity,
         granted: ScopeSet,
         grant: &FirstGrant,
+        tell: impl FnOnce(&Kept) -> Telling,
     ) -> Result<Kept, ConnectError> {
+        // An older grant of the same account may be being revoked at this moment, which would end this one.
+        let _alone = self.provider_accounts.lock(&identity.subject).await;
         let held = self.hold(|| self.destination(claim, &identity)).await?;
         let existing = held.existing.as_ref();
         let before = existing.map(|existing| existing.scopes.clone());
@@ -85,14 +102,17 @@ impl Broker {
             grant_expires_at: grant.expires_in.map(|life| clock::after(now, life)),
             renewal: None,
         };
-        self.put_account(record)
-            .await
-            .map_err(|error| ConnectError::Store(explain_store(&error)))?;
-        Ok(Kept {
+        let kept = Kept {
             account: id,
+            address: record.account.clone(),
+            replaced: held.existing.is_some(),
             withdrawn,
             unasked,
-        })
+        };
+        self.put_account(record, tell(&kept))
+            .await
+            .map_err(|error| ConnectError::Store(explain_store(&error)))?;
+        Ok(kept)
     }
 
     /// The id of the account that is replaced, or a new one.
@@ -103,26 +123,54 @@ impl Broker {
         )
     }
 
-    /// Commits an account that is held, in place of what was kept under its id, and tells every agent of the owner.
-    pub(super) async fn put_account(&self, mut record: IntegrationRecord) -> Result<(), StoreError> {
+    /// Commits an account that is held, in place of what was kept under its id, with its line in the trail, and tells
+    /// every agent of the owner.
+    pub(super) async fn put_account(
+        &self,
+        mut record: IntegrationRecord,
+        telling: Telling,
+    ) -> Result<(), StoreError> {
         let replaces = match self.store.integration(&record.id).await {
             // What takes its place owes nothing to it.
             Err(error @ (StoreError::Altered { .. } | StoreError::Corrupt { .. })) => {
                 tracing::error!(integration = %record.id, %error, "the record is replaced");
-                self.store.delete_integration(&record.id).await?;
+                self.store.delete_integration(&record.id, Vec::new()).await?;
                 None
             }
             stored => stored?.map(|stored| stored.version),
         };
         record.version = replaces.unwrap_or_default();
-        record.version = self.store.put_integration(record.clone(), replaces).await?;
+        let told = Event {
+            time: self.now(),
+            kind: EventKind::IntegrationConnected,
+            agent: None,
+            integration: Some(record.id.clone()),
+            state: None,
+            message: telling.detail,
+            capabilities: telling.capabilities,
+            expires_at: None,
+        };
+        let event = AuditEvent {
+            integration: told.integration.clone(),
+            capabilities: told.capabilities.clone(),
+            detail: told.message.clone(),
+            concern: Concern::owner(&record.owner),
+            ..AuditEvent::new(told.time, telling.actor, told.kind.as_str(), Decision::Allowed)
+        };
+        record.version = self
+            .store
+            .put_integration(record.clone(), replaces, vec![event])
+            .await?;
         self.unusable.forget(record.id.as_str());
         self.give_up_revocations(&record.subject).await;
         let owner = record.owner.clone();
-        let mut world = self.world();
-        self.replace_account(&mut world, record);
-        let agents = world.agents_of(&owner);
-        self.republish(&mut world, agents);
+        {
+            let mut world = self.world();
+            self.replace_account(&mut world, record);
+            let agents = world.agents_of(&owner);
+            self.republish(&mut world, agents);
+        }
+        self.emit(told);
         Ok(())
     }
 

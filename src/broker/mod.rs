@@ -27,6 +27,7 @@ mod leaving;
 mod limits;
 mod part;
 pub mod problem;
+mod provider_accounts;
 mod publish;
 pub mod query;
 mod queue;
@@ -93,6 +94,7 @@ pub use world::AgentSource;
 use consents::Consents;
 use flight::Flights;
 use holders::Holders;
+use provider_accounts::ProviderAccounts;
 use queue::Queue;
 use recorder::Recorder;
 use renewal::Renewed;
@@ -179,6 +181,7 @@ pub struct Broker {
     narrowed: Budget<AgentName>,
     recorder: Recorder,
     revocations: Revocations,
+    provider_accounts: ProviderAccounts,
     rotation: Rotation,
     manifest_problems: Mutex<Vec<String>>,
     unusable: Unusable,

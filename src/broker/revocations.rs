@@ -30,7 +30,14 @@ pub struct PendingRevocation {
     /// When it is tried next.
     pub retry_at: Uptime,
     failures: u32,
+    /// Somebody is at it.
+    under_way: bool,
 }
+
+/// How many are tried at once: the provider may take its time with each.
+const AT_ONCE: usize = 8;
+/// How long the next attempt waits where the operator has to do something first.
+const OPERATORS_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 /// All of them.
 #[derive(Default)]
@@ -44,32 +51,55 @@ impl Revocations {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The next that nobody is at, as long as not too many are under way.
     fn earliest(&self) -> Option<PendingRevocation> {
         let pending = self.pending();
-        pending.values().min_by_key(|pending| pending.retry_at).cloned()
+        if pending.values().filter(|pending| pending.under_way).count() >= AT_ONCE {
+            return None;
+        }
+        let waiting = pending.values().filter(|pending| !pending.under_way);
+        waiting.min_by_key(|pending| pending.retry_at).cloned()
     }
 
-    /// Takes out those of an account.
-    fn take_those_of(&self, subject: &str, authority: &str) -> Vec<RevocationRecord> {
-        let mut pending = self.pending();
-        let mut taken = Vec::new();
-        pending.retain(|_, PendingRevocation { record, .. }| {
-            let other = record.subject != subject || *record.authority != *authority;
-            if !other {
-                taken.push(record.clone());
-            }
-            other
-        });
-        taken
+    fn begin(&self, id: &IntegrationId) {
+        if let Some(pending) = self.pending().get_mut(id) {
+            pending.under_way = true;
+        }
     }
+
+    /// Those of an account.
+    fn those_of(&self, subject: &str, authority: &str) -> Vec<RevocationRecord> {
+        let pending = self.pending();
+        let records = pending.values().map(|pending| &pending.record);
+        records
+            .filter(|record| record.subject == subject && *record.authority == *authority)
+            .cloned()
+            .collect()
+    }
+}
+
+/// What the trail says of one that is done.
+pub(super) const REVOKED: &str = "revoked at the provider";
+
+/// What the trail says of one that cannot be done.
+pub(super) fn given_up(reason: &str) -> String {
+    format!("given up ({reason}): the owner can remove it at the provider")
+}
+
+/// Why it did not work this time.
+pub(super) struct Later {
+    /// In a sentence.
+    pub(super) reason: String,
+    /// How long the provider wants to be left alone, or how long it makes sense to wait at least.
+    pub(super) not_before: Option<Duration>,
 }
 
 /// How an attempt ended.
 pub(super) enum Attempt {
     /// The provider has no such grant any more.
     Done,
-    /// It is worth trying again, not before what the provider asked for. The sentence says why it did not work.
-    Later(String, Option<Duration>),
+    /// It is worth trying again.
+    Later(Later),
     /// It cannot be done from here. The sentence says why.
     Never(String),
 }
@@ -82,15 +112,25 @@ impl Broker {
 
     /// Asks the provider to end a grant.
     pub(super) async fn try_revoke(&self, record: &RevocationRecord) -> Attempt {
+        // What an operator can mend is waited for: without the grant, nobody could revoke it any more.
+        let operator = |reason: String| {
+            Attempt::Later(Later {
+                reason,
+                not_before: Some(OPERATORS_PAUSE),
+            })
+        };
         if record.authority != self.around.authority {
-            return Attempt::Never(format!("it belongs to {}", record.authority));
+            return operator(format!(
+                "it belongs to {}, which is not the client and endpoint in the configuration",
+                record.authority
+            ));
         }
         let opened = self
             .vault
             .open(&Binding::RefreshToken(&record.id), &record.secret);
         let plain = match opened {
             Ok(plain) => plain,
-            Err(error) => return Attempt::Never(error.to_string()),
+            Err(error) => return operator(error.to_string()),
         };
         let Ok(token) = std::str::from_utf8(&plain).map(RefreshToken::from) else {
             return Attempt::Never("the grant is not text".to_owned());
@@ -106,90 +146,107 @@ impl Broker {
                 message,
                 retry_after,
                 ..
-            }) => Attempt::Later(message, retry_after),
-            Err(error) => Attempt::Never(error.message),
+            }) => Attempt::Later(Later {
+                reason: message,
+                not_before: retry_after,
+            }),
+            Err(error) => operator(error.message),
         }
     }
 
-    /// The account was connected again: revoking its old grant would end the new one with it. Accounts are being
-    /// kept meanwhile.
+    /// The account was connected again: revoking its old grant would end the new one with it. The caller deals with
+    /// the account alone.
     pub(super) async fn give_up_revocations(&self, subject: &str) {
-        for record in self.revocations.take_those_of(subject, &self.around.authority) {
-            self.settle_revocation(
-                &record,
-                Decision::Denied,
-                "given up: the account was connected again",
-            )
-            .await;
+        for record in self.revocations.those_of(subject, &self.around.authority) {
+            let how = "given up: the account was connected again";
+            self.settle_revocation(&record, Actor::Daemon, Decision::Denied, how)
+                .await;
         }
     }
 
-    /// A revocation is done, or given up: nothing is owed any more.
-    pub(super) async fn forget_revocation(&self, record: &RevocationRecord) {
-        self.revocations.pending().remove(&record.id);
-        if let Err(error) = self.store.settle_revocation(&record.id).await {
-            // It is tried once more after a restart, and found done.
-            tracing::error!(integration = %record.id, %error, "a revocation that is over could not be deleted");
-        }
+    /// Whether a revocation is still to be done.
+    pub(super) fn is_owed(&self, id: &IntegrationId) -> bool {
+        self.revocations.pending().contains_key(id)
     }
 
-    /// The same, for one that was tried again: the audit trail says how it ended.
-    async fn settle_revocation(&self, record: &RevocationRecord, decision: Decision, how: &str) {
-        self.forget_revocation(record).await;
+    /// A revocation that the caller does at once. From here on whoever connects the account anew finds it.
+    pub(super) fn begin_revocation(&self, record: RevocationRecord) {
+        let pending = PendingRevocation {
+            problem: String::new(),
+            retry_at: self.uptime(),
+            failures: 0,
+            under_way: true,
+            record,
+        };
+        let id = pending.record.id.clone();
+        self.revocations.pending().insert(id, pending);
+    }
+
+    /// A revocation is done, or given up: nothing is owed any more, and the trail says how it ended, by the same commit.
+    pub(super) async fn settle_revocation(
+        &self,
+        record: &RevocationRecord,
+        actor: Actor,
+        decision: Decision,
+        how: &str,
+    ) {
         let detail = format!("{} of {}: {how}", record.account, record.owner);
-        tracing::info!(integration = %record.id, detail, "revocation settled");
-        self.recorder.record(AuditEvent {
-            time: self.now(),
-            actor: Actor::Daemon,
-            action: "integration.revocation",
+        let event = AuditEvent {
             integration: Some(record.id.clone()),
-            capabilities: Vec::new(),
-            decision,
-            detail,
+            detail: detail.clone(),
             concern: Concern::owner(&record.owner),
-        });
+            ..AuditEvent::new(self.now(), actor, "integration.revocation", decision)
+        };
+        match self.store.settle_revocation(&record.id, vec![event]).await {
+            Ok(()) => {
+                tracing::info!(integration = %record.id, detail, "revocation settled");
+                self.revocations.pending().remove(&record.id);
+                self.revocations.changed.notify_one();
+            }
+            Err(error) => {
+                tracing::error!(integration = %record.id, %error, "a revocation that is over could not be deleted");
+                // It is asked for once more, and found done.
+                let later = Later {
+                    reason: format!("{how}, which the database does not take: {error}"),
+                    not_before: None,
+                };
+                self.revoke_later(record.clone(), later, 1);
+            }
+        }
     }
 
     /// Tries it again later, more rarely each time.
-    pub(super) fn revoke_later(
-        &self,
-        record: RevocationRecord,
-        problem: String,
-        failures: u32,
-        retry_after: Option<Duration>,
-    ) {
-        let pause = backoff::delay(&*self.entropy, failures, retry_after);
+    pub(super) fn revoke_later(&self, record: RevocationRecord, later: Later, failures: u32) {
+        let pause = backoff::delay(&*self.entropy, failures, later.not_before);
         let pending = PendingRevocation {
-            problem,
+            problem: later.reason,
             retry_at: self.uptime().after(pause),
             failures,
+            under_way: false,
             record,
         };
-        self.revocations
-            .pending()
-            .insert(pending.record.id.clone(), pending);
+        let id = pending.record.id.clone();
+        self.revocations.pending().insert(id, pending);
         self.revocations.changed.notify_one();
     }
 
     async fn revoke_again(&self, pending: PendingRevocation) {
-        // Nobody connects the account anew meanwhile: this would end that grant too.
-        let _keeping = self.keeping_accounts().await;
         let record = pending.record;
-        if !self.revocations.pending().contains_key(&record.id) {
+        // Nobody connects the account anew meanwhile: this would end that grant too.
+        let _alone = self.provider_accounts.lock(&record.subject).await;
+        if !self.is_owed(&record.id) {
             return;
         }
         match self.try_revoke(&record).await {
             Attempt::Done => {
-                self.settle_revocation(&record, Decision::Allowed, "revoked at the provider")
+                self.settle_revocation(&record, Actor::Daemon, Decision::Allowed, REVOKED)
                     .await;
             }
             Attempt::Never(reason) => {
-                let how = format!("given up ({reason}): the owner can remove it at the provider");
-                self.settle_revocation(&record, Decision::Failed, &how).await;
+                self.settle_revocation(&record, Actor::Daemon, Decision::Failed, &given_up(&reason))
+                    .await;
             }
-            Attempt::Later(problem, retry_after) => {
-                self.revoke_later(record, problem, pending.failures.saturating_add(1), retry_after);
-            }
+            Attempt::Later(later) => self.revoke_later(record, later, pending.failures.saturating_add(1)),
         }
     }
 
@@ -212,7 +269,12 @@ pub(super) async fn run(broker: Arc<Broker>, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            due = broker.next_revocation() => broker.revoke_again(due).await,
+            due = broker.next_revocation() => {
+                broker.revocations.begin(&due.record.id);
+                let revoking = broker.clone();
+                // One that hangs holds nobody up.
+                broker.flights.spawn(async move { revoking.revoke_again(due).await });
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{AccountRef, AccountView, Broker, renewal::Failure};
+use super::{AccountRef, AccountView, Broker, keep::Telling, renewal::Failure};
 use crate::{
     catalog::{Capability, IntegrationKind, ScopeSet},
     google::{AssertionRequest, InvalidKeyFile, ProviderError, ServiceAccountKey, TokenAnswer},
@@ -65,7 +65,7 @@ impl Broker {
         let broker = self.clone();
         let work = async move {
             let owner = new.owner.clone();
-            let ending = broker.add(new).await;
+            let ending = broker.add(new, &actor).await;
             broker.note_added(&owner, &ending, actor);
             ending
         };
@@ -80,6 +80,7 @@ impl Broker {
     async fn add(
         self: &Arc<Self>,
         new: NewServiceAccount,
+        actor: &Actor,
     ) -> Result<ServiceAccountAdded, ServiceAccountError> {
         let key = ServiceAccountKey::parse(new.file.expose(), &self.around.token_endpoint)?;
         if let Some(subject) = new.subject.as_deref().filter(|subject| !is_address(subject)) {
@@ -115,14 +116,22 @@ impl Broker {
             renewal: None,
         };
         let stored = |error: &dyn std::fmt::Display| ServiceAccountError::Store(error.to_string());
-        self.put_account(record).await.map_err(|error| stored(&error))?;
+        let replaced = held.existing.is_some();
+        let telling = Telling {
+            actor: actor.clone(),
+            capabilities: self.catalog().covered_by(KIND, &record.scopes),
+            detail: told_of(&record, &key.key_id, replaced),
+        };
+        self.put_account(record, telling)
+            .await
+            .map_err(|error| stored(&error))?;
         let account = self
             .account(&AccountRef::Id(id))
             .map_err(|error| stored(&error))?;
         Ok(ServiceAccountAdded {
             account,
             key_id: key.key_id,
-            replaced: held.existing.is_some(),
+            replaced,
         })
     }
 
@@ -251,40 +260,31 @@ impl Broker {
         ServiceAccountKey::parse(text, &self.around.token_endpoint).map_err(|error| failed(&error))
     }
 
+    /// Records why nothing was added. A key that was kept has its line already.
     fn note_added(
         &self,
         owner: &OwnerId,
         ending: &Result<ServiceAccountAdded, ServiceAccountError>,
         actor: Actor,
     ) {
-        let (integration, capabilities, decision, detail) = match ending {
-            Ok(added) => {
-                let record = &added.account.record;
-                let what = if added.replaced {
-                    "has a new key"
-                } else {
-                    "was added"
-                };
-                let delegated = if record.subject == record.account {
-                    String::new()
-                } else {
-                    format!(", acting for {}", record.subject)
-                };
-                let detail = format!(
-                    "the service account {} of {owner} {what}: {}{delegated}",
-                    record.account, added.key_id
-                );
-                let capabilities = added.account.capabilities.clone();
-                (Some(record.id.clone()), capabilities, Decision::Allowed, detail)
-            }
-            Err(error) => {
-                let detail = format!("a service account of {owner}: {error}");
-                (None, Vec::new(), Decision::Failed, detail)
-            }
+        let Err(error) = ending else {
+            return tracing::info!(%owner, "service account added");
         };
-        tracing::info!(%owner, added = ending.is_ok(), message = detail, "service account");
-        self.note_connected(actor, owner, integration, capabilities, decision, detail);
+        let detail = format!("a service account of {owner}: {error}");
+        tracing::info!(%owner, message = detail, "no service account added");
+        self.note_unconnected(actor, owner, Vec::new(), Decision::Failed, detail);
     }
+}
+
+fn told_of(record: &IntegrationRecord, key_id: &str, replaced: bool) -> String {
+    let what = if replaced { "has a new key" } else { "was added" };
+    let delegated = if record.subject == record.account {
+        String::new()
+    } else {
+        format!(", acting for {}", record.subject)
+    };
+    let (account, owner) = (&record.account, &record.owner);
+    format!("the service account {account} of {owner} {what}: {key_id}{delegated}")
 }
 
 fn or_unknown(client_id: &str) -> &str {

@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, Holders, IssuedToken,
-    Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, Unusable, World, asks::Asks, handle,
-    world::AgentSource,
+    ProviderAccounts, Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, Unusable, World,
+    asks::Asks, handle, revocations::Later, world::AgentSource,
 };
 use crate::{
     agent::Manifest,
@@ -79,6 +79,7 @@ impl Broker {
             narrowed: Budget::new(NARROWED_TOKENS),
             recorder,
             revocations: Revocations::default(),
+            provider_accounts: ProviderAccounts::default(),
             manifest_problems: Mutex::default(),
             unusable: Unusable::default(),
             changes,
@@ -92,7 +93,11 @@ impl Broker {
     fn take_over(&self, contents: Contents) {
         self.unusable.note(contents.unusable);
         for record in contents.revocations {
-            self.revoke_later(record, String::new(), 1, None);
+            let unknown = Later {
+                reason: String::new(),
+                not_before: None,
+            };
+            self.revoke_later(record, unknown, 1);
         }
         let mut world = self.world();
         let mut sets = ScopeSets::default();

@@ -195,15 +195,6 @@ impl World {
         self.accounts.insert(account.record.id.clone(), Box::new(account));
     }
 
-    /// Brings back an account that was taken out, with the turn that others may still wait for.
-    pub(super) fn restore_account(&mut self, account: Account) {
-        let (turn, id) = (account.turn, account.record.id.clone());
-        self.insert_account(account.record);
-        if let Some(account) = self.accounts.get_mut(&id) {
-            account.turn = turn;
-        }
-    }
-
     /// Takes an account out.
     pub(super) fn remove_account(&mut self, id: &IntegrationId) -> Option<Account> {
         let account = self.accounts.remove(id)?;

@@ -23,7 +23,7 @@ use super::{
     http::{Form, Http, Limits, Reply},
     idtoken,
     jwks::Keys,
-    refusal,
+    refusal, revocation,
     token::{self, Unusable},
 };
 
@@ -173,7 +173,16 @@ impl Client {
             }
         }
         let url = &self.options.endpoints.revocation;
-        self.post(Call::Revoke, url, &fields, &secrets).await
+        let reply = self.post(Call::Revoke, url, &fields, &secrets).await?;
+        if revocation::is_confirmed(&reply) {
+            return Ok(());
+        }
+        let what = format!(
+            "What answered for {} (status {}) is no revocation endpoint",
+            host(url),
+            reply.status.as_u16()
+        );
+        Err(ProviderError::malformed(&what, reply.date()))
     }
 
     async fn post(

@@ -18,6 +18,7 @@ mod jwks;
 mod jws;
 pub mod redirect;
 mod refusal;
+mod revocation;
 pub mod risc;
 mod scrub;
 mod seconds;

@@ -101,6 +101,9 @@ pub type SharedStore = Arc<dyn Store>;
 
 /// Durable records. When a future of this trait resolves to `Ok`, the change is on disk. Times are kept to the
 /// microsecond.
+///
+/// What somebody is told is done has its lines in the audit trail by the same commit: methods for such changes take them
+/// (`audit`). Where the change is not made, they are not written.
 pub trait Store: Send + Sync + 'static {
     /// Everything, once, at start.
     fn load(&self) -> StoreFuture<'_, Contents>;
@@ -111,7 +114,12 @@ pub trait Store: Send + Sync + 'static {
     /// Adds an account (`replaces` is `None`), or replaces the version that was read and forgets its
     /// access tokens and renewal intent. [`StoreError::Conflict`] when that version is no longer there.
     /// Returns the new version, which is higher than the one before.
-    fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64>;
+    fn put_integration(
+        &self,
+        record: IntegrationRecord,
+        replaces: Option<u64>,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, u64>;
 
     /// Records what the person was asked for and did not give, in place of what was recorded before. The grant
     /// stays as it is, and so does its version. False when the account is gone.
@@ -132,22 +140,28 @@ pub trait Store: Send + Sync + 'static {
     ) -> StoreFuture<'_, u64>;
 
     /// Deletes an account with its access tokens. False when it was not there.
-    fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool>;
+    fn delete_integration(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool>;
 
     /// Deletes an account as [`Store::delete_integration`] does, and in the same transaction keeps its grant
     /// among those that are still to be revoked. False when it was not there.
-    fn owe_revocation(&self, id: &IntegrationId, since: Timestamp) -> StoreFuture<'_, bool>;
+    fn owe_revocation(
+        &self,
+        id: &IntegrationId,
+        since: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, bool>;
 
     /// Forgets a grant that was to be revoked: it is done, or it is given up.
-    fn settle_revocation(&self, id: &IntegrationId) -> StoreFuture<'_, ()>;
+    fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
+
     /// Deletes an account's access tokens; the grant stays.
     fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()>;
 
     /// Adds or replaces an agent that came over the API.
-    fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()>;
+    fn put_agent(&self, agent: AgentRecord, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
 
     /// Deletes such an agent. False when it was not there.
-    fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool>;
+    fn delete_agent(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool>;
 
     /// Adds or replaces who holds which agent, and forgets the agents `gone`; all of it or nothing.
     fn change_holders(&self, kept: Vec<HolderRecord>, gone: Vec<AgentName>) -> StoreFuture<'_, ()>;
@@ -156,7 +170,7 @@ pub trait Store: Send + Sync + 'static {
     fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool>;
 
     /// Remembers a security event that was acted on. The oldest beyond ten thousand are forgotten.
-    fn remember_event(&self, id: &str, now: Timestamp) -> StoreFuture<'_, ()>;
+    fn remember_event(&self, id: &str, now: Timestamp, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
 
     /// Appends events to the audit chain, in order.
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()>;

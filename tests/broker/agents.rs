@@ -115,7 +115,9 @@ async fn what_the_database_did_not_take_is_not_there() {
     scene.store.heal();
     scene.put("bot", "alice", &[SEND]).await;
 
-    // A removal that will not last is said, and done as far as it goes.
+    // A removal that would not last is said, and not begun.
+    let bot = scene.handle("bot");
+    scene.idle().await;
     scene.store.fail(Part::Agents);
     assert!(
         scene
@@ -124,10 +126,12 @@ async fn what_the_database_did_not_take_is_not_there() {
             .await
             .is_err()
     );
-    assert!(names(&scene).is_empty());
-    assert_eq!(
-        scene.audited("agent.removed").await,
-        ["admin:uid=0 failed: agent bot"]
+    assert_eq!(names(&scene), ["bot"]);
+    assert!(!bot.is_removed());
+    let trail = scene.audited("agent.removed").await;
+    assert!(
+        trail.len() == 1 && trail[0].starts_with("admin:uid=0 failed: agent bot: nothing was removed"),
+        "{trail:?}"
     );
     scene.store.heal();
     scene

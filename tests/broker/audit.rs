@@ -52,11 +52,14 @@ async fn the_life_of_an_account_leaves_its_lines() {
             ("daemon", "token.renewed", "allowed", true),
             ("admin:uid=0", "agent.removed", "allowed", false),
             ("admin:uid=1000", "integration.disconnected", "allowed", true),
+            ("admin:uid=1000", "integration.revocation", "allowed", true),
         ]
     );
     for line in lines.iter().filter(|line| !line.integration.is_empty()) {
         assert_eq!(line.integration, id.to_string());
-        assert_eq!(line.capabilities, [SEND], "{}", line.action);
+        if line.action != "integration.revocation" {
+            assert_eq!(line.capabilities, [SEND], "{}", line.action);
+        }
     }
     assert_eq!(lines[4].capabilities, [DRIVE]);
     assert!(
@@ -68,10 +71,10 @@ async fn the_life_of_an_account_leaves_its_lines() {
     assert_eq!(lines[0].time, lines[1].time);
     assert!(lines[6].time > lines[5].time);
     let report = scene.store.verify_audit().await.unwrap();
-    assert_eq!((report.lines, report.problem), (9, None));
+    assert_eq!((report.lines, report.problem), (10, None));
     assert_eq!(
         seen_by(&scene, "alice").await.len(),
-        9,
+        10,
         "also when account and agent are gone"
     );
     assert_eq!(seen_by(&scene, "bob").await, [""; 0]);
@@ -198,7 +201,7 @@ async fn a_trail_that_cannot_be_written_catches_up() {
     let before = scene.audit().await.len();
     scene.store.fail(Part::Audit);
     scene.ask(&bot).await.unwrap();
-    scene.put("other", "alice", &[SEND]).await;
+    scene.ask_for(&bot, &query(&[DRIVE], 0)).await.unwrap_err();
     scene.broker.flush_audit().await;
     for _ in 0..5 {
         scene.pass(5).await;
@@ -211,8 +214,54 @@ async fn a_trail_that_cannot_be_written_catches_up() {
     scene.pass(5).await;
     let lines = scene.store.audit(0, 1000, false).await.unwrap();
     let actions: Vec<_> = lines[before..].iter().map(|line| line.action.as_str()).collect();
-    assert_eq!(actions, ["token.used", "agent.put"]);
+    assert_eq!(actions, ["token.used", "token.denied"]);
     assert_eq!(scene.store.verify_audit().await.unwrap().problem, None);
+}
+
+#[tokio::test]
+async fn what_somebody_is_told_is_done_has_its_line_at_that_moment() {
+    let scene = Scene::new().await;
+    // Nothing is written later by itself: what is in the trail came with the change.
+    scene.store.fail(Part::Audit);
+    scene.connect("alice", &[SEND]).await;
+    expect_last(&scene, "person:alice integration.connected allowed").await;
+    let grant = scene.google.held_elsewhere(&email("bob"), with_openid(&[SEND]));
+    let target = token_broker::broker::ConnectTarget::Owner(owner("bob"));
+    let imported = scene.broker.import(&target, grant.as_str().into(), admin()).await;
+    assert!(imported.is_ok());
+    expect_last(&scene, "admin:uid=0 integration.connected allowed").await;
+    let key = token_broker::broker::NewServiceAccount {
+        owner: owner("carol"),
+        file: scene.google.new_key(ROBOT, "key-1").as_str().into(),
+        subject: None,
+    };
+    assert!(scene.broker.add_service_account(key, admin()).await.is_ok());
+    expect_last(&scene, "admin:uid=0 integration.connected allowed").await;
+    let bot = scene.put("bot", "alice", &[SEND]).await;
+    expect_last(&scene, "admin:uid=0 agent.put allowed").await;
+    scene.broker.delete_agent(bot.name(), admin()).await.unwrap();
+    expect_last(&scene, "admin:uid=0 agent.removed allowed").await;
+    let bobs = AccountRef::Owner {
+        owner: owner("bob"),
+        account: None,
+    };
+    let never = token_broker::broker::Revocation::Never;
+    scene.broker.disconnect(&bobs, never, admin()).await.unwrap();
+    expect_last(&scene, "admin:uid=0 integration.disconnected allowed").await;
+    let alices = AccountRef::Id(scene.account("alice").record.id);
+    let last = token_broker::broker::Revocation::WhenLast;
+    let done = scene.broker.disconnect(&alices, last, admin()).await.unwrap();
+    assert!(done.revoked);
+    expect_last(&scene, "admin:uid=0 integration.revocation allowed").await;
+    assert_eq!(scene.store.verify_audit().await.unwrap().problem, None);
+}
+
+/// What a power cut at this moment would leave ends with this line.
+async fn expect_last(scene: &Scene, told: &str) {
+    let cut = Scene::standing_still(scene.copy_of_disk()).await;
+    let lines = cut.store.audit(0, 1, true).await.unwrap();
+    let line = lines.last().expect("a line");
+    assert_eq!(format!("{} {} {}", line.actor, line.action, line.decision), told);
 }
 
 #[tokio::test]

@@ -16,9 +16,10 @@ fn of(name: &str) -> AccountRef {
 }
 
 #[tokio::test]
-async fn tokens_leave_the_agents_first_then_the_database_then_google_is_told() {
+async fn nothing_happens_before_the_database_has_it_and_then_all_of_it_does() {
     let (scene, bot) = Scene::of_alice().await;
     let id = scene.account("alice").record.id;
+    let before = token(&bot);
     scene.store.hold_delete(true);
     let broker = scene.broker.clone();
     let disconnecting = tokio::spawn(async move {
@@ -27,23 +28,28 @@ async fn tokens_leave_the_agents_first_then_the_database_then_google_is_told() {
             .await
     });
     scene.idle().await;
-
-    // The row still stands, and no agent has anything any more.
     assert_eq!(scene.store.held_now(), 1);
+    assert_eq!((token(&bot), state(&bot)), (before, AgentState::Active));
+    assert!(scene.google.revoked().is_empty());
+
+    // Google is told when no agent has anything any more.
+    scene.google.hold_revocations(true);
+    scene.store.hold_delete(false);
+    scene.idle().await;
+    assert!(!disconnecting.is_finished());
     assert_eq!((token(&bot), scene.disk.token("bot")), (None, None));
     assert_eq!(state(&bot), AgentState::NotConnected);
     assert!(scene.broker.current(&bot).is_none());
-    assert!(!scene.store_has_nothing_of(&id).await);
+    assert!(scene.store_has_nothing_of(&id).await);
     assert!(scene.google.revoked().is_empty());
 
-    scene.store.hold_delete(false);
+    scene.google.hold_revocations(false);
     let done = disconnecting.await.unwrap().unwrap();
     assert!(done.revoked && done.problem.is_none());
     assert_eq!(
         done.agents.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["bot"]
     );
-    assert!(scene.store_has_nothing_of(&id).await);
     assert_eq!(scene.google.revoked(), [ALICE]);
     assert!(scene.broker.account(&of("alice")).is_err());
     scene.pass_in_steps(2 * HOUR, MINUTE).await;
@@ -51,19 +57,27 @@ async fn tokens_leave_the_agents_first_then_the_database_then_google_is_told() {
 }
 
 #[tokio::test]
-async fn files_are_cleared_before_the_row_goes() {
+async fn files_are_cleared_before_google_is_told() {
     let (scene, _bot) = Scene::of_alice().await;
     scene.disk.jam("bot");
     let broker = scene.broker.clone();
-    let disconnecting =
-        tokio::spawn(async move { broker.disconnect(&of("alice"), Revocation::Never, admin()).await });
+    let disconnecting = tokio::spawn(async move {
+        broker
+            .disconnect(&of("alice"), Revocation::WhenLast, admin())
+            .await
+    });
     scene.idle().await;
     assert!(!disconnecting.is_finished(), "it does not wait for the files");
-    assert_eq!(scene.store.load().await.unwrap().integrations.len(), 1);
+    assert!(scene.google.revoked().is_empty());
     // It does not wait for ever either: a directory that cannot be written is named.
     let done = disconnecting.await.unwrap().unwrap();
     assert!(done.problem.unwrap().contains("`bot` could not be cleared"));
-    assert!(scene.store.load().await.unwrap().integrations.is_empty());
+    assert_eq!(scene.google.revoked(), [ALICE]);
+    let trail = scene.audited("integration.disconnected").await;
+    assert!(
+        trail[1].contains("failed") && trail[1].contains("`bot` could not be cleared"),
+        "{trail:?}"
+    );
 }
 
 #[tokio::test]
@@ -100,7 +114,11 @@ async fn what_google_was_not_told_is_reported() {
     assert!(problem.contains("http_503"), "{problem}");
     assert!(scene.broker.accounts(None).is_empty());
     let trail = scene.audited("integration.disconnected").await;
-    assert!(trail[0].starts_with("admin:uid=0 failed:"), "{trail:?}");
+    assert!(trail[0].starts_with("admin:uid=0 allowed:"), "{trail:?}");
+    assert!(
+        trail[1].starts_with("admin:uid=0 failed:") && trail[1].contains("http_503"),
+        "{trail:?}"
+    );
 }
 
 #[tokio::test]
@@ -198,6 +216,8 @@ async fn a_row_that_cannot_be_deleted_is_said_and_the_account_stays_in_use() {
     scene.connect("alice", &[SEND]).await;
     let bot = scene.put("bot", "alice", &[SEND]).await;
     scene.idle().await;
+    let (before, file) = (token(&bot), scene.disk.token("bot"));
+    let (due, mut seen) = (scene.broker.next_renewal(), bot.snapshot());
     scene.store.fail(Part::Delete);
     let error = scene
         .broker
@@ -215,7 +235,15 @@ async fn a_row_that_cannot_be_deleted_is_said_and_the_account_stays_in_use() {
     );
 
     scene.idle().await;
-    assert_eq!(state(&bot), AgentState::Active);
+    // Nobody noticed: not for a moment, not in any file or stream.
+    assert_eq!((token(&bot), scene.disk.token("bot")), (before, file));
+    assert_eq!(scene.broker.next_renewal(), due);
+    assert!(
+        std::sync::Arc::ptr_eq(&seen, &bot.snapshot()),
+        "its snapshot was exchanged"
+    );
+    seen = bot.snapshot();
+    assert_eq!(seen.state, AgentState::Active);
     for _ in 0..3 {
         scene.next_renewal().await;
         assert_eq!(state(&bot), AgentState::Active);

@@ -241,7 +241,11 @@ async fn a_flipped_byte_in_one_row_is_that_accounts_trouble_alone() {
     *bytes.last_mut().unwrap() ^= 1;
     record.secret = token_broker::vault::Sealed::from_bytes(bytes);
     let version = record.version;
-    scene.store.put_integration(record, Some(version)).await.unwrap();
+    scene
+        .store
+        .put_integration(record, Some(version), Vec::new())
+        .await
+        .unwrap();
     let requests = scene.google.asked_for(ALICE).len();
 
     let scene = scene.restart().await;
@@ -284,7 +288,7 @@ async fn a_row_that_vanished_from_the_database_does_not_spin() {
     let (scene, bot) = Scene::of_alice().await;
     scene
         .store
-        .delete_integration(&scene.account("alice").record.id)
+        .delete_integration(&scene.account("alice").record.id, Vec::new())
         .await
         .unwrap();
     scene.pass(51 * MINUTE).await;

@@ -10,12 +10,6 @@ use crate::support::*;
 
 const WORK: &str = "alice@work.example";
 
-/// The scopes of capabilities, and what tells whose a grant is.
-fn with_openid(capabilities: &[&str]) -> token_broker::catalog::ScopeSet {
-    let openid = token_broker::catalog::ScopeSet::parse("openid").unwrap();
-    scopes(capabilities).union(&openid)
-}
-
 impl Scene {
     async fn import(&self, target: &ConnectTarget, grant: &str) -> Result<Imported, ImportError> {
         self.broker.import(target, grant.into(), admin()).await

@@ -190,7 +190,7 @@ async fn an_agent_in_the_database_that_makes_no_sense_is_left_alone() {
         name: "odd".parse().unwrap(),
         manifest: "{".into(),
     };
-    scene.store.put_agent(odd).await.unwrap();
+    scene.store.put_agent(odd, Vec::new()).await.unwrap();
     let scene = scene.restart().await;
     assert_eq!(scene.broker.handles().len(), 1);
     assert_eq!(state(&scene.handle("bot")), AgentState::Active);

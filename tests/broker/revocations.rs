@@ -91,11 +91,111 @@ async fn a_new_consent_ends_it_for_it_would_end_the_new_grant_too() {
 }
 
 #[tokio::test]
-async fn what_google_refuses_for_good_is_not_tried_again() {
-    let (scene, _bot) = Scene::of_alice().await;
-    let done = disconnected(&scene, Fault::new(FailureKind::Operator, "invalid_client")).await;
-    let problem = done.problem.unwrap();
-    assert!(problem.contains("myaccount.google.com"), "{problem}");
+async fn what_an_operator_can_mend_waits_for_it_with_the_grant() {
+    for code in [
+        "invalid_client",
+        "unauthorized_client",
+        "http_403",
+        "http_407",
+        "disabled_client",
+    ] {
+        let (scene, _bot) = Scene::of_alice().await;
+        let done = disconnected(&scene, Fault::new(FailureKind::Operator, code)).await;
+        assert!(!done.revoked);
+        assert!(done.problem.unwrap().contains("tried until it is done"));
+        scene.pass_in_steps(24 * HOUR, 10 * MINUTE).await;
+        let pending = scene.broker.pending_revocations();
+        assert_eq!(pending.len(), 1, "{code}");
+        assert!(pending[0].problem.contains(code), "{}", pending[0].problem);
+        // Also over a restart.
+        let scene = scene.restart().await;
+        assert_eq!(scene.store.load().await.unwrap().revocations.len(), 1);
+        scene.google.heal_revocation();
+        scene.pass_in_steps(HOUR, MINUTE).await;
+        assert_eq!(scene.google.revoked(), [ALICE], "{code}");
+        assert!(scene.broker.pending_revocations().is_empty());
+        assert!(scene.store.load().await.unwrap().revocations.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn revocations_that_hang_hold_up_nobody_else() {
+    let scene = Scene::new().await;
+    scene.google.hold_revocations(true);
+    let mut hanging = Vec::new();
+    for owner in ["alice", "carol", "dave"] {
+        scene.connect(owner, &[SEND]).await;
+        hanging.push(disconnect_later(&scene, owner));
+    }
+    scene.idle().await;
+    // Some that were owed already hang as well, more than are tried at once.
+    for number in 0..12 {
+        let owner = format!("owner-{number}");
+        scene.connect(&owner, &[SEND]).await;
+        hanging.push(disconnect_later(&scene, &owner));
+    }
+    scene.idle().await;
+    assert!(hanging.iter().all(|disconnecting| !disconnecting.is_finished()));
+
+    // Connecting, importing, and disconnecting what needs no revocation.
+    scene.connect("erin", &[SEND]).await;
+    let grant = scene.google.held_elsewhere(&email("frank"), with_openid(&[SEND]));
+    let target = token_broker::broker::ConnectTarget::Owner(owner("frank"));
+    let imported = scene.broker.import(&target, grant.as_str().into(), admin()).await;
+    assert!(imported.is_ok());
+    let which = AccountRef::Owner {
+        owner: owner("erin"),
+        account: None,
+    };
+    let gone = scene.broker.disconnect(&which, Revocation::Never, admin()).await;
+    assert!(gone.is_ok());
+
+    // Whoever connects the same account again waits until it is known what became of the old grant.
+    let started = scene.begin("alice", &[SEND]);
+    let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
+    let broker = scene.broker.clone();
+    let again = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.is_ok() });
+    scene.idle().await;
+    assert!(!again.is_finished());
+    scene.google.hold_revocations(false);
+    for disconnecting in hanging {
+        assert!(disconnecting.await.unwrap());
+    }
+    assert!(again.await.unwrap());
+    scene.idle().await;
     assert!(scene.broker.pending_revocations().is_empty());
-    assert!(scene.store.load().await.unwrap().revocations.is_empty());
+    assert_eq!(scene.account("alice").state(), AgentState::Active);
+}
+
+/// Disconnects an owner's account; true when the provider confirmed it.
+fn disconnect_later(scene: &Scene, of: &str) -> tokio::task::JoinHandle<bool> {
+    let which = AccountRef::Owner {
+        owner: owner(of),
+        account: None,
+    };
+    let broker = scene.broker.clone();
+    tokio::spawn(async move {
+        let done = broker.disconnect(&which, Revocation::WhenLast, admin()).await;
+        done.is_ok_and(|done| done.revoked)
+    })
+}
+
+#[tokio::test]
+async fn one_that_the_database_does_not_forget_is_asked_for_again_and_found_done() {
+    let (scene, _bot) = Scene::of_alice().await;
+    scene.store.fail(Part::Settle);
+    let which = AccountRef::Owner {
+        owner: owner("alice"),
+        account: None,
+    };
+    let done = scene
+        .broker
+        .disconnect(&which, Revocation::WhenLast, admin())
+        .await;
+    assert!(done.ok().unwrap().revoked);
+    assert_eq!(scene.broker.pending_revocations().len(), 1);
+    scene.store.heal();
+    scene.pass_in_steps(10 * MINUTE, MINUTE).await;
+    assert!(scene.broker.pending_revocations().is_empty());
+    assert_eq!(scene.audited("integration.revocation").await.len(), 1);
 }

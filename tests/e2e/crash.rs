@@ -191,7 +191,15 @@ impl Load {
         let agents = self.agents.lock().unwrap().clone();
         let owners = self.owners.lock().unwrap().clone();
         let listed = known(&["agents", "list", "--output", "json"], "agents", "agent");
+        let trail = daemon
+            .cli(&["audit", "list", "--limit", "100000", "--output", "json"])
+            .expect_ok()
+            .stdout;
         for agent in agents {
+            assert!(
+                trail.contains(&format!("\"agent {agent}\"")),
+                "{agent} was acknowledged and has no line in the trail"
+            );
             assert!(
                 listed.contains(&json!(agent)),
                 "{agent} was acknowledged and is lost"
@@ -203,6 +211,10 @@ impl Load {
             "owner",
         );
         for owner in owners {
+            assert!(
+                trail.contains(&format!("\"{owner} connected ")),
+                "{owner} was acknowledged and has no line in the trail"
+            );
             assert!(
                 listed.contains(&json!(owner)),
                 "{owner} was acknowledged and is lost"

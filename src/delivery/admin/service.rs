@@ -404,6 +404,7 @@ impl AdminService for Service {
             .broker
             .invite(&self.sessions, actor, admission, LINK_LIFE, page)
             .map_err(|error| status(Code::ResourceExhausted, "rate_limited", error.to_string()))?;
+        self.broker.flush_audit().await;
         Ok(Response::new(v1::BeginSessionResponse {
             url: invitation.url,
             expires_at: Some(timestamp(invitation.expires_at)),
@@ -418,6 +419,7 @@ impl AdminService for Service {
         let owner = owner(&request.into_inner().owner)?;
         let ended = self.sessions.end(owner.as_ref());
         self.broker.note_sessions_ended(actor, owner.as_ref(), ended);
+        self.broker.flush_audit().await;
         Ok(Response::new(v1::EndSessionsResponse {
             sessions: ended.sessions as u64,
             links: ended.links as u64,

@@ -152,6 +152,14 @@ fn facts(connection: &Connection) -> Result<DatabaseFacts, Fault> {
     })
 }
 
+/// Writes the lines of a change, where it was made.
+fn told(connection: &Connection, done: bool, audit: &[AuditEvent]) -> Result<bool, Fault> {
+    if done {
+        trail::append(connection, audit)?;
+    }
+    Ok(done)
+}
+
 impl Store for SqliteStore {
     fn load(&self) -> StoreFuture<'_, Contents> {
         self.read_bound(|connection, vault| {
@@ -172,8 +180,17 @@ impl Store for SqliteStore {
         self.read_bound(move |connection, vault| integrations::get(connection, vault, &id))
     }
 
-    fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64> {
-        self.write_bound(move |connection, vault| integrations::put(connection, vault, &record, replaces))
+    fn put_integration(
+        &self,
+        record: IntegrationRecord,
+        replaces: Option<u64>,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, u64> {
+        self.write_bound(move |connection, vault| {
+            let version = integrations::put(connection, vault, &record, replaces)?;
+            trail::append(connection, &audit)?;
+            Ok(version)
+        })
     }
 
     fn set_declined(&self, id: &IntegrationId, declined: Arc<[CapabilityKey]>) -> StoreFuture<'_, bool> {
@@ -198,19 +215,33 @@ impl Store for SqliteStore {
         self.write_bound(move |connection, vault| grants::finish(connection, vault, &id, version, &outcome))
     }
 
-    fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {
+    fn delete_integration(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.write(move |connection| integrations::delete(connection, &id))
+        self.write(move |connection| {
+            let deleted = integrations::delete(connection, &id)?;
+            told(connection, deleted, &audit)
+        })
     }
 
-    fn owe_revocation(&self, id: &IntegrationId, since: Timestamp) -> StoreFuture<'_, bool> {
+    fn owe_revocation(
+        &self,
+        id: &IntegrationId,
+        since: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.write_bound(move |connection, vault| revocations::owe(connection, vault, &id, since))
+        self.write_bound(move |connection, vault| {
+            let owed = revocations::owe(connection, vault, &id, since)?;
+            told(connection, owed, &audit)
+        })
     }
 
-    fn settle_revocation(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
+    fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         let id = id.clone();
-        self.write(move |connection| revocations::settle(connection, &id))
+        self.write(move |connection| {
+            revocations::settle(connection, &id)?;
+            trail::append(connection, &audit)
+        })
     }
 
     fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
@@ -218,13 +249,19 @@ impl Store for SqliteStore {
         self.write(move |connection| tokens::forget(connection, &id))
     }
 
-    fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
-        self.write_bound(move |connection, vault| agents::put(connection, vault, &agent))
+    fn put_agent(&self, agent: AgentRecord, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
+        self.write_bound(move |connection, vault| {
+            agents::put(connection, vault, &agent)?;
+            trail::append(connection, &audit)
+        })
     }
 
-    fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool> {
+    fn delete_agent(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
         let name = name.clone();
-        self.write(move |connection| agents::delete(connection, &name))
+        self.write(move |connection| {
+            let deleted = agents::delete(connection, &name)?;
+            told(connection, deleted, &audit)
+        })
     }
 
     fn change_holders(&self, kept: Vec<HolderRecord>, gone: Vec<AgentName>) -> StoreFuture<'_, ()> {
@@ -236,9 +273,12 @@ impl Store for SqliteStore {
         self.read(move |connection| security_events::is_known(connection, &id))
     }
 
-    fn remember_event(&self, id: &str, now: Timestamp) -> StoreFuture<'_, ()> {
+    fn remember_event(&self, id: &str, now: Timestamp, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         let id = id.to_owned();
-        self.write(move |connection| security_events::remember(connection, &id, now))
+        self.write(move |connection| {
+            security_events::remember(connection, &id, now)?;
+            trail::append(connection, &audit)
+        })
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {

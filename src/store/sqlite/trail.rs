@@ -15,6 +15,9 @@ pub(super) const PRUNE_STEP: u64 = 1000;
 
 /// Chains `events` to the end, in order.
 pub(super) fn append(connection: &Connection, events: &[AuditEvent]) -> Result<(), Fault> {
+    if events.is_empty() {
+        return Ok(());
+    }
     let mut end = bound(connection, "end")?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash, \

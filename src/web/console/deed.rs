@@ -116,7 +116,7 @@ fn what(line: &AuditLine, address: Option<&str>, purpose: &str) -> String {
         ("integration.connected", "denied") => "began to connect an account, which was refused".to_owned(),
         ("integration.connected", _) => "tried to connect an account, which did not work".to_owned(),
         ("integration.disconnected", "allowed") => format!("disconnected {account}"),
-        ("integration.disconnected", _) => format!("disconnected {account}, and not all of it worked"),
+        ("integration.disconnected", _) => format!("could not do all of disconnecting {account}"),
         ("integration.security_event", _) => format!("reported a security event about {account}"),
         ("integration.revocation", "allowed") => "told Google of an account that was disconnected".to_owned(),
         ("integration.revocation", _) => {
@@ -124,7 +124,7 @@ fn what(line: &AuditLine, address: Option<&str>, purpose: &str) -> String {
         }
         ("agent.put", _) => "added or changed an agent".to_owned(),
         ("agent.removed", "allowed") => "removed an agent".to_owned(),
-        ("agent.removed", _) => "removed an agent, until the next start".to_owned(),
+        ("agent.removed", _) => "tried to remove an agent, which did not work".to_owned(),
         ("agent.refused", _) => "refused somebody who gave a wrong name or secret".to_owned(),
         ("volume.publish", "allowed") => "gave a pod the directory of an agent".to_owned(),
         ("volume.publish", _) => "did not give a pod the directory of an agent".to_owned(),

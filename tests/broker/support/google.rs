@@ -67,6 +67,7 @@ pub(crate) struct Google {
     habits: Mutex<Habits>,
     held: watch::Sender<BTreeSet<String>>,
     revoke_fault: Mutex<Option<Fault>>,
+    revocations_held: watch::Sender<bool>,
 }
 
 impl Google {
@@ -88,6 +89,7 @@ impl Google {
             }),
             held: watch::Sender::default(),
             revoke_fault: Mutex::default(),
+            revocations_held: watch::Sender::default(),
         }
     }
 
@@ -136,6 +138,11 @@ impl Google {
 
     pub(crate) fn fail_revocation(&self, fault: Fault) {
         *self.revoke_fault.lock().unwrap() = Some(fault);
+    }
+
+    /// Revocations get no answer.
+    pub(crate) fn hold_revocations(&self, held: bool) {
+        self.revocations_held.send_replace(held);
     }
 
     pub(crate) fn heal_revocation(&self) {
@@ -543,6 +550,8 @@ impl Provider for Google {
 
     fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()> {
         Box::pin(async move {
+            let mut held = self.revocations_held.subscribe();
+            let _ = held.wait_for(|held| !held).await;
             if let Some(fault) = self.revoke_fault.lock().unwrap().clone() {
                 return Err(self.error(&fault));
             }

@@ -56,6 +56,12 @@ pub(crate) fn email(owner: &str) -> String {
     format!("{owner}@example.com")
 }
 
+/// The scopes of capabilities, and what tells whose a grant is.
+pub(crate) fn with_openid(capabilities: &[&str]) -> token_broker::catalog::ScopeSet {
+    let openid = token_broker::catalog::ScopeSet::parse("openid").unwrap();
+    scopes(capabilities).union(&openid)
+}
+
 /// The scopes of capabilities.
 pub(crate) fn scopes(capabilities: &[&str]) -> ScopeSet {
     let keys: Vec<_> = capabilities.iter().map(|name| name.parse().unwrap()).collect();

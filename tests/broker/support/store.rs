@@ -23,6 +23,7 @@ pub(crate) enum Part {
     Finish,
     Put,
     Delete,
+    Settle,
     Audit,
     Agents,
     Secrets,
@@ -171,9 +172,14 @@ impl Store for Hand {
         self.call(None, None, move || self.store.integration(&id))
     }
 
-    fn put_integration(&self, record: IntegrationRecord, replaces: Option<u64>) -> StoreFuture<'_, u64> {
+    fn put_integration(
+        &self,
+        record: IntegrationRecord,
+        replaces: Option<u64>,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, u64> {
         self.call(Some(Part::Put), Some(&self.put_held), move || {
-            self.store.put_integration(record, replaces)
+            self.store.put_integration(record, replaces, audit)
         })
     }
 
@@ -203,23 +209,30 @@ impl Store for Hand {
         })
     }
 
-    fn delete_integration(&self, id: &IntegrationId) -> StoreFuture<'_, bool> {
+    fn delete_integration(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
         let id = id.clone();
         self.call(Some(Part::Delete), Some(&self.delete_held), move || {
-            self.store.delete_integration(&id)
+            self.store.delete_integration(&id, audit)
         })
     }
 
-    fn owe_revocation(&self, id: &IntegrationId, since: Timestamp) -> StoreFuture<'_, bool> {
+    fn owe_revocation(
+        &self,
+        id: &IntegrationId,
+        since: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, bool> {
         let id = id.clone();
         self.call(Some(Part::Delete), Some(&self.delete_held), move || {
-            self.store.owe_revocation(&id, since)
+            self.store.owe_revocation(&id, since, audit)
         })
     }
 
-    fn settle_revocation(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
+    fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         let id = id.clone();
-        self.call(None, None, move || self.store.settle_revocation(&id))
+        self.call(Some(Part::Settle), None, move || {
+            self.store.settle_revocation(&id, audit)
+        })
     }
 
     fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
@@ -227,16 +240,16 @@ impl Store for Hand {
         self.call(Some(Part::Finish), None, move || self.store.forget_tokens(&id))
     }
 
-    fn put_agent(&self, agent: AgentRecord) -> StoreFuture<'_, ()> {
+    fn put_agent(&self, agent: AgentRecord, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         self.call(Some(Part::Agents), Some(&self.agents_held), move || {
-            self.store.put_agent(agent)
+            self.store.put_agent(agent, audit)
         })
     }
 
-    fn delete_agent(&self, name: &AgentName) -> StoreFuture<'_, bool> {
+    fn delete_agent(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
         let name = name.clone();
         self.call(Some(Part::Agents), Some(&self.agents_held), move || {
-            self.store.delete_agent(&name)
+            self.store.delete_agent(&name, audit)
         })
     }
 
@@ -251,9 +264,9 @@ impl Store for Hand {
         self.call(None, None, move || self.store.is_event_known(&id))
     }
 
-    fn remember_event(&self, id: &str, now: Timestamp) -> StoreFuture<'_, ()> {
+    fn remember_event(&self, id: &str, now: Timestamp, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         let id = id.to_owned();
-        self.call(None, None, move || self.store.remember_event(&id, now))
+        self.call(None, None, move || self.store.remember_event(&id, now, audit))
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {

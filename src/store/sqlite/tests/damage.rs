@@ -29,7 +29,10 @@ fn another_programs_database_is_left_alone() {
 async fn a_damaged_database_is_left_alone() {
     let (folder, store) = fresh();
     for number in 0..100 {
-        store.put_integration(account(number), None).await.unwrap();
+        store
+            .put_integration(account(number), None, Vec::new())
+            .await
+            .unwrap();
     }
     drop(store);
     let good = database_bytes(&folder);
@@ -56,7 +59,10 @@ async fn a_damaged_database_is_left_alone() {
 async fn a_row_under_another_name_is_damage() {
     let (folder, store) = fresh();
     for number in 0..10 {
-        store.put_integration(account(number), None).await.unwrap();
+        store
+            .put_integration(account(number), None, Vec::new())
+            .await
+            .unwrap();
     }
     drop(store);
     let mut bytes = database_bytes(&folder);
@@ -79,8 +85,8 @@ async fn a_row_under_another_name_is_damage() {
 #[tokio::test]
 async fn a_column_of_the_wrong_type_does_not_stop_the_start() {
     let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
-    store.put_integration(account(2), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
+    store.put_integration(account(2), None, Vec::new()).await.unwrap();
     drop(store);
     // A record's header lists the types of its columns: texts of 24, 6 and 5 bytes for id, kind and owner. One
     // flipped bit makes the owner a blob (https://sqlite.org/fileformat.html#record_format).
@@ -104,7 +110,10 @@ async fn a_column_of_the_wrong_type_does_not_stop_the_start() {
 async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
     let (folder, store) = fresh();
     for number in 1..=8 {
-        let version = store.put_integration(account(number), None).await.unwrap();
+        let version = store
+            .put_integration(account(number), None, Vec::new())
+            .await
+            .unwrap();
         store
             .finish_renewal(&id(number), version, renewed(token(number, "a", 0)))
             .await
@@ -154,7 +163,7 @@ async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
         .unwrap();
     assert_eq!(attempts, 0);
     assert!(
-        store.delete_integration(&id(2)).await.unwrap(),
+        store.delete_integration(&id(2), Vec::new()).await.unwrap(),
         "it can be disconnected"
     );
 }
@@ -162,8 +171,8 @@ async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
 #[tokio::test]
 async fn an_account_whose_grant_is_gone_is_reported_and_can_be_connected_again() {
     let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
-    store.put_integration(account(2), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
+    store.put_integration(account(2), None, Vec::new()).await.unwrap();
     raw(folder.path())
         .execute("DELETE FROM secrets WHERE integration = 1", [])
         .unwrap();
@@ -175,15 +184,15 @@ async fn an_account_whose_grant_is_gone_is_reported_and_can_be_connected_again()
         "{problem}"
     );
     assert!(store.begin_renewal(&id(1), at(1)).await.unwrap().is_none());
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     assert_eq!(grant(&store, 1).await, "grant");
 }
 
 #[tokio::test]
 async fn a_ciphertext_moved_to_another_row_does_not_open() {
     let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
-    store.put_integration(account(2), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
+    store.put_integration(account(2), None, Vec::new()).await.unwrap();
     let moving = "UPDATE secrets SET secret = \
                   (SELECT secret FROM integrations JOIN secrets ON place = number << 16 WHERE id = ?1) \
                   WHERE place = (SELECT number << 16 FROM integrations WHERE id = ?2)";

@@ -8,7 +8,7 @@ use crate::{store::StoreError, vault::KeyId};
 #[tokio::test]
 async fn every_file_is_for_the_owner_alone() {
     let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     let mut names = Vec::new();
     for entry in fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
@@ -67,7 +67,7 @@ async fn a_second_daemon_is_refused_until_the_first_is_gone() {
         error.to_string().contains(&folder.path().display().to_string()),
         "{error}"
     );
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     drop(store);
     assert_eq!(open(&folder).load().await.unwrap().integrations.len(), 1);
 }
@@ -75,10 +75,10 @@ async fn a_second_daemon_is_refused_until_the_first_is_gone() {
 #[tokio::test]
 async fn a_closed_store_leaves_one_file_and_answers_nothing() {
     let (folder, store) = fresh();
-    let (put, ()) = tokio::join!(store.put_integration(account(1), None), store.close());
+    let (put, ()) = tokio::join!(store.put_integration(account(1), None, Vec::new()), store.close());
     put.unwrap();
     assert!(matches!(
-        store.put_integration(account(2), None).await,
+        store.put_integration(account(2), None, Vec::new()).await,
         Err(StoreError::Closed)
     ));
     assert!(matches!(store.load().await, Err(StoreError::Closed)));
@@ -94,7 +94,7 @@ async fn a_closed_store_leaves_one_file_and_answers_nothing() {
 #[tokio::test]
 async fn a_wrong_key_is_named_beside_the_right_one() {
     let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     drop(store);
     let before = database_bytes(&folder);
     let (needed, configured) = (KeyId::of(&Key::new([1; 32])), KeyId::of(&Key::new([2; 32])));
@@ -130,7 +130,7 @@ async fn a_database_of_each_older_version_is_brought_up_to_date() {
         assert!(key_check::note(&old, &vault(1)).is_ok(), "version {version}");
         drop(old);
         let store = open(&folder);
-        store.put_integration(account(1), None).await.unwrap();
+        store.put_integration(account(1), None, Vec::new()).await.unwrap();
         assert_eq!(grant(&store, 1).await, "grant", "version {version}");
     }
 }
@@ -138,7 +138,7 @@ async fn a_database_of_each_older_version_is_brought_up_to_date() {
 #[tokio::test]
 async fn what_was_declined_survives_a_restart() {
     let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     let keys: Arc<[_]> = ["google.drive".parse().unwrap()].into();
     assert!(store.set_declined(&id(1), keys.clone()).await.unwrap());
     drop(store);
@@ -180,7 +180,7 @@ async fn an_altered_key_check_is_not_taken_for_a_wrong_key() {
 #[tokio::test]
 async fn a_newer_database_is_left_alone() {
     let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     raw(folder.path())
         .pragma_update(None, "user_version", 99)
         .unwrap();
@@ -200,6 +200,9 @@ async fn a_start_cut_short_before_the_tables_is_completed() {
     raw(folder.path())
         .pragma_update(None, "application_id", 0x746b_6272)
         .unwrap();
-    open(&folder).put_integration(account(1), None).await.unwrap();
+    open(&folder)
+        .put_integration(account(1), None, Vec::new())
+        .await
+        .unwrap();
     assert_eq!(open(&folder).load().await.unwrap().integrations.len(), 1);
 }

@@ -12,7 +12,10 @@ async fn every_field_of_an_account_survives_a_restart() {
         renewed_at: Some(at(7)),
         ..account(1)
     };
-    store.put_integration(sent.clone(), None).await.unwrap();
+    store
+        .put_integration(sent.clone(), None, Vec::new())
+        .await
+        .unwrap();
     store
         .put_integration(
             IntegrationRecord {
@@ -20,6 +23,7 @@ async fn every_field_of_an_account_survives_a_restart() {
                 ..account(2)
             },
             None,
+            Vec::new(),
         )
         .await
         .unwrap();
@@ -51,7 +55,7 @@ async fn every_field_of_an_account_survives_a_restart() {
 #[tokio::test]
 async fn every_field_of_a_token_and_an_agent_survives_a_restart() {
     let (folder, store) = fresh();
-    let version = store.put_integration(account(1), None).await.unwrap();
+    let version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     let sent = TokenRecord {
         granted: scopes("a"),
         ..token(1, "a b", 7)
@@ -64,7 +68,7 @@ async fn every_field_of_a_token_and_an_agent_survives_a_restart() {
         name: "bot".parse().unwrap(),
         manifest: "{}".into(),
     };
-    store.put_agent(agent.clone()).await.unwrap();
+    store.put_agent(agent.clone(), Vec::new()).await.unwrap();
     drop(store);
 
     let contents = open(&folder).load().await.unwrap();
@@ -91,7 +95,7 @@ async fn every_field_of_a_token_and_an_agent_survives_a_restart() {
 #[tokio::test]
 async fn each_kind_of_health_survives() {
     let (_folder, store) = fresh();
-    let mut version = store.put_integration(account(1), None).await.unwrap();
+    let mut version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     for health in [
         Health::ReconnectRequired("it expired".into()),
         Health::Disabled("hijacked".into()),
@@ -115,17 +119,20 @@ async fn each_kind_of_health_survives() {
 #[tokio::test]
 async fn an_account_is_added_once_and_replaced_only_as_it_was_read() {
     let (_folder, store) = fresh();
-    let first = store.put_integration(account(1), None).await.unwrap();
-    let again = store.put_integration(account(1), None).await;
+    let first = store.put_integration(account(1), None, Vec::new()).await.unwrap();
+    let again = store.put_integration(account(1), None, Vec::new()).await;
     assert!(matches!(again, Err(StoreError::Conflict)), "added twice");
-    let second = store.put_integration(account(1), Some(first)).await.unwrap();
+    let second = store
+        .put_integration(account(1), Some(first), Vec::new())
+        .await
+        .unwrap();
     assert!(second > first);
-    let stale = store.put_integration(account(1), Some(first)).await;
+    let stale = store.put_integration(account(1), Some(first), Vec::new()).await;
     assert!(
         matches!(stale, Err(StoreError::Conflict)),
         "replaced what was replaced"
     );
-    let absent = store.put_integration(account(2), Some(first)).await;
+    let absent = store.put_integration(account(2), Some(first), Vec::new()).await;
     assert!(
         matches!(absent, Err(StoreError::Conflict)),
         "replaced what is not there"
@@ -136,14 +143,14 @@ async fn an_account_is_added_once_and_replaced_only_as_it_was_read() {
 #[tokio::test]
 async fn replacing_an_account_forgets_its_tokens_and_its_intent() {
     let (_folder, store) = fresh();
-    let version = store.put_integration(account(1), None).await.unwrap();
+    let version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     store
         .finish_renewal(&id(1), version, renewed(token(1, "a", 0)))
         .await
         .unwrap();
     store.begin_renewal(&id(1), at(1)).await.unwrap();
     store
-        .put_integration(now(&store, 1).await, Some(version))
+        .put_integration(now(&store, 1).await, Some(version), Vec::new())
         .await
         .unwrap();
     assert_eq!(now(&store, 1).await.renewal, None);
@@ -153,7 +160,7 @@ async fn replacing_an_account_forgets_its_tokens_and_its_intent() {
 #[tokio::test]
 async fn a_renewal_shows_the_intent_before_it_and_counts_the_attempts() {
     let (_folder, store) = fresh();
-    let version = store.put_integration(account(1), None).await.unwrap();
+    let version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     let begin = async |seconds| {
         store
             .begin_renewal(&id(1), at(seconds))
@@ -208,7 +215,7 @@ async fn a_renewal_shows_the_intent_before_it_and_counts_the_attempts() {
 #[tokio::test]
 async fn an_intent_survives_a_crash() {
     let (folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     store.begin_renewal(&id(1), at(1)).await.unwrap();
     let crashed = crashed_copy(&folder);
     let revived = open(&crashed);
@@ -225,7 +232,7 @@ async fn an_intent_survives_a_crash() {
 #[tokio::test]
 async fn what_was_answered_survives_a_crash() {
     let (folder, store) = fresh();
-    let version = store.put_integration(account(1), None).await.unwrap();
+    let version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     let outcome = RenewalOutcome {
         rotated: Some(refresh_token(&id(1), "rotated")),
         ..renewed(token(1, "a", 0))
@@ -240,7 +247,7 @@ async fn what_was_answered_survives_a_crash() {
 #[tokio::test]
 async fn the_account_changes_version_with_its_grant_only() {
     let (_folder, store) = fresh();
-    let first = store.put_integration(account(1), None).await.unwrap();
+    let first = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     // Two flights for different scopes began with the same version: the first must not spoil the second.
     let same = store
         .finish_renewal(&id(1), first, renewed(token(1, "a", 0)))
@@ -274,14 +281,14 @@ async fn the_account_changes_version_with_its_grant_only() {
 #[tokio::test]
 async fn a_deleted_account_is_not_resurrected() {
     let (_folder, store) = fresh();
-    let version = store.put_integration(account(1), None).await.unwrap();
+    let version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     store
         .finish_renewal(&id(1), version, renewed(token(1, "a", 0)))
         .await
         .unwrap();
     store.begin_renewal(&id(1), at(1)).await.unwrap();
-    assert!(store.delete_integration(&id(1)).await.unwrap());
-    assert!(!store.delete_integration(&id(1)).await.unwrap());
+    assert!(store.delete_integration(&id(1), Vec::new()).await.unwrap());
+    assert!(!store.delete_integration(&id(1), Vec::new()).await.unwrap());
     let late = store
         .finish_renewal(&id(1), version, renewed(token(1, "a", 1)))
         .await;
@@ -291,7 +298,7 @@ async fn a_deleted_account_is_not_resurrected() {
     assert!(contents.integrations.is_empty() && contents.tokens.is_empty());
 
     // Nor does the renewal find an account that came back under the same id.
-    let again = store.put_integration(account(1), None).await.unwrap();
+    let again = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     assert!(again > version);
     let late = store
         .finish_renewal(&id(1), version, renewed(token(1, "a", 1)))
@@ -302,8 +309,8 @@ async fn a_deleted_account_is_not_resurrected() {
 #[tokio::test]
 async fn a_token_replaces_the_one_for_the_same_scopes_and_expired_ones_go() {
     let (_folder, store) = fresh();
-    let version = store.put_integration(account(1), None).await.unwrap();
-    store.put_integration(account(2), None).await.unwrap();
+    let version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
+    store.put_integration(account(2), None, Vec::new()).await.unwrap();
     for (requested, seconds) in [("a", 0), ("a b", 0), ("b a", 3000)] {
         store
             .finish_renewal(&id(1), version, renewed(token(1, requested, seconds)))
@@ -327,7 +334,12 @@ async fn an_accounts_rows_lie_together_and_room_is_used_again() {
     let (folder, store) = fresh();
     let mut versions = Vec::new();
     for number in 1..=2 {
-        versions.push(store.put_integration(account(number), None).await.unwrap());
+        versions.push(
+            store
+                .put_integration(account(number), None, Vec::new())
+                .await
+                .unwrap(),
+        );
     }
     let renew = async |number: u32, requested, seconds| {
         let version = versions[number as usize - 1];
@@ -376,10 +388,20 @@ async fn agents_are_added_replaced_and_deleted() {
         name: "bot".parse().unwrap(),
         manifest: manifest.into(),
     };
-    store.put_agent(agent("1")).await.unwrap();
-    store.put_agent(agent("2")).await.unwrap();
+    store.put_agent(agent("1"), Vec::new()).await.unwrap();
+    store.put_agent(agent("2"), Vec::new()).await.unwrap();
     assert_eq!(store.load().await.unwrap().agents, [agent("2")]);
-    assert!(store.delete_agent(&"bot".parse().unwrap()).await.unwrap());
-    assert!(!store.delete_agent(&"bot".parse().unwrap()).await.unwrap());
+    assert!(
+        store
+            .delete_agent(&"bot".parse().unwrap(), Vec::new())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .delete_agent(&"bot".parse().unwrap(), Vec::new())
+            .await
+            .unwrap()
+    );
     assert!(store.load().await.unwrap().agents.is_empty());
 }

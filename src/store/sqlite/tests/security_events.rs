@@ -7,8 +7,8 @@ use crate::store::sqlite::security_events::REMEMBERED;
 async fn an_event_is_known_from_then_on_also_after_a_restart() {
     let (folder, store) = fresh();
     assert!(!store.is_event_known("one").await.unwrap());
-    store.remember_event("one", at(0)).await.unwrap();
-    store.remember_event("one", at(5)).await.unwrap();
+    store.remember_event("one", at(0), Vec::new()).await.unwrap();
+    store.remember_event("one", at(5), Vec::new()).await.unwrap();
     assert!(store.is_event_known("one").await.unwrap());
     assert!(!store.is_event_known("on").await.unwrap());
     store.close().await;
@@ -18,7 +18,7 @@ async fn an_event_is_known_from_then_on_also_after_a_restart() {
 #[tokio::test]
 async fn the_oldest_event_makes_room() {
     let (_folder, store) = fresh();
-    store.remember_event("first", at(0)).await.unwrap();
+    store.remember_event("first", at(0), Vec::new()).await.unwrap();
     store
         .write(|connection| {
             let mut statement =
@@ -31,7 +31,7 @@ async fn the_oldest_event_makes_room() {
         .await
         .unwrap();
     assert!(store.is_event_known("first").await.unwrap());
-    store.remember_event("last", at(0)).await.unwrap();
+    store.remember_event("last", at(0), Vec::new()).await.unwrap();
     assert!(!store.is_event_known("first").await.unwrap());
     assert!(store.is_event_known("1").await.unwrap() && store.is_event_known("last").await.unwrap());
     let count = store
@@ -50,7 +50,10 @@ async fn the_oldest_event_makes_room() {
 async fn a_grant_that_does_not_work_has_no_access_tokens() {
     let (_folder, store) = fresh();
     for number in [1, 2] {
-        let version = store.put_integration(account(number), None).await.unwrap();
+        let version = store
+            .put_integration(account(number), None, Vec::new())
+            .await
+            .unwrap();
         let outcome = renewed(token(number, "a", 0));
         store.finish_renewal(&id(number), version, outcome).await.unwrap();
     }

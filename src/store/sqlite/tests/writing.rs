@@ -69,7 +69,7 @@ async fn what_waits_together_is_committed_together() {
     let outside = folder.path().to_owned();
     let (first, seen) = in_one_batch!(
         &store,
-        store.put_agent(agent("first", "{}")),
+        store.put_agent(agent("first", "{}"), Vec::new()),
         store.write(move |connection| {
             let count = "SELECT count(*) FROM agents";
             let inside: i64 = connection.query_row(count, [], |row| row.get(0))?;
@@ -91,12 +91,12 @@ async fn an_operation_that_fails_takes_nothing_from_the_others() {
     let (_folder, store) = fresh();
     let (before, failed, after) = in_one_batch!(
         &store,
-        store.put_agent(agent("before", "{}")),
+        store.put_agent(agent("before", "{}"), Vec::new()),
         store.write(|connection| {
             connection.execute("INSERT INTO agents (name, manifest) VALUES ('half', '{}')", [])?;
             Err::<(), Fault>(StoreError::Conflict.into())
         }),
-        store.put_agent(agent("after", "{}"))
+        store.put_agent(agent("after", "{}"), Vec::new())
     );
     before.unwrap();
     assert!(matches!(failed, Err(StoreError::Conflict)));
@@ -107,10 +107,10 @@ async fn an_operation_that_fails_takes_nothing_from_the_others() {
 #[tokio::test]
 async fn a_commit_that_fails_takes_nothing_from_the_others() {
     let (_folder, store) = fresh();
-    store.put_agent(agent("early", "{}")).await.unwrap();
+    store.put_agent(agent("early", "{}"), Vec::new()).await.unwrap();
     let (put, orphan) = in_one_batch!(
         &store,
-        store.put_agent(agent("kept", "{}")),
+        store.put_agent(agent("kept", "{}"), Vec::new()),
         // What no check finds before the commit itself.
         store.write(|connection| {
             connection.execute_batch(
@@ -123,7 +123,7 @@ async fn a_commit_that_fails_takes_nothing_from_the_others() {
     let error = orphan.unwrap_err();
     assert!(matches!(error, StoreError::Storage { .. }), "{error}");
     assert_eq!(names(&store).await, ["early", "kept"]);
-    store.put_agent(agent("late", "{}")).await.unwrap();
+    store.put_agent(agent("late", "{}"), Vec::new()).await.unwrap();
     assert_eq!(names(&store).await, ["early", "kept", "late"]);
 }
 
@@ -132,18 +132,18 @@ async fn a_transaction_that_the_database_ended_fails_for_all() {
     let (_folder, store) = fresh();
     let (put, ended, after) = in_one_batch!(
         &store,
-        store.put_agent(agent("before", "{}")),
+        store.put_agent(agent("before", "{}"), Vec::new()),
         store.write(|connection| {
             // As an input or output error may do by itself.
             connection.execute_batch("ROLLBACK")?;
             Err::<(), Fault>(StoreError::Conflict.into())
         }),
-        store.put_agent(agent("after", "{}"))
+        store.put_agent(agent("after", "{}"), Vec::new())
     );
     put.unwrap();
     after.unwrap();
     assert!(matches!(ended, Err(StoreError::Storage { .. })));
-    store.put_agent(agent("late", "{}")).await.unwrap();
+    store.put_agent(agent("late", "{}"), Vec::new()).await.unwrap();
     assert_eq!(names(&store).await, ["after", "before", "late"]);
 }
 
@@ -158,13 +158,13 @@ async fn limit_pages(store: &SqliteStore, more: i64) {
 #[tokio::test]
 async fn a_full_disk_is_said_plainly_and_passes() {
     let (folder, store) = fresh();
-    store.put_agent(agent("early", "{}")).await.unwrap();
+    store.put_agent(agent("early", "{}"), Vec::new()).await.unwrap();
     let large = "x".repeat(20_000);
     limit_pages(&store, 2).await;
     let (small, refused) = in_one_batch!(
         &store,
-        store.put_agent(agent("small", "{}")),
-        store.put_agent(agent("large", &large))
+        store.put_agent(agent("small", "{}"), Vec::new()),
+        store.put_agent(agent("large", &large), Vec::new())
     );
     let error = refused.unwrap_err().to_string();
     assert!(
@@ -179,7 +179,7 @@ async fn a_full_disk_is_said_plainly_and_passes() {
     assert_eq!(names(&store).await, kept);
 
     limit_pages(&store, 1000).await;
-    store.put_agent(agent("large", &large)).await.unwrap();
+    store.put_agent(agent("large", &large), Vec::new()).await.unwrap();
     drop(store);
     assert!(names(&open(&folder)).await.contains(&"large".to_owned()));
 }
@@ -187,7 +187,7 @@ async fn a_full_disk_is_said_plainly_and_passes() {
 #[tokio::test]
 async fn what_the_trail_needs_of_a_full_disk_is_taken_from_nobody() {
     let (_folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     let version = store.begin_renewal(&id(1), at(1)).await.unwrap().unwrap().version;
     limit_pages(&store, 2).await;
     let line = AuditEvent {
@@ -209,7 +209,7 @@ async fn what_the_trail_needs_of_a_full_disk_is_taken_from_nobody() {
 #[tokio::test]
 async fn a_trail_that_is_damaged_takes_no_renewal_with_it() {
     let (_folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     let version = store.begin_renewal(&id(1), at(1)).await.unwrap().unwrap().version;
     store
         .write(|connection| Ok(connection.execute_batch("ALTER TABLE audit RENAME TO elsewhere")?))
@@ -232,19 +232,19 @@ async fn a_caller_that_goes_away_does_not_undo_its_write() {
     tokio::select! {
         biased;
         () = hold => panic!("held until released"),
-        _ = store.put_agent(agent("sent", "{}")) => panic!("not before the hold ends"),
+        _ = store.put_agent(agent("sent", "{}"), Vec::new()) => panic!("not before the hold ends"),
         () = async {} => {}
     }
     drop(release);
     // Comes after it in the queue.
-    store.put_agent(agent("next", "{}")).await.unwrap();
+    store.put_agent(agent("next", "{}"), Vec::new()).await.unwrap();
     assert_eq!(names(&store).await, ["next", "sent"]);
 }
 
 #[tokio::test]
 async fn a_reader_sees_the_last_commit_while_the_writer_is_busy() {
     let (_folder, store) = fresh();
-    store.put_integration(account(1), None).await.unwrap();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
     let (release, hold) = busy(&store).await;
     let ((), ()) = tokio::join!(hold, async {
         assert!(store.integration(&id(1)).await.unwrap().is_some());
@@ -260,7 +260,10 @@ async fn many_writers_at_once_lose_nothing() {
     for number in 0..64 {
         let store = Arc::clone(&store);
         tasks.spawn(async move {
-            let mut version = store.put_integration(account(number), None).await.unwrap();
+            let mut version = store
+                .put_integration(account(number), None, Vec::new())
+                .await
+                .unwrap();
             for round in 1..=8 {
                 let seen = store
                     .begin_renewal(&id(number), at(round))

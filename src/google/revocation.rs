@@ -1,0 +1,73 @@
+//! Whether an answer to a revocation is one.
+
+use http::{StatusCode, header};
+use serde_json::Value;
+
+use super::http::Reply;
+
+/// True for the answer of a revocation endpoint that did it (RFC 7009, section 2.2): status 200, whose content means
+/// nothing. Other successes are not in the standard, a page for people is somebody else's in between, such as a captive
+/// portal's, and an `error` in the content is one.
+pub(super) fn is_confirmed(reply: &Reply) -> bool {
+    let media_type = reply.headers.get(header::CONTENT_TYPE);
+    let media_type = media_type
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body);
+    let body = body.trim_ascii();
+    let is_page = body.starts_with(b"<") || media_type.to_ascii_lowercase().contains("html");
+    let is_error = || {
+        let content = serde_json::from_slice::<Value>(body).ok();
+        content.is_some_and(|content| content.get("error").is_some())
+    };
+    reply.status == StatusCode::OK && !is_page && !is_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn confirmed(status: u16, media_type: &'static str, body: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        if !media_type.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        }
+        is_confirmed(&Reply {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: Zeroizing::new(body.as_bytes().to_vec()),
+        })
+    }
+
+    #[test]
+    fn only_a_revocation_endpoint_confirms() {
+        for (media_type, body) in [
+            ("application/json; charset=utf-8", "{}"),
+            ("application/json", "\u{feff}{\n}\n"),
+            ("", ""),
+            ("text/plain", "OK"),
+            ("text/javascript", ""),
+        ] {
+            assert!(confirmed(200, media_type, body), "{media_type} {body}");
+        }
+        for (status, media_type, body) in [
+            (200, "text/html", "<html>Sign in to the network</html>"),
+            (200, "TEXT/HTML; charset=utf-8", ""),
+            (200, "", "\n <!doctype html>"),
+            (200, "application/json", r#"{"error": "invalid_client"}"#),
+            (200, "", r#"{"error": {"status": "UNAVAILABLE"}}"#),
+            (204, "", ""),
+            (201, "application/json", "{}"),
+            (202, "application/json", "{}"),
+            (206, "application/json", "{}"),
+        ] {
+            assert!(
+                !confirmed(status, media_type, body),
+                "{status} {media_type} {body}"
+            );
+        }
+    }
+}
