@@ -153,7 +153,7 @@ fn google(text: &mut String) -> std::fmt::Result {
          Where no agent has a token to lose, whoever asked is told the code and the sentence (nothing is tried again by \
          itself there, and it says so), and agents stay as they were: a consent (`access_denied` has a code of its own \
          there, `consent_denied`), an import, a service account that is added. A revocation that Google refuses takes nothing back: the account is disconnected here all the \
-         same, `disconnect` says what was not done and ends with 1, and what passes is tried again until it is done \
+         same, `disconnect` says what was not done and ends with 1, and what passes, or an operator can mend, is tried again until it is done \
          (`integrations list` shows it).\n\n",
     );
     Ok(())

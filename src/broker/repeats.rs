@@ -254,7 +254,7 @@ mod tests {
         let told = take(&repeats, 61);
         assert_eq!(told.len(), 1);
         assert!(
-            told[0].starts_with("nothing proven: 9999 more within 60 s, from 10.0.0.0 ("),
+            told[0].starts_with("nothing proven: 9999 more within 60 s, from 10.0.1.1 (500), "),
             "{told:?}"
         );
         assert!(told[0].ends_with("others (5999)"), "{told:?}");

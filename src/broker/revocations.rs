@@ -150,6 +150,8 @@ impl Broker {
                 reason: message,
                 not_before: retry_after,
             }),
+            // It is dead there already, and this is all that can be said of it.
+            Err(error) if error.kind == FailureKind::Reconnect => Attempt::Never(error.message),
             Err(error) => operator(error.message),
         }
     }

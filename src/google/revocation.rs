@@ -15,7 +15,9 @@ pub(super) fn is_confirmed(reply: &Reply) -> bool {
         .unwrap_or_default();
     let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body);
     let body = body.trim_ascii();
-    let is_page = body.starts_with(b"<") || media_type.to_ascii_lowercase().contains("html");
+    // Nothing is no page, whatever it is called.
+    let is_page =
+        body.starts_with(b"<") || !body.is_empty() && media_type.to_ascii_lowercase().contains("html");
     let is_error = || {
         let content = serde_json::from_slice::<Value>(body).ok();
         content.is_some_and(|content| content.get("error").is_some())
@@ -49,13 +51,13 @@ mod tests {
             ("application/json", "\u{feff}{\n}\n"),
             ("", ""),
             ("text/plain", "OK"),
-            ("text/javascript", ""),
+            ("text/html", ""),
         ] {
             assert!(confirmed(200, media_type, body), "{media_type} {body}");
         }
         for (status, media_type, body) in [
             (200, "text/html", "<html>Sign in to the network</html>"),
-            (200, "TEXT/HTML; charset=utf-8", ""),
+            (200, "TEXT/HTML; charset=utf-8", "Sign in"),
             (200, "", "\n <!doctype html>"),
             (200, "application/json", r#"{"error": "invalid_client"}"#),
             (200, "", r#"{"error": {"status": "UNAVAILABLE"}}"#),

@@ -192,7 +192,7 @@ impl Load {
         let owners = self.owners.lock().unwrap().clone();
         let listed = known(&["agents", "list", "--output", "json"], "agents", "agent");
         let trail = daemon
-            .cli(&["audit", "list", "--limit", "100000", "--output", "json"])
+            .cli(&["audit", "list", "--limit", "10000", "--output", "json"])
             .expect_ok()
             .stdout;
         for agent in agents {
