@@ -338,9 +338,7 @@ impl Broker {
             capabilities: claim.capabilities.clone(),
             detail: told_of(&claim.owner, kept, &missing),
         };
-        let kept = self
-            .keep(claim, identity, granted, &grant, tell)
-            .await?;
+        let kept = self.keep(claim, identity, granted, &grant, tell).await?;
         Ok(Connected {
             account: kept.account,
             withdrawn: kept.withdrawn,

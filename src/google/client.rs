@@ -174,7 +174,7 @@ impl Client {
         }
         let url = &self.options.endpoints.revocation;
         let reply = self.post(Call::Revoke, url, &fields, &secrets).await?;
-        if revocation::is_confirmed(&reply) {
+        if revocation::is_confirmed(reply.status, &reply.headers, &reply.body) {
             return Ok(());
         }
         let what = format!(
@@ -182,7 +182,7 @@ impl Client {
             host(url),
             reply.status.as_u16()
         );
-        Err(ProviderError::malformed(&what, reply.date()))
+        Err(ProviderError::malformed(&what))
     }
 
     async fn post(
@@ -191,13 +191,13 @@ impl Client {
         url: &Url,
         fields: &[(&str, &str)],
         secrets: &[&str],
-    ) -> Result<(), ProviderError> {
+    ) -> Result<Reply, ProviderError> {
         let reply = self.send(url, fields).await?;
         if let Some(error) = &reply.cut {
             return Err(ProviderError::transport(host(url), error));
         }
         if reply.status.is_success() && !refusal::is_told(&reply.body) {
-            Ok(())
+            Ok(reply)
         } else {
             Err(ProviderError::refused(call, &reply, secrets, self.clock.now()))
         }

@@ -59,7 +59,7 @@ async fn put_behind_its_back(scene: &Scene, manifest: &Manifest) {
         name: manifest.agent.clone(),
         manifest: manifest.to_json(),
     };
-    scene.store.put_agent(record).await.unwrap();
+    scene.store.put_agent(record, Vec::new()).await.unwrap();
 }
 
 async fn put(scene: &Scene, manifest: Manifest) {
