@@ -6,7 +6,7 @@ use super::Broker;
 use crate::{
     id::IntegrationId,
     store::{StoreError, UnusableRecord},
-    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
+    telemetry::audit::{Actor, AuditEvent, Decision},
 };
 
 /// Those that somebody has to do something about.
@@ -59,19 +59,14 @@ impl Broker {
         actor: Actor,
     ) -> Result<(), StoreError> {
         let _keeping = self.keeping_accounts().await;
-        self.store.delete_integration(id).await?;
-        self.store.settle_revocation(id).await?;
-        self.unusable.forget(id.as_str());
-        self.recorder.record(AuditEvent {
-            time: self.now(),
-            actor,
-            action: "integration.record_removed",
+        let event = AuditEvent {
             integration: Some(id.clone()),
-            capabilities: Vec::new(),
-            decision: Decision::Allowed,
             detail: problem,
-            concern: Concern::default(),
-        });
+            ..AuditEvent::new(self.now(), actor, "integration.record_removed", Decision::Allowed)
+        };
+        self.store.delete_integration(id, Vec::new()).await?;
+        self.store.settle_revocation(id, vec![event]).await?;
+        self.unusable.forget(id.as_str());
         Ok(())
     }
 }

@@ -26,10 +26,16 @@ async fn two_of_everything() -> (TempDir, SqliteStore) {
         secret: vault(1).seal(&Binding::ServiceAccountKey(&id(2)), b"key"),
         ..account(2)
     };
-    let first = store.put_integration(account(1), None).await.unwrap();
-    let before = store.put_integration(robot.clone(), None).await.unwrap();
+    let first = store.put_integration(account(1), None, Vec::new()).await.unwrap();
+    let before = store
+        .put_integration(robot.clone(), None, Vec::new())
+        .await
+        .unwrap();
     robot.connected_at = at(120);
-    let second = store.put_integration(robot, Some(before)).await.unwrap();
+    let second = store
+        .put_integration(robot, Some(before), Vec::new())
+        .await
+        .unwrap();
     assert_ne!(first, second);
     let narrower = TokenRecord {
         granted: scopes("c"),
@@ -49,9 +55,9 @@ async fn two_of_everything() -> (TempDir, SqliteStore) {
             authority: format!("https://oauth2.example.com/token#{owner}").into(),
             ..account(number)
         };
-        store.put_integration(gone, None).await.unwrap();
+        store.put_integration(gone, None, Vec::new()).await.unwrap();
         store
-            .owe_revocation(&id(number), at(u64::from(number)))
+            .owe_revocation(&id(number), at(u64::from(number)), Vec::new())
             .await
             .unwrap();
     }
@@ -59,10 +65,13 @@ async fn two_of_everything() -> (TempDir, SqliteStore) {
         let manifest = format!(r#"{{"agent":"{name}"}}"#);
         let name: AgentName = name.parse().unwrap();
         store
-            .put_agent(AgentRecord {
-                name: name.clone(),
-                manifest,
-            })
+            .put_agent(
+                AgentRecord {
+                    name: name.clone(),
+                    manifest,
+                },
+                Vec::new(),
+            )
             .await
             .unwrap();
         let holder = format!(r#"{{"owner":"{name}"}}"#);
@@ -344,7 +353,7 @@ async fn what_somebody_else_wrote_is_not_bound_by_a_later_write() {
         "UPDATE integrations SET owner = 'mallory'",
     ] {
         let (folder, store) = fresh();
-        let version = store.put_integration(account(1), None).await.unwrap();
+        let version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
         raw(folder.path()).execute_batch(change).unwrap();
         if change.contains("secrets") {
             altered(store.begin_renewal(&id(1), at(1)).await.map(drop));
@@ -353,13 +362,13 @@ async fn what_somebody_else_wrote_is_not_bound_by_a_later_write() {
         } else {
             altered(store.set_declined(&id(1), Arc::default()).await.map(drop));
         }
-        altered(store.owe_revocation(&id(1), at(1)).await.map(drop));
+        altered(store.owe_revocation(&id(1), at(1), Vec::new()).await.map(drop));
         altered(store.integration(&id(1)).await.map(drop));
         let contents = store.load().await.unwrap();
         assert_eq!((told(&contents).len(), contents.unusable.len()), (0, 1));
         assert!(contents.tokens.is_empty() && contents.revocations.is_empty());
         assert!(
-            store.delete_integration(&id(1)).await.unwrap(),
+            store.delete_integration(&id(1), Vec::new()).await.unwrap(),
             "it can be removed"
         );
     }
@@ -368,13 +377,16 @@ async fn what_somebody_else_wrote_is_not_bound_by_a_later_write() {
 #[tokio::test]
 async fn a_part_of_an_earlier_connection_does_not_go_with_a_later_one() {
     let (folder, store) = fresh();
-    let first = store.put_integration(account(1), None).await.unwrap();
+    let first = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     store
         .finish_renewal(&id(1), first, renewed(token(1, "a", 1)))
         .await
         .unwrap();
     let before = crashed_copy(&folder);
-    store.put_integration(account(1), Some(first)).await.unwrap();
+    store
+        .put_integration(account(1), Some(first), Vec::new())
+        .await
+        .unwrap();
     store.close().await;
     let attach = format!("ATTACH '{}' AS old", before.path().join(DATABASE).display());
     for (change, left) in [
