@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::entropy::Entropy;
+use crate::{entropy::Entropy, text};
 
 /// A name that does not fit its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +37,7 @@ macro_rules! id {
                     Ok(Self(value.into()))
                 } else {
                     // Shown to a person, so neither endless nor able to move their cursor.
-                    let value = value.chars().take(80).flat_map(char::escape_debug).collect();
+                    let value = text::quoted(value, 80);
                     Err(InvalidId { kind: $kind, rule: $rule, value })
                 }
             }

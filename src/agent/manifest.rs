@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     catalog::Catalog,
     id::{AgentName, CapabilityKey, OwnerId},
+    text,
 };
 
 /// A manifest is at most this many bytes long.
@@ -76,7 +77,7 @@ impl PodIdentity {
             ),
         ];
         let (field, value, _) = fields.into_iter().find(|(_, _, fits)| !fits)?;
-        let value: String = value.chars().take(80).flat_map(char::escape_debug).collect();
+        let value = text::quoted(value, 80);
         Some((
             field,
             format!("`{value}` is no name of Kubernetes': lower-case letters, digits and hyphens"),
@@ -173,7 +174,7 @@ impl Manifest {
     /// [`Manifest::validate`] to say.
     pub fn from_json(text: &str) -> Result<Self, ManifestError> {
         check_size(text)?;
-        let mut json = serde_json::Deserializer::from_str(text);
+        let mut json = serde_json::Deserializer::from_str(text::plain(text));
         let mut manifest: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
             from_json_error(&path, error.inner())
@@ -205,11 +206,7 @@ impl Manifest {
             };
             let message = format!(
                 "`{}` is not the address of an account, such as alice@example.com",
-                account
-                    .chars()
-                    .take(80)
-                    .flat_map(char::escape_debug)
-                    .collect::<String>()
+                text::quoted(account, 80)
             );
             return Err(ManifestError::in_field(field, message));
         }
@@ -249,8 +246,7 @@ impl Manifest {
 
 /// True for what can be an account's address. Whether it is one is for the provider to say.
 fn is_address(text: &str) -> bool {
-    let unfit =
-        |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\' | '<' | '>' | ',');
+    let unfit = |c: char| !text::is_part_of_name(c) || matches!(c, '"' | '\\' | '<' | '>' | ',');
     let parts = text.split_once('@');
     text.len() <= MAX_ADDRESS
         && !text.contains(unfit)
@@ -277,7 +273,7 @@ fn wrong_description(text: &str) -> Option<String> {
     let control = text.chars().find(|c| c.is_control())?;
     Some(format!(
         "it holds the control character `{}`: write one line of text",
-        control.escape_debug()
+        control.escape_default()
     ))
 }
 
@@ -348,6 +344,10 @@ mod tests {
             (
                 r#"{"agent":"a","owner":"b","account":"a@b\u001b[2J"}"#,
                 "account: `a@b\\u{1b}[2J` is not the address of an account, such as alice@example.com",
+            ),
+            (
+                "{\"agent\":\"a\",\"owner\":\"b\",\"account\":\"a@b.example\u{200b}\"}",
+                "account: `a@b.example\\u{200b}` is not the address of an account, such as alice@example.com",
             ),
             (
                 r#"{"agent":"a","owner":"b","kubernetes":{"namespace":"billing"}}"#,

@@ -16,6 +16,7 @@ use crate::{
     google::FailureKind,
     id::{AgentName, CapabilityKey},
     secret::shape::redacted,
+    text,
 };
 
 /// How long an asker waits for a fresher token while the one at hand still works.
@@ -207,7 +208,7 @@ impl Broker {
                     .map(|key| format!(" Did you mean `{key}`?"));
                 // A token in the wrong place goes no further.
                 let name = redacted(name);
-                let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
+                let name = text::quoted(&name, 80);
                 let message = format!("There is no capability `{name}`.{}", hint.unwrap_or_default());
                 return Err(problem(ProblemCode::UnknownCapability, message));
             };

@@ -9,6 +9,7 @@ use crate::{
     agent::Manifest,
     catalog::IntegrationKind,
     id::{AgentName, IntegrationId, OwnerId},
+    text::same_address,
 };
 
 /// Names an account: by id, or by owner, and address where the owner has several.
@@ -47,11 +48,6 @@ pub(super) enum NotFound {
 pub(super) struct NoAccount {
     pub(super) state: AgentState,
     pub(super) message: String,
-}
-
-/// An account's address is the same in any case.
-pub(super) fn same_address(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b)
 }
 
 /// The account that `which` names.

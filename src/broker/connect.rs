@@ -28,6 +28,7 @@ use crate::{
     session::{SessionId, Visit},
     store::IntegrationRecord,
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
+    text,
 };
 
 /// A consent that has begun.
@@ -191,10 +192,7 @@ impl Broker {
                         .map(|key| format!("; did you mean `{key}`?"));
                     Err(ConnectError::Capability(format!(
                         "there is no capability `{}`{}",
-                        name.chars()
-                            .take(80)
-                            .flat_map(char::escape_debug)
-                            .collect::<String>(),
+                        text::quoted(name, 80),
                         hint.unwrap_or_default()
                     )))
                 }
@@ -208,9 +206,7 @@ impl Broker {
         let origin = url::Url::parse(url).ok().map(|url| url.origin());
         match origin {
             Some(origin) if self.options.return_origins.contains(&origin) => Ok(url.to_owned()),
-            _ => Err(ConnectError::ReturnUrl(
-                url.chars().take(200).flat_map(char::escape_debug).collect(),
-            )),
+            _ => Err(ConnectError::ReturnUrl(text::quoted(url, 200))),
         }
     }
 
@@ -279,7 +275,7 @@ impl Broker {
     /// Waits for the end of a consent.
     pub async fn wait_connect(&self, connect_id: &str) -> Result<Connected, ConnectError> {
         let Some((mut ending, expires_at)) = self.consents.watch(connect_id) else {
-            let shown = connect_id.chars().take(80).flat_map(char::escape_debug).collect();
+            let shown = text::quoted(connect_id, 80);
             return Err(ConnectError::UnknownConnect(shown));
         };
         loop {

@@ -12,6 +12,7 @@ use crate::{
     secret::PrivateKey,
     store::{Health, IntegrationRecord},
     telemetry::audit::{Actor, Decision},
+    text,
     vault::{Binding, Sealed},
 };
 
@@ -84,7 +85,7 @@ impl Broker {
     ) -> Result<ServiceAccountAdded, ServiceAccountError> {
         let key = ServiceAccountKey::parse(new.file.expose(), &self.around.token_endpoint)?;
         if let Some(subject) = new.subject.as_deref().filter(|subject| !is_address(subject)) {
-            let shown = subject.chars().take(80).flat_map(char::escape_debug).collect();
+            let shown = text::quoted(subject, 80);
             return Err(ServiceAccountError::Subject(shown));
         }
         let find = || Ok::<_, ServiceAccountError>(self.service_account(&new.owner, &key.email));

@@ -40,7 +40,7 @@ impl FromStr for IntegrationKind {
             .ok_or_else(|| {
                 format!(
                     "integration is `{}`: expected `google` or `google-sa`",
-                    text.escape_debug()
+                    crate::text::quoted(text, 80)
                 )
             })
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     config::{CapabilityEntry, suggest},
     id::CapabilityKey,
+    text,
 };
 
 /// A capability that the catalogue cannot take.
@@ -29,7 +30,7 @@ impl CatalogError {
         } else {
             format!("{}: ", entry.origin)
         };
-        let key = entry.key.chars().take(80).flat_map(char::escape_debug).collect();
+        let key = text::quoted(&entry.key, 80);
         Self { place, key, reason }
     }
 }

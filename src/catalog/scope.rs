@@ -41,9 +41,7 @@ impl FromStr for Scope {
         if (1..=512).contains(&text.len()) && text.bytes().all(valid) {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidScope(
-                text.chars().take(80).flat_map(char::escape_debug).collect(),
-            ))
+            Err(InvalidScope(crate::text::quoted(text, 80)))
         }
     }
 }

@@ -41,7 +41,7 @@ impl FromStr for Verification {
                 format!(
                     "verification is `{}`: expected `basic`, `sensitive` or `restricted`, as Google classifies the \
                      scope; leave it out where that is unknown",
-                    text.escape_debug()
+                    crate::text::quoted(text, 80)
                 )
             })
     }

@@ -1,5 +1,7 @@
 //! How text looks: tones that show on a terminal, cells of tables, and nothing that moves a cursor.
 
+use crate::text::is_shown;
+
 /// How a piece of text is meant. It shows only on a terminal, and never alone: the words say it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Tone {
@@ -95,15 +97,32 @@ impl Palette {
     }
 }
 
-/// Text that came from elsewhere must not move the reader's cursor; in a sentence a line may end.
+/// Text that came from elsewhere must not move the reader's cursor, nor turn what follows round; in a sentence a line may
+/// end.
 pub(super) fn harmless(text: &str, lines: bool) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && !(lines && c == '\n') {
-            safe.extend(c.escape_default());
-        } else {
+        if is_shown(c) || (lines && c == '\n') {
             safe.push(c);
+        } else {
+            safe.extend(c.escape_default());
         }
     }
     safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_stays_and_nothing_turns_a_line_round() {
+        assert_eq!(harmless("ผู้ใช้ e\u{301} 🙂", false), "ผู้ใช้ e\u{301} 🙂");
+        assert_eq!(harmless("a\nb\u{1b}[2J", true), "a\nb\\u{1b}[2J");
+        assert_eq!(harmless("a\nb", false), "a\\nb");
+        assert_eq!(
+            harmless("nob\u{202e}gnp.exe\u{200b}", true),
+            "nob\\u{202e}gnp.exe\\u{200b}"
+        );
+    }
 }

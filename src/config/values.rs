@@ -9,7 +9,10 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use crate::secret::shape::{is_field_name, redacted, without_quotes};
+use crate::{
+    secret::shape::{is_field_name, redacted, without_quotes},
+    text,
+};
 
 use super::{
     error::ConfigError,
@@ -340,15 +343,7 @@ fn named(path: &str) -> String {
 /// A text that a person wrote, neither endless nor able to move their cursor. A secret in the wrong place stays
 /// out of it.
 fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for c in redacted(text).chars().take(120) {
-        if c.is_control() {
-            shown.extend(c.escape_debug());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
+    text::quoted(&redacted(text), 120)
 }
 
 /// The line of a position, from 1.

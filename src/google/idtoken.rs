@@ -5,7 +5,10 @@ use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
-use crate::{clock, text::without_bom};
+use crate::{
+    clock,
+    text::{is_part_of_name, without_bom},
+};
 
 use super::{
     FailureKind, Identity, ProviderError,
@@ -161,9 +164,9 @@ fn identity(subject: String, email: Option<String>) -> Result<Identity, Provider
     if subject.is_empty() || subject.len() > MAX_SUBJECT || !subject.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(again("does not say whose it is"));
     }
-    let plain = |c: char| !c.is_whitespace() && c.escape_debug().len() == 1;
+    let fits = |c: char| is_part_of_name(c) && !matches!(c, '"' | '\\' | '<' | '>');
     let email = email
-        .filter(|address| (1..=MAX_EMAIL).contains(&address.len()) && address.chars().all(plain))
+        .filter(|address| (1..=MAX_EMAIL).contains(&address.len()) && address.chars().all(fits))
         .unwrap_or_else(|| subject.clone());
     Ok(Identity { subject, email })
 }
@@ -299,6 +302,28 @@ mod tests {
             json!({"a": "b"}),
         ] {
             assert_eq!(with("email", odd).unwrap().email, "1098");
+        }
+    }
+
+    #[test]
+    fn an_address_of_any_script_stays_what_it_is() {
+        for address in [
+            "ผู้ใช้@ตัวอย่าง.ไทย",
+            "उपयोगकर्ता@उदाहरण.भारत",
+            "e\u{301}mile@example.com",
+            "o'brien@example.com",
+            "alice+tag@example.com",
+        ] {
+            assert_eq!(with("email", json!(address)).unwrap().email, address);
+        }
+        for trick in [
+            "alice\u{202e}moc.elpmaxe@b",
+            "ali\u{200b}ce@example.com",
+            "alice\u{3164}@example.com",
+            "\u{feff}alice@example.com",
+            "alice\u{2028}@example.com",
+        ] {
+            assert_eq!(with("email", json!(trick)).unwrap().email, "1098", "{trick:?}");
         }
     }
 

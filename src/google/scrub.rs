@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::secret::shape;
+use crate::{secret::shape, text::is_shown};
 
 /// Pieces of a secret at least this long are taken out, so that a cut or percent-encoded echo goes too.
 const PIECE: usize = 8;
@@ -75,11 +75,7 @@ fn hidden(text: &[u8], secrets: &[&str]) -> Vec<bool> {
 
 /// The character, or a space for what would move a cursor, reverse a line or show nothing.
 fn printable(c: char) -> char {
-    if matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1 {
-        c
-    } else {
-        ' '
-    }
+    if is_shown(c) { c } else { ' ' }
 }
 
 #[cfg(test)]
@@ -126,6 +122,10 @@ mod tests {
             scrub("Jeton expiré: \"là\" 期限切れ", &[]),
             "Jeton expiré: \"là\" 期限切れ"
         );
+        for words in ["ผู้ใช้ถูกปิดใช้งาน", "उपयोगकर्ता अक्षम है", "Jeton expire\u{301}"]
+        {
+            assert_eq!(scrub(words, &[]), words);
+        }
         assert_eq!(scrub(&"é".repeat(5000), &[]).chars().count(), 200);
     }
 

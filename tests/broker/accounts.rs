@@ -85,6 +85,27 @@ async fn an_agent_uses_the_account_that_it_names() {
 }
 
 #[tokio::test]
+async fn an_address_is_named_however_its_letters_are_composed() {
+    let scene = Scene::new().await;
+    let composed = "\u{e9}mile@example.com";
+    let decomposed = "e\u{301}mile@example.com";
+    scene.connect("alice", &[SEND]).await;
+    let id = scene.connect_another("alice", decomposed, &[CALENDAR]).await;
+    let planner = scene.put_on("planner", "alice", composed, &[CALENDAR]).await;
+    scene.idle().await;
+    assert_eq!(state(&planner), AgentState::Active);
+    for address in [composed, decomposed, "\u{c9}MILE@example.com"] {
+        let found = scene.broker.account(&named(Some(address)));
+        assert_eq!(found.unwrap().record.id, id, "{address}");
+        let again = scene
+            .consent_at(&at(address), &[CALENDAR], Person::named(decomposed))
+            .await;
+        assert_eq!(again.ok().unwrap().account, id, "{address}");
+    }
+    assert!(scene.broker.account(&named(Some("emile@example.com"))).is_err());
+}
+
+#[tokio::test]
 async fn an_account_that_is_needed_and_not_named_is_not_guessed() {
     let scene = Scene::new().await;
     scene.connect("alice", &[SEND]).await;

@@ -125,6 +125,34 @@ fn gmail_is_unticked_and_calendar_kept_and_gmail_is_added_later() {
     daemon.scan_for_secrets(&[&token, &mails, &google.client_secret]);
 }
 
+#[test]
+fn an_address_of_any_script_is_shown_and_selected() {
+    const THAI: &str = "ผู้ใช้@ตัวอย่าง.ไทย";
+    const COMPOSED: &str = "\u{e9}mile@example.com";
+    const DECOMPOSED: &str = "e\u{301}mile@example.com";
+    let google = Emulator::start(&["--account", THAI, "--account", DECOMPOSED]);
+    let daemon = Daemon::new(&google);
+    daemon.start();
+    for (agent, address, written) in [("thai", THAI, THAI), ("emile", DECOMPOSED, COMPOSED)] {
+        let connected = daemon.connect_as(agent, address, &[SEND]).expect_ok();
+        assert!(connected.stdout.contains(address), "{connected:?}");
+        let manifest = format!(
+            "agent: {agent}\nowner: {agent}\naccount: {written}\nintegrations:\n  - key: {SEND}\n    description: x\n"
+        );
+        // As some editors write it.
+        std::fs::write(
+            daemon.agents_d().join(format!("{agent}.yaml")),
+            format!("\u{feff}{manifest}"),
+        )
+        .unwrap();
+        daemon.wait_for_state(agent, "active");
+        let shown = daemon
+            .cli(&["integrations", "show", "--owner", agent, "--account", written])
+            .expect_ok();
+        assert!(shown.stdout.contains(address), "{shown:?}");
+    }
+}
+
 fn told_what_is_missing(daemon: &Daemon, mailer: &Agent, url: &str) {
     assert_eq!(
         mailer.env(),

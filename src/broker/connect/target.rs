@@ -1,15 +1,12 @@
 //! Which account a consent is for: as it is asked for, and as the person then chooses.
 
 use crate::{
-    broker::{
-        AccountRef, Broker, SeveralAccounts, World,
-        choice::{find, same_address},
-        world::Account,
-    },
+    broker::{AccountRef, Broker, SeveralAccounts, World, choice::find, world::Account},
     catalog::IntegrationKind,
     google::Identity,
     id::{AgentName, IntegrationId, OwnerId},
     store::IntegrationRecord,
+    text::same_address,
 };
 
 use super::{super::keep::Claim, ConnectError};

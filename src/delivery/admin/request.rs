@@ -13,6 +13,7 @@ use crate::{
     secret::shape::redacted,
     session::{Admission, Viewer, is_page},
     telemetry::audit::Actor,
+    text,
 };
 
 /// What stands for an account that is not connected yet: no address, since those have an `@`.
@@ -117,11 +118,7 @@ pub(super) fn account_of(owner: &str, account: &str) -> Result<ConnectTarget, St
         NEW_ACCOUNT => ConnectTarget::Another(owner),
         address if address.contains('@') => ConnectTarget::Address(owner, address.to_owned()),
         other => {
-            let other: String = redacted(other)
-                .chars()
-                .take(80)
-                .flat_map(char::escape_debug)
-                .collect();
+            let other = text::quoted(&redacted(other), 80);
             let message = format!("`{other}` is neither an account's address nor `{NEW_ACCOUNT}`");
             return Err(status(Code::InvalidArgument, "invalid_request", message));
         }

@@ -218,7 +218,7 @@ fn token(tokens: Option<&AccessToken>, audience: &str) -> Result<AccessToken, St
 
 /// A name that somebody made up, neither endless nor able to move a cursor.
 fn shown(text: &str) -> String {
-    text.chars().take(80).flat_map(char::escape_debug).collect()
+    crate::text::quoted(text, 80)
 }
 
 #[cfg(test)]

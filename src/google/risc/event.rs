@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
-use crate::{google::jws::same_issuer, secret::RefreshToken};
+use crate::{google::jws::same_issuer, secret::RefreshToken, text};
 
 const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type/";
 const OAUTH: &str = "https://schemas.openid.net/secevent/oauth/event-type/";
@@ -215,10 +215,7 @@ fn other(address: &str) -> SecurityEvent {
 }
 
 fn shown(text: &str) -> String {
-    text.chars()
-        .take(MAX_WORDS)
-        .flat_map(char::escape_debug)
-        .collect()
+    text::quoted(text, MAX_WORDS)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rusqlite::{
     types::{FromSqlError, ValueRef},
 };
 
-use crate::{catalog::ScopeSet, id::CapabilityKey, store::StoreError, vault::Sealed};
+use crate::{catalog::ScopeSet, id::CapabilityKey, store::StoreError, text, vault::Sealed};
 
 /// What is wrong with a column.
 pub(super) type Unreadable = String;
@@ -108,11 +108,7 @@ pub(super) fn sealed_or_none(row: &Row<'_>, name: &str) -> Result<Option<Sealed>
 /// A row's name for an error, whatever is in the column.
 pub(super) fn label(row: &Row<'_>, name: &str) -> String {
     match row.get_ref(name) {
-        Ok(ValueRef::Text(bytes)) => String::from_utf8_lossy(bytes)
-            .chars()
-            .take(80)
-            .flat_map(char::escape_debug)
-            .collect(),
+        Ok(ValueRef::Text(bytes)) => text::quoted(&String::from_utf8_lossy(bytes), 80),
         _ => format!("without a readable {name}"),
     }
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row, params};
 use crate::{
     id::IntegrationId,
     store::{Grant, Health, RenewalIntent, RenewalOutcome, StoreError},
+    text,
     vault::{Sealed, Vault},
 };
 
@@ -177,6 +178,6 @@ pub(super) fn health(row: &Row<'_>) -> Result<Health, Unreadable> {
         "revoked" => reason().map(Health::Revoked),
         "disabled" => reason().map(Health::Disabled),
         "misconfigured" => reason().map(Health::Misconfigured),
-        other => Err(format!("its health `{}` is unknown", other.escape_debug())),
+        other => Err(format!("its health `{}` is unknown", text::quoted(other, 80))),
     }
 }

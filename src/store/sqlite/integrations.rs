@@ -6,6 +6,7 @@ use crate::{
     catalog::IntegrationKind,
     id::{CapabilityKey, IntegrationId},
     store::{Health, IntegrationRecord, RenewalIntent, StoreError, UnusableRecord},
+    text,
     vault::{MacError, Sealed, Vault},
 };
 
@@ -288,7 +289,7 @@ pub(super) fn kind(name: &str) -> Result<IntegrationKind, Unreadable> {
     [IntegrationKind::Google, IntegrationKind::GoogleServiceAccount]
         .into_iter()
         .find(|kind| kind.as_str() == name)
-        .ok_or_else(|| format!("its kind `{}` is unknown", name.escape_debug()))
+        .ok_or_else(|| format!("its kind `{}` is unknown", text::quoted(name, 80)))
 }
 
 fn keys_column(keys: &[CapabilityKey]) -> String {

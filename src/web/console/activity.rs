@@ -22,6 +22,7 @@ use crate::{
     session::Viewer,
     store::{StoreError, TrailFilter, TrailPlace},
     telemetry::audit::ChainReport,
+    text::same_address,
 };
 
 /// Lines on one page.
@@ -187,7 +188,7 @@ impl Console {
         }
         let accounts = self.broker.accounts(owner).into_iter();
         let found: Vec<_> = accounts
-            .filter(|view| view.record.account.eq_ignore_ascii_case(address))
+            .filter(|view| same_address(&view.record.account, address))
             .map(|view| view.record.id)
             .collect();
         if found.is_empty() {

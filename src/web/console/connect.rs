@@ -13,6 +13,7 @@ use crate::{
     broker::{AccountView, AgentView, CapabilityState, ConnectTarget},
     catalog::IntegrationKind,
     id::{CapabilityKey, OwnerId},
+    text::same_address,
 };
 
 #[derive(Template)]
@@ -168,7 +169,7 @@ impl Console {
             view.record.kind == IntegrationKind::Google
                 && address
                     .as_deref()
-                    .is_none_or(|address| view.record.account.eq_ignore_ascii_case(address))
+                    .is_none_or(|address| same_address(&view.record.account, address))
         });
         let only = views.next()?;
         views.next().is_none().then_some(only)
@@ -223,7 +224,7 @@ impl Console {
             .iter()
             .chain(&agents)
             .filter(|view| match view.snapshot.manifest.account.as_deref() {
-                Some(named) => address.is_some_and(|address| address.eq_ignore_ascii_case(named)),
+                Some(named) => address.is_some_and(|address| same_address(address, named)),
                 None => !subject.another,
             } || subject.agent.is_some())
             .collect();
