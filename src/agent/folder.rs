@@ -22,7 +22,7 @@ use super::{
     listing::{self, Listing},
     manifest::{MAX_BYTES, Manifest},
 };
-use crate::{catalog::Catalog, config::writers, id::AgentName};
+use crate::{catalog::Catalog, config::writers, id::AgentName, text};
 
 /// A file is read again at the slow look of this number after it was read, for the last time.
 const SETTLED: u8 = 2;
@@ -367,7 +367,7 @@ fn look(catalog: &Catalog, path: &Path, user: u32, known: Option<Stamp>) -> Foun
     match read(path, user) {
         Err(error) => failed(path, &error),
         Ok((stamp, content)) => {
-            let manifest = content.and_then(|content| parse(catalog, path, content));
+            let manifest = content.and_then(|content| parse(catalog, path, &content));
             Found::Read(stamp, manifest)
         }
     }
@@ -398,14 +398,14 @@ fn read(path: &Path, user: u32) -> io::Result<(Stamp, Result<Vec<u8>, String>)> 
     Ok((stamp, Ok(content)))
 }
 
-fn parse(catalog: &Catalog, path: &Path, content: Vec<u8>) -> Result<Manifest, String> {
+fn parse(catalog: &Catalog, path: &Path, content: &[u8]) -> Result<Manifest, String> {
     if content.len() > MAX_BYTES {
         return Err(format!(
             "it is longer than {MAX_BYTES} bytes, the most that a manifest has"
         ));
     }
-    let text = String::from_utf8(content).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    Manifest::from_yaml_with(catalog, &text, &path.display().to_string()).map_err(|error| error.to_string())
+    let text = text::of_file(content)?;
+    Manifest::from_yaml_with(catalog, text, &path.display().to_string()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::{
     catalog::Catalog,
     config::suggest,
     secret::shape::{is_field_name, redacted, without_quotes},
+    text,
 };
 
 impl Manifest {
@@ -18,6 +19,7 @@ impl Manifest {
             file: Some(file_name.to_owned()),
             ..error
         };
+        let text = text::plain(text);
         let mut manifest = read(text).map_err(in_file)?;
         manifest.integrations.shrink_to_fit();
         manifest.check().map_err(|error| in_file(located(text, error)))?;

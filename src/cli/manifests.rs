@@ -21,6 +21,7 @@ use super::{
 use crate::{
     agent::{Manifest, ManifestError, listing},
     catalog::Catalog,
+    text,
 };
 
 const EXAMPLES: &str = "\
@@ -155,12 +156,13 @@ fn expand(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), Failure> {
 }
 
 fn text_of(file: &Path) -> io::Result<String> {
-    if file.as_os_str() != "-" {
-        return fs::read_to_string(file);
+    let mut bytes = Vec::new();
+    if file.as_os_str() == "-" {
+        io::stdin().read_to_end(&mut bytes)?;
+    } else {
+        bytes = fs::read(file)?;
     }
-    let mut text = String::new();
-    io::stdin().read_to_string(&mut text)?;
-    Ok(text)
+    text::of_file(&bytes).map(str::to_owned).map_err(io::Error::other)
 }
 
 fn shown(file: &Path) -> String {

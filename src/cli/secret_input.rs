@@ -9,6 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::exit::Failure;
+use crate::text;
 
 /// Longer than any key file or grant.
 const MOST: u64 = 64 * 1024;
@@ -22,27 +23,28 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
                 "standard input is a terminal, which would show the secret: name a file, or pipe it in",
             ));
         }
-        return text("standard input", stdin.lock());
+        return secret("standard input", stdin.lock());
     }
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| cannot(&name, &error))?;
-    text(&name, file)
+    secret(&name, file)
 }
 
-fn text(name: &str, from: impl Read) -> Result<Zeroizing<String>, Failure> {
+fn secret(name: &str, from: impl Read) -> Result<Zeroizing<String>, Failure> {
     // Room for the longest: growing would leave copies behind.
     let room = usize::try_from(MOST).unwrap_or_default() + 1;
-    let mut text = Zeroizing::new(String::with_capacity(room));
-    let read = from.take(MOST + 1).read_to_string(&mut text);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    let read = from.take(MOST + 1).read_to_end(&mut bytes);
     read.map_err(|error| cannot(name, &error))?;
-    if text.len() as u64 > MOST {
+    if bytes.len() as u64 > MOST {
         let what = io::Error::other(format!("it is longer than {MOST} bytes"));
         return Err(cannot(name, &what));
     }
+    let text = text::of_file(&bytes).map_err(|reason| cannot(name, &io::Error::other(reason)))?;
     if text.trim().is_empty() {
         return Err(cannot(name, &io::Error::other("it is empty")));
     }
-    Ok(text)
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn cannot(name: &str, error: &io::Error) -> Failure {
@@ -55,12 +57,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_secret_is_said() {
-        let said = |bytes: &[u8]| text("key.json", bytes).map(|text| text.to_string());
+        let said = |bytes: &[u8]| secret("key.json", bytes).map(|text| text.to_string());
         assert_eq!(said(b"sesame\n").as_deref(), Ok("sesame\n"));
+        assert_eq!(said("\u{feff}sesame\n".as_bytes()).as_deref(), Ok("sesame\n"));
         for (bytes, words) in [
             (b" \n".to_vec(), "key.json cannot be read: it is empty"),
             (vec![b'x'; 65_537], "longer than 65536 bytes"),
             (vec![0xff], "UTF-8"),
+            (b"\xff\xfek\0".to_vec(), "UTF-16"),
         ] {
             let failure = said(&bytes).unwrap_err();
             assert!(failure.message.contains(words), "{failure}");

@@ -5,6 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use url::{Host, Url};
 
 use super::{
+    client_secret,
     error::ConfigError,
     secret_file::{self, Access},
     values::Values,
@@ -65,7 +66,8 @@ impl GoogleSection {
     pub(super) fn read(values: &mut Values, public_url: &Url) -> Result<Self, ConfigError> {
         const CLIENT_ID: &str = "a client id, such as 1234-abcd.apps.googleusercontent.com";
         let client_id = values.text("google.client_id")?;
-        let printable = |id: &String| id.len() <= 256 && id.bytes().all(|b| b.is_ascii_graphic());
+        let fits = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'');
+        let printable = |id: &String| id.len() <= 256 && id.bytes().all(fits);
         if !client_id.as_ref().is_none_or(printable) {
             return Err(values.wrong("google.client_id", CLIENT_ID));
         }
@@ -89,16 +91,19 @@ impl GoogleSection {
             ));
         };
         let secret = match &self.secret {
-            Secret::Value(secret) => Some(secret.clone()),
+            Secret::Value(secret) => {
+                let secret = client_secret::read(secret.expose().trim(), &id);
+                Some(secret.map_err(|reason| ConfigError::new(format!("google.client_secret: {reason}")))?)
+            }
             Secret::File(path) => {
                 let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
                 let access = Access::of(path, credentials.as_deref());
-                let text = secret_file::read(path, access).map_err(|reason| {
+                let secret = secret_file::read(path, access).and_then(|text| client_secret::read(&text, &id));
+                Some(secret.map_err(|reason| {
                     // Somebody may have written the secret itself there.
                     let file = redacted(&path.display().to_string());
                     ConfigError::new(format!("google.client_secret_file {file}: {reason}"))
-                })?;
-                Some(ClientSecret::from(text.as_str()))
+                })?)
             }
             Secret::None if self.client_type == ClientType::Web => {
                 return Err(ConfigError::new(

@@ -103,7 +103,7 @@ pub(super) const KEYS: &[Key] = &[
         "google.client_secret_file",
         Kind::Text,
         "/etc/token-broker/client_secret",
-        "A file that holds its secret and that nobody else can read.",
+        "A file that nobody else can read, with its secret or the whole client_secret.json.",
     ),
     open(
         "google.client_secret",

@@ -6,6 +6,7 @@
 pub mod adc;
 pub mod audit;
 pub mod capabilities;
+mod client_secret;
 pub mod connect;
 pub mod console;
 pub mod csi;
@@ -54,6 +55,8 @@ pub use remote::RemoteSection;
 pub use renewal::RenewalSection;
 pub use risc::RiscSection;
 pub use template::template;
+
+use crate::text;
 
 use values::Values;
 
@@ -277,21 +280,21 @@ impl Config {
 }
 
 fn read_file(file: &Path) -> std::io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     let file = std::fs::File::open(file)?;
-    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(std::io::Error::other(format!(
             "it is longer than {MAX_FILE_BYTES} bytes"
         )));
     }
-    Ok(text)
+    let text = text::of_file(&bytes).map_err(std::io::Error::other)?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn unreadable(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such file: `token-broker init` writes one".to_owned(),
-        ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::group::Group;
+use crate::text;
 
 /// No secret here is longer.
 pub(super) const MAX_BYTES: u64 = 64 * 1024;
@@ -67,10 +68,10 @@ pub(super) fn text(bytes: &[u8]) -> Result<Zeroizing<String>, String> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(format!("it is longer than {MAX_BYTES} bytes"));
     }
-    match std::str::from_utf8(bytes).map(str::trim) {
+    match text::of_file(bytes).map(str::trim) {
         Ok("") => Err("it is empty".to_owned()),
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err("it is not text".to_owned()),
+        Err(reason) => Err(reason.to_owned()),
     }
 }
 
@@ -140,8 +141,10 @@ mod tests {
     #[test]
     fn a_private_file_is_read_and_trimmed() {
         for mode in [0o600, 0o400] {
-            let (_dir, path) = file(mode, b" s3cret\n");
-            assert_eq!(read(&path, Access::Private).unwrap().as_str(), "s3cret");
+            for content in [" s3cret\n", "\u{feff}s3cret\r\n"] {
+                let (_dir, path) = file(mode, content.as_bytes());
+                assert_eq!(read(&path, Access::Private).unwrap().as_str(), "s3cret");
+            }
         }
     }
 
@@ -208,8 +211,10 @@ mod tests {
     fn what_is_no_secret_is_refused() {
         let (_dir, empty) = file(0o600, b"\n");
         assert_eq!(refused(&empty), "it is empty");
-        let (_dir, binary) = file(0o600, &[0xff, 0xfe]);
-        assert_eq!(refused(&binary), "it is not text");
+        let (_dir, binary) = file(0o600, &[0xff, 0x00]);
+        assert_eq!(refused(&binary), "it is not UTF-8 text");
+        let (_dir, wide) = file(0o600, b"\xff\xfek\0");
+        assert!(refused(&wide).contains("UTF-16"));
         let (dir, long) = file(0o600, &vec![b'a'; 70_000]);
         assert_eq!(refused(&long), "it is longer than 65536 bytes");
         assert_eq!(refused(dir.path()), "it is not a regular file");

@@ -336,11 +336,36 @@ fn a_client_is_complete_or_says_what_is_missing() {
         client(text, &[]).err().unwrap(),
         "google.client_secret_file /none: there is no such file"
     );
+    let quoted = [("TOKEN_BROKER_GOOGLE_CLIENT_SECRET", "\"s3cret\"")];
+    assert_eq!(
+        client(text, &quoted).err().unwrap(),
+        "google.client_secret: it is in quotes: write the secret alone"
+    );
+    let whole = [(
+        "TOKEN_BROKER_GOOGLE_CLIENT_SECRET",
+        r#"{"web": {"client_id": "x", "client_secret": "s3cret"}}"#,
+    )];
+    assert_eq!(
+        client(text, &whole).ok().unwrap().secret.unwrap().expose(),
+        "s3cret"
+    );
+    assert!(refused("[google]\nclient_id = '\"x\"'").contains("expected a client id"));
     let both = "[google]\nclient_secret = 'a'\nclient_secret_file = 'b'";
     assert_eq!(
         refused(both),
         format!("{FILE}:3: google.client_secret_file excludes google.client_secret: set one of the two")
     );
+}
+
+#[test]
+fn a_byte_order_mark_before_the_file_does_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    let load = || Config::load(Some(&path), std::iter::empty()).map_err(|error| error.to_string());
+    fs::write(&path, "\u{feff}http_listen = '127.0.0.1:1'\r\n").unwrap();
+    assert_eq!(load().unwrap().http_listen.port(), 1);
+    fs::write(&path, b"\xff\xfeh\0").unwrap();
+    assert!(load().err().unwrap().contains("UTF-16"));
 }
 
 #[test]

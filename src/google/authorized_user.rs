@@ -2,8 +2,11 @@
 
 use serde::Deserialize;
 
-use super::scrub::plain;
-use crate::secret::RefreshToken;
+use super::{endpoints::is_token_endpoint, scrub::plain};
+use crate::{
+    secret::RefreshToken,
+    text::{self, Field},
+};
 
 /// Such files are below 1 KiB.
 const MAX_FILE: usize = 32 * 1024;
@@ -54,47 +57,54 @@ fn hint(found: &str) -> &'static str {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct GrantFile {
-    r#type: Option<String>,
-    client_id: Option<String>,
-    token_uri: Option<String>,
-    refresh_token: String,
+    r#type: Field,
+    client_id: Field,
+    token_uri: Field,
+    refresh_token: Field,
 }
 
 /// Finds the refresh token in `text`, unless what is around it says that it belongs elsewhere.
 pub fn parse(text: &str, client_id: &str, token_endpoint: &str) -> Result<RefreshToken, InvalidGrantFile> {
-    let text = text.trim();
+    let text = text::plain(text).trim();
     if text.len() > MAX_FILE {
         let what = format!("it is longer than {MAX_FILE} bytes");
         return Err(InvalidGrantFile::Unreadable(what));
     }
     if !text.starts_with('{') {
-        return token(text.into());
+        return token(unquoted(text).into());
     }
     let file: GrantFile = serde_json::from_str(text).map_err(|error| {
         // What serde says about it would quote the file.
         let place = format!("line {}, column {}", error.line(), error.column());
-        InvalidGrantFile::Unreadable(format!(
-            "the JSON is broken, or a field of the wrong type, at {place}"
-        ))
+        InvalidGrantFile::Unreadable(format!("the JSON is broken at {place}"))
     })?;
-    let token = RefreshToken::from(file.refresh_token);
+    let token = file.refresh_token.text();
+    let token = token.map(|token| RefreshToken::from(token.unwrap_or_default()));
     // Google's libraries write the same fields without a type.
-    if let Some(found) = file.r#type.filter(|kind| kind != "authorized_user") {
+    if let Some(found) = file.r#type.optional().filter(|kind| kind != "authorized_user") {
         return Err(InvalidGrantFile::OtherKind { found: plain(&found) });
     }
-    if let Some(found) = file.client_id.filter(|found| found != client_id) {
+    if let Some(found) = file.client_id.optional().filter(|found| found != client_id) {
         return Err(InvalidGrantFile::OtherClient {
             found: plain(&found),
             configured: client_id.to_owned(),
         });
     }
-    if let Some(found) = file.token_uri.filter(|found| found != token_endpoint) {
+    let elsewhere = |found: &String| !is_token_endpoint(Some(found), token_endpoint);
+    if let Some(found) = file.token_uri.optional().filter(elsewhere) {
         return Err(InvalidGrantFile::OtherServer {
             found: plain(&found),
             expected: token_endpoint.to_owned(),
         });
     }
-    self::token(token)
+    let not_text = |_| InvalidGrantFile::Unreadable("its `refresh_token` is not a text".to_owned());
+    self::token(token.map_err(not_text)?)
+}
+
+/// A token as people copy it out of JSON: no token has quotes.
+fn unquoted(text: &str) -> &str {
+    let inner = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    inner('"').or_else(|| inner('\'')).unwrap_or(text)
 }
 
 fn token(token: RefreshToken) -> Result<RefreshToken, InvalidGrantFile> {
@@ -131,6 +141,12 @@ mod tests {
     fn a_token_is_found_by_itself_and_in_files() {
         for text in [
             format!("  {CANARY}\n"),
+            format!("\u{feff}{CANARY}\n"),
+            format!("\"{CANARY}\"\n"),
+            format!("\u{feff}{{\"refresh_token\":\"{CANARY}\",\"client_id\":null,\"type\":7.5}}"),
+            format!(
+                r#"{{"refresh_token":"{CANARY}","client_id":[],"token_uri":"https://accounts.google.com/o/oauth2/token"}}"#
+            ),
             format!(
                 r#"{{"type":"authorized_user","client_id":"{CLIENT}","client_secret":"s","refresh_token":"{CANARY}"}}"#
             ),
@@ -150,7 +166,7 @@ mod tests {
             ("{}".to_owned(), "no refresh token"),
             (
                 format!(r#"{{"refresh_token":["{CANARY}"]}}"#),
-                "of the wrong type",
+                "its `refresh_token` is not a text",
             ),
             (format!(r#"{{"refresh_token":"{CANARY}"#), "broken"),
             (

@@ -2,6 +2,8 @@
 
 use url::{Host, Url};
 
+use crate::text;
+
 /// The addresses that the client talks to, and who signs id tokens there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
@@ -38,6 +40,21 @@ pub enum InvalidBase {
     Insecure(String),
 }
 
+/// Google's token endpoint.
+const GOOGLE_TOKEN: &str = "https://oauth2.googleapis.com/token";
+/// What it was called before; key files and stored grants of those days name it so.
+const FORMER_TOKEN: [&str; 3] = [
+    "https://accounts.google.com/o/oauth2/token",
+    "https://www.googleapis.com/oauth2/v3/token",
+    "https://www.googleapis.com/oauth2/v4/token",
+];
+
+/// Whether a file's `token_uri` names the token endpoint that is asked. One that names none is Google's.
+pub(super) fn is_token_endpoint(named: Option<&str>, asked: &str) -> bool {
+    let named = named.map_or(GOOGLE_TOKEN, str::trim);
+    named == asked || (asked == GOOGLE_TOKEN && FORMER_TOKEN.contains(&named))
+}
+
 const GOOGLE_ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
 
 impl Endpoints {
@@ -50,7 +67,7 @@ impl Endpoints {
         let url = |text: &str| Url::parse(text).expect("the constant is a URL, as a test shows");
         Self {
             authorization: url("https://accounts.google.com/o/oauth2/v2/auth"),
-            token: url("https://oauth2.googleapis.com/token"),
+            token: url(GOOGLE_TOKEN),
             revocation: url("https://oauth2.googleapis.com/revoke"),
             keys: url("https://www.googleapis.com/oauth2/v3/certs"),
             userinfo: url("https://openidconnect.googleapis.com/v1/userinfo"),
@@ -71,7 +88,7 @@ impl Endpoints {
     /// `base` has to be scheme, host and port alone, and HTTPS unless the host is loopback
     /// (`127.0.0.0/8`, `::1`, `localhost`).
     pub fn with_base(base: &str) -> Result<Self, InvalidBase> {
-        let shown = || base.chars().take(200).flat_map(char::escape_debug).collect();
+        let shown = || text::quoted(base, 200);
         let origin = Url::parse(base).map_err(|_| InvalidBase::NotUrl(shown()))?;
         if !origin.username().is_empty() || origin.password().is_some() {
             return Err(InvalidBase::Credentials);
@@ -131,6 +148,30 @@ mod tests {
             endpoints.risc_configuration,
         ] {
             assert_eq!(url.scheme(), "https");
+        }
+    }
+
+    #[test]
+    fn former_names_of_googles_endpoint_are_its_own_and_nobody_elses() {
+        let google = Endpoints::google().token;
+        let emulator = Endpoints::with_base("http://127.0.0.1:9005").unwrap().token;
+        for named in [
+            None,
+            Some("https://oauth2.googleapis.com/token"),
+            Some("https://accounts.google.com/o/oauth2/token"),
+            Some("https://www.googleapis.com/oauth2/v3/token"),
+            Some("https://www.googleapis.com/oauth2/v4/token "),
+        ] {
+            assert!(is_token_endpoint(named, google.as_str()), "{named:?}");
+            assert!(!is_token_endpoint(named, emulator.as_str()), "{named:?}");
+        }
+        assert!(is_token_endpoint(Some(emulator.as_str()), emulator.as_str()));
+        for other in [
+            "http://accounts.google.com/o/oauth2/token",
+            "https://evil.example/token",
+            "",
+        ] {
+            assert!(!is_token_endpoint(Some(other), google.as_str()), "{other}");
         }
     }
 

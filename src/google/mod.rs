@@ -16,6 +16,7 @@ pub(crate) mod http;
 mod idtoken;
 mod jwks;
 mod jws;
+mod pem;
 pub mod redirect;
 mod refusal;
 mod revocation;

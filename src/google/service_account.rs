@@ -12,9 +12,18 @@ use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{catalog::ScopeSet, clock, secret::PrivateKey};
+use crate::{
+    catalog::ScopeSet,
+    clock,
+    secret::PrivateKey,
+    text::{self, Field, NotText},
+};
 
-use super::scrub::plain;
+use super::{
+    endpoints::is_token_endpoint,
+    pem::{self, NotRsa},
+    scrub::plain,
+};
 
 /// Google's own key files are about 2.4 KiB long.
 const MAX_FILE: usize = 32 * 1024;
@@ -49,6 +58,14 @@ pub enum InvalidKeyFile {
         /// What it should hold.
         expected: &'static str,
     },
+    /// A field is of another type.
+    #[error("its `{0}` is not a text: download the key anew, and leave the file as it is")]
+    NotText(&'static str),
+    /// The private key is of another kind.
+    #[error(
+        "its `private_key` is {0}, and Google's service accounts have RSA keys: create a key of type JSON there"
+    )]
+    OtherKey(&'static str),
     /// The private key cannot be used.
     #[error(
         "its `private_key` is not an RSA key of at least 2048 bits in PEM (PKCS #8 or PKCS #1): it is cut off or was \
@@ -57,11 +74,11 @@ pub enum InvalidKeyFile {
     PrivateKey,
     /// It is for another server.
     #[error(
-        "its `token_uri` is `{found}`, but this daemon sends assertions to {expected} alone: a key file does not say \
-         where they go"
+        "its `token_uri` is {found}, but this daemon sends assertions to {expected} alone: a key file does not say where \
+         they go"
     )]
     TokenUri {
-        /// What it says.
+        /// What it says, or that it says nothing.
         found: String,
         /// Where the daemon is configured to send them.
         expected: String,
@@ -92,12 +109,12 @@ pub struct ServiceAccountKey {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct KeyFile {
-    r#type: String,
-    client_email: String,
-    client_id: String,
-    private_key_id: String,
-    private_key: String,
-    token_uri: String,
+    r#type: Field,
+    client_email: Field,
+    client_id: Field,
+    private_key_id: Field,
+    private_key: Field,
+    token_uri: Field,
 }
 
 /// What is kept of a key file: one that reads back.
@@ -130,46 +147,54 @@ struct Claims<'a> {
 }
 
 impl ServiceAccountKey {
-    /// Reads a key file. Its `token_uri` has to be `token_endpoint`, where assertions are sent: a key of another
-    /// server is told at once, and no file says where its assertions go.
+    /// Reads a key file. Its `token_uri` has to be `token_endpoint`, where assertions are sent, by its present name or by one
+    /// that it had before: a key of another server is told at once, and no file says where its assertions go.
     pub fn parse(file: &str, token_endpoint: &str) -> Result<Self, InvalidKeyFile> {
         if file.len() > MAX_FILE {
             let what = format!("it is longer than {MAX_FILE} bytes");
             return Err(InvalidKeyFile::NotJson(what));
         }
-        let read: KeyFile = serde_json::from_str(file).map_err(|error| not_json(&error))?;
+        let read: KeyFile = serde_json::from_str(text::plain(file)).map_err(|error| not_json(&error))?;
+        let needed = |name, field: Field| match field.text() {
+            Ok(Some(text)) => Ok(text),
+            Ok(None) => Err(InvalidKeyFile::Missing(name)),
+            Err(NotText) => Err(InvalidKeyFile::NotText(name)),
+        };
         // From here on it is wiped, whatever comes of it.
-        let private_key = PrivateKey::from(read.private_key);
-        if read.r#type.is_empty() {
-            return Err(InvalidKeyFile::Missing("type"));
-        }
-        if read.r#type != "service_account" {
-            let found = plain(&read.r#type);
+        let private_key = needed("private_key", read.private_key).map(PrivateKey::from);
+        let kind = needed("type", read.r#type)?;
+        if kind != "service_account" {
+            let found = plain(&kind);
             return Err(InvalidKeyFile::OtherKind { found });
         }
-        for (field, text) in [
-            ("client_email", read.client_email.as_str()),
-            ("private_key_id", &read.private_key_id),
-            ("private_key", private_key.expose()),
-            ("token_uri", &read.token_uri),
-        ] {
-            if text.is_empty() {
-                return Err(InvalidKeyFile::Missing(field));
-            }
-        }
-        check_fields(&read.client_email, &read.private_key_id, &read.client_id)?;
-        if read.token_uri != token_endpoint {
+        let email = needed("client_email", read.client_email)?;
+        let key_id = needed("private_key_id", read.private_key_id)?;
+        let client_id = read.client_id.optional().unwrap_or_default();
+        let token_uri = read
+            .token_uri
+            .text()
+            .map_err(|_| InvalidKeyFile::NotText("token_uri"))?;
+        let private_key = private_key?;
+        check_fields(&email, &key_id, &client_id)?;
+        if !is_token_endpoint(token_uri.as_deref(), token_endpoint) {
             return Err(InvalidKeyFile::TokenUri {
-                found: plain(&read.token_uri),
+                found: match &token_uri {
+                    Some(uri) => format!("`{}`", plain(uri)),
+                    None => "not there, which means Google's".to_owned(),
+                },
                 expected: token_endpoint.to_owned(),
             });
         }
+        let private_key = pem::mended(private_key.expose()).map_err(|reason| match reason {
+            NotRsa::Damaged => InvalidKeyFile::PrivateKey,
+            NotRsa::Is(what) => InvalidKeyFile::OtherKey(what),
+        })?;
         let key = Self {
-            email: read.client_email,
-            key_id: read.private_key_id,
-            client_id: read.client_id,
-            private_key,
-            token_uri: read.token_uri,
+            email,
+            key_id,
+            client_id,
+            private_key: private_key.as_str().into(),
+            token_uri: token_endpoint.to_owned(),
         };
         key.key_pair()?;
         Ok(key)

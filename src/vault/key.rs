@@ -11,7 +11,7 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use crate::{entropy::Entropy, secret::Key};
+use crate::{entropy::Entropy, secret::Key, text::without_bom};
 
 use super::mac::MacKey;
 
@@ -142,7 +142,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 /// Reads a master key: 32 bytes in standard base64; white space around it does not matter.
 pub fn parse(text: &[u8]) -> Result<Key, KeyError> {
-    let text = text.trim_ascii();
+    let text = without_bom(text).trim_ascii();
     if text.is_empty() {
         return Err(KeyError::Empty);
     }
@@ -179,6 +179,7 @@ mod tests {
             text.to_string(),
             format!("{}\n", *text),
             format!(" {}\r\n", text.trim_end_matches('=')),
+            format!("\u{feff}{}\n", *text),
         ] {
             assert!(
                 parse(written.as_bytes()).is_ok_and(|read| read.expose() == key.expose()),

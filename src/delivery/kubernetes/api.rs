@@ -15,6 +15,7 @@ use crate::{
         http::{Http, JSON, Reply, TransportError, tls_builder},
     },
     secret::AccessToken,
+    text,
 };
 
 /// Shorter than the kubelet's own patience of two minutes, so that the pod's events hold our sentence.
@@ -129,7 +130,7 @@ impl Api {
             let token = std::fs::read_to_string(&token_file)
                 .map_err(|error| format!("{} cannot be read: {error}", token_file.display()))?;
             let token = Zeroizing::new(token);
-            Ok((roots, AccessToken::from(token.trim())))
+            Ok((roots, AccessToken::from(text::plain(&token).trim())))
         });
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }

@@ -36,6 +36,7 @@ use crate::{
     delivery::{remote::AGENT, tls},
     google::http::{certificate_reason, tls_builder},
     id::AgentName,
+    text,
 };
 
 /// Until a connection stands, the handshake included.
@@ -207,7 +208,7 @@ async fn bearer(file: PathBuf) -> Result<HeaderValue, String> {
             )
         };
         let token = Zeroizing::new(std::fs::read_to_string(&file).map_err(unreadable)?);
-        let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
+        let bearer = Zeroizing::new(format!("Bearer {}", text::plain(&token).trim()));
         let mut value = HeaderValue::from_str(&bearer)
             .map_err(|_| format!("{} holds no service-account token", file.display()))?;
         value.set_sensitive(true);

@@ -91,6 +91,47 @@ fn both_forms_of_an_rsa_key_are_read() {
 }
 
 #[test]
+fn files_of_all_times_are_read() {
+    let whole = key_file(ENDPOINT);
+    let text = whole["private_key"].as_str().unwrap();
+    for file in [
+        with("token_uri", "https://accounts.google.com/o/oauth2/token"),
+        with("token_uri", "https://www.googleapis.com/oauth2/v3/token"),
+        with("token_uri", "https://www.googleapis.com/oauth2/v4/token"),
+        with("token_uri", Value::Null),
+        with("client_id", Value::Null),
+        with("client_id", 104),
+        with("client_id", json!({})),
+        with("private_key", text.replace('\n', "\\n")),
+        with("private_key", text.replace('\n', " ")),
+        with("private_key", format!("\"{text}\"")),
+    ] {
+        let key = read(&file).unwrap_or_else(|error| panic!("{error}"));
+        let kept = key.to_json();
+        let kept = std::str::from_utf8(&kept).unwrap();
+        let key = ServiceAccountKey::parse(kept, ENDPOINT).ok().unwrap();
+        let assertion = key
+            .assertion(None, &ScopeSet::default(), Timestamp::UNIX_EPOCH)
+            .unwrap();
+        assert_eq!(claims(&key, &assertion).1["aud"], ENDPOINT);
+        // What was taken for Google's does not go anywhere else.
+        assert!(ServiceAccountKey::parse(kept, "http://127.0.0.1:9005/token").is_err());
+    }
+    assert_eq!(read(&with("client_id", 104)).ok().unwrap().client_id, "104");
+    let marked = format!("\u{feff}{whole}");
+    assert!(ServiceAccountKey::parse(&marked, ENDPOINT).is_ok());
+    let nameless = ServiceAccountKey::parse(
+        &with("token_uri", Value::Null).to_string(),
+        "http://127.0.0.1:9005/token",
+    );
+    let refused = nameless.err().unwrap().to_string();
+    assert!(
+        refused.contains("not there, which means Google's, but this daemon sends"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_file_that_is_no_key_is_told_what_is_wrong_with_it() {
     let whole = key_file(ENDPOINT)["private_key"].as_str().unwrap().to_owned();
     for (file, words) in [
@@ -114,14 +155,21 @@ fn a_file_that_is_no_key_is_told_what_is_wrong_with_it() {
             "cut off or was changed",
         ),
         (
-            with("private_key", whole.replace('\n', "")),
-            "cut off or was changed",
-        ),
-        (
             with("private_key", whole.replacen('M', "N", 1)),
             "cut off or was changed",
         ),
-        (with("private_key", 5), "a field is of the wrong type"),
+        (with("private_key", 5), "cut off or was changed"),
+        (with("private_key", json!({})), "its `private_key` is not a text"),
+        (
+            with("client_email", json!([])),
+            "its `client_email` is not a text",
+        ),
+        (with("token_uri", true), "its `token_uri` is not a text"),
+        (with("type", json!({})), "its `type` is not a text"),
+        (
+            with("private_key", pem("EC PRIVATE KEY", b"x")),
+            "an elliptic-curve key",
+        ),
         (
             with("token_uri", "https://evil.example/token"),
             "`https://evil.example/token`, but this daemon",
