@@ -117,6 +117,23 @@ struct Derived {
     redirect_uri: bool,
 }
 
+/// What the path of a Unix socket may have in bytes (`sun_path` of unix(7), without its end), less what its name has more
+/// while it is made.
+const SOCKET_PATH: usize = 107 - 5;
+
+/// Refuses a key whose socket could not be made, or not be connected to.
+fn socket_fits(key: &str, path: &Path) -> Result<(), ConfigError> {
+    let bytes = path.as_os_str().len();
+    if bytes <= SOCKET_PATH {
+        return Ok(());
+    }
+    Err(ConfigError::new(format!(
+        "{key} is too long: the socket's path {} has {bytes} bytes, and may have {SOCKET_PATH}; choose a shorter one, such \
+         as a folder under /run",
+        path.display()
+    )))
+}
+
 impl Config {
     /// Reads the file and the environment; the environment wins. Without `path` the file at
     /// [`DEFAULT_FILE`] is read if it exists; a file that was named must exist.
@@ -195,6 +212,12 @@ impl Config {
                  database elsewhere",
                 self.state_dir.display()
             )));
+        }
+        socket_fits("runtime_dir", &self.runtime_dir.join("admin.sock"))?;
+        if let Some(csi) = &self.csi {
+            socket_fits("csi.endpoint", &csi.endpoint)?;
+            let registration = csi.registration.as_deref();
+            registration.map_or(Ok(()), |path| socket_fits("csi.registration", path))?;
         }
         let warning = self.risc.warning(self.google.client_id.as_deref());
         self.warnings.extend(warning);

@@ -272,6 +272,18 @@ fn the_database_is_kept_out_of_what_agents_see() {
 }
 
 #[test]
+fn a_path_that_no_socket_can_have_is_refused_with_its_key() {
+    let folder = |bytes: usize| format!("runtime_dir = '/{}'", "x".repeat(bytes - 1));
+    assert!(parse(&folder(91), &[]).is_ok());
+    let error = refused(&folder(92));
+    assert!(error.starts_with("runtime_dir is too long: "), "{error}");
+    assert!(
+        error.contains("/admin.sock has 103 bytes, and may have 102; choose a shorter one"),
+        "{error}"
+    );
+}
+
+#[test]
 fn capabilities_are_added_from_file_or_environment() {
     let text = "\n[[capabilities]]\nkey = 'a.b'\ntitle = 'x'\nscopes = ['s']\n";
     let config = parse(text, &[]).unwrap();

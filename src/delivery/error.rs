@@ -28,10 +28,10 @@ pub enum DeliveryError {
          runtime_dir"
     )]
     InUse(PathBuf),
-    /// Somebody else owns the directory in which the agents' directories are made.
+    /// Somebody else owns the runtime directory, or the one in it in which the agents' directories are made.
     #[error(
-        "{path} belongs to uid {found}, but the daemon runs as uid {euid}: whoever owns it could exchange \
-         what agents read. Remove it, or run the daemon as uid {found}"
+        "{path} belongs to uid {found}, but the daemon runs as uid {euid}, and only its owner may change what agents \
+         read: give it to the daemon (chown {euid} {path}), remove it, or run the daemon as uid {found}"
     )]
     ForeignDirectory {
         /// Which directory.

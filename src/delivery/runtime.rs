@@ -7,7 +7,7 @@ use std::{
     fs,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::PermissionsExt,
+        unix::fs::{MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     sync::{
@@ -267,9 +267,22 @@ fn protect(agents: &OwnedFd, runtime_dir: &Path, euid: u32, claimed: bool) -> Re
 }
 
 fn runtime_problem(path: &Path, doing: &'static str) -> impl Fn(std::io::Error) -> DeliveryError {
-    move |error| DeliveryError::RuntimeDir {
-        path: path.to_owned(),
-        doing,
-        error,
+    move |error| {
+        // As root too: the daemon has given up to write where it may not.
+        let euid = rustix::process::geteuid().as_raw();
+        let is_refused = error.kind() == std::io::ErrorKind::PermissionDenied;
+        let owner = fs::metadata(path).map(|found| found.uid());
+        match owner {
+            Ok(found) if is_refused && found != euid => DeliveryError::ForeignDirectory {
+                path: path.to_owned(),
+                found,
+                euid,
+            },
+            _ => DeliveryError::RuntimeDir {
+                path: path.to_owned(),
+                doing,
+                error,
+            },
+        }
     }
 }

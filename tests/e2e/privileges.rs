@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::support::{AGENT_UID, Daemon, Emulator};
+use crate::support::{AGENT_UID, Daemon, Emulator, is_root, wait_until};
 
 const SEND: &str = "google.gmail.send";
 /// `CAP_CHOWN` and `CAP_NET_BIND_SERVICE` as bits.
@@ -149,5 +149,61 @@ fn an_ordinary_user_has_nothing_to_give_up_and_reads_what_its_group_alone_may() 
         refused.stderr.contains("open to others than its owner"),
         "{}",
         refused.stderr
+    );
+}
+
+#[test]
+fn a_runtime_directory_of_another_user_is_refused_with_both_users_and_what_to_do() {
+    if !is_root() {
+        return;
+    }
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    fs::create_dir(daemon.runtime_dir()).unwrap();
+    std::os::unix::fs::chown(daemon.runtime_dir(), Some(4711), Some(4711)).unwrap();
+    let refused = daemon.try_start().unwrap_err();
+    let run = daemon.runtime_dir();
+    let sentence = format!(
+        "{} belongs to uid 4711, but the daemon runs as uid 0",
+        run.display()
+    );
+    assert!(refused.stderr.contains(&sentence), "{}", refused.stderr);
+    assert!(refused.stderr.contains("chown 0 "), "{}", refused.stderr);
+}
+
+#[test]
+fn a_directory_that_an_agent_made_its_own_is_taken_back() {
+    if !is_root() {
+        return;
+    }
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("bot", "alice", &[SEND]);
+    daemon.start();
+    daemon.connect("alice", &[SEND]).expect_ok();
+    let bot = daemon.wait_for_state("bot", "active");
+    let make_own = |path: &std::path::Path| {
+        std::os::unix::fs::chown(path, Some(4711), Some(4711)).unwrap();
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    };
+    // As its root in the container may: the daemon has no right to pass there.
+    make_own(&bot.directory);
+    wait_until("the directory to be taken back", || {
+        let found = fs::metadata(&bot.directory).unwrap();
+        (found.uid(), found.mode() & 0o7777) == (0, 0o755)
+    });
+    fs::create_dir_all(bot.path("deep/deeper")).unwrap();
+    fs::write(bot.path("deep/deeper/file"), "").unwrap();
+    for path in ["deep/deeper", "deep", ""] {
+        make_own(&bot.path(path));
+    }
+    fs::remove_file(daemon.agents_d().join("bot.yaml")).unwrap();
+    wait_until("nothing to be left of the agent", || {
+        fs::read_dir(daemon.runtime_dir().join("agents")).unwrap().count() == 0
+    });
+    assert!(
+        !daemon.log().contains("cannot all be removed"),
+        "{}",
+        daemon.log()
     );
 }
