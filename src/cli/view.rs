@@ -129,6 +129,9 @@ pub(super) struct Agent {
     /// What went wrong writing its directory.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub delivery_problem: String,
+    /// What it declared, as it came.
+    #[serde(skip)]
+    pub spec: Option<v1::AgentSpec>,
 }
 
 impl Agent {
@@ -145,6 +148,7 @@ impl Agent {
 
 impl From<v1::Agent> for Agent {
     fn from(from: v1::Agent) -> Self {
+        let declared = from.spec.clone();
         let spec = from.spec.unwrap_or_default();
         let status = from.status.unwrap_or_default();
         Self {
@@ -168,6 +172,7 @@ impl From<v1::Agent> for Agent {
             next_renewal_at: when::from_proto(from.next_renewal_at),
             last_used_at: when::from_proto(from.last_used_at),
             delivery_problem: from.delivery_problem,
+            spec: declared,
         }
     }
 }

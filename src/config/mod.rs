@@ -254,11 +254,15 @@ impl Config {
     /// Adds a warning where others than root and this process's user may write the file, which decides what this process
     /// starts and trusts.
     pub fn warn_of_writers(&mut self) {
-        if let Ok(file) = std::fs::File::open(&self.file)
-            && let Some(reason) = writers::others(&self.file, &file, writers::own_user())
-        {
+        if let Some(reason) = self.written_by_others(writers::own_user()) {
             self.warnings.push(format!("{}: {reason}", self.file.display()));
         }
+    }
+
+    /// Why others than root and `user` may write the file; `None` where nobody may, or where there is none.
+    pub fn written_by_others(&self, user: u32) -> Option<String> {
+        let file = std::fs::File::open(&self.file).ok()?;
+        writers::others(&self.file, &file, user)
     }
 
     /// Takes over the address that was really bound (`http_listen` may say port 0) into the URLs that follow

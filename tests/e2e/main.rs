@@ -15,6 +15,7 @@ mod config_map;
 mod connect;
 mod crash;
 mod damage;
+mod doctor;
 mod exec;
 mod failures;
 mod holders;

@@ -1,12 +1,16 @@
 //! Manifests, and whether each agent can read its directory.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use super::{super::when, Finding, daemon::Seen};
-use crate::{agent::Manifest, catalog::Catalog, config::Config};
+use crate::{
+    agent::{Folder, Scan, listing},
+    catalog::Catalog,
+    config::{Config, writers},
+};
 
 /// More than this many single findings of a kind help nobody.
-const SHOWN: usize = 10;
+pub(super) const SHOWN: usize = 10;
 
 /// An agent, and who may read its directory.
 pub(super) struct Expected {
@@ -15,70 +19,78 @@ pub(super) struct Expected {
     gid: Option<u32>,
 }
 
-/// Looks at the manifests, then at the directories of the agents that are known.
-pub(super) fn check(config: &Config, seen: &Seen) -> Vec<Finding> {
-    let (mut expected, mut findings) = manifests(config);
-    if let Some(agents) = &seen.agents {
-        expected = agents
+/// Looks at the directories of the agents that are known, to the daemon or from their manifests.
+pub(super) fn check(config: &Config, seen: &Seen, on_disk: &Scan) -> Vec<Finding> {
+    let expected = match &seen.agents {
+        Some(agents) => agents
             .iter()
             .map(|agent| Expected {
                 name: agent.agent.clone(),
                 uid: agent.uid,
                 gid: agent.gid,
             })
-            .collect();
-    }
-    findings.extend(directories(&config.runtime_dir, &expected));
+            .collect(),
+        None => expected(on_disk),
+    };
+    let mut findings = directories(&config.runtime_dir, &expected);
     findings.extend(open_files(seen, expected.len()));
     findings
 }
 
-pub(super) fn manifests(config: &Config) -> (Vec<Expected>, Vec<Finding>) {
+/// The agents of these manifests.
+pub(super) fn expected(on_disk: &Scan) -> Vec<Expected> {
+    let manifests = on_disk.manifests.values().map(|file| &file.manifest);
+    manifests
+        .map(|manifest| Expected {
+            name: manifest.agent.to_string(),
+            uid: manifest.uid,
+            gid: manifest.gid,
+        })
+        .collect()
+}
+
+/// Reads the folder of manifests as the daemon does.
+pub(super) fn manifests(config: &Config) -> (Scan, Vec<Finding>) {
     const CHECK: &str = "manifests";
-    let folder = config.agents_dir();
-    let shown = folder.display();
+    let path = config.agents_dir();
+    let shown = path.display();
     // What is wrong with the additions is said elsewhere.
     let catalog = Catalog::builtin()
         .with(&config.capabilities)
         .unwrap_or_else(|_| Catalog::builtin());
-    let Ok(entries) = fs::read_dir(&folder) else {
+    let scan = Folder::new(path.clone(), Arc::new(catalog))
+        .of_user(daemons_user(config))
+        .scan();
+    if scan.problems.is_empty() && !path.exists() {
         return (
-            Vec::new(),
+            scan,
             vec![Finding::ok(CHECK, format!("none: there is no folder {shown}"))],
         );
-    };
-    let (mut good, mut wrong) = (Vec::new(), Vec::new());
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "yaml" && extension != "yml")
-        {
-            continue;
-        }
-        let name = path.display().to_string();
-        let read = fs::read_to_string(&path).map_err(|error| format!("{name}: it cannot be read: {error}"));
-        let read = read.and_then(|text| {
-            Manifest::from_yaml_with(&catalog, &text, &name).map_err(|error| error.to_string())
-        });
-        match read {
-            Ok(manifest) => {
-                good.push(Expected {
-                    name: manifest.agent.to_string(),
-                    uid: manifest.uid,
-                    gid: manifest.gid,
-                });
-            }
-            Err(message) => wrong.push(Finding::fail(CHECK, message, "correct it")),
-        }
     }
-    if wrong.is_empty() {
-        wrong.push(Finding::ok(
-            CHECK,
-            format!("{} in {shown}, all valid", good.len()),
-        ));
+    let ignored = listing::survey(&path).unwrap_or_default().ignored;
+    let mut findings: Vec<Finding> = scan
+        .problems
+        .iter()
+        .map(|problem| {
+            let is_ignored = ignored.iter().any(|(path, _)| *path == problem.path);
+            let finding = if is_ignored { Finding::warn } else { Finding::fail };
+            finding(CHECK, problem.message.clone(), "correct it".to_owned())
+        })
+        .take(SHOWN)
+        .collect();
+    if findings.is_empty() {
+        let count = scan.manifests.len();
+        findings.push(Finding::ok(CHECK, format!("{count} in {shown}, all valid")));
     }
-    wrong.truncate(SHOWN);
-    (good, wrong)
+    (scan, findings)
+}
+
+/// Whose the daemon's folders are; this user before there are any.
+pub(super) fn daemons_user(config: &Config) -> u32 {
+    let owner = |path: &Path| path.metadata().ok().map(|folder| folder.uid());
+    owner(&config.state_dir)
+        .or_else(|| owner(&config.runtime_dir))
+        .unwrap_or_else(writers::own_user)
 }
 
 fn directories(runtime_dir: &Path, agents: &[Expected]) -> Vec<Finding> {
@@ -158,7 +170,7 @@ fn open_files(seen: &Seen, agents: usize) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::{super::Verdict, *};
 

@@ -1,15 +1,18 @@
 //! What the operator wrote: configuration, OAuth client, catalogue, master key.
 
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use super::{
     super::{args::Global, settings},
-    Finding,
+    Finding, agents,
 };
 use crate::{
     catalog::Catalog,
-    config::{Config, KeySource},
-    vault::key,
+    config::{Config, KeySource, writers},
+    entropy::SystemEntropy,
+    secret::Key,
+    store::{SqliteStore, StoreError},
+    vault::{Keyring, Vault, key},
 };
 
 /// Reads the configuration; what it says comes back for the other checks.
@@ -35,6 +38,9 @@ pub(super) fn check(global: &Global) -> (Option<Config>, Vec<Finding>) {
     }];
     let warnings = config.warnings().iter();
     findings.extend(warnings.map(|warning| Finding::warn(CHECK, warning.as_str(), "")));
+    if let Some(reason) = config.written_by_others(agents::daemons_user(&config)) {
+        findings.push(Finding::warn(CHECK, format!("{file}: {reason}"), ""));
+    }
     if let Err(error) = Catalog::builtin().with(&config.capabilities) {
         findings.push(Finding::fail(
             "capabilities",
@@ -49,36 +55,69 @@ pub(super) fn check(global: &Global) -> (Option<Config>, Vec<Finding>) {
     (Some(config), findings)
 }
 
-/// Reads the master keys as the daemon would.
+/// Reads the master keys as the daemon would, and tries them on the database.
 pub(super) async fn check_key(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let (mut findings, mut keys) = (Vec::new(), Vec::new());
     for source in std::iter::once(&config.key.source).chain(&config.key.previous) {
-        findings.push(check_source(source, &config.key.command_environment).await);
+        if let (KeySource::Command(_), Some(reason)) = (source, config.written_by_others(writers::own_user()))
+        {
+            let message = format!("{source} was not started: {}: {reason}", config.file.display());
+            findings.push(Finding::fail(
+                CHECK_KEY,
+                message,
+                "nobody else may name what is started",
+            ));
+            continue;
+        }
+        let (finding, key) = check_source(source, &config.key.command_environment).await;
+        findings.push(finding);
+        keys.extend(key);
+    }
+    // Without one of them nothing can be said of the others.
+    if keys.len() == findings.len() {
+        findings.extend(check_database(config, keys).await);
     }
     findings
 }
 
-async fn check_source(source: &KeySource, passed: &[String]) -> Finding {
-    const CHECK: &str = "master key";
+const CHECK_KEY: &str = "master key";
+
+/// Whether the database is sealed with these keys; nothing where there is none that this user may look at.
+async fn check_database(config: &Config, mut keys: Vec<Key>) -> Option<Finding> {
+    let active = keys.remove(0);
+    let vault = Vault::new(Keyring::new(active, keys), Arc::new(SystemEntropy));
+    let state_dir = config.state_dir.clone();
+    let tried = tokio::task::spawn_blocking(move || SqliteStore::try_key(&state_dir, &vault));
+    match tried.await.ok()? {
+        Ok(true) => Some(Finding::ok(CHECK_KEY, "the database is sealed with it")),
+        Ok(false) => None,
+        Err(error @ StoreError::WrongKey { .. }) => Some(Finding::fail(CHECK_KEY, error.to_string(), "")),
+        Err(error) => Some(Finding::warn(
+            CHECK_KEY,
+            format!("it was not tried on the database: {error}"),
+            "run the doctor as the daemon's user, or as root",
+        )),
+    }
+}
+
+async fn check_source(source: &KeySource, passed: &[String]) -> (Finding, Option<Key>) {
+    const CHECK: &str = CHECK_KEY;
     if let KeySource::File(path) = source
         && let Some(owner) = someone_elses(path)
     {
         let advice = "run the doctor as that user, or as root";
-        return Finding::warn(
-            CHECK,
-            format!("{source} belongs to uid {owner} and was not looked at"),
-            advice,
-        );
+        let message = format!("{source} belongs to uid {owner} and was not looked at");
+        return (Finding::warn(CHECK, message, advice), None);
     }
     let advice = "restore the key in use from its copy; only for a new setup, `token-broker init` writes one";
     match source.read(|name| std::env::var(name).ok(), passed).await {
-        Err(error) => Finding::fail(CHECK, error.to_string(), ""),
+        Err(error) => (Finding::fail(CHECK, error.to_string(), ""), None),
         Ok(text) => match key::parse(text.as_bytes()) {
-            Ok(_) => Finding::ok(
-                CHECK,
-                format!("{source} can be read by its owner alone, and is a key"),
-            ),
-            Err(error) => Finding::fail(CHECK, format!("{source}: {error}"), advice),
+            Ok(key) => {
+                let message = format!("{source} can be read by its owner alone, and is a key");
+                (Finding::ok(CHECK, message), Some(key))
+            }
+            Err(error) => (Finding::fail(CHECK, format!("{source}: {error}"), advice), None),
         },
     }
 }

@@ -50,8 +50,12 @@ pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Ve
             seen.agents = Some(agents);
             (seen, findings)
         }
-        Err(failure) if failure.exit == Exit::Unreachable => {
+        // Whether it runs is not known.
+        Err(failure) if failure.exit == Exit::Unreachable && is_closed_to_us(&socket).await => {
             (seen, vec![Finding::warn(CHECK, failure.message, "")])
+        }
+        Err(failure) if failure.exit == Exit::Unreachable => {
+            (seen, vec![Finding::fail(CHECK, failure.message, "")])
         }
         Err(failure) => (
             seen,
@@ -97,10 +101,25 @@ fn judge(daemon: &Daemon) -> Vec<Finding> {
         Finding::fail(CHECK, message, "look at the daemon's log")
     }));
     findings.extend(short_of_token(daemon.agents_short_of_token));
+    findings.extend(waiting_for_people(daemon));
     let problems = daemon.problems.iter();
     findings.extend(problems.map(|problem| Finding::warn(CHECK, problem.as_str(), "")));
     findings.extend(clock(daemon.clock_skew_seconds, "as the daemon last saw it"));
     findings
+}
+
+/// Agents without a token for whom a person has something to do.
+fn waiting_for_people(daemon: &Daemon) -> Option<Finding> {
+    let without = daemon.agents.saturating_sub(daemon.agents_active);
+    let waiting = without.saturating_sub(daemon.agents_short_of_token);
+    (waiting > 0).then(|| {
+        let agents = when::count(waiting, "agent waits", "agents wait");
+        Finding::warn(
+            "tokens",
+            format!("{agents} for an owner to connect, or to allow something"),
+            "`token-broker agents list` shows them",
+        )
+    })
 }
 
 /// Agents without a token for whom no person has anything to do.
@@ -123,12 +142,18 @@ pub(super) fn clock(ahead: i64, how: &str) -> Option<Finding> {
     );
     (ahead.abs() >= SKEW_LIMIT).then(|| {
         let message = format!("this machine's clock is {seconds}s {direction} the provider's, {how}");
-        Finding::warn(
+        Finding::fail(
             "clock",
             message,
             "let NTP set it: the daemon corrects for it, agents do not",
         )
     })
+}
+
+/// True where this user may not open the socket.
+async fn is_closed_to_us(socket: &Path) -> bool {
+    let opened = tokio::net::UnixStream::connect(socket).await;
+    opened.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// The process that listens on the socket; `None` when that cannot be told, because it is in another container, say.

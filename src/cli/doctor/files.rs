@@ -8,12 +8,40 @@ use crate::config::Config;
 /// `statfs(2)`'s numbers for file systems in memory.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
+/// With less room, or fewer files to be made, the next change may not be written.
+const LEAST_BYTES: u64 = 256 * 1024;
+const LEAST_FILES: u64 = 16;
 
 /// Looks at `state_dir` and `runtime_dir`.
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings = state_dir(&config.state_dir);
+    findings.extend(full("state_dir", &config.state_dir));
     findings.extend(runtime_dir(&config.runtime_dir));
+    findings.extend(full("runtime_dir", &config.runtime_dir));
     findings
+}
+
+/// What there is to say of a file system on which hardly anything can be written.
+fn full(check: &'static str, path: &Path) -> Option<Finding> {
+    let system = rustix::fs::statvfs(path).ok()?;
+    let shown = path.display();
+    let bytes = system.f_bavail.saturating_mul(system.f_frsize);
+    // Some file systems count neither.
+    let (no_room, no_files) = (
+        system.f_blocks > 0 && bytes < LEAST_BYTES,
+        system.f_files > 0 && system.f_favail < LEAST_FILES,
+    );
+    let what = match (no_room, no_files) {
+        (true, _) => format!("{} KiB are free", bytes / 1024),
+        (false, true) => format!("{} more files can be made", system.f_favail),
+        (false, false) => return None,
+    };
+    let message = format!("the file system of {shown} is full: {what}");
+    Some(Finding::fail(
+        check,
+        message,
+        "free some space, or make it larger",
+    ))
 }
 
 fn state_dir(path: &Path) -> Vec<Finding> {

@@ -101,8 +101,9 @@ fn check_agent(agent: &str, config: &Config, seen: &Seen) -> Finding {
         Some(agents) => agents.iter().any(|known| known.agent == agent),
         None => agents::manifests(config)
             .0
-            .iter()
-            .any(|known| known.name == agent),
+            .manifests
+            .keys()
+            .any(|known| known.as_str() == agent),
     };
     if known {
         return Finding::ok(CHECK, format!("there is an agent {agent}"));

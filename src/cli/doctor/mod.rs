@@ -4,15 +4,20 @@ mod agent_side;
 mod agents;
 mod configuration;
 mod daemon;
+mod delivered;
 mod endpoints;
 mod files;
+mod in_force;
 mod kubernetes;
 mod libraries;
 mod mounts;
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 
+use self::daemon::Seen;
 use super::{
     agent_client::AgentArgs,
     args::Global,
@@ -21,6 +26,10 @@ use super::{
     progress,
     style::Tone,
 };
+use crate::{agent::Scan, config::Config};
+
+/// How long a change of a manifest may take to be in force, and in the files.
+const SETTLING: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,7 +113,7 @@ pub(super) async fn run(args: &DoctorArgs, global: &Global, output: &mut Output)
             findings.extend(mounts::check());
             findings
         }
-        None => progress::during(output, "looking around", examine(args, global, now)).await,
+        None => progress::during(output, "looking around", Box::pin(examine(args, global, now))).await,
     };
     report(&findings, output)?;
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
@@ -121,7 +130,10 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
     if let Some(config) = &config {
         findings.extend(configuration::check_key(config).await);
         findings.extend(files::check(config));
-        findings.extend(agents::check(config, &seen));
+        let (on_disk, wrong) = agents::manifests(config);
+        findings.extend(wrong);
+        findings.extend(agents::check(config, &seen, &on_disk));
+        findings.extend(of_known_agents(global, config, &seen, &on_disk, now).await);
         findings.extend(libraries::check(config, &seen));
         findings.extend(kubernetes::check(config, &seen, args.offline).await);
         if !args.offline {
@@ -130,6 +142,38 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
     }
     findings.extend(mounts::check());
     findings.extend(more);
+    findings
+}
+
+/// What the agents of a running daemon have, and whether they are those that the manifests declare.
+async fn of_known_agents(
+    global: &Global,
+    config: &Config,
+    seen: &Seen,
+    on_disk: &Scan,
+    now: jiff::Timestamp,
+) -> Vec<Finding> {
+    let Some(agents) = &seen.agents else {
+        return Vec::new();
+    };
+    let (mut differences, mut delivered) = (
+        in_force::differences(agents, on_disk),
+        delivered::check(&config.runtime_dir, agents, now),
+    );
+    let is_well = |findings: &[Finding]| findings.iter().all(|finding| finding.verdict == Verdict::Ok);
+    if !differences.is_empty() || !is_well(&delivered) {
+        // Something may have been changed just now: both are read once more.
+        tokio::time::sleep(SETTLING).await;
+        if let (Some(agents), (on_disk, _)) = (
+            daemon::check(global, Some(config)).await.0.agents,
+            agents::manifests(config),
+        ) {
+            differences = in_force::differences(&agents, &on_disk);
+            delivered = delivered::check(&config.runtime_dir, &agents, now);
+        }
+    }
+    let mut findings = in_force::findings(differences, on_disk.manifests.len());
+    findings.extend(delivered);
     findings
 }
 
@@ -220,9 +264,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let global = sound(dir.path());
         let found = findings(&global).await;
-        let failure = found.iter().find(|finding| finding.verdict == Verdict::Fail);
-        assert_eq!(failure, None);
-        assert_eq!(verdict(&global, "daemon").await[0].0, Verdict::Warn);
+        let failed = found.iter().filter(|finding| finding.verdict == Verdict::Fail);
+        let failed: Vec<_> = failed.map(|finding| finding.check).collect();
+        assert_eq!(failed, ["daemon"], "it does not run");
     }
 
     #[tokio::test]

@@ -75,6 +75,24 @@ impl SqliteStore {
         })
     }
 
+    /// Tries the keys of `vault` on the database in `state_dir`, and changes nothing. False where there is no database yet.
+    /// A daemon may have it open. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongKey`] when its rows need another key, or why it cannot be read.
+    pub fn try_key(state_dir: &Path, vault: &Vault) -> Result<bool, StoreError> {
+        let path = state_dir.join(folder::DATABASE);
+        if !path.exists() {
+            return Ok(false);
+        }
+        let connection = connection::open_reader(&path)?;
+        if schema::version(&connection).map_err(|error| Fault::from(error).at(&path))? == 0 {
+            return Ok(false);
+        }
+        let verified = key_check::verify(&connection, &path, vault).map_err(|fault| fault.at(&path));
+        verified.map(|_| true)
+    }
+
     /// Commits what waits, empties the write-ahead log into the database and lets go of the folder. Whatever
     /// is asked afterwards gets [`StoreError::Closed`]. Dropping the store does the same and blocks meanwhile.
     pub async fn close(&self) {

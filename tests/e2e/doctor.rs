@@ -1,0 +1,115 @@
+//! `doctor` beside a daemon that something has happened to: it looks at what agents see, and ends with 1.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
+use crate::support::{Daemon, Emulator, Output, is_root, manifest, program, program_named, wait_until};
+
+const SEND: &str = "google.gmail.send";
+
+fn scene() -> (Emulator, Daemon) {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("bot", "alice", &[SEND]);
+    daemon.start();
+    daemon.connect("alice", &[SEND]).expect_ok();
+    daemon.wait_for_state("bot", "active");
+    (google, daemon)
+}
+
+/// What it says has to be repaired; the exit code says the same.
+fn failures(daemon: &Daemon) -> Vec<String> {
+    let said = daemon.cli(&["doctor", "--output", "json"]);
+    let checks = said.json()["checks"].as_array().unwrap().clone();
+    let failed = checks.iter().filter(|check| check["verdict"] == "fail");
+    let failed: Vec<String> = failed
+        .map(|check| check["message"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(said.code, i32::from(!failed.is_empty()), "{said:?}");
+    failed
+}
+
+fn is_said(daemon: &Daemon, part: &str) {
+    let found = failures(daemon);
+    assert!(
+        found.iter().any(|message| message.contains(part)),
+        "{part} is not in {found:?}"
+    );
+}
+
+#[test]
+fn all_is_well_until_the_daemon_does_not_run() {
+    let (_google, daemon) = scene();
+    assert_eq!(failures(&daemon), [""; 0]);
+    daemon.terminate();
+    is_said(&daemon, "the daemon is not running");
+}
+
+#[test]
+fn a_folder_that_is_not_followed_and_files_that_are_not_read_are_named() {
+    let (_google, daemon) = scene();
+    fs::write(daemon.agents_d().join("x.YAML"), manifest("x", "alice", &[SEND])).unwrap();
+    let said = daemon.cli(&["doctor"]).expect_ok().stdout;
+    assert!(said.contains("x.YAML: it is not read"), "{said}");
+    fs::set_permissions(daemon.agents_d(), Permissions::from_mode(0o777)).unwrap();
+    is_said(&daemon, "the folder is not followed");
+}
+
+#[test]
+fn a_master_key_that_is_not_the_databases_is_named() {
+    let (_google, daemon) = scene();
+    let other = tempfile::tempdir().unwrap();
+    let other = other.path().join("etc");
+    let mut init = program();
+    init.arg("init").arg("--config-dir").arg(&other);
+    Output::of(&mut init).expect_ok();
+    fs::copy(other.join("master.key"), daemon.key_file()).unwrap();
+    is_said(&daemon, "is sealed with master key");
+}
+
+#[test]
+fn a_full_folder_of_agents_files_is_named() {
+    assert!(is_root(), "this mounts a small file system: run it as root");
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("bot", "alice", &[SEND]);
+    fs::create_dir(daemon.runtime_dir()).unwrap();
+    let mount = |args: &[&str]| {
+        let mut command = program_named("mount");
+        Output::of(command.args(args).arg(daemon.runtime_dir())).expect_ok();
+    };
+    mount(&["-t", "tmpfs", "-o", "size=1m,mode=0711", "tmpfs"]);
+    daemon.start();
+    daemon.connect("alice", &[SEND]).expect_ok();
+    daemon.wait_for_state("bot", "active");
+    assert_eq!(failures(&daemon), [""; 0]);
+    let filler = daemon.runtime_dir().join("filler");
+    let _ = fs::write(&filler, vec![0; 2 << 20]);
+    is_said(&daemon, "is full: ");
+    fs::remove_file(filler).unwrap();
+    daemon.terminate();
+    let mut command = program_named("umount");
+    Output::of(command.arg(daemon.runtime_dir())).expect_ok();
+}
+
+#[test]
+fn an_agent_that_could_have_a_token_and_has_none_is_counted() {
+    let google = Emulator::start(&["--token-lifetime", "6s"]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("bot", "alice", &[SEND]);
+    daemon.start();
+    daemon.connect("alice", &[SEND]).expect_ok();
+    daemon.wait_for_state("bot", "active");
+    google.fault(&serde_json::json!({ "endpoint": "token", "status": 503 }));
+    wait_until("the token to end", || {
+        daemon
+            .metrics()
+            .contains("token_broker_agents_short_of_token 1\n")
+    });
+    is_said(
+        &daemon,
+        "no token, and nobody has to connect or allow anything for it",
+    );
+}
