@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     agent::resolve,
+    budget::table::TRIES_ON_DEMAND,
     catalog::IntegrationKind,
     clock::Uptime,
     google::FailureKind,
@@ -325,7 +326,7 @@ impl Broker {
         Err(cannot_be_met(&token, min_ttl))
     }
 
-    /// A token newer than `seen`, unless the provider was asked in vain a moment ago or takes too long.
+    /// A token newer than `seen`, unless the pause after a failure lasts or the provider takes too long.
     pub(super) async fn renewed(
         self: &Arc<Self>,
         agent: &AgentHandle,
@@ -333,21 +334,35 @@ impl Broker {
         seen: Option<Arc<IssuedToken>>,
         patience: Duration,
     ) -> Result<Arc<IssuedToken>, Problem> {
-        let trouble = self.world().slots.get(key).and_then(|slot| slot.trouble.clone());
-        if let Some(trouble) = trouble
-            && let Some(wait) = self.uptime().until(trouble.retry_at)
-        {
-            let refused = Refused {
-                kind: trouble.kind,
-                message: trouble.message,
-                retry_after: Some(wait),
-            };
+        if let Some(refused) = self.refused_for_now(key) {
             return Err(self.refusal(agent, refused));
         }
         let Ok(renewed) = tokio::time::timeout(patience, self.renew_past(key, seen)).await else {
             return Err(too_long());
         };
         renewed.map_err(|refused| self.refusal(agent, refused))
+    }
+
+    /// Why nothing is tried now, while the pause after a failure lasts. Now and then one try of an account is allowed all
+    /// the same, and who asks meanwhile shares it.
+    fn refused_for_now(&self, key: &TokenKey) -> Option<Refused> {
+        let now = self.uptime();
+        let mut world = self.world();
+        let trouble = world.slots.get(key)?.trouble.clone()?;
+        let wait = now.until(trouble.retry_at)?;
+        let mut is_allowed = || {
+            let account = world.accounts.get_mut(&key.integration)?;
+            account.tries_on_demand.count(TRIES_ON_DEMAND, now).ok()
+        };
+        if !trouble.under_way && (self.flights.is_under_way(key) || is_allowed().is_some()) {
+            return None;
+        }
+        Some(Refused {
+            kind: trouble.kind,
+            cause: trouble.cause,
+            message: trouble.message,
+            retry_after: Some(wait),
+        })
     }
 
     pub(super) fn refusal(&self, agent: &AgentHandle, refused: Refused) -> Problem {

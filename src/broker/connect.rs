@@ -360,7 +360,7 @@ impl Broker {
         };
         match self.provider.exchange(code, &pending.verifier).await {
             Ok(mut answer) => {
-                self.learn_time(answer.server_time);
+                self.note_accepted(answer.server_time);
                 let token = answer.refresh_token.take().ok_or(ConnectError::NoRefreshToken)?;
                 let grant = grant(token, answer.refresh_token_expires_in);
                 Ok((answer, grant, Some(&pending.nonce)))

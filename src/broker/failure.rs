@@ -1,9 +1,11 @@
 //! What a failed renewal means: for the grant, for its tokens, and for when to try again.
 
+use std::time::Duration;
+
 use super::{
     Broker, EventKind, TokenKey, World, backoff,
     renewal::{Failure, Refused, Renewed},
-    slots::Trouble,
+    slots::{Cause, Trouble},
 };
 use crate::{
     clock,
@@ -18,11 +20,11 @@ impl Broker {
     pub(super) async fn failed(&self, key: &TokenKey, grant: Option<&Grant>, failure: Failure) -> Renewed {
         let refused = match failure {
             Failure::Gone => return Err(Refused::gone()),
-            Failure::Local(message) => {
+            Failure::Local(cause, message) => {
                 if let Some(grant) = grant {
                     self.nothing_was_sent(&key.integration, grant).await;
                 }
-                Refused::operator(message)
+                Refused::operator(cause, message)
             }
             Failure::Provider(error) => {
                 let message = self.explain(&key.integration, &error, grant);
@@ -32,6 +34,10 @@ impl Broker {
                 }
                 Refused {
                     kind: error.kind,
+                    cause: match error.kind {
+                        FailureKind::Retry => Cause::Provider,
+                        _ => Cause::Other,
+                    },
                     message,
                     retry_after: error.retry_after,
                 }
@@ -48,10 +54,14 @@ impl Broker {
         );
         if refused.kind == FailureKind::Reconnect {
             self.withdraw(&key.integration, &refused.message);
-        } else {
-            self.back_off(key, &refused);
+            return Err(refused);
         }
-        Err(refused)
+        // Who asked hears when it is tried next, whatever the provider asked for.
+        let retry_after = self.back_off(key, &refused, false);
+        Err(Refused {
+            retry_after,
+            ..refused
+        })
     }
 
     /// The sentence that every surface shows, with what this broker alone knows about the grant.
@@ -158,27 +168,41 @@ impl Broker {
         }
     }
 
-    /// Keeps the token that still lives, and tries again later.
-    pub(super) fn back_off(&self, key: &TokenKey, refused: &Refused) {
+    /// Keeps the token that still lives, and tries again later. How long until then; `None` when the account is gone.
+    /// `under_way` is a renewal that does not end by this.
+    pub(super) fn back_off(&self, key: &TokenKey, refused: &Refused, under_way: bool) -> Option<Duration> {
         let now = self.uptime();
         let mut world = self.world();
         if !world.accounts.contains_key(&key.integration) {
-            return;
+            return None;
         }
         let slot = world.slots.make(key);
-        let failures = slot
-            .trouble
-            .as_ref()
-            .map_or(0, |trouble| trouble.failures)
-            .saturating_add(1);
-        let pause = backoff::delay(&*self.entropy, failures, refused.retry_after);
-        let retry_at = now.after(pause);
+        let before = slot.trouble.as_deref();
+        let mut failures = before.map_or(0, |trouble| trouble.failures);
+        // Who asked in between changes nothing about the pace, unless the provider named another.
+        let planned = before
+            .map(|trouble| trouble.retry_at)
+            .filter(|at| now < *at && refused.retry_after.is_none());
+        let retry_at = planned.unwrap_or_else(|| {
+            failures = failures.saturating_add(1);
+            let left = slot.token.as_ref().and_then(|token| token.remaining(now));
+            now.after(backoff::delay_within(
+                &*self.entropy,
+                failures,
+                refused.retry_after,
+                left,
+            ))
+        });
         slot.trouble = Some(Box::new(Trouble {
             kind: refused.kind,
+            cause: refused.cause,
             message: refused.message.clone(),
             failures,
             retry_at,
+            hastened_at: before.and_then(|trouble| trouble.hastened_at),
+            under_way,
         }));
+        self.recovery.note(refused.cause);
         let users = slot.users.clone();
         if users.is_empty() {
             // Asked for once and refused: the next who asks tries again, after the pause. It is remembered a
@@ -188,6 +212,7 @@ impl Broker {
             self.renewals.schedule(key, retry_at);
         }
         self.republish(&mut world, users);
+        Some(retry_at.since(now))
     }
 
     /// A renewal that ended without saying when to try again: it is tried again all the same.
@@ -198,7 +223,7 @@ impl Broker {
             used && self.renewals.due_at(key).is_none()
         };
         if waits {
-            self.back_off(key, &refused());
+            self.back_off(key, &refused(), false);
         }
     }
 }

@@ -53,7 +53,7 @@ impl Broker {
             self.rotation.learn_from(&answer);
             let (error, is_new) = match answer {
                 Ok(mut answer) => {
-                    self.learn_time(answer.server_time);
+                    self.note_accepted(answer.server_time);
                     grant.learn(answer.refresh_token.take(), answer.refresh_token_expires_in);
                     return Ok(answer);
                 }

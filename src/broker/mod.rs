@@ -32,6 +32,7 @@ mod publish;
 pub mod query;
 mod queue;
 mod recorder;
+mod recovery;
 mod refresh;
 mod renewal;
 mod repeats;
@@ -97,6 +98,7 @@ use holders::Holders;
 use provider_accounts::ProviderAccounts;
 use queue::Queue;
 use recorder::Recorder;
+use recovery::Recovery;
 use renewal::Renewed;
 use revocations::Revocations;
 use rotation::Rotation;
@@ -180,6 +182,7 @@ pub struct Broker {
     /// Places for narrowed tokens.
     narrowed: Budget<AgentName>,
     recorder: Recorder,
+    recovery: Recovery,
     revocations: Revocations,
     provider_accounts: ProviderAccounts,
     rotation: Rotation,

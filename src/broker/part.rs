@@ -212,7 +212,9 @@ impl Case<'_> {
                 AgentState::Active,
                 format!("The token works, but its renewal fails: {}", trouble.message),
             ),
-            (_, Some(trouble)) => (state_of(trouble.kind), trouble.message.clone()),
+            // It lives to its end, whoever has to act.
+            (Some(_), Some(trouble)) => (AgentState::ProviderUnavailable, trouble.message.clone()),
+            (None, Some(trouble)) => (state_of(trouble.kind), trouble.message.clone()),
             (_, None) => (
                 AgentState::ProviderUnavailable,
                 "A fresh token is being obtained.".to_owned(),

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::SemaphorePermit;
 
-use super::{Broker, Event, EventKind, TokenKey, backoff, snapshot::IssuedToken, time};
+use super::{Broker, Event, EventKind, TokenKey, backoff, slots::Cause, snapshot::IssuedToken, time};
 use crate::{
     catalog::IntegrationKind,
     clock::{Moment, Uptime},
@@ -26,7 +26,9 @@ pub(super) type Renewed = Result<Arc<IssuedToken>, Refused>;
 #[derive(Debug, Clone)]
 pub(super) struct Refused {
     pub(super) kind: FailureKind,
+    pub(super) cause: Cause,
     pub(super) message: String,
+    /// When it is worth asking again: what the provider asked for at first, and then when it is tried next.
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -35,14 +37,16 @@ impl Refused {
         let message = "The account was changed or disconnected meanwhile; ask again.".to_owned();
         Self {
             kind: FailureKind::Retry,
+            cause: Cause::Other,
             message,
             retry_after: None,
         }
     }
 
-    pub(super) fn operator(message: String) -> Self {
+    pub(super) fn operator(cause: Cause, message: String) -> Self {
         Self {
             kind: FailureKind::Operator,
+            cause,
             message,
             retry_after: None,
         }
@@ -54,7 +58,7 @@ pub(super) enum Failure {
     /// The account is not what it was: nothing is recorded.
     Gone,
     /// Neither the provider nor the owner is to blame: the database or the key.
-    Local(String),
+    Local(Cause, String),
     /// The provider said no, or nothing.
     Provider(ProviderError),
 }
@@ -67,18 +71,20 @@ impl Broker {
         let permit = self.requests.acquire().await.ok();
         match self.store.begin_renewal(&key.integration, self.now()).await {
             Ok(Some(grant)) => {
+                self.works_again(Cause::Store);
                 let outcome = self.ask_provider(key, &grant, permit).await;
                 self.conclude(key, &grant, outcome).await
             }
             Ok(None) => Err(Refused::gone()),
-            Err(error) => match self.grant_without_intent(&key.integration).await {
-                Some(grant) => {
-                    tracing::error!(integration = %key.integration, %error, "renewing without a record of it");
-                    let outcome = self.ask_provider(key, &grant, permit).await;
-                    self.conclude(key, &grant, outcome).await
-                }
-                None => self.failed(key, None, Failure::Local(database(&error))).await,
-            },
+            Err(error) => {
+                let Some(grant) = self.grant_without_intent(&key.integration).await else {
+                    let failure = Failure::Local(Cause::Store, database(&error));
+                    return self.failed(key, None, failure).await;
+                };
+                tracing::error!(integration = %key.integration, %error, "renewing without a record of it");
+                let outcome = self.ask_provider(key, &grant, permit).await;
+                self.conclude(key, &grant, outcome).await
+            }
         }
     }
 
@@ -130,7 +136,7 @@ impl Broker {
     ) -> Result<TokenAnswer, Failure> {
         let refresh_token = self
             .open_refresh_token(&account.id, &grant.secret, || account.account.clone())
-            .map_err(Failure::Local)?;
+            .map_err(|message| Failure::Local(Cause::Other, message))?;
         let asked = std::time::Instant::now();
         let answer = self.provider.refresh(&refresh_token, &key.scopes).await;
         self.metrics.provider_request("refresh", asked.elapsed());
@@ -141,7 +147,7 @@ impl Broker {
             ..
         } = match answer {
             Ok(answer) => {
-                self.learn_time(answer.server_time);
+                self.note_accepted(answer.server_time);
                 return Ok(answer);
             }
             Err(failure) => failure,
@@ -182,8 +188,9 @@ impl Broker {
             .map_err(|_| format!("The grant of {} is not text.", account()))
     }
 
-    /// Learns what time it is at the provider, from an answer that was accepted.
-    pub(super) fn learn_time(&self, server_time: Option<Moment>) {
+    /// The provider accepted a request. What it says of the time is learned, and what had failed is tried again.
+    pub(super) fn note_accepted(&self, server_time: Option<Moment>) {
+        self.works_again(Cause::Provider);
         if server_time.is_some_and(|time| self.clock.learn(time)) {
             tracing::warn!(skew = %self.clock.skew(), "the clock differs from the provider's: check the node's");
         }
@@ -253,9 +260,10 @@ impl Broker {
                 Err(error) => {
                     // The old refresh token is spent and the new one exists only here: try until it is kept.
                     tracing::error!(integration = %key.integration, %error, "the rotated grant could not be stored");
-                    self.back_off(key, &Refused::operator(format!(
+                    let message = format!(
                         "Google gave a new grant that cannot be stored, so its token is not handed out yet: {error}"
-                    )));
+                    );
+                    self.back_off(key, &Refused::operator(Cause::Store, message), true);
                     wait += 1;
                     let pause = backoff::delay(&*self.entropy, wait, None);
                     self.clock.sleep_until(self.uptime().after(pause)).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{AccountRef, AccountView, Broker, keep::Telling, renewal::Failure};
+use super::{AccountRef, AccountView, Broker, keep::Telling, renewal::Failure, slots::Cause};
 use crate::{
     catalog::{Capability, IntegrationKind, ScopeSet},
     google::{AssertionRequest, InvalidKeyFile, ProviderError, ServiceAccountKey, TokenAnswer},
@@ -225,7 +225,7 @@ impl Broker {
         let answer = self.provider.assert(&request).await;
         self.metrics.provider_request("assertion", asked.elapsed());
         let answer = answer?;
-        self.learn_time(answer.server_time);
+        self.note_accepted(answer.server_time);
         Ok(answer)
     }
 
@@ -236,7 +236,9 @@ impl Broker {
         secret: &Sealed,
         scopes: &ScopeSet,
     ) -> Result<TokenAnswer, Failure> {
-        let key = self.open_key(record, secret).map_err(Failure::Local)?;
+        let key = self
+            .open_key(record, secret)
+            .map_err(|message| Failure::Local(Cause::Other, message))?;
         let answer = self
             .assert(&key, &record.subject, scopes)
             .await

@@ -11,13 +11,29 @@ use crate::{
     id::{AgentName, IntegrationId},
 };
 
+/// What lacked when a token could not be obtained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The provider, for a while.
+    Provider,
+    /// The database.
+    Store,
+    /// Something of this token or account alone.
+    Other,
+}
+
 /// Why a token could not be obtained.
 #[derive(Debug, Clone)]
 pub(super) struct Trouble {
     pub(super) kind: FailureKind,
+    pub(super) cause: Cause,
     pub(super) message: String,
     pub(super) failures: u32,
     pub(super) retry_at: Uptime,
+    /// When the pause was shortened last, since it went well elsewhere.
+    pub(super) hastened_at: Option<Uptime>,
+    /// The renewal that met it goes on by itself: who asks would only wait for it.
+    pub(super) under_way: bool,
 }
 
 /// A token, or the place for one.
@@ -102,6 +118,11 @@ impl Slots {
             };
             (key, slot)
         })
+    }
+
+    /// All slots.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TokenKey, &Slot)> {
+        self.0.keys().flat_map(|id| self.of(id))
     }
 
     fn in_account(&self, id: &IntegrationId) -> &[(ScopeSet, Slot)] {

@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, Holders, IssuedToken,
-    ProviderAccounts, Queue, Recorder, Revocations, Rotation, Surroundings, TokenKey, Unusable, World,
-    asks::Asks, handle, revocations::Later, world::AgentSource,
+    ProviderAccounts, Queue, Recorder, Recovery, Revocations, Rotation, Surroundings, TokenKey, Unusable,
+    World, asks::Asks, handle, revocations::Later, world::AgentSource,
 };
 use crate::{
     agent::Manifest,
@@ -78,6 +78,7 @@ impl Broker {
             asks: Asks::default(),
             narrowed: Budget::new(NARROWED_TOKENS),
             recorder,
+            recovery: Recovery::default(),
             revocations: Revocations::default(),
             provider_accounts: ProviderAccounts::default(),
             manifest_problems: Mutex::default(),

@@ -9,6 +9,7 @@ use super::{
     AgentState, Broker, IssuedToken, TokenKey,
     renewal::{Refused, Renewed},
     situation,
+    slots::Cause,
 };
 use crate::{google::FailureKind, health::Pulse, id::IntegrationId};
 
@@ -149,6 +150,7 @@ impl Broker {
         };
         Err(Refused {
             kind,
+            cause: Cause::Other,
             message,
             retry_after: None,
         })
@@ -210,5 +212,8 @@ impl Broker {
 }
 
 fn lost() -> Refused {
-    Refused::operator("The renewal was interrupted; see the daemon's log.".to_owned())
+    Refused::operator(
+        Cause::Other,
+        "The renewal was interrupted; see the daemon's log.".to_owned(),
+    )
 }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     agent::Manifest,
+    budget::Pace,
     catalog::{IntegrationKind, ScopeSet},
     id::{AgentName, IntegrationId, OwnerId},
     store::IntegrationRecord,
@@ -93,6 +94,8 @@ pub(super) struct Account {
     pub(super) record: IntegrationRecord,
     /// One request to the provider at a time: a refresh token that rotates must not be presented twice.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// What its agents may still ask for in the pause after a failure.
+    pub(super) tries_on_demand: Pace,
     /// The key that the queue has sent on its way.
     pub(super) sent: Option<TokenKey>,
     /// Keys that came due while another had the turn. They wait here, so that an account whose provider is slow
@@ -189,6 +192,7 @@ impl World {
         let account = Account {
             record,
             turn: Arc::default(),
+            tries_on_demand: Pace::default(),
             sent: None,
             parked: BTreeSet::new(),
         };

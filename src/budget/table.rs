@@ -10,6 +10,12 @@ pub const AGENT_REFRESHES: Rate = Rate {
     every: Duration::from_secs(30),
 };
 
+/// How often an account's agents may have the provider asked in the pause after a failure.
+pub const TRIES_ON_DEMAND: Rate = Rate {
+    at_once: 1,
+    every: Duration::from_secs(30),
+};
+
 /// Connections to each TCP port that speaks HTTP (`http_listen`, `adc.listen`, `metadata.listen`), for each peer address.
 pub const TCP_CONNECTIONS: Limits = Limits {
     each: 384,

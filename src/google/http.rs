@@ -59,8 +59,6 @@ const IDLE_TIME: Duration = Duration::from_secs(50);
 /// An HTTP/2 connection that died unnoticed (a laptop that changed networks) is given up after these two.
 const PING_AFTER: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// `Retry-After` beyond this is a mistake.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("token-broker/", env!("CARGO_PKG_VERSION")));
 /// JSON as such.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -143,7 +141,7 @@ impl Reply {
             let wait = moment.duration_since(self.date().map_or(now, |date| date.wall));
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         };
-        Some(wait.min(MAX_RETRY_AFTER))
+        Some(wait)
     }
 }
 

@@ -274,7 +274,7 @@ async fn selections_without_end_are_bounded() {
 }
 
 #[tokio::test]
-async fn whoever_keeps_asking_a_failing_google_waits_longer_and_longer() {
+async fn who_keeps_asking_while_google_fails_costs_a_try_now_and_then() {
     let scene = Scene::new().await;
     scene.connect("alice", &[SEND, CALENDAR]).await;
     let bot = scene.put("bot", "alice", &[SEND, CALENDAR]).await;
@@ -285,8 +285,9 @@ async fn whoever_keeps_asking_a_failing_google_waits_longer_and_longer() {
         scene.pass(1).await;
     }
     let requests = scene.google.requests() - 1;
+    // Two in a minute on demand, and those that are due by themselves, ever more rarely.
     assert!(
-        (5..=40).contains(&requests),
+        (40..=70).contains(&requests),
         "{requests} requests in twenty minutes"
     );
 }

@@ -19,6 +19,7 @@ mod holders;
 mod import;
 mod odd_answers;
 mod permissions;
+mod recovery;
 mod refresh;
 mod renewing;
 mod restart;

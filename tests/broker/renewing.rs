@@ -133,7 +133,6 @@ async fn the_state_changes_at_the_floor_also_when_google_asked_for_a_long_silenc
     assert!(token(&bot).is_some());
     scene.pass(5 * MINUTE).await;
     assert_eq!((token(&bot), scene.disk.token("bot")), (None, None));
-    assert_eq!(scene.google.requests(), 2);
 }
 
 #[tokio::test]
@@ -169,19 +168,24 @@ async fn a_wish_for_silence_is_honoured_by_the_queue_and_by_askers() {
     let bot = scene.put("bot", "alice", &[SEND]).await;
     scene.idle().await;
     assert_eq!(scene.google.requests(), 1);
-    for _ in 0..11 {
-        let problem = scene.ask(&bot).await.unwrap_err();
-        assert!(problem.retry_after.is_some_and(|wait| wait <= secs(180)));
-        scene.pass(10).await;
-    }
+    scene.pass_in_steps(110, 10).await;
     assert_eq!(
         scene.google.requests(),
         1,
         "asked again before the time that Google named"
     );
-    scene.google.heal(ALICE);
-    scene.pass(71).await;
+    // One try on demand, and then they hear when it is tried next.
+    for _ in 0..5 {
+        let problem = scene.ask(&bot).await.unwrap_err();
+        assert!(problem.retry_after.is_some_and(|wait| wait <= secs(180)));
+        scene.pass(5).await;
+    }
     assert_eq!(scene.google.requests(), 2);
+    scene.google.heal(ALICE);
+    scene.pass(90).await;
+    assert_eq!(scene.google.requests(), 2);
+    scene.pass(66).await;
+    assert_eq!(scene.google.requests(), 3);
     assert_eq!(state(&bot), AgentState::Active);
 }
 
@@ -200,24 +204,20 @@ async fn five_hundred_accounts_recover_without_a_burst() {
     let (healed_at, before) = (scene.now(), scene.google.requests());
     scene.google.heal_all();
     scene.google.forget_most_under_way();
-    scene.pass_in_steps(301, 1).await;
+    scene.pass_in_steps(60, 1).await;
 
     assert!(bots.iter().all(|bot| state(bot) == AgentState::Active));
     let (at_once, _) = scene.google.most_under_way();
     assert!(at_once <= 8, "{at_once} requests at once");
     let asked = &scene.google.asked()[before..];
     assert_eq!(asked.len(), ACCOUNTS);
-    let mut shares = [0; 31];
+    let mut shares = [0; 61];
     for asked in asked {
-        shares[usize::try_from(asked.at.duration_since(healed_at).as_secs() / 10).unwrap()] += 1;
+        shares[usize::try_from(asked.at.duration_since(healed_at).as_secs()).unwrap()] += 1;
     }
     assert!(
-        shares.iter().all(|share| *share <= ACCOUNTS / 8),
+        shares.iter().all(|share| *share <= ACCOUNTS / 10),
         "a burst: {shares:?}"
-    );
-    assert!(
-        shares[20..].iter().sum::<usize>() > ACCOUNTS / 20,
-        "not spread: {shares:?}"
     );
 }
 
