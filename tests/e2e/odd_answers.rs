@@ -39,23 +39,31 @@ fn order(google: &Emulator, grant_type: &str, answer: &Value) -> Value {
 
 #[test]
 fn a_rotating_grant_outlives_every_form_of_a_renewals_answer() {
-    let google = Emulator::start(&["--rotation", "strict"]);
+    let answers = odd_answers();
+    // An account for each: how often one is checked is limited.
+    let accounts: Vec<String> = (0..answers.len())
+        .map(|n| format!("person-{n}@example.com"))
+        .collect();
+    let mut args = vec!["--rotation", "strict"];
+    args.extend(accounts.iter().flat_map(|account| ["--account", account]));
+    let google = Emulator::start(&args);
     let daemon = Daemon::new(&google);
-    daemon.write_manifest("bot", "alice", &[SEND]);
     daemon.start();
-    daemon.connect("alice", &[SEND]).expect_ok();
-    daemon.wait_for_state("bot", "active");
-    for answer in odd_answers() {
-        let fault = order(&google, "refresh_token", &answer);
+    for (number, answer) in answers.iter().enumerate() {
+        let (owner, bot) = (format!("owner-{number}"), format!("bot-{number}"));
+        daemon.write_manifest(&bot, &owner, &[SEND]);
+        daemon.connect_as(&owner, &accounts[number], &[SEND]).expect_ok();
+        daemon.wait_for_state(&bot, "active");
+        let fault = order(&google, "refresh_token", answer);
         let asked = google.count("refresh");
         // Whether this one succeeds is not the question.
-        daemon.cli(&["integrations", "check", "--owner", "alice"]);
+        daemon.cli(&["integrations", "check", "--owner", &owner]);
         assert!(google.count("refresh") > asked, "{fault}");
         daemon
-            .cli(&["integrations", "check", "--owner", "alice"])
+            .cli(&["integrations", "check", "--owner", &owner])
             .expect_ok();
         assert_eq!(google.count("refresh_token_reuse"), 0, "{fault}");
-        daemon.wait_for_state("bot", "active");
+        daemon.wait_for_state(&bot, "active");
     }
     daemon.scan_for_secrets(&[&google.client_secret]);
 }
