@@ -32,6 +32,7 @@ impl Daemon {
             token_url: None,
             project_id: "token-broker".to_owned(),
             volumes: None,
+            readiness: Arc::default(),
         };
         let broker = super::broker::idle(clock.clone());
         let delivery = Delivery::start(&options, broker, clock, receiver, CancellationToken::new())
