@@ -160,7 +160,10 @@ impl Broker {
     ) -> Option<(IntegrationRecord, Consequence)> {
         let mut world = self.world();
         let record = world.accounts.get(id)?.record.clone();
-        let consequence = consequence(event, &record, issued_at);
+        // The event carries the provider's time, the record the node's.
+        let issued_here = issued_at.checked_sub(self.clock.skew()).unwrap_or(issued_at);
+        let is_of_before = record.connected_at > issued_here;
+        let consequence = consequence(event, &record, issued_at, is_of_before);
         match &consequence {
             Consequence::Withdraw { health, .. } => self.change_health(&mut world, id, health.clone()),
             Consequence::Renew => {
@@ -342,8 +345,14 @@ impl Broker {
     }
 }
 
-/// What an event means for an account: what Google's documentation demands or suggests for each.
-fn consequence(event: &SecurityEvent, record: &IntegrationRecord, issued_at: Timestamp) -> Consequence {
+/// What an event means for an account: what Google's documentation demands or suggests for each. `is_of_before` tells
+/// that the account was connected after it.
+fn consequence(
+    event: &SecurityEvent,
+    record: &IntegrationRecord,
+    issued_at: Timestamp,
+    is_of_before: bool,
+) -> Consequence {
     let account = &record.account;
     let at = clock::rfc3339(issued_at);
     let usable = record.health == Health::Active;
@@ -352,7 +361,7 @@ fn consequence(event: &SecurityEvent, record: &IntegrationRecord, issued_at: Tim
         event.kind,
         EventType::TokensRevoked | EventType::TokenRevoked | EventType::AccountDisabled
     );
-    if withdraws && record.connected_at > issued_at {
+    if withdraws && is_of_before {
         // It may be about an earlier grant, or about this one in the second in which it was made.
         return if usable {
             Consequence::Check

@@ -306,6 +306,26 @@ async fn an_event_from_before_the_connection_does_not_end_the_new_grant() {
 }
 
 #[tokio::test]
+async fn an_event_and_a_connection_are_compared_on_one_clock() {
+    for ahead in [600, -600].map(jiff::SignedDuration::from_secs) {
+        let scene = Scene::new().await;
+        scene.google.habits().date = Some(ahead);
+        scene.connect("alice", &[SEND]).await;
+        let bot = scene.put("bot", "alice", &[SEND]).await;
+        scene.idle().await;
+        let at = |seconds| scene.now() + ahead + jiff::SignedDuration::from_secs(seconds);
+        let mut event = of(&scene, ALICE, EventType::TokensRevoked);
+        event.issued_at = at(-60);
+        announce(&scene, event).await;
+        assert_eq!(state(&bot), AgentState::Active, "{ahead}");
+        let mut event = of(&scene, ALICE, EventType::AccountDisabled);
+        event.issued_at = at(60);
+        announce(&scene, event).await;
+        assert_eq!(state(&bot), AgentState::Revoked, "{ahead}");
+    }
+}
+
+#[tokio::test]
 async fn a_renewal_under_way_brings_nothing_back() {
     for dies in [false, true] {
         let (scene, bot) = Scene::of_alice().await;

@@ -133,7 +133,7 @@ impl Scene {
         let connected = get(&callback);
         assert!(connected.text().contains("alice@example.com"));
         let again = get(&callback);
-        assert_eq!(again.status, 400);
+        assert_eq!(again.status, 409);
         self.page(&connected);
         self.page(&again);
         self.daemon.remember(connecting.finish()).expect_ok();

@@ -79,7 +79,7 @@ fn an_orchestrator_finds_and_uses_the_admin_service_and_nobody_else_does() {
     fs::set_permissions(daemon.admin_socket(), fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(admin(Some(AGENT_UID)), "UNAVAILABLE");
     assert!(
-        daemon.log().contains(&format!("uid={AGENT_UID}")),
+        daemon.log().contains(&format!("uid {AGENT_UID}")),
         "{}",
         daemon.log()
     );

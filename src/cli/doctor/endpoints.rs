@@ -146,7 +146,7 @@ mod tests {
         let config = with_base(&server("Mon, 15 Jan 2024 12:01:40 GMT").await);
         let found = check(&config, noon, |_| None).await;
         assert_eq!(found[0].verdict, Verdict::Ok, "{found:?}");
-        assert_eq!(found[1].verdict, Verdict::Warn);
+        assert_eq!(found[1].verdict, Verdict::Fail);
         assert!(found[1].message.contains("100s behind"), "{found:?}");
         let config = with_base(&server("Mon, 15 Jan 2024 12:00:10 GMT").await);
         assert_eq!(check(&config, noon, |_| None).await[1].verdict, Verdict::Ok);
