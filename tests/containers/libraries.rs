@@ -91,8 +91,9 @@ fn exec_keeps_an_unmodified_python_agent_working_for_ten_renewals() {
     assert_eq!(google.count("api_unauthorized"), 0);
 }
 
-/// gRPC's C core has the metadata server's name and port built in. What `--add-host` and `hostAliases` do is a line
-/// in `/etc/hosts`; `exec` serves the port, which needs no privilege in a network namespace of one's own.
+/// gRPC's C core has the metadata server's name and port built in, with the dot of the root at the name's end, which
+/// the line in `/etc/hosts` has to have as well: that is what `--add-host` makes. `exec` serves the port, which needs no
+/// privilege in a network namespace of one's own.
 #[test]
 fn a_client_with_a_fixed_host_finds_the_metadata_server_in_the_agents_own_namespace() {
     let google = Emulator::start(&LIFETIME);
@@ -121,7 +122,11 @@ fn a_client_with_a_fixed_host_finds_the_metadata_server_in_the_agents_own_namesp
     ];
     let folder = open_folder();
     let hosts = folder.path().join("hosts");
-    fs::write(&hosts, "127.0.0.1 localhost metadata.google.internal\n").unwrap();
+    fs::write(
+        &hosts,
+        "127.0.0.1 localhost metadata.google.internal metadata.google.internal.\n",
+    )
+    .unwrap();
     let mut container = Container::of(&agent, &entry)
         .mount(hosts, "/etc/hosts")
         .program(program.parent().unwrap());
