@@ -116,6 +116,8 @@ struct Load {
     agents: Mutex<Vec<String>>,
     /// Owners whose connection was acknowledged.
     owners: Mutex<Vec<String>>,
+    /// The audit trail as far as it was read: the last line's number, and all of it.
+    trail: Mutex<(u64, String)>,
 }
 
 struct StopOnDrop<'a>(&'a AtomicBool);
@@ -180,6 +182,24 @@ impl Load {
         }
     }
 
+    /// All of the audit trail, page by page.
+    fn read_trail(&self, daemon: &Daemon) -> String {
+        let mut read = self.trail.lock().unwrap();
+        loop {
+            let after = read.0.to_string();
+            let page = [
+                "audit", "list", "--after", &after, "--limit", "10000", "--output", "json",
+            ];
+            let page = daemon.cli(&page).expect_ok();
+            let last = page.json()["events"].as_array().unwrap().last().cloned();
+            let Some(last) = last else {
+                return read.1.clone();
+            };
+            read.0 = last["sequence"].as_u64().unwrap();
+            read.1.push_str(&page.stdout);
+        }
+    }
+
     /// What was acknowledged is there.
     fn expect_kept(&self, daemon: &Daemon) {
         let known = |command: &[&str], list: &str, field: &str| -> Vec<Value> {
@@ -191,10 +211,7 @@ impl Load {
         let agents = self.agents.lock().unwrap().clone();
         let owners = self.owners.lock().unwrap().clone();
         let listed = known(&["agents", "list", "--output", "json"], "agents", "agent");
-        let trail = daemon
-            .cli(&["audit", "list", "--limit", "10000", "--output", "json"])
-            .expect_ok()
-            .stdout;
+        let trail = self.read_trail(daemon);
         for agent in agents {
             assert!(
                 trail.contains(&format!("\"agent {agent}\"")),

@@ -96,11 +96,12 @@ fn a_living_token_is_served_on_and_an_expired_one_is_not() {
     let counted = format!("token_broker_agents_short_of_token {}\n", agents.len());
     assert!(daemon.metrics().contains(&counted), "{}", daemon.metrics());
 
-    // However often agents asked: Google was asked once for each account, and again after each Retry-After.
+    // However often agents asked: Google was asked once for each account, again after each Retry-After, once more before
+    // the token's end, and once on demand.
     let failures = google.count("faults_struck");
     let pauses = last_calm.elapsed().as_secs() / RETRY_AFTER.as_secs();
     assert!(
-        failures <= OWNERS * (1 + pauses),
+        failures <= OWNERS * (3 + pauses),
         "{failures} requests in {:?}",
         last_calm.elapsed()
     );
