@@ -4,7 +4,7 @@ use std::{
     io::Write,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,12 @@ use crate::support::{Agent, Daemon, Emulator, wait_until};
 
 const SEND: &str = "google.gmail.send";
 const OWNERS: usize = 20;
+
+/// How many agents and owners are added between two kills, at most: however slow the machine is.
+const ADDED_PER_KILL: usize = 12;
+/// How often an account is connected, at most. It has a hundred live refresh tokens per client, and its oldest ends when
+/// there is one more.
+const CONNECTED_PER_ACCOUNT: usize = 90;
 
 /// How often it is killed.
 fn kills() -> usize {
@@ -65,6 +71,7 @@ fn killed_a_hundred_times_under_load_it_loses_nothing() {
         scope.spawn(|| load.put_agents(&daemon));
         scope.spawn(|| load.connect_owners(&daemon, &accounts));
         for kill in 0..kills() {
+            load.kills.store(kill + 1, Ordering::Relaxed);
             nap(Duration::from_millis(700));
             daemon.kill9();
             if kill % 5 == 4 {
@@ -112,6 +119,8 @@ fn killed_a_hundred_times_under_load_it_loses_nothing() {
 struct Load {
     stop: AtomicBool,
     asked: AtomicU64,
+    /// How many kills were begun.
+    kills: AtomicUsize,
     /// Agents whose addition was acknowledged.
     agents: Mutex<Vec<String>>,
     /// Owners whose connection was acknowledged.
@@ -158,9 +167,19 @@ impl Load {
         }
     }
 
+    /// The numbers of what is added: each in its turn, no more of them than the kills so far allow.
+    fn numbers(&self) -> impl Iterator<Item = usize> {
+        (0..).take_while(|number| {
+            while self.goes_on() && *number >= self.kills.load(Ordering::Relaxed) * ADDED_PER_KILL {
+                nap(Duration::from_millis(100));
+            }
+            self.goes_on()
+        })
+    }
+
     /// Adds agents.
     fn put_agents(&self, daemon: &Daemon) {
-        for number in (0..).take_while(|_| self.goes_on()) {
+        for number in self.numbers() {
             let name = format!("added-{number}");
             let owner = format!("owner-{}", number % OWNERS);
             let added = daemon.cli(&["agents", "add", &name, "--owner", &owner, "--capability", SEND]);
@@ -173,7 +192,7 @@ impl Load {
 
     /// Connects owners.
     fn connect_owners(&self, daemon: &Daemon, accounts: &[String]) {
-        for number in (0..).take_while(|_| self.goes_on()) {
+        for number in self.numbers().take(accounts.len() * CONNECTED_PER_ACCOUNT) {
             let owner = format!("late-{number}");
             if daemon.try_connect_as(&owner, &accounts[number % OWNERS], &[SEND]) {
                 self.owners.lock().unwrap().push(owner);
