@@ -15,10 +15,12 @@ use rustix::{
 };
 use tokio::io::unix::AsyncFd;
 
+mod boot;
 mod manual;
 mod moment;
 mod uptime;
 
+pub use boot::{BootId, BootMoment};
 pub use manual::ManualClock;
 pub use moment::Moment;
 pub use uptime::Uptime;
@@ -33,6 +35,9 @@ pub trait Clock: Send + Sync + 'static {
 
     /// The uptime: what lives and pauses are measured by.
     fn uptime(&self) -> Uptime;
+
+    /// Which start of the machine the uptime is counted from; `None` where that cannot be told.
+    fn boot(&self) -> Option<BootId>;
 
     /// The present moment, by both.
     fn moment(&self) -> Moment {
@@ -103,6 +108,10 @@ impl Clock for SystemClock {
         let time = rustix::time::clock_gettime(ClockId::Boottime);
         let time = Duration::try_from(time).unwrap_or_default();
         Uptime::START.after(time)
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        BootId::present()
     }
 
     fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use token_broker::{
     catalog::{Catalog, IntegrationKind, ScopeSet},
-    clock,
+    clock::{self, BootMoment, Clock, SystemClock},
     config::{self, Config},
     emulator::{Account, Options},
     entropy::{SharedEntropy, SystemEntropy},
@@ -185,6 +185,10 @@ impl Folder {
             requested: scopes.clone(),
             granted: scopes,
             issued_at: now,
+            issued_in_boot: SystemClock.boot().map(|boot| BootMoment {
+                boot,
+                uptime: SystemClock.uptime(),
+            }),
             expires_at: clock::after(now, LIFE),
         };
         let outcome = RenewalOutcome {

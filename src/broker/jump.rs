@@ -2,7 +2,7 @@
 //!
 //! Nothing ends by it: lives and pauses are spans of uptime. What was written by the old time is written anew. And since a
 //! virtual machine that was paused counts no uptime, as much time as the clock jumped may have passed unseen: so much
-//! earlier are tokens renewed.
+//! earlier are tokens renewed. That it jumped while the daemon was down is told by the tokens that were stored before.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(300);
 
 /// Watches the wall clock, until `shutdown`.
 pub(super) async fn run(broker: Arc<Broker>, shutdown: CancellationToken) {
-    let mut known = broker.moment();
+    let mut known = broker.last_moment.unwrap_or_else(|| broker.moment());
     let mut earliest = known.uptime;
     loop {
         // Before the look, so that no setting falls in between.

@@ -44,6 +44,7 @@ mod situation;
 mod slots;
 pub mod snapshot;
 mod start;
+mod stored_time;
 mod succession;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -160,6 +161,8 @@ impl Pulses {
 pub struct Broker {
     options: BrokerOptions,
     clock: BrokerClock,
+    /// The last moment that the daemon before this one left, in the same run of the machine.
+    last_moment: Option<Moment>,
     entropy: SharedEntropy,
     store: SharedStore,
     provider: SharedProvider,

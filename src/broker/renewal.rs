@@ -279,6 +279,7 @@ impl Broker {
             requested: key.scopes.clone(),
             granted: token.scopes.clone(),
             issued_at: now.wall_at(token.issued_at),
+            issued_in_boot: self.clock.in_boot(token.issued_at),
             expires_at: now.wall_at(token.expires_at),
             secret: self.vault.seal(
                 &Binding::AccessToken {

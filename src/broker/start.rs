@@ -6,19 +6,22 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use jiff::SignedDuration;
 use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, Holders, IssuedToken,
     ProviderAccounts, Queue, Recorder, Recovery, Revocations, Rotation, Surroundings, TokenKey, Unusable,
-    World, asks::Asks, handle, revocations::Later, world::AgentSource,
+    World,
+    asks::Asks,
+    handle,
+    revocations::Later,
+    stored_time::{self, StoredTime},
+    world::AgentSource,
 };
 use crate::{
     agent::Manifest,
     budget::{Budget, table::NARROWED_TOKENS},
     catalog::{IntegrationKind, ScopeSet},
-    clock,
     secret::AccessToken,
     store::{Contents, Health, TokenRecord},
     vault::Binding,
@@ -56,9 +59,12 @@ impl Broker {
             authority: parts.provider.authority().into(),
             token_endpoint: parts.provider.token_endpoint().into(),
         };
-        let recorder = Recorder::start(parts.store.clone(), parts.clock.clone(), parts.metrics.clone());
+        let clock = BrokerClock::new(parts.clock.clone());
+        let last_moment = stored_time::last_moment(&clock, &contents.tokens);
+        let recorder = Recorder::start(parts.store.clone(), parts.clock, parts.metrics.clone());
         let broker = Arc::new(Self {
-            clock: BrokerClock::new(parts.clock),
+            clock,
+            last_moment,
             entropy: parts.entropy,
             store: parts.store,
             rotation: Rotation::new(parts.provider.keeps_grants()),
@@ -122,10 +128,11 @@ impl Broker {
             }
             world.insert_account(record);
         }
+        let time = StoredTime::new(&self.clock, &contents.tokens);
         for mut record in contents.tokens {
             sets.share(&mut record.requested);
             sets.share(&mut record.granted);
-            self.take_over_token(&mut world, record);
+            self.take_over_token(&mut world, &time, record);
         }
         for agent in contents.agents {
             match Manifest::from_json(&agent.manifest) {
@@ -139,19 +146,16 @@ impl Broker {
         }
     }
 
-    fn take_over_token(&self, world: &mut World, record: TokenRecord) {
+    fn take_over_token(&self, world: &mut World, time: &StoredTime<'_>, record: TokenRecord) {
         let Some(account) = world.accounts.get(&record.integration) else {
             return;
         };
-        let now = self.moment();
-        if clock::remaining(now.wall, record.expires_at).is_none() || account.record.health != Health::Active
-        {
+        if account.record.health != Health::Active {
             return;
         }
-        if record.issued_at.duration_since(now.wall) > SignedDuration::from_secs(5) {
-            // The clock was set back while the daemon was down: how long the token still lives is anybody's guess.
+        let Some((issued_at, expires_at)) = time.life(&record) else {
             return;
-        }
+        };
         let key = TokenKey {
             integration: record.integration,
             scopes: record.requested,
@@ -174,10 +178,10 @@ impl Broker {
             access_token: text,
             integration: key.integration.clone(),
             scopes: record.granted,
-            issued_at: now.uptime_at(record.issued_at),
-            expires_at: now.uptime_at(record.expires_at),
+            issued_at,
+            expires_at,
         });
-        self.expiries.schedule(&key, token.next_change(now.uptime));
+        self.expiries.schedule(&key, token.next_change(self.uptime()));
         world.slots.make(&key).token = Some(token);
     }
 }

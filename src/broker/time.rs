@@ -9,8 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::snapshot::IssuedToken;
 use crate::{
-    clock::{Moment, SharedClock, Sleep, Uptime},
+    clock::{BootId, BootMoment, Moment, SharedClock, Sleep, Uptime},
     entropy::Entropy,
+    store::TokenRecord,
 };
 
 /// `Date` has whole seconds and the answer takes a while to arrive: smaller differences mean nothing.
@@ -25,6 +26,7 @@ const UNHEARD: i64 = i64::MIN;
 /// The broker's clock. A wall clock is kept as its origin: what it showed at uptime zero, in microseconds since 1970.
 pub(super) struct BrokerClock {
     clock: SharedClock,
+    boot: Option<BootId>,
     /// The node's. It stays the same until that is set, so that what is shown of a token does not change by itself.
     origin: AtomicI64,
     /// The provider's, as its last accepted answer had it. No deadline hangs on it.
@@ -36,6 +38,7 @@ impl BrokerClock {
         Self {
             origin: AtomicI64::new(clock.moment().origin().as_microsecond()),
             providers: AtomicI64::new(UNHEARD),
+            boot: clock.boot(),
             clock,
         }
     }
@@ -48,6 +51,17 @@ impl BrokerClock {
     /// What lives and pauses are measured by.
     pub(super) fn uptime(&self) -> Uptime {
         self.clock.uptime()
+    }
+
+    /// A moment of uptime, for the next process.
+    pub(super) fn in_boot(&self, uptime: Uptime) -> Option<BootMoment> {
+        self.boot.map(|boot| BootMoment { boot, uptime })
+    }
+
+    /// When a stored token was obtained, if that was in this run of the machine.
+    pub(super) fn in_this_boot(&self, token: &TokenRecord) -> Option<Uptime> {
+        let issued = token.issued_in_boot?;
+        (Some(issued.boot) == self.boot).then_some(issued.uptime)
     }
 
     /// The present moment, for showing when another one is.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::{Clock, Sleep, Uptime, after};
+use super::{BootId, Clock, Sleep, Uptime, after};
 
 /// A clock that stands still until it is moved.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct ManualClock {
 struct Hands {
     now: Timestamp,
     uptime: Uptime,
+    /// How often the machine was started again.
+    reboots: u8,
     /// How often the wall clock was set.
     settings: u64,
 }
@@ -28,6 +30,7 @@ impl ManualClock {
             hands: watch::Sender::new(Hands {
                 now: start,
                 uptime: Uptime::START.after(Duration::from_secs(3600)),
+                reboots: 0,
                 settings: 0,
             }),
         }
@@ -38,6 +41,16 @@ impl ManualClock {
         self.hands.send_modify(|hands| {
             hands.now = after(hands.now, by);
             hands.uptime = hands.uptime.after(by);
+        });
+    }
+
+    /// The machine is started again: it was off for so long, and has run for a minute since.
+    pub fn reboot(&self, off: Duration) {
+        let running = Duration::from_secs(60);
+        self.hands.send_modify(|hands| {
+            hands.now = after(hands.now, off + running);
+            hands.uptime = Uptime::START.after(running);
+            hands.reboots += 1;
         });
     }
 
@@ -57,6 +70,10 @@ impl Clock for ManualClock {
 
     fn uptime(&self) -> Uptime {
         self.hands.borrow().uptime
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        Some(BootId::from_bytes([self.hands.borrow().reboots; 16]))
     }
 
     fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {

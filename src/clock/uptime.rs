@@ -23,6 +23,17 @@ impl Uptime {
         self.0
     }
 
+    /// The moment so many microseconds after the machine's start.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(SignedDuration::from_micros(micros))
+    }
+
+    /// How many microseconds after the machine's start it is.
+    pub fn as_micros(self) -> i64 {
+        let end = if self.0.is_negative() { i64::MIN } else { i64::MAX };
+        self.0.as_micros().try_into().unwrap_or(end)
+    }
+
     /// The moment so much later.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {

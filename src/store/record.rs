@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
+    clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     vault::Sealed,
 };
@@ -94,6 +95,9 @@ pub struct TokenRecord {
     pub granted: ScopeSet,
     /// When it was obtained.
     pub issued_at: Timestamp,
+    /// The same by the uptime, which nobody sets; `None` in rows of versions that did not remember it, and where the
+    /// system does not tell its boots apart.
+    pub issued_in_boot: Option<BootMoment>,
     /// When it stops working.
     pub expires_at: Timestamp,
     /// The token.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use token_broker::{
     broker::{AgentState, Broker},
+    clock::Clock,
     store::{AgentRecord, Store},
     vault::Sealed,
 };
@@ -92,16 +93,111 @@ async fn a_stored_token_that_does_not_open_is_obtained_anew() {
 }
 
 #[tokio::test]
-async fn a_token_from_the_future_is_not_trusted() {
-    // The clock was set back while the daemon was down: the token would seem to live for a day.
+async fn in_the_same_boot_a_token_lives_as_long_as_it_would_have_without_a_restart() {
+    for set in ["2006-01-01T00:00:00Z", "2046-01-01T00:00:00Z"] {
+        let (scene, bot) = Scene::of_alice().await;
+        let before = token(&bot).unwrap();
+        let setting = scene.stop().await;
+        setting.clock.advance(secs(20 * MINUTE));
+        setting.clock.set(set.parse().unwrap());
+        let scene = Scene::standing_still(setting).await;
+        let bot = scene.handle("bot");
+        assert_eq!(token(&bot).as_ref(), Some(&before), "{set}");
+        let kept = scene.broker.current(&bot).unwrap().token;
+        let left = kept.remaining(scene.clock.uptime()).unwrap();
+        assert_eq!(left, secs(HOUR - 20 * MINUTE), "{set}");
+        // And no longer than that.
+        let setting = scene.stop().await;
+        setting.clock.advance(secs(40 * MINUTE));
+        let scene = Scene::standing_still(setting).await;
+        assert_eq!(token(&scene.handle("bot")), None, "{set}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_while_the_daemon_was_down_has_tokens_renewed_as_if_it_had_run() {
     let (scene, _bot) = Scene::of_alice().await;
     let setting = scene.stop().await;
-    setting.clock.set("2026-02-28T12:00:00Z".parse().unwrap());
+    let jumped = setting.clock.now() + jiff::SignedDuration::from_hours(5);
+    setting.clock.set(jumped);
+    let scene = Scene::with(setting).await;
+    scene.idle().await;
+    assert_eq!(scene.google.requests(), 1);
+    scene.pass(1).await;
+    assert_eq!(scene.google.requests(), 2);
+}
+
+#[tokio::test]
+async fn in_another_boot_a_token_lives_by_the_wall_clock() {
+    let (scene, bot) = Scene::of_alice().await;
+    let before = token(&bot).unwrap();
+    let setting = scene.stop().await;
+    setting.clock.reboot(secs(19 * MINUTE));
+    let scene = Scene::standing_still(setting).await;
+    let bot = scene.handle("bot");
+    assert_eq!(token(&bot).as_ref(), Some(&before));
+    let kept = scene.broker.current(&bot).unwrap().token;
+    let left = kept.remaining(scene.clock.uptime()).unwrap();
+    assert_eq!(left, secs(HOUR - 20 * MINUTE));
+    let setting = scene.stop().await;
+    setting.clock.reboot(secs(41 * MINUTE));
+    let scene = Scene::standing_still(setting).await;
+    assert_eq!(token(&scene.handle("bot")), None);
+}
+
+#[tokio::test]
+async fn in_another_boot_a_token_from_the_future_is_not_trusted_nor_are_those_beside_it() {
+    let (scene, _bot) = Scene::of_alice().await;
+    scene.pass(10 * MINUTE).await;
+    scene.connect("bob", &[SEND]).await;
+    scene.put("bobs", "bob", &[SEND]).await;
+    scene.idle().await;
+    let setting = scene.stop().await;
+    // Alice's token was obtained before this moment, Bob's after it: the clock was set back.
+    let set = setting.clock.now() - jiff::SignedDuration::from_mins(5);
+    setting.clock.reboot(secs(MINUTE));
+    setting.clock.set(set);
     let mut scene = Scene::standing_still(setting).await;
     assert_eq!(token(&scene.handle("bot")), None);
+    assert_eq!(token(&scene.handle("bobs")), None);
+    let requests = scene.google.requests();
     scene.run();
     scene.idle().await;
-    assert_eq!(scene.google.requests(), 2);
+    assert_eq!(scene.google.requests(), requests + 2);
+}
+
+#[tokio::test]
+async fn in_another_boot_a_token_has_lost_at_least_what_this_one_lasts() {
+    // The clock stands just after the moment that the token was obtained, but the machine has run for longer than that.
+    let (scene, bot) = Scene::of_alice().await;
+    let issued = scene.clock.now();
+    let before = token(&bot).unwrap();
+    let setting = scene.stop().await;
+    setting.clock.reboot(secs(HOUR));
+    setting.clock.advance(secs(29 * MINUTE));
+    setting.clock.set(issued);
+    let scene = Scene::standing_still(setting).await;
+    let bot = scene.handle("bot");
+    assert_eq!(token(&bot).as_ref(), Some(&before));
+    let kept = scene.broker.current(&bot).unwrap().token;
+    let left = kept.remaining(scene.clock.uptime()).unwrap();
+    assert_eq!(left, secs(HOUR - 30 * MINUTE));
+    let setting = scene.stop().await;
+    setting.clock.advance(secs(30 * MINUTE));
+    setting.clock.set(issued);
+    let scene = Scene::standing_still(setting).await;
+    assert_eq!(token(&scene.handle("bot")), None);
+}
+
+#[tokio::test]
+async fn a_token_that_was_stored_without_its_boot_lives_by_the_wall_clock() {
+    let (scene, bot) = Scene::of_alice().await;
+    let before = token(&bot).unwrap();
+    let mut setting = scene.stop().await;
+    setting = altering_tokens(setting, |record| record.issued_in_boot = None).await;
+    setting.clock.advance(secs(MINUTE));
+    let scene = Scene::standing_still(setting).await;
+    assert_eq!(token(&scene.handle("bot")), Some(before));
 }
 
 /// Rewrites the stored access tokens through the store itself.

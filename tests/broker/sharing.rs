@@ -13,7 +13,7 @@ use std::{
 use jiff::Timestamp;
 use token_broker::{
     broker::{AgentState, Revocation},
-    clock::{Clock, ManualClock, Sleep, Uptime},
+    clock::{BootId, Clock, ManualClock, Sleep, Uptime},
     telemetry::audit::Actor,
 };
 use tokio::runtime::Handle;
@@ -120,6 +120,10 @@ impl Clock for KeepingOne {
             self.go_on.lock().unwrap().recv().unwrap();
         }
         self.clock.uptime()
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        self.clock.boot()
     }
 
     fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::{
-    clock::{Clock, ManualClock, Sleep},
+    clock::{BootId, Clock, ManualClock, Sleep},
     google::testing::{Answer, Play, TestProxy},
 };
 
@@ -179,6 +179,10 @@ impl Clock for Watched {
     fn uptime(&self) -> Uptime {
         self.looks.notify_one();
         self.clock.uptime()
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        self.clock.boot()
     }
 
     fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {

@@ -135,6 +135,8 @@ pub(super) struct Token<'a> {
     pub(super) requested: &'a str,
     pub(super) granted: Option<&'a str>,
     pub(super) obtained_at: i64,
+    /// By which boot's uptime it was obtained, and at which moment of that.
+    pub(super) boot: Option<(&'a [u8], i64)>,
     pub(super) expires_at: i64,
     pub(super) secret: &'a [u8],
 }
@@ -148,6 +150,7 @@ impl<'a> Token<'a> {
             requested: column::text(row, "requested")?,
             granted: column::text_or_none(row, "granted")?,
             obtained_at: column::number(row, "obtained_at")?,
+            boot: column::bytes_or_none(row, "boot")?.zip(column::number_or_none(row, "obtained_uptime")?),
             expires_at: column::number(row, "expires_at")?,
             secret: column::bytes(row, "secret")?,
         })
@@ -158,7 +161,7 @@ impl Bound for Token<'_> {
     const PURPOSE: &'static str = "access token";
 
     fn fields(&self) -> Vec<Field<'_>> {
-        vec![
+        let mut fields = vec![
             self.integration.into(),
             self.generation.into(),
             self.requested.into(),
@@ -166,7 +169,16 @@ impl Bound for Token<'_> {
             self.obtained_at.into(),
             self.expires_at.into(),
             self.secret.into(),
-        ]
+        ];
+        if let Some((boot, uptime)) = self.boot {
+            fields.extend::<[Field<'_>; 4]>([
+                "boot".into(),
+                boot.into(),
+                "obtained_uptime".into(),
+                uptime.into(),
+            ]);
+        }
+        fields
     }
 }
 

@@ -151,7 +151,8 @@ fn tokens(transaction: &Transaction<'_>, vault: &Vault) -> Result<usize, Fault> 
         Ok((place, token.mac(vault), secret))
     };
     let select = "SELECT token.place AS place, id, grants.version AS generation, token.requested AS requested, \
-                  token.granted AS granted, token.obtained_at AS obtained_at, token.expires_at AS expires_at, \
+                  token.granted AS granted, token.obtained_at AS obtained_at, token.boot AS boot, \
+                  token.obtained_uptime AS obtained_uptime, token.expires_at AS expires_at, \
                   token.secret AS secret FROM secrets AS token JOIN integrations ON number = token.integration \
                   JOIN secrets AS grants ON grants.place = number << 16 WHERE token.requested IS NOT NULL";
     let taken = read_all(transaction, select, "id", read)?;

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use crate::{
+    clock::{BootId, BootMoment, Uptime},
     id::IntegrationId,
     store::{StoreError, TokenRecord, UnusableRecord},
     vault::Vault,
@@ -24,8 +25,8 @@ pub(super) fn load(
     vault: &Vault,
     unusable: &mut Vec<UnusableRecord>,
 ) -> Result<Vec<TokenRecord>, Fault> {
-    let select = "SELECT id, integrations.generation AS generation, requested, granted, obtained_at, expires_at, secret, \
-         secrets.mac AS mac \
+    let select = "SELECT id, integrations.generation AS generation, requested, granted, obtained_at, boot, obtained_uptime, \
+         expires_at, secret, secrets.mac AS mac \
          FROM secrets LEFT JOIN integrations ON number = place >> 16 AND number = integration WHERE requested IS NOT NULL ORDER BY place";
     let before = unusable.len();
     let tokens = rows::load(connection, select, "id", unusable, |row| read(row, vault))?;
@@ -55,15 +56,20 @@ pub(super) fn put(
         requested: &requested,
         granted: granted.as_deref(),
         obtained_at: micros(token.issued_at),
+        boot: token
+            .issued_in_boot
+            .as_ref()
+            .map(|issued| (issued.boot.as_bytes().as_slice(), issued.uptime.as_micros())),
         expires_at: micros(token.expires_at),
         secret: token.secret.as_bytes(),
     };
     connection
         .prepare_cached(
-            "INSERT INTO secrets (place, integration, requested, granted, obtained_at, expires_at, secret, mac) \
-             VALUES (?1, ?1 >> 16, ?2, ?3, ?4, ?5, ?6, ?7) \
+            "INSERT INTO secrets (place, integration, requested, granted, obtained_at, expires_at, secret, mac, \
+             boot, obtained_uptime) VALUES (?1, ?1 >> 16, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
              ON CONFLICT DO UPDATE SET requested = excluded.requested, granted = excluded.granted, obtained_at = excluded.obtained_at, \
-             expires_at = excluded.expires_at, secret = excluded.secret, mac = excluded.mac",
+             expires_at = excluded.expires_at, secret = excluded.secret, mac = excluded.mac, \
+             boot = excluded.boot, obtained_uptime = excluded.obtained_uptime",
         )?
         .execute(params![
             place,
@@ -73,6 +79,8 @@ pub(super) fn put(
             bound.expires_at,
             bound.secret,
             bound.mac(vault).as_bytes(),
+            bound.boot.map(|(boot, _)| boot),
+            bound.boot.map(|(_, uptime)| uptime),
         ])?;
     Ok(())
 }
@@ -144,9 +152,20 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<TokenRecord, StoreError> {
             },
             requested,
             issued_at: column::time(row, "obtained_at")?,
+            issued_in_boot: bound.boot.map(issued_in_boot).transpose()?,
             expires_at: column::time(row, "expires_at")?,
             secret: column::sealed(row, "secret")?,
         })
     };
     token().map_err(|reason: Unreadable| corrupt(record(), reason))
+}
+
+fn issued_in_boot((boot, micros): (&[u8], i64)) -> Result<BootMoment, Unreadable> {
+    let boot = boot
+        .try_into()
+        .map_err(|_| "its boot does not make sense: it has 16 bytes".to_owned())?;
+    Ok(BootMoment {
+        boot: BootId::from_bytes(boot),
+        uptime: Uptime::from_micros(micros),
+    })
 }

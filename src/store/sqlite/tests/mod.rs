@@ -19,7 +19,7 @@ use super::{SqliteStore, folder::DATABASE, key_check, schema};
 use crate::{
     catalog::IntegrationKind,
     catalog::ScopeSet,
-    clock,
+    clock::{self, BootId, BootMoment, Uptime},
     entropy::SystemEntropy,
     id::IntegrationId,
     secret::Key,
@@ -123,6 +123,10 @@ fn token(number: u32, requested: &str, seconds: u64) -> TokenRecord {
         secret: vault(1).seal(&binding, b"token"),
         granted: requested.clone(),
         issued_at: at(seconds),
+        issued_in_boot: Some(BootMoment {
+            boot: BootId::from_bytes([7; 16]),
+            uptime: Uptime::from_micros(1),
+        }),
         expires_at: at(seconds + 3599),
         requested,
         integration,

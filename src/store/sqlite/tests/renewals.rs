@@ -82,8 +82,8 @@ async fn every_field_of_a_token_and_an_agent_survives_a_restart() {
         (&id(1), &sent.requested, &sent.granted)
     );
     assert_eq!(
-        (kept.issued_at, kept.expires_at),
-        (sent.issued_at, sent.expires_at)
+        (kept.issued_at, kept.issued_in_boot, kept.expires_at),
+        (sent.issued_at, sent.issued_in_boot, sent.expires_at)
     );
     let binding = Binding::AccessToken {
         integration: &id(1),
