@@ -77,8 +77,8 @@ pub enum StoreError {
     },
     /// The master key is not the one that the database is sealed with.
     #[error(
-        "{path} is sealed with master key {needed}, the configured one is {configured}: put key {needed} back, \
-         or give state_dir a new folder to start empty"
+        "{path} is sealed with master key {needed}, the configured one is {configured}: put key {needed} back, as \
+         key.source or in key.previous; nothing else opens what is sealed with it"
     )]
     WrongKey {
         /// Where it is.

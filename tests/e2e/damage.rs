@@ -1,16 +1,11 @@
 //! What lies on the disk is not what the daemon left there: it says so, harms nothing, and the rest works.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Emulator, Output, Refused, is_root, wait_until};
+use crate::support::{Daemon, Disk, Emulator, Output, Refused, is_root, one_line, wait_until};
 
 const SEND: &str = "google.gmail.send";
 
@@ -421,41 +416,4 @@ fn wait_for_message(daemon: &Daemon, part: &str) -> Value {
             .is_some_and(|message| message.contains(part))
     });
     status
-}
-
-/// A small file system of its own.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path, size: &str) -> Self {
-        fs::create_dir(at).unwrap();
-        let options = format!("size={size},mode=0700");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at);
-        Output::of(&mut mount).expect_ok();
-        Self(at.to_owned())
-    }
-
-    /// Takes all the room that is left.
-    fn fill(&self) {
-        let mut file = fs::File::create(self.0.join("filler")).unwrap();
-        let full =
-            std::iter::repeat_with(|| std::io::Write::write_all(&mut file, &[0; 512])).find(Result::is_err);
-        assert_eq!(full.unwrap().unwrap_err().kind(), std::io::ErrorKind::StorageFull);
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-/// Text as it was before it was wrapped for a terminal.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -28,6 +28,7 @@ mod reconnect;
 mod renewal;
 mod risc;
 mod service_accounts;
+mod small_volume;
 mod stderr;
 mod systemd;
 mod trust;

@@ -21,6 +21,7 @@ mod agent;
 mod command;
 mod connect;
 mod daemon;
+mod disk;
 mod emulator;
 mod grpc;
 mod http;
@@ -38,6 +39,7 @@ pub(crate) use agent::{AGENT_UID, Agent, EventStream, manifest};
 pub(crate) use command::{Output, program, program_as, program_named};
 pub(crate) use connect::Connecting;
 pub(crate) use daemon::{Daemon, Refused};
+pub(crate) use disk::Disk;
 pub(crate) use emulator::{CLIENT_ID, Emulator};
 pub(crate) use grpc::{Admin, Tokens, channel, reason};
 pub(crate) use http::{Answer, browse, get, open, open_unix, post_form, post_json, read_unix, request};
@@ -85,4 +87,9 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// True where other uids can be taken on and file systems mounted.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Text as it was before it was wrapped for a terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

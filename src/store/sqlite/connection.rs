@@ -6,14 +6,15 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::store::StoreError;
 
-use super::fault::{Fault, storage};
+use super::{
+    fault::{Fault, storage},
+    volume::Room,
+};
 
 /// Marks the file as token-broker's (`PRAGMA application_id`): "tkbr".
 const APPLICATION_ID: i64 = 0x746b_6272;
 /// How long to wait for another program, such as a backup, that holds the database for a moment.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many pages the write-ahead log gathers.
-const CHECKPOINT: i64 = 4000;
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than the statements there are, so that each is compiled once.
 const STATEMENTS: usize = 64;
 
@@ -30,10 +31,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "secure_delete", true)?;
-        // In pages. Renewals come in swarms: a page that changes often is copied into the database less often.
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
-        // A write-ahead log that a long read made grow is cut back to this many bytes.
-        connection.pragma_update(None, "journal_size_limit", CHECKPOINT * 4096)?;
+        Room::beside(path).set_up(&connection)?;
         // In KiB: what a start or a swarm of renewals read stays in memory for good.
         connection.pragma_update(None, "cache_size", -1024)?;
         Ok(connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?)

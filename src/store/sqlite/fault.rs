@@ -6,6 +6,8 @@ use rusqlite::{Error, ErrorCode};
 
 use crate::store::StoreError;
 
+use super::damage;
+
 /// Why an operation on the database failed.
 pub(super) enum Fault {
     /// What the store's caller is to hear.
@@ -30,7 +32,7 @@ impl Fault {
     pub(super) fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Store(error) => error,
-            Self::Database(error) => storage(path, reason(&error)),
+            Self::Database(error) => storage(path, reason(path, &error)),
         }
     }
 }
@@ -43,20 +45,13 @@ pub(super) fn storage(path: &Path, reason: impl Into<String>) -> StoreError {
     }
 }
 
-/// What the database said, and what to do about it.
-pub(super) fn reason(error: &Error) -> String {
+/// What the database at `path` said, and what to do about it.
+pub(super) fn reason(path: &Path, error: &Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
             "the disk is full: this change was not written, everything before it is intact; free some space"
         }
-        Some(ErrorCode::NotADatabase) => {
-            "this is not a database, or it is damaged beyond reading; it was left as it is: restore it from a \
-             backup, or move it away to start empty"
-        }
-        Some(ErrorCode::DatabaseCorrupt) => {
-            "the database is damaged; it was left as it is: restore it from a backup, or move it away to \
-             start empty"
-        }
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => return damage::reason(path, error),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             "the database cannot be written: give the daemon's user the file and its folder, on a writable \
              file system"

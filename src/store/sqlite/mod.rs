@@ -8,12 +8,14 @@ mod agents;
 mod bound;
 mod column;
 mod connection;
+mod damage;
 mod fault;
 mod folder;
 mod grants;
 mod holders;
 mod integrations;
 mod key_check;
+mod place;
 mod reader;
 mod revocations;
 mod rows;
@@ -25,6 +27,7 @@ mod tests;
 mod tokens;
 mod trail;
 mod trail_page;
+mod volume;
 mod writer;
 
 use std::{path::Path, sync::Arc};
@@ -44,8 +47,10 @@ use super::{
 };
 use fault::Fault;
 use key_check::Rows;
+use place::Place;
 use reader::Readers;
-use writer::{Rank, Writer};
+use volume::Room;
+use writer::{Files, Rank, Writer};
 
 /// Records in a state folder, which it owns until it is closed or dropped.
 pub struct SqliteStore {
@@ -67,10 +72,16 @@ impl SqliteStore {
         let lock = folder::claim(state_dir)?;
         let path = folder::database_file(state_dir)?;
         let mut connection = connection::open_writer(&path)?;
+        let place = Arc::new(Place::of(state_dir)?);
         prepare(&mut connection, &path, vault).map_err(|fault| fault.at(&path))?;
+        let files = Files {
+            path: path.clone(),
+            place: place.clone(),
+            room: Room::beside(&path),
+        };
         Ok(Self {
-            readers: Readers::new(path.clone()),
-            writer: Writer::start(connection, path, lock)?,
+            readers: Readers::new(path, place),
+            writer: Writer::start(connection, files, lock)?,
             vault: vault.clone(),
         })
     }

@@ -12,7 +12,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::store::StoreError;
 
-use super::{connection, fault::Fault};
+use super::{connection, fault::Fault, place::Place};
 
 /// How many read at the same time: one long verification must not hold up the rest.
 const MAX_READERS: usize = 4;
@@ -27,15 +27,17 @@ pub(super) struct Readers {
 
 struct Shared {
     path: PathBuf,
+    place: Arc<Place>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf, place: Arc<Place>) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(MAX_READERS)),
             shared: Arc::new(Shared {
                 path,
+                place,
                 idle: Mutex::default(),
             }),
         }
@@ -73,9 +75,12 @@ impl Readers {
 impl Shared {
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
         let idle = self.idle().pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => connection::open_reader(&self.path)?,
+        let mut connection = if let Some(connection) = idle {
+            connection
+        } else {
+            // By its path another database may be found.
+            self.place.check()?;
+            connection::open_reader(&self.path)?
         };
         let result = connection
             .transaction()

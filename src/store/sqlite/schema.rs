@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::store::StoreError;
 
-use super::fault::{Fault, storage};
+use super::{damage, fault::Fault};
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
 pub(super) const MIGRATIONS: [&str; 9] = [
@@ -53,23 +53,28 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
 /// here: they are reported one by one when they are read.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Fault> {
     for table in ["master_keys", "integrations", "secrets", "renewals", "agents"] {
-        let mut statement = connection.prepare(&format!("PRAGMA integrity_check({table})"))?;
-        let findings = statement.query_map([], |row| row.get::<_, String>(0))?;
-        for finding in findings {
-            let finding = finding?;
-            if finding != "ok" && !finding.contains(" value in ") {
-                return Err(storage(
-                    path,
-                    format!(
-                        "the database is damaged ({finding}); it was left as it is: restore it from a backup, \
-                         or move it away to start empty"
-                    ),
-                )
-                .into());
-            }
+        if let Some(finding) = first_finding(connection, &format!("PRAGMA integrity_check({table})"))? {
+            return Err(damage::found(path, &finding).into());
         }
     }
     Ok(())
+}
+
+/// The first damage in the whole database, but for what is wrong inside single rows.
+pub(super) fn finding(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    first_finding(connection, "PRAGMA integrity_check")
+}
+
+fn first_finding(connection: &Connection, check: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare(check)?;
+    let findings = statement.query_map([], |row| row.get::<_, String>(0))?;
+    for finding in findings {
+        let finding = finding?;
+        if finding != "ok" && !finding.contains(" value in ") {
+            return Ok(Some(finding));
+        }
+    }
+    Ok(None)
 }
 
 /// Which version the database has; 0 before the first migration.

@@ -15,14 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::StoreError;
 
 use super::{
+    connection::BUSY_TIMEOUT,
     fault::{Fault, reason, storage},
     folder::FolderLock,
+    place::Place,
+    volume::{self, Room},
 };
 
 /// The most operations that share a commit.
@@ -57,13 +60,13 @@ enum Message {
 
 impl Writer {
     /// Starts the thread. It keeps `lock` until it has closed the connection.
-    pub(super) fn start(connection: Connection, path: PathBuf, lock: FolderLock) -> Result<Self, StoreError> {
+    pub(super) fn start(connection: Connection, files: Files, lock: FolderLock) -> Result<Self, StoreError> {
         let (inbox, waiting) = mpsc::channel(MAX_WAITING);
-        let failed = path.clone();
+        let failed = files.path.clone();
         let failing = Arc::new(AtomicBool::new(false));
         let committer = Committer {
             connection,
-            path,
+            files,
             failing: failing.clone(),
         };
         let thread = thread::Builder::new()
@@ -193,10 +196,20 @@ where
     }
 }
 
+/// The files that the thread writes.
+pub(super) struct Files {
+    /// The database.
+    pub(super) path: PathBuf,
+    /// Where it was found.
+    pub(super) place: Arc<Place>,
+    /// What it may take beside itself.
+    pub(super) room: Room,
+}
+
 /// The thread's side.
 struct Committer {
     connection: Connection,
-    path: PathBuf,
+    files: Files,
     failing: Arc<AtomicBool>,
 }
 
@@ -227,7 +240,14 @@ impl Committer {
         if batch.is_empty() {
             return;
         }
-        match self.try_to_commit(&mut batch) {
+        if let Err(moved) = self.files.place.check() {
+            return self.refuse(batch, &moved);
+        }
+        let mut tried = self.try_to_commit(&mut batch);
+        if tried.is_err() && self.files.room.make(&self.connection) {
+            tried = self.try_to_commit(&mut batch);
+        }
+        match tried {
             Ok(()) => {
                 if batch.iter().any(|operation| operation.is_unwritten()) {
                     self.failing.store(true, Ordering::Release);
@@ -237,6 +257,18 @@ impl Committer {
                 }
             }
             Err(reason) => self.commit_one_by_one(batch, reason),
+        }
+    }
+
+    /// Refuses a batch: what would be written now, no later start would find.
+    fn refuse(&self, batch: Vec<Box<dyn Operation>>, moved: &StoreError) {
+        self.failing.store(true, Ordering::Release);
+        for operation in batch {
+            let reason = match moved {
+                StoreError::Storage { path, reason } => storage(Path::new(path), reason.as_str()),
+                other => storage(&self.files.path, other.to_string()),
+            };
+            operation.answer(Err(reason));
         }
     }
 
@@ -259,7 +291,7 @@ impl Committer {
                 None => Ok(()),
                 Some(lost) => {
                     failed += 1;
-                    let answer = Err(storage(&self.path, lost.as_str()));
+                    let answer = Err(storage(&self.files.path, lost.as_str()));
                     reason = lost;
                     answer
                 }
@@ -267,7 +299,7 @@ impl Committer {
         }
         if failed > 0 {
             self.failing.store(true, Ordering::Release);
-            tracing::error!(database = %self.path.display(), operations, failed, "commit failed: {reason}");
+            tracing::error!(database = %self.files.path.display(), operations, failed, "commit failed: {reason}");
         }
     }
 
@@ -279,7 +311,7 @@ impl Committer {
             && !self.connection.is_autocommit()
             && let Err(error) = self.execute("ROLLBACK")
         {
-            tracing::error!(database = %self.path.display(), "rollback failed: {error}");
+            tracing::error!(database = %self.files.path.display(), "rollback failed: {error}");
         }
         lost
     }
@@ -289,7 +321,7 @@ impl Committer {
         self.execute("BEGIN IMMEDIATE")?;
         let failed = batch
             .iter_mut()
-            .any(|operation| operation.run(&self.connection, &self.path).is_err());
+            .any(|operation| operation.run(&self.connection, &self.files.path).is_err());
         if failed {
             // A full disk can end the whole transaction by itself.
             if !self.connection.is_autocommit() {
@@ -306,7 +338,7 @@ impl Committer {
     fn run_apart(&self, batch: &mut [Box<dyn Operation>]) -> Result<(), String> {
         for operation in batch {
             self.execute("SAVEPOINT operation")?;
-            if let Err(failure) = operation.run(&self.connection, &self.path) {
+            if let Err(failure) = operation.run(&self.connection, &self.files.path) {
                 // A full disk can end the whole transaction, and with it what ran before.
                 if self.connection.is_autocommit() {
                     return Err(failure);
@@ -320,20 +352,25 @@ impl Committer {
 
     fn execute(&self, sql: &str) -> Result<(), String> {
         let run = || self.connection.prepare_cached(sql)?.execute([]);
-        run().map(drop).map_err(|error| reason(&error))
+        run().map(drop).map_err(|error| reason(&self.files.path, &error))
     }
 
     /// Empties the write-ahead log, unless a reader is still at it: it is read again at the next start.
     fn finish(self) {
-        let checkpoint = || {
-            self.connection.busy_timeout(Duration::ZERO)?;
-            self.connection
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
-        };
-        match checkpoint() {
-            Ok(false) => {}
-            Ok(true) => tracing::debug!("the write-ahead log stays: a reader is at it"),
-            Err(error) => tracing::warn!("the write-ahead log stays: {}", reason(&error)),
+        if let Err(moved) = self.files.place.check() {
+            // By their names, other files may be found than those that are open: they are left alone.
+            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            let kept = self.connection.set_db_config(keep, true);
+            tracing::error!("the write-ahead log stays: {moved}");
+            if let Err(error) = kept {
+                tracing::error!(%error, "the database is closed as if it were where it was");
+            }
+            return;
+        }
+        match volume::empty_log(&self.connection, BUSY_TIMEOUT) {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("the write-ahead log stays: a reader is at it"),
+            Err(error) => tracing::warn!("the write-ahead log stays: {}", reason(&self.files.path, &error)),
         }
     }
 }

@@ -23,7 +23,13 @@ async fn every_file_is_for_the_owner_alone() {
     names.sort();
     assert_eq!(
         names,
-        ["broker.db", "broker.db-shm", "broker.db-wal", "broker.lock"]
+        [
+            "broker.db",
+            "broker.db-shm",
+            "broker.db-wal",
+            "broker.lock",
+            "broker.reserve"
+        ]
     );
 }
 
@@ -101,8 +107,8 @@ async fn a_wrong_key_is_named_beside_the_right_one() {
     assert_eq!(
         refusal(&folder, &vault(2)).to_string(),
         format!(
-            "{} is sealed with master key {needed}, the configured one is {configured}: put key {needed} back, \
-             or give state_dir a new folder to start empty",
+            "{} is sealed with master key {needed}, the configured one is {configured}: put key {needed} back, as \
+             key.source or in key.previous; nothing else opens what is sealed with it",
             folder.path().join(DATABASE).display()
         )
     );
