@@ -88,6 +88,7 @@ impl App {
         let remote = sidecars(&mut config).await?;
         let vault = Arc::new(open_vault(&config, &parts.entropy).await?);
         let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
+        store.tell_of_restore(parts.clock.now()).await?;
         let contents = store.load().await?;
         let catalog = Arc::new(Catalog::builtin().with(&config.capabilities)?);
         let metrics = Arc::new(Metrics::default());

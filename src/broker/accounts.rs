@@ -6,6 +6,7 @@ use super::{
     AccountRef, AgentState, Asker, Broker, CapabilityState, SeveralAccounts, TokenKey,
     choice::{NotFound, agents_on, find},
     situation::{action_url, refused, state_of},
+    unchecked,
     world::{Account, World},
 };
 use crate::{
@@ -175,6 +176,9 @@ impl Broker {
             .find_map(|(_, slot)| slot.trouble.as_deref());
         match trouble {
             Some(trouble) => (state_of(trouble.kind), trouble.message.clone()),
+            None if account.check_at.is_some() => {
+                (AgentState::ProviderUnavailable, unchecked::sentence(account))
+            }
             None => (AgentState::Active, String::new()),
         }
     }

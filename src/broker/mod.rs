@@ -50,6 +50,7 @@ mod succession;
 pub(crate) mod testing;
 mod time;
 mod turn;
+mod unchecked;
 mod unusable;
 mod world;
 
@@ -172,6 +173,8 @@ pub struct Broker {
     world: Mutex<World>,
     renewals: Queue,
     expiries: Queue,
+    /// Accounts of a database that was put back, until each is checked.
+    checks: Queue,
     flights: Flights<TokenKey, Renewed>,
     /// Requests to the provider for access tokens that run at once.
     requests: Semaphore,
@@ -252,8 +255,9 @@ impl Broker {
         let expiring = publish::run_expiries(self.clone(), pulses.expiries, shutdown.clone());
         let revoking = revocations::run(self.clone(), shutdown.clone());
         let setting = jump::run(self.clone(), shutdown.clone());
+        let checking = unchecked::run(self.clone(), shutdown.clone());
         let holding = self.run_holders(shutdown.clone());
-        tokio::join!(renewing, expiring, revoking, setting, holding);
+        tokio::join!(renewing, expiring, revoking, setting, checking, holding);
     }
 
     /// Waits until no renewal, consent or disconnect is under way, so that none is cut off halfway.

@@ -7,6 +7,7 @@ use super::{
     situation::{Surroundings, list, refused, state_of},
     slots::{Slot, Trouble},
     snapshot::{AgentState, CapabilityStatus, Feed, IssuedToken},
+    unchecked,
     world::{Account, TokenKey, World},
 };
 use crate::{
@@ -217,7 +218,11 @@ impl Case<'_> {
             (None, Some(trouble)) => (state_of(trouble.kind), trouble.message.clone()),
             (_, None) => (
                 AgentState::ProviderUnavailable,
-                "A fresh token is being obtained.".to_owned(),
+                if self.account.check_at.is_some() {
+                    unchecked::sentence(self.account)
+                } else {
+                    "A fresh token is being obtained.".to_owned()
+                },
             ),
         };
         let mut part = self.part(resolution, state, message);

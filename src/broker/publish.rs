@@ -104,15 +104,13 @@ impl Broker {
         if self.renewals.due_at(key).is_some() {
             return;
         }
-        let cut_off = world
-            .accounts
-            .get(&key.integration)
-            .is_some_and(|a| a.record.renewal.is_some());
+        let account = world.accounts.get(&key.integration);
+        let cut_off = account.is_some_and(|a| a.record.renewal.is_some());
         let at = match (&slot.trouble, &slot.token) {
             (Some(trouble), _) => trouble.retry_at,
             // The old grant may be living on borrowed time: find out now, not when the token ends.
             (None, Some(token)) if !cut_off && !slot.superseded => time::renewal_due(token, &*self.entropy),
-            (None, _) => self.uptime(),
+            (None, _) => account.and_then(|a| a.check_at).unwrap_or_else(|| self.uptime()),
         };
         self.renewals.schedule(key, at);
     }

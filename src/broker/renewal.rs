@@ -305,6 +305,7 @@ impl Broker {
         account.record.version = version;
         account.record.renewed_at = Some(self.moment().wall_at(token.issued_at));
         account.record.renewal = None;
+        account.check_at = None;
         let slot = world.slots.make(key);
         slot.token = Some(token.clone());
         slot.trouble = None;

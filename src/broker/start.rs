@@ -75,6 +75,7 @@ impl Broker {
             world: Mutex::new(World::default()),
             renewals: Queue::default(),
             expiries: Queue::default(),
+            checks: Queue::default(),
             flights: Flights::default(),
             requests: Semaphore::new(options.concurrency.max(1)),
             agent_changes: tokio::sync::Mutex::default(),
@@ -129,6 +130,7 @@ impl Broker {
             world.insert_account(record);
         }
         let time = StoredTime::new(&self.clock, &contents.tokens);
+        self.hold_unchecked(&mut world, &contents.unchecked);
         for mut record in contents.tokens {
             sets.share(&mut record.requested);
             sets.share(&mut record.granted);

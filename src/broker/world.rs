@@ -19,6 +19,7 @@ use crate::{
     agent::Manifest,
     budget::Pace,
     catalog::{IntegrationKind, ScopeSet},
+    clock::Uptime,
     id::{AgentName, IntegrationId, OwnerId},
     store::IntegrationRecord,
 };
@@ -96,6 +97,8 @@ pub(super) struct Account {
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// What its agents may still ask for in the pause after a failure.
     pub(super) tries_on_demand: Pace,
+    /// It is of a database that was put back, and the provider has given no token for it since: when it is asked for one.
+    pub(super) check_at: Option<Uptime>,
     /// The key that the queue has sent on its way.
     pub(super) sent: Option<TokenKey>,
     /// Keys that came due while another had the turn. They wait here, so that an account whose provider is slow
@@ -187,12 +190,14 @@ impl World {
         self.accounts_of.add(&record.owner, record.id.clone());
         if let Some(account) = self.accounts.get_mut(&record.id) {
             account.record = record;
+            account.check_at = None;
             return;
         }
         let account = Account {
             record,
             turn: Arc::default(),
             tries_on_demand: Pace::default(),
+            check_at: None,
             sent: None,
             parked: BTreeSet::new(),
         };

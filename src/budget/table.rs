@@ -124,3 +124,9 @@ pub const OWNER_REQUESTS: Rate = Rate {
     at_once: 64,
     every: Duration::from_secs(5),
 };
+
+/// How fast the accounts of a restored database are checked with the provider.
+pub const RESTORED_ACCOUNTS: Rate = Rate {
+    at_once: 1,
+    every: Duration::from_millis(20),
+};

@@ -21,7 +21,7 @@ pub use record::{
     AgentRecord, Contents, DatabaseFacts, Grant, Health, HolderRecord, IntegrationRecord, RenewalIntent,
     RenewalOutcome, RevocationRecord, TokenRecord, UnusableRecord,
 };
-pub use sqlite::SqliteStore;
+pub use sqlite::{DatabaseCopy, Restore, SqliteStore};
 pub use trail::{RenewalHour, TrailFilter, TrailPage, TrailPlace};
 
 /// Why the store did not do it.

@@ -169,6 +169,8 @@ pub struct Contents {
     pub revocations: Vec<RevocationRecord>,
     /// Who holds which agent.
     pub holders: Vec<HolderRecord>,
+    /// Accounts of a database that was put back: none is used before the provider has given a token for its grant.
+    pub unchecked: Vec<IntegrationId>,
     /// Rows that are left alone.
     pub unusable: Vec<UnusableRecord>,
 }

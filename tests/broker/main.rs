@@ -23,6 +23,7 @@ mod recovery;
 mod refresh;
 mod renewing;
 mod restart;
+mod restored;
 mod revocations;
 mod service_accounts;
 mod sharing;

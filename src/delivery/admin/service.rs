@@ -85,6 +85,12 @@ impl Service {
         }
         problems.extend(self.broker.manifest_problems());
         problems.extend(self.broker.unusable_records());
+        match self.broker.unchecked_accounts() {
+            0 => {}
+            held => problems.push(format!(
+                "the database was restored from a backup: accounts that are still to be checked with Google: {held}"
+            )),
+        }
         let skew = self.broker.clock_skew();
         if !skew.is_zero() {
             problems.push(format!(

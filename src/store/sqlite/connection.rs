@@ -75,6 +75,15 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
     opened.map_err(|error| Fault::from(error).at(path))
 }
 
+/// Refuses a database that is not ours, or of a version that is not known. Changes nothing.
+pub(super) fn recognise(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application != APPLICATION_ID || super::schema::version(connection)? == 0 {
+        return Err(storage(path, "is not a database of token-broker").into());
+    }
+    super::schema::refuse_newer(connection, path)
+}
+
 /// Marks an empty database as ours, and refuses one that belongs to another program.
 fn claim(connection: &Connection, path: &Path) -> Result<(), Fault> {
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;

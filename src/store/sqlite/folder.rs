@@ -15,7 +15,8 @@ use super::fault::storage;
 
 /// The database inside the state folder.
 pub(super) const DATABASE: &str = "broker.db";
-const LOCK: &str = "broker.lock";
+/// What a daemon holds locked while it owns the folder.
+pub(super) const LOCK: &str = "broker.lock";
 
 /// Held as long as this daemon owns the state folder. The kernel lets go of it when the process ends, however
 /// it ends.
@@ -32,10 +33,24 @@ pub(super) fn claim(folder: &Path) -> Result<FolderLock, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(|error| storage(&path, format!("cannot be opened: {error}")))?;
+    lock(file, folder)
+}
+
+/// Claims a folder in which nothing is made; `None` where no daemon has ever run.
+pub(super) fn claim_as_it_is(folder: &Path) -> Result<Option<FolderLock>, StoreError> {
+    let path = folder.join(LOCK);
+    match OpenOptions::new().write(true).open(&path) {
+        Ok(file) => lock(file, folder).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(storage(&path, format!("cannot be opened: {error}"))),
+    }
+}
+
+fn lock(file: File, folder: &Path) -> Result<FolderLock, StoreError> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(FolderLock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked(folder.display().to_string())),
-        Err(error) => Err(storage(&path, format!("cannot be locked: {error}"))),
+        Err(error) => Err(storage(&folder.join(LOCK), format!("cannot be locked: {error}"))),
     }
 }
 

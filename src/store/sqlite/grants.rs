@@ -14,7 +14,7 @@ use super::{
     bound::{self, Bound},
     column::{self, Unreadable, corrupt, integer, micros},
     fault::Fault,
-    integrations, tokens,
+    integrations, lineage, tokens,
 };
 
 /// A grant as it lies in the database, and where.
@@ -103,6 +103,7 @@ pub(super) fn finish(
     }
     if let Some(token) = &outcome.token {
         tokens::put(connection, vault, place, generation, token)?;
+        lineage::checked(connection, place >> 16)?;
     }
     Ok(version)
 }

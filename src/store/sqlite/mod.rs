@@ -5,6 +5,7 @@
 //! leaves a database that opens again. No `rusqlite` type leaves this module.
 
 mod agents;
+mod backup;
 mod bound;
 mod column;
 mod connection;
@@ -15,8 +16,10 @@ mod grants;
 mod holders;
 mod integrations;
 mod key_check;
+mod lineage;
 mod place;
 mod reader;
+mod restore;
 mod revocations;
 mod rows;
 mod schema;
@@ -30,7 +33,10 @@ mod trail_page;
 mod volume;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -45,10 +51,13 @@ use super::{
     AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
     RenewalOutcome, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
 };
+pub use backup::DatabaseCopy;
 use fault::Fault;
 use key_check::Rows;
+use lineage::{Before, Note};
 use place::Place;
 use reader::Readers;
+pub use restore::Restore;
 use volume::Room;
 use writer::{Files, Rank, Writer};
 
@@ -59,6 +68,7 @@ pub struct SqliteStore {
     writer: Writer,
     /// Binds what rows say to the master key.
     vault: Arc<Vault>,
+    state_dir: PathBuf,
 }
 
 impl SqliteStore {
@@ -70,20 +80,46 @@ impl SqliteStore {
     /// that is refused is left as it is.
     pub fn open(state_dir: &Path, vault: &Arc<Vault>) -> Result<Self, StoreError> {
         let lock = folder::claim(state_dir)?;
+        lineage::refuse_unfinished_restore(state_dir)?;
+        backup::tidy(state_dir);
         let path = folder::database_file(state_dir)?;
         let mut connection = connection::open_writer(&path)?;
         let place = Arc::new(Place::of(state_dir)?);
-        prepare(&mut connection, &path, vault).map_err(|fault| fault.at(&path))?;
+        let note = prepare(&mut connection, &path, vault).map_err(|fault| fault.at(&path))?;
         let files = Files {
             path: path.clone(),
             place: place.clone(),
             room: Room::beside(&path),
+            note,
         };
         Ok(Self {
             readers: Readers::new(path, place),
             writer: Writer::start(connection, files, lock)?,
             vault: vault.clone(),
+            state_dir: state_dir.to_owned(),
         })
+    }
+
+    /// Copies the database as it is at this moment, while it goes on being written, into a folder of its own in `folder`;
+    /// in the state folder where that is `None`. Access tokens are not copied.
+    pub async fn copy(&self, folder: Option<&Path>) -> Result<DatabaseCopy, StoreError> {
+        let folder = folder.unwrap_or(&self.state_dir).to_owned();
+        self.read(move |connection| backup::take(connection, &folder))
+            .await
+    }
+
+    /// Does the same to the database in `state_dir`, on which no daemon runs. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when one does.
+    pub fn copy_of_stopped(state_dir: &Path, folder: &Path) -> Result<DatabaseCopy, StoreError> {
+        backup::take_of_stopped(state_dir, folder)
+    }
+
+    /// Writes into the audit trail that the database was restored, or is a copy that was put back, where it was and the trail
+    /// does not say so yet.
+    pub async fn tell_of_restore(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |connection| lineage::tell(connection, now)).await
     }
 
     /// Tries the keys of `vault` on the database in `state_dir`, and changes nothing. False where there is no database yet.
@@ -157,19 +193,22 @@ impl SqliteStore {
 }
 
 /// What is wrong with a database is found before anything in it changes.
-fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<(), Fault> {
-    let mut rows = Rows::Bound;
+fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<Note, Fault> {
+    let (mut rows, mut before) = (Rows::Bound, Before::New);
     if schema::version(connection)? > 0 {
         schema::check(connection, path)?;
         rows = key_check::verify(connection, path, vault)?;
+        before = Before::of(connection)?;
     }
     schema::migrate(connection)?;
     if rows == Rows::Unbound {
         take_over::run(connection, vault)?;
     }
     key_check::note(connection, vault)?;
+    let note = lineage::settle(connection, path, before)?;
     // All of it was read once. What is needed from now on is found by itself.
-    Ok(connection.execute_batch("PRAGMA shrink_memory")?)
+    connection.execute_batch("PRAGMA shrink_memory")?;
+    Ok(note)
 }
 
 fn facts(connection: &Connection) -> Result<DatabaseFacts, Fault> {
@@ -199,6 +238,7 @@ impl Store for SqliteStore {
                 agents: agents::load(connection, vault, &mut unusable)?,
                 holders: holders::load(connection, vault, &mut unusable)?,
                 revocations: revocations::load(connection, vault, &mut unusable)?,
+                unchecked: lineage::unchecked(connection)?,
                 unusable,
             })
         })

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::{damage, fault::Fault};
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
@@ -19,6 +19,7 @@ pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0007.sql"),
     include_str!("migrations/0008.sql"),
     include_str!("migrations/0009.sql"),
+    include_str!("migrations/0010.sql"),
 ];
 
 /// Changes nothing, and fails on a database of a version that this program does not know.
@@ -65,6 +66,11 @@ pub(super) fn finding(connection: &Connection) -> rusqlite::Result<Option<String
     first_finding(connection, "PRAGMA integrity_check")
 }
 
+/// The same, without a look at whether indexes fit their tables.
+pub(super) fn quick_finding(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    first_finding(connection, "PRAGMA quick_check")
+}
+
 fn first_finding(connection: &Connection, check: &str) -> rusqlite::Result<Option<String>> {
     let mut statement = connection.prepare(check)?;
     let findings = statement.query_map([], |row| row.get::<_, String>(0))?;
@@ -75,6 +81,11 @@ fn first_finding(connection: &Connection, check: &str) -> rusqlite::Result<Optio
         }
     }
     Ok(None)
+}
+
+/// Whether the database has the version that this program knows last.
+pub(super) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(usize::try_from(version(connection)?) == Ok(MIGRATIONS.len()))
 }
 
 /// Which version the database has; 0 before the first migration.

@@ -24,6 +24,7 @@ use super::{
     connection::BUSY_TIMEOUT,
     fault::{Fault, reason, storage},
     folder::FolderLock,
+    lineage::Note,
     place::Place,
     volume::{self, Room},
 };
@@ -204,6 +205,8 @@ pub(super) struct Files {
     pub(super) place: Arc<Place>,
     /// What it may take beside itself.
     pub(super) room: Room,
+    /// What is noted of it beside it, kept in step.
+    pub(super) note: Note,
 }
 
 /// The thread's side.
@@ -215,7 +218,7 @@ struct Committer {
 
 impl Committer {
     /// Commits until there is nobody left to send; returns who asked to hear of the end.
-    fn serve(self, mut waiting: mpsc::Receiver<Message>) -> Vec<oneshot::Sender<()>> {
+    fn serve(mut self, mut waiting: mpsc::Receiver<Message>) -> Vec<oneshot::Sender<()>> {
         let mut messages = Vec::with_capacity(MAX_BATCH);
         let mut closers = Vec::new();
         while waiting.blocking_recv_many(&mut messages, MAX_BATCH) > 0 {
@@ -236,7 +239,7 @@ impl Committer {
         closers
     }
 
-    fn commit(&self, mut batch: Vec<Box<dyn Operation>>) {
+    fn commit(&mut self, mut batch: Vec<Box<dyn Operation>>) {
         if batch.is_empty() {
             return;
         }
@@ -273,7 +276,7 @@ impl Committer {
     }
 
     /// Commits what the disk still takes, the essential first.
-    fn commit_one_by_one(&self, mut batch: Vec<Box<dyn Operation>>, mut reason: String) {
+    fn commit_one_by_one(&mut self, mut batch: Vec<Box<dyn Operation>>, mut reason: String) {
         let began = Instant::now();
         let operations = batch.len();
         let mut failed = 0;
@@ -304,8 +307,11 @@ impl Committer {
     }
 
     /// Runs and commits a batch; the reason when none of it was written, and then nothing of it is left.
-    fn try_to_commit(&self, batch: &mut [Box<dyn Operation>]) -> Result<(), String> {
+    fn try_to_commit(&mut self, batch: &mut [Box<dyn Operation>]) -> Result<(), String> {
         let lost = self.attempt(batch);
+        if lost.is_ok() {
+            self.files.note.follow(&self.connection);
+        }
         // The database may have rolled back by itself.
         if lost.is_err()
             && !self.connection.is_autocommit()

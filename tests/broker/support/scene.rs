@@ -180,7 +180,7 @@ impl Scene {
         let (from, to) = (self.dir.path().join("state"), dir.path().join("state"));
         std::fs::create_dir(&to).unwrap();
         std::fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        for file in ["broker.db", "broker.db-wal"] {
+        for file in ["broker.db", "broker.db-wal", "broker.mark"] {
             if from.join(file).exists() {
                 std::fs::copy(from.join(file), to.join(file)).unwrap();
             }

@@ -1,6 +1,7 @@
 //! The store on real databases in folders of their own.
 
 mod audit;
+mod backup;
 mod bound;
 mod damage;
 mod opening;

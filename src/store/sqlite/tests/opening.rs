@@ -28,6 +28,7 @@ async fn every_file_is_for_the_owner_alone() {
             "broker.db-shm",
             "broker.db-wal",
             "broker.lock",
+            "broker.mark",
             "broker.reserve"
         ]
     );
