@@ -32,7 +32,7 @@ use crate::{
     lifecycle::DRAIN,
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
-    vault::{self, Keyring, Vault},
+    vault::{Vault, configured},
     web::HttpServer,
 };
 
@@ -86,7 +86,8 @@ impl App {
         config.bound(http.address())?;
         let ports = LibraryPorts::bind(&mut config).await?;
         let remote = sidecars(&mut config).await?;
-        let vault = Arc::new(open_vault(&config, &parts.entropy).await?);
+        let keyring = configured::keyring(&config.key).await?;
+        let vault = Arc::new(Vault::new(keyring, parts.entropy.clone()));
         let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
         store.tell_of_restore(parts.clock.now()).await?;
         let contents = store.load().await?;
@@ -138,7 +139,13 @@ impl App {
         };
         let admin_socket = admin.path().to_owned();
         let sessions = Arc::new(pages::sessions(&config, &parts));
-        let serving = admin.serve(broker.clone(), sessions.clone(), facts, shutdown.clone());
+        let serving = admin.serve(
+            broker.clone(),
+            store.clone(),
+            sessions.clone(),
+            facts,
+            shutdown.clone(),
+        );
         tasks.spawn("the admin socket", serving);
         let http_address = http.address();
         let surroundings = Surroundings {
@@ -294,20 +301,6 @@ async fn sidecars(config: &mut Config) -> anyhow::Result<Option<RemoteListener>>
     config.bound_for_sidecars(Some(listener.address()));
     tracing::info!(listen = %listener.address(), "sidecars over TLS");
     Ok(Some(listener))
-}
-
-async fn open_vault(config: &Config, entropy: &SharedEntropy) -> anyhow::Result<Vault> {
-    let env = |name: &str| std::env::var(name).ok();
-    let read = async |source: &crate::config::KeySource| -> anyhow::Result<_> {
-        let text = source.read(env, &config.key.command_environment).await?;
-        vault::key::parse(text.as_bytes()).with_context(|| format!("the key {source}"))
-    };
-    let active = read(&config.key.source).await?;
-    let mut previous = Vec::new();
-    for source in &config.key.previous {
-        previous.push(read(source).await?);
-    }
-    Ok(Vault::new(Keyring::new(active, previous), entropy.clone()))
 }
 
 pub(super) fn endpoints(config: &Config) -> anyhow::Result<Endpoints> {

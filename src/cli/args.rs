@@ -5,8 +5,9 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::{
-    agents, audit, capabilities, completions, connect, console, demo, doctor, exec, exit, google_emulator,
-    init, integrations, output::Format, serve, service_account, sidecar, status, token, wait,
+    agents, audit, backup, capabilities, completions, connect, console, demo, doctor, exec, exit,
+    google_emulator, init, integrations, output::Format, restore, serve, service_account, sidecar, status,
+    token, wait,
 };
 
 const OVERVIEW: &str = "\
@@ -139,6 +140,10 @@ pub(super) enum Command {
     /// Read and verify the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Copy the database to a file, while the daemon runs
+    Backup(backup::BackupArgs),
+    /// Put a backup in the database's place, while the daemon is stopped
+    Restore(restore::RestoreArgs),
     /// Find the usual mistakes
     Doctor(doctor::DoctorArgs),
     /// Run a Google-shaped OAuth server, for tests and demonstrations

@@ -9,6 +9,7 @@ mod agent_client;
 mod agents;
 mod args;
 mod audit;
+mod backup;
 mod browser;
 mod capabilities;
 mod completions;
@@ -30,6 +31,7 @@ mod output;
 mod process_one;
 mod progress;
 mod question;
+mod restore;
 mod secret_input;
 mod serve;
 mod service_account;
@@ -139,6 +141,8 @@ fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
         Command::Wait(args) => wait_for(wait::run(&args, global, output)),
         Command::Status(args) => wait_for(status::run(&args, global, output)),
         Command::Audit(command) => wait_for(audit::run(command, global, output)),
+        Command::Backup(args) => wait_for(backup::run(&args, global, output)),
+        Command::Restore(args) => wait_for(restore::run(&args, global, output)),
         Command::Doctor(args) => wait_for(doctor::run(&args, global, output)),
     }
 }

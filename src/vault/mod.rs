@@ -8,6 +8,7 @@
 //! What lies beside a secret in the open is bound to the master key by a MAC ([`Vault::mac`]).
 
 mod binding;
+pub mod configured;
 mod envelope;
 #[cfg(fuzzing)]
 pub mod fuzz;

@@ -9,6 +9,7 @@ mod support;
 
 mod accounts;
 mod agents;
+mod backup;
 mod canary;
 mod commands;
 mod config_map;

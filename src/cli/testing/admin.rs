@@ -38,6 +38,9 @@ pub(crate) struct FakeAdmin {
     pub(crate) disconnect_problem: String,
     pub(crate) audit: Vec<v1::AuditEvent>,
     pub(crate) audit_problem: String,
+    /// The pieces of a backup, and the size that is told of it.
+    pub(crate) backup: Vec<Vec<u8>>,
+    pub(crate) backup_size: u64,
     pub(crate) calls: Arc<Mutex<Vec<String>>>,
 }
 
@@ -55,6 +58,8 @@ impl Default for FakeAdmin {
             disconnect_problem: String::new(),
             audit: Vec::new(),
             audit_problem: String::new(),
+            backup: Vec::new(),
+            backup_size: 0,
             calls: Arc::default(),
         }
     }
@@ -319,6 +324,22 @@ impl AdminService for FakeAdmin {
         self.agent(&agent)?;
         self.call(format!("delete {agent}"));
         Ok(Response::new(v1::DeleteAgentResponse {}))
+    }
+
+    type BackupDatabaseStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<v1::BackupDatabaseResponse, Status>>>;
+
+    async fn backup_database(
+        &self,
+        _: Request<v1::BackupDatabaseRequest>,
+    ) -> Answer<Self::BackupDatabaseStream> {
+        let size = self.backup_size;
+        let piece = |data: &Vec<u8>| {
+            let data = data.clone();
+            Ok(v1::BackupDatabaseResponse { data, size })
+        };
+        let pieces: Vec<_> = self.backup.iter().map(piece).collect();
+        Ok(Response::new(tokio_stream::iter(pieces)))
     }
 
     async fn watch_events(&self, _: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {

@@ -1,5 +1,6 @@
 //! The admin socket: what the operator and a platform's orchestrator may do.
 
+mod backup;
 pub mod convert;
 mod request;
 mod service;
@@ -16,9 +17,11 @@ use super::{
     local::{LocalSocket, PeerUid},
 };
 use crate::{
-    broker::Broker, health::Readiness, proto::v1::admin_service_server::AdminServiceServer, session::Sessions,
+    broker::Broker, health::Readiness, proto::v1::admin_service_server::AdminServiceServer,
+    session::Sessions, store::SqliteStore,
 };
 
+use backup::Backups;
 pub use service::Facts;
 use service::Service;
 
@@ -42,12 +45,14 @@ impl AdminSocket {
     pub async fn serve(
         self,
         broker: Arc<Broker>,
+        database: Arc<SqliteStore>,
         sessions: Arc<Sessions>,
         facts: Facts,
         shutdown: CancellationToken,
     ) {
         let service = Service {
             broker,
+            backups: Backups::of(database),
             sessions,
             facts,
             shutdown: shutdown.clone(),

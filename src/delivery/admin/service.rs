@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
 use super::{
+    backup::{Backups, Pieces},
     convert,
     request::{account_of, actor, admission, agent_name, console_page, owner, reference, revocation, target},
     status::{account, agent, connect, import, invalid, service_account, status, store},
@@ -23,6 +24,7 @@ use crate::{
         v1::{self, admin_service_server::AdminService},
     },
     session::{LINK_LIFE, Sessions},
+    telemetry::audit::{AuditEvent, Decision},
 };
 
 /// What the service says about the daemon besides what the broker knows.
@@ -43,6 +45,7 @@ pub struct Facts {
 /// The service.
 pub(super) struct Service {
     pub(super) broker: Arc<Broker>,
+    pub(super) backups: Backups,
     pub(super) sessions: Arc<Sessions>,
     pub(super) facts: Facts,
     pub(super) shutdown: CancellationToken,
@@ -396,6 +399,23 @@ impl AdminService for Service {
             events: report.lines,
             problem: report.problem.unwrap_or_default(),
         }))
+    }
+
+    type BackupDatabaseStream = Pieces;
+
+    async fn backup_database(
+        &self,
+        request: Request<v1::BackupDatabaseRequest>,
+    ) -> Answer<Self::BackupDatabaseStream> {
+        // So that the copy has the trail as far as it goes.
+        self.broker.flush_audit().await;
+        let event = AuditEvent::new(
+            self.broker.now(),
+            actor(&request),
+            "database.backed_up",
+            Decision::Allowed,
+        );
+        self.backups.begin(event).await.map(Response::new)
     }
 
     async fn begin_session(

@@ -1,0 +1,99 @@
+//! `restore`: a backup takes the database's place.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::Args;
+
+use super::{
+    args::Global,
+    exit::{Exit, Failure, Outcome},
+    output::Output,
+    question::confirm,
+    settings, when,
+};
+use crate::{
+    clock,
+    entropy::SystemEntropy,
+    store::{Restore, StoreError},
+    vault::{Vault, configured},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  systemctl stop token-broker
+  token-broker restore /var/backups/token-broker/2026-01-15.db
+  systemctl start token-broker
+
+The daemon has to be stopped. FILE is looked at first: it has to be a whole database of token-broker, of this version or an \
+older one, sealed with the configured master key. The database that it replaces is kept beside it. When the daemon starts, \
+each account is checked with Google before an agent has a token of it: it may have been disconnected since the backup.";
+
+// What to restore.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct RestoreArgs {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Runs `restore`.
+pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output) -> Outcome {
+    let config = settings::load(global)?;
+    let (file, state_dir) = (args.file.display(), config.state_dir.display());
+    if !args.file.exists() {
+        return Err(Failure::new(Exit::Failed, format!("there is no file {file}")));
+    }
+    let keyring = configured::keyring(&config.key).await;
+    let keyring = keyring.map_err(|error| Failure::misconfigured(format!("{error:#}")))?;
+    let vault = Vault::new(keyring, Arc::new(SystemEntropy));
+    let restore = Restore::prepare(&config.state_dir, &args.file, &vault).map_err(failure)?;
+    let accounts = restore.accounts();
+    let what = when::count(accounts, "account", "accounts");
+    if !args.yes {
+        let fate = if restore.replaces() {
+            "The database there is kept under another name; what was connected since the backup is not in force any more."
+        } else {
+            "There is no database yet."
+        };
+        output.note(&format!("{file} is a whole database with {what}. {fate}"));
+        confirm(output, &format!("Restore it to {state_dir}?"))?;
+    }
+    let suffix = format!(
+        ".replaced-{}",
+        clock::rfc3339(output.now()).replace(['-', ':'], "")
+    );
+    let replaced = restore.put_in_place(&suffix).map_err(failure)?;
+    if output.is_json() {
+        output.json(&serde_json::json!({
+            "file": file.to_string(),
+            "state_dir": state_dir.to_string(),
+            "accounts": accounts,
+            "replaced": replaced.map(|path| path.display().to_string()),
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    output.line(&format!("Restored {file} to {state_dir}: {what}."))?;
+    if let Some(replaced) = replaced {
+        output.line(&format!("  the database from before: {}", replaced.display()))?;
+    }
+    output
+        .line("  start the daemon: it checks each account with Google before an agent has a token of it")?;
+    Ok(Exit::Ok)
+}
+
+fn failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Locked(folder) => Failure::new(
+            Exit::Failed,
+            format!(
+                "a daemon runs on {folder}: stop it first (`systemctl stop token-broker`, for example). Nothing was changed"
+            ),
+        ),
+        StoreError::WrongKey { .. } | StoreError::Newer { .. } => Failure::misconfigured(error.to_string()),
+        other => Failure::new(Exit::Failed, other.to_string()),
+    }
+}
