@@ -81,11 +81,10 @@ impl App {
     /// The first part that does not start, with a sentence that says what to do.
     pub async fn start(mut config: Config, parts: AppParts) -> anyhow::Result<Self> {
         let http = HttpServer::bind(config.http_listen)
-            .await
             .with_context(|| format!("http_listen {} cannot be bound", config.http_listen))?;
         config.bound(http.address())?;
-        let ports = LibraryPorts::bind(&mut config).await?;
-        let remote = sidecars(&mut config).await?;
+        let ports = LibraryPorts::bind(&mut config)?;
+        let remote = sidecars(&mut config)?;
         let keyring = configured::keyring(&config.key).await?;
         let vault = Arc::new(Vault::new(keyring, parts.entropy.clone()));
         let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
@@ -293,11 +292,11 @@ fn apply(broker: &Broker, scan: &Scan) {
 }
 
 /// Binds the listener for sidecars, where there is to be one, and takes over into `config` where that was.
-async fn sidecars(config: &mut Config) -> anyhow::Result<Option<RemoteListener>> {
+fn sidecars(config: &mut Config) -> anyhow::Result<Option<RemoteListener>> {
     let Some(section) = &config.remote else {
         return Ok(None);
     };
-    let listener = RemoteListener::bind(section).await?;
+    let listener = RemoteListener::bind(section)?;
     config.bound_for_sidecars(Some(listener.address()));
     tracing::info!(listen = %listener.address(), "sidecars over TLS");
     Ok(Some(listener))

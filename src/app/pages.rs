@@ -13,7 +13,7 @@ use crate::{
     health::Readiness,
     session::{SessionLimits, Sessions},
     telemetry::Metrics,
-    web::{Console, ConsoleOptions, HealthFacts, PublicAddress, Web},
+    web::{Console, ConsoleOptions, Figures, HealthFacts, PublicAddress, Web},
 };
 
 /// What the pages are about, besides the broker.
@@ -61,6 +61,7 @@ pub(super) fn web(
         metrics: around.metrics,
         readiness: around.readiness,
         risc: receiver(config, parts)?,
+        figures: Figures::default(),
     })
 }
 

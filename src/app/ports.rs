@@ -20,12 +20,12 @@ pub(super) struct LibraryPorts {
 
 impl LibraryPorts {
     /// Binds them, and takes over into `config` where that was.
-    pub(super) async fn bind(config: &mut Config) -> anyhow::Result<Self> {
+    pub(super) fn bind(config: &mut Config) -> anyhow::Result<Self> {
         let adc = config.adc.as_ref().map(|section| section.listen);
         let metadata = config.metadata.port.as_ref().map(|port| port.listen);
         let ports = Self {
-            token_endpoint: bind("adc.listen", adc).await?,
-            metadata: bind("metadata.listen", metadata).await?,
+            token_endpoint: bind("adc.listen", adc)?,
+            metadata: bind("metadata.listen", metadata)?,
         };
         let address = |server: &Option<TcpServer>| server.as_ref().map(TcpServer::address);
         config.bound_for_libraries(address(&ports.token_endpoint), address(&ports.metadata));
@@ -60,11 +60,11 @@ impl LibraryPorts {
     }
 }
 
-async fn bind(key: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpServer>> {
+fn bind(key: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpServer>> {
     let Some(address) = address else {
         return Ok(None);
     };
-    let server = TcpServer::bind(address).await;
+    let server = TcpServer::bind(address);
     server
         .map(Some)
         .with_context(|| format!("{key} {address} cannot be bound"))

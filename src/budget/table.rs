@@ -16,10 +16,36 @@ pub const TRIES_ON_DEMAND: Rate = Rate {
     every: Duration::from_secs(30),
 };
 
-/// Connections to each TCP port that speaks HTTP (`http_listen`, `adc.listen`, `metadata.listen`), for each peer address.
+/// How long a client may take nothing of what waits to be sent to it, on any socket or port, before its connection ends.
+pub const WRITE_STALL: Duration = Duration::from_secs(30);
+
+/// Connections to each TCP port that speaks HTTP on which no request has come yet, or a probe that found no other place,
+/// for each peer address.
+pub const TCP_UNASKED: Limits = Limits {
+    each: 128,
+    all: 512,
+    reserve: 0,
+};
+
+/// Connections to each TCP port that speaks HTTP (`http_listen`, `adc.listen`, `metadata.listen`) on which something was
+/// asked, for each peer address.
 pub const TCP_CONNECTIONS: Limits = Limits {
     each: 384,
     all: 768,
+    reserve: 0,
+};
+
+/// Connections to `http_listen` from `console.proxy_addresses` on which no request has come yet, for each proxy.
+pub const PROXY_UNASKED: Limits = Limits {
+    each: 1024,
+    all: 1024,
+    reserve: 0,
+};
+
+/// Connections to `http_listen` from `console.proxy_addresses` on which something was asked, for each proxy.
+pub const PROXY_CONNECTIONS: Limits = Limits {
+    each: 1024,
+    all: 1024,
     reserve: 0,
 };
 
@@ -83,6 +109,33 @@ pub const CONSOLE_SESSIONS: Limits = Limits {
     each: 64,
     all: 10_000,
     reserve: 256,
+};
+
+/// Requests to the console under way, for each person over all their sessions. The reserve is the operators'.
+pub const CONSOLE_REQUESTS: Limits = Limits {
+    each: 32,
+    all: 1024,
+    reserve: 64,
+};
+
+/// Pages of the console that listen to events, for each person over all their sessions. The reserve is the operators' …
+pub const CONSOLE_STREAMS: Limits = Limits {
+    each: 32,
+    all: 512,
+    reserve: 64,
+};
+
+/// … and for each session.
+pub const CONSOLE_STREAMS_PER_SESSION: Limits = Limits {
+    each: 16,
+    all: 512,
+    reserve: 0,
+};
+
+/// How often the figures of `/metrics` are made; who asks in between gets those of the last time.
+pub const METRICS: Rate = Rate {
+    at_once: 60,
+    every: Duration::from_millis(250),
 };
 
 /// One-time links to the console that nobody has used yet, for each owner that they sign in. The reserve is the operator's.

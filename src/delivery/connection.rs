@@ -9,10 +9,20 @@ use std::{
 };
 
 use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::AsyncWrite;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
 /// How long connections may take to end once they are told to.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// A stream that fails when its other end takes nothing for `stall` while something waits to be sent. Nobody keeps a
+/// connection, and what is held for it, by not reading.
+pub(super) fn impatient<S: AsyncWrite>(stream: S, stall: Duration) -> Pin<Box<TimeoutWriter<S>>> {
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(stall));
+    Box::pin(stream)
+}
 
 /// Drives a connection to its end, which it is told to come to after `stop`. `name` is what log lines call it.
 pub(super) async fn until<C: GracefulConnection<Error: Display>>(
@@ -65,4 +75,43 @@ pub(super) async fn serve<C: GracefulConnection>(
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, connection).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::{Instant, sleep},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_given_up_and_who_is_slow_is_not() {
+        const STALL: Duration = Duration::from_secs(30);
+        let (server, mut client) = tokio::io::duplex(4);
+        let mut server = impatient(server, STALL);
+        let begun = Instant::now();
+        let sending = tokio::spawn(async move {
+            let error = server.write_all(&[0; 16]).await.unwrap_err();
+            (error.kind(), begun.elapsed())
+        });
+        for _ in 0..3 {
+            sleep(Duration::from_secs(29)).await;
+            client.read_exact(&mut [0]).await.unwrap();
+        }
+        let last = begun.elapsed();
+        assert_eq!(sending.await.unwrap(), (ErrorKind::TimedOut, last + STALL));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_given_up_who_has_nothing_to_take() {
+        let (server, mut client) = tokio::io::duplex(4);
+        let mut server = impatient(server, Duration::from_secs(30));
+        sleep(Duration::from_secs(86400)).await;
+        server.write_all(b"late").await.unwrap();
+        client.read_exact(&mut [0; 4]).await.unwrap();
+    }
 }

@@ -29,7 +29,10 @@ use super::{
     runtime::make_folders,
 };
 use crate::{
-    budget::{Budget, Refusals, table::LOCAL_CONNECTIONS},
+    budget::{
+        Budget, Refusals,
+        table::{LOCAL_CONNECTIONS, WRITE_STALL},
+    },
     health::Readiness,
 };
 
@@ -223,8 +226,28 @@ async fn serve_connection(
         .max_concurrent_streams(128)
         .max_header_list_size(16 * 1024);
     let connection = builder.serve_connection(
-        TokioIo::new(AnyAuthority::new(stream)),
+        TokioIo::new(AnyAuthority::new(connection::impatient(stream, WRITE_STALL))),
         TowerToHyperService::new(service),
     );
     connection::until(connection, name, &shutdown).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::testing::{H2_PING, H2_PREFACE, in_memory, never_reads};
+
+    #[tokio::test]
+    async fn a_client_that_reads_no_answer_is_given_up() {
+        let folder = in_memory();
+        let path = folder.path().join("admin.sock");
+        let socket = LocalSocket::bind(&path).unwrap();
+        let shutdown = CancellationToken::new();
+        let condition = ("socket", Arc::default());
+        tokio::spawn(socket.serve("admin.sock", condition, Routes::default(), shutdown.clone()));
+        let stream = UnixStream::connect(&path).await.unwrap();
+        let passed = never_reads(stream, H2_PREFACE, H2_PING).await;
+        assert!((WRITE_STALL..2 * WRITE_STALL).contains(&passed), "{passed:?}");
+        shutdown.cancel();
+    }
 }

@@ -29,6 +29,7 @@ mod remote;
 mod render;
 mod rounds;
 mod runtime;
+mod seats;
 mod server;
 mod service;
 pub mod sidecar;

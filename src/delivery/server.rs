@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     broker::{AgentHandle, Broker},
-    budget::Refusals,
+    budget::{Refusals, table::WRITE_STALL},
     clock::Moment,
 };
 
@@ -214,10 +214,10 @@ async fn serve_connection(stream: UnixStream, place: Place) {
     let refused = refusal(&stream, endpoint);
     let asked = Arc::new(AtomicBool::new(false));
     let service = AgentService::new(Arc::clone(endpoint), Arc::clone(&asked), refused);
-    let connection = endpoint
-        .server
-        .http
-        .serve_connection(TokioIo::new(AnyAuthority::new(stream)), service);
+    let connection = endpoint.server.http.serve_connection(
+        TokioIo::new(AnyAuthority::new(connection::impatient(stream, WRITE_STALL))),
+        service,
+    );
     tokio::pin!(connection);
     connection::serve(connection, &asked, FIRST_REQUEST, &endpoint.stop).await;
 }

@@ -1,8 +1,12 @@
 //! What the tests of this module share.
 
-use std::{os::fd::AsRawFd, path::Path, process::Command, sync::Arc};
+use std::{os::fd::AsRawFd, path::Path, process::Command, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::Instant,
+};
 
 use crate::{
     agent::{Manifest, Requirement},
@@ -24,6 +28,35 @@ pub(super) fn at(text: &str) -> Moment {
 
 pub(super) fn name(text: &str) -> AgentName {
     text.parse().unwrap()
+}
+
+/// What an HTTP/1.1 client sends that reads no answer.
+pub(super) const PIPELINED: &[u8] = b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// Begins HTTP/2: the preface, and settings that change nothing.
+pub(super) const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// A ping of HTTP/2, which wants an answer.
+pub(super) const H2_PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0_no_read";
+
+/// Sends this again and again and reads nothing, until the other end gives the connection up; how long that took. From
+/// here on time passes as soon as everybody waits for it.
+pub(super) async fn never_reads(
+    mut stream: impl AsyncWrite + Unpin,
+    preface: &[u8],
+    again: &[u8],
+) -> Duration {
+    tokio::time::pause();
+    let begun = Instant::now();
+    let sending = async {
+        let again = again.repeat(256);
+        let _ = stream.write_all(preface).await;
+        while stream.write_all(&again).await.is_ok() {}
+    };
+    tokio::time::timeout(Duration::from_secs(3600), sending)
+        .await
+        .expect("it is given up");
+    begun.elapsed()
 }
 
 pub(super) fn is_root() -> bool {

@@ -102,7 +102,7 @@ pub struct Link {
 }
 
 /// Names a session without being able to open it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(Digest);
 
 /// An open session.

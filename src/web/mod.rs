@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod callback;
 mod console;
+mod figures;
 #[cfg(fuzzing)]
 pub mod fuzz;
 pub(crate) mod help;
@@ -16,6 +17,7 @@ mod sentence;
 mod server;
 
 pub use console::{Console, ConsoleOptions, HealthFacts};
+pub use figures::Figures;
 pub use public_address::PublicAddress;
 pub use routes::Web;
 pub use server::HttpServer;

@@ -15,6 +15,7 @@ use super::{
     answer::{Answer, html, protect, redirect, text, typed, wrong_method},
     callback::{self, Ending},
     console::Console,
+    figures::Figures,
     help,
     page::{Page, STYLE, STYLE_PATH, Tone},
     public_address::PublicAddress,
@@ -27,6 +28,11 @@ use crate::{
     session::Visit,
     telemetry::{Metrics, metrics::Gauges, stderr},
 };
+
+const LIVE: &str = "/healthz";
+const READY: &str = "/readyz";
+const METRICS: &str = "/metrics";
+const PROBES: [&str; 3] = [LIVE, READY, METRICS];
 
 /// What the pages show.
 pub struct Web {
@@ -42,6 +48,13 @@ pub struct Web {
     pub console: Console,
     /// Takes security events at `/risc`, where that is configured.
     pub risc: Option<Receiver>,
+    /// What `/metrics` said last.
+    pub figures: Figures,
+}
+
+/// True for what is asked to find out how the daemon is. It is answered whatever else there is no room for.
+pub(super) fn is_probe<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD) && PROBES.contains(&request.uri().path())
 }
 
 impl Web {
@@ -79,9 +92,9 @@ impl Web {
             return None;
         }
         Some(match request.uri.path() {
-            "/healthz" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => self.ready(),
-            "/metrics" => self.metrics(),
+            LIVE => text(StatusCode::OK, "ok\n"),
+            READY => self.ready(),
+            METRICS => self.metrics(),
             _ => return None,
         })
     }
@@ -182,7 +195,8 @@ impl Web {
     }
 
     fn metrics(&self) -> Answer {
-        match self.metrics.render(&self.gauges()) {
+        let make = || self.metrics.render(&self.gauges());
+        match self.figures.at(self.broker.uptime(), make) {
             Ok(figures) => typed(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Web;
+use super::{Web, routes::is_probe};
 use crate::delivery::TcpServer;
 
 /// The HTTP listener, bound.
@@ -12,8 +12,8 @@ pub struct HttpServer(TcpServer);
 
 impl HttpServer {
     /// Binds `address`.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        TcpServer::bind(address).await.map(Self)
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        TcpServer::bind(address).map(Self)
     }
 
     /// Where it really listens.
@@ -23,10 +23,12 @@ impl HttpServer {
 
     /// Serves until `shutdown`, then lets what is under way end.
     pub async fn serve(self, web: Arc<Web>, shutdown: CancellationToken) {
+        let proxies = web.console.proxy_addresses().to_vec();
+        let server = self.0.behind(proxies).with_probes(is_probe);
         let answer = move |request| {
             let web = web.clone();
             async move { web.answer(request).await }
         };
-        self.0.serve("the HTTP listener", answer, shutdown).await;
+        server.serve("the HTTP listener", answer, shutdown).await;
     }
 }

@@ -99,6 +99,36 @@ fn a_proxy_is_told_to_pass_events_on_at_once() {
 }
 
 #[test]
+fn an_owner_has_so_many_open_pages_and_takes_nothing_from_others() {
+    let (_google, daemon) = two_owners(&[]);
+    let (mut alice, bob) = (
+        Browser::signed_in(&daemon, Some("alice")),
+        Browser::signed_in(&daemon, Some("bob")),
+    );
+    let listen = |browser: &Browser| {
+        let url = format!("{}/console/events", browser.root);
+        block_on(open(&url, &[("cookie", browser.cookie.as_ref().unwrap())])).unwrap()
+    };
+    let answers: Vec<_> = (0..40).map(|_| listen(&alice)).collect();
+    let (open, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status() == 200);
+    assert_eq!(open.len(), 16, "of one session");
+    assert!(refused.iter().all(|answer| answer.status() == 429));
+    let others: Vec<_> = (0..4)
+        .map(|_| Browser::signed_in(&daemon, Some("alice")))
+        .flat_map(|browser| (0..16).map(move |_| listen(&browser)).collect::<Vec<_>>())
+        .filter(|answer| answer.status() == 200)
+        .collect();
+    assert_eq!(open.len() + others.len(), 32, "of one person");
+    // The pages themselves go on, and so does everybody else.
+    assert_eq!(alice.get("/console/integrations").status, 200);
+    Events::of(&bob);
+    drop(others);
+    wait_for("a place", || {
+        (listen(&Browser::signed_in(&daemon, Some("alice"))).status() == 200).then_some(())
+    });
+}
+
+#[test]
 fn nobody_listens_without_a_session() {
     let (_google, daemon) = two_owners(&[]);
     assert_eq!(Browser::new(&daemon).get("/console/events").status, 401);

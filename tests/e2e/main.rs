@@ -19,6 +19,7 @@ mod damage;
 mod doctor;
 mod exec;
 mod failures;
+mod flood;
 mod holders;
 mod libraries;
 mod lifecycle;

@@ -13,8 +13,8 @@ use crate::delivery::sidecar::MetadataRelay;
 
 /// Serves the metadata protocol from the agent's socket for as long as this process lives. Returns what tells the
 /// libraries about it.
-pub(super) async fn serve(socket: &AgentSocket, address: SocketAddr) -> Result<Variables, Failure> {
-    let relay = MetadataRelay::bind(socket.path(), address).await;
+pub(super) fn serve(socket: &AgentSocket, address: SocketAddr) -> Result<Variables, Failure> {
+    let relay = MetadataRelay::bind(socket.path(), address);
     let relay = relay.map_err(|error| {
         let message = format!("--metadata {address} cannot be bound: {error}");
         Failure::new(Exit::Failed, message)

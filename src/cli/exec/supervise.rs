@@ -33,7 +33,7 @@ pub(super) async fn run(args: &ExecArgs, socket: &AgentSocket, output: &mut Outp
     };
     let news = (args.on_renewal != OnRenewal::Nothing).then(|| renewals::watch(socket.clone(), &variables));
     let for_libraries = match args.metadata {
-        Some(address) => metadata::serve(socket, address).await?,
+        Some(address) => metadata::serve(socket, address)?,
         None => Vec::new(),
     };
     let child = Child::start(&args.command, &variables, &for_libraries)?;

@@ -7,7 +7,6 @@ use std::sync::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::lobby::Seat;
 use crate::{
     agent::PodIdentity,
     budget::{
@@ -17,7 +16,7 @@ use crate::{
             REMOTE_SERVICE_ACCOUNTS,
         },
     },
-    delivery::kubernetes::Proven,
+    delivery::{kubernetes::Proven, seats::Seat},
 };
 
 /// The places of pods' connections.
@@ -69,12 +68,17 @@ enum Standing {
 }
 
 impl Caller {
-    /// A stranger's connection; it ends with `shutdown`.
-    pub(super) fn new(from: Peer, seat: Seat, shutdown: &CancellationToken) -> Arc<Self> {
+    /// A stranger's connection; it ends with `shutdown`, and has to go when `out` is cancelled.
+    pub(super) fn new(
+        from: Peer,
+        seat: Seat,
+        out: CancellationToken,
+        shutdown: &CancellationToken,
+    ) -> Arc<Self> {
         Arc::new(Self {
             from,
             end: shutdown.child_token(),
-            out: seat.out().clone(),
+            out,
             let_in: AtomicBool::new(false),
             standing: Mutex::new(Standing::Stranger {
                 seat,

@@ -5,7 +5,6 @@
 
 mod caller;
 mod gate;
-mod lobby;
 mod notes;
 mod proof;
 mod service;
@@ -24,7 +23,6 @@ pub(super) use self::gate::AGENT;
 use self::{
     caller::{Caller, PodPlaces},
     gate::Gate,
-    lobby::Lobby,
     notes::Notes,
     proof::Proofs,
     service::RemoteService,
@@ -32,15 +30,23 @@ use self::{
 use super::{
     accept, connection,
     kubernetes::Reviewer,
+    seats::Seats,
     server::Server,
+    tcp,
     tls::{Certificates, NamedFile},
 };
 use crate::{
-    budget::{Peer, Refusals},
+    budget::{
+        Peer, Refusals,
+        table::{REMOTE_UNPROVEN, WRITE_STALL},
+    },
     clock::SharedClock,
     config::{ConfigError, RemoteSection},
 };
 
+/// What the log says where a connection has to give way.
+const LOBBY_FULL: &str =
+    "remote.listen closed connections on which nothing was let in yet, because there were too many";
 /// How long the handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a new connection may take until the first request on it is let in, the question to the Kubernetes API
@@ -71,7 +77,7 @@ impl RemoteListener {
     ///
     /// # Errors
     /// What is wrong, with the key of the configuration.
-    pub async fn bind(section: &RemoteSection) -> Result<Self, ConfigError> {
+    pub fn bind(section: &RemoteSection) -> Result<Self, ConfigError> {
         let certificates = certificates(section)?;
         let unbound = |error| {
             ConfigError::new(format!(
@@ -79,7 +85,7 @@ impl RemoteListener {
                 section.listen
             ))
         };
-        let listener = TcpListener::bind(section.listen).await.map_err(unbound)?;
+        let listener = tcp::listen(section.listen).map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
         Ok(Self {
             listener,
@@ -114,7 +120,7 @@ impl RemoteListener {
             ),
         });
         let (certificates, stop) = (self.certificates, shutdown.clone());
-        let (http, lobby) = (Arc::new(http()), Lobby::new());
+        let (http, lobby) = (Arc::new(http()), Seats::new(REMOTE_UNPROVEN, LOBBY_FULL));
         let serve = move |stream, caller| {
             let (gate, certificates) = (Arc::clone(&gate), Arc::clone(&certificates));
             serve_connection(
@@ -129,7 +135,8 @@ impl RemoteListener {
         let stop = shutdown.clone();
         let admit = move |_: &TcpStream, address: &SocketAddr| {
             let from = Peer::from(address.ip());
-            Some(Caller::new(from, lobby.enter(from)?, &stop))
+            let out = CancellationToken::new();
+            Some(Caller::new(from, lobby.enter(from, &out)?, out, &stop))
         };
         accept(self.listener, "remote.listen", shutdown, admit, serve).await;
     }
@@ -175,6 +182,7 @@ async fn serve_connection(
 ) {
     let from = caller.from();
     let _ = stream.set_nodelay(true);
+    let stream = connection::impatient(stream, WRITE_STALL);
     let acceptor = TlsAcceptor::from(certificates.current().await);
     let limit = |tls: &mut rustls::ServerConnection| tls.set_buffer_limit(Some(BUFFER_BYTES));
     let stream = tokio::select! {

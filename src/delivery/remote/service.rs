@@ -1,26 +1,20 @@
 //! One connection's requests: each is let in, or refused, and then answered as on the agent's own socket.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, pin::Pin, sync::Arc};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use hyper::{
-    body::{Body, Frame, Incoming, SizeHint},
-    service::Service,
-};
+use hyper::{body::Incoming, service::Service};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{caller::Caller, gate::Gate};
 use crate::delivery::{
-    body::AgentBody,
+    body::{AgentBody, Guarded},
     refusal::Refusal,
     service::{AgentService, is_grpc},
 };
+
+/// An answer's body, and what tells that it is over.
+type AnswerBody = Guarded<AgentBody, Option<DropGuard>>;
 
 /// Serves one connection.
 pub(super) struct RemoteService {
@@ -40,7 +34,7 @@ impl RemoteService {
 }
 
 impl Service<Request<Incoming>> for RemoteService {
-    type Response = Response<GuardedBody>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -79,42 +73,16 @@ impl Service<Request<Incoming>> for RemoteService {
                 tokio::spawn(async move { gate.proofs.watch_over(pass, stop).await });
             }
             let guard = takes_time.then(|| stop.drop_guard());
-            Ok(response.map(|body| GuardedBody { body, _guard: guard }))
+            Ok(response.map(|body| Guarded::new(body, guard)))
         })
     }
 }
 
-fn refused(refusal: Refusal, grpc: bool) -> Response<GuardedBody> {
+fn refused(refusal: Refusal, grpc: bool) -> Response<AnswerBody> {
     let response = if grpc {
         refusal.into_grpc().into_http().map(AgentBody::Grpc)
     } else {
         refusal.into_http()
     };
-    response.map(|body| GuardedBody { body, _guard: None })
-}
-
-/// An answer's body, and what tells that it is over.
-pub(super) struct GuardedBody {
-    body: AgentBody,
-    _guard: Option<DropGuard>,
-}
-
-impl Body for GuardedBody {
-    type Data = Bytes;
-    type Error = tonic::Status;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    response.map(|body| Guarded::new(body, None))
 }

@@ -17,14 +17,17 @@ use tokio_util::sync::CancellationToken;
 use super::{hand::Shown, upstream::Upstream};
 use crate::{
     broker::{AgentState, Problem, ProblemCode},
-    budget::{Budget, table::LOCAL_CONNECTIONS},
+    budget::{
+        Budget,
+        table::{LOCAL_CONNECTIONS, WRITE_STALL},
+    },
     clock::SharedClock,
     delivery::{
         accept,
         accept::Door,
         authority::AnyAuthority,
         body::{AgentBody, for_method},
-        event_stream,
+        connection, event_stream,
         libraries::{self, metadata},
         local::PeerUid,
         refusal::Refusal,
@@ -90,7 +93,7 @@ impl Forwarder {
                     let forwarder = Arc::clone(&forwarder);
                     async move { Ok::<_, Infallible>(forwarder.answer(request).await) }
                 });
-                let stream = TokioIo::new(AnyAuthority::new(stream));
+                let stream = TokioIo::new(AnyAuthority::new(connection::impatient(stream, WRITE_STALL)));
                 // Clients go away in all kinds of ways; none of them is worth a line.
                 let _ = http.serve_connection(stream, service).await;
                 drop(share);
@@ -214,4 +217,39 @@ fn passed_on(mut response: Response<Incoming>) -> Response<Body> {
 
 fn own(response: Response<AgentBody>) -> Response<Body> {
     response.map(|body| body.map_err(Into::into).boxed_unsync())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        delivery::{
+            sidecar::source::Source,
+            testing::{H2_PING, H2_PREFACE, PIPELINED, in_memory, never_reads},
+        },
+    };
+
+    #[tokio::test]
+    async fn a_client_that_reads_no_answer_is_given_up() {
+        let folder = in_memory();
+        let path = folder.path().join("broker.sock");
+        let nobody = Source::Socket(folder.path().join("nobody"));
+        let forwarder = Arc::new(Forwarder {
+            upstream: Arc::new(Upstream::new(&nobody, None, Path::new(""), None)),
+            shown: Arc::default(),
+            clock: Arc::new(SystemClock),
+        });
+        let (listener, shutdown) = (UnixListener::bind(&path).unwrap(), CancellationToken::new());
+        tokio::spawn(forwarder.serve(listener, shutdown.clone()));
+        for (preface, again) in [(&b""[..], PIPELINED), (H2_PREFACE, H2_PING)] {
+            let stream = UnixStream::connect(&path).await.unwrap();
+            let passed = never_reads(stream, preface, again).await;
+            assert!((WRITE_STALL..2 * WRITE_STALL).contains(&passed), "{passed:?}");
+            tokio::time::resume();
+        }
+        shutdown.cancel();
+    }
 }

@@ -84,7 +84,7 @@ pub async fn run(
     let metadata = match options.metadata {
         None => None,
         Some(address) => {
-            let server = TcpServer::bind(address).await;
+            let server = TcpServer::bind(address);
             Some(server.map_err(|error| format!("--metadata {address} cannot be bound: {error}"))?)
         }
     };

@@ -19,14 +19,14 @@ impl MetadataRelay {
     ///
     /// # Errors
     /// When the system refuses the port.
-    pub async fn bind(socket: &Path, address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(socket: &Path, address: SocketAddr) -> io::Result<Self> {
         let source = Source::Socket(socket.to_owned());
         let forwarder = Forwarder {
             upstream: Arc::new(Upstream::new(&source, None, Path::new(""), None)),
             shown: Arc::new(ArcSwap::from_pointee(Shown::default())),
             clock: Arc::new(SystemClock),
         };
-        let server = TcpServer::bind(address).await?;
+        let server = TcpServer::bind(address)?;
         Ok(Self { server, forwarder })
     }
 

@@ -14,7 +14,10 @@ use tokio::{
 };
 
 use super::{Scene, in_time, until};
-use crate::delivery::testing::{in_memory, is_root, snapshot, token};
+use crate::{
+    budget::table::WRITE_STALL,
+    delivery::testing::{PIPELINED, in_memory, is_root, never_reads, snapshot, token},
+};
 
 /// Asks from another process, as another user; the status line and what follows.
 async fn ask_as(scene: &Scene, uid: &str, gid: &str) -> String {
@@ -203,6 +206,15 @@ async fn a_connection_that_asks_nothing_is_closed_and_one_that_idles_is_not() {
     tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
     let answer = sender.send_request(request()).await.unwrap();
     assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_answer_is_given_up() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let stream = scene.connect("a").await;
+    let passed = never_reads(stream, b"", PIPELINED).await;
+    assert!((WRITE_STALL..2 * WRITE_STALL).contains(&passed), "{passed:?}");
 }
 
 #[tokio::test]

@@ -4,13 +4,13 @@ use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::Response;
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame as BodyFrame;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Asked, Console};
+use super::{Answer, Asked, Console, shares::StreamShare, text};
 use crate::{
     broker::{AccountRef, Broker, Event},
     delivery::event_stream,
@@ -41,6 +41,7 @@ struct Watch {
     greeted: bool,
     /// A change was told just now.
     told: bool,
+    _share: StreamShare,
 }
 
 impl Watch {
@@ -111,6 +112,9 @@ impl Console {
     /// The events of what this session may see.
     pub(super) fn events(&self, asked: &Asked<'_>) -> Answer {
         let session = asked.session.clone();
+        let Ok(share) = self.shares.stream(&session) else {
+            return too_many_pages();
+        };
         let accounts = self.broker.accounts(session.admission.viewer.owner());
         let watch = Watch {
             broker: self.broker.clone(),
@@ -120,6 +124,7 @@ impl Console {
             known: accounts.into_iter().map(|view| view.record.id).collect(),
             greeted: false,
             told: false,
+            _share: share,
             session,
         };
         let events = stream::unfold(watch, |mut watch| async move {
@@ -133,4 +138,15 @@ impl Console {
         event_stream::mark(answer.headers_mut());
         answer
     }
+}
+
+/// The page's script comes back after a while.
+fn too_many_pages() -> Answer {
+    let mut answer = text(
+        StatusCode::TOO_MANY_REQUESTS,
+        "as many pages of this person listen as may; close some of them\n",
+    );
+    let after = HeaderValue::from_static("60");
+    answer.headers_mut().insert(header::RETRY_AFTER, after);
+    answer
 }

@@ -13,6 +13,7 @@ mod live;
 mod message;
 mod picture;
 mod service_account;
+mod shares;
 mod sign_in;
 mod visitor;
 mod words;
@@ -22,11 +23,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header, request::Parts};
 use hyper::{body::Body, header::HeaderValue};
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    answer::{Answer, html, redirect, typed, wrong_method},
+    answer::{Answer, html, redirect, text, typed, wrong_method},
     help,
     sentence::sentence,
 };
@@ -43,6 +45,7 @@ use form::{Form, TOKEN_FIELD, is_of_own_page};
 use frame::{Frame, Tab};
 pub use health::HealthFacts;
 use message::Message;
+use shares::Shares;
 use visitor::Visitors;
 
 /// Where the console is, below the daemon's own address.
@@ -69,6 +72,7 @@ pub struct Console {
     prefix: String,
     origin: String,
     facts: HealthFacts,
+    shares: Shares,
     shutdown: CancellationToken,
 }
 
@@ -109,8 +113,14 @@ impl Console {
             prefix: url.path().trim_end_matches('/').to_owned(),
             origin: url.origin().ascii_serialization(),
             facts,
+            shares: Shares::default(),
             shutdown,
         }
+    }
+
+    /// The addresses of the proxy that says who people are.
+    pub(super) fn proxy_addresses(&self) -> &[IpNet] {
+        self.visitors.proxy_addresses()
     }
 
     /// True for the addresses of the console.
@@ -153,7 +163,10 @@ impl Console {
         if let Some(session) = session.filter(|_| visitor.arrived) {
             self.broker.note_sign_in(&session.admission, SignIn::Proxy);
         }
+        // Held until the answer is made.
+        let share = session.map(|session| self.shares.request(session)).transpose();
         let mut answer = match (&request.method, path.as_str()) {
+            _ if share.is_err() => self.too_much_at_once(session),
             (&Method::GET | &Method::HEAD, "style.css") => asset("text/css; charset=utf-8", STYLE),
             (&Method::GET | &Method::HEAD, "script.js") => asset("text/javascript; charset=utf-8", SCRIPT),
             (&Method::GET | &Method::HEAD, page) => self.get(session, &request, page).await,
@@ -167,6 +180,15 @@ impl Console {
         if let Some(cookie) = visitor.cookie {
             headers.entry(header::SET_COOKIE).or_insert(cookie);
         }
+        answer
+    }
+
+    fn too_much_at_once(&self, session: Option<&Session>) -> Answer {
+        let message = Message::new("Too much at once")
+            .says("You have as many requests under way as one person may. Nothing was changed: wait until some have ended.");
+        let mut answer = self.show_message(StatusCode::TOO_MANY_REQUESTS, session, message);
+        let headers = answer.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         answer
     }
 

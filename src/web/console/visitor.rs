@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cookie::{Cookie, SameSite};
 use http::{Method, header, request::Parts};
 use hyper::header::HeaderValue;
+use ipnet::IpNet;
 use url::Url;
 
 use crate::{
@@ -63,6 +64,10 @@ impl Visitors {
             }
             .to_owned(),
         }
+    }
+
+    pub(super) fn proxy_addresses(&self) -> &[IpNet] {
+        self.proxy.as_ref().map_or(&[], |proxy| &proxy.addresses)
     }
 
     pub(super) fn sessions(&self) -> &Arc<Sessions> {

@@ -77,8 +77,10 @@
     events.addEventListener("changed", soon);
     events.addEventListener("error", () => {
       lost = true;
-      // The session has ended, or the daemon is away: the page finds out which.
-      if (events.readyState === EventSource.CLOSED) soon();
+      if (events.readyState !== EventSource.CLOSED) return;
+      // The session has ended, the daemon is away, or too many pages listen: the page finds out, and comes back.
+      soon();
+      setTimeout(watch, 60000);
     });
     events.addEventListener("open", () => {
       if (lost) soon();

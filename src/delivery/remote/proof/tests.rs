@@ -14,11 +14,12 @@ use super::*;
 use crate::{
     agent::{Manifest, PodIdentity},
     broker::AgentHandle,
-    budget::table::REMOTE_QUESTIONS_PER_CONNECTION,
+    budget::table::{REMOTE_QUESTIONS_PER_CONNECTION, REMOTE_UNPROVEN},
     clock::{Clock, ManualClock},
     config::KubernetesApi,
     delivery::{
-        remote::{caller::PodPlaces, lobby::Lobby},
+        remote::caller::PodPlaces,
+        seats::Seats,
         testing::{at, name, snapshot},
     },
 };
@@ -108,8 +109,9 @@ fn given_to(service_account: &str) -> crate::broker::AgentSnapshot {
 
 fn stranger(address: &str) -> Arc<Caller> {
     let from = address.parse::<std::net::IpAddr>().unwrap().into();
-    let seat = Lobby::new().enter(from).unwrap();
-    Caller::new(from, seat, &CancellationToken::new())
+    let out = CancellationToken::new();
+    let seat = Seats::new(REMOTE_UNPROVEN, "full").enter(from, &out).unwrap();
+    Caller::new(from, seat, out, &CancellationToken::new())
 }
 
 impl Scene {
