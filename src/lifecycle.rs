@@ -7,8 +7,14 @@ use std::{io, time::Duration};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long what is under way may take after the signal to end.
+use crate::google::Limits;
+
+/// How long what is under way may take after the signal to end, unless the provider has been asked for something.
 pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long requests to the provider that are under way may take then, since their answers may be the only copies of
+/// grants. A request ends by itself; what came with its answer may take another one to find out whose it is.
+pub const PROVIDER_DRAIN: Duration = Limits::REQUEST.saturating_mul(2).saturating_add(DRAIN);
 
 /// How long it may take to tell systemd something.
 const TOLD: Duration = Duration::from_secs(5);
@@ -89,5 +95,54 @@ pub async fn notify(state: sd_notify::NotifyState<'static>) {
         Ok(Ok(Err(error))) => tracing::warn!(%error, "systemd could not be told"),
         Ok(Err(error)) => tracing::warn!(%error, "systemd could not be told"),
         Err(_) => tracing::warn!("systemd does not read what it is told"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The seconds that every file below `folder` gives the daemon to end, each with its place.
+    fn stop_times(folder: &Path, found: &mut Vec<(String, u64)>) {
+        const KEYS: [&str; 4] = [
+            "--stop-timeout ",
+            "TimeoutStopSec=",
+            "terminationGracePeriodSeconds: ",
+            "stop_grace_period: ",
+        ];
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                stop_times(&path, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for line in text.lines() {
+                let Some((_, time)) = KEYS.iter().find_map(|key| line.split_once(key)) else {
+                    continue;
+                };
+                let digits: String = time.chars().take_while(char::is_ascii_digit).collect();
+                let seconds = digits.parse().unwrap();
+                found.push((format!("{}: {line}", path.display()), seconds));
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_starts_the_daemon_gives_it_the_time_that_it_may_take_to_end() {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+        let mut found = Vec::new();
+        stop_times(&deploy, &mut found);
+        assert_eq!(found.len(), 6, "{found:?}");
+        // Besides, what is written at the end takes its time.
+        let least = PROVIDER_DRAIN.as_secs() + 15;
+        for (place, seconds) in &found {
+            assert!((least..least + 10).contains(seconds), "{place}");
+        }
+        let sentence = format!("{} seconds at most", PROVIDER_DRAIN.as_secs());
+        let unit = std::fs::read_to_string(deploy.join("systemd/token-broker.service")).unwrap();
+        assert!(unit.contains(&sentence));
     }
 }

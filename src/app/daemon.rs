@@ -1,11 +1,12 @@
 //! A running daemon.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
     sync::{Notify, mpsc},
     task::spawn_blocking,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,13 +30,15 @@ use crate::{
     entropy::{SharedEntropy, SystemEntropy},
     google::{Client, ClientOptions, Egress, Endpoints, Limits},
     health::Readiness,
-    lifecycle::DRAIN,
+    lifecycle::{DRAIN, PROVIDER_DRAIN},
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
     vault::{Vault, configured},
     web::HttpServer,
 };
 
+/// How long answers may take to reach whoever waits for them, once the last request to the provider has ended.
+const ANSWERS: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a test may hold still.
@@ -196,16 +199,34 @@ impl App {
         self.tasks.fault().await
     }
 
-    /// Lets what is under way end, writes what is still to be written, and closes the database.
+    /// Lets what is under way end, writes what is still to be written, and closes the database. To be dropped before its
+    /// end only where a grant may be lost: what the provider is asked for may come with the only copy of one.
     pub async fn stop(mut self) {
         self.readiness.ends();
         self.shutdown.cancel();
-        let drained = async {
-            self.tasks.ended().await;
-            self.broker.landed().await;
-        };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            tracing::warn!("some work was still under way after {} s", DRAIN.as_secs());
+        self.broker.ask_no_more();
+        let begun = Instant::now();
+        let mut ended = pin!(self.tasks.ended());
+        let all_ended = timeout_at(begun + DRAIN, ended.as_mut()).await.is_ok();
+        let mut landed = pin!(self.broker.landed());
+        if timeout_at(begun + DRAIN, landed.as_mut()).await.is_err() {
+            tracing::info!(
+                "waiting for the provider's answers for up to {} s, because a grant may come with them; a second signal \
+                 ends the daemon at once",
+                PROVIDER_DRAIN.as_secs()
+            );
+            if timeout_at(begun + PROVIDER_DRAIN, landed).await.is_err() {
+                tracing::warn!(
+                    "requests to the provider were still under way after {} s",
+                    PROVIDER_DRAIN.as_secs()
+                );
+            }
+        }
+        if !all_ended && timeout(ANSWERS, ended).await.is_err() {
+            tracing::warn!(
+                "some work was still under way after {} s",
+                begun.elapsed().as_secs()
+            );
         }
         self.broker.flush_audit().await;
         self.store.close().await;

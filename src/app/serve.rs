@@ -57,7 +57,12 @@ async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()>
         tracing::error!("{fault}: the daemon ends, to be started again");
     }
     lifecycle::notify(NotifyState::Stopping).await;
-    app.stop().await;
+    tokio::select! {
+        () = app.stop() => {}
+        () = until_stop(&mut signals) => anyhow::bail!(
+            "a second signal ended the daemon at once: an account whose grant was being renewed may have to be connected again"
+        ),
+    }
     fault.map_or(Ok(()), |fault| Err(anyhow::Error::msg(fault)))
 }
 

@@ -260,6 +260,11 @@ impl Broker {
         tokio::join!(renewing, expiring, revoking, setting, checking, holding);
     }
 
+    /// No further renewal asks the provider; those that have asked already come to their end.
+    pub fn ask_no_more(&self) {
+        self.requests.close();
+    }
+
     /// Waits until no renewal, consent or disconnect is under way, so that none is cut off halfway.
     pub async fn landed(&self) {
         for agent in self.handles() {

@@ -43,6 +43,14 @@ impl Refused {
         }
     }
 
+    fn ending() -> Self {
+        let message = "The daemon is ending; ask again when it is back.".to_owned();
+        Self {
+            message,
+            ..Self::gone()
+        }
+    }
+
     pub(super) fn operator(cause: Cause, message: String) -> Self {
         Self {
             kind: FailureKind::Operator,
@@ -67,8 +75,10 @@ impl Broker {
     /// Obtains a new token for `key`. The caller has the account's turn, and saw in it that the grant belongs to
     /// this client and endpoint: it is never sent elsewhere.
     pub(super) async fn renew_alone(&self, key: &TokenKey) -> Renewed {
-        // Before the intent: what is recorded is also sent. Never closed, so there is a permit in the end.
-        let permit = self.requests.acquire().await.ok();
+        // Before the intent: what is recorded is also sent.
+        let Ok(permit) = self.requests.acquire().await else {
+            return Err(Refused::ending());
+        };
         match self.store.begin_renewal(&key.integration, self.now()).await {
             Ok(Some(grant)) => {
                 self.works_again(Cause::Store);
@@ -108,7 +118,7 @@ impl Broker {
         &self,
         key: &TokenKey,
         grant: &Grant,
-        permit: Option<SemaphorePermit<'_>>,
+        permit: SemaphorePermit<'_>,
     ) -> Result<Arc<IssuedToken>, Failure> {
         if grant.health != Health::Active {
             // The situation says why.

@@ -147,6 +147,9 @@ async fn suffer(
     } else {
         work(core, call, endpoint)
     };
+    if fault.hold_answer {
+        core.faults.released(id).await;
+    }
     if fault.cut == Cut::After {
         return Err(Dropped);
     }

@@ -106,6 +106,10 @@ impl<'de> Deserialize<'de> for Cut {
 /// answers late and otherwise as always.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fault by itself, and a field of the JSON"
+)]
 pub struct Fault {
     /// Which requests it is about.
     pub endpoint: Endpoint,
@@ -132,6 +136,8 @@ pub struct Fault {
     pub delay_ms: u64,
     /// Waits, before the work, until the fault is cleared.
     pub hold: bool,
+    /// Waits, after the work and before the answer, until the fault is cleared.
+    pub hold_answer: bool,
     /// Fields to put into the answer's JSON, in place of those of the same name. The work is done.
     pub fields: Map<String, Value>,
     /// Fields to leave out of the answer's JSON.

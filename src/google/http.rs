@@ -41,11 +41,16 @@ pub struct Limits {
     pub keys_answer: usize,
 }
 
+impl Limits {
+    /// How long a request to the provider takes at most, unless tests say otherwise.
+    pub const REQUEST: Duration = Duration::from_secs(30);
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            request: Duration::from_secs(30),
+            request: Self::REQUEST,
             token_answer: 64 * 1024,
             keys_answer: 256 * 1024,
         }

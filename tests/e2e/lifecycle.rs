@@ -69,11 +69,49 @@ fn a_provider_that_never_answers_does_not_keep_it_from_ending() {
     let (google, daemon) = running();
     google.fault(&json!({ "endpoint": "token", "hold": true }));
     let agent = daemon.agent("bot");
-    let asking = std::thread::spawn(move || agent.try_get("/v1/token?capability=google.gmail.send"));
+    let asking = std::thread::spawn({
+        let agent = agent.clone();
+        move || agent.try_get("/v1/token?capability=google.gmail.send")
+    });
     google.wait_for_count("faults_struck", 1);
     daemon.signal(Signal::INT);
+    wait_until("the agent's socket to go", || {
+        agent.try_get("/v1/status").is_err()
+    });
+    assert!(daemon.is_alive(), "it waits for what is under way");
+    // Who cannot wait says so once more.
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.wait_for_end(), 1, "{}", daemon.log());
+    assert!(daemon.log().contains("a second signal"), "{}", daemon.log());
+    let _ = asking.join().unwrap();
+}
+
+#[test]
+fn a_slow_answer_with_the_only_copy_of_a_grant_is_waited_for() {
+    let google = Emulator::start(&["--rotation", "strict"]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("bot", "alice", &[SEND]);
+    daemon.start();
+    daemon.connect("alice", &[SEND]).expect_ok();
+    daemon.wait_for_state("bot", "active");
+    // The old grant is spent, and the answer with the new one takes longer than anything else may at the end.
+    let hold = google.fault(&json!({ "endpoint": "token", "hold_answer": true }));
+    let agent = daemon.agent("bot");
+    let asking = std::thread::spawn(move || agent.try_get("/v1/token?refresh=true"));
+    google.wait_for_count("faults_struck", 1);
+    daemon.signal(Signal::TERM);
+    wait_until("the end of all else", || {
+        !daemon.is_alive() || daemon.log().contains("waiting for the provider's answers")
+    });
+    google.clear_fault(&hold);
     assert_eq!(daemon.wait_for_end(), 0, "{}", daemon.log());
     let _ = asking.join().unwrap();
+    daemon.start();
+    let agent = daemon.wait_for_state("bot", "active");
+    agent.get("/v1/token?refresh=true").expect_ok();
+    daemon
+        .cli(&["integrations", "check", "--owner", "alice"])
+        .expect_ok();
 }
 
 #[test]

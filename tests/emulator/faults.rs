@@ -188,6 +188,25 @@ async fn one_account_that_hangs_does_not_hold_up_another() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_held_back_comes_when_the_work_is_done() {
+    let google = google().await;
+    let token = google.handle.seed_grant("alice@example.com", &[SEND]);
+    let held = Fault {
+        hold_answer: true,
+        ..Fault::on(Endpoint::Token)
+    };
+    google.handle.inject_fault(held).unwrap();
+    let slow = google.refresh(token.expose(), &[]);
+    tokio::pin!(slow);
+    tokio::select! {
+        _ = &mut slow => panic!("it was not held"),
+        _ = google.handle.wait_until(|stats| stats.refresh == 1) => {}
+    }
+    google.handle.clear_faults();
+    assert_eq!(slow.await.status, 200);
+}
+
+#[tokio::test]
 async fn a_delay_delays() {
     let google = google().await;
     let token = google.handle.seed_grant("alice@example.com", &[SEND]);

@@ -46,8 +46,8 @@ spec:
   affinity:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  # What is under way has ten seconds to end.
-  terminationGracePeriodSeconds: 20
+  # Grants may come with the answers that the provider still owes: 70 seconds at most.
+  terminationGracePeriodSeconds: 90
   securityContext:
     {{- if $central }}
     runAsNonRoot: true
