@@ -81,7 +81,10 @@ impl Broker {
         }
         if acted.is_ok() {
             // What the provider is told was taken has its lines by the same commit.
-            let remembered = self.store.remember_event(&events.id, self.now(), lines.clone());
+            let account = lines.iter().find_map(|line| line.integration.as_ref());
+            let remembered = self
+                .store
+                .remember_event(&events.id, account, self.now(), lines.clone());
             acted = remembered.await;
         }
         if let Err(error) = acted {

@@ -159,6 +159,14 @@ pub const ENDINGS: Limits = Limits {
     reserve: 0,
 };
 
+/// Security events that are remembered, so that a repetition is known, for each account that they concern; the oldest make
+/// room. Google repeats an event for hours at most.
+pub const SECURITY_EVENTS: Limits = Limits {
+    each: 256,
+    all: 10_000,
+    reserve: 0,
+};
+
 /// Tokens that are narrower than what their agent declares, for each agent that asked for one first.
 pub const NARROWED_TOKENS: Limits = Limits {
     each: 64,

@@ -169,8 +169,15 @@ pub trait Store: Send + Sync + 'static {
     /// Whether a security event of this id was acted on already, as far as that is remembered.
     fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool>;
 
-    /// Remembers a security event that was acted on. The oldest beyond ten thousand are forgotten.
-    fn remember_event(&self, id: &str, now: Timestamp, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
+    /// Remembers a security event that was acted on, and that concerned this account, or nobody. The account's oldest
+    /// make room, then the oldest of all.
+    fn remember_event(
+        &self,
+        id: &str,
+        account: Option<&IntegrationId>,
+        now: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, ()>;
 
     /// Appends events to the audit chain, in order.
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()>;

@@ -342,10 +342,16 @@ impl Store for SqliteStore {
         self.read(move |connection| security_events::is_known(connection, &id))
     }
 
-    fn remember_event(&self, id: &str, now: Timestamp, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
-        let id = id.to_owned();
+    fn remember_event(
+        &self,
+        id: &str,
+        account: Option<&IntegrationId>,
+        now: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, ()> {
+        let (id, account) = (id.to_owned(), account.cloned());
         self.write(move |connection| {
-            security_events::remember(connection, &id, now)?;
+            security_events::remember(connection, &id, account.as_ref(), now)?;
             trail::append(connection, &audit)
         })
     }

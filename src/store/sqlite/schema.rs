@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::{damage, fault::Fault};
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
-pub(super) const MIGRATIONS: [&str; 10] = [
+pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
@@ -20,6 +20,7 @@ pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("migrations/0008.sql"),
     include_str!("migrations/0009.sql"),
     include_str!("migrations/0010.sql"),
+    include_str!("migrations/0011.sql"),
 ];
 
 /// Changes nothing, and fails on a database of a version that this program does not know.

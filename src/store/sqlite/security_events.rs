@@ -4,9 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{column::micros, fault::Fault};
-
-/// How many are remembered; the oldest make room. Google repeats an event for hours at most.
-pub(super) const REMEMBERED: i64 = 10_000;
+use crate::{budget::table::SECURITY_EVENTS, id::IntegrationId};
 
 /// Whether the event was acted on already.
 pub(super) fn is_known(connection: &Connection, id: &str) -> Result<bool, Fault> {
@@ -14,15 +12,30 @@ pub(super) fn is_known(connection: &Connection, id: &str) -> Result<bool, Fault>
     Ok(statement.exists([id])?)
 }
 
-/// Remembers an event. One that is known stays as it is.
-pub(super) fn remember(connection: &Connection, id: &str, now: Timestamp) -> Result<(), Fault> {
+/// Remembers an event that concerned this account, or nobody. One that is known stays as it is. Of too many, the
+/// account's own oldest are forgotten, and only then the oldest of all.
+pub(super) fn remember(
+    connection: &Connection,
+    id: &str,
+    account: Option<&IntegrationId>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let account = account.map_or("", IntegrationId::as_str);
+    let most = |limit: usize| i64::try_from(limit).unwrap_or(i64::MAX);
+    let insert =
+        "INSERT INTO security_events (id, received_at, account) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
     connection
-        .prepare_cached("INSERT INTO security_events (id, received_at) VALUES (?, ?) ON CONFLICT DO NOTHING")?
-        .execute(params![id, micros(now)])?;
+        .prepare_cached(insert)?
+        .execute(params![id, micros(now), account])?;
+    let of_account = "DELETE FROM security_events WHERE account = ?1 AND number <= (\
+        SELECT number FROM security_events WHERE account = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)";
     connection
-        .prepare_cached(
-            "DELETE FROM security_events WHERE number <= (SELECT max(number) FROM security_events) - ?",
-        )?
-        .execute([REMEMBERED])?;
+        .prepare_cached(of_account)?
+        .execute(params![account, most(SECURITY_EVENTS.each)])?;
+    let of_all = "DELETE FROM security_events WHERE number <= (\
+        SELECT number FROM security_events ORDER BY number DESC LIMIT 1 OFFSET ?)";
+    connection
+        .prepare_cached(of_all)?
+        .execute([most(SECURITY_EVENTS.all)])?;
     Ok(())
 }

@@ -264,9 +264,17 @@ impl Store for Hand {
         self.call(None, None, move || self.store.is_event_known(&id))
     }
 
-    fn remember_event(&self, id: &str, now: Timestamp, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
-        let id = id.to_owned();
-        self.call(None, None, move || self.store.remember_event(&id, now, audit))
+    fn remember_event(
+        &self,
+        id: &str,
+        account: Option<&IntegrationId>,
+        now: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, ()> {
+        let (id, account) = (id.to_owned(), account.cloned());
+        self.call(None, None, move || {
+            self.store.remember_event(&id, account.as_ref(), now, audit)
+        })
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
