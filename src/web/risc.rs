@@ -66,7 +66,7 @@ where
             text(StatusCode::ACCEPTED, "")
         }
         Err(error) => {
-            tracing::error!(%error, "a security event could not be kept");
+            receiver.note_unkept(&error);
             later(metrics)
         }
     }

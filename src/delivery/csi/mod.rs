@@ -27,6 +27,7 @@ use self::{identity::IdentityService, node::NodeService, registration::Registrat
 use super::{kubernetes::Reviewer, local::LocalSocket};
 use crate::{
     broker::Broker,
+    budget::Refusals,
     clock::SharedClock,
     config::CsiSection,
     health::Readiness,
@@ -121,6 +122,7 @@ impl CsiDriver {
             volumes: Arc::clone(&volumes),
             reviewer: Arc::new(reviewer),
             agents,
+            failures: Refusals::new("pods' volumes could not be published or withdrawn"),
         };
         let identity = IdentityServer::new(identity).max_decoding_message_size(REQUEST_BYTES);
         let node = NodeServer::new(node).max_decoding_message_size(REQUEST_BYTES);

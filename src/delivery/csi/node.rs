@@ -15,6 +15,7 @@ use super::{
 use crate::{
     agent::Manifest,
     broker::{AgentHandle, Broker},
+    budget::Refusals,
     delivery::kubernetes::{Reviewer, permit},
     proto::csi::{
         NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
@@ -37,6 +38,8 @@ pub(super) struct NodeService {
     pub(super) reviewer: Arc<Reviewer>,
     /// The folder of the agents' directories.
     pub(super) agents: PathBuf,
+    /// What went wrong with volumes: a kubelet tries again and again.
+    pub(super) failures: Refusals,
 }
 
 #[tonic::async_trait]
@@ -59,13 +62,12 @@ impl Node for NodeService {
         let request = request.into_inner();
         let (id, target) = (volume_id(&request.volume_id)?, target_path(&request.target_path)?);
         let turn = self.volumes.turn(&id).await;
-        let volumes = Arc::clone(&self.volumes);
+        let (volumes, failures) = (Arc::clone(&self.volumes), self.failures.clone());
         let withdrawn = spawn_blocking(move || {
             let _turn = turn;
-            mount::withdraw(&target).map_err(|error| failed("withdrawn from", &target, &error))?;
-            volumes
-                .forget(&id)
-                .map_err(|error| failed("forgotten at", &target, &error))
+            let failed = |doing, error| failed(&failures, doing, &target, &error);
+            mount::withdraw(&target).map_err(|error| failed("withdrawn from", error))?;
+            volumes.forget(&id).map_err(|error| failed("forgotten at", error))
         });
         ended(withdrawn.await)?;
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
@@ -147,10 +149,11 @@ impl NodeService {
         }
         let volume = Volume::new(&publication.volume, target, agent.name(), &pod.identity);
         let source = self.agents.join(agent.name().as_str());
-        let (volumes, agent) = (Arc::clone(&self.volumes), Arc::clone(agent));
+        let (volumes, failures) = (Arc::clone(&self.volumes), self.failures.clone());
+        let agent = Arc::clone(agent);
         let mounted = spawn_blocking(move || {
             let _turn = turn;
-            mount_checked(&volumes, &volume, &source, || {
+            mount_checked((&volumes, &failures), &volume, &source, || {
                 if agent.is_removed() {
                     return Err(Status::not_found(format!(
                         "the agent {} was removed",
@@ -167,25 +170,28 @@ impl NodeService {
 /// Mounts, and takes it back where it is allowed no longer. The volume is known before it is looked whether it is
 /// allowed: whoever withdraws the permission after that finds it.
 fn mount_checked(
-    volumes: &Volumes,
+    (volumes, failures): (&Volumes, &Refusals),
     volume: &Volume,
     source: &std::path::Path,
     allowed: impl Fn() -> Result<(), Status>,
 ) -> Result<(), Status> {
     let target = &volume.target;
-    let known = volumes.keep(volume);
-    known.map_err(|error| failed("noted for", target, &error))?;
+    let failed = |doing, error| failed(failures, doing, target, &error);
+    volumes.keep(volume).map_err(|error| failed("noted for", error))?;
     let published = allowed()
         .and_then(|()| {
             let published = mount::publish(source, target, &volumes.stage(&volume.id));
-            published.map_err(|error| failed("mounted at", target, &error))
+            published.map_err(|error| failed("mounted at", error))
         })
         // The permission may have gone while it was mounted.
         .and_then(|()| allowed());
     published.inspect_err(|_| {
         let undone = mount::withdraw(target).and_then(|()| volumes.forget(&volume.id));
         if let Err(error) = undone {
-            tracing::warn!(volume = volume.id, %error, "what is left of a refused volume is removed later");
+            failures.count(format_args!(
+                "what is left of the refused volume {} is removed later: {error}",
+                volume.id
+            ));
         }
     })
 }
@@ -226,7 +232,7 @@ async fn delivered(agent: &AgentHandle) -> Result<(), Status> {
     }
 }
 
-fn failed(doing: &str, target: &std::path::Path, error: &io::Error) -> Status {
+fn failed(failures: &Refusals, doing: &str, target: &std::path::Path, error: &io::Error) -> Status {
     let advice = match Errno::from_io_error(error) {
         Some(Errno::PERM | Errno::ACCESS) => {
             ": the daemon mounts, which takes CAP_SYS_ADMIN, and in a container the kubelet's folder with \
@@ -241,7 +247,7 @@ fn failed(doing: &str, target: &std::path::Path, error: &io::Error) -> Status {
         "the volume could not be {doing} {}: {error}{advice}",
         target.display()
     );
-    tracing::warn!("{message}");
+    failures.count(&message);
     Status::internal(message)
 }
 

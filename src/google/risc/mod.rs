@@ -79,6 +79,7 @@ pub struct Receiver {
     issuer: Issuer,
     rejected: Refusals,
     unchecked: Refusals,
+    unkept: Refusals,
 }
 
 impl Receiver {
@@ -95,6 +96,7 @@ impl Receiver {
             issuer: Issuer::new(endpoints.risc_configuration.clone(), limits, egress, clock),
             rejected: Refusals::new("security events were refused"),
             unchecked: Refusals::new("security events could not be checked"),
+            unkept: Refusals::new("security events could not be kept"),
         }
     }
 
@@ -105,6 +107,11 @@ impl Receiver {
             Rejected::Unavailable(_) => &self.unchecked,
         };
         counter.count(rejected);
+    }
+
+    /// Notes one that was to be taken, and could not be kept.
+    pub fn note_unkept(&self, error: &impl fmt::Display) {
+        self.unkept.count(error);
     }
 
     /// Checks signature, issuer and audience, and says what is announced. `exp` is not looked at, as Google asks:

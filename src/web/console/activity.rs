@@ -233,7 +233,7 @@ impl Console {
 
     /// The record cannot be read.
     pub(super) fn unreadable(&self, session: &Session, error: &StoreError) -> Answer {
-        tracing::error!(%error, "a page of the console could not read the database");
+        self.unreadable.count(error);
         let message = Message::new("This cannot be shown now")
             .says("The record of what happened could not be read. Whoever runs this machine finds the reason in the log.");
         self.show_message(StatusCode::SERVICE_UNAVAILABLE, Some(session), message)

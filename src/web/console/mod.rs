@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     broker::{AgentState, Broker, SignIn},
+    budget::Refusals,
     config::ProxySection,
     id::{IntegrationId, OwnerId},
     session::{BrowserId, Session, Sessions},
@@ -73,6 +74,8 @@ pub struct Console {
     origin: String,
     facts: HealthFacts,
     shares: Shares,
+    /// Pages that could not be shown.
+    unreadable: Refusals,
     shutdown: CancellationToken,
 }
 
@@ -114,6 +117,7 @@ impl Console {
             origin: url.origin().ascii_serialization(),
             facts,
             shares: Shares::default(),
+            unreadable: Refusals::new("pages of the console could not read the database"),
             shutdown,
         }
     }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::{
+    budget::Refusals,
     config::ProxySection,
     delivery::PeerAddress,
     id::OwnerId,
@@ -38,6 +39,7 @@ pub(super) struct Visitors {
     secure: bool,
     /// The path that the cookies are for: others on the same host do not see them.
     path: String,
+    named_twice: Refusals,
 }
 
 /// Who asks, and the cookie that makes them known from now on.
@@ -56,6 +58,9 @@ impl Visitors {
             sessions,
             proxy,
             secure: public_url.scheme() == "https",
+            named_twice: Refusals::new(
+                "the proxy passed on a header that names people; nobody is signed in by it",
+            ),
             // What no attribute of a cookie can hold (RFC 6265, section 4.1.1).
             path: if path.is_empty() || path.contains(';') {
                 "/"
@@ -129,7 +134,7 @@ impl Visitors {
         let name: OwnerId = named.next()?.to_str().ok()?.parse().ok()?;
         // A second one would be the person's own.
         if named.next().is_some() {
-            tracing::warn!(header = %proxy.header, "the proxy passed on a header that names people; nobody is signed in by it");
+            self.named_twice.count(&proxy.header);
             return None;
         }
         Some(Admission {

@@ -1,6 +1,7 @@
 //! Who may have what.
 
 use super::*;
+use crate::telemetry::captured::Captured;
 
 const HEAD: &str = "agent: invoice-bot\nowner: alice\n";
 const ALLOWED: &str = "kubernetes: {namespace: billing, serviceAccount: invoice-bot}\n";
@@ -61,4 +62,21 @@ fn an_fs_group_has_to_be_the_group_that_the_manifest_names() {
         assert!(refused.contains(&format!("read by {readers}:")), "{refused}");
         assert!(refused.contains("Write `gid: 2000` there"), "{refused}");
     }
+}
+
+#[test]
+fn a_kubelet_that_tries_again_and_again_is_one_line() {
+    let lines = Captured::start();
+    let failures = Refusals::new("volumes could not be published");
+    let denied = io::Error::from(Errno::PERM);
+    for _ in 0..100 {
+        let target = std::path::Path::new("/kubelet/pods/1/mount");
+        let status = failed(&failures, "mounted at", target, &denied);
+        assert!(status.message().contains("CAP_SYS_ADMIN"));
+    }
+    let lines = lines.take();
+    assert!(
+        lines.len() == 1 && lines[0].contains("/kubelet/pods/1/mount"),
+        "{lines:?}"
+    );
 }
