@@ -31,6 +31,7 @@ mod values;
 pub mod writers;
 
 use std::{
+    ffi::OsString,
     io::{ErrorKind, Read},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -58,6 +59,7 @@ pub use template::template;
 
 use crate::text;
 
+use keys::VARIABLE_PREFIX;
 use values::Values;
 
 /// Where the configuration file is unless told otherwise.
@@ -139,8 +141,9 @@ impl Config {
     /// [`DEFAULT_FILE`] is read if it exists; a file that was named must exist.
     pub fn load(
         path: Option<&Path>,
-        env: impl Iterator<Item = (String, String)>,
+        env: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
+        let env = readable(env)?;
         let file = path.unwrap_or(Path::new(DEFAULT_FILE));
         let text = match read_file(file) {
             Err(error) if error.kind() == ErrorKind::NotFound && path.is_none() => None,
@@ -148,7 +151,11 @@ impl Config {
         };
         let absolute =
             std::path::absolute(file).map_err(|error| ConfigError::in_file(file, error.to_string()))?;
-        Self::from_parts(&absolute, text.as_ref().map(|text| text.as_str()), env)
+        Self::from_parts(
+            &absolute,
+            text.as_ref().map(|text| text.as_str()),
+            env.into_iter(),
+        )
     }
 
     fn from_parts(
@@ -352,10 +359,24 @@ fn local_url(key: &str, listen: SocketAddr) -> Result<Url, ConfigError> {
         .map_err(|error| ConfigError::new(format!("{key} {listen}: no URL follows from it: {error}")))
 }
 
-/// The environment's variables, but for those whose value no text can hold.
-pub fn environment() -> impl Iterator<Item = (String, String)> {
+/// The environment's variables.
+pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Those that are text. One of ours that is not is refused: without it another value would be in force.
+fn readable(env: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, ConfigError> {
+    let text = |(name, value): (OsString, OsString)| {
+        let name = name.into_string().ok()?;
+        match value.into_string() {
+            Ok(value) => Some(Ok((name, value))),
+            Err(_) if name.starts_with(VARIABLE_PREFIX) => Some(Err(ConfigError::new(format!(
+                "{name} holds bytes that are not UTF-8: set it to text"
+            )))),
+            Err(_) => None,
+        }
+    };
+    env.filter_map(text).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The whole configuration, as an operator writes it.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    fs,
+    os::unix::{ffi::OsStringExt, fs::PermissionsExt},
+    time::Duration,
+};
 
 use super::*;
 
@@ -378,6 +382,23 @@ fn a_byte_order_mark_before_the_file_does_not_matter() {
     assert_eq!(load().unwrap().http_listen.port(), 1);
     fs::write(&path, b"\xff\xfeh\0").unwrap();
     assert!(load().err().unwrap().contains("UTF-16"));
+}
+
+#[test]
+fn a_variable_of_ours_that_is_no_text_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    fs::write(&path, "http_listen = '127.0.0.1:1'\n").unwrap();
+    let broken = OsString::from_vec(b"127.0.0.1:2\xff".to_vec());
+    let load = |name: &str| {
+        let env = [(OsString::from(name), broken.clone())];
+        Config::load(Some(&path), env.into_iter()).map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        load("TOKEN_BROKER_HTTP_LISTEN").err().unwrap(),
+        "TOKEN_BROKER_HTTP_LISTEN holds bytes that are not UTF-8: set it to text"
+    );
+    assert!(load("HOME").is_ok(), "that is no business of ours");
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Rendered {
     fn config(&self) -> Config {
         let file = self.folder.path().join("config.toml");
         fs::write(&file, self.data("config.toml")).unwrap();
-        let env = CLUSTER.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let env = CLUSTER.map(|(name, value)| (name.into(), value.into()));
         match Config::load(Some(&file), env.into_iter()) {
             Ok(config) => config,
             Err(error) => panic!("{error}"),
