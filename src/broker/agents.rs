@@ -14,7 +14,7 @@ use super::{
     world::{AgentEntry, Keys, World},
 };
 use crate::{
-    agent::{Holder, Manifest, ManifestError, PodIdentity, Scan},
+    agent::{Holder, Manifest, ManifestError, PodIdentity},
     budget::Peer,
     id::{AgentName, OwnerId},
     store::{AgentRecord, StoreError},
@@ -64,7 +64,7 @@ type Replaced = (Concern, Vec<&'static str>);
 #[derive(Default)]
 pub(super) struct Put {
     /// Somebody else held it: whom that concerned, and the fields that say so.
-    replaced: Option<Replaced>,
+    pub(super) replaced: Option<Replaced>,
     /// It is published when nothing is left of who held it before.
     is_arriving: bool,
 }
@@ -178,7 +178,7 @@ impl Broker {
             self.unusable.forget(name.as_str());
         }
         self.tell_of_agent(EventKind::AgentRemoved, name);
-        self.tell_of_agent(EventKind::AgentRemoved, name);
+        self.follow_waiting(name);
         if let Some(handle) = removed {
             let revision = handle.revision();
             let _ = tokio::time::timeout(DELIVERY_PATIENCE, handle.delivered(revision)).await;
@@ -194,62 +194,6 @@ impl Broker {
             }),
             _ => Ok(()),
         }
-    }
-
-    /// Brings the agents that come from files in line with what the folder holds now. Returns what could not
-    /// be followed, one sentence each.
-    pub fn apply_scan(&self, scan: &Scan) -> Vec<String> {
-        let mut world = self.world();
-        let mut problems: Vec<String> = scan
-            .problems
-            .iter()
-            .map(|problem| problem.message.clone())
-            .collect();
-        let gone: Vec<AgentName> = world
-            .agents
-            .iter()
-            .filter(|(name, entry)| {
-                matches!(entry.source, AgentSource::File(_)) && !scan.manifests.contains_key(*name)
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in gone {
-            let removed = self.take_out(&mut world, &name, false);
-            let concern = removed.as_deref().map(AgentHandle::concern).unwrap_or_default();
-            let kind = EventKind::AgentRemoved;
-            self.recorder
-                .record(self.agent_event(Actor::Daemon, kind, &name, concern, ""));
-            self.tell_of_agent(kind, &name);
-        }
-        for (name, file) in &scan.manifests {
-            if world
-                .agents
-                .get(name)
-                .is_some_and(|entry| entry.source == AgentSource::Api)
-            {
-                problems.push(format!(
-                    "{}: the agent `{name}` was added over the API already; `token-broker agents remove {name}` \
-                     makes room for the file",
-                    file.path.display()
-                ));
-                continue;
-            }
-            let source = AgentSource::File(file.path.clone());
-            if let Some(put) = self.upsert(&mut world, file.manifest.clone(), source) {
-                let concern = Concern::agent(&file.manifest.owner, name);
-                for line in self.put_lines(&Actor::Daemon, name, concern, put.replaced.as_ref()) {
-                    self.recorder.record(line);
-                }
-                self.tell_put(name, &put);
-            }
-        }
-        drop(world);
-        problems.dedup();
-        self.manifest_problems
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone_from(&problems);
-        problems
     }
 
     /// A pod was given an agent's directory as a volume. `detail` names the pod.
@@ -312,14 +256,6 @@ impl Broker {
             concern: entry.as_deref().map(AgentHandle::concern).unwrap_or_default(),
             ..AuditEvent::new(self.now(), Actor::Daemon, action, decision)
         }
-    }
-
-    /// Manifests that could not be followed, one sentence each.
-    pub fn manifest_problems(&self) -> Vec<String> {
-        self.manifest_problems
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
     }
 
     /// Adds an agent or replaces what it declared. `None` when nothing changed.
@@ -423,7 +359,12 @@ impl Broker {
     }
 
     /// Takes an agent out. `succeeded` says that somebody else has its name from now on.
-    fn take_out(&self, world: &mut World, name: &AgentName, succeeded: bool) -> Option<Arc<AgentHandle>> {
+    pub(super) fn take_out(
+        &self,
+        world: &mut World,
+        name: &AgentName,
+        succeeded: bool,
+    ) -> Option<Arc<AgentHandle>> {
         let entry = world.remove_agent(name)?;
         for key in entry.keys.iter() {
             if let Some(orphan) = world.leave(name, key.clone()) {
@@ -441,7 +382,7 @@ impl Broker {
     }
 
     /// The lines of an agent that is put, and of the one that goes for it.
-    fn put_lines(
+    pub(super) fn put_lines(
         &self,
         actor: &Actor,
         name: &AgentName,
@@ -457,7 +398,7 @@ impl Broker {
     }
 
     /// Tells those who watch that an agent was put, and that another one went for it.
-    fn tell_put(&self, name: &AgentName, put: &Put) {
+    pub(super) fn tell_put(&self, name: &AgentName, put: &Put) {
         if put.replaced.is_some() {
             self.tell_of_agent(EventKind::AgentRemoved, name);
         }
@@ -466,7 +407,7 @@ impl Broker {
         }
     }
 
-    fn agent_event(
+    pub(super) fn agent_event(
         &self,
         actor: Actor,
         kind: EventKind,

@@ -16,6 +16,7 @@ mod consents;
 mod disconnect;
 pub mod events;
 mod failure;
+mod files;
 mod first_use;
 mod flight;
 pub mod handle;

@@ -16,7 +16,7 @@ use super::{
     slots::{Slot, Slots},
 };
 use crate::{
-    agent::Manifest,
+    agent::{Manifest, ManifestFile},
     budget::Pace,
     catalog::{IntegrationKind, ScopeSet},
     clock::Uptime,
@@ -159,6 +159,8 @@ pub(super) struct World {
     pub(super) slots: Slots,
     /// Agents that are gone and whose directory may not be cleared yet.
     pub(super) leaving: Leaving,
+    /// Manifests of files that are not followed because an agent of that name came over the API.
+    pub(super) waiting: BTreeMap<AgentName, Arc<ManifestFile>>,
     agents_of: Owned<AgentName>,
     accounts_of: Owned<IntegrationId>,
 }

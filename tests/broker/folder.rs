@@ -164,6 +164,11 @@ async fn files_and_api_do_not_take_each_others_agents() {
         .delete_agent(&"of-api".parse().unwrap(), admin())
         .await
         .unwrap();
+    assert!(
+        scene.broker.manifest_problems().is_empty(),
+        "nobody has to touch the file"
+    );
+    assert_eq!(scene.handle("of-api").snapshot().manifest.owner, owner("mallory"));
     assert!(scene.broker.apply_scan(&both).is_empty());
     assert_eq!(scene.handle("of-api").snapshot().manifest.owner, owner("mallory"));
     assert!(scene.broker.manifest_problems().is_empty());

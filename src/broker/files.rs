@@ -1,0 +1,93 @@
+//! Agents that come from files.
+
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    AgentHandle, AgentSource, Broker, EventKind,
+    world::{AgentEntry, World},
+};
+use crate::{
+    agent::{ManifestFile, Scan},
+    id::AgentName,
+    telemetry::audit::{Actor, Concern},
+};
+
+impl Broker {
+    /// Brings the agents that come from files in line with what the folder holds now. Returns what could not
+    /// be followed, one sentence each.
+    pub fn apply_scan(&self, scan: &Scan) -> Vec<String> {
+        let mut world = self.world();
+        let is_gone = |(name, entry): &(&AgentName, &AgentEntry)| {
+            matches!(entry.source, AgentSource::File(_)) && !scan.manifests.contains_key(*name)
+        };
+        let gone = world.agents.iter().filter(is_gone);
+        let gone: Vec<AgentName> = gone.map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            let removed = self.take_out(&mut world, &name, false);
+            let concern = removed.as_deref().map(AgentHandle::concern).unwrap_or_default();
+            let kind = EventKind::AgentRemoved;
+            self.recorder
+                .record(self.agent_event(Actor::Daemon, kind, &name, concern, ""));
+            self.tell_of_agent(kind, &name);
+        }
+        world.waiting.clear();
+        for (name, file) in &scan.manifests {
+            let entry = world.agents.get(name);
+            if entry.is_some_and(|entry| entry.source == AgentSource::Api) {
+                world.waiting.insert(name.clone(), file.clone());
+            } else {
+                self.follow(&mut world, name, file);
+            }
+        }
+        drop(world);
+        let problems = scan.problems.iter().map(|problem| problem.message.clone());
+        let mut problems: Vec<String> = problems.collect();
+        problems.dedup();
+        *lock(&self.manifest_problems) = problems;
+        self.manifest_problems()
+    }
+
+    /// The name was given back over the API: a file that waits for it is followed.
+    pub(super) fn follow_waiting(&self, name: &AgentName) {
+        let mut world = self.world();
+        if let Some(file) = world.waiting.remove(name) {
+            self.follow(&mut world, name, &file);
+        }
+    }
+
+    /// Has the agent be what a file declares.
+    fn follow(&self, world: &mut World, name: &AgentName, file: &ManifestFile) {
+        let source = AgentSource::File(file.path.clone());
+        if let Some(put) = self.upsert(world, file.manifest.clone(), source) {
+            let concern = Concern::agent(&file.manifest.owner, name);
+            for line in self.put_lines(&Actor::Daemon, name, concern, put.replaced.as_ref()) {
+                self.recorder.record(line);
+            }
+            self.tell_put(name, &put);
+        }
+    }
+
+    /// Manifests that could not be followed, one sentence each.
+    pub fn manifest_problems(&self) -> Vec<String> {
+        let mut problems = lock(&self.manifest_problems).clone();
+        let world = self.world();
+        let waiting = world.waiting.iter();
+        problems.extend(waiting.map(|(name, file)| waits(name, &file.path)));
+        problems
+    }
+}
+
+fn waits(name: &AgentName, path: &Path) -> String {
+    format!(
+        "{}: the agent `{name}` was added over the API already; `token-broker agents remove {name}` makes room for the file",
+        path.display()
+    )
+}
+
+fn lock(problems: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
+    // Each change under this lock is whole.
+    problems.lock().unwrap_or_else(PoisonError::into_inner)
+}
