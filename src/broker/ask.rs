@@ -108,6 +108,9 @@ impl Broker {
                 message,
             ));
         }
+        if now.capabilities.is_empty() {
+            return Err(now.snapshot.problem());
+        }
         self.carries(&token, &now)?;
         Ok(TokenGrant {
             token,
@@ -130,9 +133,17 @@ impl Broker {
         };
         let feed = self.feed_for(&snapshot, query)?;
         let capabilities = self.wanted(&snapshot, feed, &query.capabilities)?;
-        let (Some(key), false) = (entry.keys.of(feed.kind), capabilities.is_empty()) else {
+        let Some(key) = entry.keys.of(feed.kind) else {
             return Err(snapshot.problem());
         };
+        if capabilities.is_empty() {
+            // Nothing is served by a token that the provider gave less with than was asked for: it may be replaced.
+            let narrower =
+                living(&world, key, self.uptime()).is_some_and(|token| token.is_narrower_than(&key.scopes));
+            if !(query.refresh && narrower) {
+                return Err(snapshot.problem());
+            }
+        }
         let key = if capabilities.len() == feed.granted.len() {
             key.clone()
         } else {

@@ -109,7 +109,9 @@ impl Broker {
         let at = match (&slot.trouble, &slot.token) {
             (Some(trouble), _) => trouble.retry_at,
             // The old grant may be living on borrowed time: find out now, not when the token ends.
-            (None, Some(token)) if !cut_off && !slot.superseded => time::renewal_due(token, &*self.entropy),
+            (None, Some(token)) if !cut_off && !slot.superseded => {
+                time::renewal_due(&key.scopes, token, &*self.entropy)
+            }
             (None, _) => account.and_then(|a| a.check_at).unwrap_or_else(|| self.uptime()),
         };
         self.renewals.schedule(key, at);

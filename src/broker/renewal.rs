@@ -326,7 +326,7 @@ impl Broker {
             self.renewals.cancel(key);
         } else {
             self.renewals
-                .schedule(key, time::renewal_due(token, &*self.entropy));
+                .schedule(key, time::renewal_due(&key.scopes, token, &*self.entropy));
         }
         self.republish(&mut world, users);
         true

@@ -157,6 +157,11 @@ impl IssuedToken {
         self.remaining(now).is_some_and(|left| left > self.floor())
     }
 
+    /// True where it does not carry all that was asked for.
+    pub(super) fn is_narrower_than(&self, asked: &ScopeSet) -> bool {
+        !asked.is_subset(&self.scopes)
+    }
+
     /// How what it carries differs from what was asked for, in a sentence; empty when it does not. Scopes that only
     /// tell who somebody is make no difference.
     pub fn deviation(&self, asked: &ScopeSet) -> String {

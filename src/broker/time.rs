@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::snapshot::IssuedToken;
 use crate::{
+    catalog::ScopeSet,
     clock::{BootId, BootMoment, Moment, SharedClock, Sleep, Uptime},
     entropy::Entropy,
     store::TokenRecord,
@@ -18,6 +19,10 @@ use crate::{
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 /// A wall clock that moved by less was not set, only read twice.
 const STEP: SignedDuration = SignedDuration::from_secs(1);
+/// No provider's clock shows less: this program is younger.
+const BEFORE_ALL: Timestamp = Timestamp::constant(1_735_689_600, 0);
+/// How long a token that carries less than was asked for is left at that.
+const NARROWER: Duration = Duration::from_secs(300);
 /// See [`spread`].
 const SPACING: Duration = Duration::from_millis(50);
 /// The provider has not said what time it is.
@@ -99,8 +104,16 @@ impl BrokerClock {
         )
     }
 
+    /// True for times that are further apart than what means nothing.
+    pub(super) fn differs(&self, one: Timestamp, other: Timestamp) -> bool {
+        one.duration_since(other).abs() >= TOLERANCE
+    }
+
     /// Learns from the `Date` of an accepted answer. True when that is news.
     pub(super) fn learn(&self, heard: Moment) -> bool {
+        if heard.wall < BEFORE_ALL {
+            return false;
+        }
         let before = self.skew();
         let now = self.moment();
         let providers = if heard.ahead_of(now).abs() < TOLERANCE {
@@ -141,11 +154,16 @@ pub(super) fn spread(renewals: usize) -> Duration {
     SPACING.saturating_mul(renewals.try_into().unwrap_or(u32::MAX))
 }
 
-/// When a token is renewed: two to three floors before its end, with jitter so that tokens that were obtained
-/// together are not renewed together.
-pub(super) fn renewal_due(token: &IssuedToken, entropy: &dyn Entropy) -> Uptime {
+/// When the token of these scopes is renewed: two to three floors before its end, with jitter so that tokens that were
+/// obtained together are not renewed together. One that carries less than was asked for, by a mistake perhaps, is asked for
+/// again within a few minutes.
+pub(super) fn renewal_due(asked: &ScopeSet, token: &IssuedToken, entropy: &dyn Entropy) -> Uptime {
     let floor = token.floor();
-    token.expires_at.before(entropy.between(floor * 2, floor * 3))
+    let due = token.expires_at.before(entropy.between(floor * 2, floor * 3));
+    if token.is_narrower_than(asked) {
+        return due.min(token.issued_at.after(entropy.between(NARROWER / 2, NARROWER)));
+    }
+    due
 }
 
 #[cfg(test)]

@@ -76,7 +76,13 @@ async fn a_token_lives_as_long_as_the_answer_says_whatever_time_it_is_there() {
         scene.connect("alice", &[SEND]).await;
         let bot = scene.put("bot", "alice", &[SEND]).await;
         scene.idle().await;
-        assert_eq!(scene.broker.clock_skew(), ahead);
+        // No clock is right that shows a time from before this program.
+        let learnt = if ahead == -AGES {
+            SignedDuration::ZERO
+        } else {
+            ahead
+        };
+        assert_eq!(scene.broker.clock_skew(), learnt);
         assert_eq!(life_left(&scene, &bot), secs(HOUR));
         assert_eq!(scene.disk.end("bot"), Some(after(scene.now(), secs(HOUR))));
         // The provider's clock is put right, and then nobody answers.

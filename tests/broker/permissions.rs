@@ -3,7 +3,7 @@
 use token_broker::broker::{
     AgentState,
     CapabilityState::{self, Declined, Granted, Missing, Satisfied},
-    CapabilityStatus, ConnectError, ConnectTarget,
+    CapabilityStatus, ConnectError, ConnectTarget, TokenQuery,
 };
 
 use crate::{connect::refusal, support::*};
@@ -280,4 +280,36 @@ async fn a_token_that_carries_more_or_less_than_was_asked_for_is_told() {
     let trail = scene.audited("token.renewed").await;
     assert!(trail[1].contains("less than was asked for"), "{trail:?}");
     assert!(trail[2].contains("more than was asked for"), "{trail:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_came_too_narrow_by_a_mistake_is_replaced_on_demand_and_soon_by_itself() {
+    let (scene, bot) = Scene::of_alice().await;
+    let narrow = scopes(&["google.calendar"]);
+    let again = TokenQuery {
+        refresh: true,
+        ..TokenQuery::default()
+    };
+    scene.google.carry_only(narrow.clone());
+    let refused = scene.ask_for(&bot, &again).await.unwrap_err();
+    assert_eq!(refused.code.as_str(), "permission_missing");
+    assert_eq!(state(&bot), AgentState::PermissionMissing);
+    // As long as it stays so, asking changes nothing.
+    assert!(scene.ask_for(&bot, &again).await.is_err());
+    scene.google.carry_what_is_asked();
+    let requests = scene.google.requests();
+    assert!(
+        scene.ask(&bot).await.is_err(),
+        "without `refresh` nothing is asked"
+    );
+    assert_eq!(scene.google.requests(), requests);
+    scene.ask_for(&bot, &again).await.unwrap();
+    assert_eq!(state(&bot), AgentState::Active);
+
+    scene.google.carry_only(narrow);
+    scene.next_renewal().await;
+    assert_eq!(state(&bot), AgentState::PermissionMissing);
+    scene.google.carry_what_is_asked();
+    scene.pass_in_steps(5 * MINUTE, MINUTE).await;
+    assert_eq!(state(&bot), AgentState::Active);
 }

@@ -154,6 +154,11 @@ impl Google {
         self.books().carries = Some(scopes);
     }
 
+    /// Answers carry what is asked for again.
+    pub(crate) fn carry_what_is_asked(&self) {
+        self.books().carries = None;
+    }
+
     /// The person takes everything back in the account's settings, and nobody is told.
     pub(crate) fn forget(&self, email: &str) {
         let mut books = self.books();
