@@ -197,10 +197,14 @@ impl Broker {
             Err(error) if error.code == "invalid_grant" => error,
             answer => return answer,
         };
-        let corrected = refused
-            .server_time
-            .as_ref()
-            .and_then(|heard| self.clock.corrected_by(**heard));
+        let heard = refused.server_time.as_ref();
+        let corrected = heard
+            .and_then(|heard| self.clock.corrected_by(**heard))
+            .or_else(|| {
+                // What was heard before may have been any proxy's.
+                let now = self.now();
+                self.clock.differs(now, self.clock.provider_now()).then_some(now)
+            });
         match corrected {
             Some(now) => self.assert_at(now, key, subject, scopes).await,
             None => Err(refused),

@@ -54,6 +54,15 @@ impl<'a> Fields<'a> {
         self.texts(name).next_back()
     }
 
+    /// A field that is a whole number without a sign, as it is written.
+    pub(super) fn digits(&self, name: &str) -> Option<Zeroizing<String>> {
+        let raw = self.raw(name)?;
+        let written = std::str::from_utf8(raw).ok()?;
+        raw.iter()
+            .all(u8::is_ascii_digit)
+            .then(|| Zeroizing::new(written.to_owned()))
+    }
+
     /// All texts of this name: an object may have several.
     pub(super) fn texts(&self, name: &str) -> impl DoubleEndedIterator<Item = Zeroizing<String>> {
         let of_name = self.found.iter().filter(move |(key, _)| key == name);

@@ -59,6 +59,8 @@ impl Default for Limits {
 
 /// Connections that wait for the next request.
 const IDLE_CONNECTIONS: usize = 64;
+/// The headers of an answer.
+const HEADERS: usize = 1000;
 /// Shorter than what servers and middleboxes allow, so that few requests meet a dead connection.
 const IDLE_TIME: Duration = Duration::from_secs(50);
 /// An HTTP/2 connection that died unnoticed (a laptop that changed networks) is given up after these two.
@@ -298,6 +300,9 @@ impl Http {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            // What a token endpoint answers may be the only copy of a grant: odd headers are no reason to lose it.
+            .http1_max_headers(HEADERS)
+            .http1_ignore_invalid_headers_in_responses(true)
             .http2_keep_alive_interval(PING_AFTER)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .build(connector))

@@ -31,7 +31,9 @@ pub(super) enum Unusable {
 
 /// The refresh token of an answer, whatever else is in it: the one that was `sent` may be spent by now.
 pub(super) fn refresh_token(fields: &Fields<'_>, sent: Option<&RefreshToken>) -> Option<RefreshToken> {
-    let usable = fields.texts("refresh_token").rfind(|token| is_visible(token))?;
+    let usable = fields.texts("refresh_token").rfind(|token| is_visible(token));
+    // A number that a server forgot the quotes of is the text that it is written as.
+    let usable = usable.or_else(|| fields.digits("refresh_token"))?;
     let token = RefreshToken::from(usable.as_str());
     // Some servers repeat the one that was sent: nothing was rotated then.
     (sent != Some(&token)).then_some(token)
@@ -201,8 +203,12 @@ mod tests {
         ] {
             assert_eq!(refresh_token_of(body).as_deref(), Some("1//0new"), "{body}");
         }
+        let number = refresh_token_of(r#"{"refresh_token":12345}"#);
+        assert_eq!(number.as_deref(), Some("12345"), "its quotes were forgotten");
         for body in [
             "{}",
+            r#"{"refresh_token":-1}"#,
+            r#"{"refresh_token":1.5}"#,
             r#"{"refresh_token":""}"#,
             r#"{"refresh_token":null}"#,
             r#"{"refresh_token":["1//0new"]}"#,

@@ -6,6 +6,9 @@ use crate::support::{Daemon, Emulator};
 
 const SEND: &str = "google.gmail.send";
 
+/// In seconds.
+const YEAR: i64 = 365 * 24 * 3600;
+
 /// Answers to a request that was granted, each with something wrong about it.
 fn odd_answers() -> Vec<Value> {
     vec![
@@ -26,7 +29,19 @@ fn odd_answers() -> Vec<Value> {
         json!({ "drop": "within" }),
         json!({ "gzip": true, "drop": "within" }),
         json!({ "headers": { "content-encoding": "br" } }),
+        json!({ "headers": many_headers() }),
+        // A proxy's clock, perhaps: what it says of the time is no reason to doubt the rest.
+        json!({ "skew_seconds": 20 * YEAR }),
+        json!({ "skew_seconds": -20 * YEAR }),
     ]
+}
+
+/// More than HTTP libraries expect.
+fn many_headers() -> Value {
+    (0..300)
+        .map(|number| (format!("x-odd-{number}"), json!("odd")))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn order(google: &Emulator, grant_type: &str, answer: &Value) -> Value {

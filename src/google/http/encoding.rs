@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use flate2::read::{DeflateDecoder, GzDecoder, ZlibDecoder};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 use zeroize::Zeroizing;
 
@@ -24,8 +24,8 @@ pub(in crate::google) fn decoded(
     let mut body = body;
     for _ in 0..LAYERS {
         let (plain, outcome) = if body.starts_with(GZIP) {
-            expand(GzDecoder::new(body.as_slice()), limit)
-        } else if label == "deflate" && body.first() != Some(&b'{') {
+            expand(MultiGzDecoder::new(body.as_slice()), limit)
+        } else if label == "deflate" && !is_object(&body) {
             // With the two bytes of zlib before it, as the standard says, or without, as some understood it.
             let (plain, outcome) = expand(ZlibDecoder::new(body.as_slice()), limit);
             if plain.is_empty() {
@@ -44,6 +44,11 @@ pub(in crate::google) fn decoded(
     }
     let known = matches!(label.as_str(), "" | "identity" | "gzip" | "x-gzip" | "deflate");
     (body, (!known).then_some(TransportError::Encoding(label)))
+}
+
+/// It begins as what is asked for does.
+fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{")
 }
 
 /// The last encoding of a body, which is the first to be undone.
@@ -117,16 +122,20 @@ mod tests {
             (Some("identity"), TEXT.to_vec()),
             (Some("gzip"), TEXT.to_vec()),
             (Some("deflate"), TEXT.to_vec()),
+            (Some("deflate"), [b"\r\n ", TEXT].concat()),
             (Some("gzip"), gzip(TEXT)),
             (Some("GZIP "), gzip(TEXT)),
             (Some("x-gzip"), gzip(TEXT)),
             (None, gzip(TEXT)),
+            // A file of several members (RFC 1952, section 2.2).
+            (Some("gzip"), [gzip(&TEXT[..9]), gzip(&TEXT[9..])].concat()),
             (Some("identity"), gzip(TEXT)),
             (Some("gzip, gzip"), gzip(&gzip(TEXT))),
             (Some("deflate"), zlib),
             (Some("deflate"), deflate),
         ] {
-            assert_eq!(read(label, &body, 1000), (TEXT.to_vec(), None), "{label:?}");
+            let (body, outcome) = read(label, &body, 1000);
+            assert_eq!((body.trim_ascii_start(), outcome), (TEXT, None), "{label:?}");
         }
     }
 
