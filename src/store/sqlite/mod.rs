@@ -17,6 +17,7 @@ mod holders;
 mod integrations;
 mod key_check;
 mod lineage;
+mod objects;
 mod place;
 mod reader;
 mod restore;
@@ -200,7 +201,9 @@ fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<No
         rows = key_check::verify(connection, path, vault)?;
         before = Before::of(connection)?;
     }
+    objects::remove_foreign(connection)?;
     schema::migrate(connection)?;
+    objects::restore_missing(connection)?;
     if rows == Rows::Unbound {
         take_over::run(connection, vault)?;
     }

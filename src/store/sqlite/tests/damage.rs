@@ -218,3 +218,34 @@ async fn a_ciphertext_moved_to_another_row_does_not_open() {
     assert!(matches!(opened, Err(VaultError::Tampered { .. })));
     assert_eq!(grant(&store, 2).await, "grant", "the other one works on");
 }
+
+#[tokio::test]
+async fn a_trigger_that_somebody_put_into_the_schema_does_nothing_and_ours_come_back() {
+    let (folder, store) = fresh();
+    let version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
+    drop(store);
+    raw(folder.path())
+        .execute_batch(
+            "CREATE TRIGGER kept BEFORE DELETE ON integrations BEGIN SELECT RAISE(IGNORE); END;
+             CREATE TRIGGER lost BEFORE UPDATE ON secrets BEGIN SELECT RAISE(IGNORE); END;
+             DROP TRIGGER account_removed;
+             CREATE VIEW \"an \"\"odd\"\" one\" AS SELECT 1;",
+        )
+        .unwrap();
+    let store = open(&folder);
+    let left =
+        "SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema WHERE type IN ('trigger', 'view')";
+    let left: String = raw(folder.path()).query_row(left, [], |row| row.get(0)).unwrap();
+    assert_eq!(
+        left,
+        "account_added account_changed account_removed grant_changed"
+    );
+    let rotated = RenewalOutcome {
+        rotated: Some(refresh_token(&id(1), "rotated")),
+        ..renewed(token(1, "a b", 0))
+    };
+    store.finish_renewal(&id(1), version, rotated).await.unwrap();
+    assert_eq!(grant(&store, 1).await, "rotated");
+    assert!(store.delete_integration(&id(1), Vec::new()).await.unwrap());
+    assert!(store.integration(&id(1)).await.unwrap().is_none());
+}
