@@ -84,7 +84,8 @@ impl Signals {
 /// How long systemd may be left without a word before it kills the daemon and starts another; `None` where it has no
 /// watchdog for this process.
 pub fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled()
+    // Zero is systemd's way to say that there is none.
+    sd_notify::watchdog_enabled().filter(|period| !period.is_zero())
 }
 
 /// Tells systemd, where it listens. One that does not read holds up nobody for longer than [`TOLD`].

@@ -87,13 +87,13 @@ impl Broker {
     ) -> Result<Identity, ProviderError> {
         match &answer.id_token {
             Some(id_token) => {
-                let (provider_now, now) = (self.clock.provider_now(), self.now());
-                let identified = self.provider.identify(id_token, nonce, provider_now).await;
+                let now = self.clock.provider_now();
+                let identified = self.provider.identify(id_token, nonce, now).await;
                 // The provider's `Date` may be any proxy's: a token that is good by either clock is good.
-                if identified.is_err() && self.clock.differs(provider_now, now) {
-                    return self.provider.identify(id_token, nonce, now).await;
+                match self.clock.if_differing().filter(|_| identified.is_err()) {
+                    Some(now) => self.provider.identify(id_token, nonce, now).await,
+                    None => identified,
                 }
-                identified
             }
             None => self.provider.userinfo(&answer.access_token).await,
         }

@@ -200,11 +200,8 @@ impl Broker {
         let heard = refused.server_time.as_ref();
         let corrected = heard
             .and_then(|heard| self.clock.corrected_by(**heard))
-            .or_else(|| {
-                // What was heard before may have been any proxy's.
-                let now = self.now();
-                self.clock.differs(now, self.clock.provider_now()).then_some(now)
-            });
+            // What was heard before may have been any proxy's.
+            .or_else(|| self.clock.if_differing());
         match corrected {
             Some(now) => self.assert_at(now, key, subject, scopes).await,
             None => Err(refused),

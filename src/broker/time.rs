@@ -104,9 +104,11 @@ impl BrokerClock {
         )
     }
 
-    /// True for times that are further apart than what means nothing.
-    pub(super) fn differs(&self, one: Timestamp, other: Timestamp) -> bool {
-        one.duration_since(other).abs() >= TOLERANCE
+    /// The node's time, where the provider's is believed to be another.
+    pub(super) fn if_differing(&self) -> Option<Timestamp> {
+        let now = self.now();
+        let differs = now.duration_since(self.provider_now()).abs() >= TOLERANCE;
+        differs.then_some(now)
     }
 
     /// Learns from the `Date` of an accepted answer. True when that is news.
