@@ -77,6 +77,11 @@ fn what_was_disconnected_since_a_backup_is_not_active_after_a_restore() {
     // Nobody is there to answer.
     let asks = daemon.cli(&["restore", text(&file)]);
     assert_eq!(asks.code, 2, "{}", asks.stderr);
+    let other = daemon.key_file().with_extension("aside");
+    fs::rename(daemon.key_file(), &other).unwrap();
+    let keyless = daemon.cli(&["restore", "--yes", text(&file)]);
+    assert_eq!(keyless.code, 7, "{}", keyless.stderr);
+    fs::rename(other, daemon.key_file()).unwrap();
     let restored = daemon
         .cli(&["restore", "--yes", "--output", "json", text(&file)])
         .expect_ok();

@@ -2,7 +2,8 @@
 //! written then goes into files that no later start finds.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -25,6 +26,8 @@ fn identity(path: &Path) -> io::Result<Identity> {
 
 /// The state folder and what is held open in it.
 pub(super) struct Place {
+    /// Held open: a folder that nobody holds may get another inode number where layers are laid over each other (overlayfs).
+    _folder: File,
     known: [(PathBuf, Identity); 3],
     log: PathBuf,
     /// The write-ahead log, which comes with the first change.
@@ -38,7 +41,9 @@ impl Place {
             Ok(identity) => Ok((path, identity)),
             Err(error) => Err(storage(&path, format!("cannot be looked at: {error}"))),
         };
+        let opened = File::open(folder);
         Ok(Self {
+            _folder: opened.map_err(|error| storage(folder, format!("cannot be opened: {error}")))?,
             known: [
                 know(folder.to_owned())?,
                 know(folder.join(LOCK))?,
