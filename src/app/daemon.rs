@@ -16,12 +16,13 @@ use super::{
     ports::LibraryPorts,
     supervision,
     tasks::Tasks,
+    trail,
 };
 use crate::{
     agent::{self, Folder, Scan},
     broker::{Broker, BrokerOptions, BrokerParts, Pulses},
     catalog::Catalog,
-    clock::{self, SharedClock, SystemClock},
+    clock::{SharedClock, SystemClock},
     config::{AdcSection, Config, ConfigError},
     delivery::{
         Delivery, DeliveryOptions, RemoteListener,
@@ -39,7 +40,6 @@ use crate::{
 
 /// How long answers may take to reach whoever waits for them, once the last request to the provider has ended.
 const ANSWERS: Duration = Duration::from_secs(2);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a test may hold still.
 pub struct AppParts {
@@ -128,9 +128,9 @@ impl App {
 
         let (pulses, probes) = Pulses::new();
         tasks.spawn("renewals", broker.clone().run(pulses, shutdown.clone()));
-        let days = config.audit.retention_days;
-        let pruning = prune_audit(store.clone(), parts.clock.clone(), days, shutdown.clone());
-        tasks.spawn("the pruning of the audit trail", pruning);
+        let (clock, stop) = (parts.clock.clone(), shutdown.clone());
+        let upkeep = trail::keep(store.clone(), clock, config.audit.clone(), stop);
+        tasks.spawn("the upkeep of the audit trail", upkeep);
         let started_at = parts.clock.now();
         let facts = Facts {
             started_at,
@@ -288,22 +288,6 @@ async fn settle(delivery: &Delivery, broker: &Broker) -> anyhow::Result<usize> {
     let names: Vec<_> = handles.iter().map(|handle| handle.name().clone()).collect();
     delivery.remove_strangers(&names).await;
     Ok(names.len())
-}
-
-/// Drops audit lines that are older than so many days, at the start and once a day.
-async fn prune_audit(store: Arc<SqliteStore>, clock: SharedClock, days: u32, shutdown: CancellationToken) {
-    let keep = DAY.saturating_mul(days);
-    loop {
-        match store.prune_audit(clock::before(clock.now(), keep)).await {
-            Ok(0) => {}
-            Ok(lines) => tracing::info!(lines, "old audit lines were dropped"),
-            Err(error) => tracing::warn!(%error, "old audit lines could not be dropped"),
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = clock.sleep_until(clock.uptime().after(DAY)) => {}
-        }
-    }
 }
 
 fn apply(broker: &Broker, scan: &Scan) {

@@ -15,6 +15,7 @@ mod serve;
 mod sidecar;
 mod supervision;
 mod tasks;
+mod trail;
 
 use std::process::ExitCode;
 

@@ -9,10 +9,10 @@ use super::{
     output::Output,
     progress,
     style::{Text, Tone},
-    view::AuditEvent,
+    view::{AuditEvent, AuditHead},
     when,
 };
-use crate::{clock, proto::v1};
+use crate::{clock, proto::v1, telemetry::audit::ChainPoint};
 
 /// What can be done with the audit trail.
 #[derive(Debug, Subcommand)]
@@ -22,8 +22,14 @@ pub(super) enum AuditCommand {
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
     /// Recompute the chain of hashes; exits with 1 when a line was changed or removed
-    Verify,
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
 }
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  token-broker audit verify
+  token-broker audit verify --head 1234:9f86d0…   # as the log told it, once a day, or `status`";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -41,12 +47,21 @@ pub(super) struct ListArgs {
     after: Option<u64>,
 }
 
+// What is verified.
+#[derive(Debug, Default, Args)]
+pub(super) struct VerifyArgs {
+    /// A line that was the last one once: also exits with 1 when the trail does not lead through it any more, as after an
+    /// older copy of the database took its place
+    #[arg(long, value_name = "SEQUENCE:HASH")]
+    head: Option<ChainPoint>,
+}
+
 /// Runs `audit`.
 pub(super) async fn run(command: AuditCommand, global: &Global, output: &mut Output) -> Outcome {
     let mut admin = admin_client::connect(global, output).await?;
     match command {
         AuditCommand::List(args) => list(&args, &mut admin, output).await,
-        AuditCommand::Verify => verify(&mut admin, output).await,
+        AuditCommand::Verify(args) => verify(args, &mut admin, output).await,
     }
 }
 
@@ -106,26 +121,29 @@ fn row(event: AuditEvent) -> Vec<Text> {
     ]
 }
 
-async fn verify(admin: &mut Admin, output: &mut Output) -> Outcome {
-    let work = admin.verify_audit(v1::VerifyAuditRequest {});
+async fn verify(args: VerifyArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
+    let head = args
+        .head
+        .map(|ChainPoint { sequence, hash }| v1::AuditHead { sequence, hash });
+    let work = admin.verify_audit(v1::VerifyAuditRequest { head });
     let answer = progress::during(output, "recomputing the chain", work)
         .await
         .map_err(refused)?
         .into_inner();
+    let head = answer.head.map(AuditHead::from);
     if output.is_json() {
         output.json(&serde_json::json!({
             "intact": answer.intact,
             "events": answer.events,
+            "head": head,
             "problem": Some(&answer.problem).filter(|problem| !problem.is_empty()),
         }))?;
     } else if answer.intact {
-        output.toned(
-            Tone::Good,
-            &format!(
-                "The audit trail is whole: {}.",
-                when::count(answer.events, "event", "events")
-            ),
-        )?;
+        let events = when::count(answer.events, "event", "events");
+        output.toned(Tone::Good, &format!("The audit trail is whole: {events}."))?;
+        if let Some(head) = head {
+            output.line(&format!("head  {head}"))?;
+        }
     } else {
         output.toned(
             Tone::Bad,
@@ -187,6 +205,27 @@ mod tests {
         assert_eq!(server.calls()[0], "audit after=0 limit=50 newest=true");
     }
 
+    fn verify(head: Option<ChainPoint>) -> AuditCommand {
+        AuditCommand::Verify(VerifyArgs { head })
+    }
+
+    #[tokio::test]
+    async fn a_head_that_was_noted_down_is_passed_on_and_the_present_one_is_told() {
+        let server = FakeAdmin::default().serve().await;
+        let (mut output, out, _) = Output::captured(Format::Text);
+        let head = format!("7:{}", "cd".repeat(32));
+        let command = verify(head.parse().ok());
+        assert_eq!(run(command, &server.global(), &mut output).await, Ok(Exit::Ok));
+        assert_eq!(server.calls(), [format!("verify through {head}")]);
+        assert_eq!(
+            out.text(),
+            format!(
+                "The audit trail is whole: 0 events.\nhead  1234:{}\n",
+                "ab".repeat(32)
+            )
+        );
+    }
+
     #[tokio::test]
     async fn a_broken_chain_is_a_failure() {
         let broken = FakeAdmin {
@@ -196,7 +235,7 @@ mod tests {
         let server = broken.serve().await;
         let (mut output, out, _) = Output::captured(Format::Text);
         assert_eq!(
-            run(AuditCommand::Verify, &server.global(), &mut output).await,
+            run(verify(None), &server.global(), &mut output).await,
             Ok(Exit::Failed)
         );
         assert_eq!(
@@ -207,9 +246,13 @@ mod tests {
         let server = FakeAdmin::default().serve().await;
         let (mut output, out, _) = Output::captured(Format::Json);
         assert_eq!(
-            run(AuditCommand::Verify, &server.global(), &mut output).await,
+            run(verify(None), &server.global(), &mut output).await,
             Ok(Exit::Ok)
         );
-        assert_eq!(out.text(), "{\"events\":0,\"intact\":true,\"problem\":null}\n");
+        let told = format!("\"head\":{{\"hash\":\"{}\",\"sequence\":1234}}", "ab".repeat(32));
+        assert_eq!(
+            out.text(),
+            format!("{{\"events\":0,{told},\"intact\":true,\"problem\":null}}\n")
+        );
     }
 }

@@ -112,6 +112,15 @@ fn show(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
         ),
         ("next renewal", time(daemon.next_renewal_at).into()),
         ("clock", skew.into()),
+        (
+            "audit head",
+            daemon
+                .audit_head
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+                .into(),
+        ),
     ])?;
     for unmet in &daemon.unmet_conditions {
         output.toned(Tone::Bad, &format!("not ready: {}", unmet.message))?;
@@ -165,6 +174,7 @@ mod tests {
              agents        1, 1 with a token\n\
              next renewal  in 40m (2024-01-15T12:40:00Z)\n\
              clock         this machine's clock is 7s behind the provider's\n\
+             audit head    1234:abababababababababababababababababababababababababababababababab\n\
              problem: the disk is nearly full\n\
              \n\
              AGENT        OWNER  STATE   ACCOUNT            GRANTED  EXPIRES\n\
@@ -174,6 +184,7 @@ mod tests {
         run(&args, &server.global(), &mut output).await.unwrap();
         let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
         assert_eq!(value["daemon"]["clock_skew_seconds"], 7);
+        assert_eq!(value["daemon"]["audit_head"]["sequence"], 1234);
         assert_eq!(value["agents"][0]["expires_at"], "2024-01-15T12:50:00Z");
     }
 

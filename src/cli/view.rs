@@ -3,6 +3,8 @@
 
 mod account;
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -249,6 +251,33 @@ pub(super) struct Daemon {
     pub unmet_conditions: Vec<UnmetCondition>,
     /// How many agents have no token although no person has anything to do for it.
     pub agents_short_of_token: u64,
+    /// The audit trail's last line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_head: Option<AuditHead>,
+}
+
+/// A line's place in the audit trail.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct AuditHead {
+    /// Its place in the chain.
+    pub sequence: u64,
+    /// Its hash.
+    pub hash: String,
+}
+
+impl From<v1::AuditHead> for AuditHead {
+    fn from(from: v1::AuditHead) -> Self {
+        Self {
+            sequence: from.sequence,
+            hash: from.hash,
+        }
+    }
+}
+
+impl fmt::Display for AuditHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.sequence, self.hash)
+    }
 }
 
 /// Something that the daemon cannot do.
@@ -285,6 +314,7 @@ impl From<v1::GetDaemonStatusResponse> for Daemon {
             ready: from.unmet_conditions.is_empty(),
             unmet_conditions: from.unmet_conditions.into_iter().map(Into::into).collect(),
             agents_short_of_token: from.agents_short_of_token,
+            audit_head: from.audit_head.map(Into::into),
         }
     }
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::{
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
-    telemetry::audit::{AuditEvent, AuditLine, ChainReport},
+    telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
     vault::KeyId,
 };
 
@@ -202,8 +202,11 @@ pub trait Store: Send + Sync + 'static {
     /// What keeps the records, and how large it is.
     fn facts(&self) -> StoreFuture<'_, DatabaseFacts>;
 
-    /// Recomputes the whole audit chain.
-    fn verify_audit(&self) -> StoreFuture<'_, ChainReport>;
+    /// The last line of the audit chain.
+    fn trail_head(&self) -> StoreFuture<'_, ChainPoint>;
+
+    /// Recomputes the whole audit chain, and whether `head`, which was its last line once, is a part of it still.
+    fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport>;
 
     /// Deletes the lines before the first that is not older than `before`; the chain stays verifiable from
     /// there on. Returns how many were deleted.

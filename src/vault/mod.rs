@@ -179,10 +179,20 @@ impl Vault {
 
     /// Seals anew, with the same master key, what is from before what a row says was bound to it.
     pub fn take_over(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Sealed, VaultError> {
-        let envelope = parse(binding, sealed)?;
-        let secret = self.unseal(binding, &envelope)?;
-        let master = self.master(binding, envelope.key_id)?;
-        Ok(self.seal_with(envelope.key_id, master, binding, &secret))
+        let secret = self.unseal(binding, &parse(binding, sealed)?)?;
+        self.replace(binding, sealed, &secret)
+    }
+
+    /// Seals `secret` in place of what is in `sealed`, with the same master key.
+    pub fn replace(
+        &self,
+        binding: &Binding<'_>,
+        sealed: &Sealed,
+        secret: &[u8],
+    ) -> Result<Sealed, VaultError> {
+        let key_id = parse(binding, sealed)?.key_id;
+        let master = self.master(binding, key_id)?;
+        Ok(self.seal_with(key_id, master, binding, secret))
     }
 
     fn master(&self, binding: &Binding<'_>, found: KeyId) -> Result<&Key, VaultError> {

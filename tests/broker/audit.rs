@@ -70,7 +70,7 @@ async fn the_life_of_an_account_leaves_its_lines() {
     assert!(lines[5].detail.contains("http_503"), "{}", lines[5].detail);
     assert_eq!(lines[0].time, lines[1].time);
     assert!(lines[6].time > lines[5].time);
-    let report = scene.store.verify_audit().await.unwrap();
+    let report = scene.store.verify_audit(None).await.unwrap();
     assert_eq!((report.lines, report.problem), (10, None));
     assert_eq!(
         seen_by(&scene, "alice").await.len(),
@@ -215,7 +215,7 @@ async fn a_trail_that_cannot_be_written_catches_up() {
     let lines = scene.store.audit(0, 1000, false).await.unwrap();
     let actions: Vec<_> = lines[before..].iter().map(|line| line.action.as_str()).collect();
     assert_eq!(actions, ["token.used", "token.denied"]);
-    assert_eq!(scene.store.verify_audit().await.unwrap().problem, None);
+    assert_eq!(scene.store.verify_audit(None).await.unwrap().problem, None);
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn what_somebody_is_told_is_done_has_its_line_at_that_moment() {
     let done = scene.broker.disconnect(&alices, last, admin()).await.unwrap();
     assert!(done.revoked);
     expect_last(&scene, "admin:uid=0 integration.revocation allowed").await;
-    assert_eq!(scene.store.verify_audit().await.unwrap().problem, None);
+    assert_eq!(scene.store.verify_audit(None).await.unwrap().problem, None);
 }
 
 /// What a power cut at this moment would leave ends with this line.
@@ -304,7 +304,7 @@ async fn what_did_not_fit_in_memory_is_counted_in_its_place() {
         "audit.gap",
         "what was lost came last"
     );
-    assert_eq!(scene.store.verify_audit().await.unwrap().problem, None);
+    assert_eq!(scene.store.verify_audit(None).await.unwrap().problem, None);
 }
 
 #[tokio::test]

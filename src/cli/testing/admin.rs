@@ -364,11 +364,18 @@ impl AdminService for FakeAdmin {
         }))
     }
 
-    async fn verify_audit(&self, _: Request<v1::VerifyAuditRequest>) -> Answer<v1::VerifyAuditResponse> {
+    async fn verify_audit(
+        &self,
+        request: Request<v1::VerifyAuditRequest>,
+    ) -> Answer<v1::VerifyAuditResponse> {
+        if let Some(v1::AuditHead { sequence, hash }) = request.into_inner().head {
+            self.call(format!("verify through {sequence}:{hash}"));
+        }
         Ok(Response::new(v1::VerifyAuditResponse {
             intact: self.audit_problem.is_empty(),
             events: self.audit.len() as u64,
             problem: self.audit_problem.clone(),
+            head: Some(audit_head()),
         }))
     }
 
@@ -414,6 +421,14 @@ impl AdminService for FakeAdmin {
             problems: vec!["the disk is nearly full".to_owned()],
             unmet_conditions: self.unmet_conditions.clone(),
             agents_short_of_token: self.agents_short_of_token,
+            audit_head: Some(audit_head()),
         }))
+    }
+}
+
+fn audit_head() -> v1::AuditHead {
+    v1::AuditHead {
+        sequence: 1234,
+        hash: "ab".repeat(32),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     id::{IntegrationId, InvalidId},
     proto::{timestamp, v1},
     store::IntegrationRecord,
-    telemetry::audit::AuditLine,
+    telemetry::audit::{AuditLine, ChainPoint},
 };
 
 pub(super) fn capability(capability: &Capability) -> v1::Capability {
@@ -285,6 +285,13 @@ pub(super) fn audit_line(line: AuditLine) -> v1::AuditEvent {
         decision: line.decision,
         detail: line.detail,
         hash: line.hash,
+    }
+}
+
+pub(super) fn audit_head(head: ChainPoint) -> v1::AuditHead {
+    v1::AuditHead {
+        sequence: head.sequence,
+        hash: head.hash,
     }
 }
 

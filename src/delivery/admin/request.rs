@@ -12,7 +12,7 @@ use crate::{
     proto::v1,
     secret::shape::redacted,
     session::{Admission, Viewer, is_page},
-    telemetry::audit::Actor,
+    telemetry::audit::{Actor, ChainPoint, NotAChainPoint},
     text,
 };
 
@@ -36,6 +36,13 @@ pub(super) fn owner(text: &str) -> Result<Option<OwnerId>, Status> {
     } else {
         text.parse().map(Some).map_err(|error| invalid(&error))
     }
+}
+
+/// A line of the audit trail, as it was noted down once.
+pub(super) fn audit_head(head: &v1::AuditHead) -> Result<ChainPoint, Status> {
+    format!("{}:{}", head.sequence, head.hash)
+        .parse()
+        .map_err(|error: NotAChainPoint| status(Code::InvalidArgument, "invalid_request", error.to_string()))
 }
 
 /// An agent.

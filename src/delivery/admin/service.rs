@@ -12,7 +12,10 @@ use tonic::{Code, Request, Response, Status};
 use super::{
     backup::{Backups, Pieces},
     convert,
-    request::{account_of, actor, admission, agent_name, console_page, owner, reference, revocation, target},
+    request::{
+        account_of, actor, admission, agent_name, audit_head, console_page, owner, reference, revocation,
+        target,
+    },
     status::{account, agent, connect, import, invalid, service_account, status, store},
 };
 use crate::{
@@ -386,18 +389,21 @@ impl AdminService for Service {
         Ok(Response::new(v1::ListAuditEventsResponse { events }))
     }
 
-    async fn verify_audit(&self, _: Request<v1::VerifyAuditRequest>) -> Answer<v1::VerifyAuditResponse> {
+    async fn verify_audit(
+        &self,
+        request: Request<v1::VerifyAuditRequest>,
+    ) -> Answer<v1::VerifyAuditResponse> {
+        let head = request.into_inner().head.as_ref().map(audit_head).transpose()?;
         self.broker.flush_audit().await;
-        let report = self
-            .broker
-            .store()
-            .verify_audit()
-            .await
-            .map_err(|error| store(&error))?;
+        let kept = self.broker.store();
+        // Read first: what is verified then leads through it.
+        let end = kept.trail_head().await.map_err(|error| store(&error))?;
+        let report = kept.verify_audit(head).await.map_err(|error| store(&error))?;
         Ok(Response::new(v1::VerifyAuditResponse {
             intact: report.problem.is_none(),
             events: report.lines,
             problem: report.problem.unwrap_or_default(),
+            head: Some(convert::audit_head(end)),
         }))
     }
 
@@ -465,6 +471,8 @@ impl AdminService for Service {
                 .sum()
         };
         let next = self.broker.next_renewal();
+        // The rest is told whatever the database does.
+        let head = self.broker.store().trail_head().await.ok();
         Ok(Response::new(v1::GetDaemonStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Some(timestamp(self.facts.started_at)),
@@ -484,6 +492,7 @@ impl AdminService for Service {
                 .map(convert::unmet)
                 .collect(),
             agents_short_of_token: self.broker.agents_short_of_token() as u64,
+            audit_head: head.filter(|head| head.sequence > 0).map(convert::audit_head),
         }))
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! The database names each master key that its rows may be sealed with, next to a fixed text sealed with that
 //! key. All of them must be in the keyring; otherwise some accounts would be lost without a word.
+//!
+//! The text, and the format that it is sealed in, also say what of the database is bound to the master key. Who lacks the
+//! key can take no step of that back, unless they have a check from before it.
 
 use std::path::Path;
 
@@ -17,43 +20,48 @@ use super::{
     fault::{Fault, storage},
 };
 
-const TEXT: &[u8] = b"token-broker";
+/// The text where the ends of the audit trail are bound. It was `token-broker` before.
+const TEXT: &[u8] = b"token-broker, audit trail bound";
 
-/// Whether the rows of a database are bound to its master key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rows {
-    /// They are, and what is not is not used.
-    Bound,
-    /// It is from before that: they are to be taken over.
-    Unbound,
+/// What of a database is bound to its master key; the rest is to be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum BoundPart {
+    /// Nothing.
+    Nothing,
+    /// The records; the audit trail is not.
+    Records,
+    /// All of it, and what is not is not believed.
+    Everything,
 }
 
 /// Fails on a database whose rows need a key that the vault lacks.
-pub(super) fn verify(connection: &Connection, path: &Path, vault: &Vault) -> Result<Rows, Fault> {
-    let (mut bound, mut unbound) = (false, false);
+pub(super) fn verify(connection: &Connection, path: &Path, vault: &Vault) -> Result<BoundPart, Fault> {
+    let mut part = None;
     let mut statement = connection.prepare("SELECT * FROM master_keys ORDER BY key_id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let sealed = column::sealed(row, "sealed_check").map_err(|reason| {
             column::corrupt(format!("master key {}", column::label(row, "key_id")), reason)
         })?;
-        if sealed.is_unbound() {
-            unbound = true;
-            vault.take_over(&Binding::KeyCheck, &sealed).map(drop)
+        let found = if sealed.is_unbound() {
+            vault
+                .take_over(&Binding::KeyCheck, &sealed)
+                .map(|_| BoundPart::Nothing)
         } else {
-            bound = true;
-            vault.open(&Binding::KeyCheck, &sealed).map(drop)
+            vault
+                .open(&Binding::KeyCheck, &sealed)
+                .map(|text| match text.as_slice() {
+                    b"token-broker" => BoundPart::Records,
+                    _ => BoundPart::Everything,
+                })
         }
         .map_err(|error| refused(path, error))?;
+        part = part.max(Some(found));
     }
-    Ok(if unbound && !bound {
-        Rows::Unbound
-    } else {
-        Rows::Bound
-    })
+    Ok(part.unwrap_or(BoundPart::Everything))
 }
 
-/// Seals the key checks anew: the rows are bound from now on.
+/// Seals the key checks anew: everything is bound from now on.
 pub(super) fn take_over(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
     let mut statement = connection.prepare("SELECT * FROM master_keys")?;
     let mut rows = statement.query([])?;
@@ -62,7 +70,7 @@ pub(super) fn take_over(connection: &Connection, vault: &Vault) -> Result<(), Fa
         let key: String = row.get("key_id")?;
         let sealed =
             column::sealed(row, "sealed_check").map_err(|reason| column::corrupt(key.as_str(), reason))?;
-        if let Ok(sealed) = vault.take_over(&Binding::KeyCheck, &sealed) {
+        if let Ok(sealed) = vault.replace(&Binding::KeyCheck, &sealed, TEXT) {
             anew.push((key, sealed));
         }
     }

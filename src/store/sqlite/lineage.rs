@@ -18,6 +18,7 @@ use crate::{
     id::IntegrationId,
     store::StoreError,
     telemetry::audit::{Actor, AuditEvent, Decision},
+    vault::Vault,
 };
 
 use super::{
@@ -208,7 +209,7 @@ pub(super) fn mark_copy(copy: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Writes into the audit trail that the database was put back, where that is not done yet.
-pub(super) fn tell(connection: &Connection, now: jiff::Timestamp) -> Result<(), Fault> {
+pub(super) fn tell(connection: &Connection, vault: &Vault, now: jiff::Timestamp) -> Result<(), Fault> {
     if connection.execute("UPDATE lineage SET untold = 0 WHERE untold <> 0", [])? == 0 {
         return Ok(());
     }
@@ -217,7 +218,7 @@ pub(super) fn tell(connection: &Connection, now: jiff::Timestamp) -> Result<(), 
         detail: format!("accounts that are checked with the provider before they are used: {held}"),
         ..AuditEvent::new(now, Actor::Daemon, "database.restored", Decision::Allowed)
     };
-    trail::append(connection, &[event])
+    trail::append(connection, vault, &[event])
 }
 
 /// The accounts that are still to be checked, in the order in which they lie in the file.

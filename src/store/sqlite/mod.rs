@@ -30,6 +30,7 @@ mod take_over;
 mod tests;
 mod tokens;
 mod trail;
+mod trail_ends;
 mod trail_page;
 mod volume;
 mod writer;
@@ -44,7 +45,7 @@ use rusqlite::Connection;
 
 use crate::{
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
-    telemetry::audit::{AuditEvent, AuditLine, ChainReport},
+    telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
     vault::Vault,
 };
 
@@ -54,7 +55,6 @@ use super::{
 };
 pub use backup::DatabaseCopy;
 use fault::Fault;
-use key_check::Rows;
 use lineage::{Before, Note};
 use place::Place;
 use reader::Readers;
@@ -120,7 +120,8 @@ impl SqliteStore {
     /// Writes into the audit trail that the database was restored, or is a copy that was put back, where it was and the trail
     /// does not say so yet.
     pub async fn tell_of_restore(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.write(move |connection| lineage::tell(connection, now)).await
+        self.write_bound(move |connection, vault| lineage::tell(connection, vault, now))
+            .await
     }
 
     /// Tries the keys of `vault` on the database in `state_dir`, and changes nothing. False where there is no database yet.
@@ -195,23 +196,33 @@ impl SqliteStore {
 
 /// What is wrong with a database is found before anything in it changes.
 fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<Note, Fault> {
-    let (mut rows, mut before) = (Rows::Bound, Before::New);
-    if schema::version(connection)? > 0 {
+    let mut before = Before::New;
+    if schema::version(connection)? == 0 {
+        create(connection, vault)?;
+    } else {
         schema::check(connection, path)?;
-        rows = key_check::verify(connection, path, vault)?;
+        let bound = key_check::verify(connection, path, vault)?;
         before = Before::of(connection)?;
+        objects::remove_foreign(connection)?;
+        schema::migrate(connection)?;
+        objects::restore_missing(connection)?;
+        take_over::run(connection, vault, bound)?;
+        trail_ends::report(connection, vault)?;
+        key_check::note(connection, vault)?;
     }
-    objects::remove_foreign(connection)?;
-    schema::migrate(connection)?;
-    objects::restore_missing(connection)?;
-    if rows == Rows::Unbound {
-        take_over::run(connection, vault)?;
-    }
-    key_check::note(connection, vault)?;
     let note = lineage::settle(connection, path, before)?;
     // All of it was read once. What is needed from now on is found by itself.
     connection.execute_batch("PRAGMA shrink_memory")?;
     Ok(note)
+}
+
+/// A new database, all of it or nothing: one without its marks would not be believed.
+fn create(connection: &mut Connection, vault: &Vault) -> Result<(), Fault> {
+    let transaction = connection.transaction()?;
+    schema::create(&transaction)?;
+    trail_ends::take_over(&transaction, vault)?;
+    key_check::note(&transaction, vault)?;
+    Ok(transaction.commit()?)
 }
 
 fn facts(connection: &Connection) -> Result<DatabaseFacts, Fault> {
@@ -224,9 +235,9 @@ fn facts(connection: &Connection) -> Result<DatabaseFacts, Fault> {
 }
 
 /// Writes the lines of a change, where it was made.
-fn told(connection: &Connection, done: bool, audit: &[AuditEvent]) -> Result<bool, Fault> {
+fn told(connection: &Connection, vault: &Vault, done: bool, audit: &[AuditEvent]) -> Result<bool, Fault> {
     if done {
-        trail::append(connection, audit)?;
+        trail::append(connection, vault, audit)?;
     }
     Ok(done)
 }
@@ -260,7 +271,7 @@ impl Store for SqliteStore {
     ) -> StoreFuture<'_, u64> {
         self.write_bound(move |connection, vault| {
             let version = integrations::put(connection, vault, &record, replaces)?;
-            trail::append(connection, &audit)?;
+            trail::append(connection, vault, &audit)?;
             Ok(version)
         })
     }
@@ -289,9 +300,9 @@ impl Store for SqliteStore {
 
     fn delete_integration(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.write(move |connection| {
+        self.write_bound(move |connection, vault| {
             let deleted = integrations::delete(connection, &id)?;
-            told(connection, deleted, &audit)
+            told(connection, vault, deleted, &audit)
         })
     }
 
@@ -304,15 +315,15 @@ impl Store for SqliteStore {
         let id = id.clone();
         self.write_bound(move |connection, vault| {
             let owed = revocations::owe(connection, vault, &id, since)?;
-            told(connection, owed, &audit)
+            told(connection, vault, owed, &audit)
         })
     }
 
     fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         let id = id.clone();
-        self.write(move |connection| {
+        self.write_bound(move |connection, vault| {
             revocations::settle(connection, &id)?;
-            trail::append(connection, &audit)
+            trail::append(connection, vault, &audit)
         })
     }
 
@@ -324,15 +335,15 @@ impl Store for SqliteStore {
     fn put_agent(&self, agent: AgentRecord, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         self.write_bound(move |connection, vault| {
             agents::put(connection, vault, &agent)?;
-            trail::append(connection, &audit)
+            trail::append(connection, vault, &audit)
         })
     }
 
     fn delete_agent(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
         let name = name.clone();
-        self.write(move |connection| {
+        self.write_bound(move |connection, vault| {
             let deleted = agents::delete(connection, &name)?;
-            told(connection, deleted, &audit)
+            told(connection, vault, deleted, &audit)
         })
     }
 
@@ -353,14 +364,15 @@ impl Store for SqliteStore {
         audit: Vec<AuditEvent>,
     ) -> StoreFuture<'_, ()> {
         let (id, account) = (id.to_owned(), account.cloned());
-        self.write(move |connection| {
+        self.write_bound(move |connection, vault| {
             security_events::remember(connection, &id, account.as_ref(), now)?;
-            trail::append(connection, &audit)
+            trail::append(connection, vault, &audit)
         })
     }
 
     fn append_audit(&self, events: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
-        let append = move |connection: &Connection| trail::append(connection, &events);
+        let vault = self.vault.clone();
+        let append = move |connection: &Connection| trail::append(connection, &vault, &events);
         Box::pin(self.writer.run(Rank::Trail, append))
     }
 
@@ -388,18 +400,21 @@ impl Store for SqliteStore {
         self.read(facts)
     }
 
-    fn verify_audit(&self) -> StoreFuture<'_, ChainReport> {
-        self.read(trail::verify)
+    fn trail_head(&self) -> StoreFuture<'_, ChainPoint> {
+        self.read(|connection| Ok(trail_ends::as_found(connection)?.end))
+    }
+
+    fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport> {
+        self.read_bound(move |connection, vault| trail::verify(connection, vault, head))
     }
 
     fn prune_audit(&self, before: Timestamp) -> StoreFuture<'_, u64> {
         Box::pin(async move {
             let mut pruned = 0;
             loop {
-                let step = self
-                    .writer
-                    .run(Rank::Trail, move |connection| trail::prune(connection, before))
-                    .await?;
+                let vault = self.vault.clone();
+                let step = move |connection: &Connection| trail::prune(connection, &vault, before);
+                let step = self.writer.run(Rank::Trail, step).await?;
                 pruned += step;
                 if step < trail::PRUNE_STEP {
                     return Ok(pruned);

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 
 use crate::store::StoreError;
 
 use super::{damage, fault::Fault};
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
-pub(super) const MIGRATIONS: [&str; 11] = [
+pub(super) const MIGRATIONS: [&str; 12] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
@@ -21,6 +21,7 @@ pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("migrations/0009.sql"),
     include_str!("migrations/0010.sql"),
     include_str!("migrations/0011.sql"),
+    include_str!("migrations/0012.sql"),
 ];
 
 /// Changes nothing, and fails on a database of a version that this program does not know.
@@ -34,6 +35,15 @@ pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), F
             known,
         }
         .into());
+    }
+    Ok(())
+}
+
+/// Makes the tables of a new database.
+pub(super) fn create(transaction: &Transaction<'_>) -> Result<(), Fault> {
+    for (target, migration) in (1_i64..).zip(MIGRATIONS) {
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", target)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Binds the rows of a database from before rows were bound to the master key, once.
+//! Binds what a database from before holds to the master key, once: its rows, and the ends of its audit trail.
 //!
-//! Whether that is still to be done is told by the key checks, which are sealed in the format of before; with the rows,
+//! Whether that is still to be done is told by the key checks, which are sealed as they were before; with the rows,
 //! they are sealed anew. Somebody without the key can neither make such a check nor seal a secret in that format, so what
 //! they write later is not taken over: only who has a copy of the database from before has such rows, and may put them
 //! back in place of what was connected since.
@@ -17,30 +17,43 @@ use super::{
     bound::{self, Bound},
     column::{self, Unreadable},
     fault::Fault,
-    integrations, key_check,
+    integrations,
+    key_check::{self, BoundPart},
+    trail_ends,
 };
 
-/// Takes over what can be read and opened. The rest stays unbound, and is said when it is loaded.
-pub(super) fn run(connection: &mut Connection, vault: &Vault) -> Result<(), Fault> {
+/// Takes over what is not in `bound` and can be read and opened. The rest stays unbound, and is said when it is loaded.
+pub(super) fn run(connection: &mut Connection, vault: &Vault, bound: BoundPart) -> Result<(), Fault> {
+    if bound == BoundPart::Everything {
+        return Ok(());
+    }
     let transaction = connection.transaction()?;
-    if has_bound_rows(&transaction)? {
+    if bound == BoundPart::Nothing {
+        records(&transaction, vault)?;
+    }
+    trail_ends::take_over(&transaction, vault)?;
+    key_check::take_over(&transaction, vault)?;
+    Ok(transaction.commit()?)
+}
+
+fn records(transaction: &Transaction<'_>, vault: &Vault) -> Result<(), Fault> {
+    if has_bound_rows(transaction)? {
         tracing::error!(
             "a key check from an old copy of the database was put into it: rows that are not bound to the master key are \
              not used"
         );
     } else {
-        let rows = accounts(&transaction, vault)?
-            + tokens(&transaction, vault)?
-            + revocations(&transaction, vault)?
-            + agents(&transaction, vault)?
-            + holders(&transaction, vault)?;
+        let rows = accounts(transaction, vault)?
+            + tokens(transaction, vault)?
+            + revocations(transaction, vault)?
+            + agents(transaction, vault)?
+            + holders(transaction, vault)?;
         tracing::warn!(
             rows,
             "the database is from before rows were bound to the master key; they are from now on"
         );
     }
-    key_check::take_over(&transaction, vault)?;
-    Ok(transaction.commit()?)
+    Ok(())
 }
 
 /// A database that is still to be taken over has none.

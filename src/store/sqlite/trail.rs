@@ -1,31 +1,36 @@
-//! The audit trail as it is kept: its lines, the last one that was pruned, and the last one that was written.
+//! The audit trail as it is kept: its lines, between its ends.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
-use crate::telemetry::audit::{AuditEvent, AuditLine, ChainCheck, ChainPoint, ChainReport};
+use crate::{
+    telemetry::audit::{Actor, AuditEvent, AuditLine, ChainCheck, ChainPoint, ChainReport, Decision},
+    vault::Vault,
+};
 
 use super::{
     column::{self, Unreadable, corrupt, integer, micros},
     fault::Fault,
+    trail_ends::{self, Ends},
 };
 
 /// How many lines one transaction prunes at most, so that other writes need not wait for a long one.
 pub(super) const PRUNE_STEP: u64 = 1000;
 
 /// Chains `events` to the end, in order.
-pub(super) fn append(connection: &Connection, events: &[AuditEvent]) -> Result<(), Fault> {
-    if events.is_empty() {
+pub(super) fn append(connection: &Connection, vault: &Vault, events: &[AuditEvent]) -> Result<(), Fault> {
+    let Some(first) = events.first() else {
         return Ok(());
-    }
-    let mut end = bound(connection, "end")?;
+    };
+    let mut ends = trail_ends::verified(connection, vault)?;
+    let altered = warning(&ends, first.time);
     let mut insert = connection.prepare_cached(
         "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash, \
          owner, agent) VALUES (:sequence, :time, :actor, :action, :integration, :capabilities, :decision, :detail, \
          :hash, :owner, :agent)",
     )?;
-    for event in events {
-        let line = end.append(event);
+    for event in altered.iter().chain(events) {
+        let line = ends.end.append(event);
         insert.execute(named_params! {
             ":sequence": integer(line.sequence),
             ":time": micros(line.time),
@@ -40,7 +45,18 @@ pub(super) fn append(connection: &Connection, events: &[AuditEvent]) -> Result<(
             ":agent": event.concern.agent.as_ref().map_or("", |agent| agent.as_str()),
         })?;
     }
-    set_bound(connection, "end", &end)
+    trail_ends::write(connection, vault, &ends)
+}
+
+/// What the trail itself says of ends that are not this broker's: once, because they are its own from then on.
+fn warning(ends: &Ends, time: Timestamp) -> Option<AuditEvent> {
+    ends.unconfirmed.as_ref()?;
+    let detail = ends.problem().unwrap_or_default();
+    tracing::error!("the audit trail is not whole: {detail}");
+    Some(AuditEvent {
+        detail,
+        ..AuditEvent::new(time, Actor::Daemon, "audit.altered", Decision::Failed)
+    })
 }
 
 /// Lines after `after`, oldest first: the first `limit` of them, or the last.
@@ -65,9 +81,15 @@ pub(super) fn list(
     Ok(lines)
 }
 
-/// Recomputes the chain from the last pruned line to the last written one.
-pub(super) fn verify(connection: &Connection) -> Result<ChainReport, Fault> {
-    let mut check = ChainCheck::new(bound(connection, "start")?, bound(connection, "end")?);
+/// Recomputes the chain from the last pruned line to the last written one, through `head` where one is given.
+pub(super) fn verify(
+    connection: &Connection,
+    vault: &Vault,
+    head: Option<ChainPoint>,
+) -> Result<ChainReport, Fault> {
+    let ends = trail_ends::verified(connection, vault)?;
+    let problem = ends.problem();
+    let mut check = ChainCheck::new(ends.start, ends.end).through(head);
     let mut statement = connection.prepare("SELECT * FROM audit ORDER BY sequence")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -79,14 +101,18 @@ pub(super) fn verify(connection: &Connection) -> Result<ChainReport, Fault> {
             break;
         }
     }
-    Ok(check.finish())
+    let report = check.finish();
+    Ok(ChainReport {
+        problem: problem.or(report.problem),
+        ..report
+    })
 }
 
 /// Deletes lines older than `before` from the start, at most [`PRUNE_STEP`]; returns how many. A line that is
 /// younger ends it, even where a clock that was set back put older ones behind it: the rest stays a chain.
-pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<u64, Fault> {
-    let start = bound(connection, "start")?;
-    let end = bound(connection, "end")?;
+pub(super) fn prune(connection: &Connection, vault: &Vault, before: Timestamp) -> Result<u64, Fault> {
+    let mut ends = trail_ends::verified(connection, vault)?;
+    let Ends { start, end, .. } = &ends;
     let limit = end.sequence.min(start.sequence.saturating_add(PRUNE_STEP));
     let keep: Option<i64> = connection
         .prepare_cached(
@@ -110,44 +136,12 @@ pub(super) fn prune(connection: &Connection, before: Timestamp) -> Result<u64, F
     let deleted = connection
         .prepare_cached("DELETE FROM audit WHERE sequence <= ?")?
         .execute([last])?;
-    set_bound(
-        connection,
-        "start",
-        &ChainPoint {
-            sequence: last.unsigned_abs(),
-            hash,
-        },
-    )?;
+    ends.begin_behind(ChainPoint {
+        sequence: last.unsigned_abs(),
+        hash,
+    });
+    trail_ends::write(connection, vault, &ends)?;
     Ok(deleted as u64)
-}
-
-pub(super) fn bound(connection: &Connection, name: &str) -> Result<ChainPoint, Fault> {
-    let mut statement =
-        connection.prepare_cached("SELECT sequence, hash FROM audit_bounds WHERE bound = ?")?;
-    let point = statement
-        .query_row([name], |row| {
-            let point = || {
-                Ok(ChainPoint {
-                    sequence: column::number(row, "sequence")?,
-                    hash: column::text(row, "hash")?.to_owned(),
-                })
-            };
-            Ok(point())
-        })
-        .optional()?;
-    match point {
-        None => Ok(ChainPoint::default()),
-        Some(point) => {
-            Ok(point.map_err(|reason: Unreadable| corrupt(format!("audit bound `{name}`"), reason))?)
-        }
-    }
-}
-
-fn set_bound(connection: &Connection, name: &str, point: &ChainPoint) -> Result<(), Fault> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO audit_bounds (bound, sequence, hash) VALUES (?, ?, ?)")?
-        .execute(params![name, integer(point.sequence), point.hash])?;
-    Ok(())
 }
 
 pub(super) fn line_label(row: &Row<'_>) -> String {

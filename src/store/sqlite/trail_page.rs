@@ -16,7 +16,8 @@ use crate::{
 use super::{
     column::{corrupt, integer, micros},
     fault::Fault,
-    trail::{bound, line_label, read},
+    trail::{line_label, read},
+    trail_ends,
 };
 
 /// How many lines are looked at for one page.
@@ -31,8 +32,8 @@ pub(super) fn page(
     limit: u32,
 ) -> Result<TrailPage, Fault> {
     // The trail's own bounds, so that a page reaches its ends whatever was removed from it in between.
-    let first = bound(connection, "start")?.sequence + 1;
-    let last = bound(connection, "end")?.sequence;
+    let ends = trail_ends::as_found(connection)?;
+    let (first, last) = (ends.start.sequence.saturating_add(1), ends.end.sequence);
     let (low, high) = match place {
         TrailPlace::Newest => (last.saturating_sub(MOST_LOOKED_AT - 1), last),
         TrailPlace::Before(line) => {

@@ -132,7 +132,7 @@ impl Console {
             .await?;
         let verifies = Self::verifies(asked);
         let chain = if verifies {
-            Some(self.broker.store().verify_audit().await?.into())
+            Some(self.broker.store().verify_audit(None).await?.into())
         } else {
             None
         };

@@ -112,7 +112,7 @@ impl Console {
         let hours = store.renewals(None, last_day(broker.now()), HOURS).await?;
         let chain = if Self::verifies(asked) {
             broker.flush_audit().await;
-            Some(Chain::from(store.verify_audit().await?))
+            Some(Chain::from(store.verify_audit(None).await?))
         } else {
             None
         };

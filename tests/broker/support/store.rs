@@ -12,7 +12,7 @@ use token_broker::{
         AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
         RenewalOutcome, SqliteStore, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
     },
-    telemetry::audit::{AuditEvent, AuditLine, ChainReport},
+    telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
 };
 use tokio::sync::watch;
 
@@ -305,8 +305,12 @@ impl Store for Hand {
         self.call(None, None, || self.store.facts())
     }
 
-    fn verify_audit(&self) -> StoreFuture<'_, ChainReport> {
-        self.call(None, None, || self.store.verify_audit())
+    fn trail_head(&self) -> StoreFuture<'_, ChainPoint> {
+        self.call(None, None, || self.store.trail_head())
+    }
+
+    fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport> {
+        self.call(None, None, || self.store.verify_audit(head))
     }
 
     fn prune_audit(&self, before: Timestamp) -> StoreFuture<'_, u64> {

@@ -31,7 +31,12 @@ async fn trail(length: u64) -> (TempDir, SqliteStore) {
 async fn problem_after(sql: &str) -> String {
     let (folder, store) = trail(6).await;
     raw(folder.path()).execute_batch(sql).unwrap();
-    store.verify_audit().await.unwrap().problem.unwrap_or_default()
+    store
+        .verify_audit(None)
+        .await
+        .unwrap()
+        .problem
+        .unwrap_or_default()
 }
 
 async fn sequences(store: &SqliteStore, after: u64, limit: u32, newest: bool) -> Vec<u64> {
@@ -52,7 +57,7 @@ async fn a_trail_survives_a_restart_and_goes_on() {
     store.append_audit(vec![event(6)]).await.unwrap();
     store.append_audit(Vec::new()).await.unwrap();
     assert_eq!(
-        store.verify_audit().await.unwrap(),
+        store.verify_audit(None).await.unwrap(),
         ChainReport {
             lines: 6,
             problem: None
@@ -146,7 +151,7 @@ async fn a_tail_that_is_cut_off_is_missed_also_after_more_was_written() {
         .unwrap();
     store.append_audit(vec![event(7)]).await.unwrap();
     assert_eq!(
-        store.verify_audit().await.unwrap(),
+        store.verify_audit(None).await.unwrap(),
         ChainReport {
             lines: 6,
             problem: Some("line 6 is missing: it was removed".into())
@@ -161,7 +166,7 @@ async fn a_pruned_trail_verifies_from_where_it_begins() {
     assert_eq!(store.prune_audit(at(4)).await.unwrap(), 3);
     assert_eq!(sequences(&store, 0, 10, false).await, [4, 5, 6]);
     assert_eq!(
-        store.verify_audit().await.unwrap(),
+        store.verify_audit(None).await.unwrap(),
         ChainReport {
             lines: 3,
             problem: None
@@ -170,7 +175,7 @@ async fn a_pruned_trail_verifies_from_where_it_begins() {
     raw(folder.path())
         .execute("DELETE FROM audit WHERE sequence = 4", [])
         .unwrap();
-    let report = store.verify_audit().await.unwrap();
+    let report = store.verify_audit(None).await.unwrap();
     assert_eq!(report.problem.unwrap(), "line 4 is missing: it was removed");
 }
 
@@ -182,7 +187,7 @@ async fn a_trail_can_be_pruned_whole_and_goes_on() {
     store.append_audit(vec![event(1)]).await.unwrap();
     assert_eq!(sequences(&store, 0, 10, false).await, [2501]);
     assert_eq!(
-        store.verify_audit().await.unwrap(),
+        store.verify_audit(None).await.unwrap(),
         ChainReport {
             lines: 1,
             problem: None
@@ -199,7 +204,7 @@ async fn pruning_stops_at_the_first_young_line_whatever_the_clock_did() {
         .unwrap();
     assert_eq!(store.prune_audit(at(50)).await.unwrap(), 1);
     assert_eq!(
-        store.verify_audit().await.unwrap(),
+        store.verify_audit(None).await.unwrap(),
         ChainReport {
             lines: 3,
             problem: None

@@ -8,6 +8,7 @@ mod opening;
 mod renewals;
 mod security_events;
 mod trail;
+mod trail_ends;
 mod writing;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};

@@ -236,10 +236,7 @@ async fn looking_for_few_among_many_lines_is_cut_short_and_goes_on() {
         )
         .unwrap();
     database
-        .execute(
-            "UPDATE audit_bounds SET sequence = ?1 WHERE bound = 'end'",
-            [last],
-        )
+        .execute("UPDATE audit_ends SET end_sequence = ?1", [last])
         .unwrap();
     let newest = page(&store, of_owner("alice"), TrailPlace::Newest, 5).await;
     assert_eq!((sequences(&newest), newest.cut_short), (vec![], true));
