@@ -1,6 +1,6 @@
 //! The daemon's admin socket, as a client sees it.
 
-use std::{error::Error, io, os::unix::fs::MetadataExt, path::Path};
+use std::{error::Error, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -8,10 +8,12 @@ use tonic::{
     Code, Status,
     transport::{Channel, Endpoint, Uri},
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
 
 use super::{
     args::Global,
+    deadline::{Deadlines, FIRST_ANSWER, PING_AFTER, PING_TIMEOUT},
     exit::{Exit, Failure},
     output::Output,
     settings,
@@ -19,7 +21,7 @@ use super::{
 use crate::proto::v1::admin_service_client::AdminServiceClient;
 
 /// A connected client.
-pub(super) type Admin = AdminServiceClient<Channel>;
+pub(super) type Admin = AdminServiceClient<Deadlines>;
 
 /// Connects to the daemon's admin socket.
 pub(super) async fn connect(global: &Global, output: &mut Output) -> Result<Admin, Failure> {
@@ -30,9 +32,16 @@ pub(super) async fn connect(global: &Global, output: &mut Output) -> Result<Admi
     open(&socket).await.map_err(|error| unreachable(&socket, &error))
 }
 
-/// Connects to one socket.
+/// Connects to one socket, on which the daemon answers.
 pub(super) async fn open(socket: &Path) -> io::Result<Admin> {
-    let mut stream = Some(UnixStream::connect(socket).await?);
+    let opened = tokio::time::timeout(FIRST_ANSWER, greet(socket)).await;
+    let channel = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    Ok(AdminServiceClient::new(Deadlines(channel)))
+}
+
+/// A connection is taken by the kernel, whether or not there is somebody who accepts it: so a first word is waited for.
+async fn greet(socket: &Path) -> io::Result<Channel> {
+    let mut stream = Some(dial(socket).await?);
     // One connection for one command: when it is lost, the command ends and says so.
     let connector = tower::service_fn(move |_: Uri| {
         let stream = stream.take().map(TokioIo::new);
@@ -40,10 +49,31 @@ pub(super) async fn open(socket: &Path) -> io::Result<Admin> {
     });
     // The address is never resolved: the connector goes to the socket.
     let channel = Endpoint::from_static("http://token-broker")
+        .http2_keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_TIMEOUT)
         .connect_with_connector(connector)
         .await
         .map_err(io::Error::other)?;
-    Ok(AdminServiceClient::new(channel))
+    let greeted = HealthClient::new(channel.clone())
+        .check(HealthCheckRequest::default())
+        .await;
+    match greeted {
+        // Whatever the daemon says of its health, it says something.
+        Err(status) if status.source().is_some() => Err(io::Error::other(status)),
+        _ => Ok(channel),
+    }
+}
+
+/// Waits while so many connections wait to be accepted that the kernel takes no further one.
+async fn dial(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            connected => return connected,
+        }
+    }
 }
 
 /// Why the daemon cannot be reached, and what to do.
@@ -63,6 +93,11 @@ pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
                 .unwrap_or_default();
             format!("this user may not open the socket {path}: run the command as the daemon's user{owner}")
         }
+        io::ErrorKind::TimedOut => format!(
+            "the daemon does not answer: nothing came on the socket {path} within {} s. Look at its log, and start it \
+             again if it hangs",
+            FIRST_ANSWER.as_secs()
+        ),
         _ => format!("the daemon cannot be reached on the socket {path}: {error}"),
     };
     Failure::new(Exit::Unreachable, message)
@@ -132,7 +167,7 @@ mod tests {
 
     use tonic_types::ErrorDetails;
 
-    use super::*;
+    use super::{super::testing::FakeAdmin, *};
 
     fn with_info(reason: &str, url: Option<&str>) -> Status {
         let metadata: HashMap<_, _> = url
@@ -158,6 +193,32 @@ mod tests {
         assert_eq!(refused(Status::not_found("no agent `x`")).exit, Exit::NotFound);
         assert_eq!(refused(Status::invalid_argument("no")).exit, Exit::Usage);
         assert!(refused(Status::unimplemented("")).message.contains("older"));
+    }
+
+    /// A listener that accepts nothing, as that of a daemon without descriptors, or of one that hangs.
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_says_nothing_is_not_waited_for_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("admin.sock");
+        let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let error = open(&socket).await.err().unwrap();
+        let failure = unreachable(&socket, &error);
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert!(failure.message.contains("does not answer"), "{failure}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_not_answered_ends() {
+        let hanging = FakeAdmin {
+            hangs: true,
+            ..FakeAdmin::default()
+        };
+        let hanging = hanging.serve().await;
+        let mut admin = open(&hanging.socket()).await.unwrap();
+        let request = crate::proto::v1::GetDaemonStatusRequest {};
+        let failure = refused(admin.get_daemon_status(request).await.unwrap_err());
+        assert_eq!(failure.exit, Exit::Unreachable, "{failure}");
+        assert!(failure.message.contains("did not answer"), "{failure}");
     }
 
     #[tokio::test]

@@ -27,6 +27,8 @@ pub(super) const DEFAULT_SOCKET: &str = "/run/token-broker/broker.sock";
 const SOCKET_VARIABLE: &str = "TOKEN_BROKER_SOCKET";
 /// A renewal waits for the provider; the daemon gives up well before this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// The daemon says on a stream every 15 s that it is still there.
+const STREAM_SILENCE: Duration = Duration::from_secs(60);
 /// Far more than any answer of the daemon.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -159,10 +161,11 @@ impl AgentSocket {
 pub(super) struct Changes(Incoming);
 
 impl Changes {
-    /// Waits for the next change; `None` when the stream ended.
+    /// Waits for the next change; `None` when the stream ended, or when the daemon says nothing any more.
     pub(super) async fn next(&mut self) -> Option<()> {
         loop {
-            let frame = self.0.frame().await?.ok()?;
+            let frame = tokio::time::timeout(STREAM_SILENCE, self.0.frame()).await;
+            let frame = frame.ok()??.ok()?;
             // A comment keeps the connection alive and is no event.
             if frame
                 .data_ref()

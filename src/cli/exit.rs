@@ -13,7 +13,7 @@ pub enum Exit {
     Failed,
     /// The command line is wrong.
     Usage,
-    /// Nothing answers on the socket.
+    /// Nothing answers on the socket, or not in time.
     Unreachable,
     /// What was named does not exist.
     NotFound,
@@ -39,7 +39,7 @@ Exit codes:
     0  done
     1  it did not work, or a check found something wrong
     2  the command line is wrong
-    3  the daemon cannot be reached
+    3  the daemon cannot be reached, or does not answer
     4  what was named does not exist: an integration, an agent, a capability
     5  a person has to act (not_connected, permission_missing, reconnect_required, revoked)
     6  passing trouble, worth trying again (provider_unavailable, rate_limited)
@@ -84,7 +84,7 @@ impl Exit {
             "misconfigured" | "not_declared" | "from_file" | "invalid_key_file" | "invalid_grant_file"
             | "other_client" | "unauthenticated" | "wrong_pod" => Self::Misconfigured,
             "unknown_capability" | "not_found" | "agent_removed" | "unknown_agent" => Self::NotFound,
-            "wrong_user" => Self::Unreachable,
+            "wrong_user" | super::deadline::UNANSWERED => Self::Unreachable,
             "invalid_request" | "ambiguous" => Self::Usage,
             _ => return None,
         })

@@ -15,6 +15,7 @@ mod capabilities;
 mod completions;
 mod connect;
 mod console;
+mod deadline;
 mod demo;
 mod disconnect;
 mod doctor;

@@ -41,6 +41,8 @@ pub(crate) struct FakeAdmin {
     /// The pieces of a backup, and the size that is told of it.
     pub(crate) backup: Vec<Vec<u8>>,
     pub(crate) backup_size: u64,
+    /// It never says how the daemon is.
+    pub(crate) hangs: bool,
     pub(crate) calls: Arc<Mutex<Vec<String>>>,
 }
 
@@ -60,6 +62,7 @@ impl Default for FakeAdmin {
             audit_problem: String::new(),
             backup: Vec::new(),
             backup_size: 0,
+            hangs: false,
             calls: Arc::default(),
         }
     }
@@ -85,7 +88,7 @@ impl FakeServer {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("admin.sock")
     }
 }
@@ -408,6 +411,9 @@ impl AdminService for FakeAdmin {
         &self,
         _: Request<v1::GetDaemonStatusRequest>,
     ) -> Answer<v1::GetDaemonStatusResponse> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         Ok(Response::new(v1::GetDaemonStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Some(noon(-7200)),
