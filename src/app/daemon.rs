@@ -123,7 +123,7 @@ impl App {
             let serving = delivery.serve_remote(listener, shutdown.clone());
             tasks.spawn("the listener for sidecars", serving);
         }
-        let delivering = delivery.probe();
+        let (delivering, holdings) = (delivery.probe(), delivery.holdings());
         tasks.spawn("the writing of agents' files", delivery.finished());
 
         let (pulses, probes) = Pulses::new();
@@ -159,7 +159,7 @@ impl App {
         };
         let web = pages::web(&config, &broker, &parts, surroundings)?;
         tasks.spawn("the pages", http.serve(Arc::new(web), shutdown.clone()));
-        ports.serve(&config, &broker, &mut tasks, &shutdown);
+        ports.serve(&config, &broker, &holdings, &mut tasks, &shutdown);
         let around = (&mut tasks, &readiness, &shutdown);
         node::serve(driver, &config, &broker, &parts, around)?;
         let parts = supervision::parts(&store, delivering, probes);

@@ -9,7 +9,7 @@ use super::tasks::Tasks;
 use crate::{
     broker::Broker,
     config::Config,
-    delivery::{TcpServer, libraries},
+    delivery::{Holdings, TcpServer, libraries, libraries::MetadataSource},
 };
 
 /// The ports that the configuration asks for, bound.
@@ -37,12 +37,14 @@ impl LibraryPorts {
         self,
         config: &Config,
         broker: &Arc<Broker>,
+        holdings: &Arc<Holdings>,
         tasks: &mut Tasks,
         shutdown: &CancellationToken,
     ) {
         if let Some(server) = self.token_endpoint {
             tracing::info!(listen = %server.address(), "agents' token endpoint");
-            let serving = libraries::serve_token_endpoint(server, broker.clone(), shutdown.clone());
+            let (broker, holdings) = (broker.clone(), holdings.clone());
+            let serving = libraries::serve_token_endpoint(server, broker, holdings, shutdown.clone());
             tasks.spawn("the agents' token endpoint", serving);
         }
         if let (Some(server), Some(port)) = (self.metadata, &config.metadata.port) {
@@ -50,12 +52,14 @@ impl LibraryPorts {
             if broker.handle(&port.agent).is_none() {
                 tracing::warn!(agent = %port.agent, "metadata.agent names an agent that there is not (yet)");
             }
-            let (broker, port, project_id) =
-                (broker.clone(), port.clone(), config.metadata.project_id.clone());
-            let shutdown = shutdown.clone();
-            tasks.spawn("the metadata server", async move {
-                libraries::serve_metadata(server, broker, port.agent, &project_id, shutdown).await;
-            });
+            let source = MetadataSource {
+                broker: broker.clone(),
+                holdings: holdings.clone(),
+                agent: port.agent.clone(),
+                project_id: config.metadata.project_id.as_str().into(),
+            };
+            let serving = libraries::serve_metadata(server, source, shutdown.clone());
+            tasks.spawn("the metadata server", serving);
         }
     }
 }

@@ -6,8 +6,9 @@ use sd_notify::NotifyState;
 
 use super::{App, AppParts};
 use crate::{
+    budget::descriptors,
     cli::{Exit, Failure, Global, Outcome, ServeArgs},
-    config::{self, Config, LogFormat},
+    config::{self, Config, ConfigError, LogFormat},
     google::Egress,
     lifecycle::{self, Signals, Wish, privileges},
     telemetry::log,
@@ -31,6 +32,9 @@ async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()>
     let log =
         log::init(config.log.format == LogFormat::Json, &config.log.level).map_err(anyhow::Error::msg)?;
     lifecycle::harden()?;
+    if let Some(warning) = descriptors::check().map_err(ConfigError::new)? {
+        tracing::warn!("{warning}");
+    }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }

@@ -2,8 +2,9 @@
 //!
 //! A [`Budget`] holds places or bytes and gives them out as guards. A [`Rates`] says how often each may do something.
 //! A [`Refusals`] counts for the log what was refused, so that a flood of requests is no flood of lines. The numbers
-//! of all budgets are in [`table`].
+//! of all budgets are in [`table`]; what of them holds descriptors gets a part of those too ([`descriptors`]).
 
+pub mod descriptors;
 mod peer;
 mod places;
 mod rate;

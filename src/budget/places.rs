@@ -20,6 +20,18 @@ pub struct Limits {
     pub reserve: usize,
 }
 
+impl Limits {
+    /// These, where there are no more than `most` places for all.
+    #[must_use]
+    pub fn within(self, most: usize) -> Self {
+        Self {
+            each: self.each.min(most),
+            all: self.all.min(most),
+            reserve: self.reserve.min(most),
+        }
+    }
+}
+
 /// Who may use the reserve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privileged {

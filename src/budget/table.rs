@@ -191,3 +191,73 @@ pub const RESTORED_ACCOUNTS: Rate = Rate {
     at_once: 1,
     every: Duration::from_millis(20),
 };
+
+/// What is held open on an agent's socket, and by a pod at `remote.listen`, over all connections: watches and other streams,
+/// for each agent and each pod.
+pub const STREAMS: Limits = Limits {
+    each: 64,
+    all: 32_768,
+    reserve: 0,
+};
+
+/// Requests over HTTP/2 whose answers were not read to the end yet, for each agent and each pod. (Over HTTP/1.1, connections
+/// are counted.)
+pub const REQUESTS: Limits = Limits {
+    each: 256,
+    all: 32_768,
+    reserve: 0,
+};
+
+/// Requests that wait for a token of the provider's, on whatever surface, for each agent and each pod.
+pub const WAITS: Limits = Limits {
+    each: 128,
+    all: 32_768,
+    reserve: 0,
+};
+
+/// Streams at once on one HTTP/2 connection to an agent's socket, or to a sidecar's.
+pub const STREAMS_PER_CONNECTION: u32 = 32;
+
+/// Streams through a sidecar, for each uid: fewer than there are on its one connection to the broker, so that requests for
+/// tokens find one.
+pub const SIDECAR_STREAMS: Limits = Limits {
+    each: 12,
+    all: 24,
+    reserve: 0,
+};
+
+/// Streams of events on the admin socket, for each uid.
+pub const EVENT_STREAMS: Limits = Limits {
+    each: 64,
+    all: 128,
+    reserve: 0,
+};
+
+/// Connections to agents' sockets, for each agent. Further ones wait until one is closed.
+pub const AGENT_CONNECTIONS: Limits = Limits {
+    each: 256,
+    all: 16_384,
+    reserve: 0,
+};
+
+/// Descriptors that are kept for the daemon's own work: store, folders, provider, Kubernetes API, log.
+pub const OWN_DESCRIPTORS: u64 = 256;
+
+/// With fewer descriptors the daemon does not start …
+pub const LEAST_DESCRIPTORS: u64 = 512;
+
+/// … and with fewer than these it warns.
+pub const ENOUGH_DESCRIPTORS: u64 = 4096;
+
+/// The parts of the descriptors beside the daemon's own, in 64ths: agents' listening sockets, one each …
+pub const AGENT_SOCKETS_PART: u64 = 10;
+/// … connections to them …
+pub const AGENT_CONNECTIONS_PART: u64 = 24;
+/// … pods' connections to `remote.listen` …
+pub const REMOTE_PART: u64 = 6;
+/// … strangers' …
+pub const REMOTE_UNPROVEN_PART: u64 = 2;
+/// … to each TCP port that speaks HTTP, of which there are three …
+pub const TCP_PART: u64 = 6;
+/// … and to each socket that is not an agent's, of which there are two.
+pub const LOCAL_PART: u64 = 2;

@@ -1,7 +1,7 @@
-//! The answer to `GET /v1/token`, kept for as long as it stays the same: for a second at most.
+//! A token as answers and streams carry it, kept for as long as it stays the same: for a second at most.
 //!
 //! Writing the JSON takes longer than all the rest that is ours of a request, and many connections of one agent
-//! ask within one second.
+//! ask within one second. All streams of an agent are told a new token at once, so they share one copy of it.
 
 use std::sync::{Arc, Weak};
 
@@ -15,9 +15,20 @@ use crate::{
     id::CapabilityKey,
 };
 
-/// One agent's last answer. Reading it takes no lock.
+/// How a token is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// JSON.
+    Json,
+    /// A server-sent event.
+    Event,
+    /// A gRPC message.
+    Grpc,
+}
+
+/// One agent's last answer in each form. Reading it takes no lock.
 #[derive(Default)]
-pub(super) struct AnswerCache(ArcSwapOption<Kept>);
+pub(super) struct AnswerCache([ArcSwapOption<Kept>; 3]);
 
 struct Kept {
     /// Not a reference that counts: the cache keeps no token alive.
@@ -28,16 +39,18 @@ struct Kept {
 }
 
 impl AnswerCache {
-    /// The answer that tells `grant` at `now`, written by `render` where it is not the last one. What is kept
+    /// The answer that tells `grant` at `now`, written by `render` where it is not the last one of its form. What is kept
     /// is wiped when it is dropped.
     pub(super) fn get(
         &self,
+        form: Form,
         grant: &TokenGrant,
         now: Uptime,
         render: impl FnOnce() -> Zeroizing<Vec<u8>>,
     ) -> Bytes {
         let expires_in = grant.token.remaining(now).unwrap_or_default().as_secs();
-        if let Some(kept) = &*self.0.load()
+        let last = &self.0[form as usize];
+        if let Some(kept) = &*last.load()
             && kept.expires_in == expires_in
             && std::ptr::eq(kept.token.as_ptr(), Arc::as_ptr(&grant.token))
             && Arc::ptr_eq(&kept.capabilities, &grant.capabilities)
@@ -45,7 +58,7 @@ impl AnswerCache {
             return kept.body.clone();
         }
         let body = Bytes::from_owner(render());
-        self.0.store(Some(Arc::new(Kept {
+        last.store(Some(Arc::new(Kept {
             token: Arc::downgrade(&grant.token),
             capabilities: Arc::clone(&grant.capabilities),
             expires_in,
@@ -56,7 +69,9 @@ impl AnswerCache {
 
     /// Drops what is kept.
     pub(super) fn forget(&self) {
-        self.0.store(None);
+        for last in &self.0 {
+            last.store(None);
+        }
     }
 }
 
@@ -80,7 +95,7 @@ mod tests {
         let rendered = Cell::new(0);
         let ask = |grant: &TokenGrant, now: &str| {
             let before = rendered.get();
-            cache.get(grant, at(now).uptime, || {
+            cache.get(Form::Json, grant, at(now).uptime, || {
                 rendered.set(before + 1);
                 Zeroizing::new(Vec::new())
             });
@@ -100,12 +115,32 @@ mod tests {
     }
 
     #[test]
+    fn each_form_is_kept_by_itself() {
+        let cache = AnswerCache::default();
+        let (token, none): (_, Arc<[CapabilityKey]>) = (token("a"), Arc::new([]));
+        let now = at("2024-01-15T09:31:00Z").uptime;
+        let ask = |form, text: &str| {
+            let render = || Zeroizing::new(text.as_bytes().to_vec());
+            cache.get(form, &grant(&token, &none), now, render)
+        };
+        for (form, text) in [(Form::Json, "j"), (Form::Event, "e"), (Form::Grpc, "g")] {
+            assert_eq!(ask(form, text), text);
+            assert_eq!(ask(form, "another"), text);
+        }
+    }
+
+    #[test]
     fn no_token_is_kept_alive() {
         let cache = AnswerCache::default();
         let (token, none): (_, Arc<[CapabilityKey]>) = (token("a"), Arc::new([]));
         let held = Arc::downgrade(&token);
         let render = || Zeroizing::new(Vec::new());
-        cache.get(&grant(&token, &none), at("2024-01-15T09:31:00Z").uptime, render);
+        cache.get(
+            Form::Json,
+            &grant(&token, &none),
+            at("2024-01-15T09:31:00Z").uptime,
+            render,
+        );
         drop(token);
         assert!(held.upgrade().is_none());
     }

@@ -10,6 +10,8 @@ use futures_util::Stream;
 use http::{Method, Response, header};
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::holding::Held;
+
 /// Events as they come.
 pub(super) type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
@@ -19,8 +21,26 @@ pub(super) enum AgentBody {
     Whole(Bytes),
     /// Server-sent events.
     Events(Events),
-    /// What tonic says.
+    /// What gRPC says.
     Grpc(tonic::body::Body),
+    /// An answer that takes a place until it was sent.
+    Held(Box<(Self, Held)>),
+}
+
+impl AgentBody {
+    /// This body, which takes a place until it was sent.
+    pub(super) fn holding(self, held: Held) -> Self {
+        Self::Held(Box::new((self, held)))
+    }
+
+    /// True where all of it is there.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Events(_) | Self::Grpc(_) => false,
+            Self::Held(held) => held.0.is_whole(),
+        }
+    }
 }
 
 impl From<Bytes> for AgentBody {
@@ -67,6 +87,7 @@ impl Body for AgentBody {
                 .poll_next(context)
                 .map(|event| event.map(|bytes| Ok(Frame::data(bytes)))),
             Self::Grpc(body) => Pin::new(body).poll_frame(context),
+            Self::Held(held) => Pin::new(&mut held.0).poll_frame(context),
         }
     }
 
@@ -75,6 +96,7 @@ impl Body for AgentBody {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Events(_) => false,
             Self::Grpc(body) => body.is_end_stream(),
+            Self::Held(held) => held.0.is_end_stream(),
         }
     }
 
@@ -83,6 +105,7 @@ impl Body for AgentBody {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Events(_) => SizeHint::default(),
             Self::Grpc(body) => body.size_hint(),
+            Self::Held(held) => held.0.size_hint(),
         }
     }
 }

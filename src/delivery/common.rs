@@ -48,16 +48,16 @@ impl CommonServices {
         })
     }
 
-    /// Who answers calls to `path`, if one of these does.
-    pub(super) fn route(&self, path: &str) -> Option<Route> {
-        let service = path.trim_start_matches('/').split('/').next();
-        let route = match service? {
+    /// Who answers calls to `path`, if one of these does; and whether the answer is a stream, which stays open.
+    pub(super) fn route(&self, path: &str) -> Option<(Route, bool)> {
+        let (service, method) = path.trim_start_matches('/').split_once('/')?;
+        let route = match service {
             "grpc.health.v1.Health" => &self.health,
             "grpc.reflection.v1.ServerReflection" => &self.reflection,
             "grpc.reflection.v1alpha.ServerReflection" => &self.reflection_alpha,
             _ => return None,
         };
-        Some(route.clone())
+        Some((route.clone(), method != "Check"))
     }
 }
 

@@ -9,17 +9,18 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use zeroize::Zeroizing;
 
 use super::{
+    answer_cache::Form,
     body::{AgentBody, Events},
     event_stream,
     libraries::metadata,
     refusal::{Reason, Refusal},
     render::View,
-    server::Endpoint,
+    server::{Endpoint, Server},
     service::Answer,
     watch::{Change, Watch},
 };
 use crate::{
-    broker::{Broker, TokenGrant, TokenQuery},
+    broker::{TokenGrant, TokenQuery},
     catalog::IntegrationKind,
     clock::{self, Moment},
 };
@@ -61,9 +62,8 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
         && let Some(grant) = endpoint.server.broker.current(&endpoint.agent)
     {
         let now = endpoint.server.moment();
-        let body = endpoint
-            .answers
-            .get(&grant, now.uptime, || token_json(&grant, now));
+        let render = || token_json(&grant, now);
+        let body = endpoint.answers.get(Form::Json, &grant, now.uptime, render);
         return Answer::now(respond(body.into(), JSON));
     }
     let query = match query.map_or_else(|| Ok(TokenQuery::default()), parse_query) {
@@ -83,23 +83,10 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
 }
 
 impl Endpoint {
-    /// A token from the broker, unless the agent was removed while it was being fetched.
+    /// A token from the broker.
     pub(super) async fn obtain(&self, query: &TokenQuery) -> Result<TokenGrant, Refusal> {
-        let answer = self.server.broker.token(&self.agent, query).await;
-        if self.agent.is_removed() {
-            return Err(Refusal::removed());
-        }
-        Ok(answer?)
-    }
-
-    /// Refuses a kind of account that the agent declares nothing of: no token of it will ever come.
-    pub(super) fn declares(&self, kind: Option<IntegrationKind>) -> Result<(), Refusal> {
-        let declared = |kind| self.agent.peek().feed(kind).is_some();
-        let Some(kind) = kind.filter(|kind| !declared(*kind)) else {
-            return Ok(());
-        };
-        let problem = Broker::not_declared(self.agent.name(), kind);
-        Err(problem.into())
+        let Server { broker, holdings, .. } = &*self.server;
+        holdings.obtain(broker, &self.agent, &self.holder, query).await
     }
 }
 
@@ -200,7 +187,7 @@ impl<T: std::fmt::Display> Serialize for Text<'_, T> {
 
 fn env(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     shown(endpoint, query, |view| {
-        whole(view.env().as_bytes().to_vec(), TEXT)
+        respond(Bytes::from_owner(view.env()).into(), TEXT)
     })
 }
 
@@ -228,15 +215,18 @@ fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
         Some(Ok(kind)) => Some(kind),
         Some(Err(refusal)) => return Answer::now(refusal.into_http()),
     };
-    if let Err(refusal) = endpoint.declares(kind) {
-        return Answer::now(refusal.into_http());
-    }
-    let events = stream::unfold(Watch::new(endpoint, kind), |mut watch| async move {
+    let watch = match Watch::begin(endpoint, kind) {
+        Ok(watch) => watch,
+        Err(refusal) => return Answer::now(refusal.into_http()),
+    };
+    let events = stream::unfold(watch, |mut watch| async move {
         let text = match tokio::time::timeout(KEEP_ALIVE, watch.next()).await {
-            Ok(Change::Token(grant)) => event("token", &token_json(&grant, watch.now())),
+            Ok(Change::Token(grant)) => watch.tell(Form::Event, &grant, |now| {
+                event("token", &token_json(&grant, now))
+            }),
             Ok(Change::Status(snapshot)) => {
                 let view = View::new(&snapshot, watch.now());
-                event("state", &serde_json::to_vec(&view).unwrap_or_default())
+                Bytes::from_owner(event("state", &serde_json::to_vec(&view).unwrap_or_default()))
             }
             Ok(Change::Removed | Change::Stopping) => return None,
             Err(_) => Bytes::from_static(b": still here\n\n"),
@@ -262,7 +252,8 @@ fn watched(query: &str) -> Result<IntegrationKind, Refusal> {
     }
 }
 
-fn event(name: &str, data: &[u8]) -> Bytes {
+/// In memory of the right size from the beginning: growing would copy the token about.
+fn event(name: &str, data: &[u8]) -> Zeroizing<Vec<u8>> {
     [b"event: ", name.as_bytes(), b"\ndata: ", data, b"\n\n"]
         .concat()
         .into()

@@ -31,7 +31,8 @@ use super::{
 use crate::{
     budget::{
         Budget, Refusals,
-        table::{LOCAL_CONNECTIONS, WRITE_STALL},
+        descriptors::part,
+        table::{LOCAL_CONNECTIONS, LOCAL_PART, WRITE_STALL},
     },
     health::Readiness,
 };
@@ -126,7 +127,7 @@ impl LocalSocket {
         let refused = Refusals::new(format!(
             "users other than root and the daemon's own were refused on {name}"
         ));
-        let door = Door::new(name, Budget::new(LOCAL_CONNECTIONS));
+        let door = Door::new(name, Budget::new(LOCAL_CONNECTIONS.within(part(LOCAL_PART))));
         let admit = move |stream: &UnixStream, _: &_| match stream.peer_cred() {
             Ok(peer) if peer.uid() == own || peer.uid() == 0 => {
                 let peer = PeerUid(peer.uid());

@@ -18,6 +18,7 @@ mod files;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod grpc;
+mod holding;
 mod http;
 pub mod kubernetes;
 pub mod libraries;
@@ -57,6 +58,7 @@ use url::Url;
 
 pub use accept::accept;
 pub use error::DeliveryError;
+pub use holding::Holdings;
 pub use remote::RemoteListener;
 pub use tcp::{LocalAddress, PeerAddress, TcpServer};
 
@@ -145,6 +147,11 @@ impl Delivery {
     /// By what it is known to go on.
     pub fn probe(&self) -> Probe {
         self.probe.clone()
+    }
+
+    /// What agents and pods hold open, on all surfaces.
+    pub fn holdings(&self) -> Arc<Holdings> {
+        Arc::clone(&self.context.server.holdings)
     }
 
     /// Where an agent's directory is: what is to be mounted.

@@ -14,7 +14,6 @@ use hyper_util::{
 use rustix::io::Errno;
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,17 +24,24 @@ use super::{
     common::CommonServices,
     connection::{self, GRACE},
     error::DeliveryError,
+    holding::{Holder, Holdings},
     libraries::metadata::Desk,
     service::AgentService,
 };
 use crate::{
     broker::{AgentHandle, Broker},
-    budget::{Refusals, table::WRITE_STALL},
+    budget::{
+        Budget, Limits, Refusals, Share,
+        descriptors::part,
+        table::{
+            AGENT_CONNECTIONS, AGENT_CONNECTIONS_PART, AGENT_SOCKETS_PART, STREAMS_PER_CONNECTION,
+            WRITE_STALL,
+        },
+    },
     clock::Moment,
+    id::AgentName,
 };
 
-/// How many connections an agent may hold. Further ones wait until one is closed.
-const CONNECTIONS: usize = 256;
 /// How long a new connection may take to send its first request. Later it may idle for as long as it likes:
 /// it takes one of its agent's places and nobody else's.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
@@ -44,13 +50,23 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 /// The largest header section of a request.
 const HEADER_BYTES: u32 = 16 * 1024;
 
+/// What may be sent of a body before it is read …
+const WINDOW_BYTES: u32 = 64 * 1024;
+/// … and what of an answer is kept for a client that does not read it.
+const BUFFER_BYTES: usize = 16 * 1024;
+
 /// What all agents' sockets share.
 pub(super) struct Server {
     pub(super) broker: Arc<Broker>,
     pub(super) common: CommonServices,
+    pub(super) holdings: Arc<Holdings>,
     /// Keys of the hashes by which changes are noticed.
     pub(super) keys: RandomState,
     http: auto::Builder<TokioExecutor>,
+    /// Agents' listening sockets, as far as there are descriptors.
+    pub(super) sockets: Budget<AgentName>,
+    /// Agents' connections.
+    places: Budget<AgentName>,
     connections: TaskTracker,
     shutdown: CancellationToken,
     euid: u32,
@@ -61,10 +77,11 @@ pub(super) struct Server {
 /// One agent's end of its socket.
 pub(super) struct Endpoint {
     pub(super) agent: Arc<AgentHandle>,
+    /// Whose places its requests take.
+    pub(super) holder: Holder,
     pub(super) server: Arc<Server>,
     pub(super) stop: CancellationToken,
     pub(super) answers: AnswerCache,
-    places: Semaphore,
 }
 
 impl Server {
@@ -76,12 +93,25 @@ impl Server {
     ) -> Result<Self, DeliveryError> {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1().max_buf_size(HEADER_BYTES as usize);
-        http.http2().max_header_list_size(HEADER_BYTES);
+        http.http2()
+            .max_header_list_size(HEADER_BYTES)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .max_send_buf_size(BUFFER_BYTES);
+        let sockets = Limits {
+            each: usize::MAX,
+            all: part(AGENT_SOCKETS_PART),
+            reserve: 0,
+        };
         Ok(Self {
             broker,
             common: CommonServices::new()?,
+            holdings: Holdings::new(),
             keys: RandomState::new(),
             http,
+            sockets: Budget::new(sockets),
+            places: Budget::new(AGENT_CONNECTIONS.within(part(AGENT_CONNECTIONS_PART))),
             connections: TaskTracker::new(),
             shutdown,
             euid,
@@ -101,6 +131,7 @@ impl Server {
             broker: Arc::clone(&self.broker),
             agent: Arc::clone(agent),
             project_id: Arc::clone(&self.project_id),
+            holdings: Arc::clone(&self.holdings),
         }
     }
 
@@ -114,18 +145,19 @@ impl Server {
         self.shutdown.child_token()
     }
 
-    /// What answers for `agent` until `stop`.
+    /// What answers for `agent` until `stop`, to whom it is: the agent, or one of its pods.
     pub(super) fn endpoint(
         self: &Arc<Self>,
         agent: &Arc<AgentHandle>,
+        holder: Holder,
         stop: CancellationToken,
     ) -> Arc<Endpoint> {
         Arc::new(Endpoint {
             agent: Arc::clone(agent),
+            holder,
             server: Arc::clone(self),
             stop,
             answers: AnswerCache::default(),
-            places: Semaphore::new(CONNECTIONS),
         })
     }
 
@@ -176,10 +208,19 @@ fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) -> impl Future<Output
     }
 }
 
-/// Waits for a place, then for a connection to take it.
+/// Waits for a connection, then for a place for it. Those that come meanwhile wait in the kernel, and cost no descriptor.
 async fn next(listener: &UnixListener, endpoint: &Arc<Endpoint>) -> io::Result<(UnixStream, Place)> {
-    let place = Place::take(endpoint).await;
     let (stream, _) = std::future::poll_fn(|context| listener.poll_accept(context)).await?;
+    let (places, agent) = (&endpoint.server.places, endpoint.agent.name());
+    let share = match places.take(agent) {
+        Ok(share) => share,
+        // Seldom, and larger than the rest of what an idle agent keeps.
+        Err(_) => Box::pin(places.wait(agent)).await,
+    };
+    let place = Place {
+        endpoint: Arc::clone(endpoint),
+        _share: share,
+    };
     Ok((stream, place))
 }
 
@@ -191,26 +232,14 @@ fn is_exhaustion(error: &io::Error) -> bool {
     )
 }
 
-/// One of an agent's connections; given back when dropped.
-struct Place(Arc<Endpoint>);
-
-impl Place {
-    async fn take(endpoint: &Arc<Endpoint>) -> Self {
-        if let Ok(permit) = endpoint.places.acquire().await {
-            permit.forget();
-        }
-        Self(Arc::clone(endpoint))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.places.add_permits(1);
-    }
+/// One of an agent's connections.
+struct Place {
+    endpoint: Arc<Endpoint>,
+    _share: Share<AgentName>,
 }
 
 async fn serve_connection(stream: UnixStream, place: Place) {
-    let endpoint = &place.0;
+    let endpoint = &place.endpoint;
     let refused = refusal(&stream, endpoint);
     let asked = Arc::new(AtomicBool::new(false));
     let service = AgentService::new(Arc::clone(endpoint), Arc::clone(&asked), refused);

@@ -16,7 +16,9 @@ use tonic::codegen::BoxFuture;
 
 use super::{
     body::{AgentBody, for_method},
-    grpc, http as routes,
+    grpc,
+    holding::Held,
+    http as routes,
     refusal::Refusal,
     server::Endpoint,
 };
@@ -37,6 +39,21 @@ impl AgentService {
             refused,
         }
     }
+
+    /// Whether a request may be made, and the place that it takes. Over HTTP/1.1 its connection has one already.
+    fn admit(&self, version: Version) -> Result<Option<Held>, Refusal> {
+        if let Some(uid) = self.refused {
+            return Err(Refusal::wrong_user(uid));
+        }
+        if self.endpoint.agent.is_removed() {
+            return Err(Refusal::removed());
+        }
+        if version != Version::HTTP_2 {
+            return Ok(None);
+        }
+        let holdings = &self.endpoint.server.holdings;
+        holdings.request(&self.endpoint.holder).map(Some)
+    }
 }
 
 impl Service<Request<Incoming>> for AgentService {
@@ -48,16 +65,13 @@ impl Service<Request<Incoming>> for AgentService {
         self.asked.store(true, Ordering::Relaxed);
         let grpc = is_grpc(&request);
         let method = request.method().clone();
-        let refusal = match self.refused {
-            Some(uid) => Some(Refusal::wrong_user(uid)),
-            None if self.endpoint.agent.is_removed() => Some(Refusal::removed()),
-            None => None,
-        };
-        match refusal {
-            Some(refusal) if grpc => Answer::now(refusal.into_grpc().into_http().map(AgentBody::Grpc)),
-            Some(refusal) => Answer::now(refusal.into_http()).for_method(method),
-            None if grpc => Answer::Grpc(grpc::call(&self.endpoint, request)),
-            None => routes::answer(&self.endpoint, &request).for_method(method),
+        match self.admit(request.version()) {
+            Err(refusal) if grpc => Answer::now(refusal.into_grpc().into_http().map(AgentBody::Grpc)),
+            Err(refusal) => Answer::now(refusal.into_http()).for_method(method),
+            Ok(held) if grpc => grpc::call(&self.endpoint, request).holding(held),
+            Ok(held) => routes::answer(&self.endpoint, &request)
+                .for_method(method)
+                .holding(held),
         }
     }
 }
@@ -77,6 +91,8 @@ pub(super) enum Answer {
     Now(Option<Response<AgentBody>>),
     Later(Pin<Box<dyn Future<Output = Response<AgentBody>> + Send>>),
     Grpc(BoxFuture<Response<tonic::body::Body>, Infallible>),
+    /// An answer that takes a place until it was sent.
+    Held(Box<Self>, Option<Held>),
 }
 
 impl Answer {
@@ -92,7 +108,16 @@ impl Answer {
         match self {
             Self::Now(response) => Self::Now(response.map(|response| for_method(&method, response))),
             Self::Later(answer) => Self::Later(Box::pin(async move { for_method(&method, answer.await) })),
-            Self::Grpc(answer) => Self::Grpc(answer),
+            answer @ (Self::Grpc(_) | Self::Held(..)) => answer,
+        }
+    }
+
+    /// This answer, which takes a place until it was sent.
+    pub(super) fn holding(self, held: Option<Held>) -> Self {
+        match (self, held) {
+            (answer, None) => answer,
+            (Self::Now(Some(response)), Some(held)) => Self::now(response.map(|body| body.holding(held))),
+            (answer, held) => Self::Held(Box::new(answer), held),
         }
     }
 }
@@ -111,6 +136,14 @@ impl Future for Answer {
             Self::Grpc(answer) => {
                 let Ok(response) = ready!(answer.as_mut().poll(context));
                 Poll::Ready(Ok(response.map(AgentBody::Grpc)))
+            }
+            Self::Held(answer, held) => {
+                let Ok(response) = ready!(Pin::new(&mut **answer).poll(context));
+                let holding = |body: AgentBody| match held.take() {
+                    Some(held) => body.holding(held),
+                    None => body,
+                };
+                Poll::Ready(Ok(response.map(holding)))
             }
         }
     }

@@ -19,10 +19,11 @@ use tokio::{net::UnixListener, task::JoinHandle};
 use super::{
     directory::{AgentDir, Entry, Owner},
     error::FileError,
+    holding::Holder,
     mark::Mark,
     server::{Endpoint, Server},
 };
-use crate::broker::AgentHandle;
+use crate::{broker::AgentHandle, budget::Share, id::AgentName};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -35,6 +36,7 @@ pub(super) struct Socket {
     accepting: JoinHandle<()>,
     owner: Owner,
     mark: Mark,
+    _share: Share<AgentName>,
 }
 
 impl Socket {
@@ -45,13 +47,16 @@ impl Socket {
         server: &Arc<Server>,
         agent: &Arc<AgentHandle>,
     ) -> Result<Self, FileError> {
+        let share = server.sockets.take(agent.name());
+        let share = share.map_err(|_| FileError::os("opened", Some(Entry::Socket), Errno::MFILE))?;
         let (listener, mark) = place(dir, &server.keys)?;
-        let endpoint = server.endpoint(agent, server.stop());
+        let endpoint = server.endpoint(agent, Holder::of(agent), server.stop());
         Ok(Self {
             accepting: endpoint.accept(listener),
             endpoint,
             owner: dir.owner(),
             mark,
+            _share: share,
         })
     }
 

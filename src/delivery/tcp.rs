@@ -19,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::guest::{Asking, Guest, Places};
 use super::{accept, body::Guarded, connection};
-use crate::budget::table::WRITE_STALL;
+use crate::budget::{
+    descriptors::part,
+    table::{TCP_PART, WRITE_STALL},
+};
 
 /// How long a client may take over its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,7 +106,7 @@ impl TcpServer {
             };
             serve_connection(stream, name, desk, stall, stop.clone())
         };
-        let places = Places::new(name, self.proxy_addresses);
+        let places = Places::new(name, self.proxy_addresses, part(TCP_PART) / 6);
         let admit = move |_: &TcpStream, address: &SocketAddr| places.enter(address.ip());
         accept(self.listener, name, shutdown, admit, serve).await;
     }
@@ -238,7 +241,10 @@ mod tests {
 
     #[tokio::test]
     async fn where_there_is_no_place_a_probe_alone_is_answered() {
-        let (places, from) = (Places::new("the desk", Vec::new()), [192, 0, 2, 1].into());
+        let (places, from) = (
+            Places::new("the desk", Vec::new(), usize::MAX),
+            [192, 0, 2, 1].into(),
+        );
         let held = std::iter::from_fn(|| places.enter(from)?.ask());
         let held: Vec<_> = held.collect();
         let desk = Desk {

@@ -2,14 +2,12 @@
 
 use std::{hash::BuildHasher, sync::Arc};
 
-use tokio_util::sync::CancellationToken;
+use bytes::Bytes;
+use zeroize::Zeroizing;
 
-use super::{
-    render::View,
-    server::{Endpoint, Server},
-};
+use super::{answer_cache::Form, holding::Held, refusal::Refusal, render::View, server::Endpoint};
 use crate::{
-    broker::{AgentHandle, AgentSnapshot, Feed, IssuedToken, TokenGrant},
+    broker::{AgentSnapshot, Broker, Feed, IssuedToken, TokenGrant},
     catalog::IntegrationKind,
     clock::Moment,
 };
@@ -29,9 +27,7 @@ pub(super) enum Change {
 /// Compares what is so now with what was told. It looks only when it is asked, so a slow watcher skips what
 /// was replaced meanwhile and costs no memory.
 pub(super) struct Watch {
-    agent: Arc<AgentHandle>,
-    server: Arc<Server>,
-    stop: CancellationToken,
+    endpoint: Arc<Endpoint>,
     /// Whose token it tells.
     kind: Option<IntegrationKind>,
     /// The token that was told, as a hash.
@@ -39,50 +35,72 @@ pub(super) struct Watch {
     /// The situation that was told, as a hash.
     situation: Option<u64>,
     begun: bool,
+    _held: Held,
 }
 
 impl Watch {
     /// A watch that begins with what is so now. It tells the token of this kind of account; `None` for the main one.
-    pub(super) fn new(endpoint: &Endpoint, kind: Option<IntegrationKind>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When no token of that kind will ever come, because the agent declares nothing of it; and when as many streams are
+    /// open as may be.
+    pub(super) fn begin(endpoint: &Arc<Endpoint>, kind: Option<IntegrationKind>) -> Result<Self, Refusal> {
+        let agent = &endpoint.agent;
+        if let Some(kind) = kind.filter(|kind| agent.peek().feed(*kind).is_none()) {
+            return Err(Broker::not_declared(agent.name(), kind).into());
+        }
+        Ok(Self {
+            endpoint: Arc::clone(endpoint),
             kind,
-            agent: Arc::clone(&endpoint.agent),
-            server: Arc::clone(&endpoint.server),
-            stop: endpoint.stop.clone(),
             token: None,
             situation: None,
             begun: false,
-        }
+            _held: endpoint.server.holdings.stream(&endpoint.holder)?,
+        })
     }
 
     /// The broker's present moment.
     pub(super) fn now(&self) -> Moment {
-        self.server.moment()
+        self.endpoint.server.moment()
+    }
+
+    /// A token as it is told, in memory that the agent's streams share, and that is wiped.
+    pub(super) fn tell(
+        &self,
+        form: Form,
+        grant: &TokenGrant,
+        render: impl FnOnce(Moment) -> Zeroizing<Vec<u8>>,
+    ) -> Bytes {
+        let now = self.now();
+        self.endpoint.answers.get(form, grant, now.uptime, || render(now))
     }
 
     /// Waits for the next change. Nothing is lost when it is not waited for to the end.
     pub(super) async fn next(&mut self) -> Change {
+        let endpoint = Arc::clone(&self.endpoint);
+        let Endpoint { agent, stop, .. } = &*endpoint;
         loop {
-            if self.agent.is_removed() {
+            if agent.is_removed() {
                 return Change::Removed;
             }
-            if self.stop.is_cancelled() {
+            if stop.is_cancelled() {
                 return Change::Stopping;
             }
-            let snapshot = self.agent.snapshot();
+            let snapshot = agent.snapshot();
             if let Some(change) = self.compare(&snapshot) {
                 return change;
             }
             tokio::select! {
-                () = self.stop.cancelled() => {}
-                _ = self.agent.next_snapshot(&snapshot) => {}
+                () = stop.cancelled() => {}
+                _ = agent.next_snapshot(&snapshot) => {}
             }
         }
     }
 
     fn compare(&mut self, snapshot: &Arc<AgentSnapshot>) -> Option<Change> {
-        let keys = &self.server.keys;
-        let view = View::new(snapshot, self.server.moment());
+        let server = &self.endpoint.server;
+        let keys = &server.keys;
+        let view = View::new(snapshot, server.moment());
         let situation = view.situation(keys);
         let feed = self.kind.map_or(Some(&snapshot.main), |kind| snapshot.feed(kind));
         let shown = feed.and_then(|feed| Some((feed, view.token_of(feed.kind)?)));
@@ -105,7 +123,8 @@ impl Watch {
 
     /// The token as the broker hands it out, which counts as a use.
     fn grant(&self, feed: &Feed, token: &Arc<IssuedToken>) -> TokenGrant {
-        let current = self.server.broker.current_of(&self.agent, Some(feed.kind));
+        let Endpoint { agent, server, .. } = &*self.endpoint;
+        let current = server.broker.current_of(agent, Some(feed.kind));
         current
             .filter(|grant| Arc::ptr_eq(&grant.token, token))
             .unwrap_or_else(|| TokenGrant {

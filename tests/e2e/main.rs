@@ -10,6 +10,7 @@ mod support;
 mod accounts;
 mod agents;
 mod backup;
+mod budgets;
 mod canary;
 mod commands;
 mod config_map;

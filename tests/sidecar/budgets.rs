@@ -16,7 +16,7 @@ use crate::{
     kubernetes::AUDIENCE,
     remote::Remote,
     stranger::{Client, Target},
-    support::{Memory, block_on},
+    support::{Memory, block_on, open_unix},
 };
 
 /// A flood may make the daemon grow by this much at most, in KiB: it has to live in a container of 128 MiB.
@@ -138,4 +138,62 @@ fn one_pod_does_not_lock_the_others_out() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
+}
+
+#[test]
+fn a_pods_streams_are_counted_over_its_connections() {
+    let remote = Remote::with_lifetime("1h");
+    let target = Target::of(&remote);
+    let token = |pod: &str| remote.kubernetes.issue("billing", "invoice-bot", pod, AUDIENCE);
+    let (greedy, other) = (token("greedy"), token("other"));
+    block_on(async {
+        let (mut held, mut refused) = (Vec::new(), 0);
+        for _ in 0..4 {
+            let mut client = target.connect("127.0.0.1").await.unwrap();
+            for _ in 0..30 {
+                let answer = client.get("/v1/watch", &greedy).await.unwrap();
+                match answer.status() {
+                    StatusCode::OK => held.push(answer),
+                    status => {
+                        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+                        refused += 1;
+                    }
+                }
+            }
+            let answer = client.get("/v1/token", &greedy).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "what is no stream is served");
+        }
+        assert_eq!((held.len(), refused), (64, 56));
+        let mut pod = target.connect("127.0.0.1").await.unwrap();
+        let answer = pod.get("/v1/watch", &other).await.unwrap();
+        assert_eq!(
+            answer.status(),
+            StatusCode::OK,
+            "another pod of the agent has its own"
+        );
+    });
+}
+
+#[test]
+fn streams_through_a_sidecar_leave_room_for_requests() {
+    let remote = Remote::with_lifetime("1h");
+    let pod = remote.running();
+    let agent = pod.agent();
+    pod.wait_for_token(None);
+    let socket = agent.socket();
+    let held = block_on(async {
+        let mut held = Vec::new();
+        for number in 0..40 {
+            let answer = open_unix(&socket, "/v1/watch").await.unwrap();
+            if number < 12 {
+                assert_eq!(answer.status(), StatusCode::OK);
+            }
+            held.push(answer);
+        }
+        assert_eq!(held.last().unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+        held
+    });
+    agent.get("/v1/token").expect_ok();
+    agent.grpc().token().unwrap();
+    drop(held);
 }

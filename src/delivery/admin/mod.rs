@@ -17,8 +17,12 @@ use super::{
     local::{LocalSocket, PeerUid},
 };
 use crate::{
-    broker::Broker, health::Readiness, proto::v1::admin_service_server::AdminServiceServer,
-    session::Sessions, store::SqliteStore,
+    broker::Broker,
+    budget::{Budget, table::EVENT_STREAMS},
+    health::Readiness,
+    proto::v1::admin_service_server::AdminServiceServer,
+    session::Sessions,
+    store::SqliteStore,
 };
 
 use backup::Backups;
@@ -55,6 +59,7 @@ impl AdminSocket {
             backups: Backups::of(database),
             sessions,
             facts,
+            streams: Budget::new(EVENT_STREAMS),
             shutdown: shutdown.clone(),
         };
         let condition = ("admin_socket", service.facts.readiness.clone());

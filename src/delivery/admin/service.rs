@@ -20,6 +20,8 @@ use super::{
 };
 use crate::{
     broker::{AccountRef, AgentState, Asker, Broker, Connected, NewServiceAccount},
+    budget::Budget,
+    delivery::local::PeerUid,
     health::Readiness,
     id::AgentName,
     proto::{
@@ -51,6 +53,8 @@ pub(super) struct Service {
     pub(super) backups: Backups,
     pub(super) sessions: Arc<Sessions>,
     pub(super) facts: Facts,
+    /// Streams of events.
+    pub(super) streams: Budget<PeerUid>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -354,12 +358,24 @@ impl AdminService for Service {
 
     type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
 
-    async fn watch_events(&self, _: Request<v1::WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
-        let events = BroadcastStream::new(self.broker.events()).map(|event| match event {
-            Ok(event) => Ok(convert::event(&event)),
-            Err(BroadcastStreamRecvError::Lagged(missed)) => {
-                let message = format!("{missed} events were missed: read them faster");
-                Err(status(Code::DataLoss, "lagged", message))
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        let peer = request.extensions().get().copied().unwrap_or(PeerUid(u32::MAX));
+        let held = self.streams.take(&peer).map_err(|_| {
+            let message = format!("{peer} watches as many streams of events as one may: close some");
+            status(Code::ResourceExhausted, "rate_limited", message)
+        })?;
+        let events = BroadcastStream::new(self.broker.events()).map(move |event| {
+            // Until the stream ends.
+            let _ = &held;
+            match event {
+                Ok(event) => Ok(convert::event(&event)),
+                Err(BroadcastStreamRecvError::Lagged(missed)) => {
+                    let message = format!("{missed} events were missed: read them faster");
+                    Err(status(Code::DataLoss, "lagged", message))
+                }
             }
         });
         let shutdown = self.shutdown.clone();

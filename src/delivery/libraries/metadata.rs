@@ -16,6 +16,7 @@ use crate::{
     clock::Uptime,
     delivery::{
         body::AgentBody,
+        holding::{Holder, Holdings},
         refusal::{Reason, Refusal},
         service::Answer,
     },
@@ -38,6 +39,7 @@ pub(in crate::delivery) struct Desk {
     pub(in crate::delivery) broker: Arc<Broker>,
     pub(in crate::delivery) agent: Arc<AgentHandle>,
     pub(in crate::delivery) project_id: Arc<str>,
+    pub(in crate::delivery) holdings: Arc<Holdings>,
 }
 
 /// True for a request that means this protocol, on a socket that speaks others too.
@@ -171,13 +173,11 @@ impl Desk {
 
     /// A fresh token, or the one at hand where that takes longer than the libraries wait.
     async fn obtain(&self) -> Result<TokenGrant, Refusal> {
-        let query = TokenQuery::default();
-        let asked = tokio::time::timeout(PATIENCE, self.broker.token(&self.agent, &query)).await;
-        if self.agent.is_removed() {
-            return Err(Refusal::removed());
-        }
-        match asked {
-            Ok(answer) => Ok(answer?),
+        let (query, holder) = (TokenQuery::default(), Holder::of(&self.agent));
+        let asked = self.holdings.obtain(&self.broker, &self.agent, &holder, &query);
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answer) => answer,
+            Err(_) if self.agent.is_removed() => Err(Refusal::removed()),
             Err(_) => self.broker.at_hand(&self.agent).ok_or_else(too_slow),
         }
     }

@@ -10,23 +10,30 @@ use crate::{
     broker::{AgentState, Broker, Problem, ProblemCode},
     delivery::{
         body::for_method,
+        holding::Holdings,
         refusal::{Reason, Refusal},
         tcp::TcpServer,
     },
     id::AgentName,
 };
 
-/// Serves `agent`'s tokens until `shutdown`, from whenever there is an agent of that name.
-pub async fn serve(
-    server: TcpServer,
-    broker: Arc<Broker>,
-    agent: AgentName,
-    project_id: &str,
-    shutdown: CancellationToken,
-) {
-    let project_id: Arc<str> = project_id.into();
+/// Whose tokens a port serves, and what the answers need.
+pub struct MetadataSource {
+    /// Where tokens come from.
+    pub broker: Arc<Broker>,
+    /// What the agent holds open, here and elsewhere.
+    pub holdings: Arc<Holdings>,
+    /// The one agent.
+    pub agent: AgentName,
+    /// The project that is told.
+    pub project_id: Arc<str>,
+}
+
+/// Serves the agent's tokens until `shutdown`, from whenever there is an agent of that name.
+pub async fn serve(server: TcpServer, source: MetadataSource, shutdown: CancellationToken) {
+    let source = Arc::new(source);
     let answer = move |request: Request<_>| {
-        let answered = match desk(&broker, &agent, &project_id, &request) {
+        let answered = match source.desk(&request) {
             Ok(desk) => Ok(metadata::answer(&desk, &request)),
             Err(refusal) => Err(metadata::refused(refusal)),
         };
@@ -45,21 +52,19 @@ pub async fn serve(
     server.serve("the metadata server", answer, shutdown).await;
 }
 
-fn desk<B>(
-    broker: &Arc<Broker>,
-    agent: &AgentName,
-    project_id: &Arc<str>,
-    request: &Request<B>,
-) -> Result<Desk, Refusal> {
-    if let Some(refusal) = port_objection(request) {
-        return Err(refusal);
+impl MetadataSource {
+    fn desk<B>(&self, request: &Request<B>) -> Result<Desk, Refusal> {
+        if let Some(refusal) = port_objection(request) {
+            return Err(refusal);
+        }
+        let agent = self.broker.handle(&self.agent);
+        Ok(Desk {
+            broker: Arc::clone(&self.broker),
+            agent: agent.ok_or_else(|| unknown(&self.agent))?,
+            project_id: Arc::clone(&self.project_id),
+            holdings: Arc::clone(&self.holdings),
+        })
     }
-    let handle = broker.handle(agent).ok_or_else(|| unknown(agent))?;
-    Ok(Desk {
-        broker: broker.clone(),
-        agent: handle,
-        project_id: project_id.clone(),
-    })
 }
 
 /// Why a request to such a port is none of this protocol; `None` when it is one.

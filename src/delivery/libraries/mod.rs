@@ -11,6 +11,6 @@ mod metadata_tree;
 mod token_endpoint;
 
 pub(super) use adc::CredentialFiles;
-pub use metadata_port::serve as serve_metadata;
+pub use metadata_port::{MetadataSource, serve as serve_metadata};
 pub(super) use metadata_port::{alone, port_objection};
 pub use token_endpoint::serve as serve_token_endpoint;

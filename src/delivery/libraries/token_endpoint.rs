@@ -21,6 +21,7 @@ use crate::{
     budget::Peer,
     delivery::{
         body::{AgentBody, for_method},
+        holding::{Holder, Holdings},
         refusal::{Reason, Refusal},
         tcp::{PeerAddress, TcpServer},
     },
@@ -40,18 +41,27 @@ const UNPROVEN_FORM_BYTES: usize = 4 * 1024;
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves every agent's token to whoever has the agent's secret, until `shutdown`.
-pub async fn serve(server: TcpServer, broker: Arc<Broker>, shutdown: CancellationToken) {
+pub async fn serve(
+    server: TcpServer,
+    broker: Arc<Broker>,
+    holdings: Arc<Holdings>,
+    shutdown: CancellationToken,
+) {
     let answer = move |request| {
-        let broker = broker.clone();
-        async move { answer(&broker, request).await }
+        let (broker, holdings) = (broker.clone(), holdings.clone());
+        async move { answer(&broker, &holdings, request).await }
     };
     server.serve("the agents' token endpoint", answer, shutdown).await;
 }
 
-async fn answer(broker: &Arc<Broker>, request: Request<Incoming>) -> Response<AgentBody> {
+async fn answer(
+    broker: &Arc<Broker>,
+    holdings: &Holdings,
+    request: Request<Incoming>,
+) -> Response<AgentBody> {
     let method = request.method().clone();
     let answered = match (request.uri().path(), &method) {
-        (PATH, &Method::POST) => token(broker, request).await.map(|body| (body, JSON)),
+        (PATH, &Method::POST) => token(broker, holdings, request).await.map(|body| (body, JSON)),
         (PATH, _) => Err(TokenError::wrong_method("POST")),
         (SUBJECT_PATH, &(Method::GET | Method::HEAD)) => {
             subject_token(&Gate::of(broker, &request), request.headers()).map(|body| (body, TEXT))
@@ -79,7 +89,11 @@ fn subject_token(gate: &Gate<'_>, headers: &HeaderMap) -> Result<Zeroizing<Vec<u
     Ok(Zeroizing::new(credentials.as_bytes().to_vec()))
 }
 
-async fn token(broker: &Arc<Broker>, request: Request<Incoming>) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+async fn token(
+    broker: &Arc<Broker>,
+    holdings: &Holdings,
+    request: Request<Incoming>,
+) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     let gate = Gate::of(broker, &request);
     let presented = request.headers().get(header::AUTHORIZATION);
     // Before the body is read, so that nobody else has much of it read.
@@ -97,11 +111,9 @@ async fn token(broker: &Arc<Broker>, request: Request<Incoming>) -> Result<Zeroi
     };
     let form = Form(read_form(request.into_body(), most).await?);
     let agent = form.authenticated(&gate, known)?;
-    let asked = broker.token(&agent, &TokenQuery::default()).await;
-    if agent.is_removed() {
-        return Err(Refusal::removed().into());
-    }
-    let grant = asked.map_err(Refusal::from)?;
+    let grant = holdings
+        .obtain(broker, &agent, &Holder::of(&agent), &TokenQuery::default())
+        .await?;
     let issued_type = (form.field("grant_type").as_deref() == Some(EXCHANGE)).then_some(ACCESS_TOKEN_TYPE);
     Ok(token_json(&grant, issued_type, broker.uptime()))
 }

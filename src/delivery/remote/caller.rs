@@ -11,8 +11,9 @@ use crate::{
     agent::PodIdentity,
     budget::{
         Budget, Exhausted, Peer, Share,
+        descriptors::part,
         table::{
-            REMOTE_PODS, REMOTE_QUESTIONS_PER_CONNECTION, REMOTE_REFUSALS_PER_CONNECTION,
+            REMOTE_PART, REMOTE_PODS, REMOTE_QUESTIONS_PER_CONNECTION, REMOTE_REFUSALS_PER_CONNECTION,
             REMOTE_SERVICE_ACCOUNTS,
         },
     },
@@ -28,8 +29,8 @@ pub(super) struct PodPlaces {
 impl PodPlaces {
     pub(super) fn new() -> Self {
         Self {
-            pods: Budget::new(REMOTE_PODS),
-            service_accounts: Budget::new(REMOTE_SERVICE_ACCOUNTS),
+            pods: Budget::new(REMOTE_PODS.within(part(REMOTE_PART))),
+            service_accounts: Budget::new(REMOTE_SERVICE_ACCOUNTS.within(part(REMOTE_PART))),
         }
     }
 

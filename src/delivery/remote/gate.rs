@@ -8,12 +8,11 @@ use super::{
     proof::{Proof, Proofs, Question},
 };
 use crate::{
-    agent::PodIdentity,
     broker::AgentHandle,
     budget::{Peer, Refusals},
     clock::Uptime,
     delivery::{
-        kubernetes::{ReviewError, permit},
+        kubernetes::{Proven, ReviewError, permit},
         refusal::{Reason, Refusal},
         server::Server,
     },
@@ -37,7 +36,7 @@ pub(super) struct Gate {
 /// A request that may pass. No `Debug`: it holds a token.
 pub(super) struct Pass {
     pub(super) agent: Arc<AgentHandle>,
-    pub(super) identity: PodIdentity,
+    pub(super) pod: Arc<Proven>,
     pub(super) token: AccessToken,
     /// When the pod has to be proven again.
     pub(super) until: Uptime,
@@ -46,7 +45,7 @@ pub(super) struct Pass {
 impl Pass {
     /// Whether the agent is given to the pod, as its manifest is now.
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        let identity = &self.identity;
+        let identity = &self.pod.identity;
         permit(
             &self.agent.peek().manifest,
             identity,
@@ -94,7 +93,7 @@ impl Gate {
         let proof = self.prove(&name, &token, question).await;
         let proof = proof.inspect_err(|refusal| self.note_unproven(refusal, from))?;
         let (proven, until) = (proof.proven, proof.until);
-        let pass = self.pass(&name, token, &proven.identity, until);
+        let pass = self.pass(&name, token, &proven, until);
         let broker = &self.server.broker;
         match &pass {
             Ok(pass) => {
@@ -161,9 +160,10 @@ impl Gate {
         &self,
         name: &AgentName,
         token: AccessToken,
-        identity: &PodIdentity,
+        pod: &Arc<Proven>,
         until: Uptime,
     ) -> Result<Pass, Refusal> {
+        let identity = &pod.identity;
         let agent = self.server.broker.handle(name).ok_or_else(|| {
             if self.server.broker.is_arriving(name) {
                 let detail = format!("The agent {name} is being given to another holder. Ask again in a moment.");
@@ -177,7 +177,7 @@ impl Gate {
         })?;
         let pass = Pass {
             agent,
-            identity: identity.clone(),
+            pod: Arc::clone(pod),
             token,
             until,
         };

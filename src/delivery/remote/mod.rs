@@ -38,7 +38,8 @@ use super::{
 use crate::{
     budget::{
         Peer, Refusals,
-        table::{REMOTE_UNPROVEN, WRITE_STALL},
+        descriptors::part,
+        table::{REMOTE_UNPROVEN, REMOTE_UNPROVEN_PART, WRITE_STALL},
     },
     clock::SharedClock,
     config::{ConfigError, RemoteSection},
@@ -120,7 +121,10 @@ impl RemoteListener {
             ),
         });
         let (certificates, stop) = (self.certificates, shutdown.clone());
-        let (http, lobby) = (Arc::new(http()), Seats::new(REMOTE_UNPROVEN, LOBBY_FULL));
+        let (http, lobby) = (
+            Arc::new(http()),
+            Seats::new(REMOTE_UNPROVEN.within(part(REMOTE_UNPROVEN_PART)), LOBBY_FULL),
+        );
         let serve = move |stream, caller| {
             let (gate, certificates) = (Arc::clone(&gate), Arc::clone(&certificates));
             serve_connection(

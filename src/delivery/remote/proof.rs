@@ -214,7 +214,7 @@ impl Proofs {
             }
             if self.clock.uptime() >= until {
                 match self.prove_again(&pass.token).await {
-                    Ok(proof) if proof.proven.identity == pass.identity => until = proof.until,
+                    Ok(proof) if proof.proven.identity == pass.pod.identity => until = proof.until,
                     Ok(_) | Err(_) => return stop.cancel(),
                 }
             }

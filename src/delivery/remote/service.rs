@@ -9,6 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{caller::Caller, gate::Gate};
 use crate::delivery::{
     body::{AgentBody, Guarded},
+    holding::Holder,
     refusal::Refusal,
     service::{AgentService, is_grpc},
 };
@@ -59,7 +60,9 @@ impl Service<Request<Incoming>> for RemoteService {
                 }
             };
             let stop = shutdown.child_token();
-            let endpoint = gate.server.endpoint(&pass.agent, stop.clone());
+            let endpoint =
+                gate.server
+                    .endpoint(&pass.agent, Holder::Pod(Arc::clone(&pass.pod)), stop.clone());
             let Ok(response) = AgentService::new(endpoint, Arc::default(), None)
                 .call(request)
                 .await;
@@ -67,7 +70,7 @@ impl Service<Request<Incoming>> for RemoteService {
             if let Err(refusal) = pass.check() {
                 return Ok(refused(refusal, grpc));
             }
-            let takes_time = !matches!(response.body(), AgentBody::Whole(_));
+            let takes_time = !response.body().is_whole();
             if takes_time {
                 let stop = stop.clone();
                 tokio::spawn(async move { gate.proofs.watch_over(pass, stop).await });

@@ -18,8 +18,11 @@ use super::{hand::Shown, upstream::Upstream};
 use crate::{
     broker::{AgentState, Problem, ProblemCode},
     budget::{
-        Budget,
-        table::{LOCAL_CONNECTIONS, WRITE_STALL},
+        Budget, Share,
+        descriptors::part,
+        table::{
+            AGENT_CONNECTIONS_PART, LOCAL_CONNECTIONS, SIDECAR_STREAMS, STREAMS_PER_CONNECTION, WRITE_STALL,
+        },
     },
     clock::SharedClock,
     delivery::{
@@ -84,14 +87,26 @@ impl Forwarder {
     pub(super) async fn serve(self: Arc<Self>, listener: UnixListener, shutdown: CancellationToken) {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1().max_buf_size(HEADER_BYTES as usize);
-        http.http2().max_header_list_size(HEADER_BYTES);
+        http.http2()
+            .max_header_list_size(HEADER_BYTES)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION);
         let http = Arc::new(http);
-        let serve = move |stream: UnixStream, share| {
-            let (forwarder, http) = (Arc::clone(&self), Arc::clone(&http));
+        let streams = Budget::new(SIDECAR_STREAMS);
+        let serve = move |stream: UnixStream, share: Share<PeerUid>| {
+            let (forwarder, http, streams) = (Arc::clone(&self), Arc::clone(&http), streams.clone());
             async move {
+                let peer = share.holder().copied();
                 let service = service_fn(move |request| {
+                    let stream = is_stream(&request).then(|| peer.map(|peer| streams.take(&peer)));
                     let forwarder = Arc::clone(&forwarder);
-                    async move { Ok::<_, Infallible>(forwarder.answer(request).await) }
+                    async move {
+                        let answer = match stream.flatten().transpose() {
+                            Ok(None) => forwarder.answer(request).await,
+                            Ok(Some(held)) => holding(forwarder.answer(request).await, held),
+                            Err(_) => too_many_streams(is_grpc(&request)),
+                        };
+                        Ok::<_, Infallible>(answer)
+                    }
                 });
                 let stream = TokioIo::new(AnyAuthority::new(connection::impatient(stream, WRITE_STALL)));
                 // Clients go away in all kinds of ways; none of them is worth a line.
@@ -99,7 +114,10 @@ impl Forwarder {
                 drop(share);
             }
         };
-        let door = Door::new("broker.sock", Budget::new(LOCAL_CONNECTIONS));
+        let door = Door::new(
+            "broker.sock",
+            Budget::new(LOCAL_CONNECTIONS.within(part(AGENT_CONNECTIONS_PART))),
+        );
         let admit = move |stream: &UnixStream, _: &_| door.enter(&PeerUid(stream.peer_cred().ok()?.uid()));
         accept(listener, "broker.sock", shutdown, admit, serve).await;
     }
@@ -189,6 +207,37 @@ impl Forwarder {
         }
         Some(response)
     }
+}
+
+/// True for what stays open, and with it a stream to the broker.
+fn is_stream<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    let is_short = ["/GetAccessToken", "/GetStatus", "/Check"];
+    path == "/v1/watch" || (is_grpc(request) && !is_short.iter().any(|method| path.ends_with(method)))
+}
+
+/// An answer that takes a place until it was sent.
+fn holding(answer: Response<Body>, held: Share<PeerUid>) -> Response<Body> {
+    answer.map(|body| {
+        let kept = body.map_frame(move |frame| {
+            let _ = &held;
+            frame
+        });
+        kept.boxed_unsync()
+    })
+}
+
+fn too_many_streams(is_grpc: bool) -> Response<Body> {
+    let detail = format!(
+        "There are as many streams through this sidecar as there may be ({} of one uid): close some.",
+        SIDECAR_STREAMS.each
+    );
+    let refusal = Refusal::too_many(detail);
+    own(if is_grpc {
+        refusal.into_grpc().into_http().map(AgentBody::Grpc)
+    } else {
+        refusal.into_http()
+    })
 }
 
 /// True for an answer that stands for nobody having answered.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::{
-        Peer,
+        Limits, Peer,
         table::{PROXY_CONNECTIONS, PROXY_UNASKED, TCP_CONNECTIONS, TCP_UNASKED},
     },
     delivery::seats::{Seat, Seats},
@@ -33,8 +33,9 @@ struct Shares {
 
 impl Places {
     /// `name` is what log lines call the port; from `proxy_addresses` many people come.
-    pub(super) fn new(name: &str, proxy_addresses: Vec<IpNet>) -> Self {
-        let shares = |whose, unasked, asking| {
+    /// There are descriptors for six times `descriptors` of them.
+    pub(super) fn new(name: &str, proxy_addresses: Vec<IpNet>, descriptors: usize) -> Self {
+        let shares = |whose, unasked: Limits, asking: Limits| {
             let full = |which| {
                 format!(
                     "{name} has as many connections of {whose} {which} as it may, or as one of them may; some were \
@@ -42,8 +43,11 @@ impl Places {
                 )
             };
             Shares {
-                unasked: Seats::new(unasked, full("on which nothing was asked yet")),
-                asking: Seats::new(asking, full("that ask")),
+                unasked: Seats::new(
+                    unasked.within(descriptors),
+                    full("on which nothing was asked yet"),
+                ),
+                asking: Seats::new(asking.within(descriptors.saturating_mul(2)), full("that ask")),
             }
         };
         Self {
@@ -127,7 +131,7 @@ mod tests {
     use super::*;
 
     fn places() -> Places {
-        Places::new("the desk", vec!["192.0.2.9/32".parse().unwrap()])
+        Places::new("the desk", vec!["192.0.2.9/32".parse().unwrap()], usize::MAX)
     }
 
     /// So many connections from there as find a place to ask, and keep it.

@@ -133,7 +133,7 @@ impl Scene {
         let proof = self.prove(&token).await.unwrap();
         let pass = Pass {
             agent: Arc::clone(&agent),
-            identity: proof.proven.identity.clone(),
+            pod: Arc::clone(&proof.proven),
             token,
             until: proof.until,
         };
