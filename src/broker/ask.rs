@@ -24,6 +24,17 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an asker waits for a token while there is none.
 pub(super) const COLD_PATIENCE: Duration = Duration::from_secs(60);
+/// After a first failure, the second try is waited for where it is due by then.
+const SECOND_TRY: Duration = Duration::from_secs(3);
+
+/// What an asker has meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meanwhile {
+    /// A token that will do.
+    Served,
+    /// None, or one that will not do.
+    InNeed,
+}
 
 impl Broker {
     /// The agent's main token, when it is fresh enough to hand out as it is: no wait, no lock, no disk.
@@ -308,7 +319,9 @@ impl Broker {
         let now = self.uptime();
         let Some(at_hand) = &asked.at_hand else {
             self.make_room(agent.name(), &asked.key)?;
-            let token = self.renewed(agent, &asked.key, None, COLD_PATIENCE).await?;
+            let token = self
+                .renewed(agent, &asked.key, None, (COLD_PATIENCE, Meanwhile::InNeed))
+                .await?;
             return self.long_enough(token, min_ttl);
         };
         let enough = |token: &IssuedToken| token.remaining(self.uptime()).is_some_and(|left| left >= min_ttl);
@@ -317,8 +330,13 @@ impl Broker {
         }
         too_much(at_hand, min_ttl)?;
         too_soon(at_hand, min_ttl, now)?;
+        let meanwhile = if enough(at_hand) {
+            Meanwhile::Served
+        } else {
+            Meanwhile::InNeed
+        };
         match self
-            .renewed(agent, &asked.key, Some(at_hand.clone()), PATIENCE)
+            .renewed(agent, &asked.key, Some(at_hand.clone()), (PATIENCE, meanwhile))
             .await
         {
             Ok(token) => self.long_enough(token, min_ttl),
@@ -343,15 +361,39 @@ impl Broker {
         agent: &AgentHandle,
         key: &TokenKey,
         seen: Option<Arc<IssuedToken>>,
-        patience: Duration,
+        (patience, meanwhile): (Duration, Meanwhile),
     ) -> Result<Arc<IssuedToken>, Problem> {
         if let Some(refused) = self.refused_for_now(key) {
             return Err(self.refusal(agent, refused));
         }
-        let Ok(renewed) = tokio::time::timeout(patience, self.renew_past(key, seen)).await else {
+        let asked = async {
+            let first = self.renew_past(key, seen.clone()).await;
+            let second = self.second_try(key).filter(|_| meanwhile == Meanwhile::InNeed);
+            match second.filter(|_| first.is_err()) {
+                None => first,
+                Some(due) => {
+                    self.clock.sleep_until(due).await;
+                    match self.refused_for_now(key) {
+                        Some(refused) => Err(refused),
+                        None => self.renew_past(key, seen).await,
+                    }
+                }
+            }
+        };
+        let Ok(renewed) = tokio::time::timeout(patience, asked).await else {
             return Err(too_long());
         };
         renewed.map_err(|refused| self.refusal(agent, refused))
+    }
+
+    /// When the second try is due, where the first has just failed and it may pass soon: one answer that the provider is busy,
+    /// or one connection that broke, costs nobody a token.
+    fn second_try(&self, key: &TokenKey) -> Option<Uptime> {
+        let world = self.world();
+        let trouble = world.slots.get(key)?.trouble.as_deref()?;
+        let is_first = trouble.failures == 1 && trouble.kind == FailureKind::Retry && !trouble.under_way;
+        let soon = self.uptime().after(SECOND_TRY);
+        (is_first && trouble.retry_at <= soon).then_some(trouble.retry_at)
     }
 
     /// Why nothing is tried now, while the pause after a failure lasts. Now and then one try of an account is allowed all

@@ -358,7 +358,10 @@ impl Broker {
             expires_in,
             only_here: true,
         };
-        match self.provider.exchange(code, &pending.verifier).await {
+        match self
+            .once_more(|| self.provider.exchange(code, &pending.verifier))
+            .await
+        {
             Ok(mut answer) => {
                 self.note_accepted(answer.server_time);
                 let token = answer.refresh_token.take().ok_or(ConnectError::NoRefreshToken)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Broker, backoff};
+use super::{Broker, backoff, once_more::is_worth_a_try};
 use crate::{
     catalog::ScopeSet,
     google::{FailureKind, Identity, NoToken, ProviderError, TokenAnswer},
@@ -42,7 +42,7 @@ impl FirstGrant {
 
 impl Broker {
     /// Asks for a token with all that the grant holds. Each answer may replace the grant, also one that cannot be used
-    /// otherwise; where nobody else has the grant, the provider is asked again before it is given up.
+    /// otherwise; where nobody else has the grant, or the provider is busy, it is asked again before the grant is given up.
     pub(super) async fn first_answer(&self, grant: &mut FirstGrant) -> Result<TokenAnswer, ProviderError> {
         let mut tries = 1;
         loop {
@@ -68,10 +68,15 @@ impl Broker {
                 }
             };
             let may_pass = is_new || error.kind == FailureKind::Retry;
-            if !grant.only_here || !may_pass || tries == TRIES {
+            let most = match grant.only_here {
+                true => TRIES,
+                false if is_worth_a_try(&error) => 2,
+                false => 1,
+            };
+            if !may_pass || tries >= most {
                 return Err(*error);
             }
-            tracing::warn!(%error, tries, "a new grant is tried again before it is kept");
+            tracing::warn!(%error, tries, "a grant is tried again before it is kept");
             let pause = backoff::delay(&*self.entropy, tries, None);
             self.clock.sleep_until(self.uptime().after(pause)).await;
             tries += 1;
@@ -88,14 +93,19 @@ impl Broker {
         match &answer.id_token {
             Some(id_token) => {
                 let now = self.clock.provider_now();
-                let identified = self.provider.identify(id_token, nonce, now).await;
+                let identified = self
+                    .once_more(|| self.provider.identify(id_token, nonce, now))
+                    .await;
                 // The provider's `Date` may be any proxy's: a token that is good by either clock is good.
                 match self.clock.if_differing().filter(|_| identified.is_err()) {
                     Some(now) => self.provider.identify(id_token, nonce, now).await,
                     None => identified,
                 }
             }
-            None => self.provider.userinfo(&answer.access_token).await,
+            None => {
+                self.once_more(|| self.provider.userinfo(&answer.access_token))
+                    .await
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     AgentHandle, Broker, IssuedToken, Problem, ProblemCode, TokenKey,
-    ask::{COLD_PATIENCE, problem, too_long},
+    ask::{COLD_PATIENCE, Meanwhile, problem, too_long},
     limits::LEAST_AGE,
 };
 
@@ -39,7 +39,12 @@ impl Broker {
             slot.refused_at = Some(self.uptime());
         }
         let token = self
-            .renewed(agent, key, Some(refused.clone()), COLD_PATIENCE)
+            .renewed(
+                agent,
+                key,
+                Some(refused.clone()),
+                (COLD_PATIENCE, Meanwhile::InNeed),
+            )
             .await?;
         agent.refreshes.answered(&token);
         Ok(token)

@@ -148,7 +148,7 @@ impl Broker {
     /// delegated to it.
     async fn try_key(&self, key: &ServiceAccountKey, subject: &str) -> Result<ScopeSet, ProviderError> {
         let all = self.catalog().scopes_of(KIND);
-        let refused = match self.assert(key, subject, &all).await {
+        let refused = match self.once_more(|| self.assert(key, subject, &all)).await {
             Ok(answer) => return Ok(answer.scopes.unwrap_or(all)),
             Err(error) => error,
         };

@@ -107,6 +107,7 @@ fn strike(core: &Core, call: &Call, endpoint: Endpoint) -> Option<(FaultId, Faul
         account: identity
             .as_ref()
             .map(|identity| (identity.email.as_str(), identity.sub.as_str())),
+        reused: call.reused,
     })?;
     core.stats.count(|stats| &stats.faults_struck);
     Some(struck)

@@ -117,6 +117,8 @@ pub struct Fault {
     pub grant_type: Option<String>,
     /// Only requests of this account (address or `sub`); others are not touched.
     pub account: Option<String>,
+    /// Only requests on a connection that has carried one before: what a load balancer does that has forgotten it.
+    pub reused: bool,
     /// How many requests it strikes; all, while it is absent.
     pub times: Option<u32>,
     /// The status to answer with, instead of doing the work.
@@ -241,6 +243,8 @@ pub(super) struct Target<'a> {
     pub(super) grant_type: Option<&'a str>,
     /// Address and `sub`.
     pub(super) account: Option<(&'a str, &'a str)>,
+    /// The connection has carried a request before.
+    pub(super) reused: bool,
 }
 
 /// The faults in force, in the order in which they were ordered; the first that fits strikes.
@@ -300,10 +304,12 @@ impl Faults {
                 endpoint,
                 grant_type,
                 account,
+                reused,
                 times,
                 ..
             } = &ordered.fault;
             endpoint.covers(target.endpoint)
+                && (target.reused || !reused)
                 && grant_type
                     .as_deref()
                     .is_none_or(|wanted| target.grant_type == Some(wanted))
@@ -338,6 +344,7 @@ mod tests {
             endpoint,
             grant_type: Some("refresh_token"),
             account,
+            reused: false,
         }
     }
 

@@ -33,6 +33,10 @@ pub(super) enum Unread {
     Gone,
 }
 
+/// The connection that a request came on has carried one before.
+#[derive(Clone, Copy)]
+pub(super) struct Reused;
+
 /// Decoded `application/x-www-form-urlencoded` parameters.
 #[derive(Default)]
 pub(super) struct Params(Vec<(String, String)>);
@@ -71,6 +75,8 @@ pub(super) struct Call {
     pub(super) form: Params,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// The connection has carried a request before.
+    pub(super) reused: bool,
 }
 
 impl Call {
@@ -99,6 +105,7 @@ impl Call {
             },
             headers: parts.headers,
             body,
+            reused: parts.extensions.get::<Reused>().is_some(),
         })
     }
 

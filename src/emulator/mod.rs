@@ -53,6 +53,7 @@
 //! |---|---|
 //! | `endpoint` | `any`, `authorize`, `token`, `revoke`, `certs`, `userinfo`, `discovery`, `risc`, `api`, `gmail`, `calendar`, `drive` |
 //! | `grant_type`, `account` | only such token requests, only this account's requests |
+//! | `reused` | `true`: only requests on a connection that has carried one before, as with a load balancer that has forgotten it |
 //! | `times` | how many requests it strikes; absent: all, until it is taken back |
 //! | `status`, `error`, `error_description`, `error_subtype`, `body` | the answer, instead of the work |
 //! | `headers` | added to the answer, such as `{"Retry-After": "7"}` |

@@ -1,6 +1,13 @@
 //! The two listeners, and every connection on a task of its own.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -24,7 +31,7 @@ use super::{
     dispatch,
     handle::Handle,
     keys::{KeyError, RsaKey},
-    message::Dropped,
+    message::{Dropped, Reused},
     options::Options,
     risc::{self, InvalidReceiver, SecurityEvent},
 };
@@ -165,7 +172,13 @@ where
 {
     // Without this, small answers may wait for an acknowledgement (Nagle's algorithm).
     let _ = stream.set_nodelay(true);
-    let service = service_fn(answer);
+    let used = AtomicBool::new(false);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if used.swap(true, Ordering::Relaxed) {
+            request.extensions_mut().insert(Reused);
+        }
+        answer(request)
+    });
     // A connection that breaks, or is broken on purpose, concerns nobody else.
     let _ = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)

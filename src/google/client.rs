@@ -20,7 +20,7 @@ use super::{
     endpoints::Endpoints,
     error,
     fields::Fields,
-    http::{Form, Http, Limits, Reply},
+    http::{Form, Http, Limits, Repeat, Reply},
     idtoken,
     jwks::Keys,
     refusal, revocation,
@@ -99,7 +99,7 @@ impl Client {
             fields.push(("client_secret", secret));
             secrets.push(secret);
         }
-        let reply = self.send(&self.options.endpoints.token, &fields).await?;
+        let reply = self.send(call, &self.options.endpoints.token, &fields).await?;
         self.token_answer(call, &reply, &secrets, sent)
     }
 
@@ -192,7 +192,7 @@ impl Client {
         fields: &[(&str, &str)],
         secrets: &[&str],
     ) -> Result<Reply, ProviderError> {
-        let reply = self.send(url, fields).await?;
+        let reply = self.send(call, url, fields).await?;
         if let Some(error) = &reply.cut {
             return Err(ProviderError::transport(host(url), error));
         }
@@ -203,9 +203,19 @@ impl Client {
         }
     }
 
-    async fn send(&self, url: &Url, fields: &[(&str, &str)]) -> Result<Reply, ProviderError> {
-        let reply = self.http.post(url, Form::new(fields)).await;
+    async fn send(&self, call: Call, url: &Url, fields: &[(&str, &str)]) -> Result<Reply, ProviderError> {
+        let reply = self.http.post(url, Form::new(fields), self.repeat(call)).await;
         reply.map_err(|error| ProviderError::transport(host(url), &error))
+    }
+
+    /// What it would mean if the server got this request twice.
+    fn repeat(&self, call: Call) -> Repeat {
+        match call {
+            // Codes are spent by the first (RFC 6749, section 4.1.2), and so are refresh tokens that are rotated.
+            Call::Exchange => Repeat::Never,
+            Call::Refresh if !self.keeps_grants() => Repeat::Never,
+            _ => Repeat::Harmless,
+        }
     }
 }
 
@@ -326,7 +336,7 @@ impl Provider for Client {
             // The assertion says who asks: the OAuth client has no part in it.
             let url = &self.options.endpoints.token;
             let secrets = [assertion.as_str(), request.key.private_key()];
-            let reply = self.send(url, &fields).await?;
+            let reply = self.send(call, url, &fields).await?;
             let answer = self.token_answer(call, &reply, &secrets, None);
             // Whatever refresh token there may be, it does not take the key's place.
             answer.map_err(|failure| *failure.error)

@@ -40,6 +40,8 @@ pub struct ProviderError {
     pub message: String,
     /// The page that explains it to people, `/help/<slug>`.
     pub help: &'static str,
+    /// The HTTP status of a refusal.
+    pub status: Option<u16>,
     /// How long the provider asked to wait.
     pub retry_after: Option<Duration>,
     /// The provider's own time, from the `Date` header of a refusal. Boxed: few have a use for it.
@@ -68,6 +70,12 @@ impl ProviderError {
         matches!(self.code.as_str(), "network" | "timeout" | "malformed_answer")
     }
 
+    /// True when the provider says that it has not done what it was asked, for want of time: it may be asked for the same
+    /// again (RFC 9110, section 15.6.4; RFC 6585, section 4).
+    pub fn is_too_busy(&self) -> bool {
+        matches!(self.status, Some(429 | 503))
+    }
+
     /// The sentence for whoever asked for something that nothing repeats by itself, as renewals and revocations are.
     pub fn of_one_attempt(&self) -> String {
         self.message.replace(REPEATED, "Try it again in a while.")
@@ -84,6 +92,7 @@ impl ProviderError {
             kind,
             code: code.into(),
             message: message.into(),
+            status: None,
             retry_after: None,
             server_time: None,
         }
@@ -205,6 +214,7 @@ impl ProviderError {
         };
         let code = refusal.error.unwrap_or_else(|| format!("http_{status}"));
         Self {
+            status: Some(status),
             retry_after: reply.retry_after(now),
             server_time: reply.date().map(Box::new),
             ..Self::new(kind, code, format!("{sentence} ({said})"), help)

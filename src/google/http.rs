@@ -1,5 +1,6 @@
 //! One bounded HTTP request at a time: nothing here follows a redirect, waits for ever or reads without end.
 
+mod connections;
 pub(super) mod encoding;
 
 use std::{error::Error, io, sync::Arc, time::Duration};
@@ -8,11 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_rustls::ConfigBuilderExt;
 use jiff::Timestamp;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tokio::{
@@ -22,7 +19,9 @@ use tokio::{
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
-use super::egress::{Connector, Egress, ProxyCredentials};
+use connections::Connections;
+
+use super::egress::{Egress, ProxyCredentials};
 use crate::{
     clock::{Moment, SharedClock, SystemClock, Uptime},
     secret::AccessToken,
@@ -57,19 +56,21 @@ impl Default for Limits {
     }
 }
 
-/// Connections that wait for the next request.
-const IDLE_CONNECTIONS: usize = 64;
-/// The headers of an answer.
-const HEADERS: usize = 1000;
-/// Shorter than what servers and middleboxes allow, so that few requests meet a dead connection.
-const IDLE_TIME: Duration = Duration::from_secs(50);
-/// An HTTP/2 connection that died unnoticed (a laptop that changed networks) is given up after these two.
-const PING_AFTER: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("token-broker/", env!("CARGO_PKG_VERSION")));
 /// JSON as such.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// Whether a request may reach its server twice (RFC 9110, section 9.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// It may: once it was done, doing it again comes to the same. Where a connection ends before any of the answer came, it
+    /// is sent once more.
+    Harmless,
+    /// It must not: what it carries may be used up by the first. It goes on a connection of its own, because a kept one may
+    /// be dead without this end knowing.
+    Never,
+}
 
 /// Why there is no answer. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,15 +181,13 @@ pub(crate) fn tls_builder() -> io::Result<ConfigBuilder<ClientConfig, WantsVerif
         .map_err(io::Error::other)
 }
 
-type Sender = Client<HttpsConnector<Connector>, Full<Bytes>>;
-
 /// The client's connections.
 pub(crate) struct Http {
     limits: Limits,
     tls: TlsSetup,
     egress: Egress,
     clock: SharedClock,
-    sender: OnceCell<Sender>,
+    connections: OnceCell<Connections>,
 }
 
 impl Http {
@@ -199,7 +198,7 @@ impl Http {
             tls,
             egress: Egress::default(),
             clock: Arc::new(SystemClock),
-            sender: OnceCell::new(),
+            connections: OnceCell::new(),
         }
     }
 
@@ -219,16 +218,17 @@ impl Http {
 
     /// Sends a form and reads an answer about tokens, which may break off: what it begins with may be a grant that
     /// nothing else holds.
-    pub(super) async fn post(&self, url: &Url, form: Form) -> Result<Reply, TransportError> {
+    pub(super) async fn post(&self, url: &Url, form: Form, repeat: Repeat) -> Result<Reply, TransportError> {
         let body = Bytes::from_owner(form.0);
         let request = request(Method::POST, url, body)?;
-        self.send(request, self.limits.token_answer).await
+        self.send(request, repeat, self.limits.token_answer).await
     }
 
     /// Reads published keys.
     pub(super) async fn get(&self, url: &Url) -> Result<Reply, TransportError> {
         let request = request(Method::GET, url, Bytes::new())?;
-        self.send(request, self.limits.keys_answer).await?.whole()
+        let limit = self.limits.keys_answer;
+        self.send(request, Repeat::Harmless, limit).await?.whole()
     }
 
     /// Asks with an access token as the bearer token (RFC 6750, section 2.1).
@@ -237,7 +237,8 @@ impl Http {
         request
             .headers_mut()
             .insert(header::AUTHORIZATION, bearer(token)?);
-        self.send(request, self.limits.token_answer).await?.whole()
+        let limit = self.limits.token_answer;
+        self.send(request, Repeat::Harmless, limit).await?.whole()
     }
 
     /// Sends JSON of this media type, with a bearer token, and reads an answer about tokens.
@@ -252,15 +253,21 @@ impl Http {
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, kind);
         headers.insert(header::AUTHORIZATION, bearer(token)?);
-        self.send(request, self.limits.token_answer).await?.whole()
+        let limit = self.limits.token_answer;
+        self.send(request, Repeat::Never, limit).await?.whole()
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>, limit: usize) -> Result<Reply, TransportError> {
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        repeat: Repeat,
+        limit: usize,
+    ) -> Result<Reply, TransportError> {
         let deadline = Instant::now() + self.limits.request;
         let late = || TransportError::Timeout(self.limits.request);
         let answered = async {
-            let sender = self.sender.get_or_try_init(|| self.connectable()).await?;
-            let response = sender.request(request).await;
+            let connections = self.connections.get_or_try_init(|| self.connectable()).await?;
+            let response = connections.send(request, repeat).await;
             response.map_err(|error| transport_error(&error))
         };
         let response = timeout_at(deadline, answered).await;
@@ -282,30 +289,14 @@ impl Http {
         })
     }
 
-    async fn connectable(&self) -> Result<Sender, TransportError> {
+    async fn connectable(&self) -> Result<Connections, TransportError> {
         let tls = Arc::clone(&self.tls);
         // Reading a machine's certificates is a few hundred small files' work.
         let config = tokio::task::spawn_blocking(move || tls())
             .await
             .map_err(|error| TransportError::Network(error.to_string()))?
             .map_err(|error| TransportError::NoRoots(error.to_string()))?;
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(Connector::new(self.egress.clone(), self.limits.connect));
-        Ok(Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            // What a token endpoint answers may be the only copy of a grant: odd headers are no reason to lose it.
-            .http1_max_headers(HEADERS)
-            .http1_ignore_invalid_headers_in_responses(true)
-            .http2_keep_alive_interval(PING_AFTER)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .build(connector))
+        Ok(Connections::new(config, self.egress.clone(), self.limits.connect))
     }
 }
 

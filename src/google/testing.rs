@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -71,6 +74,8 @@ pub(super) fn pem(label: &str, der: &[u8]) -> String {
 pub(super) struct Seen {
     pub(super) method: Method,
     pub(super) path: String,
+    /// The number of its connection, from 1.
+    pub(super) connection: usize,
     pub(super) version: http::Version,
     pub(super) headers: HeaderMap,
     pub(super) body: String,
@@ -171,6 +176,7 @@ pub(super) struct Play {
 struct Script {
     answers: Mutex<VecDeque<Answer>>,
     requests: watch::Sender<Vec<Seen>>,
+    connections: AtomicUsize,
 }
 
 type Body = BoxBody<Bytes, io::Error>;
@@ -213,6 +219,7 @@ impl Play {
         let script = Script {
             answers: Mutex::new(answers.into()),
             requests: watch::Sender::default(),
+            connections: AtomicUsize::new(0),
         };
         Self {
             origin,
@@ -288,18 +295,24 @@ async fn serve<S>(stream: S, script: Arc<Script>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(move |request| play(request, Arc::clone(&script)));
+    let connection = 1 + script.connections.fetch_add(1, Ordering::Relaxed);
+    let service = service_fn(move |request| play(request, connection, Arc::clone(&script)));
     let _ = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-async fn play(request: Request<Incoming>, script: Arc<Script>) -> Result<Response<Body>, io::Error> {
+async fn play(
+    request: Request<Incoming>,
+    connection: usize,
+    script: Arc<Script>,
+) -> Result<Response<Body>, io::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let seen = Seen {
         method: head.method,
         path: head.uri.path().to_owned(),
+        connection,
         version: head.version,
         headers: head.headers,
         body: String::from_utf8(body.to_vec()).unwrap(),

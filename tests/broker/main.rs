@@ -8,6 +8,7 @@ mod altered;
 mod announced;
 mod asking;
 mod audit;
+mod busy;
 mod clock;
 mod connect;
 mod consents;

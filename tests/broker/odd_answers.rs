@@ -159,7 +159,9 @@ async fn an_import_goes_on_with_the_grant_that_took_the_place_of_the_one_given()
 async fn a_grant_that_others_hold_is_tried_once() {
     let scene = Scene::new().await;
     let grant = scene.google.held_elsewhere(ALICE, with_openid(&[SEND]));
-    scene.google.fail(ALICE, Fault::unavailable());
+    scene
+        .google
+        .fail(ALICE, Fault::new(FailureKind::Retry, "network"));
     let target = ConnectTarget::Owner(owner("alice"));
     let refused = scene.broker.import(&target, grant.as_str().into(), admin()).await;
     assert!(refused.is_err());

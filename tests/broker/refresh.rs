@@ -103,7 +103,9 @@ async fn three_in_a_row_and_then_it_is_slowed_down_for_this_agent_alone() {
 #[tokio::test]
 async fn where_there_is_no_other_token_the_reason_is_told_and_not_the_refused_one() {
     let (scene, bot) = Scene::of_alice().await;
-    scene.google.fail_once(ALICE, Fault::unavailable());
+    scene
+        .google
+        .fail_once(ALICE, Fault::unavailable().retry_after(50));
     let problem = scene.ask_for(&bot, &refused()).await.unwrap_err();
     assert_eq!(problem.code.as_str(), "provider_unavailable");
     // Whether it was refused for good is for Google to say: until then the others keep it.

@@ -187,12 +187,13 @@ async fn what_is_no_working_key_is_not_stored() {
         assert!(error.contains(words), "{error}");
     }
     scene.google.fail(ROBOT, Fault::unavailable());
-    let error = scene.add_key("alice", &good, None).await.err().unwrap();
+    let adding = scene.add_key("alice", &good, None);
+    let error = scene.while_waiting(adding).await.err().unwrap();
     assert!(matches!(error, ServiceAccountError::Provider(error) if error.kind == FailureKind::Retry));
     assert!(scene.broker.accounts(None).is_empty());
     assert!(scene.store.load().await.unwrap().integrations.is_empty());
     // The files that are no keys were never presented anywhere.
-    assert_eq!(scene.google.asserted().len(), 2);
+    assert_eq!(scene.google.asserted().len(), 3);
     assert_eq!(scene.audited("integration.connected").await.len(), 5);
 }
 

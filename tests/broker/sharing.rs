@@ -78,7 +78,7 @@ async fn sixty_four_askers_share_a_refusal_too() {
     let scene = Scene::standing_still(Setting::default()).await;
     scene.connect("alice", &[SEND]).await;
     let bot = scene.put("bot", "alice", &[SEND]).await;
-    scene.google.fail(ALICE, Fault::unavailable());
+    scene.google.fail(ALICE, Fault::unavailable().retry_after(50));
     scene.google.hold(ALICE);
     let asking: Vec<_> = (0..64)
         .map(|_| {

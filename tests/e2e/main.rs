@@ -11,6 +11,7 @@ mod accounts;
 mod agents;
 mod backup;
 mod budgets;
+mod busy;
 mod canary;
 mod commands;
 mod config_map;

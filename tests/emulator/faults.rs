@@ -246,6 +246,23 @@ async fn a_connection_can_be_cut_before_the_work() {
 }
 
 #[tokio::test]
+async fn a_connection_can_be_cut_that_has_carried_a_request() {
+    let google = google().await;
+    let token = google.handle.seed_grant("alice@example.com", &[SEND]);
+    google
+        .control(
+            Method::POST,
+            "/faults",
+            json!({ "endpoint": "token", "reused": true, "drop": true }),
+        )
+        .await;
+    for fresh in [true, false, true] {
+        let answered = try_refresh(&google, token.expose()).await;
+        assert_eq!(answered.is_some(), fresh);
+    }
+}
+
+#[tokio::test]
 async fn a_connection_can_be_cut_after_the_work() {
     let google = google_with(Options {
         rotation: Rotation::Strict,

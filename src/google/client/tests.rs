@@ -446,6 +446,38 @@ async fn a_dead_connection_is_a_network_failure() {
 }
 
 #[tokio::test]
+async fn only_what_spends_nothing_is_sent_once_more() {
+    let twice = |answer: Answer| async { play(vec![Answer::dropped(), answer]).await };
+    let (play, client) = twice(Answer::json(200, &json!({}))).await;
+    assert!(client.revoke(&REFRESH.into()).await.is_ok());
+    assert_eq!(play.requests().len(), 2);
+
+    let person = json!({"sub": "1098", "email": "alice@example.com"});
+    let (play, client) = twice(Answer::json(200, &person)).await;
+    assert!(client.userinfo(&"ya29.canary".into()).await.is_ok());
+    assert_eq!(play.requests().len(), 2);
+
+    let (play, client) = twice(granted()).await;
+    assert!(assert(&client, &key(&play), None).await.is_ok());
+    assert_eq!(play.requests().len(), 2);
+
+    let (play, client) = twice(granted()).await;
+    let exchanged = client.exchange(&CODE.into(), &VERIFIER.into()).await;
+    assert_eq!(exchanged.err().unwrap().error.code, "network");
+    assert_eq!(play.requests().len(), 1, "the code may be spent");
+
+    // This provider may rotate grants; of Google it is known that it does not.
+    let (play, client) = twice(granted()).await;
+    assert_eq!(refresh(&client).await.err().unwrap().code, "network");
+    assert_eq!(play.requests().len(), 1);
+    let mut googles = options("http://127.0.0.1:9005");
+    googles.endpoints = Endpoints::google();
+    let googles = self::client(googles);
+    assert_eq!(googles.repeat(Call::Refresh), Repeat::Harmless);
+    assert_eq!(googles.repeat(Call::Exchange), Repeat::Never);
+}
+
+#[tokio::test]
 async fn a_token_that_is_gone_counts_as_revoked() {
     let (play, client) = play(vec![
         Answer::json(200, &json!({})),

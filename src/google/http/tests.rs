@@ -84,12 +84,60 @@ async fn a_server_it_does_not_trust_gets_no_request_and_the_certificate_is_named
     let play = Play::start_tls(config, vec![Answer::text(200, "keys")]).await;
     let http = Http::new(limits(), Arc::new(no_tls));
     let form = Form::new(&[("refresh_token", "canary")]);
-    let error = http.post(&play.url("/token"), form).await.err().unwrap();
+    let sent = http.post(&play.url("/token"), form, Repeat::Never).await;
+    let error = sent.err().unwrap();
     assert!(matches!(error, TransportError::Certificate(_)), "{error:?}");
     assert!(play.requests().is_empty());
     let error = crate::google::ProviderError::transport("localhost", &error);
     assert_eq!(error.code, "certificate");
     assert!(error.message.contains("TLS certificate of localhost"));
+}
+
+fn on_connections(play: &Play) -> Vec<usize> {
+    play.requests().iter().map(|seen| seen.connection).collect()
+}
+
+#[tokio::test]
+async fn what_may_be_sent_twice_survives_a_connection_that_ends_unanswered() {
+    let play = Play::start(vec![
+        Answer::text(200, "one"),
+        Answer::dropped(),
+        Answer::text(200, "two"),
+        Answer::dropped(),
+        Answer::dropped(),
+    ])
+    .await;
+    let http = Http::new(limits(), Arc::new(no_tls));
+    let url = play.url("/keys");
+    assert_eq!(http.get(&url).await.ok().unwrap().body.as_slice(), b"one");
+    assert_eq!(http.get(&url).await.ok().unwrap().body.as_slice(), b"two");
+    assert_eq!(on_connections(&play), [1, 1, 2]);
+    // Once more, not endlessly.
+    let error = http.get(&url).await.err().unwrap();
+    assert!(matches!(error, TransportError::Network(_)), "{error:?}");
+    assert_eq!(play.requests().len(), 5);
+}
+
+#[tokio::test]
+async fn what_must_not_be_sent_twice_goes_on_a_connection_of_its_own() {
+    let play = Play::start(vec![
+        Answer::text(200, "keys"),
+        Answer::text(200, "token"),
+        Answer::dropped(),
+        Answer::text(200, "keys"),
+    ])
+    .await;
+    let http = Http::new(limits(), Arc::new(no_tls));
+    let send = async || {
+        let form = Form::new(&[("code", "canary")]);
+        http.post(&play.url("/token"), form, Repeat::Never).await
+    };
+    assert!(http.get(&play.url("/keys")).await.is_ok());
+    assert!(send().await.is_ok());
+    let error = send().await.err().unwrap();
+    assert!(matches!(error, TransportError::Network(_)), "{error:?}");
+    assert!(http.get(&play.url("/keys")).await.is_ok());
+    assert_eq!(on_connections(&play), [1, 2, 3, 1]);
 }
 
 #[tokio::test]

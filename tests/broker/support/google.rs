@@ -44,6 +44,10 @@ struct Books {
     answered: usize,
     exchanged: usize,
     revoked: Vec<String>,
+    /// How the next exchanges end; the code is not spent by that.
+    exchange_faults: VecDeque<Fault>,
+    /// How the next questions end whose a grant is.
+    identity_faults: VecDeque<Fault>,
     faults: BTreeMap<String, Fault>,
     once: BTreeMap<String, VecDeque<Fault>>,
     under_way: BTreeMap<String, usize>,
@@ -112,6 +116,21 @@ impl Google {
         self.held.send_modify(|held| {
             held.remove(email);
         });
+    }
+
+    /// The next exchange ends like this, and the code stays good.
+    pub(crate) fn fail_exchange_once(&self, fault: Fault) {
+        self.books().exchange_faults.push_back(fault);
+    }
+
+    /// Codes that were given are good no more.
+    pub(crate) fn forget_codes(&self) {
+        self.books().codes.clear();
+    }
+
+    /// The next question whose a grant is ends like this.
+    pub(crate) fn fail_identity_once(&self, fault: Fault) {
+        self.books().identity_faults.push_back(fault);
     }
 
     /// Refreshes of `email` end like this until [`Self::heal`].
@@ -275,9 +294,18 @@ impl Google {
             code: fault.code.to_owned(),
             help: "refused",
             message: format!("The provider said {}.", fault.code),
+            status: fault
+                .code
+                .strip_prefix("http_")
+                .and_then(|status| status.parse().ok()),
             retry_after: fault.retry_after,
             server_time: self.server_time().map(Box::new),
         }
+    }
+
+    fn identity_fault(&self) -> Option<ProviderError> {
+        let fault = self.books().identity_faults.pop_front()?;
+        Some(self.error(&fault))
     }
 
     fn server_time(&self) -> Option<Moment> {
@@ -463,6 +491,10 @@ impl Provider for Google {
             let server_time = self.server_time();
             let mut books = self.books();
             books.exchanged += 1;
+            if let Some(fault) = books.exchange_faults.pop_front() {
+                drop(books);
+                return Err(self.error(&fault).into());
+            }
             let Some((person, asked)) = books.codes.remove(code.expose()) else {
                 drop(books);
                 return Err(self.error(&Fault::invalid_grant()).into());
@@ -504,6 +536,9 @@ impl Provider for Google {
         _now: Timestamp,
     ) -> ProviderFuture<'a, Identity> {
         Box::pin(async move {
+            if let Some(fault) = self.identity_fault() {
+                return Err(fault);
+            }
             let (email, its_nonce) = id_token.split_once(' ').unwrap();
             assert_eq!(Some(its_nonce), nonce, "the nonce belongs to another consent");
             Ok(Identity {
@@ -526,6 +561,9 @@ impl Provider for Google {
 
     fn userinfo<'a>(&'a self, token: &'a AccessToken) -> ProviderFuture<'a, Identity> {
         Box::pin(async move {
+            if let Some(fault) = self.identity_fault() {
+                return Err(fault);
+            }
             let (email, scopes) = self.books().access_tokens[token.expose()].clone();
             if !scopes.contains(&"openid".parse().unwrap()) {
                 return Err(self.error(&Fault::new(FailureKind::Reconnect, "no_openid")));

@@ -272,7 +272,20 @@ impl Scene {
     }
 
     pub(crate) async fn complete(&self, redirect: &str) -> Result<Connected, ConnectError> {
-        self.broker.complete_connect(redirect, None).await
+        self.while_waiting(self.broker.complete_connect(redirect, None))
+            .await
+    }
+
+    /// Whoever waits for a second try waits for the scene's clock, which moves a moment then.
+    pub(crate) async fn while_waiting<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.idle() => self.clock.advance(secs(3)),
+            }
+        }
     }
 
     pub(crate) async fn consent(
@@ -369,7 +382,7 @@ impl Scene {
     }
 
     pub(crate) async fn ask_for(&self, agent: &AgentHandle, query: &TokenQuery) -> Result<String, Problem> {
-        let grant = self.broker.token(agent, query).await?;
+        let grant = self.while_waiting(self.broker.token(agent, query)).await?;
         assert!(
             grant.token.remaining(self.broker.uptime()).is_some(),
             "an expired token was handed out"
