@@ -1,7 +1,7 @@
 //! token-broker keeps agents supplied with short-lived Google access tokens.
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
-//! `budget clock entropy health id secret proto telemetry text`, `config`, `catalog`, `vault`, `store`, `google agent session`,
+//! `budget clock entropy followed health id secret proto telemetry text`, `config`, `catalog`, `vault`, `store`, `google agent session`,
 //! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod agent;
@@ -16,6 +16,7 @@ pub mod delivery;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod entropy;
+mod followed;
 pub mod google;
 pub mod health;
 pub mod id;

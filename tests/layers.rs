@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
         "budget",
         "clock",
         "entropy",
+        "followed",
         "health",
         "id",
         "proto",

@@ -1,18 +1,14 @@
-//! A server's certificate, read again when its files change, and the authorities that a client trusts.
+//! A server's certificate, read again when its files change.
 
-use std::{
-    io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
+
+use crate::{followed::Followed, text::without_bom};
 
 /// A file of the configuration, and the key that names it there.
 #[derive(Clone)]
@@ -31,35 +27,10 @@ impl NamedFile {
     fn wrong(&self, what: &str) -> String {
         format!("{} {} {what}", self.key, self.path.display())
     }
-
-    /// What changes with the file, links followed: cert-manager's files are links that are exchanged.
-    fn stamp(&self) -> Stamp {
-        let file = std::fs::metadata(&self.path).ok()?;
-        Some((
-            file.dev(),
-            file.ino(),
-            file.size(),
-            file.mtime(),
-            file.mtime_nsec(),
-        ))
-    }
 }
-
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 /// A server's certificate and key as they are in their files.
-pub(super) struct Certificates {
-    certificate: NamedFile,
-    key: NamedFile,
-    state: Mutex<State>,
-}
-
-struct State {
-    /// The files that were looked at last.
-    seen: [Stamp; 2],
-    /// What was in the last good ones.
-    config: Arc<ServerConfig>,
-}
+pub(super) struct Certificates(Arc<Followed<ServerConfig>>);
 
 impl Certificates {
     /// Reads both files.
@@ -67,50 +38,33 @@ impl Certificates {
     /// # Errors
     /// A sentence that names the key of the configuration, the file and what is wrong with it.
     pub(super) fn open(certificate: NamedFile, key: NamedFile) -> Result<Self, String> {
-        let seen = [certificate.stamp(), key.stamp()];
-        let config = server_config(&certificate, &key)?;
-        Ok(Self {
-            certificate,
-            key,
-            state: Mutex::new(State { seen, config }),
-        })
+        let places = [certificate.path.clone(), key.path.clone()];
+        let followed = Followed::new(
+            "the certificate of [remote]",
+            move || places.to_vec(),
+            move || server_config(&certificate, &key),
+        );
+        followed.look()?;
+        Ok(Self(Arc::new(followed)))
     }
 
-    /// What a new connection is served with. Files that changed are read again; while they are of no use, what was
-    /// in them before stays in force.
-    pub(super) async fn current(self: &Arc<Self>) -> Arc<ServerConfig> {
-        let this = Arc::clone(self);
-        match spawn_blocking(move || this.look()).await {
-            Ok(config) => config,
-            Err(_) => Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).config),
-        }
-    }
-
-    fn look(&self) -> Arc<ServerConfig> {
-        let seen = [self.certificate.stamp(), self.key.stamp()];
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.seen != seen {
-            state.seen = seen;
-            match server_config(&self.certificate, &self.key) {
-                Ok(config) => {
-                    tracing::info!(file = %self.certificate.path.display(), "the certificate was read again");
-                    state.config = config;
-                }
-                // Once for each change; where only one of the two is new yet, the other's change follows.
-                Err(problem) => tracing::warn!("{problem}; the certificate in force stays"),
-            }
-        }
-        Arc::clone(&state.config)
+    /// What a new connection is served with.
+    ///
+    /// # Errors
+    /// A sentence, when the daemon is going down.
+    pub(super) async fn current(&self) -> Result<Arc<ServerConfig>, String> {
+        self.0.current().await
     }
 }
 
-fn server_config(certificate: &NamedFile, key: &NamedFile) -> Result<Arc<ServerConfig>, String> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate.read()?).collect();
+fn server_config(certificate: &NamedFile, key: &NamedFile) -> Result<ServerConfig, String> {
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(without_bom(&certificate.read()?)).collect();
     let chain = chain
         .ok()
         .filter(|chain| !chain.is_empty())
         .ok_or_else(|| certificate.wrong("holds no certificate in PEM"))?;
-    let private = PrivateKeyDer::from_pem_slice(&key.read()?)
+    let private = PrivateKeyDer::from_pem_slice(without_bom(&key.read()?))
         .map_err(|_| key.wrong("holds no private key in PEM (BEGIN PRIVATE KEY)"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let unfit = |error: rustls::Error| match error {
@@ -128,22 +82,7 @@ fn server_config(certificate: &NamedFile, key: &NamedFile) -> Result<Arc<ServerC
         .with_single_cert(chain, private)
         .map_err(unfit)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-/// Reads certificate authorities in PEM.
-///
-/// # Errors
-/// A sentence that names the file.
-pub(super) fn authorities(file: &Path) -> Result<RootCertStore, String> {
-    let pem = std::fs::read(file)
-        .map_err(|error: io::Error| format!("{} cannot be read: {error}", file.display()))?;
-    let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_slice_iter(&pem).flatten();
-    if roots.add_parsable_certificates(certificates).0 == 0 {
-        return Err(format!("{} holds no certificate", file.display()));
-    }
-    Ok(roots)
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -199,13 +138,13 @@ mod tests {
             wrong()
         );
         put("tls.key", &key);
-        let certificates = Arc::new(open().unwrap());
-        let first = certificates.current().await;
-        assert!(Arc::ptr_eq(&first, &certificates.current().await));
+        let certificates = open().unwrap();
+        let first = certificates.current().await.unwrap();
+        assert!(Arc::ptr_eq(&first, &certificates.current().await.unwrap()));
         // Half of a change.
         put("tls.crt", &other);
-        assert!(Arc::ptr_eq(&first, &certificates.current().await));
+        assert!(Arc::ptr_eq(&first, &certificates.current().await.unwrap()));
         put("tls.key", &other_key);
-        assert!(!Arc::ptr_eq(&first, &certificates.current().await));
+        assert!(!Arc::ptr_eq(&first, &certificates.current().await.unwrap()));
     }
 }

@@ -68,12 +68,7 @@ impl Client {
     pub fn new(options: ClientOptions, clock: SharedClock, entropy: SharedEntropy) -> Self {
         Self {
             authority: format!("{}#{}", options.endpoints.token, options.client_id),
-            http: Http::to(
-                &options.endpoints.token,
-                options.limits,
-                options.egress.clone(),
-                Arc::clone(&clock),
-            ),
+            http: Http::with_clock(options.limits, options.egress.clone(), Arc::clone(&clock)),
             keys: Keys::new(options.endpoints.keys.clone(), Arc::clone(&clock)),
             options,
             clock,

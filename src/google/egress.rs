@@ -11,6 +11,7 @@ use std::{
 };
 
 use http::{Uri, uri::Scheme};
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
     client::{
         legacy::connect::{HttpConnector, proxy::Tunnel},
@@ -18,15 +19,21 @@ use hyper_util::{
     },
     rt::TokioIo,
 };
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
-use super::http::innermost;
+use super::{
+    authorities::{self, Authorities},
+    http::innermost,
+};
 
-/// Which servers are reached through a proxy. The default is none.
+/// Which servers are reached through a proxy, and which authorities vouch for them. The default is no proxy, and this
+/// system's authorities.
 #[derive(Clone, Default)]
 pub struct Egress {
     proxy: Option<Arc<Proxy>>,
+    authorities: Authorities,
 }
 
 struct Proxy {
@@ -57,8 +64,8 @@ const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "
 const EXCEPTION_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 impl Egress {
-    /// As the environment says in the variables that `curl` reads as well: a proxy for `https` addresses, and the hosts
-    /// that are reached without it. This machine itself is never asked for through a proxy.
+    /// As the environment says in the variables that `curl` reads as well: a proxy for `https` addresses, the hosts that are
+    /// reached without it, and where authorities are. This machine itself is never asked for through a proxy.
     ///
     /// # Errors
     /// A proxy of another kind, or something that is no address.
@@ -67,8 +74,9 @@ impl Egress {
             let mut set = names.iter().filter_map(|name| Some((*name, variable(name)?)));
             set.find(|(_, value)| !value.trim().is_empty())
         };
+        let authorities = Authorities::from_environment(&variable);
         let Some((variable, address)) = first(&PROXY_VARIABLES) else {
-            return Ok(Self::default());
+            return Ok(Self::trusting(authorities));
         };
         let except = first(&EXCEPTION_VARIABLES)
             .map(|(_, hosts)| hosts)
@@ -84,7 +92,21 @@ impl Egress {
         };
         Ok(Self {
             proxy: Some(Arc::new(proxy)),
+            authorities,
         })
+    }
+
+    /// Without a proxy, where these vouch for servers.
+    pub(crate) fn trusting(authorities: Authorities) -> Self {
+        Self {
+            proxy: None,
+            authorities,
+        }
+    }
+
+    /// Who vouches for servers.
+    pub(crate) fn authorities(&self) -> &Authorities {
+        &self.authorities
     }
 
     /// The proxy that stands before `address`, for people.
@@ -104,27 +126,67 @@ fn is_this_machine(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
-/// Connects over TCP.
+/// Connects over TCP, and for `https` over TLS.
 #[derive(Clone)]
-pub(crate) struct Connector {
-    tcp: HttpConnector,
-    egress: Egress,
-}
+pub(crate) struct Connector(Tcp);
 
 impl Connector {
-    /// Gives a connection up that does not stand within `limit`.
+    /// Gives a TCP connection up that does not stand within `limit`.
     pub(crate) fn new(egress: Egress, limit: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(limit));
-        Self { tcp, egress }
+        Self(Tcp { tcp, egress })
     }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<Connection>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, address: Uri) -> Self::Future {
+        let tcp = self.0.clone();
+        Box::pin(async move {
+            let tls = if address.scheme() == Some(&Scheme::HTTPS) {
+                let trusted = tcp.egress.authorities.current().await;
+                let trusted = trusted.map_err(|reason| io::Error::other(NoRoots(reason)))?;
+                ClientConfig::clone(&trusted)
+            } else {
+                // Reading the machine's certificates would be in vain or, in an empty container, fail.
+                authorities::nobody()?
+            };
+            let https = HttpsConnectorBuilder::new()
+                .with_tls_config(tls)
+                .https_or_http()
+                .enable_http1()
+                .enable_http2()
+                .wrap_connector(tcp);
+            https.oneshot(address).await.map_err(io::Error::other)
+        })
+    }
+}
+
+/// Nobody is trusted, for this reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoRoots(pub(super) String);
+
+/// Connects over TCP.
+#[derive(Clone)]
+struct Tcp {
+    tcp: HttpConnector,
+    egress: Egress,
 }
 
 type Connection = TokioIo<TcpStream>;
 
-impl Service<Uri> for Connector {
+impl Service<Uri> for Tcp {
     type Response = Connection;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Connection>> + Send>>;

@@ -9,19 +9,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper_rustls::ConfigBuilderExt;
 use jiff::Timestamp;
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
-use tokio::{
-    sync::OnceCell,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use connections::Connections;
 
-use super::egress::{Egress, ProxyCredentials};
+use super::egress::{Egress, NoRoots, ProxyCredentials};
 use crate::{
     clock::{Moment, SharedClock, SystemClock, Uptime},
     secret::AccessToken,
@@ -159,60 +154,25 @@ pub(crate) fn http_date(value: &HeaderValue) -> Option<Timestamp> {
     Timestamp::try_from(time).ok()
 }
 
-/// How TLS is set up, at the first request and once.
-pub(crate) type TlsSetup = Arc<dyn Fn() -> io::Result<ClientConfig> + Send + Sync>;
-
-/// Trusts what this machine trusts.
-fn native_tls() -> io::Result<ClientConfig> {
-    Ok(tls_builder()?.with_native_roots()?.with_no_client_auth())
-}
-
-/// Trusts nobody: for a server on loopback that speaks plain HTTP, where reading the machine's
-/// certificates would be in vain or, in an empty container, fail.
-pub(super) fn no_tls() -> io::Result<ClientConfig> {
-    Ok(tls_builder()?
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth())
-}
-
-pub(crate) fn tls_builder() -> io::Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)
-}
-
 /// The client's connections.
 pub(crate) struct Http {
     limits: Limits,
-    tls: TlsSetup,
-    egress: Egress,
     clock: SharedClock,
-    connections: OnceCell<Connections>,
+    connections: Connections,
 }
 
 impl Http {
     /// Opens nothing yet.
-    pub(crate) fn new(limits: Limits, tls: TlsSetup) -> Self {
-        Self {
-            limits,
-            tls,
-            egress: Egress::default(),
-            clock: Arc::new(SystemClock),
-            connections: OnceCell::new(),
-        }
+    pub(crate) fn new(limits: Limits, egress: Egress) -> Self {
+        Self::with_clock(limits, egress, Arc::new(SystemClock))
     }
 
-    /// Opens nothing yet: for `server`, which is reached by `egress`, and checked by what this machine trusts.
-    pub(super) fn to(server: &Url, limits: Limits, egress: Egress, clock: SharedClock) -> Self {
-        let tls = if server.scheme() == "https" {
-            native_tls
-        } else {
-            no_tls
-        };
+    /// Opens nothing yet.
+    pub(super) fn with_clock(limits: Limits, egress: Egress, clock: SharedClock) -> Self {
         Self {
-            egress,
+            limits,
             clock,
-            ..Self::new(limits, Arc::new(tls))
+            connections: Connections::new(egress, limits.connect),
         }
     }
 
@@ -265,13 +225,9 @@ impl Http {
     ) -> Result<Reply, TransportError> {
         let deadline = Instant::now() + self.limits.request;
         let late = || TransportError::Timeout(self.limits.request);
-        let answered = async {
-            let connections = self.connections.get_or_try_init(|| self.connectable()).await?;
-            let response = connections.send(request, repeat).await;
-            response.map_err(|error| transport_error(&error))
-        };
-        let response = timeout_at(deadline, answered).await;
-        let (head, body) = response.unwrap_or_else(|_| Err(late()))?.into_parts();
+        let answered = self.connections.send(request, repeat);
+        let response = timeout_at(deadline, answered).await.map_err(|_| late())?;
+        let (head, body) = response.map_err(|error| transport_error(&error))?.into_parts();
         // Before the body, which may take its time.
         let heard_at = self.clock.uptime();
         let mut read = Zeroizing::default();
@@ -287,16 +243,6 @@ impl Http {
             body,
             cut: cut.err().or(damaged),
         })
-    }
-
-    async fn connectable(&self) -> Result<Connections, TransportError> {
-        let tls = Arc::clone(&self.tls);
-        // Reading a machine's certificates is a few hundred small files' work.
-        let config = tokio::task::spawn_blocking(move || tls())
-            .await
-            .map_err(|error| TransportError::Network(error.to_string()))?
-            .map_err(|error| TransportError::NoRoots(error.to_string()))?;
-        Ok(Connections::new(config, self.egress.clone(), self.limits.connect))
     }
 }
 
@@ -377,6 +323,9 @@ fn transport_error(error: &(dyn Error + 'static)) -> TransportError {
         }
         if let Some(proxy) = cause.downcast_ref::<ProxyCredentials>() {
             return TransportError::ProxyCredentials(proxy.to_string());
+        }
+        if let Some(NoRoots(reason)) = cause.downcast_ref() {
+            return TransportError::NoRoots(reason.clone());
         }
         let io = cause.downcast_ref::<io::Error>();
         if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {

@@ -2,6 +2,7 @@
 //!
 //! [`Provider`] is the seam to the outside world; [`Client`] implements it over HTTPS.
 
+pub(crate) mod authorities;
 mod authorize;
 pub mod authorized_user;
 pub mod classify;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, header};
 use http_body_util::Empty;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use jiff::Timestamp;
 use url::Url;
@@ -43,21 +42,16 @@ pub(super) async fn check(
             return vec![Finding::fail(CHECK, error.to_string(), advice)];
         }
     };
-    let client = match HttpsConnectorBuilder::new().with_native_roots() {
-        Ok(builder) => {
-            let builder = builder.https_or_http().enable_http1();
-            let connector = builder.wrap_connector(Connector::new(egress.clone(), LIMIT));
-            Client::builder(TokioExecutor::new()).build(connector)
-        }
-        Err(error) => {
-            let advice = "install the system's CA certificates (the package ca-certificates)";
-            return vec![Finding::fail(
-                CHECK,
-                format!("no certificate authority is trusted: {error}"),
-                advice,
-            )];
-        }
-    };
+    if let Err(reason) = egress.authorities().current().await {
+        let advice = "install the system's CA certificates (the package ca-certificates), or name a bundle with SSL_CERT_FILE";
+        return vec![Finding::fail(
+            CHECK,
+            format!("no certificate authority is trusted: {reason}"),
+            advice,
+        )];
+    }
+    let connector = Connector::new(egress.clone(), LIMIT);
+    let client = Client::builder(TokioExecutor::new()).build(connector);
     let asked = addresses(config).into_iter().map(|url| {
         let client = &client;
         async move { (reach(client, &url).await, url) }
@@ -95,7 +89,7 @@ fn addresses(config: &Config) -> Vec<Url> {
     }
 }
 
-type HttpClient = Client<HttpsConnector<Connector>, Empty<Bytes>>;
+type HttpClient = Client<Connector, Empty<Bytes>>;
 
 /// Whatever the answer is, it shows that name resolution, network and TLS work.
 async fn reach(client: &HttpClient, url: &Url) -> Result<HeaderMap, String> {

@@ -1,18 +1,17 @@
 //! One request at a time to the Kubernetes API.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
-use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
     config::KubernetesApi,
-    delivery::tls,
     google::{
-        Limits, ProviderError,
-        http::{Http, JSON, Reply, TransportError, tls_builder},
+        Egress, Limits, ProviderError,
+        authorities::Authorities,
+        http::{Http, JSON, Reply, TransportError},
     },
     secret::AccessToken,
     text,
@@ -25,16 +24,18 @@ const ANSWER: Duration = Duration::from_secs(15);
 const ANSWER_BYTES: usize = 2 * 1024 * 1024;
 const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");
 
-/// The API, not connected: the authority and the daemon's own token both rotate, and it is asked seldom enough to read
+/// The API, not connected: the authority and the daemon's own token both rotate, and it is asked seldom enough to look at
 /// them each time.
 pub(super) struct Api {
     section: KubernetesApi,
+    authorities: Authorities,
 }
 
 impl Api {
     /// Reads nothing yet.
     pub(super) fn new(section: &KubernetesApi) -> Self {
         Self {
+            authorities: Authorities::in_file(&section.ca_file),
             section: section.clone(),
         }
     }
@@ -101,36 +102,26 @@ impl Api {
     }
 
     async fn connection(&self) -> Result<(Http, AccessToken), String> {
-        let (roots, own) = self.credentials().await?;
-        let tls = move || {
-            let config: ClientConfig = tls_builder()?
-                .with_root_certificates(roots.clone())
-                .with_no_client_auth();
-            Ok(config)
-        };
         let limits = Limits {
             request: ANSWER,
             token_answer: ANSWER_BYTES,
             ..Limits::default()
         };
-        Ok((Http::new(limits, Arc::new(tls)), own))
+        if self.section.url.scheme() == "https" {
+            // Said first, and by its name.
+            self.authorities.current().await?;
+        }
+        let own = self.own_token().await?;
+        Ok((Http::new(limits, Egress::trusting(self.authorities.clone())), own))
     }
 
-    async fn credentials(&self) -> Result<(RootCertStore, AccessToken), String> {
-        let KubernetesApi {
-            url,
-            ca_file,
-            token_file,
-        } = self.section.clone();
+    async fn own_token(&self) -> Result<AccessToken, String> {
+        let file = self.section.token_file.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let mut roots = RootCertStore::empty();
-            if url.scheme() == "https" {
-                roots = tls::authorities(&ca_file)?;
-            }
-            let token = std::fs::read_to_string(&token_file)
-                .map_err(|error| format!("{} cannot be read: {error}", token_file.display()))?;
+            let token = std::fs::read_to_string(&file)
+                .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
             let token = Zeroizing::new(token);
-            Ok((roots, AccessToken::from(text::plain(&token).trim())))
+            Ok(AccessToken::from(text::plain(&token).trim()))
         });
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }

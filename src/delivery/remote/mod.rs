@@ -187,7 +187,11 @@ async fn serve_connection(
     let from = caller.from();
     let _ = stream.set_nodelay(true);
     let stream = connection::impatient(stream, WRITE_STALL);
-    let acceptor = TlsAcceptor::from(certificates.current().await);
+    let config = match certificates.current().await {
+        Ok(config) => config,
+        Err(problem) => return tracing::debug!(%from, problem, "no certificate for a connection"),
+    };
+    let acceptor = TlsAcceptor::from(config);
     let limit = |tls: &mut rustls::ServerConnection| tls.set_buffer_limit(Some(BUFFER_BYTES));
     let stream = tokio::select! {
         accepted = tokio::time::timeout(HANDSHAKE, acceptor.accept_with(stream, limit)) => match accepted {

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Empty, Limited, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use hyper_rustls::ConfigBuilderExt;
 use hyper_util::{
     client::legacy::{
         Client,
@@ -33,8 +32,8 @@ use zeroize::Zeroizing;
 
 use super::source::Source;
 use crate::{
-    delivery::{remote::AGENT, tls},
-    google::http::{certificate_reason, tls_builder},
+    delivery::remote::AGENT,
+    google::{authorities::Authorities, http::certificate_reason},
     id::AgentName,
     text,
 };
@@ -73,9 +72,14 @@ impl Upstream {
         token_file: &Path,
         ca_file: Option<PathBuf>,
     ) -> Self {
+        let authorities = match &ca_file {
+            Some(file) => Authorities::in_file(file),
+            None => Authorities::from_environment(|name| std::env::var(name).ok()),
+        };
         let connector = Connector(Arc::new(Place {
             source: source.clone(),
             ca_file,
+            authorities,
         }));
         let name = agent.and_then(|agent| HeaderValue::try_from(agent.as_str()).ok());
         let credentials = match source {
@@ -228,7 +232,9 @@ struct Connector(Arc<Place>);
 
 struct Place {
     source: Source,
+    /// Where the authorities are, where that was said.
     ca_file: Option<PathBuf>,
+    authorities: Authorities,
 }
 
 impl tower::Service<Uri> for Connector {
@@ -280,9 +286,10 @@ impl Place {
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(bare.to_owned())
             .map_err(|_| format!("{source} has a name that no certificate can have"))?;
-        let ca_file = self.ca_file.clone();
-        let config = spawn_blocking(move || client_config(ca_file.as_deref())).await;
-        let config = config.unwrap_or_else(|error| Err(error.to_string()))?;
+        let trusted = self.authorities.current().await;
+        let mut config =
+            rustls::ClientConfig::clone(&*trusted.map_err(|reason| self.nobody_trusted(reason))?);
+        config.alpn_protocols = vec![b"h2".to_vec()];
         let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
         let stream = stream.map_err(|error| self.no_handshake(&error))?;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
@@ -291,6 +298,15 @@ impl Place {
             ));
         }
         Ok(Box::new(stream))
+    }
+
+    fn nobody_trusted(&self, reason: String) -> String {
+        match self.ca_file {
+            Some(_) => reason,
+            None => format!(
+                "this system trusts no certificate authority ({reason}): name the broker's with --ca-file"
+            ),
+        }
     }
 
     fn no_handshake(&self, error: &io::Error) -> String {
@@ -327,20 +343,6 @@ fn no_socket(path: &Path, error: &io::Error) -> String {
         ),
         _ => format!("{path} cannot be opened: {error}"),
     }
-}
-
-/// Read for each connection, because authorities change too.
-fn client_config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, String> {
-    let builder = tls_builder().map_err(|error| error.to_string())?;
-    let builder = match ca_file {
-        Some(file) => builder.with_root_certificates(tls::authorities(file)?),
-        None => builder.with_native_roots().map_err(|error| {
-            format!("this system trusts no certificate authority ({error}): name the broker's with --ca-file")
-        })?,
-    };
-    let mut config = builder.with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
 }
 
 /// A connection of either kind.

@@ -14,7 +14,7 @@ fn egress(variables: &[(&str, &str)]) -> Result<Egress, InvalidProxy> {
 
 async fn through(proxy: &str, address: &'static str) -> io::Result<Connection> {
     let egress = egress(&[("HTTPS_PROXY", proxy)]).unwrap();
-    let mut connector = Connector::new(egress, Duration::from_secs(60));
+    let Connector(mut connector) = Connector::new(egress, Duration::from_secs(60));
     connector.call(Uri::from_static(address)).await
 }
 

@@ -6,12 +6,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{self, Client},
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::ClientConfig;
 
 use super::Repeat;
 use crate::google::egress::{Connector, Egress};
@@ -26,7 +24,7 @@ const IDLE_TIME: Duration = Duration::from_secs(50);
 const PING_AFTER: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Sender = Client<HttpsConnector<Connector>, Full<Bytes>>;
+type Sender = Client<Connector, Full<Bytes>>;
 
 /// The connections to a server.
 pub(super) struct Connections {
@@ -38,13 +36,8 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Opens nothing yet. `limit` is how long a TCP connection may take to stand.
-    pub(super) fn new(tls: ClientConfig, egress: Egress, limit: Duration) -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(Connector::new(egress, limit));
+    pub(super) fn new(egress: Egress, limit: Duration) -> Self {
+        let connector = Connector::new(egress, limit);
         let sender = |kept| {
             Client::builder(TokioExecutor::new())
                 .timer(TokioTimer::new())

@@ -11,7 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::{
     clock::{BootId, Clock, ManualClock, Sleep},
-    google::testing::{Answer, Play, TestProxy},
+    google::{
+        authorities::Authorities,
+        testing::{Answer, Play, TestProxy, pem},
+    },
 };
 
 fn localhost() -> (ServerConfig, CertificateDer<'static>) {
@@ -43,12 +46,13 @@ fn limits() -> Limits {
 }
 
 fn trusting(certificate: CertificateDer<'static>) -> Http {
-    let tls = move || {
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate.clone()).map_err(io::Error::other)?;
-        Ok(tls_builder()?.with_root_certificates(roots).with_no_client_auth())
-    };
-    Http::new(limits(), Arc::new(tls))
+    let authorities = Authorities::fixed(vec![certificate]);
+    Http::new(limits(), Egress::trusting(authorities))
+}
+
+/// One that speaks plain HTTP.
+fn plain() -> Http {
+    Http::new(limits(), Egress::default())
 }
 
 #[tokio::test]
@@ -67,11 +71,15 @@ async fn through_a_proxy_tls_still_ends_at_the_server() {
     let play = Play::start_tls(config, vec![Answer::text(200, "keys")]).await;
     let port = play.url("/").port().unwrap();
     let proxy = TestProxy::start("HTTP/1.1 200 OK\r\n\r\n", ([127, 0, 0, 1], port).into()).await;
-    let variable = |name: &str| (name == "https_proxy").then(|| format!("127.0.0.1:{}", proxy.port));
-    let http = Http {
-        egress: Egress::from_environment(variable).unwrap(),
-        ..trusting(certificate)
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle.pem");
+    std::fs::write(&bundle, pem("CERTIFICATE", &certificate)).unwrap();
+    let variable = |name: &str| match name {
+        "https_proxy" => Some(format!("127.0.0.1:{}", proxy.port)),
+        "SSL_CERT_FILE" => Some(bundle.display().to_string()),
+        _ => None,
     };
+    let http = Http::new(limits(), Egress::from_environment(variable).unwrap());
     let reply = http.get(&"https://google.example/keys".parse().unwrap()).await;
     assert_eq!(reply.ok().unwrap().body.as_slice(), b"keys");
     assert_eq!(play.requests()[0].version, http::Version::HTTP_2);
@@ -80,9 +88,9 @@ async fn through_a_proxy_tls_still_ends_at_the_server() {
 
 #[tokio::test]
 async fn a_server_it_does_not_trust_gets_no_request_and_the_certificate_is_named() {
-    let (config, _) = localhost();
+    let ((config, _), (_, other)) = (localhost(), localhost());
     let play = Play::start_tls(config, vec![Answer::text(200, "keys")]).await;
-    let http = Http::new(limits(), Arc::new(no_tls));
+    let http = trusting(other);
     let form = Form::new(&[("refresh_token", "canary")]);
     let sent = http.post(&play.url("/token"), form, Repeat::Never).await;
     let error = sent.err().unwrap();
@@ -107,7 +115,7 @@ async fn what_may_be_sent_twice_survives_a_connection_that_ends_unanswered() {
         Answer::dropped(),
     ])
     .await;
-    let http = Http::new(limits(), Arc::new(no_tls));
+    let http = plain();
     let url = play.url("/keys");
     assert_eq!(http.get(&url).await.ok().unwrap().body.as_slice(), b"one");
     assert_eq!(http.get(&url).await.ok().unwrap().body.as_slice(), b"two");
@@ -127,7 +135,7 @@ async fn what_must_not_be_sent_twice_goes_on_a_connection_of_its_own() {
         Answer::text(200, "keys"),
     ])
     .await;
-    let http = Http::new(limits(), Arc::new(no_tls));
+    let http = plain();
     let send = async || {
         let form = Form::new(&[("code", "canary")]);
         http.post(&play.url("/token"), form, Repeat::Never).await
@@ -153,24 +161,51 @@ async fn an_authoritys_own_certificate_is_called_that() {
 }
 
 #[tokio::test]
-async fn without_authorities_it_says_so_and_looks_again_next_time() {
-    let play = Play::start(vec![Answer::text(200, "")]).await;
-    let found = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let look = Arc::clone(&found);
-    let http = Http::new(
-        limits(),
-        Arc::new(move || {
-            if look.load(std::sync::atomic::Ordering::SeqCst) {
-                no_tls()
-            } else {
-                Err(io::Error::other("no certificates found"))
-            }
-        }),
+async fn a_bundle_that_changes_counts_at_the_next_connection_and_a_broken_one_changes_nothing() {
+    let ((first, old), (second, new)) = (localhost(), localhost());
+    let first = Play::start_tls(first, vec![Answer::text(200, "1"), Answer::text(200, "1")]).await;
+    let second = Play::start_tls(second, vec![Answer::text(200, "2"); 4]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle.pem");
+    let put = |text: &str| {
+        let fresh = folder.path().join("fresh");
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::rename(fresh, &bundle).unwrap();
+    };
+    let variable = |name: &str| (name == "SSL_CERT_FILE").then(|| bundle.display().to_string());
+    let http = Http::new(limits(), Egress::from_environment(variable).unwrap());
+    // Each on a connection of its own.
+    let ask = async |play: &Play| {
+        let form = Form::new(&[("code", "canary")]);
+        http.post(&play.url("/token"), form, Repeat::Never)
+            .await
+            .map(drop)
+    };
+    let said = ask(&first).await.unwrap_err();
+    assert!(
+        matches!(&said, TransportError::NoRoots(reason) if reason.contains("bundle.pem cannot be read")),
+        "{said:?}"
     );
-    let error = http.get(&play.url("/keys")).await.err().unwrap();
-    assert_eq!(error, TransportError::NoRoots("no certificates found".into()));
-    found.store(true, std::sync::atomic::Ordering::SeqCst);
-    assert!(http.get(&play.url("/keys")).await.is_ok());
+    put(&pem("CERTIFICATE", &old));
+    assert!(ask(&first).await.is_ok(), "it looks again");
+    assert!(matches!(
+        ask(&second).await.unwrap_err(),
+        TransportError::Certificate(_)
+    ));
+    put(&pem("CERTIFICATE", &new));
+    assert!(ask(&second).await.is_ok());
+    assert!(matches!(
+        ask(&first).await.unwrap_err(),
+        TransportError::Certificate(_)
+    ));
+    for broken in ["", "-----BEGIN CERTIFICATE-----\nAA"] {
+        put(broken);
+        assert!(ask(&second).await.is_ok());
+    }
+    std::fs::remove_file(&bundle).unwrap();
+    assert!(ask(&second).await.is_ok());
+    put(&pem("CERTIFICATE", &old));
+    assert!(ask(&first).await.is_ok());
 }
 
 #[test]
@@ -252,7 +287,7 @@ async fn the_servers_time_is_heard_when_the_head_comes() {
         clock: ManualClock::new("2024-01-15T10:30:00Z".parse().unwrap()),
         looks: tokio::sync::Notify::new(),
     });
-    let http = Http::to(&url, limits(), Egress::default(), clock.clone());
+    let http = Http::with_clock(limits(), Egress::default(), clock.clone());
     let server = {
         let clock = clock.clone();
         tokio::spawn(async move {

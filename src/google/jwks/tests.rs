@@ -9,7 +9,8 @@ use super::*;
 use crate::{
     clock::ManualClock,
     google::{
-        http::{Limits, no_tls},
+        Egress,
+        http::Limits,
         jws::Jws,
         testing::{Answer, Play, Signer},
     },
@@ -28,7 +29,7 @@ async fn scene(answers: Vec<Answer>) -> Scene {
     let url = play.url("/oauth2/v3/certs");
     Scene {
         play,
-        http: Http::new(Limits::default(), Arc::new(no_tls)),
+        http: Http::new(Limits::default(), Egress::default()),
         keys: Keys::new(url, Arc::new(clock.clone())),
         clock,
     }

@@ -67,7 +67,7 @@ pub(super) struct Issuer {
 impl Issuer {
     pub(super) fn new(document: Url, limits: Limits, egress: Egress, clock: SharedClock) -> Self {
         Self {
-            http: Http::to(&document, limits, egress, clock.clone()),
+            http: Http::with_clock(limits, egress, clock.clone()),
             document,
             clock,
             state: Mutex::default(),
