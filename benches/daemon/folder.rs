@@ -161,6 +161,7 @@ impl Folder {
             owner: owner_name(number).parse().expect("an owner"),
             subject: Account::new(&account(number)).sub,
             account: account(number),
+            former: Arc::default(),
             authority: self.authority.as_str().into(),
             scopes: scopes.clone(),
             health: Health::Active,

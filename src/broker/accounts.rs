@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     AccountRef, AgentState, Asker, Broker, CapabilityState, SeveralAccounts, TokenKey,
     choice::{NotFound, agents_on, find},
+    names::agents_by_former,
     situation::{action_url, refused, state_of},
     unchecked,
     world::{Account, World},
@@ -66,6 +67,8 @@ pub struct AccountView {
     pub standings: Vec<CapabilityStanding>,
     /// The agents that use it.
     pub agents: Vec<AgentName>,
+    /// Those of them whose manifests name it by an address that it had before.
+    pub agents_by_former: Vec<AgentName>,
     /// A page that says what to do, when somebody has to do something.
     pub action_url: Option<String>,
 }
@@ -199,6 +202,7 @@ impl Broker {
             standing,
             capabilities,
             standings,
+            agents_by_former: agents_by_former(world, &self.around, account),
             agents,
             action_url,
         }

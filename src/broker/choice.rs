@@ -2,6 +2,7 @@
 
 use super::{
     AgentState,
+    names::going_by,
     situation::Surroundings,
     world::{Account, World},
 };
@@ -9,7 +10,6 @@ use crate::{
     agent::Manifest,
     catalog::IntegrationKind,
     id::{AgentName, IntegrationId, OwnerId},
-    text::same_address,
 };
 
 /// Names an account: by id, or by owner, and address where the owner has several.
@@ -59,12 +59,10 @@ pub(super) fn find<'a>(world: &'a World, which: &AccountRef) -> Result<&'a Accou
             .map(Box::as_ref)
             .ok_or_else(|| NotFound::Unknown(format!("there is no integration {id}"))),
         AccountRef::Owner { owner, account } => {
-            let fits = |a: &&Account| {
-                account
-                    .as_ref()
-                    .is_none_or(|wanted| same_address(&a.record.account, wanted))
+            let found: Vec<&Account> = match account {
+                Some(wanted) => going_by(world.accounts_of(owner), wanted, |a| &a.record),
+                None => world.accounts_of(owner).collect(),
             };
-            let found: Vec<&Account> = world.accounts_of(owner).filter(fits).collect();
             match found.as_slice() {
                 [one] => Ok(one),
                 [] => Err(NotFound::Unknown(nothing_found(
@@ -91,16 +89,18 @@ fn nothing_found(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> Strin
     }
 }
 
-/// The owner's accounts of this kind that go by this address; all of them without one.
+/// The owner's accounts of this kind that go by this address; without one, enough of them to see whether there are several.
 fn fitting<'a>(
     world: &'a World,
     owner: &OwnerId,
     kind: IntegrationKind,
-    wanted: Option<&'a str>,
-) -> impl Iterator<Item = &'a Account> {
-    world
-        .accounts_of_kind(owner, kind)
-        .filter(move |a| wanted.is_none_or(|wanted| same_address(&a.record.account, wanted)))
+    wanted: Option<&str>,
+) -> Vec<&'a Account> {
+    let all = world.accounts_of_kind(owner, kind);
+    match wanted {
+        Some(wanted) => going_by(all, wanted, |account| &account.record),
+        None => all.take(2).collect(),
+    }
 }
 
 /// The one account that [`fitting`] finds; `None` where there is none, or more than one.
@@ -108,10 +108,12 @@ pub(super) fn the_account<'a>(
     world: &'a World,
     owner: &OwnerId,
     kind: IntegrationKind,
-    wanted: Option<&'a str>,
+    wanted: Option<&str>,
 ) -> Option<&'a Account> {
-    let mut found = fitting(world, owner, kind, wanted);
-    found.next().filter(|_| found.next().is_none())
+    match fitting(world, owner, kind, wanted).as_slice() {
+        [one] => Some(one),
+        _ => None,
+    }
 }
 
 /// The account of this kind that an agent uses.
@@ -125,11 +127,11 @@ pub(super) fn account_for<'a>(
         IntegrationKind::Google => manifest.account.as_deref(),
         IntegrationKind::GoogleServiceAccount => manifest.service_account.as_deref(),
     };
-    let mut found = fitting(world, owner, kind, wanted);
+    let found = fitting(world, owner, kind, wanted);
     let there = || addresses(world.accounts_of_kind(owner, kind));
-    match (found.next(), found.next()) {
-        (Some(one), None) => Ok(one),
-        (None, _) => Err(NoAccount {
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(NoAccount {
             state: AgentState::NotConnected,
             message: match kind {
                 IntegrationKind::Google => not_connected(owner, wanted, &there()),
@@ -137,7 +139,7 @@ pub(super) fn account_for<'a>(
             },
         }),
         // To guess would be to act in the wrong name.
-        (Some(_), Some(_)) => Err(NoAccount {
+        [_, ..] => Err(NoAccount {
             state: AgentState::Misconfigured,
             message: match kind {
                 IntegrationKind::Google => format!(

@@ -437,6 +437,9 @@ impl Broker {
 /// Who connected what, and how the answer differs from what was asked for.
 fn told_of(owner: &OwnerId, kept: &Kept, missing: &[CapabilityKey]) -> String {
     let mut told = format!("{owner} connected {}", kept.address);
+    if let Some(before) = &kept.renamed_from {
+        let _ = write!(told, ", whose address was {before} before");
+    }
     for (keys, words) in [
         (missing, "asked for and not given"),
         (&kept.withdrawn, "not granted any more"),

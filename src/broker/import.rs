@@ -172,5 +172,12 @@ fn told_of(owner: &OwnerId, kept: &Kept) -> String {
     } else {
         "a new account"
     };
-    format!("imported the grant of {} for {owner}: {what}", kept.address)
+    let renamed = kept.renamed_from.as_ref();
+    let renamed = renamed.map_or_else(String::new, |before| {
+        format!(", whose address was {before} before,")
+    });
+    format!(
+        "imported the grant of {}{renamed} for {owner}: {what}",
+        kept.address
+    )
 }

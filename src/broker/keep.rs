@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Broker, ConnectError, Event, EventKind, World, connect::Expected, first_use::FirstGrant, turn::Turn,
+    Broker, ConnectError, Event, EventKind, World, connect::Expected, first_use::FirstGrant, names,
+    turn::Turn,
 };
 use crate::{
     catalog::{IntegrationKind, ScopeSet},
@@ -12,6 +13,7 @@ use crate::{
     id::{CapabilityKey, IntegrationId, OwnerId},
     store::{Health, IntegrationRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
+    text::same_address,
     vault::Binding,
 };
 
@@ -33,6 +35,8 @@ pub(super) struct Kept {
     pub(super) account: IntegrationId,
     /// The account's address.
     pub(super) address: String,
+    /// The address that it had until now, where that is another.
+    pub(super) renamed_from: Option<String>,
     /// It takes the place of the grant that was here.
     pub(super) replaced: bool,
     /// Granted before, and not any more.
@@ -91,6 +95,7 @@ impl Broker {
             kind: IntegrationKind::Google,
             owner: claim.owner.clone(),
             subject: identity.subject,
+            former: names::former(existing, &identity.email),
             account: identity.email,
             authority: self.around.authority.clone(),
             scopes: granted,
@@ -105,6 +110,9 @@ impl Broker {
         let kept = Kept {
             account: id,
             address: record.account.clone(),
+            renamed_from: existing
+                .map(|existing| existing.account.clone())
+                .filter(|before| !same_address(before, &record.account)),
             replaced: held.existing.is_some(),
             withdrawn,
             unasked,
@@ -166,12 +174,26 @@ impl Broker {
         let owner = record.owner.clone();
         {
             let mut world = self.world();
+            let id = record.id.clone();
             self.replace_account(&mut world, record);
             let agents = world.agents_of(&owner);
             self.republish(&mut world, agents);
+            self.tell_former_names(&world, &id);
         }
         self.emit(told);
         Ok(())
+    }
+
+    /// The log says which manifests name an account by an address that it had before.
+    fn tell_former_names(&self, world: &World, id: &IntegrationId) {
+        let Some(account) = world.accounts.get(id) else {
+            return;
+        };
+        let agents = names::agents_by_former(world, &self.around, account);
+        if !agents.is_empty() {
+            let advice = names::advice(&account.record, &agents);
+            tracing::warn!(integration = %id, owner = %account.record.owner, "{advice}");
+        }
     }
 
     /// The grant worked when it was last used, and belongs to the client and endpoint that are configured.

@@ -26,6 +26,7 @@ mod jump;
 mod keep;
 mod leaving;
 mod limits;
+pub mod names;
 mod once_more;
 mod part;
 pub mod problem;

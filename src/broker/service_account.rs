@@ -106,6 +106,7 @@ impl Broker {
             owner: new.owner,
             subject,
             account: key.email,
+            former: Arc::default(),
             authority: self.around.token_endpoint.clone(),
             scopes,
             declined: Arc::default(),

@@ -211,6 +211,11 @@ fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failur
         ("kind", integration.kind.as_str().into()),
         ("owner", integration.owner.as_str().into()),
         ("account", integration.account.as_str().into()),
+        ("formerly", integration.former_accounts.join(" ").into()),
+        (
+            "named so by",
+            Text::toned(Tone::Warn, integration.agents_by_former_account.join(" ")),
+        ),
         ("acts for", integration.acts_for.as_str().into()),
         ("state", Text::state(&integration.state)),
         (

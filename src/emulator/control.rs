@@ -21,6 +21,13 @@ struct AccountBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RenameBody {
+    account: String,
+    email: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LifetimeBody {
     seconds: u64,
 }
@@ -159,6 +166,10 @@ fn order_given(handle: &Handle, call: &Call, order: &str) -> Result<Value, Refus
         }
         "password-change" => {
             handle.change_password(&body::<AccountBody>(call)?.account)?;
+        }
+        "rename" => {
+            let order: RenameBody = body(call)?;
+            handle.rename_account(&order.account, &order.email)?;
         }
         "lifetime" => {
             handle.set_token_lifetime(std::time::Duration::from_secs(

@@ -173,6 +173,16 @@ impl Handle {
         })
     }
 
+    /// The account (address or `sub`) gets another address; it stays the same account.
+    ///
+    /// # Errors
+    /// There is no such account.
+    pub fn rename_account(&self, account: &str, email: &str) -> Result<(), Unknown> {
+        let id = self.find(account)?;
+        self.core.state().rename(id, email);
+        Ok(())
+    }
+
     /// The person changes the password: refresh tokens with Gmail scopes end.
     ///
     /// # Errors

@@ -38,6 +38,7 @@
 //! | `GET /faults`, `DELETE /faults`, `DELETE /faults/{id}` | shows them, takes them back |
 //! | `GET /stats`, `GET /state`, `GET /mails` | counters, accounts with their consents, sent messages |
 //! | `POST /revoke`, `POST /password-change` | `{"account"}`: by address or `sub` |
+//! | `POST /rename` | `{"account", "email"}`: the account, by address or `sub`, gets this address |
 //! | `POST /lifetime` | `{"seconds"}`: of access tokens issued from now on |
 //! | `POST /rotation` | `{"mode"}`: `off`, `leeway` or `strict` |
 //! | `POST /auto-approve` | `{"account"?, "untick"?: […]}` or `null` |

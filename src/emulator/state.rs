@@ -187,6 +187,14 @@ impl State {
             .copied()
     }
 
+    /// The account has another address from now on; nobody goes by the one before.
+    pub(super) fn rename(&mut self, id: AccountId, email: &str) {
+        let account = &mut self.accounts[id.0 as usize];
+        let before = std::mem::replace(&mut account.identity.email, email.to_owned());
+        self.by_name.remove(&before.to_ascii_lowercase());
+        self.by_name.insert(email.to_ascii_lowercase(), id);
+    }
+
     pub(super) fn account(&self, id: AccountId) -> &AccountState {
         &self.accounts[id.0 as usize]
     }

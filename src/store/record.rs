@@ -49,6 +49,8 @@ pub struct IntegrationRecord {
     pub subject: String,
     /// The account's address, for people.
     pub account: String,
+    /// The addresses that it had before, the latest last. They still name it.
+    pub former: Arc<[String]>,
     /// The OAuth client and token endpoint that the grant belongs to; it is never sent elsewhere.
     pub authority: Arc<str>,
     /// What the person really granted, or the service account may ask for.

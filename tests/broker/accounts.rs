@@ -105,6 +105,70 @@ async fn an_address_is_named_however_its_letters_are_composed() {
     assert!(scene.broker.account(&named(Some("emile@example.com"))).is_err());
 }
 
+const NEW: &str = "alicia@example.com";
+
+#[tokio::test]
+async fn an_account_that_was_renamed_goes_by_its_former_addresses_too() {
+    let scene = Scene::new().await;
+    let id = scene.connect("alice", &[SEND]).await;
+    let mailer = scene
+        .put_on("mailer", "alice", "Alice@Example.com", &[SEND])
+        .await;
+    let unnamed = scene.put("unnamed", "alice", &[SEND]).await;
+    scene.idle().await;
+    // She connects again, by the address that she knows, and Google says another.
+    let connected = scene
+        .consent_at(&at(ALICE), &[SEND], Person::named(ALICE).renamed(NEW))
+        .await;
+    assert_eq!(connected.ok().unwrap().account, id);
+    scene.idle().await;
+    for agent in [&mailer, &unnamed] {
+        assert_eq!(state(agent), AgentState::Active, "{}", agent.snapshot().message);
+        assert_eq!(agent.snapshot().main.account.as_deref(), Some(NEW));
+    }
+    let lines = scene.audited("integration.connected").await;
+    assert!(
+        lines[1].ends_with(&format!(
+            "alice connected {NEW}, whose address was {ALICE} before"
+        )),
+        "{lines:?}"
+    );
+    // By either name, for whoever asks, and after a restart.
+    let scene = scene.restart().await;
+    scene.idle().await;
+    assert_eq!(state(&scene.handle("mailer")), AgentState::Active);
+    for name in [ALICE, NEW] {
+        let view = scene.broker.account(&named(Some(name))).unwrap();
+        assert_eq!((&view.record.id, view.record.account.as_str()), (&id, NEW));
+        assert_eq!(*view.record.former, [ALICE.to_owned()]);
+        let by_former: Vec<_> = view.agents_by_former.iter().map(ToString::to_string).collect();
+        assert_eq!(by_former, ["mailer"]);
+        scene.begin_at(&at(name), &[CALENDAR]).unwrap();
+        assert_eq!(scene.google.begun().login_hint.as_deref(), Some(NEW));
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_another_account_has_by_now_means_that_one() {
+    let scene = Scene::new().await;
+    let first = scene.connect("alice", &[SEND]).await;
+    let bot = scene.put_on("bot", "alice", ALICE, &[SEND]).await;
+    let renamed = Person::named(ALICE).renamed(NEW);
+    scene.consent_at(&at(ALICE), &[SEND], renamed).await.ok().unwrap();
+    // Somebody else's account has the address now, and she connects that too.
+    let mut second = Person::named(ALICE);
+    second.formerly = Some("other@example.com".to_owned());
+    let second = scene.consent_at(&another(), &[CALENDAR], second).await;
+    let second = second.ok().unwrap().account;
+    scene.idle().await;
+    assert_ne!(first, second);
+    let id_of = |name| scene.broker.account(&named(Some(name))).unwrap().record.id;
+    assert_eq!((id_of(ALICE), id_of(NEW)), (second.clone(), first));
+    assert_eq!(bot.snapshot().main.account.as_deref(), Some(ALICE));
+    let token = bot.snapshot().main.token.clone();
+    assert_eq!(token.map(|token| token.integration.clone()), Some(second));
+}
+
 #[tokio::test]
 async fn an_account_that_is_needed_and_not_named_is_not_guessed() {
     let scene = Scene::new().await;

@@ -363,6 +363,25 @@ async fn the_control_address_does_what_a_handle_does() {
 }
 
 #[tokio::test]
+async fn a_renamed_account_stays_the_same_by_its_sub() {
+    let google = google().await;
+    let order = json!({ "account": "alice@example.com", "email": "alicia@example.com" });
+    let before = google.access_token(&["openid", EMAIL]).await;
+    let whose = async || {
+        let answer = google
+            .call(Method::GET, "/v1/userinfo", &before, None)
+            .await
+            .json();
+        (answer["sub"].clone(), answer["email"].clone())
+    };
+    let (sub, _) = whose().await;
+    google.control(Method::POST, "/rename", order).await;
+    assert_eq!(whose().await, (sub, json!("alicia@example.com")));
+    let old = json!({ "account": "alice@example.com" });
+    assert_eq!(google.control(Method::POST, "/revoke", old).await.status, 404);
+}
+
+#[tokio::test]
 async fn a_wrong_order_is_refused_with_a_sentence() {
     let google = google().await;
     let cases = [

@@ -1,7 +1,7 @@
 //! Which account a consent is for: as it is asked for, and as the person then chooses.
 
 use crate::{
-    broker::{AccountRef, Broker, SeveralAccounts, World, choice::find, world::Account},
+    broker::{AccountRef, Broker, SeveralAccounts, World, choice::find, names::going_by, world::Account},
     catalog::IntegrationKind,
     google::Identity,
     id::{AgentName, IntegrationId, OwnerId},
@@ -93,9 +93,8 @@ impl Broker {
                 }
             }
             ConnectTarget::Address(owner, address) => {
-                let fits = |account: &&Account| same_address(&account.record.account, address);
-                let found = people(owner).find(fits);
-                Ok(found.map_or_else(
+                let found = going_by(people(owner), address, |account| &account.record);
+                Ok(found.first().copied().map_or_else(
                     || self.added(&world, owner, Expected::Address(address.clone())),
                     at,
                 ))

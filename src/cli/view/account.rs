@@ -27,6 +27,12 @@ pub(in crate::cli) struct Integration {
     pub owner: String,
     /// The account's address.
     pub account: String,
+    /// The addresses that it had before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub former_accounts: Vec<String>,
+    /// The agents whose manifests name it by one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents_by_former_account: Vec<String>,
     /// The person that a service account acts for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub acts_for: String,
@@ -105,6 +111,8 @@ impl From<v1::Integration> for Integration {
             kind: from.kind,
             owner: from.owner,
             account: from.account,
+            former_accounts: from.former_accounts,
+            agents_by_former_account: from.agents_by_former_account,
             acts_for: from.acts_for,
             message: from.message,
             action_url: from.action_url,

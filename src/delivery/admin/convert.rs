@@ -114,6 +114,7 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
         scopes,
         connected_at,
         renewed_at,
+        former,
         ..
     } = &view.record;
     v1::Integration {
@@ -121,6 +122,8 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
         kind: kind.as_str().to_owned(),
         owner: owner.to_string(),
         account: account.clone(),
+        former_accounts: former.to_vec(),
+        agents_by_former_account: view.agents_by_former.iter().map(ToString::to_string).collect(),
         state: integration_state(view).into(),
         message: view.message().to_owned(),
         capabilities: view.capabilities.iter().map(ToString::to_string).collect(),

@@ -40,6 +40,7 @@ pub(super) struct Integration<'a> {
     pub(super) owner: &'a str,
     pub(super) subject: &'a str,
     pub(super) account: &'a str,
+    pub(super) former: &'a str,
     pub(super) authority: &'a str,
     pub(super) scopes: &'a str,
     pub(super) declined: &'a str,
@@ -55,6 +56,7 @@ impl<'a> Integration<'a> {
             owner: column::text(row, "owner")?,
             subject: column::text(row, "subject")?,
             account: column::text(row, "account")?,
+            former: column::text(row, "former")?,
             authority: column::text(row, "authority")?,
             scopes: column::text(row, "scopes")?,
             declined: column::text(row, "declined")?,
@@ -68,7 +70,7 @@ impl Bound for Integration<'_> {
     const PURPOSE: &'static str = "integration";
 
     fn fields(&self) -> Vec<Field<'_>> {
-        vec![
+        let mut fields = vec![
             self.id.into(),
             self.kind.into(),
             self.owner.into(),
@@ -79,7 +81,11 @@ impl Bound for Integration<'_> {
             self.declined.into(),
             self.connected_at.into(),
             self.generation.into(),
-        ]
+        ];
+        if !self.former.is_empty() {
+            fields.extend([Field::from("former"), Field::from(self.former)]);
+        }
+        fields
     }
 }
 

@@ -71,6 +71,22 @@ pub(super) fn keys(row: &Row<'_>, name: &str) -> Result<Arc<[CapabilityKey]>, Un
         .collect()
 }
 
+/// A list of texts, as [`list`] writes it.
+pub(super) fn texts(row: &Row<'_>, name: &str) -> Result<Arc<[String]>, Unreadable> {
+    match text(row, name)? {
+        "" => Ok(Arc::default()),
+        json => serde_json::from_str(json).map_err(|error| unfit(name, error)),
+    }
+}
+
+/// Texts as a column holds them; nothing for none.
+pub(super) fn list(texts: &[String]) -> String {
+    if texts.is_empty() {
+        return String::new();
+    }
+    serde_json::json!(texts).to_string()
+}
+
 pub(super) fn number<T: TryFrom<i64, Error: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {
     value(row, name, |value| value.as_i64())?
         .try_into()

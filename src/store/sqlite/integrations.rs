@@ -18,9 +18,10 @@ use super::{
     rows,
 };
 
-const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, account, authority, scopes, declined, connected_at, \
+const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, account, former, authority, scopes, declined, connected_at, \
      generation, mac) \
-     VALUES (:id, :kind, :owner, :subject, :account, :authority, :scopes, :declined, :connected_at, :generation, :mac)";
+     VALUES (:id, :kind, :owner, :subject, :account, :former, :authority, :scopes, :declined, :connected_at, :generation, \
+     :mac)";
 const INSERT_GRANT: &str = "INSERT INTO secrets (place, integration, version, health, health_reason, obtained_at, \
      expires_at, secret, generation, mac) \
      VALUES (:number << 16, :number, :version, :health, :health_reason, :obtained_at, :expires_at, :secret, :generation, \
@@ -29,8 +30,8 @@ const INSERT_GRANT: &str = "INSERT INTO secrets (place, integration, version, he
 /// Selects accounts with their grants and intents.
 fn select(which: &str) -> String {
     format!(
-        "SELECT id, kind, owner, subject, account, authority, scopes, declined, connected_at, version, health, health_reason, \
-         obtained_at, expires_at, secret, started_at, attempts, integrations.generation AS generation, \
+        "SELECT id, kind, owner, subject, account, former, authority, scopes, declined, connected_at, version, health, \
+         health_reason, obtained_at, expires_at, secret, started_at, attempts, integrations.generation AS generation, \
          integrations.mac AS mac, secrets.generation AS grant_generation, secrets.mac AS grant_mac \
          FROM integrations LEFT JOIN secrets ON secrets.place = number << 16 AND secrets.integration = number \
          LEFT JOIN renewals ON renewals.place = secrets.place {which}"
@@ -92,12 +93,14 @@ pub(super) fn put(
     let version = next_version(connection)?;
     let scopes = record.scopes.to_string();
     let declined = keys_column(&record.declined);
+    let former = column::list(&record.former);
     let account = bound::Integration {
         id: record.id.as_str(),
         kind: record.kind.as_str(),
         owner: record.owner.as_str(),
         subject: &record.subject,
         account: &record.account,
+        former: &former,
         authority: &record.authority,
         scopes: &scopes,
         declined: &declined,
@@ -110,6 +113,7 @@ pub(super) fn put(
         ":owner": account.owner,
         ":subject": account.subject,
         ":account": account.account,
+        ":former": account.former,
         ":authority": account.authority,
         ":scopes": account.scopes,
         ":declined": account.declined,
@@ -272,6 +276,7 @@ fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
         owner: column::parsed(row, "owner")?,
         subject: column::text(row, "subject")?.to_owned(),
         account: column::text(row, "account")?.to_owned(),
+        former: column::texts(row, "former")?,
         authority: column::text(row, "authority")?.into(),
         scopes: column::scopes(row, "scopes")?,
         health: health(row)?,

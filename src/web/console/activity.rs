@@ -17,12 +17,12 @@ use super::{
     words::{Group, grouped},
 };
 use crate::{
+    broker::names::going_by,
     clock,
     id::{IntegrationId, OwnerId},
     session::Viewer,
     store::{StoreError, TrailFilter, TrailPlace},
     telemetry::audit::ChainReport,
-    text::same_address,
 };
 
 /// Lines on one page.
@@ -187,10 +187,8 @@ impl Console {
             return Ok(vec![id]);
         }
         let accounts = self.broker.accounts(owner).into_iter();
-        let found: Vec<_> = accounts
-            .filter(|view| same_address(&view.record.account, address))
-            .map(|view| view.record.id)
-            .collect();
+        let found = going_by(accounts, address, |view| &view.record);
+        let found: Vec<_> = found.into_iter().map(|view| view.record.id).collect();
         if found.is_empty() {
             return Err(format!("No account with the address {address} is connected."));
         }

@@ -10,10 +10,9 @@ use super::{
     words::{Group, Offer, grouped},
 };
 use crate::{
-    broker::{AccountView, AgentView, CapabilityState, ConnectTarget},
+    broker::{AccountView, AgentView, CapabilityState, ConnectTarget, names::going_by},
     catalog::IntegrationKind,
     id::{CapabilityKey, OwnerId},
-    text::same_address,
 };
 
 #[derive(Template)]
@@ -165,14 +164,14 @@ impl Console {
     /// The account that an agent uses, or the only one that its owner has.
     fn account_of(&self, owner: &OwnerId, agent: Option<&AgentView>) -> Option<AccountView> {
         let address = agent.and_then(|view| view.snapshot.manifest.account.clone());
-        let mut views = self.broker.accounts(Some(owner)).into_iter().filter(|view| {
-            view.record.kind == IntegrationKind::Google
-                && address
-                    .as_deref()
-                    .is_none_or(|address| same_address(&view.record.account, address))
-        });
-        let only = views.next()?;
-        views.next().is_none().then_some(only)
+        let views = self.broker.accounts(Some(owner)).into_iter();
+        let people = views.filter(|view| view.record.kind == IntegrationKind::Google);
+        let mut views = match address {
+            Some(address) => going_by(people, &address, |view| &view.record),
+            None => people.collect(),
+        };
+        let only = views.pop()?;
+        views.is_empty().then_some(only)
     }
 
     fn connect_page<'a>(&'a self, session: &'a Session, subject: &Subject, problem: &str) -> ConnectPage<'a> {
@@ -218,13 +217,13 @@ impl Console {
             Some(_) => Vec::new(),
             None => self.broker.agents(Some(&subject.owner)),
         };
-        let address = subject.existing.as_ref().map(|view| view.record.account.as_str());
+        let existing = subject.existing.as_ref();
         let asking: Vec<&AgentView> = subject
             .agent
             .iter()
             .chain(&agents)
-            .filter(|view| match view.snapshot.manifest.account.as_deref() {
-                Some(named) => address.is_some_and(|address| same_address(address, named)),
+            .filter(|view| match &view.snapshot.manifest.account {
+                Some(_) => existing.is_some_and(|account| account.agents.contains(&view.snapshot.manifest.agent)),
                 None => !subject.another,
             } || subject.agent.is_some())
             .collect();

@@ -38,6 +38,9 @@ struct Card {
     id: String,
     owner: String,
     address: String,
+    /// The addresses that it had before, and the agents whose manifests name it by one.
+    former: Vec<String>,
+    by_former: Vec<String>,
     acts_for: Option<String>,
     is_service_account: bool,
     mood: Mood,
@@ -83,6 +86,8 @@ impl Card {
             id: record.id.to_string(),
             owner: record.owner.to_string(),
             address: record.account.clone(),
+            former: record.former.to_vec(),
+            by_former: view.agents_by_former.iter().map(ToString::to_string).collect(),
             acts_for: Some(record.subject.clone())
                 .filter(|subject| is_service_account && *subject != record.account),
             is_service_account,

@@ -523,7 +523,10 @@ impl Provider for Google {
                 scopes: Some(scopes),
                 refresh_token: refresh_token.map(Into::into),
                 refresh_token_expires_in: None,
-                id_token: person.named.then(|| format!("{} nonce-{nonce}", person.email)),
+                id_token: person.named.then(|| {
+                    let identity = person.formerly.as_ref().unwrap_or(&person.email);
+                    format!("{} nonce-{nonce} {identity}", person.email)
+                }),
                 server_time,
             })
         })
@@ -539,10 +542,12 @@ impl Provider for Google {
             if let Some(fault) = self.identity_fault() {
                 return Err(fault);
             }
-            let (email, its_nonce) = id_token.split_once(' ').unwrap();
+            let mut parts = id_token.split(' ');
+            let mut part = || parts.next().unwrap();
+            let (email, its_nonce, identity) = (part(), part(), part());
             assert_eq!(Some(its_nonce), nonce, "the nonce belongs to another consent");
             Ok(Identity {
-                subject: format!("sub-of-{email}"),
+                subject: format!("sub-of-{identity}"),
                 email: email.to_owned(),
             })
         })

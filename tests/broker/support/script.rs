@@ -57,6 +57,8 @@ impl Fault {
 pub(crate) struct Person {
     /// `alice@example.com`; the account's id is made from it.
     pub(crate) email: String,
+    /// The address that it had before, where that is another: its id is made from that one.
+    pub(crate) formerly: Option<String>,
     /// What is ticked; `None` for all that was asked for.
     pub(crate) ticks: Option<ScopeSet>,
     /// Google gives a refresh token.
@@ -71,10 +73,20 @@ impl Person {
     pub(crate) fn named(email: &str) -> Self {
         Self {
             email: email.to_owned(),
+            formerly: None,
             ticks: None,
             lasting: true,
             spoilt: None,
             named: true,
+        }
+    }
+
+    /// The account has another address by now.
+    pub(crate) fn renamed(self, email: &str) -> Self {
+        Self {
+            formerly: Some(self.email),
+            email: email.to_owned(),
+            ..self
         }
     }
 

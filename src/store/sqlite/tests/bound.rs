@@ -18,6 +18,7 @@ async fn two_of_everything() -> (TempDir, SqliteStore) {
         kind: IntegrationKind::GoogleServiceAccount,
         owner: "bob".parse().unwrap(),
         account: "robot@example.com".to_owned(),
+        former: ["machine@example.com".to_owned()].into(),
         authority: "https://oauth2.example.com/token".into(),
         scopes: scopes("c"),
         connected_at: at(60),
@@ -100,6 +101,7 @@ fn told(contents: &Contents) -> BTreeSet<String> {
             owner,
             subject,
             account,
+            former,
             authority,
             scopes,
             declined,
@@ -111,7 +113,9 @@ fn told(contents: &Contents) -> BTreeSet<String> {
             renewal,
             secret,
         } = record;
-        let fields = (id, kind, owner, subject, account, authority, scopes, declined);
+        let fields = (
+            id, kind, owner, subject, account, former, authority, scopes, declined,
+        );
         if secret.as_bytes().is_empty() {
             // Its agents are told why they have no token; nothing can be done with it.
             assert!(matches!(health, Health::Misconfigured(_)));

@@ -97,6 +97,7 @@ fn account(number: u32) -> IntegrationRecord {
         owner: "alice".parse().unwrap(),
         subject: format!("10{number}"),
         account: "alice@example.com".to_owned(),
+        former: Arc::default(),
         authority: "https://oauth2.example.com/token#client".into(),
         scopes: scopes("a b"),
         health: Health::Active,
