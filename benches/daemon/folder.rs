@@ -193,6 +193,7 @@ impl Folder {
             expires_at: clock::after(now, LIFE),
         };
         let outcome = RenewalOutcome {
+            grant_expires_at: None,
             rotated: None,
             health: Health::Active,
             renewed_at: Some(now),

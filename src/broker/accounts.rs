@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     AccountRef, AgentState, Asker, Broker, CapabilityState, SeveralAccounts, TokenKey,
     choice::{NotFound, agents_on, find},
+    ending,
     names::agents_by_former,
     situation::{action_url, refused, state_of},
     unchecked,
@@ -69,6 +70,8 @@ pub struct AccountView {
     pub agents: Vec<AgentName>,
     /// Those of them whose manifests name it by an address that it had before.
     pub agents_by_former: Vec<AgentName>,
+    /// Its grant ends soon, by itself.
+    pub ends_soon: bool,
     /// A page that says what to do, when somebody has to do something.
     pub action_url: Option<String>,
 }
@@ -182,7 +185,10 @@ impl Broker {
             None if account.check_at.is_some() => {
                 (AgentState::ProviderUnavailable, unchecked::sentence(account))
             }
-            None => (AgentState::Active, String::new()),
+            None => {
+                let notice = ending::notice(account, self.uptime());
+                (AgentState::Active, notice.unwrap_or_default())
+            }
         }
     }
 
@@ -191,10 +197,13 @@ impl Broker {
         let standing = self.standing(world, account);
         let agents = agents_on(world, &self.around, account);
         let standings = self.standings(world, account, &agents);
+        let ends_soon = ending::notice(account, self.uptime()).is_some();
         let action_url = agents
             .iter()
             .filter_map(|name| world.agents.get(name))
-            .find(|_| record.kind == IntegrationKind::Google && record.health != Health::Active)
+            .find(|_| {
+                record.kind == IntegrationKind::Google && (record.health != Health::Active || ends_soon)
+            })
             .map(|entry| action_url(&self.around, &entry.manifest));
         let capabilities = self.around.catalog.covered_by(record.kind, &record.scopes);
         AccountView {
@@ -204,6 +213,7 @@ impl Broker {
             standings,
             agents_by_former: agents_by_former(world, &self.around, account),
             agents,
+            ends_soon,
             action_url,
         }
     }

@@ -241,6 +241,7 @@ impl Broker {
                 // Nothing opens to nothing: whoever needs a grant finds none.
                 rotated: forget.then(|| self.vault.seal(&Binding::RefreshToken(id), b"")),
                 health: health.clone(),
+                grant_expires_at: None,
                 renewed_at: None,
                 token: None,
             };

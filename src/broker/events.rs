@@ -14,6 +14,8 @@ pub enum EventKind {
     IntegrationDisconnected,
     /// An account's state changed.
     IntegrationState,
+    /// An account's grant ends soon.
+    IntegrationEnding,
     /// A token was obtained.
     TokenRenewed,
     /// A token could not be obtained.
@@ -35,6 +37,7 @@ impl EventKind {
             Self::IntegrationConnected => "integration.connected",
             Self::IntegrationDisconnected => "integration.disconnected",
             Self::IntegrationState => "integration.state",
+            Self::IntegrationEnding => "integration.ending",
             Self::TokenRenewed => "token.renewed",
             Self::RenewalFailed => "token.renewal_failed",
             Self::AgentState => "agent.state",

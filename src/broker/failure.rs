@@ -108,6 +108,7 @@ impl Broker {
         let outcome = RenewalOutcome {
             rotated: None,
             health,
+            grant_expires_at: None,
             renewed_at: None,
             token: None,
         };

@@ -324,7 +324,10 @@ impl Broker {
             self.expiries.cancel(&key);
             world.tidy(&key);
         }
-        world.insert_account(record);
+        world.insert_account(record, self.moment());
+        if let Some(account) = world.accounts.get(&id) {
+            self.schedule_ending(account);
+        }
     }
 }
 

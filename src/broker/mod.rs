@@ -14,6 +14,7 @@ mod choice;
 pub mod connect;
 mod consents;
 mod disconnect;
+mod ending;
 pub mod events;
 mod failure;
 mod files;
@@ -73,7 +74,7 @@ use crate::{
     entropy::SharedEntropy,
     google::SharedProvider,
     health::{Probe, Pulse, pulse},
-    id::AgentName,
+    id::{AgentName, IntegrationId},
     store::SharedStore,
     telemetry::Metrics,
     vault::Vault,
@@ -178,6 +179,8 @@ pub struct Broker {
     expiries: Queue,
     /// Accounts of a database that was put back, until each is checked.
     checks: Queue,
+    /// Whose grant ends soon.
+    endings: Queue<IntegrationId>,
     flights: Flights<TokenKey, Renewed>,
     /// Requests to the provider for access tokens that run at once.
     requests: Semaphore,

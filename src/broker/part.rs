@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     choice::{NoAccount, account_for},
+    ending,
     situation::{Surroundings, list, refused, state_of},
     slots::{Slot, Trouble},
     snapshot::{AgentState, CapabilityStatus, Feed, IssuedToken},
@@ -207,7 +208,16 @@ impl Case<'_> {
         deviation: String,
     ) -> Part {
         let (state, message) = match (token, trouble) {
-            (Some(token), None) if token.is_fresh(self.now) => (AgentState::Active, deviation),
+            (Some(token), None) if token.is_fresh(self.now) => {
+                let notice = ending::notice(self.account, self.now).unwrap_or_default();
+                let both = [deviation, notice];
+                let said: Vec<&str> = both
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|text| !text.is_empty())
+                    .collect();
+                (AgentState::Active, said.join(" "))
+            }
             // A failed renewal is no reason for alarm while the token has life left.
             (Some(token), Some(trouble)) if token.is_fresh(self.now) => (
                 AgentState::Active,

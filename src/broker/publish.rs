@@ -165,13 +165,14 @@ impl Broker {
     }
 }
 
-/// Lets go of tokens as they expire, until `shutdown`.
+/// Lets go of tokens as they expire, and tells of grants that end soon, until `shutdown`.
 pub(super) async fn run_expiries(broker: Arc<Broker>, mut pulse: Pulse, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = pulse.beat() => {}
             key = broker.expiries.next(&broker.clock) => broker.expire(&key),
+            id = broker.endings.next(&broker.clock) => broker.tell_ending(&id),
         }
     }
 }

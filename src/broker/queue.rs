@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,19 +11,27 @@ use tokio::sync::Notify;
 use super::{time::BrokerClock, world::TokenKey};
 use crate::clock::Uptime;
 
-#[derive(Default)]
-struct Schedule {
-    due: BTreeSet<(Uptime, TokenKey)>,
-    places: HashMap<TokenKey, Uptime>,
+struct Schedule<K> {
+    due: BTreeSet<(Uptime, K)>,
+    places: HashMap<K, Uptime>,
 }
 
-impl Schedule {
+impl<K> Default for Schedule<K> {
+    fn default() -> Self {
+        Self {
+            due: BTreeSet::new(),
+            places: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Clone + Ord + Hash> Schedule<K> {
     fn earliest(&self) -> Option<Uptime> {
         self.due.first().map(|&(time, _)| time)
     }
 
     /// The first one, if it is due by `now`.
-    fn take(&mut self, now: Uptime) -> Option<TokenKey> {
+    fn take(&mut self, now: Uptime) -> Option<K> {
         self.earliest().filter(|&time| time <= now)?;
         let (_, key) = self.due.pop_first()?;
         self.places.remove(&key);
@@ -30,20 +39,28 @@ impl Schedule {
     }
 }
 
-/// The queue. Each token has at most one place in it.
-#[derive(Default)]
-pub(super) struct Queue {
-    schedule: Mutex<Schedule>,
+/// The queue, of tokens unless told otherwise. Each has at most one place in it.
+pub(super) struct Queue<K = TokenKey> {
+    schedule: Mutex<Schedule<K>>,
     changed: Notify,
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Schedule> {
+impl<K> Default for Queue<K> {
+    fn default() -> Self {
+        Self {
+            schedule: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl<K: Clone + Ord + Hash> Queue<K> {
+    fn lock(&self) -> MutexGuard<'_, Schedule<K>> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts `key` at `at`, instead of where it was.
-    pub(super) fn schedule(&self, key: &TokenKey, at: Uptime) {
+    pub(super) fn schedule(&self, key: &K, at: Uptime) {
         let mut schedule = self.lock();
         let earliest = schedule.earliest();
         if let Some(old) = schedule.places.insert(key.clone(), at) {
@@ -57,7 +74,7 @@ impl Queue {
     }
 
     /// Takes `key` out.
-    pub(super) fn cancel(&self, key: &TokenKey) {
+    pub(super) fn cancel(&self, key: &K) {
         let mut schedule = self.lock();
         if let Some(time) = schedule.places.remove(key) {
             schedule.due.remove(&(time, key.clone()));
@@ -65,7 +82,7 @@ impl Queue {
     }
 
     /// When `key` is due.
-    pub(super) fn due_at(&self, key: &TokenKey) -> Option<Uptime> {
+    pub(super) fn due_at(&self, key: &K) -> Option<Uptime> {
         self.lock().places.get(key).copied()
     }
 
@@ -80,7 +97,7 @@ impl Queue {
     }
 
     /// The next one, as soon as it is due.
-    pub(super) async fn next(&self, clock: &BrokerClock) -> TokenKey {
+    pub(super) async fn next(&self, clock: &BrokerClock) -> K {
         loop {
             let next = {
                 let mut schedule = self.lock();
@@ -161,7 +178,7 @@ mod tests {
     async fn a_key_has_one_place_and_can_be_cancelled() {
         let (manual, clock) = clocks();
         manual.advance(Duration::from_secs(50));
-        let queue = Queue::default();
+        let queue = Queue::<TokenKey>::default();
         queue.schedule(&key("a"), at(10));
         queue.schedule(&key("a"), at(30));
         queue.schedule(&key("b"), at(5));

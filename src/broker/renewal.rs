@@ -7,7 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::SemaphorePermit;
 
-use super::{Broker, Event, EventKind, TokenKey, backoff, slots::Cause, snapshot::IssuedToken, time};
+use super::{
+    Broker, Event, EventKind, TokenKey, backoff, ending::Ending, slots::Cause, snapshot::IssuedToken, time,
+};
 use crate::{
     catalog::IntegrationKind,
     clock::{Moment, Uptime},
@@ -224,11 +226,13 @@ impl Broker {
             issued_at,
             expires_at: issued_at.after(answer.expires_in),
         });
+        let told = answer.refresh_token_expires_in.map(|life| issued_at.after(life));
+        let ends = self.new_end(&key.integration, told);
         let rotated = answer.refresh_token;
         let version = self
-            .keep_answer(key, version, rotated.as_ref(), Some(&token))
+            .keep_answer(key, version, rotated.as_ref(), Some((&token, ends)))
             .await?;
-        self.release(key, version, &token)
+        self.release(key, version, &token, ends)
             .then_some(token)
             .ok_or(Failure::Gone)
     }
@@ -240,8 +244,9 @@ impl Broker {
         key: &TokenKey,
         version: u64,
         rotated: Option<&RefreshToken>,
-        token: Option<&Arc<IssuedToken>>,
+        brought: Option<(&Arc<IssuedToken>, Option<Uptime>)>,
     ) -> Result<u64, Failure> {
+        let (token, ends) = brought.unzip();
         let mut wait = 0;
         loop {
             let outcome = RenewalOutcome {
@@ -252,6 +257,7 @@ impl Broker {
                     )
                 }),
                 health: Health::Active,
+                grant_expires_at: ends.flatten().map(|ends| self.moment().wall_at(ends)),
                 renewed_at: token.map(|token| self.moment().wall_at(token.issued_at)),
                 token: token.map(|token| self.token_record(key, token)),
             };
@@ -302,7 +308,7 @@ impl Broker {
     }
 
     /// Hands the token out, unless the account was replaced meanwhile.
-    fn release(&self, key: &TokenKey, version: u64, token: &Arc<IssuedToken>) -> bool {
+    fn release(&self, key: &TokenKey, version: u64, token: &Arc<IssuedToken>, ends: Option<Uptime>) -> bool {
         let mut world = self.world();
         let Some(account) = world.accounts.get_mut(&key.integration) else {
             return false;
@@ -316,6 +322,12 @@ impl Broker {
         account.record.renewed_at = Some(self.moment().wall_at(token.issued_at));
         account.record.renewal = None;
         account.check_at = None;
+        if let Some(ends) = ends {
+            let now = self.moment();
+            account.record.grant_expires_at = Some(now.wall_at(ends));
+            account.ending = Ending::of(&account.record, now);
+            self.schedule_ending(account);
+        }
         let slot = world.slots.make(key);
         slot.token = Some(token.clone());
         slot.trouble = None;

@@ -76,6 +76,7 @@ impl Broker {
             renewals: Queue::default(),
             expiries: Queue::default(),
             checks: Queue::default(),
+            endings: Queue::default(),
             flights: Flights::default(),
             requests: Semaphore::new(options.concurrency.max(1)),
             agent_changes: tokio::sync::Mutex::default(),
@@ -109,6 +110,7 @@ impl Broker {
         }
         let mut world = self.world();
         let mut sets = ScopeSets::default();
+        let now = self.moment();
         for mut record in contents.integrations {
             if let Some(cut) = &record.renewal {
                 tracing::warn!(
@@ -127,7 +129,11 @@ impl Broker {
             if record.authority == *authority {
                 record.authority = authority.clone();
             }
-            world.insert_account(record);
+            let id = record.id.clone();
+            world.insert_account(record, now);
+            if let Some(account) = world.accounts.get(&id) {
+                self.schedule_ending(account);
+            }
         }
         let time = StoredTime::new(&self.clock, &contents.tokens);
         self.hold_unchecked(&mut world, &contents.unchecked);

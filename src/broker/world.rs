@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    ending::Ending,
     handle::AgentHandle,
     leaving::Leaving,
     slots::{Slot, Slots},
@@ -19,7 +20,7 @@ use crate::{
     agent::{Manifest, ManifestFile},
     budget::Pace,
     catalog::{IntegrationKind, ScopeSet},
-    clock::Uptime,
+    clock::{Moment, Uptime},
     id::{AgentName, IntegrationId, OwnerId},
     store::IntegrationRecord,
 };
@@ -93,6 +94,8 @@ pub(super) struct AgentEntry {
 /// A connected account.
 pub(super) struct Account {
     pub(super) record: IntegrationRecord,
+    /// When its grant ends by itself, where the provider said so.
+    pub(super) ending: Option<Ending>,
     /// One request to the provider at a time: a refresh token that rotates must not be presented twice.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// What its agents may still ask for in the pause after a failure.
@@ -188,15 +191,18 @@ impl World {
 
     /// Adds an account, or replaces what is known of it; its turn is kept, so that nobody passes a request
     /// that is under way, and so are those who wait for it.
-    pub(super) fn insert_account(&mut self, record: IntegrationRecord) {
+    pub(super) fn insert_account(&mut self, record: IntegrationRecord, now: Moment) {
+        let ending = Ending::of(&record, now);
         self.accounts_of.add(&record.owner, record.id.clone());
         if let Some(account) = self.accounts.get_mut(&record.id) {
             account.record = record;
             account.check_at = None;
+            account.ending = ending;
             return;
         }
         let account = Account {
             record,
+            ending,
             turn: Arc::default(),
             tries_on_demand: Pace::default(),
             check_at: None,

@@ -227,6 +227,7 @@ fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failur
         ("agents", integration.agents.join(" ").into()),
         ("connected", time(integration.connected_at).into()),
         ("renewed", time(integration.renewed_at).into()),
+        ("grant ends", time(integration.grant_expires_at).into()),
     ])?;
     IntegrationCapability::table(&integration.capability_states, output)
 }

@@ -132,6 +132,8 @@ pub struct RenewalOutcome {
     pub rotated: Option<Sealed>,
     /// Whether the grant works.
     pub health: Health,
+    /// When the grant itself ends, where an answer told something new; `None` keeps what is known.
+    pub grant_expires_at: Option<Timestamp>,
     /// When a token was obtained; `None` when none was.
     pub renewed_at: Option<Timestamp>,
     /// The new access token.

@@ -14,6 +14,7 @@ mod connect;
 mod consents;
 mod crash;
 mod disconnect;
+mod ending;
 mod failures;
 mod folder;
 mod holders;

@@ -212,6 +212,7 @@ async fn altering_tokens(setting: Setting, alter: impl Fn(&mut token_broker::sto
             .find(|record| record.id == token.integration)
             .unwrap();
         let outcome = token_broker::store::RenewalOutcome {
+            grant_expires_at: None,
             rotated: None,
             health: record.health.clone(),
             renewed_at: None,

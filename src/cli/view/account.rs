@@ -58,6 +58,9 @@ pub(in crate::cli) struct Integration {
     /// When a token was last obtained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewed_at: Option<Timestamp>,
+    /// When the grant itself ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_expires_at: Option<Timestamp>,
 }
 
 /// An account that was disconnected and that the provider could not be told of yet.
@@ -122,6 +125,7 @@ impl From<v1::Integration> for Integration {
             capability_states: from.capability_states.into_iter().map(Into::into).collect(),
             connected_at: when::from_proto(from.connected_at),
             renewed_at: when::from_proto(from.renewed_at),
+            grant_expires_at: when::from_proto(from.grant_expires_at),
         }
     }
 }

@@ -115,6 +115,7 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
         connected_at,
         renewed_at,
         former,
+        grant_expires_at,
         ..
     } = &view.record;
     v1::Integration {
@@ -122,6 +123,7 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
         kind: kind.as_str().to_owned(),
         owner: owner.to_string(),
         account: account.clone(),
+        grant_expires_at: grant_expires_at.map(timestamp),
         former_accounts: former.to_vec(),
         agents_by_former_account: view.agents_by_former.iter().map(ToString::to_string).collect(),
         state: integration_state(view).into(),

@@ -78,13 +78,13 @@ pub(super) fn finish(
         health,
         health_reason,
         obtained_at: outcome.renewed_at.map(micros).or(stored.obtained_at),
-        expires_at: stored.expires_at,
+        expires_at: outcome.grant_expires_at.map(micros).or(stored.expires_at),
         secret: outcome.rotated.as_ref().unwrap_or(&grant.secret).as_bytes(),
     };
     connection
         .prepare_cached(
             "UPDATE secrets SET secret = coalesce(?2, secret), health = ?3, health_reason = ?4, version = ?5, \
-             obtained_at = ?6, mac = ?7 WHERE place = ?1",
+             obtained_at = ?6, mac = ?7, expires_at = ?8 WHERE place = ?1",
         )?
         .execute(params![
             place,
@@ -94,6 +94,7 @@ pub(super) fn finish(
             after.version,
             after.obtained_at,
             after.mac(vault).as_bytes(),
+            after.expires_at,
         ])?;
     connection
         .prepare_cached("DELETE FROM renewals WHERE place = ?")?

@@ -49,6 +49,10 @@ struct Card {
     /// The page that explains the state.
     help: Option<String>,
     needs_reconnect: bool,
+    /// It ends by itself, soon.
+    ends_soon: bool,
+    /// When its grant ends by itself.
+    ends: Option<Moment>,
     since: Moment,
     allowed: Vec<Line>,
     missing: Vec<Line>,
@@ -98,6 +102,8 @@ impl Card {
             needs_reconnect: !is_service_account
                 && (record.health != Health::Active
                     || matches!(view.state(), AgentState::ReconnectRequired | AgentState::Revoked)),
+            ends_soon: view.ends_soon,
+            ends: record.grant_expires_at.map(moment),
             since: moment(record.connected_at),
             allowed: allowed.map(line).collect(),
             missing: missing.map(line).collect(),

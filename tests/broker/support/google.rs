@@ -89,6 +89,8 @@ impl Google {
                 rotates: false,
                 leeway: false,
                 cumulative: true,
+                grant_life: None,
+                grant_rest: None,
                 date: Some(SignedDuration::ZERO),
             }),
             held: watch::Sender::default(),
@@ -415,7 +417,7 @@ impl Google {
             expires_in: habits.lifetime,
             scopes: Some(books.carries.clone().unwrap_or_else(|| scopes.clone())),
             refresh_token: refresh_token.map(Into::into),
-            refresh_token_expires_in: None,
+            refresh_token_expires_in: habits.grant_rest,
             id_token: None,
             server_time,
         })
@@ -522,7 +524,7 @@ impl Provider for Google {
                 expires_in: Duration::from_secs(3600),
                 scopes: Some(scopes),
                 refresh_token: refresh_token.map(Into::into),
-                refresh_token_expires_in: None,
+                refresh_token_expires_in: self.habits().grant_life,
                 id_token: person.named.then(|| {
                     let identity = person.formerly.as_ref().unwrap_or(&person.email);
                     format!("{} nonce-{nonce} {identity}", person.email)

@@ -135,6 +135,10 @@ pub(crate) struct Habits {
     pub(crate) cumulative: bool,
     /// A spent refresh token is still taken.
     pub(crate) leeway: bool,
+    /// A consent's grant ends by itself after so long.
+    pub(crate) grant_life: Option<Duration>,
+    /// Answers to refreshes tell that the grant ends after so long.
+    pub(crate) grant_rest: Option<Duration>,
     /// How far its clock is ahead; `None` when it does not say.
     pub(crate) date: Option<SignedDuration>,
 }

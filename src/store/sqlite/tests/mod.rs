@@ -139,6 +139,7 @@ fn token(number: u32, requested: &str, seconds: u64) -> TokenRecord {
 /// A renewal that obtained `token` and rotated nothing.
 fn renewed(token: TokenRecord) -> RenewalOutcome {
     RenewalOutcome {
+        grant_expires_at: None,
         rotated: None,
         health: Health::Active,
         renewed_at: Some(token.issued_at),

@@ -104,6 +104,7 @@ async fn each_kind_of_health_survives() {
         Health::Active,
     ] {
         let outcome = RenewalOutcome {
+            grant_expires_at: None,
             rotated: None,
             health: health.clone(),
             renewed_at: None,

@@ -109,6 +109,7 @@ async fn a_grant_that_does_not_work_has_no_access_tokens() {
     }
     assert_eq!(tokens(&store).await, ["a", "a"]);
     let dead = RenewalOutcome {
+        grant_expires_at: None,
         rotated: None,
         health: Health::Revoked("withdrawn".into()),
         renewed_at: None,
