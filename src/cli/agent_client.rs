@@ -147,6 +147,12 @@ impl AgentSocket {
         )
     }
 
+    /// What is said when somebody waits no longer for the first answer.
+    pub(super) fn unanswered(&self) -> Failure {
+        let message = format!("the daemon has not answered on {}", self.path.display());
+        Failure::new(Exit::Unreachable, message)
+    }
+
     fn silent(&self) -> Failure {
         let (path, limit) = (self.path.display(), ANSWER_LIMIT.as_secs());
         Failure::new(

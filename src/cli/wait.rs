@@ -1,6 +1,6 @@
 //! `wait`: until an agent has a token.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use clap::Args;
 use tokio::sync::watch;
@@ -18,6 +18,8 @@ use super::{
 
 /// How long to leave a socket alone that is not there or breaks off.
 pub(super) const RETRY: Duration = Duration::from_millis(250);
+/// How long the first look may take, where nobody wants to wait.
+const ONE_LOOK: Duration = Duration::from_secs(2);
 /// A change is asked about when it is announced; should an announcement get lost, then at the latest.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -55,14 +57,24 @@ pub(super) async fn until_ready(
     timeout: Duration,
     output: &mut Output,
 ) -> Result<Environment, Failure> {
-    let mut reason = match attempt(socket).await {
+    let mut over = pin!(tokio::time::sleep(timeout.max(ONE_LOOK)));
+    let first = tokio::select! {
+        first = attempt(socket) => first,
+        () = &mut over => Err(socket.unanswered()),
+    };
+    let mut reason = match first {
         Ok(environment) => return Ok(environment),
         Err(reason) => reason,
     };
     let (told, reasons) = watch::channel(reason.message.clone());
-    let waiting = tokio::time::timeout(timeout, keep_trying(socket, &mut reason, &told));
+    let waiting = async {
+        tokio::select! {
+            waited = tokio::time::timeout(timeout, keep_trying(socket, &mut reason, &told)) => waited.ok(),
+            () = over => None,
+        }
+    };
     let done = progress::during_telling(output, "waiting for a token", reasons, waiting).await;
-    done.map_err(|_| gave_up(timeout, reason))
+    done.ok_or_else(|| gave_up(timeout, reason))
 }
 
 async fn keep_trying(
@@ -187,6 +199,26 @@ mod tests {
         };
         let (outcome, ()) = tokio::join!(wait(&broker, "60s"), start);
         assert_eq!(outcome, Ok(Exit::Ok));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_says_nothing_is_waited_for_no_longer_than_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broker.sock");
+        let _silent = tokio::net::UnixListener::bind(&path).unwrap();
+        let socket = AgentSocket::new(path);
+        for (timeout, most) in [("0", 3), ("30s", 31)] {
+            let (mut output, ..) = Output::captured(Format::Text);
+            let timeout = when::parse_duration(timeout).unwrap();
+            let waited = until_ready(&socket, timeout, &mut output);
+            let waited = tokio::time::timeout(Duration::from_secs(most), waited).await;
+            let failure = waited.expect("it ends in time").err().unwrap();
+            assert_eq!(failure.exit, Exit::TimedOut);
+            assert!(
+                failure.message.contains("the daemon has not answered on "),
+                "{failure}"
+            );
+        }
     }
 
     #[tokio::test]
