@@ -37,7 +37,7 @@ fn the_certificate_may_be_exchanged_while_the_broker_runs() {
     // Who has the new one too is served; nobody was restarted.
     remote.certificate.authority_in(late.folder());
     late.wait_until_ready();
-    assert!(remote.daemon.log().contains("the certificate was read again"));
+    assert!(remote.daemon.log().contains("changed and was read again"));
     // The old connection goes on.
     let first = before.wait_for_token(None);
     before.wait_for_token(Some(&first));
@@ -46,7 +46,10 @@ fn the_certificate_may_be_exchanged_while_the_broker_runs() {
     let another = remote.running();
     assert!(another.agent().token().is_some());
     wait_until("the warning", || {
-        remote.daemon.log().contains("the certificate in force stays")
+        remote
+            .daemon
+            .log()
+            .contains("what was read before stays in force")
     });
 }
 
