@@ -1,9 +1,6 @@
 //! Agents that come from files.
 
-use std::{
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::path::Path;
 
 use super::{
     AgentHandle, AgentSource, Broker, EventKind,
@@ -42,12 +39,10 @@ impl Broker {
                 self.follow(&mut world, name, file);
             }
         }
-        drop(world);
         let problems = scan.problems.iter().map(|problem| problem.message.clone());
-        let mut problems: Vec<String> = problems.collect();
-        problems.dedup();
-        *lock(&self.manifest_problems) = problems;
-        self.manifest_problems()
+        world.unreadable = problems.collect();
+        world.unreadable.dedup();
+        not_followed(&world)
     }
 
     /// The name was given back over the API: a file that waits for it is followed.
@@ -72,12 +67,13 @@ impl Broker {
 
     /// Manifests that could not be followed, one sentence each.
     pub fn manifest_problems(&self) -> Vec<String> {
-        let mut problems = lock(&self.manifest_problems).clone();
-        let world = self.world();
-        let waiting = world.waiting.iter();
-        problems.extend(waiting.map(|(name, file)| waits(name, &file.path)));
-        problems
+        not_followed(&self.world())
     }
+}
+
+fn not_followed(world: &World) -> Vec<String> {
+    let waiting = world.waiting.iter().map(|(name, file)| waits(name, &file.path));
+    world.unreadable.iter().cloned().chain(waiting).collect()
 }
 
 fn waits(name: &AgentName, path: &Path) -> String {
@@ -85,9 +81,4 @@ fn waits(name: &AgentName, path: &Path) -> String {
         "{}: the agent `{name}` was added over the API already; `token-broker agents remove {name}` makes room for the file",
         path.display()
     )
-}
-
-fn lock(problems: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
-    // Each change under this lock is whole.
-    problems.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -198,7 +198,6 @@ pub struct Broker {
     revocations: Revocations,
     provider_accounts: ProviderAccounts,
     rotation: Rotation,
-    manifest_problems: Mutex<Vec<String>>,
     unusable: Unusable,
     changes: ChangeSender,
     events: broadcast::Sender<Event>,

@@ -89,7 +89,6 @@ impl Broker {
             recovery: Recovery::default(),
             revocations: Revocations::default(),
             provider_accounts: ProviderAccounts::default(),
-            manifest_problems: Mutex::default(),
             unusable: Unusable::default(),
             changes,
             events: broadcast::Sender::new(EVENTS),

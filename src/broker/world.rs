@@ -162,6 +162,8 @@ pub(super) struct World {
     pub(super) slots: Slots,
     /// Agents that are gone and whose directory may not be cleared yet.
     pub(super) leaving: Leaving,
+    /// What is wrong with the files of the folder, one sentence each.
+    pub(super) unreadable: Vec<String>,
     /// Manifests of files that are not followed because an agent of that name came over the API.
     pub(super) waiting: BTreeMap<AgentName, Arc<ManifestFile>>,
     agents_of: Owned<AgentName>,
