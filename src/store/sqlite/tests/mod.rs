@@ -29,6 +29,16 @@ use crate::{
     vault::{Binding, Keyring, Sealed, Vault},
 };
 
+/// What lies in the folder of a database that is in use.
+const IN_USE: [&str; 6] = [
+    "broker.db",
+    "broker.db-shm",
+    "broker.db-wal",
+    "broker.lock",
+    "broker.mark",
+    "broker.reserve",
+];
+
 /// A vault whose active master key consists of `byte`.
 fn vault(byte: u8) -> Arc<Vault> {
     Arc::new(Vault::new(
