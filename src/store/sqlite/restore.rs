@@ -68,13 +68,10 @@ impl Restore {
     }
 
     /// Puts the backup in the database's place. What is replaced is kept in the same folder, under the name of the database
-    /// followed by `suffix`; returns where, if there was one. Blocks.
+    /// followed by `suffix`, and by a number where that name is taken; returns where, if there was one. Blocks.
     pub fn put_in_place(self, suffix: &str) -> Result<Option<PathBuf>, StoreError> {
         let path = self.state_dir.join(folder::DATABASE);
-        let kept = beside(&path, suffix);
-        if kept.exists() {
-            return Err(storage(&kept, "is there already: try again"));
-        }
+        let kept = free(&beside(&path, suffix));
         // From here on a daemon starts only when it is done.
         lineage::note_restore(&self.state_dir, false)?;
         give(&self.state_dir, lineage::NOTE)?;
@@ -136,6 +133,20 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// The path, or it with the first number that makes it one at which nothing lies.
+fn free(path: &Path) -> PathBuf {
+    let is_taken = |path: &Path| {
+        let log = beside(path, "-wal");
+        [path, &log].iter().any(|path| path.symlink_metadata().is_ok())
+    };
+    let (mut free, mut number) = (path.to_owned(), 1);
+    while is_taken(&free) {
+        number += 1;
+        free = beside(path, &format!("-{number}"));
+    }
+    free
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {

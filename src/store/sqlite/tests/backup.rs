@@ -317,6 +317,19 @@ async fn a_restore_that_was_cut_off_is_not_started_on() {
 }
 
 #[tokio::test]
+async fn each_database_that_is_replaced_keeps_a_name_of_its_own() {
+    let (folder, store) = connected().await;
+    let (_beside, file) = back_up(&store).await;
+    drop(store);
+    let kept = [(); 3].map(|()| restore(&folder, &file).unwrap().unwrap());
+    let names = kept.map(|path| path.file_name().unwrap().to_owned());
+    assert_eq!(
+        names,
+        ["broker.db.before", "broker.db.before-2", "broker.db.before-3"]
+    );
+}
+
+#[tokio::test]
 async fn a_stopped_database_is_copied_and_left_as_it_is() {
     let (folder, store) = connected().await;
     let to = tempfile::tempdir().unwrap();
