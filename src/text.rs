@@ -73,6 +73,16 @@ pub fn quoted(text: &str, limit: usize) -> String {
     quoted
 }
 
+/// Names as a sentence lists them, the first few of many.
+pub fn few(names: &[&str]) -> String {
+    const MOST: usize = 8;
+    let list = names[..names.len().min(MOST)].join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => list,
+        more => format!("{list} and {more} more"),
+    }
+}
+
 /// Whether two texts are the same address: in any case, and however its letters are composed (Unicode's NFC).
 pub fn same_address(a: &str, b: &str) -> bool {
     if a.is_ascii() && b.is_ascii() {

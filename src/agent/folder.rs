@@ -54,6 +54,9 @@ pub struct Scan {
     pub manifests: BTreeMap<AgentName, Arc<ManifestFile>>,
     /// What is wrong, in the order of the files' names.
     pub problems: Vec<ManifestProblem>,
+    /// The folder, where something in it could not be read since it is followed: it may declare agents that are not among
+    /// these.
+    pub unread: Option<Arc<Path>>,
 }
 
 /// Identity and version of a file's content, as far as the file system tells.
@@ -114,6 +117,7 @@ pub struct Folder {
     /// Which file each agent comes from.
     in_force: BTreeMap<AgentName, Arc<OsStr>>,
     unreadable: Option<String>,
+    is_absent: bool,
     last: Option<Scan>,
 }
 
@@ -128,6 +132,7 @@ impl Folder {
             entries: BTreeMap::new(),
             in_force: BTreeMap::new(),
             unreadable: None,
+            is_absent: false,
             last: None,
         }
     }
@@ -143,6 +148,11 @@ impl Folder {
         self.unreadable.as_deref()
     }
 
+    /// True when it was not there at the last scan.
+    pub fn is_absent(&self) -> bool {
+        self.is_absent
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -156,6 +166,7 @@ impl Folder {
         for _ in 0..LOOKS {
             match listing::list(&self.path, self.user) {
                 Ok(Listing { names, ignored }) => {
+                    self.is_absent = false;
                     self.unreadable = None;
                     self.ignored = ignored;
                     if !self.update(names) {
@@ -163,8 +174,10 @@ impl Folder {
                     }
                 }
                 Err(error) => {
-                    let never_there = error.kind() == ErrorKind::NotFound && self.entries.is_empty();
-                    self.unreadable = (!never_there).then(|| self.unreadable_folder(&error));
+                    self.is_absent = error.kind() == ErrorKind::NotFound;
+                    // It need not exist, unless something says that it should.
+                    let is_expected = !self.is_absent || !self.entries.is_empty() || self.is_link();
+                    self.unreadable = is_expected.then(|| self.unreadable_folder(&error));
                     break;
                 }
             }
@@ -231,13 +244,21 @@ impl Folder {
         missing || !before.is_empty()
     }
 
+    fn is_link(&self) -> bool {
+        self.path.is_symlink()
+    }
+
     fn unreadable_folder(&self, error: &io::Error) -> String {
         let path = self.path.display();
         let kept = match self.in_force.len() {
             0 => String::new(),
             agents => format!("; the agents that it declared ({agents}) stay in force"),
         };
-        if error.kind() == ErrorKind::NotFound {
+        if self.is_absent && self.is_link() {
+            format!(
+                "{path}: the folder is a symbolic link to one that does not exist{kept}: correct the link"
+            )
+        } else if self.is_absent {
             format!("{path}: the folder is gone{kept}: create it again, empty to remove them")
         } else if let Some(reason) = error.get_ref() {
             format!("{path}: the folder is not followed, because {reason}{kept}")
@@ -283,7 +304,13 @@ impl Folder {
             .into_iter()
             .map(|(agent, name, _)| (agent, name))
             .collect();
-        Scan { manifests, problems }
+        let is_unread = |entry: &Entry| entry.good.is_none();
+        let unread = self.unreadable.is_some() || self.entries.values().any(is_unread);
+        Scan {
+            manifests,
+            problems,
+            unread: unread.then(|| self.path.as_path().into()),
+        }
     }
 
     fn problems(&self, rejected: &BTreeMap<Arc<OsStr>, String>) -> Vec<ManifestProblem> {

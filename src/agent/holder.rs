@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Manifest, PodIdentity};
-use crate::{catalog::IntegrationKind, id::OwnerId};
+use crate::{
+    catalog::IntegrationKind,
+    id::{AgentName, OwnerId},
+};
 
 /// The part of a manifest that says whose agent it is. An agent with another holder is another agent, also where it has
 /// the same name.
@@ -32,6 +35,20 @@ impl Holder {
             uid: manifest.uid,
             gid: manifest.gid,
             kubernetes: manifest.kubernetes.clone(),
+        }
+    }
+
+    /// A manifest of this holder's agent that asks for nothing.
+    pub fn undeclared(&self, agent: AgentName) -> Manifest {
+        Manifest {
+            agent,
+            owner: self.owner.clone(),
+            account: self.account.clone(),
+            service_account: self.service_account.clone(),
+            uid: self.uid,
+            gid: self.gid,
+            kubernetes: self.kubernetes.clone(),
+            integrations: Vec::new(),
         }
     }
 

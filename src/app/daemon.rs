@@ -31,9 +31,11 @@ use crate::{
     entropy::{SharedEntropy, SystemEntropy},
     google::{Client, ClientOptions, Egress, Endpoints, Limits},
     health::Readiness,
+    id::AgentName,
     lifecycle::{DRAIN, PROVIDER_DRAIN},
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
+    text,
     vault::{Vault, configured},
     web::HttpServer,
 };
@@ -247,9 +249,9 @@ async fn watch_agents(
         (folder, scan)
     })
     .await?;
-    if let Some(trouble) = folder.trouble() {
+    if let Some(reason) = unfit(&folder, &broker) {
         // Not one agent would be known, and all that are served would lose what they have.
-        anyhow::bail!(ConfigError::new(trouble));
+        anyhow::bail!(ConfigError::new(reason));
     }
     apply(&broker, &scan);
     let (scans, mut changes) = mpsc::channel(1);
@@ -262,6 +264,23 @@ async fn watch_agents(
         }
     });
     Ok(rescan)
+}
+
+/// Why the daemon cannot start on this folder of manifests.
+fn unfit(folder: &Folder, broker: &Broker) -> Option<String> {
+    if !folder.is_absent() {
+        return folder.trouble().map(str::to_owned);
+    }
+    let agents = broker.undeclared_agents();
+    let names: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
+    let path = folder.path().display();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{path}: the folder of manifests is not there, and agents came from it when the daemon ran last ({}): put it \
+             back, or create it empty to remove them",
+            text::few(&names)
+        )
+    })
 }
 
 fn delivery_options(
@@ -285,9 +304,10 @@ async fn settle(delivery: &Delivery, broker: &Broker) -> anyhow::Result<usize> {
     broker.settle_holders().await?;
     delivery.settled().await;
     let handles = broker.handles();
-    let names: Vec<_> = handles.iter().map(|handle| handle.name().clone()).collect();
-    delivery.remove_strangers(&names).await;
-    Ok(names.len())
+    let agents = handles.iter().map(|handle| handle.name().clone());
+    let known: Vec<_> = agents.chain(broker.spared_agents()).collect();
+    delivery.remove_strangers(&known).await;
+    Ok(handles.len())
 }
 
 fn apply(broker: &Broker, scan: &Scan) {

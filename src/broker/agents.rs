@@ -11,7 +11,7 @@ use super::{
     repeats::{Charged, shown},
     situation::situation,
     succession::{arriving, changes, farewell},
-    world::{AgentEntry, Keys, World},
+    world::{AgentEntry, Keys, Standing, World},
 };
 use crate::{
     agent::{Holder, Manifest, ManifestError, PodIdentity},
@@ -101,7 +101,7 @@ impl Broker {
         if let Err(taken) = self.refuse_file_agent(&name) {
             // A file came first after all.
             let undone = self.agent_event(Actor::Daemon, EventKind::AgentRemoved, &name, concern, "");
-            self.store.delete_agent(&name, vec![undone]).await?;
+            self.store.give_way(&name, vec![undone]).await?;
             return Err(taken);
         }
         self.unusable.forget(name.as_str());
@@ -163,6 +163,7 @@ impl Broker {
                 return Err(error.into());
             }
         };
+        self.holders.was_disowned(name).await;
         let removed = {
             let mut world = self.world();
             self.take_out(&mut world, name, false)
@@ -268,7 +269,7 @@ impl Broker {
         let (name, holder) = (manifest.agent.clone(), Holder::of(&manifest));
         let replaced = self.taken_from(world, &manifest);
         if let Some(entry) = world.agents.get_mut(&name) {
-            if entry.manifest == manifest {
+            if entry.manifest == manifest && !entry.is_kept() {
                 entry.source = source;
                 return None;
             }
@@ -285,10 +286,11 @@ impl Broker {
             self.take_out_of_before(world, &manifest);
         }
         let is_arriving = world.leaving.contains(&name);
-        let snapshot = if is_arriving {
-            arriving(&manifest)
+        let (standing, snapshot) = if is_arriving {
+            (Standing::Arriving, arriving(&manifest))
         } else {
-            situation(world, &self.around, &manifest, self.uptime()).snapshot
+            let situation = situation(world, &self.around, &manifest, self.uptime());
+            (Standing::Settled, situation.snapshot)
         };
         let state = snapshot.state;
         let handle = AgentHandle::new(name.clone(), snapshot);
@@ -299,7 +301,7 @@ impl Broker {
             handle,
             manifest,
             source,
-            is_arriving,
+            standing,
             keys: Keys::default(),
         });
         self.republish(world, [name.clone()]);
@@ -344,15 +346,17 @@ impl Broker {
         // It keeps its token until it is found to use another, so that a change of no consequence to the token costs
         // no request.
         let (handle, keys) = (entry.handle.clone(), std::mem::take(&mut entry.keys));
-        let is_arriving = entry.is_arriving;
-        if is_arriving {
+        let standing = if entry.is_arriving() {
             handle.publish(arriving(&manifest));
-        }
+            Standing::Arriving
+        } else {
+            Standing::Settled
+        };
         world.insert_agent(AgentEntry {
             handle,
             manifest,
             source,
-            is_arriving,
+            standing,
             keys,
         });
         self.republish(world, [name]);
@@ -457,14 +461,14 @@ impl Broker {
     /// The handle of one agent, for whoever serves it; `None` also while another holder of the name has not left.
     pub fn handle(&self, name: &AgentName) -> Option<Arc<AgentHandle>> {
         let world = self.world();
-        let entry = world.agents.get(name).filter(|entry| !entry.is_arriving);
+        let entry = world.agents.get(name).filter(|entry| !entry.is_arriving());
         entry.map(|entry| entry.handle.clone())
     }
 
     /// True while the agent of this name waits for another holder of the name to leave.
     pub fn is_arriving(&self, name: &AgentName) -> bool {
         let world = self.world();
-        world.agents.get(name).is_some_and(|entry| entry.is_arriving)
+        world.agents.get(name).is_some_and(AgentEntry::is_arriving)
     }
 
     /// The handles of all agents, also of those whose holder before has not left.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    AgentHandle, AgentSource, Broker, EventKind,
+    AgentHandle, AgentSource, Broker, EventKind, kept,
     world::{AgentEntry, World},
 };
 use crate::{
@@ -18,7 +18,9 @@ impl Broker {
     pub fn apply_scan(&self, scan: &Scan) -> Vec<String> {
         let mut world = self.world();
         let is_gone = |(name, entry): &(&AgentName, &AgentEntry)| {
-            matches!(entry.source, AgentSource::File(_)) && !scan.manifests.contains_key(*name)
+            let is_from_file = matches!(entry.source, AgentSource::File(_));
+            let may_be_declared = entry.is_kept() && scan.unread.is_some();
+            is_from_file && !may_be_declared && !scan.manifests.contains_key(*name)
         };
         let gone = world.agents.iter().filter(is_gone);
         let gone: Vec<AgentName> = gone.map(|(name, _)| name.clone()).collect();
@@ -38,6 +40,10 @@ impl Broker {
             } else {
                 self.follow(&mut world, name, file);
             }
+        }
+        match &scan.unread {
+            Some(folder) => self.keep_undeclared(&mut world, folder),
+            None => self.spare_nobody(&mut world),
         }
         let problems = scan.problems.iter().map(|problem| problem.message.clone());
         world.unreadable = problems.collect();
@@ -73,7 +79,14 @@ impl Broker {
 
 fn not_followed(world: &World) -> Vec<String> {
     let waiting = world.waiting.iter().map(|(name, file)| waits(name, &file.path));
-    world.unreadable.iter().cloned().chain(waiting).collect()
+    let kept = kept::told(world);
+    world
+        .unreadable
+        .iter()
+        .cloned()
+        .chain(waiting)
+        .chain(kept)
+        .collect()
 }
 
 fn waits(name: &AgentName, path: &Path) -> String {

@@ -84,6 +84,27 @@ impl Holders {
         })
     }
 
+    /// The agents that a daemon knew before and of which nothing was settled since, and who held each; nobody where a
+    /// version wrote the row that did not write that down. Those whose holder cannot be read are another's by now.
+    pub(super) fn unsettled(&self) -> Vec<(AgentName, Option<Holder>)> {
+        let stored = lock(&self.stored);
+        let held = stored.values().filter_map(|record| {
+            let holder = match &record.holder {
+                None => None,
+                Some(text) => Some(Holder::from_json(text)?),
+            };
+            Some((record.agent.clone(), holder))
+        });
+        held.collect()
+    }
+
+    /// The row of an agent says by now that it is nobody's.
+    pub(super) async fn was_disowned(&self, agent: &AgentName) {
+        if let Some(row) = self.rows.lock().await.get_mut(agent) {
+            row.holder = self.keys.hash_one(String::new());
+        }
+    }
+
     /// An agent went: what the database holds of it is no other's.
     pub(super) fn disown(&self, agent: &AgentName) {
         if let Some(record) = lock(&self.stored).get_mut(agent) {
@@ -179,10 +200,13 @@ impl Broker {
                     // Until then the row says whose things are still there. It is touched again.
                     continue;
                 }
+                if world.spared.contains(name) {
+                    continue;
+                }
                 world.agents.get(name).map(|entry| Present {
                     handle: entry.handle.clone(),
                     holder: Holder::of(&entry.manifest),
-                    is_arriving: entry.is_arriving,
+                    is_arriving: entry.is_arriving(),
                 })
             };
             let stored = lock(&self.holders.stored).get(name).cloned();

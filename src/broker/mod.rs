@@ -25,6 +25,7 @@ mod holders;
 mod import;
 mod jump;
 mod keep;
+mod kept;
 mod leaving;
 mod limits;
 pub mod names;

@@ -10,6 +10,7 @@ use super::{
     situation::{same, situation},
     snapshot::{AgentState, IssuedToken},
     time,
+    world::Standing,
 };
 use crate::{health::Pulse, id::AgentName};
 
@@ -32,7 +33,10 @@ impl Broker {
     }
 
     fn republish_one(&self, world: &mut World, name: &AgentName) -> Option<Arc<AgentHandle>> {
-        let entry = world.agents.get(name).filter(|entry| !entry.is_arriving)?;
+        let entry = world
+            .agents
+            .get(name)
+            .filter(|entry| entry.standing == Standing::Settled)?;
         let (handle, manifest) = (entry.handle.clone(), entry.manifest.clone());
         let situation = situation(world, &self.around, &manifest, self.uptime());
         for orphan in world.assign(name, &situation.keys) {

@@ -141,6 +141,9 @@ impl Broker {
             sets.share(&mut record.granted);
             self.take_over_token(&mut world, &time, record);
         }
+        for name in self.unusable.agents() {
+            self.keep_unusable(&mut world, &name);
+        }
         for agent in contents.agents {
             match Manifest::from_json(&agent.manifest) {
                 Ok(manifest) => {
@@ -148,6 +151,7 @@ impl Broker {
                 }
                 Err(error) => {
                     tracing::error!(agent = %agent.name, %error, "an agent in the database was left alone");
+                    self.keep_unusable(&mut world, &agent.name);
                 }
             }
         }

@@ -11,7 +11,7 @@ use super::{
     AgentHandle, AgentSnapshot, Broker, EventKind,
     choice::the_account,
     snapshot::{AgentState, Feed},
-    world::{AgentEntry, World},
+    world::{AgentEntry, Standing, World},
 };
 use crate::{
     agent::{Holder, Manifest},
@@ -45,7 +45,8 @@ pub(super) fn arriving(manifest: &Arc<Manifest>) -> AgentSnapshot {
     without_token(manifest, message)
 }
 
-fn without_token(manifest: &Arc<Manifest>, message: String) -> AgentSnapshot {
+/// An agent's situation when it has no token, for what is to be done to its manifest.
+pub(super) fn without_token(manifest: &Arc<Manifest>, message: String) -> AgentSnapshot {
     AgentSnapshot {
         manifest: manifest.clone(),
         state: AgentState::Misconfigured,
@@ -78,11 +79,11 @@ impl Broker {
     pub(super) fn arrive(&self, agent: &Arc<AgentHandle>) -> bool {
         let mut world = self.world();
         let name = agent.name();
-        let waits = |entry: &&mut AgentEntry| entry.is_arriving && Arc::ptr_eq(&entry.handle, agent);
+        let waits = |entry: &&mut AgentEntry| entry.is_arriving() && Arc::ptr_eq(&entry.handle, agent);
         let Some(entry) = world.agents.get_mut(name).filter(waits) else {
             return false;
         };
-        entry.is_arriving = false;
+        entry.standing = Standing::Settled;
         self.republish(&mut world, [name.clone()]);
         drop(world);
         tracing::info!(agent = %name, "the agent has its new holder");
@@ -94,7 +95,7 @@ impl Broker {
     pub(super) async fn until_arrived(&self, name: &AgentName, patience: Duration) {
         let waiting = {
             let world = self.world();
-            let entry = world.agents.get(name).filter(|entry| entry.is_arriving);
+            let entry = world.agents.get(name).filter(|entry| entry.is_arriving());
             // What is said of it changes with its arrival, which takes the same lock.
             entry.map(|entry| (entry.handle.clone(), entry.handle.snapshot()))
         };

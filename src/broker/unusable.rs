@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Broker;
 use crate::{
-    id::IntegrationId,
+    id::{AgentName, IntegrationId},
     store::{StoreError, UnusableRecord},
     telemetry::audit::{Actor, AuditEvent, Decision},
 };
@@ -25,6 +25,14 @@ impl Unusable {
         }
         self.list()
             .extend(records.into_iter().filter(|record| record.lasts));
+    }
+
+    /// The names of all that may be agents.
+    pub(super) fn agents(&self) -> Vec<AgentName> {
+        let list = self.list();
+        list.iter()
+            .filter_map(|record| record.name.parse().ok())
+            .collect()
     }
 
     /// The record of this name was replaced or removed.

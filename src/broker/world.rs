@@ -80,15 +80,35 @@ pub enum AgentSource {
     Api,
 }
 
+/// How an agent stands to its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The name is its own.
+    Settled,
+    /// Somebody else held the name before, and may still have something of it: nobody but the operator finds it.
+    Arriving,
+    /// It was there when a daemon ran last, and what it declared cannot be read: it keeps what it has, without a token.
+    Kept,
+}
+
 /// An agent.
 pub(super) struct AgentEntry {
     pub(super) handle: Arc<AgentHandle>,
     pub(super) manifest: Arc<Manifest>,
     pub(super) source: AgentSource,
-    /// Somebody else held the name before, and may still have something of it: nobody but the operator finds it.
-    pub(super) is_arriving: bool,
+    pub(super) standing: Standing,
     /// The tokens it uses.
     pub(super) keys: Keys,
+}
+
+impl AgentEntry {
+    pub(super) fn is_arriving(&self) -> bool {
+        self.standing == Standing::Arriving
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.standing == Standing::Kept
+    }
 }
 
 /// A connected account.
@@ -166,6 +186,8 @@ pub(super) struct World {
     pub(super) unreadable: Vec<String>,
     /// Manifests of files that are not followed because an agent of that name came over the API.
     pub(super) waiting: BTreeMap<AgentName, Arc<ManifestFile>>,
+    /// Agents from before the start that may be declared in what cannot be read: nothing of theirs is touched.
+    pub(super) spared: BTreeSet<AgentName>,
     agents_of: Owned<AgentName>,
     accounts_of: Owned<IntegrationId>,
 }

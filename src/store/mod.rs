@@ -160,8 +160,11 @@ pub trait Store: Send + Sync + 'static {
     /// Adds or replaces an agent that came over the API.
     fn put_agent(&self, agent: AgentRecord, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
 
-    /// Deletes such an agent. False when it was not there.
+    /// Deletes such an agent, and notes that whoever has its name from now on is another. False when it was not there.
     fn delete_agent(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool>;
+
+    /// Deletes the record of an agent whose name a file has. False when it was not there.
+    fn give_way(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool>;
 
     /// Adds or replaces who holds which agent, and forgets the agents `gone`; all of it or nothing.
     fn change_holders(&self, kept: Vec<HolderRecord>, gone: Vec<AgentName>) -> StoreFuture<'_, ()>;

@@ -125,7 +125,12 @@ async fn an_agent_of_the_api_that_was_altered_is_not_followed() {
     let scene =
         after("UPDATE agents SET manifest = replace(manifest, 'carol', 'alice') WHERE name = 'bot-of-carol'")
             .await;
-    assert!(scene.broker.agent(&"bot-of-carol".parse().unwrap()).is_none());
+    let altered = scene.handle("bot-of-carol");
+    assert_eq!(
+        (state(&altered), token(&altered)),
+        (AgentState::Misconfigured, None)
+    );
+    assert_eq!(altered.snapshot().manifest.owner, owner("carol"));
     assert_eq!(state(&scene.handle("bot-of-alice")), AgentState::Active);
     assert!(scene.broker.unusable_records()[0].contains("agent bot-of-carol"));
     scene.put("bot-of-carol", "carol", &[SEND]).await;

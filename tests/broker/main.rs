@@ -19,6 +19,7 @@ mod failures;
 mod folder;
 mod holders;
 mod import;
+mod kept;
 mod odd_answers;
 mod permissions;
 mod recovery;

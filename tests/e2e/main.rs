@@ -23,6 +23,7 @@ mod exec;
 mod failures;
 mod flood;
 mod holders;
+mod kept;
 mod libraries;
 mod lifecycle;
 mod odd_answers;

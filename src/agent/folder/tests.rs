@@ -189,6 +189,37 @@ fn a_folder_that_was_never_there_is_no_problem() {
 }
 
 #[test]
+fn a_link_to_a_folder_that_is_not_there_is_named() {
+    let mut scene = Scene::new();
+    fs::remove_dir(scene.folder.path()).unwrap();
+    symlink("nowhere", scene.folder.path()).unwrap();
+    let scan = scene.folder.scan();
+    assert_eq!(
+        messages(&scene, &scan),
+        ["agents.d: the folder is a symbolic link to one that does not exist: correct the link"]
+    );
+    assert!(scan.unread.is_some() && scene.folder.is_absent());
+}
+
+#[test]
+fn what_was_never_read_may_declare_anything_and_what_was_read_once_does_not() {
+    let mut scene = Scene::new();
+    scene.write("a.yaml", &yaml("a", "alice"));
+    assert!(scene.folder.scan().unread.is_none());
+    assert!(
+        scene.told("a.yaml", "agent: [").unread.is_none(),
+        "what it declared is in force"
+    );
+    scene.write("b.yaml", "agent: [");
+    assert!(scene.folder.scan().unread.is_some());
+    assert!(scene.told("b.yaml", &yaml("b", "bob")).unread.is_none());
+    set_mode(&scene.path("b.yaml"), 0o664);
+    assert!(scene.folder.scan().unread.is_none());
+    let mut another = Folder::new(scene.folder.path(), Arc::new(Catalog::builtin()));
+    assert!(another.scan().unread.is_some());
+}
+
+#[test]
 fn what_is_in_the_folders_place_keeps_everything_in_force() {
     let mut scene = Scene::new();
     scene.write("a.yaml", &yaml("a", "alice"));

@@ -73,6 +73,19 @@ pub(super) fn change(
     Ok(())
 }
 
+/// Whoever has this name from now on is not who the row says, and what lies in its directory is another's.
+pub(super) fn disown(connection: &Connection, vault: &Vault, agent: &AgentName) -> Result<(), Fault> {
+    let bound = bound::HolderOf {
+        agent: agent.as_str(),
+        holder: Some(""),
+        secret: None,
+    };
+    connection
+        .prepare_cached("UPDATE holders SET holder = ?, secret = NULL, mac = ? WHERE agent = ?")?
+        .execute(params![bound.holder, bound.mac(vault).as_bytes(), bound.agent])?;
+    Ok(())
+}
+
 fn read(row: &Row<'_>, vault: &Vault) -> Result<HolderRecord, StoreError> {
     let record = || format!("holder of the agent {}", column::label(row, "agent"));
     let bound = bound::HolderOf::of(row).map_err(|reason| corrupt(record(), reason))?;

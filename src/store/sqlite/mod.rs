@@ -343,6 +343,15 @@ impl Store for SqliteStore {
         let name = name.clone();
         self.write_bound(move |connection, vault| {
             let deleted = agents::delete(connection, &name)?;
+            holders::disown(connection, vault, &name)?;
+            told(connection, vault, deleted, &audit)
+        })
+    }
+
+    fn give_way(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
+        let name = name.clone();
+        self.write_bound(move |connection, vault| {
+            let deleted = agents::delete(connection, &name)?;
             told(connection, vault, deleted, &audit)
         })
     }

@@ -253,6 +253,13 @@ impl Store for Hand {
         })
     }
 
+    fn give_way(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
+        let name = name.clone();
+        self.call(Some(Part::Agents), None, move || {
+            self.store.give_way(&name, audit)
+        })
+    }
+
     fn change_holders(&self, kept: Vec<HolderRecord>, gone: Vec<AgentName>) -> StoreFuture<'_, ()> {
         self.call(Some(Part::Secrets), None, move || {
             self.store.change_holders(kept, gone)
