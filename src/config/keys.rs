@@ -155,6 +155,13 @@ pub(super) const KEYS: &[Key] = &[
         "How long audit events are kept, 1 to 36500 days.",
     ),
     key(
+        "audit.max_bytes",
+        Kind::Number,
+        "536870912",
+        "How much disk the audit trail may take, in bytes, from 16777216 (16 MiB) to 1099511627776 (1 TiB); half of\n\
+         state_dir's volume at most. Beyond that the oldest events go first, however young they are.",
+    ),
+    key(
         "connect.return_url_origins",
         Kind::List,
         "",

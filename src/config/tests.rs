@@ -64,6 +64,7 @@ fn nothing_at_all_gives_the_defaults() {
     assert_eq!(config.agents_dir(), Path::new("/etc/token-broker/agents.d"));
     assert_eq!(config.renewal.concurrency, 64);
     assert_eq!(config.audit.retention_days, 365);
+    assert_eq!(config.audit.max_bytes, 512 * 1024 * 1024);
     assert_eq!(config.connect.timeout, Duration::from_secs(600));
     assert_eq!(config.log.level, "info");
 }
@@ -105,6 +106,18 @@ fn a_wrong_value_is_named_with_key_and_what_is_expected() {
         (
             "[renewal]\nconcurrency = 0",
             ":2: renewal.concurrency is 0: expected a whole number from 1 to 1024",
+        ),
+        (
+            "[audit]\nmax_bytes = 16777215",
+            ":2: audit.max_bytes is 16777215: expected a whole number from 16777216 to 1099511627776",
+        ),
+        (
+            "[audit]\nretention_days = 7\nmax_bytes = 1_099_511_627_777",
+            ":3: audit.max_bytes is 1099511627777: expected a whole number from 16777216 to 1099511627776",
+        ),
+        (
+            "[audit]\nmax_bytes = '512 MiB'",
+            ":2: audit.max_bytes is \"512 MiB\": expected a whole number from 16777216 to 1099511627776",
         ),
         (
             "[renewal]\nconcurrency = '64'",

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
@@ -209,11 +210,19 @@ impl Values {
 
     /// A whole number in this range.
     pub(super) fn number(&self, path: &'static str, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
+        self.whole(path, range)
+    }
+
+    /// A whole number of this type, in this range.
+    pub(super) fn whole<N>(&self, path: &'static str, range: RangeInclusive<N>) -> Result<N, ConfigError>
+    where
+        N: TryFrom<i64> + FromStr + PartialOrd + Display,
+    {
         let number = match self.value(path) {
             Some(Value {
                 data: Data::Number(number),
                 ..
-            }) => number.and_then(|n| u32::try_from(n).ok()),
+            }) => number.and_then(|n| N::try_from(n).ok()),
             Some(Value {
                 data: Data::Text(text),
                 origin,

@@ -22,7 +22,7 @@ pub use record::{
     RenewalOutcome, RevocationRecord, TokenRecord, UnusableRecord,
 };
 pub use sqlite::{DatabaseCopy, Restore, SqliteStore};
-pub use trail::{RenewalHour, TrailFilter, TrailPage, TrailPlace};
+pub use trail::{RenewalHour, TrailFilter, TrailLimit, TrailPage, TrailPlace, TrailSize};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -214,4 +214,11 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes the lines before the first that is not older than `before`; the chain stays verifiable from
     /// there on. Returns how many were deleted.
     fn prune_audit(&self, before: Timestamp) -> StoreFuture<'_, u64>;
+
+    /// Deletes the oldest lines where the trail takes more than `most` bytes of the disk, or than half of its volume, until
+    /// it takes clearly less; the chain stays verifiable from there on. Returns how many were deleted.
+    fn bound_audit(&self, most: u64) -> StoreFuture<'_, u64>;
+
+    /// How much of the disk the audit trail takes, and may take.
+    fn trail_size(&self) -> StoreFuture<'_, TrailSize>;
 }

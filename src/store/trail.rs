@@ -1,4 +1,4 @@
-//! What people ask of the audit trail: a page of it, filtered, and the renewals of the last hours.
+//! What people ask of the audit trail: a page of it, filtered, the renewals of the last hours, and how large it is.
 
 use jiff::Timestamp;
 
@@ -56,4 +56,22 @@ pub struct RenewalHour {
     pub renewed: u64,
     /// Attempts that failed.
     pub failed: u64,
+}
+
+/// How much of the disk the trail takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrailSize {
+    /// What its lines take, in bytes.
+    pub bytes: u64,
+    /// What they may take; `None` before that was said.
+    pub limit: Option<TrailLimit>,
+}
+
+/// How much of the disk the trail may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrailLimit {
+    /// In bytes.
+    pub bytes: u64,
+    /// It is half of the volume, which is less than what was configured.
+    pub of_volume: bool,
 }

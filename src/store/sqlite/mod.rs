@@ -32,6 +32,8 @@ mod tokens;
 mod trail;
 mod trail_ends;
 mod trail_page;
+mod trail_prune;
+mod trail_size;
 mod volume;
 mod writer;
 
@@ -51,7 +53,7 @@ use crate::{
 
 use super::{
     AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
-    RenewalOutcome, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
+    RenewalOutcome, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace, TrailSize,
 };
 pub use backup::DatabaseCopy;
 use fault::Fault;
@@ -59,6 +61,7 @@ use lineage::{Before, Note};
 use place::Place;
 use reader::Readers;
 pub use restore::Restore;
+use trail_size::Limit;
 use volume::Room;
 use writer::{Files, Rank, Writer};
 
@@ -70,6 +73,7 @@ pub struct SqliteStore {
     /// Binds what rows say to the master key.
     vault: Arc<Vault>,
     state_dir: PathBuf,
+    trail_limit: Limit,
 }
 
 impl SqliteStore {
@@ -98,6 +102,7 @@ impl SqliteStore {
             writer: Writer::start(connection, files, lock)?,
             vault: vault.clone(),
             state_dir: state_dir.to_owned(),
+            trail_limit: Limit::default(),
         })
     }
 
@@ -422,13 +427,43 @@ impl Store for SqliteStore {
             let mut pruned = 0;
             loop {
                 let vault = self.vault.clone();
-                let step = move |connection: &Connection| trail::prune(connection, &vault, before);
+                let step = move |connection: &Connection| trail_prune::older(connection, &vault, before);
                 let step = self.writer.run(Rank::Trail, step).await?;
                 pruned += step;
-                if step < trail::PRUNE_STEP {
+                if step < trail_prune::STEP {
                     return Ok(pruned);
                 }
             }
         })
+    }
+
+    fn bound_audit(&self, most: u64) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let limit = self.trail_limit.set(most, volume::size(&self.state_dir));
+            let mut pruned = 0;
+            loop {
+                let surplus = move |connection: &Connection| trail_size::surplus(connection, limit.bytes);
+                let mut surplus = self.read(surplus).await?;
+                if surplus == 0 {
+                    return Ok(pruned);
+                }
+                while surplus > 0 {
+                    let vault = self.vault.clone();
+                    let step =
+                        move |connection: &Connection| trail_prune::oldest(connection, &vault, surplus);
+                    let step = self.writer.run(Rank::Trail, step).await?;
+                    if step == 0 {
+                        return Ok(pruned);
+                    }
+                    pruned += step;
+                    surplus = surplus.saturating_sub(step);
+                }
+            }
+        })
+    }
+
+    fn trail_size(&self) -> StoreFuture<'_, TrailSize> {
+        let limit = self.trail_limit.get();
+        self.read(move |connection| trail_size::told(connection, limit))
     }
 }

@@ -1,7 +1,7 @@
 //! The audit trail as it is kept: its lines, between its ends.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, Row, named_params, params};
 
 use crate::{
     telemetry::audit::{Actor, AuditEvent, AuditLine, ChainCheck, ChainPoint, ChainReport, Decision},
@@ -13,9 +13,6 @@ use super::{
     fault::Fault,
     trail_ends::{self, Ends},
 };
-
-/// How many lines one transaction prunes at most, so that other writes need not wait for a long one.
-pub(super) const PRUNE_STEP: u64 = 1000;
 
 /// Chains `events` to the end, in order.
 pub(super) fn append(connection: &Connection, vault: &Vault, events: &[AuditEvent]) -> Result<(), Fault> {
@@ -106,42 +103,6 @@ pub(super) fn verify(
         problem: problem.or(report.problem),
         ..report
     })
-}
-
-/// Deletes lines older than `before` from the start, at most [`PRUNE_STEP`]; returns how many. A line that is
-/// younger ends it, even where a clock that was set back put older ones behind it: the rest stays a chain.
-pub(super) fn prune(connection: &Connection, vault: &Vault, before: Timestamp) -> Result<u64, Fault> {
-    let mut ends = trail_ends::verified(connection, vault)?;
-    let Ends { start, end, .. } = &ends;
-    let limit = end.sequence.min(start.sequence.saturating_add(PRUNE_STEP));
-    let keep: Option<i64> = connection
-        .prepare_cached(
-            "SELECT sequence FROM audit WHERE sequence > ? AND time >= ? ORDER BY sequence LIMIT 1",
-        )?
-        .query_row(params![integer(start.sequence), micros(before)], |row| row.get(0))
-        .optional()?;
-    let last = keep.map_or(integer(limit), |sequence| (sequence - 1).min(integer(limit)));
-    if last <= integer(start.sequence) {
-        return Ok(0);
-    }
-    let hash: Option<String> = connection
-        .prepare_cached("SELECT hash FROM audit WHERE sequence = ?")?
-        .query_row([last], |row| row.get(0))
-        .optional()?;
-    let Some(hash) = hash else {
-        // Pruning on would hide that somebody removed it.
-        let reason = "it is missing; `audit verify` says more".to_owned();
-        return Err(corrupt(format!("audit line {last}"), reason).into());
-    };
-    let deleted = connection
-        .prepare_cached("DELETE FROM audit WHERE sequence <= ?")?
-        .execute([last])?;
-    ends.begin_behind(ChainPoint {
-        sequence: last.unsigned_abs(),
-        hash,
-    });
-    trail_ends::write(connection, vault, &ends)?;
-    Ok(deleted as u64)
 }
 
 pub(super) fn line_label(row: &Row<'_>) -> String {

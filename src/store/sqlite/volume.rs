@@ -117,7 +117,7 @@ fn set_aside(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// The size of the file system that `folder` is on, in bytes; `None` where it does not say.
-fn size(folder: &Path) -> Option<u64> {
+pub(super) fn size(folder: &Path) -> Option<u64> {
     let volume = statvfs(folder).ok()?;
     Some(volume.f_blocks.saturating_mul(volume.f_frsize)).filter(|size| *size > 0)
 }

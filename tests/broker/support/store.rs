@@ -11,6 +11,7 @@ use token_broker::{
     store::{
         AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
         RenewalOutcome, SqliteStore, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
+        TrailSize,
     },
     telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
 };
@@ -322,5 +323,13 @@ impl Store for Hand {
 
     fn prune_audit(&self, before: Timestamp) -> StoreFuture<'_, u64> {
         self.call(None, None, move || self.store.prune_audit(before))
+    }
+
+    fn bound_audit(&self, most: u64) -> StoreFuture<'_, u64> {
+        self.call(None, None, move || self.store.bound_audit(most))
+    }
+
+    fn trail_size(&self) -> StoreFuture<'_, TrailSize> {
+        self.call(None, None, || self.store.trail_size())
     }
 }

@@ -9,6 +9,7 @@ mod renewals;
 mod security_events;
 mod trail;
 mod trail_ends;
+mod trail_size;
 mod writing;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
