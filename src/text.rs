@@ -1,6 +1,7 @@
 //! Text from outside: how it is read, shown and compared.
 
 mod field;
+mod size;
 
 use std::borrow::Cow;
 
@@ -11,6 +12,7 @@ use icu_properties::{
 };
 
 pub use field::{Field, NotText};
+pub use size::size;
 
 /// U+FEFF in UTF-8, which Windows' editors and some servers put before a text. It says nothing here.
 const BOM: &[u8] = b"\xef\xbb\xbf";

@@ -121,6 +121,15 @@ fn show(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
                 .unwrap_or_default()
                 .into(),
         ),
+        (
+            "audit size",
+            daemon
+                .audit_size
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+                .into(),
+        ),
     ])?;
     for unmet in &daemon.unmet_conditions {
         output.toned(Tone::Bad, &format!("not ready: {}", unmet.message))?;
@@ -175,6 +184,7 @@ mod tests {
              next renewal  in 40m (2024-01-15T12:40:00Z)\n\
              clock         this machine's clock is 7s behind the provider's\n\
              audit head    1234:abababababababababababababababababababababababababababababababab\n\
+             audit size    3.0 MiB of 512.0 MiB at most (half of the volume)\n\
              problem: the disk is nearly full\n\
              \n\
              AGENT        OWNER  STATE   ACCOUNT            GRANTED  EXPIRES\n\
@@ -185,6 +195,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
         assert_eq!(value["daemon"]["clock_skew_seconds"], 7);
         assert_eq!(value["daemon"]["audit_head"]["sequence"], 1234);
+        assert_eq!(value["daemon"]["audit_size"]["bytes"], 3 << 20);
         assert_eq!(value["agents"][0]["expires_at"], "2024-01-15T12:50:00Z");
     }
 

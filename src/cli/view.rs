@@ -2,8 +2,7 @@
 //! unknown or does not apply is left out.
 
 mod account;
-
-use std::fmt;
+mod trail;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::{agent::PodIdentity, proto::v1};
 pub(super) use account::{Integration, IntegrationCapability, PendingRevocation};
+pub(super) use trail::{AuditEvent, AuditHead, AuditSize};
 
 pub(super) fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
@@ -179,47 +179,6 @@ impl From<v1::Agent> for Agent {
     }
 }
 
-/// A line of the audit trail.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct AuditEvent {
-    /// Its place in the chain.
-    pub sequence: u64,
-    /// When.
-    pub time: Option<Timestamp>,
-    /// Who asked.
-    pub actor: String,
-    /// What was done.
-    pub action: String,
-    /// The account concerned.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub integration: String,
-    /// The capabilities concerned.
-    pub capabilities: Vec<String>,
-    /// What was decided.
-    pub decision: String,
-    /// More, for people.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub detail: String,
-    /// Hash of this line and the one before.
-    pub hash: String,
-}
-
-impl From<v1::AuditEvent> for AuditEvent {
-    fn from(from: v1::AuditEvent) -> Self {
-        Self {
-            sequence: from.sequence,
-            time: when::from_proto(from.time),
-            actor: from.actor,
-            action: from.action,
-            integration: from.integration,
-            capabilities: from.capabilities,
-            decision: from.decision,
-            detail: from.detail,
-            hash: from.hash,
-        }
-    }
-}
-
 /// How the daemon is.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Daemon {
@@ -254,30 +213,9 @@ pub(super) struct Daemon {
     /// The audit trail's last line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_head: Option<AuditHead>,
-}
-
-/// A line's place in the audit trail.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct AuditHead {
-    /// Its place in the chain.
-    pub sequence: u64,
-    /// Its hash.
-    pub hash: String,
-}
-
-impl From<v1::AuditHead> for AuditHead {
-    fn from(from: v1::AuditHead) -> Self {
-        Self {
-            sequence: from.sequence,
-            hash: from.hash,
-        }
-    }
-}
-
-impl fmt::Display for AuditHead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.sequence, self.hash)
-    }
+    /// What the audit trail takes on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_size: Option<AuditSize>,
 }
 
 /// Something that the daemon cannot do.
@@ -315,6 +253,7 @@ impl From<v1::GetDaemonStatusResponse> for Daemon {
             unmet_conditions: from.unmet_conditions.into_iter().map(Into::into).collect(),
             agents_short_of_token: from.agents_short_of_token,
             audit_head: from.audit_head.map(Into::into),
+            audit_size: from.audit_size.map(Into::into),
         }
     }
 }

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use token_broker::{
+    clock::{Clock, SystemClock},
     entropy::SystemEntropy,
     secret::Key,
     store::{SqliteStore, Store},
     telemetry::audit::{Actor, AuditEvent, Decision},
-    vault::{Keyring, Vault},
+    vault::{Keyring, Vault, key},
 };
 
 use crate::support::{Daemon, Disk, Emulator, is_root, one_line, wait_until};
@@ -19,7 +20,11 @@ const SEND: &str = "google.gmail.send";
 const MIB: u64 = 1024 * 1024;
 
 fn open(state: &Path) -> SqliteStore {
-    let keyring = Keyring::new(Key::new([7; 32]), Vec::new());
+    open_with(Key::new([7; 32]), state)
+}
+
+fn open_with(key: Key, state: &Path) -> SqliteStore {
+    let keyring = Keyring::new(key, Vec::new());
     SqliteStore::open(state, &Arc::new(Vault::new(keyring, Arc::new(SystemEntropy)))).unwrap()
 }
 
@@ -77,6 +82,55 @@ async fn a_log_that_a_long_read_made_fill_the_volume_gives_its_room_back() {
     change(&store, 1000).await.unwrap();
     assert!(log_length(disk.path()) < MIB, "{}", log_length(disk.path()));
     drop((reader, store));
+    drop(disk);
+}
+
+/// A trail of more than eight megabytes, as an earlier run of the daemon would have left it.
+fn write_much(daemon: &Daemon) {
+    let key = key::parse(&fs::read(daemon.key_file()).unwrap()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = open_with(key, &daemon.state_dir());
+        let line = AuditEvent {
+            detail: "x".repeat(900),
+            ..AuditEvent::new(SystemClock.now(), Actor::Daemon, "agent.put", Decision::Allowed)
+        };
+        while store.trail_size().await.unwrap().bytes <= 9 * MIB {
+            store.append_audit(vec![line.clone(); 200]).await.unwrap();
+        }
+        store.close().await;
+    });
+}
+
+#[test]
+fn the_trail_may_take_half_of_a_small_volume_and_no_more() {
+    assert!(is_root(), "this mounts a small file system: run it as root");
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    let disk = Disk::mount(&daemon.state_dir(), "16m");
+    write_much(&daemon);
+    daemon.start();
+    let size =
+        || daemon.cli(&["status", "--output", "json"]).expect_ok().json()["daemon"]["audit_size"].clone();
+    wait_until("the trail to be small enough", || {
+        size()["bytes"].as_u64().unwrap() <= 8 * MIB && size()["max_bytes"] == 8 * MIB
+    });
+    assert_eq!(size()["limited_by_volume"], true);
+    let status = daemon.cli(&["status"]).expect_ok();
+    assert!(
+        status.stdout.contains("of 8.0 MiB at most (half of the volume)"),
+        "{}",
+        status.stdout
+    );
+    daemon.cli(&["audit", "verify"]).expect_ok();
+    let told = daemon.whole_log();
+    assert_eq!(
+        told.matches("may take half of the volume of state_dir at most")
+            .count(),
+        1,
+        "{told}"
+    );
+    daemon.terminate();
     drop(disk);
 }
 

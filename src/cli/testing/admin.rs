@@ -428,6 +428,11 @@ impl AdminService for FakeAdmin {
             unmet_conditions: self.unmet_conditions.clone(),
             agents_short_of_token: self.agents_short_of_token,
             audit_head: Some(audit_head()),
+            audit_size: Some(v1::AuditSize {
+                bytes: 3 << 20,
+                max_bytes: 512 << 20,
+                limited_by_volume: true,
+            }),
         }))
     }
 }

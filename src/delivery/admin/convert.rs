@@ -12,6 +12,7 @@ use crate::{
     id::{IntegrationId, InvalidId},
     proto::{timestamp, v1},
     store::IntegrationRecord,
+    store::TrailSize,
     telemetry::audit::{AuditLine, ChainPoint},
 };
 
@@ -297,6 +298,14 @@ pub(super) fn audit_head(head: ChainPoint) -> v1::AuditHead {
     v1::AuditHead {
         sequence: head.sequence,
         hash: head.hash,
+    }
+}
+
+pub(super) fn audit_size(size: TrailSize) -> v1::AuditSize {
+    v1::AuditSize {
+        bytes: size.bytes,
+        max_bytes: size.limit.map_or(0, |limit| limit.bytes),
+        limited_by_volume: size.limit.is_some_and(|limit| limit.of_volume),
     }
 }
 

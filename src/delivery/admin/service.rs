@@ -489,6 +489,7 @@ impl AdminService for Service {
         let next = self.broker.next_renewal();
         // The rest is told whatever the database does.
         let head = self.broker.store().trail_head().await.ok();
+        let size = self.broker.store().trail_size().await.ok();
         Ok(Response::new(v1::GetDaemonStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Some(timestamp(self.facts.started_at)),
@@ -509,6 +510,7 @@ impl AdminService for Service {
                 .collect(),
             agents_short_of_token: self.broker.agents_short_of_token() as u64,
             audit_head: head.filter(|head| head.sequence > 0).map(convert::audit_head),
+            audit_size: size.map(convert::audit_size),
         }))
     }
 }

@@ -17,8 +17,9 @@ use crate::{
     broker::AgentState,
     health::Readiness,
     session::Viewer,
-    store::{DatabaseFacts, StoreError},
+    store::{DatabaseFacts, StoreError, TrailSize},
     telemetry::{Metrics, metrics::TimingSummary},
+    text,
 };
 
 /// Entries of one list at most.
@@ -52,6 +53,7 @@ struct HealthPage<'a> {
     skew: String,
     database: DatabaseFacts,
     size: String,
+    trail_size: String,
     chain: Option<Chain>,
 }
 
@@ -138,7 +140,8 @@ impl Console {
             agents: counted(broker.agents_by_state()).map(in_words).collect(),
             accounts: counted(self.accounts_by_state()).map(in_words).collect(),
             skew: skew(broker.clock_skew().as_secs()),
-            size: size(database.bytes),
+            size: text::size(database.bytes),
+            trail_size: trail_size(store.trail_size().await?),
             database,
             chain,
         })
@@ -251,6 +254,15 @@ fn skew(seconds: i64) -> String {
     }
 }
 
+/// What the record takes, and may take.
+fn trail_size(size: TrailSize) -> String {
+    let bytes = text::size(size.bytes);
+    match size.limit {
+        Some(limit) => format!("{bytes} of {} at most", text::size(limit.bytes)),
+        None => bytes,
+    }
+}
+
 /// A short time, to two digits or so.
 fn short(time: Duration) -> String {
     let millis = time.as_millis();
@@ -259,17 +271,6 @@ fn short(time: Duration) -> String {
         1000..10_000 => format!("{:.1} s", time.as_secs_f64()),
         _ => format!("{:.0} s", time.as_secs_f64()),
     }
-}
-
-/// A size in the unit that suits it.
-fn size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB"];
-    let unit = (1..units.len())
-        .rev()
-        .find(|unit| bytes >> (10 * (unit + 1)) > 0)
-        .unwrap_or(0);
-    let tenths = (u128::from(bytes) * 10) >> (10 * (unit + 1));
-    format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
 }
 
 #[cfg(test)]
@@ -281,9 +282,6 @@ mod tests {
         assert_eq!(short(Duration::from_micros(78_500)), "78 ms");
         assert_eq!(short(Duration::from_millis(1280)), "1.3 s");
         assert_eq!(short(Duration::from_millis(20_480)), "20 s");
-        assert_eq!(size(4096), "4.0 KiB");
-        assert_eq!(size(1536 * 1024), "1.5 MiB");
-        assert_eq!(size(5 << 40), "5120.0 GiB");
         assert_eq!(skew(-7), "It is 7 s ahead of Google’s.");
     }
 }
