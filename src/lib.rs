@@ -1,9 +1,10 @@
 //! token-broker keeps agents supplied with short-lived Google access tokens.
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
-//! `budget clock entropy followed health id secret proto telemetry text`, `config`, `catalog`, `vault`, `store`, `google agent session`,
+//! `address budget clock entropy followed health id secret proto telemetry text`, `config`, `catalog`, `vault`, `store`, `google agent session`,
 //! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
+pub mod address;
 pub mod agent;
 pub mod app;
 pub mod broker;

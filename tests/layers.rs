@@ -11,6 +11,7 @@ use std::{
 /// The layers, first to last. Modules of one layer may import each other only in the first.
 const LAYERS: &[&[&str]] = &[
     &[
+        "address",
         "budget",
         "clock",
         "entropy",

@@ -23,7 +23,7 @@ use crate::{
     broker::{Broker, BrokerOptions, BrokerParts, Pulses},
     catalog::Catalog,
     clock::{SharedClock, SystemClock},
-    config::{AdcSection, Config, ConfigError},
+    config::{AdcSection, Config, ConfigError, InForce},
     delivery::{
         Delivery, DeliveryOptions, RemoteListener,
         admin::{AdminSocket, Facts},
@@ -138,6 +138,7 @@ impl App {
             started_at,
             runtime_dir: config.runtime_dir.clone(),
             warnings: config.warnings().to_vec(),
+            in_force: Arc::new(InForce::new(&config)?),
             registered: driver.as_ref().map(Driver::registered),
             readiness: readiness.clone(),
         };

@@ -77,19 +77,7 @@ async fn until_stop(signals: &mut Signals) {
 /// Manifests and the log level change at once; the rest of the configuration takes a restart, and says so.
 fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
     app.rescan();
-    let read = Config::load(config_file, config::environment()).and_then(|mut fresh| {
-        // Compared with what was bound, not with what was asked for.
-        fresh.bound(app.http_address)?;
-        fresh.warn_of_writers();
-        let bound = app.config();
-        fresh.bound_for_libraries(
-            bound.adc.as_ref().map(|section| section.listen),
-            bound.metadata.port.as_ref().map(|port| port.listen),
-        );
-        fresh.bound_for_sidecars(bound.remote.as_ref().map(|section| section.listen));
-        Ok(fresh)
-    });
-    let mut fresh = match read {
+    let fresh = match Config::load(config_file, config::environment()) {
         Ok(fresh) => fresh,
         Err(error) => {
             tracing::error!(%error, "the configuration was not read again; the one in force stays");
@@ -99,10 +87,13 @@ fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
     if let Err(error) = log.set_filter(&fresh.log.level) {
         tracing::error!(error, "the log level stays as it was");
     }
-    fresh.log.clone_from(&app.config().log);
-    if fresh == *app.config() {
+    let changed = app.config().changed_keys(&fresh);
+    if changed.is_empty() {
         tracing::info!("manifests and log level were read again");
     } else {
-        tracing::warn!("manifests and log level were read again; the other changes take a restart");
+        tracing::warn!(
+            "manifests and log level were read again; other changes take a restart: {}",
+            changed.join(", ")
+        );
     }
 }

@@ -1,6 +1,12 @@
 //! The daemon's admin socket, as a client sees it.
 
-use std::{error::Error, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{
+    error::Error,
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -87,6 +93,11 @@ pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
         io::ErrorKind::ConnectionRefused => format!(
             "the daemon is not running: nobody answers on the socket {path}. Start it with `token-broker serve`"
         ),
+        io::ErrorKind::PermissionDenied if locked(socket).is_some() => {
+            let (folder, mode) = locked(socket).unwrap_or_default();
+            let folder = folder.display();
+            format!("{folder} has mode {mode:04o}, which keeps its owner out: run `chmod 711 {folder}`")
+        }
         io::ErrorKind::PermissionDenied => {
             let owner = owner_of(socket)
                 .map(|uid| format!(" (uid {uid})"))
@@ -101,6 +112,16 @@ pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
         _ => format!("the daemon cannot be reached on the socket {path}: {error}"),
     };
     Failure::new(Exit::Unreachable, message)
+}
+
+/// The nearest folder above the socket that can be looked at, and its mode, where it is this user's and closed to them.
+fn locked(socket: &Path) -> Option<(PathBuf, u32)> {
+    let (folder, metadata) = socket
+        .ancestors()
+        .find_map(|path| Some((path, path.metadata().ok()?)))?;
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    let is_closed = metadata.is_dir() && metadata.mode() & 0o100 == 0;
+    (is_ours && is_closed).then(|| (folder.to_owned(), metadata.mode() & 0o7777))
 }
 
 /// Whose the socket is, or the nearest folder above it that can be looked at.
@@ -176,6 +197,23 @@ mod tests {
             .collect();
         let details = ErrorDetails::with_error_info(reason, "token-broker", metadata);
         Status::with_error_details(Code::FailedPrecondition, "it did not work", details)
+    }
+
+    #[test]
+    fn a_folder_that_keeps_its_owner_out_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, denied) = (
+            dir.path().join("run"),
+            io::Error::from(io::ErrorKind::PermissionDenied),
+        );
+        std::fs::create_dir(&folder).unwrap();
+        let said = |mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(&folder, mode).unwrap();
+            unreachable(&folder.join("admin.sock"), &denied).message
+        };
+        assert!(said(0).contains("run has mode 0000, which keeps its owner out: run `chmod 711 "));
+        assert!(said(0o711).contains("run the command as the daemon's user"));
     }
 
     #[test]

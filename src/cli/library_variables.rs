@@ -8,6 +8,7 @@ use super::{
     exit::{Exit, Failure},
     settings,
 };
+use crate::address::is_loopback;
 
 /// The variable that names a credential file; it goes before any metadata server.
 pub(super) const CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS";
@@ -19,7 +20,7 @@ pub(super) type Variables = Vec<(&'static str, String)>;
 pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
     const EXPECTED: &str = "write a loopback address and port, such as 127.0.0.1:8422";
     let address: SocketAddr = text.parse().map_err(|_| EXPECTED.to_owned())?;
-    if address.ip().is_loopback() {
+    if is_loopback(address.ip()) {
         Ok(address)
     } else {
         Err(format!("{EXPECTED}: whoever reaches it gets the agent's tokens"))

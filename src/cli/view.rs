@@ -204,6 +204,10 @@ pub(super) struct Daemon {
     pub clock_skew_seconds: i64,
     /// What is wrong.
     pub problems: Vec<String>,
+    /// Those of them that are about records which are not used.
+    pub unusable_records: Vec<String>,
+    /// Those of them that are about the configuration on disk.
+    pub configuration_changes: Vec<String>,
     /// Whether it can do its work.
     pub ready: bool,
     /// What it cannot do.
@@ -249,6 +253,8 @@ impl From<v1::GetDaemonStatusResponse> for Daemon {
             next_renewal_at: when::from_proto(from.next_renewal_at),
             clock_skew_seconds: from.clock_skew_seconds,
             problems: from.problems,
+            unusable_records: from.unusable_records,
+            configuration_changes: from.configuration_changes,
             ready: from.unmet_conditions.is_empty(),
             unmet_conditions: from.unmet_conditions.into_iter().map(Into::into).collect(),
             agents_short_of_token: from.agents_short_of_token,

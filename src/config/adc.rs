@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use url::Url;
 
 use super::{error::ConfigError, google, local_url, values::Values};
+use crate::address::is_loopback;
 
 /// The path of the token endpoint.
 const ENDPOINT: &str = "sts/v1/token";
@@ -48,7 +49,7 @@ impl AdcSection {
     /// What deserves attention.
     pub(super) fn warning(&self) -> Option<String> {
         let encrypted = self.url.as_ref().is_some_and(|url| url.scheme() == "https");
-        (!self.listen.ip().is_loopback() && !encrypted).then(|| {
+        (!is_loopback(self.listen.ip()) && !encrypted).then(|| {
             format!(
                 "adc.listen {} may be reachable from other machines, and secrets and tokens travel unencrypted: \
                  bind the address of the containers' bridge, or put TLS in front and set adc.url to its https \

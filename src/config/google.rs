@@ -1,8 +1,11 @@
 //! `[google]`: the OAuth client.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     client_secret,
@@ -10,7 +13,10 @@ use super::{
     secret_file::{self, Access},
     values::Values,
 };
-use crate::secret::{ClientSecret, shape::redacted};
+use crate::{
+    address::is_at_loopback,
+    secret::{ClientSecret, shape::redacted},
+};
 
 /// The `[google]` section. No `Debug`: it may hold the client's secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -80,6 +86,19 @@ impl GoogleSection {
             endpoint_base: endpoint_base(values)?,
             secret: secret(values)?,
         })
+    }
+
+    /// The file that holds the client's secret, where one does.
+    pub(super) fn secret_file(&self) -> Option<&Path> {
+        match &self.secret {
+            Secret::File(path) => Some(path),
+            Secret::None | Secret::Value(_) => None,
+        }
+    }
+
+    /// Whether the secret is written in the same way, and is the same where it is written in the configuration itself.
+    pub(super) fn has_same_secret(&self, other: &Self) -> bool {
+        self.secret == other.secret
     }
 
     /// The client with its secret, which is read now where it is in a file.
@@ -164,7 +183,7 @@ fn endpoint_base(values: &Values) -> Result<Option<Url>, ConfigError> {
     let given: Option<Url> = values.parsed("google.endpoint_base", EXPECTED)?;
     let safe = |url: &Url| {
         let origin = is_plain_web(url) && url.path() == "/";
-        origin && (url.scheme() == "https" || is_loopback(url))
+        origin && (url.scheme() == "https" || is_at_loopback(url))
     };
     match given {
         Some(url) if !safe(&url) => Err(values.wrong("google.endpoint_base", EXPECTED)),
@@ -180,16 +199,6 @@ pub(super) fn is_plain_web(url: &Url) -> bool {
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none()
-}
-
-/// True when the URL's host is this machine by name or number.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// The URL of a page below `base`, whether or not that ends in a slash.

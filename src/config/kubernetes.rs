@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::{error::ConfigError, google, required, values::Values};
+use crate::address::is_at_loopback;
 
 /// The `[kubernetes]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +110,7 @@ fn api_url(values: &Values) -> Result<Option<Url>, ConfigError> {
     let Some(url) = values.parsed::<Url>("kubernetes.api_url", EXPECTED)? else {
         return Ok(values.kubernetes_service.in_cluster());
     };
-    let safe = url.scheme() == "https" || google::is_loopback(&url);
+    let safe = url.scheme() == "https" || is_at_loopback(&url);
     if google::is_plain_web(&url) && safe {
         Ok(Some(url))
     } else {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use super::{error::ConfigError, required, values::Values};
-use crate::id::AgentName;
+use crate::{address::is_loopback, id::AgentName};
 
 /// The `[metadata]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl MetadataPort {
     fn read(values: &Values) -> Result<Option<Self>, ConfigError> {
         const LISTEN: &str = "a loopback address and port, such as 127.0.0.1:8422";
         let listen: Option<SocketAddr> = values.parsed("metadata.listen", LISTEN)?;
-        if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+        if listen.is_some_and(|listen| !is_loopback(listen.ip())) {
             let why = format!("{LISTEN}: whoever reaches it gets the agent's tokens");
             return Err(values.wrong("metadata.listen", &why));
         }

@@ -16,11 +16,13 @@ pub mod fuzz;
 pub mod google;
 mod group;
 mod helper;
+mod in_force;
 pub mod key;
 mod keys;
 pub mod kubernetes;
 pub mod log;
 pub mod metadata;
+mod places;
 pub mod remote;
 pub mod renewal;
 pub mod risc;
@@ -28,12 +30,13 @@ mod secret_file;
 pub(crate) mod suggest;
 pub mod template;
 mod values;
+pub mod way;
 pub mod writers;
 
 use std::{
     ffi::OsString,
     io::{ErrorKind, Read},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -48,6 +51,7 @@ pub use console::{ConsoleSection, ProxySection};
 pub use csi::CsiSection;
 pub use error::ConfigError;
 pub use google::{ClientType, GoogleSection, OAuthClient};
+pub use in_force::InForce;
 pub use key::{KeySection, KeySource};
 pub use kubernetes::{KubernetesApi, KubernetesSection, TaintSection};
 pub use log::{LogFormat, LogSection};
@@ -57,10 +61,10 @@ pub use renewal::RenewalSection;
 pub use risc::RiscSection;
 pub use template::template;
 
-use crate::text;
+use crate::{address, text};
 
 use keys::VARIABLE_PREFIX;
-use values::Values;
+use values::{Values, Written};
 
 /// Where the configuration file is unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/token-broker/config.toml";
@@ -109,6 +113,10 @@ pub struct Config {
     /// `[[capabilities]]`: the operator's additions to the catalogue.
     pub capabilities: Vec<CapabilityEntry>,
     derived: Derived,
+    /// What was written, key by key.
+    written: Written,
+    /// There is a file.
+    has_file: bool,
     warnings: Vec<String>,
 }
 
@@ -206,6 +214,8 @@ impl Config {
             public_url,
             capabilities,
             derived,
+            has_file: text.is_some(),
+            written: values.written(),
             warnings: values.warnings,
         };
         config.checked()
@@ -213,13 +223,7 @@ impl Config {
 
     /// What no section sees by itself.
     fn checked(mut self) -> Result<Self, ConfigError> {
-        if self.state_dir == self.runtime_dir {
-            return Err(ConfigError::new(format!(
-                "state_dir and runtime_dir are both {}: parts of runtime_dir are given to agents, so keep the \
-                 database elsewhere",
-                self.state_dir.display()
-            )));
-        }
+        places::check(&self.state_dir, &self.runtime_dir)?;
         socket_fits("runtime_dir", &self.runtime_dir.join("admin.sock"))?;
         if let Some(csi) = &self.csi {
             socket_fits("csi.endpoint", &csi.endpoint)?;
@@ -229,14 +233,14 @@ impl Config {
         let warning = self.risc.warning(self.google.client_id.as_deref());
         self.warnings.extend(warning);
         let plain = self.public_url.scheme() == "http";
-        if plain && !self.http_listen.ip().is_loopback() {
+        if plain && !address::is_loopback(self.http_listen.ip()) {
             self.warnings.push(format!(
                 "http_listen {} is reachable from other machines and public_url is plain http: authorization \
                  codes travel unencrypted; put TLS in front and set public_url to its https address",
                 self.http_listen
             ));
         }
-        if plain && !google::is_loopback(&self.public_url) {
+        if plain && !address::is_at_loopback(&self.public_url) {
             self.warnings.push(format!(
                 "public_url {} is plain http on a name that is not this machine: Google accepts only https as \
                  a redirect there",
@@ -256,20 +260,6 @@ impl Config {
     /// What deserves attention and stops nothing.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
-    }
-
-    /// Adds a warning where others than root and this process's user may write the file, which decides what this process
-    /// starts and trusts.
-    pub fn warn_of_writers(&mut self) {
-        if let Some(reason) = self.written_by_others(writers::own_user()) {
-            self.warnings.push(format!("{}: {reason}", self.file.display()));
-        }
-    }
-
-    /// Why others than root and `user` may write the file; `None` where nobody may, or where there is none.
-    pub fn written_by_others(&self, user: u32) -> Option<String> {
-        let file = std::fs::File::open(&self.file).ok()?;
-        writers::others(&self.file, &file, user)
     }
 
     /// Takes over the address that was really bound (`http_listen` may say port 0) into the URLs that follow
@@ -349,13 +339,7 @@ fn public_url(values: &Values) -> Result<Option<Url>, ConfigError> {
 
 /// How a browser on this machine reaches an address that HTTP is served on.
 fn local_url(key: &str, listen: SocketAddr) -> Result<Url, ConfigError> {
-    let host = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let address = SocketAddr::new(host, listen.port());
-    Url::parse(&format!("http://{address}"))
+    Url::parse(&format!("http://{}", address::from_here(listen)))
         .map_err(|error| ConfigError::new(format!("{key} {listen}: no URL follows from it: {error}")))
 }
 

@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use super::group::Group;
+use super::{group::Group, writers};
 use crate::text;
 
 /// No secret here is longer.
@@ -46,7 +46,7 @@ pub(super) fn read(path: &Path, access: Access) -> Result<Zeroizing<String>, Str
         return Err("it is not a regular file".to_owned());
     }
     if access == Access::Private {
-        let group = Group::of(&metadata);
+        let group = Group::of(&metadata, writers::own_user());
         check_private(path, metadata.uid(), metadata.mode(), group)?;
     }
     let mut bytes = buffer();

@@ -118,7 +118,11 @@ mod tests {
             }
         }
         assert_ne!(active, text);
-        assert!(load(dir.path(), &active) == defaults);
+        let mut loaded = load(dir.path(), &active);
+        // Two sections have a key of this line, and for one of them it is no more than an example.
+        assert_eq!(loaded.changed_keys(&defaults), ["csi.audience"]);
+        loaded.written.clone_from(&defaults.written);
+        assert!(loaded == defaults);
     }
 
     #[test]

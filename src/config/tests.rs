@@ -245,6 +245,20 @@ fn a_public_listener_without_tls_is_warned_about() {
     );
     assert_eq!(warnings("public_url = 'http://b.example'"), 1);
     assert_eq!(warnings("http_listen = '[::1]:8420'"), 0);
+    for loopback in ["[::ffff:127.0.0.1]:8420", "[::ffff:7f00:1]:8420"] {
+        let config = parse(
+            &format!("http_listen = '{loopback}'\n[adc]\nlisten = '{loopback}'"),
+            &[],
+        )
+        .unwrap();
+        assert_eq!(config.warnings, [""; 0]);
+        assert_eq!(config.public_url.as_str(), "http://127.0.0.1:8420/");
+        let metadata = format!("[metadata]\nlisten = '{loopback}'\nagent = 'bot'");
+        assert!(parse(&metadata, &[]).is_ok());
+        assert!(parse(&format!("[google]\nendpoint_base = 'http://{loopback}'"), &[]).is_ok());
+    }
+    // It is reached from elsewhere, and so is the address that follows from it.
+    assert_eq!(warnings("http_listen = '[::ffff:10.0.0.1]:8420'"), 2);
 }
 
 #[test]
@@ -286,6 +300,32 @@ fn the_database_is_kept_out_of_what_agents_see() {
         error.starts_with("state_dir and runtime_dir are both /x: "),
         "{error}"
     );
+}
+
+#[test]
+fn folders_that_are_none_are_refused_with_their_key() {
+    for (key, other) in [
+        ("state_dir", "runtime_dir = '/run/x'"),
+        ("runtime_dir", "state_dir = '/x'"),
+    ] {
+        for root in ["/", "//", "/../"] {
+            let error = refused(&format!("{key} = '{root}'\n{other}"));
+            assert!(
+                error.starts_with(&format!("{key} is the root of the file system: ")),
+                "{error}"
+            );
+        }
+        for empty in ["", " "] {
+            let error = refused(&format!("{key} = '{empty}'\n{other}"));
+            assert!(
+                error.ends_with(&format!(":1: {key} is \"{empty}\": expected a path")),
+                "{error}"
+            );
+        }
+    }
+    assert!(refused("state_dir = '/x/y'\nruntime_dir = '/x'").contains("lies in runtime_dir /x"));
+    assert!(refused("state_dir = '/x'\nruntime_dir = '/x/run'").contains("lies in state_dir /x"));
+    assert!(refused("state_dir = 'a/../b'\nruntime_dir = 'b'").contains("are both"));
 }
 
 #[test]

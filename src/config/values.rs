@@ -1,7 +1,7 @@
 //! Values by key, from the file and the environment, before any of them means something.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Display,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -42,6 +42,25 @@ enum Origin {
 struct Value {
     data: Data,
     origin: Origin,
+}
+
+/// What each key is by the file, or by default, as a variable would spell it; nothing where a variable says it. Secrets are
+/// not in it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Written(BTreeMap<&'static str, Option<String>>);
+
+impl Written {
+    /// The keys that the file has otherwise, and no variable has, in one and the other.
+    pub(super) fn differences(one: &Self, other: &Self) -> Vec<&'static str> {
+        let keys: BTreeSet<&'static str> = one.0.keys().chain(other.0.keys()).copied().collect();
+        let is_variable = |value: Option<&Option<String>>| value.is_some_and(Option::is_none);
+        keys.into_iter()
+            .filter(|key| {
+                let (one, other) = (one.0.get(key), other.0.get(key));
+                one != other && !is_variable(one) && !is_variable(other)
+            })
+            .collect()
+    }
 }
 
 /// What was found for each key, with its origin for messages.
@@ -185,7 +204,11 @@ impl Values {
     /// A path: relative to the folder of the file where it was written there, else to the working directory.
     pub(super) fn path(&self, path: &'static str) -> Result<Option<PathBuf>, ConfigError> {
         self.text(path)?
-            .map(|text| self.resolve(path, Path::new(&text)))
+            .map(|text| match text.trim() {
+                // The folder that relative paths begin at would be meant by it.
+                "" => Err(self.wrong(path, "a path")),
+                _ => self.resolve(path, Path::new(&text)),
+            })
             .transpose()
     }
 
@@ -292,6 +315,21 @@ impl Values {
                 Err(self.wrong(path, "a text in quotes"))
             }
         }
+    }
+
+    /// What holds, without where it is written.
+    pub(super) fn written(&self) -> Written {
+        let spelled = |value: Value| match (value.origin, value.data) {
+            (Origin::Variable(_), _) => None,
+            (_, Data::Text(text)) => Some(text),
+            (_, Data::Number(number)) => Some(number.map_or_else(String::new, |number| number.to_string())),
+            (_, Data::List(list)) => Some(list.join(",")),
+            (_, Data::Other(kind)) => Some(kind.to_owned()),
+        };
+        let keys = KEYS
+            .iter()
+            .filter_map(|key| Some((key.path, spelled(self.value(key.path)?))));
+        Written(keys.collect())
     }
 
     fn value(&self, path: &'static str) -> Option<Value> {

@@ -1,8 +1,12 @@
 //! Who may write what decides something: manifests say who gets which token.
 
-use std::{fs::File, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs::{File, Metadata},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{StatVfs, StatVfsMountFlags};
 
 use super::group::Group;
 
@@ -16,34 +20,60 @@ pub fn others(path: &Path, file: &File, user: u32) -> Option<String> {
         Ok(metadata) => metadata,
         Err(error) => return Some(format!("nobody knows who may write it: {error}")),
     };
-    let read_only =
-        || rustix::fs::fstatvfs(file).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY));
-    if metadata.is_dir() && read_only() {
-        return wrong_owner(path, metadata.uid(), user);
-    }
-    wrong_owner(path, metadata.uid(), user)
-        .or_else(|| wrong_mode(path, metadata.mode(), || Group::of(&metadata)))
-}
-
-fn wrong_owner(path: &Path, owner: u32, user: u32) -> Option<String> {
-    (owner != 0 && owner != user).then(|| {
-        format!(
+    let is_read_only = || rustix::fs::fstatvfs(file).is_ok_and(|system| read_only(&system));
+    Some(match exposure(&metadata, is_read_only, user)? {
+        Exposure::Owner(owner) => format!(
             "it belongs to uid {owner}, who could change it: run `chown {user} {}`",
             path.display()
-        )
+        ),
+        Exposure::Mode(mode) => format!(
+            "others than its owner may write it (mode {mode:04o}): run `chmod go-w {}`",
+            path.display()
+        ),
     })
 }
 
-fn wrong_mode(path: &Path, mode: u32, group: impl FnOnce() -> Group) -> Option<String> {
-    let others = mode & 0o022;
-    if others == 0 || (others == 0o020 && group() == Group::OursAlone) {
+/// How somebody else may change a file or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exposure {
+    /// It belongs to this user.
+    Owner(u32),
+    /// This mode lets others write it.
+    Mode(u32),
+}
+
+/// How others than root and `user` may change what these are the metadata of; `None` when nobody may.
+pub(super) fn exposure(
+    metadata: &Metadata,
+    is_read_only: impl FnOnce() -> bool,
+    user: u32,
+) -> Option<Exposure> {
+    if let Some(owner) = wrong_owner(metadata.uid(), user) {
+        return Some(owner);
+    }
+    if metadata.is_dir() && is_read_only() {
         return None;
     }
-    Some(format!(
-        "others than its owner may write it (mode {:04o}): run `chmod go-w {}`",
-        mode & 0o7777,
-        path.display()
-    ))
+    wrong_mode(metadata.mode(), || Group::of(metadata, user))
+}
+
+/// Whether nothing can be written through what this folder is mounted by.
+pub(super) fn is_read_only(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|system| read_only(&system))
+}
+
+fn read_only(system: &StatVfs) -> bool {
+    system.f_flag.contains(StatVfsMountFlags::RDONLY)
+}
+
+fn wrong_owner(owner: u32, user: u32) -> Option<Exposure> {
+    (owner != 0 && owner != user).then_some(Exposure::Owner(owner))
+}
+
+fn wrong_mode(mode: u32, group: impl FnOnce() -> Group) -> Option<Exposure> {
+    let others = mode & 0o022;
+    let is_ours = others == 0 || (others == 0o020 && group() == Group::OursAlone);
+    (!is_ours).then_some(Exposure::Mode(mode & 0o7777))
 }
 
 /// The user that this process is.
@@ -92,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_group_may_write_where_nobody_else_is_in_it() {
-        let judge = |mode, group| wrong_mode(Path::new("/x"), mode, || group).is_some();
+        let judge = |mode, group| wrong_mode(mode, || group).is_some();
         assert!(!judge(0o664, Group::OursAlone));
         assert!(judge(0o664, Group::Shared));
         assert!(judge(0o666, Group::OursAlone));
@@ -100,11 +130,16 @@ mod tests {
 
     #[test]
     fn what_belongs_to_somebody_else_is_named() {
-        let judge = |owner, user| wrong_owner(Path::new("/x"), owner, user);
-        assert_eq!((judge(0, 7), judge(7, 7)), (None, None));
-        assert_eq!(
-            judge(8, 7).unwrap(),
-            "it belongs to uid 8, who could change it: run `chown 7 /x`"
-        );
+        assert_eq!((wrong_owner(0, 7), wrong_owner(7, 7)), (None, None));
+        assert_eq!(wrong_owner(8, 7), Some(Exposure::Owner(8)));
+        let dir = tempfile::tempdir().unwrap();
+        let owner = dir.path().metadata().unwrap().uid();
+        if owner != 0 {
+            let found = others(dir.path(), &File::open(dir.path()).unwrap(), owner + 1).unwrap();
+            assert!(
+                found.starts_with(&format!("it belongs to uid {owner}, who could change it")),
+                "{found}"
+            );
+        }
     }
 }

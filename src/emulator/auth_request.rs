@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::StatusCode;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     core::Core,
@@ -12,6 +12,7 @@ use super::{
     scope,
     state::{ClientId, Offline},
 };
+use crate::address::is_at_loopback;
 
 /// Parameters that may be given once only (RFC 6749, section 3.1).
 const SINGLE: &[&str] = &[
@@ -150,20 +151,11 @@ fn check_redirect(client: &Client, redirect_uri: &str) -> Result<Url, Blocked> {
     };
     let url = Url::parse(redirect_uri).map_err(|_| mismatch())?;
     let registered = if client.redirect_uris.is_empty() {
-        url.scheme() == "http" && url.fragment().is_none() && is_loopback(&url)
+        url.scheme() == "http" && url.fragment().is_none() && is_at_loopback(&url)
     } else {
         client.redirect_uris.iter().any(|known| known == redirect_uri)
     };
     registered.then_some(url).ok_or_else(mismatch)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 fn check_scopes(text: &str) -> Result<Vec<String>, Blocked> {

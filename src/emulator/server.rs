@@ -35,7 +35,11 @@ use super::{
     options::Options,
     risc::{self, InvalidReceiver, SecurityEvent},
 };
-use crate::{clock::SharedClock, entropy::SharedEntropy};
+use crate::{
+    address::{from_here, is_loopback},
+    clock::SharedClock,
+    entropy::SharedEntropy,
+};
 
 /// Why an emulator does not start or run.
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +190,7 @@ where
 }
 
 async fn listen(address: SocketAddr, allow_non_loopback: bool) -> Result<TcpListener, Error> {
-    if !address.ip().is_loopback() && !allow_non_loopback {
+    if !is_loopback(address.ip()) && !allow_non_loopback {
         return Err(Error::NotLoopback(address));
     }
     TcpListener::bind(address)
@@ -196,13 +200,6 @@ async fn listen(address: SocketAddr, allow_non_loopback: bool) -> Result<TcpList
 
 /// The origin under which this machine reaches a listener.
 fn origin(listener: &TcpListener, asked: SocketAddr) -> String {
-    let mut address = listener.local_addr().unwrap_or(asked);
-    if address.ip().is_unspecified() {
-        let loopback = match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        };
-        address.set_ip(loopback);
-    }
-    format!("http://{address}")
+    let address = listener.local_addr().unwrap_or(asked);
+    format!("http://{}", from_here(address))
 }

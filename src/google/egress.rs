@@ -27,6 +27,7 @@ use super::{
     authorities::{self, Authorities},
     http::innermost,
 };
+use crate::address::is_loopback;
 
 /// Which servers are reached through a proxy, and which authorities vouch for them. The default is no proxy, and this
 /// system's authorities.
@@ -123,7 +124,7 @@ impl Egress {
 
 fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| is_loopback(ip))
 }
 
 /// Connects over TCP, and for `https` over TLS.

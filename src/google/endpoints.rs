@@ -1,8 +1,8 @@
 //! Where Google's OAuth endpoints are, or those of a server shaped like it.
 
-use url::{Host, Url};
+use url::Url;
 
-use crate::text;
+use crate::{address::is_at_loopback, text};
 
 /// The addresses that the client talks to, and who signs id tokens there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Endpoints {
         }
         match origin.scheme() {
             "https" => {}
-            "http" if is_loopback(&origin) => {}
+            "http" if is_at_loopback(&origin) => {}
             _ => return Err(InvalidBase::Insecure(shown())),
         }
         if origin.path() != "/" || origin.query().is_some() || origin.fragment().is_some() {
@@ -121,15 +121,6 @@ impl Endpoints {
             issuers,
         })
     }
-}
-
-/// Whether an address is this machine's own.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    url.host().is_some_and(|host| match host {
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-        Host::Domain(name) => name == "localhost",
-    })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use hyper::StatusCode;
 use url::{Host, Url};
 
 use super::answer::{Answer, text};
-use crate::{budget::Refusals, delivery::LocalAddress};
+use crate::{address::is_loopback, budget::Refusals, delivery::LocalAddress};
 
 /// The longest name that a refusal repeats.
 const MOST_SHOWN: usize = 100;
@@ -106,7 +106,7 @@ impl PublicAddress {
             Host::Ipv6(address) => Some(IpAddr::from(*address).to_canonical()),
             Host::Domain(_) => None,
         };
-        let here = |address: IpAddr| address.is_loopback() || Some(address) == came_to;
+        let here = |address: IpAddr| is_loopback(address) || Some(address) == came_to;
         let is_localhost = matches!(host, Host::Domain(name) if name == "localhost");
         is_localhost || address.is_some_and(here) || self.hosts.contains(host)
     }

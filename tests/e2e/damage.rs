@@ -166,7 +166,7 @@ fn an_account_that_was_given_to_somebody_else_is_named_and_can_be_removed() {
         problems.contains("alice@example.com of bob, as it says"),
         "{problems}"
     );
-    let doctor = one_line(&daemon.cli(&["doctor"]).stdout);
+    let doctor = one_line(&daemon.cli(&["doctor"]).expect(1).stdout);
     assert!(
         doctor.contains("alice@example.com of bob, as it says"),
         "{doctor}"

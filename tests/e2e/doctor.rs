@@ -2,10 +2,13 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
 };
 
-use crate::support::{Daemon, Emulator, Output, is_root, manifest, program, program_named, wait_until};
+use crate::support::{
+    Daemon, Emulator, Output, is_root, manifest, one_line, program, program_named, wait_until,
+};
 
 const SEND: &str = "google.gmail.send";
 
@@ -112,4 +115,100 @@ fn an_agent_that_could_have_a_token_and_has_none_is_counted() {
         &daemon,
         "no token, and nobody has to connect or allow anything for it",
     );
+}
+
+/// Somebody who is neither root nor the daemon.
+const STRANGER: u32 = 4711;
+
+#[test]
+fn what_somebody_else_could_exchange_is_named() {
+    let (_google, daemon) = scene();
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let config_dir = daemon.config_dir();
+    let above = config_dir.parent().unwrap();
+    for folder in [config_dir.as_path(), above] {
+        mode(folder, 0o777);
+        is_said(
+            &daemon,
+            &format!("others than its owner may write {}", folder.display()),
+        );
+        // Then nobody removes what is not theirs.
+        mode(folder, 0o1777);
+        assert_eq!(failures(&daemon), [""; 0]);
+        mode(folder, 0o711);
+    }
+    mode(&daemon.config_file(), 0o666);
+    is_said(&daemon, "config.toml: others than its owner may write it");
+    mode(&daemon.config_file(), 0o600);
+
+    assert!(is_root(), "this gives folders away: run it as root");
+    for path in [
+        config_dir,
+        daemon.config_file(),
+        daemon.state_dir(),
+        daemon.runtime_dir(),
+    ] {
+        chown(&path, Some(STRANGER), None).unwrap();
+        is_said(&daemon, "belongs to uid 4711");
+        let folder = path.is_dir();
+        chown(&path, Some(0), None).unwrap();
+        assert_eq!(failures(&daemon), [""; 0], "{folder}");
+    }
+}
+
+#[test]
+fn a_start_beside_others_who_may_write_warns_and_goes_on() {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    fs::set_permissions(daemon.config_dir(), Permissions::from_mode(0o777)).unwrap();
+    daemon.start();
+    let line = one_line(&daemon.log());
+    assert!(line.contains("others than its owner may write"), "{line}");
+    let problems = daemon.cli(&["status", "--output", "json"]).json()["daemon"]["problems"].to_string();
+    assert!(problems.contains("others than its owner may write"), "{problems}");
+}
+
+#[test]
+fn a_file_in_the_place_of_the_agents_folder_is_named() {
+    let (_google, daemon) = scene();
+    let agents = daemon.runtime_dir().join("agents");
+    fs::rename(&agents, daemon.runtime_dir().join("moved")).unwrap();
+    fs::write(&agents, "").unwrap();
+    is_said(&daemon, "agents is not a folder");
+    is_said(&daemon, "bot/env is not there");
+}
+
+#[test]
+fn a_runtime_dir_that_nobody_can_use_is_named_as_that() {
+    let (_google, daemon) = scene();
+    fs::set_permissions(daemon.runtime_dir(), Permissions::from_mode(0o000)).unwrap();
+    is_said(&daemon, "has mode 0000, so that its owner cannot use it");
+}
+
+#[test]
+fn a_configuration_that_takes_a_restart_is_named_without_secrets() {
+    let (_google, daemon) = scene();
+    let config = fs::read_to_string(daemon.config_file()).unwrap();
+    fs::write(
+        daemon.config_file(),
+        config.replace("# concurrency = 64", "concurrency = 8"),
+    )
+    .unwrap();
+    is_said(
+        &daemon,
+        "renewal.concurrency was changed on disk since the daemon was started",
+    );
+    fs::write(daemon.config_file(), &config).unwrap();
+    assert_eq!(failures(&daemon), [""; 0]);
+    let secret = daemon.config_dir().join("client_secret");
+    let before = fs::read_to_string(&secret).unwrap();
+    fs::write(&secret, "GOCSPX-canary-canary-canary-canary").unwrap();
+    is_said(
+        &daemon,
+        "the client secret was changed on disk since the daemon was started",
+    );
+    let said = daemon.transcript();
+    assert!(!said.contains("canary-canary") && !said.contains(before.trim()));
+    daemon.restart();
+    assert_eq!(failures(&daemon), [""; 0]);
 }

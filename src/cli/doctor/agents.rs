@@ -6,7 +6,7 @@ use super::{super::when, Finding, daemon::Seen};
 use crate::{
     agent::{Folder, Scan, listing},
     catalog::Catalog,
-    config::{Config, writers},
+    config::Config,
 };
 
 /// More than this many single findings of a kind help nobody.
@@ -50,7 +50,7 @@ pub(super) fn expected(on_disk: &Scan) -> Vec<Expected> {
 }
 
 /// Reads the folder of manifests as the daemon does.
-pub(super) fn manifests(config: &Config) -> (Scan, Vec<Finding>) {
+pub(super) fn manifests(config: &Config, user: u32) -> (Scan, Vec<Finding>) {
     const CHECK: &str = "manifests";
     let path = config.agents_dir();
     let shown = path.display();
@@ -58,9 +58,7 @@ pub(super) fn manifests(config: &Config) -> (Scan, Vec<Finding>) {
     let catalog = Catalog::builtin()
         .with(&config.capabilities)
         .unwrap_or_else(|_| Catalog::builtin());
-    let scan = Folder::new(path.clone(), Arc::new(catalog))
-        .of_user(daemons_user(config))
-        .scan();
+    let scan = Folder::new(path.clone(), Arc::new(catalog)).of_user(user).scan();
     if scan.problems.is_empty() && !path.exists() {
         return (
             scan,
@@ -83,14 +81,6 @@ pub(super) fn manifests(config: &Config) -> (Scan, Vec<Finding>) {
         findings.push(Finding::ok(CHECK, format!("{count} in {shown}, all valid")));
     }
     (scan, findings)
-}
-
-/// Whose the daemon's folders are; this user before there are any.
-pub(super) fn daemons_user(config: &Config) -> u32 {
-    let owner = |path: &Path| path.metadata().ok().map(|folder| folder.uid());
-    owner(&config.state_dir)
-        .or_else(|| owner(&config.runtime_dir))
-        .unwrap_or_else(writers::own_user)
 }
 
 fn directories(runtime_dir: &Path, agents: &[Expected]) -> Vec<Finding> {
@@ -205,6 +195,7 @@ mod tests {
         let seen = |limit| Seen {
             agents: None,
             process: None,
+            user: None,
             open_files: Some(limit),
         };
         assert_eq!(open_files(&seen(1024), 384).unwrap().verdict, Verdict::Ok);

@@ -4,7 +4,7 @@ use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use super::{
     super::{args::Global, settings},
-    Finding, agents,
+    Finding,
 };
 use crate::{
     catalog::Catalog,
@@ -38,9 +38,6 @@ pub(super) fn check(global: &Global) -> (Option<Config>, Vec<Finding>) {
     }];
     let warnings = config.warnings().iter();
     findings.extend(warnings.map(|warning| Finding::warn(CHECK, warning.as_str(), "")));
-    if let Some(reason) = config.written_by_others(agents::daemons_user(&config)) {
-        findings.push(Finding::warn(CHECK, format!("{file}: {reason}"), ""));
-    }
     if let Err(error) = Catalog::builtin().with(&config.capabilities) {
         findings.push(Finding::fail(
             "capabilities",

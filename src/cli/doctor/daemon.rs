@@ -1,8 +1,9 @@
 //! The running daemon, if there is one.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use rustix::process::{Resource, getrlimit};
+use tokio::net::unix::UCred;
 
 use super::{
     super::{
@@ -15,7 +16,10 @@ use super::{
     },
     Finding,
 };
-use crate::{config::Config, proto::v1};
+use crate::{
+    config::{Config, writers},
+    proto::v1,
+};
 
 /// From this many seconds on a clock is worth a look; the daemon corrects for it.
 pub(super) const SKEW_LIMIT: i64 = 30;
@@ -24,10 +28,23 @@ pub(super) const SKEW_LIMIT: i64 = 30;
 pub(super) struct Seen {
     /// The agents, where a daemon runs that could be asked.
     pub(super) agents: Option<Vec<Agent>>,
+    /// The user that the daemon runs as, where one runs.
+    pub(super) user: Option<u32>,
     /// The daemon's process, where one runs that this one can see.
     pub(super) process: Option<i32>,
     /// How many files the daemon may open, or would if it were started like this command.
     pub(super) open_files: Option<u64>,
+}
+
+impl Seen {
+    /// The user that the daemon runs as, or would: whose its folders are, and this user before there are any.
+    pub(super) fn daemons_user(&self, config: &Config) -> u32 {
+        let owner = |path: &Path| path.metadata().ok().map(|folder| folder.uid());
+        self.user
+            .or_else(|| owner(&config.state_dir))
+            .or_else(|| owner(&config.runtime_dir))
+            .unwrap_or_else(writers::own_user)
+    }
 }
 
 /// Asks the daemon how it is.
@@ -38,9 +55,14 @@ pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Ve
         (None, Some(config)) => config.runtime_dir.join("admin.sock"),
         (None, None) => Path::new(settings::DEFAULT_RUNTIME_DIR).join("admin.sock"),
     };
+    let listener = listener(&socket).await;
     let mut seen = Seen {
         agents: None,
-        process: process_of_listener(&socket).await,
+        user: listener.map(|peer| peer.uid()),
+        // None that this process can see, where it is in another container, say.
+        process: listener
+            .and_then(|peer| peer.pid())
+            .filter(|process| *process > 0),
         open_files: getrlimit(Resource::Nofile).current,
     };
     seen.open_files = seen.process.and_then(limit_of).or(seen.open_files);
@@ -102,8 +124,20 @@ fn judge(daemon: &Daemon) -> Vec<Finding> {
     }));
     findings.extend(short_of_token(daemon.agents_short_of_token));
     findings.extend(waiting_for_people(daemon));
+    let unusable = daemon.unusable_records.iter();
+    findings.extend(unusable.map(|record| {
+        let advice = "somebody else than the daemon wrote it, or the disk is damaged: find out which, and do what it says";
+        Finding::fail("database", record.as_str(), advice)
+    }));
+    let changes = daemon.configuration_changes.iter();
+    findings.extend(changes.map(|change| {
+        let advice = "restart the daemon; until then what it was started with is in force";
+        Finding::fail("configuration in force", change.as_str(), advice)
+    }));
+    let told = [&daemon.unusable_records, &daemon.configuration_changes];
     let problems = daemon.problems.iter();
-    findings.extend(problems.map(|problem| Finding::warn(CHECK, problem.as_str(), "")));
+    let others = problems.filter(|problem| !told.iter().any(|told| told.contains(problem)));
+    findings.extend(others.map(|problem| Finding::warn(CHECK, problem.as_str(), "")));
     findings.extend(clock(daemon.clock_skew_seconds, "as the daemon last saw it"));
     findings
 }
@@ -156,10 +190,10 @@ async fn is_closed_to_us(socket: &Path) -> bool {
     opened.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-/// The process that listens on the socket; `None` when that cannot be told, because it is in another container, say.
-async fn process_of_listener(socket: &Path) -> Option<i32> {
+/// Who listens on the socket.
+async fn listener(socket: &Path) -> Option<UCred> {
     let stream = tokio::net::UnixStream::connect(socket).await.ok()?;
-    stream.peer_cred().ok()?.pid().filter(|process| *process > 0)
+    stream.peer_cred().ok()
 }
 
 /// How many files the process may open.
@@ -204,6 +238,27 @@ mod tests {
             (Verdict::Warn, "the disk is nearly full")
         );
         assert_eq!(findings.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn altered_records_and_a_configuration_that_is_not_in_force_fail_the_check() {
+        let (record, change) = (
+            "the row of int_1 was altered",
+            "google.client_id was changed on disk",
+        );
+        let server = FakeAdmin {
+            unusable_records: vec![record.to_owned()],
+            configuration_changes: vec![change.to_owned()],
+            ..FakeAdmin::default()
+        }
+        .serve()
+        .await;
+        let (_, findings) = check(&server.global(), None).await;
+        for said in [record, change] {
+            let found = findings.iter().find(|finding| finding.message == said).unwrap();
+            assert_eq!(found.verdict, Verdict::Fail);
+            assert!(!found.advice.is_empty());
+        }
     }
 
     #[tokio::test]

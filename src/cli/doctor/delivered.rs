@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::{fs::FileTypeExt, net::UnixStream},
     path::Path,
 };
@@ -51,11 +51,16 @@ fn trouble(directory: &Path, agent: &Agent, now: Timestamp) -> Option<String> {
     files(directory, agent, now).or_else(|| socket(&directory.join("broker.sock")))
 }
 
+/// Nothing is there, or what is above it is no folder.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
 fn files(directory: &Path, agent: &Agent, now: Timestamp) -> Option<String> {
     for name in ["env", "status.json"] {
         let path = directory.join(name);
         match fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error) if is_absent(&error) => {
                 return Some(format!("{} is not there", path.display()));
             }
             Ok(file) if !file.is_file() => return Some(format!("{} is not a file", path.display())),
@@ -90,7 +95,7 @@ fn files(directory: &Path, agent: &Agent, now: Timestamp) -> Option<String> {
 
 fn socket(path: &Path) -> Option<String> {
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Some(format!("{} is not there", path.display())),
+        Err(error) if is_absent(&error) => Some(format!("{} is not there", path.display())),
         Ok(file) if !file.file_type().is_socket() => Some(format!("{} is not a socket", path.display())),
         Err(_) => None,
         Ok(_) => match UnixStream::connect(path) {

@@ -1,6 +1,6 @@
 //! The daemon's folders: modes, owners, and what kind of disk they are on.
 
-use std::{io, os::unix::fs::MetadataExt, path::Path};
+use std::{fs::Metadata, io, os::unix::fs::MetadataExt, path::Path};
 
 use super::Finding;
 use crate::config::Config;
@@ -12,11 +12,12 @@ const RAMFS_MAGIC: i64 = 0x8584_58f6;
 const LEAST_BYTES: u64 = 256 * 1024;
 const LEAST_FILES: u64 = 16;
 
-/// Looks at `state_dir` and `runtime_dir`.
-pub(super) fn check(config: &Config) -> Vec<Finding> {
-    let mut findings = state_dir(&config.state_dir);
+/// Looks at `state_dir` and `runtime_dir` of a daemon that runs as `user`.
+pub(super) fn check(config: &Config, user: u32) -> Vec<Finding> {
+    let mut findings = state_dir(&config.state_dir, user);
     findings.extend(full("state_dir", &config.state_dir));
-    findings.extend(runtime_dir(&config.runtime_dir));
+    findings.extend(runtime_dir(&config.runtime_dir, user));
+    findings.extend(agents(&config.runtime_dir.join("agents"), user));
     findings.extend(full("runtime_dir", &config.runtime_dir));
     findings
 }
@@ -44,7 +45,7 @@ fn full(check: &'static str, path: &Path) -> Option<Finding> {
     ))
 }
 
-fn state_dir(path: &Path) -> Vec<Finding> {
+fn state_dir(path: &Path, user: u32) -> Vec<Finding> {
     const CHECK: &str = "state_dir";
     let shown = path.display();
     let metadata = match path.metadata() {
@@ -64,7 +65,9 @@ fn state_dir(path: &Path) -> Vec<Finding> {
         let message = format!("{shown} is open to other users (mode {mode:04o})");
         findings.push(Finding::fail(CHECK, message, format!("chmod 700 {shown}")));
     }
-    findings.extend(foreign(CHECK, path, metadata.uid()));
+    findings.extend(unusable(CHECK, path, mode, "700"));
+    // What is in it opens for its owner alone, so the daemon is that.
+    findings.extend(foreign(CHECK, path, &metadata, &[user]));
     if is_in_memory(path) {
         let message = format!("{shown} is in memory: the next start of the machine loses every grant");
         findings.push(Finding::fail(
@@ -79,7 +82,7 @@ fn state_dir(path: &Path) -> Vec<Finding> {
     findings
 }
 
-fn runtime_dir(path: &Path) -> Vec<Finding> {
+fn runtime_dir(path: &Path, user: u32) -> Vec<Finding> {
     const CHECK: &str = "runtime_dir";
     let shown = path.display();
     let metadata = match path.metadata() {
@@ -99,7 +102,8 @@ fn runtime_dir(path: &Path) -> Vec<Finding> {
         let message = format!("other users can write to {shown} (mode {mode:04o})");
         findings.push(Finding::fail(CHECK, message, format!("chmod 755 {shown}")));
     }
-    findings.extend(foreign(CHECK, path, metadata.uid()));
+    findings.extend(unusable(CHECK, path, mode, "711"));
+    findings.extend(foreign(CHECK, path, &metadata, &[0, user]));
     findings.push(if is_in_memory(path) {
         Finding::ok(CHECK, format!("{shown} is in memory"))
     } else {
@@ -129,17 +133,52 @@ fn absent(check: &'static str, path: &Path, error: &io::Error) -> Finding {
     }
 }
 
-/// The daemon needs folders of its own user; whether that is this one, only root cannot tell.
-fn foreign(check: &'static str, path: &Path, owner: u32) -> Option<Finding> {
-    let me = rustix::process::geteuid();
-    (!me.is_root() && owner != me.as_raw()).then(|| {
-        let message = format!(
-            "{} belongs to uid {owner}, and this is uid {}",
-            path.display(),
-            me.as_raw()
-        );
-        Finding::warn(check, message, "run the doctor and the daemon as the same user")
+/// The folder of agents' directories, which the daemon makes.
+fn agents(path: &Path, user: u32) -> Vec<Finding> {
+    const CHECK: &str = "agents' folder";
+    let shown = path.display();
+    // Not through a link: the daemon follows none.
+    let Ok(metadata) = path.symlink_metadata() else {
+        return Vec::new();
+    };
+    if !metadata.is_dir() {
+        let message = format!("{shown} is not a folder, so agents have no directories");
+        return vec![Finding::fail(
+            CHECK,
+            message,
+            "move it away: the daemon makes the folder",
+        )];
+    }
+    let mut findings: Vec<Finding> = unusable(CHECK, path, metadata.mode() & 0o7777, "711")
+        .into_iter()
+        .collect();
+    findings.extend(foreign(CHECK, path, &metadata, &[user]));
+    findings
+}
+
+/// A folder that its owner cannot use.
+fn unusable(check: &'static str, path: &Path, mode: u32, right: &str) -> Option<Finding> {
+    let shown = path.display();
+    (mode & 0o700 != 0o700).then(|| {
+        let message = format!("{shown} has mode {mode:04o}, so that its owner cannot use it");
+        Finding::fail(check, message, format!("chmod {right} {shown}"))
     })
+}
+
+/// A folder of somebody else than one of `owners`, or than this user where that is not root.
+fn foreign(check: &'static str, path: &Path, metadata: &Metadata, owners: &[u32]) -> Option<Finding> {
+    let (me, owner, shown) = (rustix::process::geteuid(), metadata.uid(), path.display());
+    let Some(user) = owners.last().filter(|_| !owners.contains(&owner)) else {
+        return (!me.is_root() && owner != me.as_raw()).then(|| {
+            let message = format!("{shown} belongs to uid {owner}, and this is uid {}", me.as_raw());
+            Finding::warn(check, message, "run the doctor and the daemon as the same user")
+        });
+    };
+    let message = format!(
+        "{shown} belongs to uid {owner}, and the daemon is uid {user}: its owner can read and exchange what is in it"
+    );
+    let advice = format!("look at what is in it, then `chown {user} {shown}`");
+    Some(Finding::fail(check, message, advice))
 }
 
 fn is_in_memory(path: &Path) -> bool {
@@ -167,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_yet_is_no_failure() {
-        let found = state_dir(Path::new("/no/such/folder"));
+        let found = state_dir(Path::new("/no/such/folder"), 0);
         assert_eq!(found[0].verdict, Verdict::Warn);
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use super::{Finding, agents, daemon::Seen};
 use crate::{
+    address::from_here,
     config::{Config, RemoteSection},
     delivery::RemoteListener,
 };
@@ -62,7 +63,7 @@ fn check_port(check: &'static str, listen: SocketAddr, is_running: bool) -> Find
         );
     }
     if is_running {
-        return match TcpStream::connect_timeout(&reached(listen), REACH) {
+        return match TcpStream::connect_timeout(&from_here(listen), REACH) {
             Ok(_) => Finding::ok(check, format!("{listen} can be reached")),
             Err(error) => Finding::fail(
                 check,
@@ -85,21 +86,11 @@ fn check_port(check: &'static str, listen: SocketAddr, is_running: bool) -> Find
     }
 }
 
-/// Where a client on this machine finds what listens on every address.
-fn reached(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-        other => other.ip(),
-    };
-    SocketAddr::new(ip, listen.port())
-}
-
 fn check_agent(agent: &str, config: &Config, seen: &Seen) -> Finding {
     const CHECK: &str = "metadata.agent";
     let known = match &seen.agents {
         Some(agents) => agents.iter().any(|known| known.agent == agent),
-        None => agents::manifests(config)
+        None => agents::manifests(config, seen.daemons_user(config))
             .0
             .manifests
             .keys()

@@ -6,6 +6,7 @@ mod configuration;
 mod daemon;
 mod delivered;
 mod endpoints;
+mod exposure;
 mod files;
 mod in_force;
 mod kubernetes;
@@ -129,8 +130,11 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
     let (seen, more) = daemon::check(global, config.as_ref()).await;
     if let Some(config) = &config {
         findings.extend(configuration::check_key(config).await);
-        findings.extend(files::check(config));
-        let (on_disk, wrong) = agents::manifests(config);
+        let user = seen.daemons_user(config);
+        let in_pod = variable("KUBERNETES_SERVICE_HOST").is_some();
+        findings.extend(exposure::check(config, user, in_pod));
+        findings.extend(files::check(config, user));
+        let (on_disk, wrong) = agents::manifests(config, user);
         findings.extend(wrong);
         findings.extend(agents::check(config, &seen, &on_disk));
         findings.extend(of_known_agents(global, config, &seen, &on_disk, now).await);
@@ -166,7 +170,7 @@ async fn of_known_agents(
         tokio::time::sleep(SETTLING).await;
         if let (Some(agents), (on_disk, _)) = (
             daemon::check(global, Some(config)).await.0.agents,
-            agents::manifests(config),
+            agents::manifests(config, seen.daemons_user(config)),
         ) {
             differences = in_force::differences(&agents, &on_disk);
             delivered = delivered::check(&config.runtime_dir, &agents, now);
@@ -218,7 +222,11 @@ fn report(findings: &[Finding], output: &mut Output) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+        path::Path,
+    };
 
     use super::{super::output::Format, *};
 
@@ -273,7 +281,7 @@ mod tests {
     async fn each_mistake_is_found() {
         type Mistake = fn(&Path, &dyn Fn(&Path, u32));
         let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        let mistakes: [(&str, Mistake); 7] = [
+        let mistakes: [(&str, Mistake); 13] = [
             ("master key", |dir, mode| mode(&dir.join("master.key"), 0o644)),
             ("master key", |dir, _| {
                 fs::write(dir.join("master.key"), "AAAA").unwrap();
@@ -283,6 +291,20 @@ mod tests {
             }),
             ("state_dir", |dir, mode| mode(&dir.join("state"), 0o755)),
             ("runtime_dir", |dir, mode| mode(&dir.join("run"), 0o777)),
+            ("runtime_dir", |dir, mode| mode(&dir.join("run"), 0)),
+            ("state_dir", |dir, mode| mode(&dir.join("state"), 0)),
+            ("agents' folder", |dir, _| {
+                fs::write(dir.join("run/agents"), "").unwrap();
+            }),
+            ("who may write", |dir, mode| mode(dir, 0o777)),
+            ("who may write", |dir, mode| mode(&dir.join("config.toml"), 0o666)),
+            ("runtime_dir", |dir, _| {
+                let owner = fs::metadata(dir).unwrap().uid() + 1;
+                // Only root gives files away; anybody else has to do without.
+                if std::os::unix::fs::chown(dir.join("run"), Some(owner), None).is_err() {
+                    fs::set_permissions(dir.join("run"), fs::Permissions::from_mode(0o777)).unwrap();
+                }
+            }),
             ("google client", |dir, _| {
                 fs::remove_file(dir.join("secret")).unwrap();
             }),

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     broker::{AccountRef, AgentState, Asker, Broker, Connected, NewServiceAccount},
     budget::Budget,
+    config::InForce,
     delivery::local::PeerUid,
     health::Readiness,
     id::AgentName,
@@ -41,6 +42,8 @@ pub struct Facts {
     pub runtime_dir: PathBuf,
     /// What is wrong with the configuration, one sentence each.
     pub warnings: Vec<String>,
+    /// What it was started with.
+    pub in_force: Arc<InForce>,
     /// Whether the kubelet has registered the CSI driver, where there is one.
     pub registered: Option<watch::Receiver<bool>>,
     /// What it cannot do.
@@ -84,8 +87,17 @@ impl Service {
             })
     }
 
-    fn problems(&self) -> Vec<String> {
+    /// What is different in the configuration on disk.
+    async fn configuration_changes(&self) -> Vec<String> {
+        let in_force = Arc::clone(&self.facts.in_force);
+        let looked = tokio::task::spawn_blocking(move || in_force.changes());
+        looked.await.unwrap_or_default()
+    }
+
+    /// What is wrong, beside `changes` of the configuration.
+    fn problems(&self, changes: &[String]) -> Vec<String> {
         let mut problems = self.facts.warnings.clone();
+        problems.extend_from_slice(changes);
         let registered = self.facts.registered.as_ref();
         if registered.is_some_and(|registered| !*registered.borrow()) {
             problems.push(
@@ -490,6 +502,7 @@ impl AdminService for Service {
         // The rest is told whatever the database does.
         let head = self.broker.store().trail_head().await.ok();
         let size = self.broker.store().trail_size().await.ok();
+        let configuration_changes = self.configuration_changes().await;
         Ok(Response::new(v1::GetDaemonStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Some(timestamp(self.facts.started_at)),
@@ -500,7 +513,9 @@ impl AdminService for Service {
             agents_active: count(|state| state == AgentState::Active),
             next_renewal_at: next.map(|at| timestamp(self.broker.moment().wall_at(at))),
             clock_skew_seconds: self.broker.clock_skew().as_secs(),
-            problems: self.problems(),
+            problems: self.problems(&configuration_changes),
+            unusable_records: self.broker.unusable_records(),
+            configuration_changes,
             unmet_conditions: self
                 .facts
                 .readiness

@@ -10,7 +10,7 @@ use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 use url::Url;
 
-use crate::{budget::Refusals, clock::SharedClock};
+use crate::{address::is_at_loopback, budget::Refusals, clock::SharedClock};
 
 use super::{
     Egress, ProviderError,
@@ -219,7 +219,7 @@ fn judge(claims: &Value, issuer: &str, audiences: &[String]) -> Result<SecurityE
 
 /// Whether keys may be read from there: over HTTPS, or from loopback where their issuer is there too.
 fn is_safe(keys: &Url, document: &Url) -> bool {
-    keys.scheme() == "https" || (document.scheme() == "http" && super::endpoints::is_loopback(keys))
+    keys.scheme() == "https" || (document.scheme() == "http" && is_at_loopback(keys))
 }
 
 #[cfg(test)]

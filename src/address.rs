@@ -1,0 +1,99 @@
+//! Which addresses are this machine's own, however they are written.
+//!
+//! An IPv4 address may be written as an IPv6 one (`::ffff:127.0.0.1`, RFC 4291, section 2.5.5.2): it is the same address.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use url::{Host, Url};
+
+/// True for an address that only this machine reaches.
+pub fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// True when a URL's host is this machine by name or number.
+pub fn is_at_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => is_loopback(address.into()),
+        Some(Host::Ipv6(address)) => is_loopback(address.into()),
+        None => false,
+    }
+}
+
+/// Where this machine reaches what listens there: what listens on every address is reached on the loopback.
+pub fn from_here(listen: SocketAddr) -> SocketAddr {
+    let address = match listen.ip().to_canonical() {
+        IpAddr::V4(every) if every.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(every) if every.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        one => one,
+    };
+    SocketAddr::new(address, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_is_known_in_each_of_its_forms() {
+        let is = |text: &str| is_loopback(text.parse().unwrap());
+        for own in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:7f00:1",
+        ] {
+            assert!(is(own), "{own}");
+        }
+        for other in [
+            "10.0.0.1",
+            "0.0.0.0",
+            "::",
+            "::ffff:10.0.0.1",
+            "::ffff:0.0.0.0",
+            "::127.0.0.1",
+        ] {
+            assert!(!is(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_at_this_machine_by_name_or_number() {
+        let is = |text: &str| is_at_loopback(&text.parse().unwrap());
+        for own in [
+            "http://localhost:1",
+            "http://127.0.0.1/x",
+            "http://[::1]",
+            "http://[::ffff:127.0.0.1]:8420",
+        ] {
+            assert!(is(own), "{own}");
+        }
+        for other in [
+            "http://localhost.evil.example",
+            "http://[::ffff:10.0.0.1]",
+            "http://10.0.0.1",
+            "unix:/x",
+        ] {
+            assert!(!is(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_reached_on_the_loopback() {
+        for (listen, reached) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("[::ffff:0.0.0.0]:1", "127.0.0.1:1"),
+            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1"),
+            ("10.0.0.1:1", "10.0.0.1:1"),
+        ] {
+            assert_eq!(
+                from_here(listen.parse().unwrap()),
+                reached.parse().unwrap(),
+                "{listen}"
+            );
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a daemon was started with, compared with what is on disk now.
+
+use std::fmt;
+
+use super::{Config, ConfigError, OAuthClient, environment, values::Written};
+
+/// The configuration that a daemon was started with. No derived `Debug`: it holds the client's secret.
+pub struct InForce {
+    config: Config,
+    client: OAuthClient,
+}
+
+impl fmt::Debug for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InForce").finish_non_exhaustive()
+    }
+}
+
+impl InForce {
+    /// What is in force from now on.
+    ///
+    /// # Errors
+    /// An OAuth client that is not complete.
+    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            client: config.google.client()?,
+            config: config.clone(),
+        })
+    }
+
+    /// What is different on disk and takes a restart to be in force, in sentences. They name keys and no values. Blocks on
+    /// the disk.
+    ///
+    /// Variables are left out: those of a process are what they were at its start.
+    pub fn changes(&self) -> Vec<String> {
+        let path = &self.config.file;
+        let named = (self.config.has_file || path.exists()).then_some(path.as_path());
+        let read = Config::load(named, environment()).and_then(|fresh| {
+            let client = fresh.google.client()?;
+            Ok((fresh, client))
+        });
+        match read {
+            Ok((fresh, client)) => self.compared(&fresh, &client),
+            Err(error) => vec![format!(
+                "a daemon that is started now would refuse the configuration, which was changed since this one was: {error}"
+            )],
+        }
+    }
+
+    fn compared(&self, fresh: &Config, client: &OAuthClient) -> Vec<String> {
+        let mut keys = self.config.changed_keys(fresh);
+        // The file that holds it is the same, and what is in it is another.
+        let named = keys.iter().any(|key| key.starts_with("google.client_"));
+        if !named && self.client.secret != client.secret {
+            keys.push("the client secret".to_owned());
+        }
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let (verb, it) = if keys.len() == 1 {
+            ("was", "it")
+        } else {
+            ("were", "them")
+        };
+        vec![format!(
+            "{} {verb} changed on disk since the daemon was started: restart the daemon to apply {it} ({})",
+            keys.join(", "),
+            self.config.file.display()
+        )]
+    }
+}
+
+impl Config {
+    /// The keys whose values in `fresh`, read later, take a restart. Those that a variable sets are no such, and neither is
+    /// the log's level.
+    pub fn changed_keys(&self, fresh: &Self) -> Vec<String> {
+        let mut keys = Written::differences(&self.written, &fresh.written);
+        keys.retain(|key| *key != "log.level");
+        let mut keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
+        if !self.google.has_same_secret(&fresh.google)
+            && !keys.iter().any(|key| key.starts_with("google.client_s"))
+        {
+            keys.push("google.client_secret".to_owned());
+        }
+        if self.capabilities != fresh.capabilities {
+            keys.push("[[capabilities]]".to_owned());
+        }
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    use super::*;
+
+    const BEFORE: &str = "http_listen = '127.0.0.1:0'\n[google]\nclient_id = 'one'\nclient_secret_file = 'secret'\n\
+                          [log]\nlevel = 'info'\n";
+
+    fn put(path: &Path, text: &str) {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn what_takes_a_restart_is_named_without_its_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, secret) = (dir.path().join("config.toml"), dir.path().join("secret"));
+        put(&file, BEFORE);
+        put(&secret, "GOCSPX-canary-canary-canary");
+        let config = Config::load(Some(&file), std::iter::empty()).ok().unwrap();
+        let in_force = InForce::new(&config).ok().unwrap();
+        let changes = || in_force.changes().join("\n");
+        let changed = |keys: &str| {
+            format!("{keys} changed on disk since the daemon was started: restart the daemon to apply ")
+        };
+        assert_eq!(changes(), "");
+        // What means the same, and what is applied without a restart, is no change.
+        let same = format!(
+            "state_dir = '/var/lib/token-broker'\n# A remark.\n{}",
+            BEFORE.replace("'info'", "'debug'")
+        );
+        put(&file, &same);
+        assert_eq!(changes(), "");
+        put(&secret, "GOCSPX-canary-canary-other");
+        assert!(
+            changes().starts_with(&changed("the client secret was")),
+            "{}",
+            changes()
+        );
+        put(&file, &BEFORE.replace("'one'", "'two'").replace(":0'", ":1'"));
+        assert!(
+            changes().starts_with(&changed("google.client_id, http_listen were")),
+            "{}",
+            changes()
+        );
+        put(
+            &file,
+            &BEFORE.replace(
+                "client_secret_file = 'secret'",
+                "client_secret = 'GOCSPX-canary-canary-third'",
+            ),
+        );
+        assert!(
+            changes().starts_with(&changed("google.client_secret_file was")),
+            "{}",
+            changes()
+        );
+        put(
+            &file,
+            &format!("{BEFORE}[[capabilities]]\nkey = 'google.x'\ntitle = 'X'\nscopes = ['https://x/y']\n"),
+        );
+        put(&secret, "GOCSPX-canary-canary-canary");
+        assert!(
+            changes().starts_with(&changed("[[capabilities]] was")),
+            "{}",
+            changes()
+        );
+        put(&file, "http_listenn = 1\n");
+        assert!(
+            changes().contains("would refuse the configuration"),
+            "{}",
+            changes()
+        );
+        fs::remove_file(&file).unwrap();
+        assert!(changes().contains("there is no such file"), "{}", changes());
+        assert!(!changes().contains("canary"));
+    }
+
+    #[test]
+    fn what_a_variable_says_is_not_compared_with_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        put(&file, "[google]\nclient_id = 'one'\nclient_type = 'desktop'\n");
+        let env = [("TOKEN_BROKER_GOOGLE_CLIENT_ID".into(), "other".into())];
+        let config = Config::load(Some(&file), env.into_iter()).ok().unwrap();
+        let in_force = InForce::new(&config).ok().unwrap();
+        assert_eq!(in_force.changes(), [""; 0]);
+    }
+}
