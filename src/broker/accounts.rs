@@ -54,6 +54,9 @@ pub struct CapabilityStanding {
     pub satisfied_by: Option<CapabilityKey>,
     /// The agents on this account that declare it.
     pub agents: Vec<AgentName>,
+    /// Those of them whose own token does not carry it, although the account granted it: the provider gave less than was
+    /// asked for.
+    pub lacking: Vec<AgentName>,
 }
 
 /// An account as the operator sees it.
@@ -237,10 +240,13 @@ impl Broker {
                 }
                 Coverage::None => (agents.map(|_| CapabilityState::Missing)?, None),
             };
+            let is_granted = matches!(state, CapabilityState::Granted | CapabilityState::Satisfied);
+            let lacks = |name: &&AgentName| is_granted && lacks(world, name, &capability.key);
             Some(CapabilityStanding {
                 key: capability.key.clone(),
                 state,
                 satisfied_by,
+                lacking: agents.into_iter().flatten().filter(lacks).cloned().collect(),
                 agents: agents.cloned().unwrap_or_default(),
             })
         };
@@ -251,4 +257,14 @@ impl Broker {
             .filter_map(one)
             .collect()
     }
+}
+
+/// Whether an agent is told that it does not have what it declares.
+fn lacks(world: &World, name: &AgentName, key: &CapabilityKey) -> bool {
+    let entry = world.agents.get(name);
+    entry.is_some_and(|entry| {
+        let snapshot = entry.handle.snapshot();
+        let mut statuses = snapshot.capabilities.iter();
+        statuses.any(|status| status.key == *key && !status.granted)
+    })
 }

@@ -30,7 +30,10 @@ pub(super) enum IntegrationsCommand {
     /// Show one account
     Show(Which),
     /// Ask Google now whether the grant still works
-    #[command(after_help = "Exits with 0 when it works, and otherwise says by its code who has to act.")]
+    #[command(
+        after_help = "Exits with 0 when it works, and otherwise says by its code who has to act. An agent whose own token \
+                      does not carry what was granted is named, and the code is that of a missing permission."
+    )]
     Check(Which),
     /// Ask the account's owner for more permissions; what was granted before is kept
     AddPermissions(AddPermissionsArgs),
@@ -197,7 +200,13 @@ async fn check(which: &Which, admin: &mut Admin, output: &mut Output) -> Outcome
     let answer = progress::during(output, "asking Google", admin.check_integration(request)).await;
     let integration: Integration = required(answer.map_err(refused)?.into_inner().integration)?.into();
     describe(&integration, output)?;
-    Ok(Exit::for_reason(&integration.state).unwrap_or(Exit::Failed))
+    let mut capabilities = integration.capability_states.iter();
+    let is_short = capabilities.any(|capability| !capability.lacking_agents.is_empty());
+    let reason = match integration.state.as_str() {
+        "active" if is_short => "permission_missing",
+        state => state,
+    };
+    Ok(Exit::for_reason(reason).unwrap_or(Exit::Failed))
 }
 
 fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failure> {

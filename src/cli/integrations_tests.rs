@@ -244,3 +244,22 @@ async fn what_could_not_be_done_is_a_failure() {
         out.text()
     );
 }
+
+#[tokio::test]
+async fn a_check_names_the_agent_whose_own_token_carries_less() {
+    let mut integration = alice();
+    integration.capability_states[0].lacking_agents = vec!["invoice-bot".to_owned()];
+    let admin = || FakeAdmin {
+        integration: integration.clone(),
+        ..FakeAdmin::default()
+    };
+    let check = || IntegrationsCommand::Check(which(&["--owner", "alice"]));
+    let (outcome, out, ..) = show_with(admin(), check(), Format::Text).await;
+    assert_eq!(outcome, Ok(Exit::NeedsPerson));
+    let said = "The token of invoice-bot does not carry google.gmail.send, although it was granted: ";
+    assert!(out.text().contains(said), "{}", out.text());
+    let (_, out, ..) = show_with(admin(), check(), Format::Json).await;
+    let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+    assert_eq!(value["capability_states"][0]["lacking_agents"][0], "invoice-bot");
+    assert!(value["capability_states"][1].get("lacking_agents").is_none());
+}

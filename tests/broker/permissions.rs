@@ -257,6 +257,28 @@ async fn a_token_that_carries_more_or_less_than_was_asked_for_is_told() {
             .contains("does not carry https://www.googleapis.com/auth/calendar.")
     );
     assert_eq!(snapshot.main.granted.len(), 1);
+    let lacking = || {
+        let standings = scene.account("alice").standings.into_iter();
+        let lacking = standings.filter(|standing| !standing.lacking.is_empty());
+        lacking
+            .map(|standing| {
+                (
+                    standing.state,
+                    standing.key.to_string(),
+                    standing.lacking[0].to_string(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    // The account has it, and the agent has not.
+    assert_eq!(
+        lacking(),
+        [(
+            CapabilityState::Granted,
+            "google.calendar".to_owned(),
+            "bot".to_owned()
+        )]
+    );
 
     scene.google.carry_only(scopes(&[SEND, CALENDAR, DRIVE]));
     scene.next_renewal().await;
@@ -277,6 +299,7 @@ async fn a_token_that_carries_more_or_less_than_was_asked_for_is_told() {
         2,
         "what was not declared is not among what it may"
     );
+    assert_eq!(lacking(), []);
     let trail = scene.audited("token.renewed").await;
     assert!(trail[1].contains("less than was asked for"), "{trail:?}");
     assert!(trail[2].contains("more than was asked for"), "{trail:?}");

@@ -47,6 +47,7 @@ fn standing(key: &str, state: v1::CapabilityState, satisfied_by: &str) -> v1::In
         state: state.into(),
         satisfied_by: satisfied_by.to_owned(),
         agents: vec!["invoice-bot".to_owned()],
+        lacking_agents: Vec::new(),
     }
 }
 

@@ -142,6 +142,9 @@ pub(in crate::cli) struct IntegrationCapability {
     pub satisfied_by: String,
     /// The agents that declare it.
     pub agents: Vec<String>,
+    /// Those of them whose own token does not carry it although it was granted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacking_agents: Vec<String>,
 }
 
 impl IntegrationCapability {
@@ -152,7 +155,26 @@ impl IntegrationCapability {
         }
         output.line("")?;
         let rows = capabilities.iter().map(Self::row).collect();
-        output.table(&["CAPABILITY", "STANDING", "THROUGH", "AGENTS"], rows)
+        output.table(&["CAPABILITY", "STANDING", "THROUGH", "AGENTS"], rows)?;
+        let lacking: Vec<String> = capabilities.iter().filter_map(Self::shortage).collect();
+        if !lacking.is_empty() {
+            output.line("")?;
+        }
+        lacking.iter().try_for_each(|line| output.toned(Tone::Warn, line))
+    }
+
+    /// Which agents have a token that does not carry it although it was granted, in a sentence.
+    fn shortage(&self) -> Option<String> {
+        let agents = match self.lacking_agents.as_slice() {
+            [] => return None,
+            [one] => format!("The token of {one} does"),
+            several => format!("The tokens of {} do", several.join(", ")),
+        };
+        Some(format!(
+            "{agents} not carry {}, although it was granted: Google gave less than was asked for, and is asked again every few \
+             minutes.",
+            self.key
+        ))
     }
 
     fn row(&self) -> Vec<Text> {
@@ -176,6 +198,7 @@ impl From<v1::IntegrationCapability> for IntegrationCapability {
             key: from.key,
             satisfied_by: from.satisfied_by,
             agents: from.agents,
+            lacking_agents: from.lacking_agents,
         }
     }
 }

@@ -79,6 +79,7 @@ fn standing(standing: &CapabilityStanding) -> v1::IntegrationCapability {
             .map(ToString::to_string)
             .unwrap_or_default(),
         agents: standing.agents.iter().map(ToString::to_string).collect(),
+        lacking_agents: standing.lacking.iter().map(ToString::to_string).collect(),
     }
 }
 

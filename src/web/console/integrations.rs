@@ -121,6 +121,14 @@ fn note(standing: &CapabilityStanding) -> String {
             format!("{} {verb} for it", names.join(", "))
         }
     };
+    if !standing.lacking.is_empty() {
+        let names: Vec<&str> = standing
+            .lacking
+            .iter()
+            .map(crate::id::AgentName::as_str)
+            .collect();
+        return format!("allowed, but Google gave {} a token without it", names.join(", "));
+    }
     match (standing.state, &standing.satisfied_by) {
         (CapabilityState::Satisfied, Some(wider)) => format!("part of {wider}"),
         (CapabilityState::Declined, _) => {
