@@ -200,6 +200,20 @@ async fn a_token_that_was_stored_without_its_boot_lives_by_the_wall_clock() {
     assert_eq!(token(&scene.handle("bot")), Some(before));
 }
 
+#[tokio::test]
+async fn a_token_from_later_in_the_same_boot_is_not_trusted() {
+    // A machine that was put back to a snapshot has its boot's id, and less uptime.
+    let (scene, _bot) = Scene::of_alice().await;
+    let mut setting = scene.stop().await;
+    setting = altering_tokens(setting, |record| {
+        let issued = record.issued_in_boot.as_mut().unwrap();
+        issued.uptime = issued.uptime.after(secs(10 * MINUTE));
+    })
+    .await;
+    let scene = Scene::standing_still(setting).await;
+    assert_eq!(token(&scene.handle("bot")), None);
+}
+
 /// Rewrites the stored access tokens through the store itself.
 async fn altering_tokens(setting: Setting, alter: impl Fn(&mut token_broker::store::TokenRecord)) -> Setting {
     let scene = Scene::standing_still(setting).await;

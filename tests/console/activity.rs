@@ -16,7 +16,7 @@ fn words(answer: &Answer) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn page(browser: &mut Browser, address: &str) -> String {
+pub(crate) fn page(browser: &mut Browser, address: &str) -> String {
     let answer = browser.get(&format!("/console/{address}"));
     assert_eq!(answer.status, 200, "{address}: {}", answer.text());
     words(&answer)

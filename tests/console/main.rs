@@ -7,6 +7,7 @@
 mod support;
 
 mod activity;
+mod addresses;
 mod attacks;
 mod browser;
 mod callback;
