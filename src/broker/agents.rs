@@ -2,21 +2,17 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::{
-    AgentHandle, AgentSnapshot, AgentSource, AgentState, Broker, Event, EventKind,
+    AgentHandle, AgentSource, AgentView, Broker, Event, EventKind,
     disconnect::DELIVERY_PATIENCE,
     holders::Before,
-    repeats::{Charged, shown},
     situation::situation,
     succession::{arriving, changes, farewell},
     world::{AgentEntry, Keys, Standing, World},
 };
 use crate::{
-    agent::{Holder, Manifest, ManifestError, PodIdentity},
-    budget::Peer,
-    id::{AgentName, OwnerId},
+    agent::{Holder, Manifest, ManifestError},
+    id::AgentName,
     store::{AgentRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
 };
@@ -41,20 +37,6 @@ pub enum AgentError {
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// An agent as the operator sees it.
-pub struct AgentView {
-    /// Its situation.
-    pub snapshot: Arc<AgentSnapshot>,
-    /// Where it was declared.
-    pub source: AgentSource,
-    /// When its token is renewed next.
-    pub next_renewal: Option<Timestamp>,
-    /// When its socket handed it a token last, since the daemon started. Reading a file leaves no trace.
-    pub last_used: Option<Timestamp>,
-    /// What went wrong writing its directory.
-    pub delivery_problem: Option<String>,
 }
 
 /// Whom it concerned that an agent was taken from its holder, and the fields that say that it was.
@@ -194,68 +176,6 @@ impl Broker {
                 file: file.display().to_string(),
             }),
             _ => Ok(()),
-        }
-    }
-
-    /// A pod was given an agent's directory as a volume. `detail` names the pod.
-    pub fn note_volume(&self, agent: &AgentName, detail: &str) {
-        let event = self.pod_event(agent, "volume.publish", Decision::Allowed, detail);
-        self.recorder.record(event);
-    }
-
-    /// A pod that is known to run as `identity` was refused an agent's directory. `detail` names the pod and says why.
-    pub fn note_volume_refused(&self, agent: &AgentName, identity: &PodIdentity, detail: &str) {
-        let event = self.pod_event(agent, "volume.publish", Decision::Denied, detail);
-        let party = identity.to_string();
-        self.recorder.record_repeatable(
-            event,
-            "the directory of an agent, to a pod",
-            &Charged::Known(&party),
-        );
-    }
-
-    /// A pod reached an agent's tokens over TLS. `detail` names the pod.
-    pub fn note_remote(&self, agent: &AgentName, detail: &str) {
-        let event = self.pod_event(agent, "remote.use", Decision::Allowed, detail);
-        self.recorder.record(event);
-    }
-
-    /// A client that proved nothing was refused an agent's tokens. `detail` says why.
-    pub fn note_remote_unproven(&self, from: Option<Peer>, detail: &str) {
-        const WHAT: &str = "agents' tokens, to clients that prove nothing";
-        let event = AuditEvent {
-            detail: format!("{WHAT}, at {}: {detail}", shown(from)),
-            ..AuditEvent::new(self.now(), Actor::Daemon, "remote.use", Decision::Denied)
-        };
-        self.recorder
-            .record_repeatable(event, WHAT, &Charged::Unproven(from));
-    }
-
-    /// A pod that proved to run as `identity` was refused an agent's tokens. `detail` says why.
-    pub fn note_remote_refused(&self, agent: &AgentName, identity: &PodIdentity, detail: &str) {
-        let event = self.pod_event(agent, "remote.use", Decision::Denied, detail);
-        let party = identity.to_string();
-        self.recorder
-            .record_repeatable(event, "the tokens of an agent, to a pod", &Charged::Known(&party));
-    }
-
-    fn pod_event(
-        &self,
-        agent: &AgentName,
-        action: &'static str,
-        decision: Decision,
-        detail: &str,
-    ) -> AuditEvent {
-        let entry = self.world().agents.get(agent).map(|entry| entry.handle.clone());
-        let what = if action == "volume.publish" {
-            "directory"
-        } else {
-            "tokens"
-        };
-        AuditEvent {
-            detail: format!("the {what} of the agent {agent} {detail}"),
-            concern: entry.as_deref().map(AgentHandle::concern).unwrap_or_default(),
-            ..AuditEvent::new(self.now(), Actor::Daemon, action, decision)
         }
     }
 
@@ -438,90 +358,5 @@ impl Broker {
             capabilities: Vec::new(),
             expires_at: None,
         });
-    }
-
-    /// One agent.
-    pub fn agent(&self, name: &AgentName) -> Option<AgentView> {
-        let world = self.world();
-        world.agents.get(name).map(|entry| self.view(&world, entry))
-    }
-
-    /// The agents, by name; only the owner's where one is given.
-    pub fn agents(&self, owner: Option<&OwnerId>) -> Vec<AgentView> {
-        let world = self.world();
-        let wanted = |entry: &&AgentEntry| owner.is_none_or(|owner| entry.manifest.owner == *owner);
-        world
-            .agents
-            .values()
-            .filter(wanted)
-            .map(|entry| self.view(&world, entry))
-            .collect()
-    }
-
-    /// The handle of one agent, for whoever serves it; `None` also while another holder of the name has not left.
-    pub fn handle(&self, name: &AgentName) -> Option<Arc<AgentHandle>> {
-        let world = self.world();
-        let entry = world.agents.get(name).filter(|entry| !entry.is_arriving());
-        entry.map(|entry| entry.handle.clone())
-    }
-
-    /// True while the agent of this name waits for another holder of the name to leave.
-    pub fn is_arriving(&self, name: &AgentName) -> bool {
-        let world = self.world();
-        world.agents.get(name).is_some_and(AgentEntry::is_arriving)
-    }
-
-    /// The handles of all agents, also of those whose holder before has not left.
-    pub fn handles(&self) -> Vec<Arc<AgentHandle>> {
-        self.world()
-            .agents
-            .values()
-            .map(|entry| entry.handle.clone())
-            .collect()
-    }
-
-    /// How many agents there are, by state.
-    pub fn agents_by_state(&self) -> Vec<(AgentState, usize)> {
-        let world = self.world();
-        AgentState::ALL
-            .into_iter()
-            .map(|state| {
-                (
-                    state,
-                    world
-                        .agents
-                        .values()
-                        .filter(|a| a.handle.peek().state == state)
-                        .count(),
-                )
-            })
-            .collect()
-    }
-
-    /// How many agents could have a token and have none: no person has anything to do for them.
-    pub fn agents_short_of_token(&self) -> usize {
-        let now = self.uptime();
-        let world = self.world();
-        let entries = world.agents.values();
-        entries
-            .filter(|entry| entry.handle.peek().is_short_of_token(now))
-            .count()
-    }
-
-    fn view(&self, world: &World, entry: &AgentEntry) -> AgentView {
-        let now = self.moment();
-        let leaving = || world.leaving.problem(entry.handle.name());
-        AgentView {
-            snapshot: entry.handle.snapshot(),
-            source: entry.source.clone(),
-            next_renewal: entry
-                .keys
-                .iter()
-                .filter_map(|key| self.renewals.due_at(key))
-                .min()
-                .map(|due| now.wall_at(due)),
-            last_used: entry.handle.audited.last_use(),
-            delivery_problem: entry.handle.delivery_problem().or_else(leaving),
-        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod agent_secrets;
+mod agent_views;
 mod agents;
 mod announced;
 mod ask;
@@ -31,6 +32,7 @@ mod limits;
 pub mod names;
 mod once_more;
 mod part;
+mod pods;
 pub mod problem;
 mod provider_accounts;
 mod publish;
@@ -82,7 +84,8 @@ use crate::{
 };
 
 pub use accounts::{AccountError, AccountView, CapabilityStanding};
-pub use agents::{AgentError, AgentView};
+pub use agent_views::AgentView;
+pub use agents::AgentError;
 pub use announced::Announced;
 pub use asks::Asker;
 pub use choice::{AccountRef, SeveralAccounts};
