@@ -45,6 +45,7 @@ pub(super) struct Recorder {
     clock: SharedClock,
     waiting: Arc<Waiting>,
     repeats: Arc<Repeats>,
+    metrics: Arc<Metrics>,
     flush: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
@@ -61,15 +62,18 @@ struct Events {
 }
 
 impl Waiting {
-    fn push(&self, event: AuditEvent) {
+    /// False when there is no place left: the event is only counted.
+    fn push(&self, event: AuditEvent) -> bool {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.list.len() < MOST_WAITING {
+        let kept = events.list.len() < MOST_WAITING;
+        if kept {
             events.list.push(event);
         } else {
             events.lost += 1;
         }
         drop(events);
         self.more.notify_one();
+        kept
     }
 
     fn take(&self) -> Vec<AuditEvent> {
@@ -119,20 +123,23 @@ impl Recorder {
             repeats: repeats.clone(),
             store,
             clock: clock.clone(),
-            metrics,
+            metrics: metrics.clone(),
         };
         tokio::spawn(writer.run(requests));
         Self {
             clock,
             waiting,
             repeats,
+            metrics,
             flush,
         }
     }
 
     /// Adds an event.
     pub(super) fn record(&self, event: AuditEvent) {
-        self.waiting.push(event);
+        if !self.waiting.push(event) {
+            self.metrics.audit_line_lost();
+        }
     }
 
     /// Adds an event that somebody may bring about as often as they like: the first ones of its kind are lines, the
@@ -331,7 +338,9 @@ impl RecordWriter {
                 () = retry => None,
                 () = self.repeats.over(&self.clock) => {
                     for event in self.repeats.take(self.clock.uptime(), self.clock.now(), false) {
-                        self.waiting.push(event);
+                        if !self.waiting.push(event) {
+                            self.metrics.audit_line_lost();
+                        }
                     }
                     continue;
                 }

@@ -60,6 +60,7 @@ pub struct Metrics {
     renewals: Family<Outcome, Counter>,
     provider: Family<Operation, Timing>,
     audit_failures: Counter,
+    audit_lines_lost: Counter,
     log_lines_dropped: Counter,
     security_events: Family<Outcome, Counter>,
     agents: Family<State, Gauge>,
@@ -89,6 +90,12 @@ impl Default for Metrics {
             "audit_write_failures",
             "Writes of the audit trail that failed",
             audit_failures.clone(),
+        );
+        let audit_lines_lost = Counter::default();
+        registry.register(
+            "audit_lines_lost",
+            "Lines of the audit trail that were lost while it could not be written; a line of it tells how many",
+            audit_lines_lost.clone(),
         );
         let log_lines_dropped = Counter::default();
         registry.register(
@@ -148,6 +155,7 @@ impl Default for Metrics {
             renewals,
             provider,
             audit_failures,
+            audit_lines_lost,
             log_lines_dropped,
             security_events,
             agents,
@@ -191,6 +199,11 @@ impl Metrics {
         outcomes
             .map(|outcome| (outcome, count(outcome).unwrap_or_default()))
             .collect()
+    }
+
+    /// A line of the audit trail found no place among those that wait to be written.
+    pub fn audit_line_lost(&self) {
+        self.audit_lines_lost.inc();
     }
 
     /// A write of the audit trail failed.

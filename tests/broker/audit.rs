@@ -3,7 +3,7 @@
 use token_broker::{
     broker::AccountRef,
     store::{Store, TrailFilter, TrailPlace},
-    telemetry::audit::Actor,
+    telemetry::{audit::Actor, metrics::Gauges},
 };
 
 use crate::support::*;
@@ -299,6 +299,9 @@ async fn what_did_not_fit_in_memory_is_counted_in_its_place() {
     let kept = lines.len() - before - 1;
     assert_eq!(kept + lost, 20_200);
     assert!(kept >= 20_000, "{kept}");
+    let figures = scene.metrics.render(&Gauges::default()).unwrap();
+    let counted = format!("token_broker_audit_lines_lost_total {lost}\n");
+    assert!(figures.contains(&counted), "{figures}");
     assert_eq!(
         lines.last().unwrap().action,
         "audit.gap",

@@ -66,6 +66,7 @@ pub(crate) struct Scene {
     pub(crate) google: Arc<Google>,
     pub(crate) store: Arc<Hand>,
     pub(crate) broker: Arc<Broker>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) disk: Arc<Disk>,
     pub(crate) dir: Arc<TempDir>,
     concurrency: usize,
@@ -110,6 +111,7 @@ impl Scene {
             return_origins: vec![url::Url::parse("https://app.example").unwrap().origin()],
             agent_secrets: setting.agent_secrets,
         };
+        let metrics = Arc::new(Metrics::default());
         let parts = BrokerParts {
             clock: setting
                 .watched_clock
@@ -119,7 +121,7 @@ impl Scene {
             provider: setting.google.clone(),
             vault,
             catalog: setting.catalog,
-            metrics: Arc::new(Metrics::default()),
+            metrics: metrics.clone(),
         };
         let (broker, changes) = Broker::start(options, parts, contents);
         let disk = Arc::new(Disk::default());
@@ -129,6 +131,7 @@ impl Scene {
             google: setting.google,
             store,
             broker,
+            metrics,
             disk,
             dir: setting.dir,
             concurrency: setting.concurrency,
