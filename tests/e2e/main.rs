@@ -22,6 +22,7 @@ mod doctor;
 mod exec;
 mod failures;
 mod flood;
+mod full_disk;
 mod holders;
 mod kept;
 mod libraries;

@@ -25,9 +25,14 @@ impl Disk {
         &self.0
     }
 
-    /// Takes all the room that is left.
+    /// Takes all the room that is left, also what others gave back since.
     pub(crate) fn fill(&self) {
-        let mut file = fs::File::create(self.0.join("filler")).unwrap();
+        let filler = self.0.join("filler");
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(filler)
+            .unwrap();
         let full =
             std::iter::repeat_with(|| std::io::Write::write_all(&mut file, &[0; 512])).find(Result::is_err);
         assert_eq!(full.unwrap().unwrap_err().kind(), std::io::ErrorKind::StorageFull);

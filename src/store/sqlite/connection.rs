@@ -18,10 +18,11 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than the statements there are, so that each is compiled once.
 const STATEMENTS: usize = 64;
 
-/// The connection that writes, to a database that was found to be ours.
-pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+/// The connection that writes, to a database that was found to be ours, and the room that it has.
+pub(super) fn open_writer(path: &Path) -> Result<(Connection, Room), StoreError> {
     let connection = open(path)?;
-    let set_up = || -> Result<String, Fault> {
+    let mut room = Room::beside(path);
+    let mut set_up = || -> Result<String, Fault> {
         // Until the database is known to be ours and of a version we know, nothing is to be written to it,
         // not even what its own write-ahead log holds.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -31,13 +32,13 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "secure_delete", true)?;
-        Room::beside(path).set_up(&connection)?;
+        room.set_up(&connection)?;
         // In KiB: what a start or a swarm of renewals read stays in memory for good.
         connection.pragma_update(None, "cache_size", -1024)?;
         Ok(connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?)
     };
     match set_up().map_err(|fault| fault.at(path))?.as_str() {
-        "wal" => Ok(connection),
+        "wal" => Ok((connection, room)),
         other => Err(storage(
             path,
             format!(

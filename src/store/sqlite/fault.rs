@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Error, ErrorCode};
+use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::store::StoreError;
 
@@ -29,12 +29,23 @@ impl From<StoreError> for Fault {
 }
 
 impl Fault {
+    /// Whether more room on the disk would have helped.
+    pub(super) fn is_of_full_disk(&self) -> bool {
+        matches!(self, Self::Database(error) if is_of_full_disk(error))
+    }
+
     pub(super) fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Store(error) => error,
             Self::Database(error) => storage(path, reason(path, &error)),
         }
     }
+}
+
+/// Whether more room on the disk would have helped.
+pub(super) fn is_of_full_disk(error: &Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull) || extended == Some(ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// An error of the file, its folder or the disk.

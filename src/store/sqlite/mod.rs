@@ -8,6 +8,7 @@ mod agents;
 mod backup;
 mod bound;
 mod column;
+mod committer;
 mod connection;
 mod damage;
 mod fault;
@@ -18,8 +19,10 @@ mod integrations;
 mod key_check;
 mod lineage;
 mod objects;
+mod operation;
 mod place;
 mod reader;
+mod reserve;
 mod restore;
 mod revocations;
 mod rows;
@@ -56,14 +59,16 @@ use super::{
     RenewalOutcome, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace, TrailSize,
 };
 pub use backup::DatabaseCopy;
+use committer::Files;
 use fault::Fault;
 use lineage::{Before, Note};
+use operation::Rank;
 use place::Place;
 use reader::Readers;
 pub use restore::Restore;
 use trail_size::Limit;
 use volume::Room;
-use writer::{Files, Rank, Writer};
+use writer::Writer;
 
 /// Records in a state folder, which it owns until it is closed or dropped.
 pub struct SqliteStore {
@@ -88,13 +93,16 @@ impl SqliteStore {
         lineage::refuse_unfinished_restore(state_dir)?;
         backup::tidy(state_dir);
         let path = folder::database_file(state_dir)?;
-        let mut connection = connection::open_writer(&path)?;
-        let place = Arc::new(Place::of(state_dir)?);
-        let note = prepare(&mut connection, &path, vault).map_err(|fault| fault.at(&path))?;
+        let (connection, place, room, note) = match open_database(state_dir, &path, vault) {
+            Err(StoreError::Storage { .. }) if Room::beside(&path).give_reserve_of_full_disk() => {
+                open_database(state_dir, &path, vault)?
+            }
+            opened => opened?,
+        };
         let files = Files {
             path: path.clone(),
             place: place.clone(),
-            room: Room::beside(&path),
+            room,
             note,
         };
         Ok(Self {
@@ -125,8 +133,10 @@ impl SqliteStore {
     /// Writes into the audit trail that the database was restored, or is a copy that was put back, where it was and the trail
     /// does not say so yet.
     pub async fn tell_of_restore(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.write_bound(move |connection, vault| lineage::tell(connection, vault, now))
-            .await
+        self.write_bound(Rank::Vital, move |connection, vault| {
+            lineage::tell(connection, vault, now)
+        })
+        .await
     }
 
     /// Tries the keys of `vault` on the database in `state_dir`, and changes nothing. False where there is no database yet.
@@ -180,23 +190,35 @@ impl SqliteStore {
         self.read(move |connection| work(connection, &vault))
     }
 
-    fn write<T, F>(&self, work: F) -> StoreFuture<'_, T>
+    fn write<T, F>(&self, rank: Rank, work: F) -> StoreFuture<'_, T>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     {
-        Box::pin(self.writer.run(Rank::Essential, work))
+        Box::pin(self.writer.run(rank, work))
     }
 
     /// Writes rows that are bound to the master key.
-    fn write_bound<T, F>(&self, mut work: F) -> StoreFuture<'_, T>
+    fn write_bound<T, F>(&self, rank: Rank, mut work: F) -> StoreFuture<'_, T>
     where
         T: Send + 'static,
         F: FnMut(&Connection, &Vault) -> Result<T, Fault> + Send + 'static,
     {
         let vault = self.vault.clone();
-        self.write(move |connection| work(connection, &vault))
+        self.write(rank, move |connection| work(connection, &vault))
     }
+}
+
+/// Opens the database at `path` to be written, and brings it up to date.
+fn open_database(
+    state_dir: &Path,
+    path: &Path,
+    vault: &Vault,
+) -> Result<(Connection, Arc<Place>, Room, Note), StoreError> {
+    let (mut connection, room) = connection::open_writer(path)?;
+    let place = Arc::new(Place::of(state_dir)?);
+    let note = prepare(&mut connection, path, vault).map_err(|fault| fault.at(path))?;
+    Ok((connection, place, room, note))
 }
 
 /// What is wrong with a database is found before anything in it changes.
@@ -274,7 +296,7 @@ impl Store for SqliteStore {
         replaces: Option<u64>,
         audit: Vec<AuditEvent>,
     ) -> StoreFuture<'_, u64> {
-        self.write_bound(move |connection, vault| {
+        self.write_bound(Rank::Addition, move |connection, vault| {
             let version = integrations::put(connection, vault, &record, replaces)?;
             trail::append(connection, vault, &audit)?;
             Ok(version)
@@ -283,14 +305,16 @@ impl Store for SqliteStore {
 
     fn set_declined(&self, id: &IntegrationId, declined: Arc<[CapabilityKey]>) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.write_bound(move |connection, vault| {
+        self.write_bound(Rank::Addition, move |connection, vault| {
             integrations::set_declined(connection, vault, &id, &declined)
         })
     }
 
     fn begin_renewal(&self, id: &IntegrationId, now: Timestamp) -> StoreFuture<'_, Option<Grant>> {
         let id = id.clone();
-        self.write_bound(move |connection, vault| grants::begin(connection, vault, &id, now))
+        self.write_bound(Rank::Vital, move |connection, vault| {
+            grants::begin(connection, vault, &id, now)
+        })
     }
 
     fn finish_renewal(
@@ -300,12 +324,14 @@ impl Store for SqliteStore {
         outcome: RenewalOutcome,
     ) -> StoreFuture<'_, u64> {
         let id = id.clone();
-        self.write_bound(move |connection, vault| grants::finish(connection, vault, &id, version, &outcome))
+        self.write_bound(Rank::Vital, move |connection, vault| {
+            grants::finish(connection, vault, &id, version, &outcome)
+        })
     }
 
     fn delete_integration(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.write_bound(move |connection, vault| {
+        self.write_bound(Rank::Vital, move |connection, vault| {
             let deleted = integrations::delete(connection, &id)?;
             told(connection, vault, deleted, &audit)
         })
@@ -318,7 +344,7 @@ impl Store for SqliteStore {
         audit: Vec<AuditEvent>,
     ) -> StoreFuture<'_, bool> {
         let id = id.clone();
-        self.write_bound(move |connection, vault| {
+        self.write_bound(Rank::Vital, move |connection, vault| {
             let owed = revocations::owe(connection, vault, &id, since)?;
             told(connection, vault, owed, &audit)
         })
@@ -326,7 +352,7 @@ impl Store for SqliteStore {
 
     fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         let id = id.clone();
-        self.write_bound(move |connection, vault| {
+        self.write_bound(Rank::Vital, move |connection, vault| {
             revocations::settle(connection, &id)?;
             trail::append(connection, vault, &audit)
         })
@@ -334,11 +360,11 @@ impl Store for SqliteStore {
 
     fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()> {
         let id = id.clone();
-        self.write(move |connection| tokens::forget(connection, &id))
+        self.write(Rank::Vital, move |connection| tokens::forget(connection, &id))
     }
 
     fn put_agent(&self, agent: AgentRecord, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
-        self.write_bound(move |connection, vault| {
+        self.write_bound(Rank::Addition, move |connection, vault| {
             agents::put(connection, vault, &agent)?;
             trail::append(connection, vault, &audit)
         })
@@ -346,7 +372,7 @@ impl Store for SqliteStore {
 
     fn delete_agent(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
         let name = name.clone();
-        self.write_bound(move |connection, vault| {
+        self.write_bound(Rank::Vital, move |connection, vault| {
             let deleted = agents::delete(connection, &name)?;
             holders::disown(connection, vault, &name)?;
             told(connection, vault, deleted, &audit)
@@ -355,14 +381,22 @@ impl Store for SqliteStore {
 
     fn give_way(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool> {
         let name = name.clone();
-        self.write_bound(move |connection, vault| {
+        self.write_bound(Rank::Vital, move |connection, vault| {
             let deleted = agents::delete(connection, &name)?;
             told(connection, vault, deleted, &audit)
         })
     }
 
     fn change_holders(&self, kept: Vec<HolderRecord>, gone: Vec<AgentName>) -> StoreFuture<'_, ()> {
-        self.write_bound(move |connection, vault| holders::change(connection, vault, &kept, &gone))
+        // To be nobody's any more takes no room.
+        let rank = if kept.is_empty() {
+            Rank::Vital
+        } else {
+            Rank::Addition
+        };
+        self.write_bound(rank, move |connection, vault| {
+            holders::change(connection, vault, &kept, &gone)
+        })
     }
 
     fn is_event_known(&self, id: &str) -> StoreFuture<'_, bool> {
@@ -378,7 +412,7 @@ impl Store for SqliteStore {
         audit: Vec<AuditEvent>,
     ) -> StoreFuture<'_, ()> {
         let (id, account) = (id.to_owned(), account.cloned());
-        self.write_bound(move |connection, vault| {
+        self.write_bound(Rank::Vital, move |connection, vault| {
             security_events::remember(connection, &id, account.as_ref(), now)?;
             trail::append(connection, vault, &audit)
         })
@@ -428,7 +462,7 @@ impl Store for SqliteStore {
             loop {
                 let vault = self.vault.clone();
                 let step = move |connection: &Connection| trail_prune::older(connection, &vault, before);
-                let step = self.writer.run(Rank::Trail, step).await?;
+                let step = self.writer.run(Rank::Vital, step).await?;
                 pruned += step;
                 if step < trail_prune::STEP {
                     return Ok(pruned);
@@ -451,7 +485,7 @@ impl Store for SqliteStore {
                     let vault = self.vault.clone();
                     let step =
                         move |connection: &Connection| trail_prune::oldest(connection, &vault, surplus);
-                    let step = self.writer.run(Rank::Trail, step).await?;
+                    let step = self.writer.run(Rank::Vital, step).await?;
                     if step == 0 {
                         return Ok(pruned);
                     }

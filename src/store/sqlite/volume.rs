@@ -3,20 +3,17 @@
 //! The write-ahead log holds each changed page anew, until a checkpoint copies the pages into the database and the log
 //! begins again from its start. It needs room of its own, and a checkpoint needs room for what is new in the database; so on
 //! a small file system the log has to be short, and something is kept in reserve for the checkpoint, or the two of them fill
-//! the file system for good.
+//! the file system for good. On a full disk the reserve is for what cannot wait: renewals, and what makes room.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rusqlite::Connection;
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::statvfs;
 
-use super::connection::BUSY_TIMEOUT;
+use super::{connection::BUSY_TIMEOUT, reserve::Reserve};
 
 /// A page of the database, in bytes.
 const PAGE: u64 = 4096;
@@ -37,16 +34,18 @@ const LEAST: u64 = 16 * 1024 * 1024;
 pub(super) struct Room {
     size: Option<u64>,
     log: PathBuf,
-    reserve: PathBuf,
+    reserve: Reserve,
 }
 
 impl Room {
     /// Beside the database at `path`.
     pub(super) fn beside(path: &Path) -> Self {
+        let size = size(path.parent().unwrap_or(path));
+        let longest_log = pages_before_checkpoint(size) * PAGE;
         Self {
-            size: size(path.parent().unwrap_or(path)),
+            size,
             log: path.with_extension("db-wal"),
-            reserve: path.with_extension("reserve"),
+            reserve: Reserve::new(path.with_extension("reserve"), longest_log.min(MOST_RESERVED)),
         }
     }
 
@@ -56,30 +55,44 @@ impl Room {
     }
 
     /// Bounds the log, and keeps something in reserve.
-    pub(super) fn set_up(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn set_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         if let Some(size) = self.size.filter(|size| *size < LEAST) {
             tracing::warn!(
                 database = %self.log.with_extension("db").display(), bytes = size, least = LEAST,
                 "the file system of state_dir is small: it fills up soon, and then nothing can be connected or changed"
             );
         }
-        let pages = pages_before_checkpoint(self.size);
-        connection.pragma_update(None, "wal_autocheckpoint", pages.cast_signed())?;
         connection.pragma_update(None, "journal_size_limit", self.longest_log().cast_signed())?;
-        self.keep_reserve();
-        Ok(())
+        if !self.reserve.keep() && self.reserve.is_given_away() {
+            tracing::warn!(
+                "the disk is nearly full: nothing is kept in reserve, and only renewals and deletions are written until there is \
+                 room"
+            );
+        }
+        self.bound_log(connection)
+    }
+
+    /// Where the log has to fit into the reserve, it gets a part of its length.
+    fn bound_log(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let pages = pages_before_checkpoint(self.size);
+        let pages = if self.reserve.is_given_away() {
+            pages / 4
+        } else {
+            pages
+        };
+        connection.pragma_update(None, "wal_autocheckpoint", pages.cast_signed())
     }
 
     /// Where nothing more can be written and the log is what fills the file system, because somebody read for long: gives its
     /// room back. False where that is not so, or somebody reads still.
-    pub(super) fn make(&self, connection: &Connection) -> bool {
-        if self.log.metadata().map_or(0, |log| log.len()) <= 2 * self.longest_log() {
+    pub(super) fn make(&mut self, connection: &Connection) -> bool {
+        if self.log_length() <= 2 * self.longest_log() {
             return false;
         }
-        let freed = fs::remove_file(&self.reserve).is_ok();
+        let freed = self.reserve.release();
         let emptied = matches!(empty_log(connection, BUSY_TIMEOUT), Ok(true));
         if freed {
-            self.keep_reserve();
+            self.reserve.keep();
         }
         if emptied {
             tracing::warn!(
@@ -89,31 +102,51 @@ impl Room {
         emptied
     }
 
-    /// Takes room that a checkpoint may need. Where there is none, or the file system cannot set it aside, there is no reserve.
-    fn keep_reserve(&self) {
-        let bytes = self.longest_log().min(MOST_RESERVED);
-        let keep = || -> io::Result<()> {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&self.reserve)?;
-            if file.metadata()?.len() != bytes {
-                set_aside(&file, bytes)?;
-            }
-            Ok(())
-        };
-        if let Err(error) = keep() {
-            tracing::debug!(%error, "nothing is kept in reserve for a full disk");
-            let _ = fs::remove_file(&self.reserve);
+    /// Where the disk is full: gives the reserve, if there is one still, and what the log takes to what cannot wait.
+    pub(super) fn give_reserve(&mut self, connection: &Connection) {
+        if self.reserve.release() {
+            tracing::error!(
+                "the disk is full: what was kept in reserve is there for renewals and deletions now, and nothing else is \
+                 written until there is room"
+            );
         }
+        // Where somebody reads the log, it stays; and a log that gets longer is better than none.
+        let _ = self.bound_log(connection);
+        let _ = empty_log(connection, BUSY_TIMEOUT);
     }
-}
 
-fn set_aside(file: &File, bytes: u64) -> io::Result<()> {
-    file.set_len(0)?;
-    Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
+    /// Whether the reserve was given away and there is no room yet to keep it again.
+    pub(super) fn is_short(&mut self, connection: &Connection) -> bool {
+        if !self.reserve.is_given_away() {
+            return false;
+        }
+        if !self.reserve.keep() {
+            // What fills the disk may be the log, because somebody read for long.
+            let emptied = self.log_length() > self.longest_log()
+                && matches!(empty_log(connection, BUSY_TIMEOUT), Ok(true));
+            if !emptied || !self.reserve.keep() {
+                return self.reserve.is_given_away();
+            }
+        }
+        tracing::info!("there is room on the disk again: everything is written");
+        let _ = self.bound_log(connection);
+        false
+    }
+
+    fn log_length(&self) -> u64 {
+        self.log.metadata().map_or(0, |log| log.len())
+    }
+
+    /// Gives the reserve away where the file system is full, before there is a connection: opening takes room as well.
+    pub(super) fn give_reserve_of_full_disk(&mut self) -> bool {
+        let full = self.reserve.is_file_system_full() && self.reserve.release();
+        if full {
+            tracing::error!(
+                "the disk is full: the database is opened in what was kept in reserve, for renewals and deletions alone"
+            );
+        }
+        full
+    }
 }
 
 /// The size of the file system that `folder` is on, in bytes; `None` where it does not say.

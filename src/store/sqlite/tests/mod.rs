@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod bound;
 mod damage;
+mod full_disk;
 mod opening;
 mod renewals;
 mod security_events;
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{SqliteStore, folder::DATABASE, key_check, schema};
+use super::{SqliteStore, folder::DATABASE, key_check, operation::Rank, schema};
 use crate::{
     catalog::IntegrationKind,
     catalog::ScopeSet,

@@ -28,7 +28,7 @@ async fn every_file_is_for_the_owner_alone() {
 async fn the_database_is_set_up_as_promised() {
     let (_folder, store) = fresh();
     let settings = store
-        .write(|connection| {
+        .write(Rank::Addition, |connection| {
             let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
             Ok([
                 read("synchronous")?,
@@ -41,7 +41,7 @@ async fn the_database_is_set_up_as_promised() {
         .unwrap();
     assert_eq!(settings, [2, 1, 1, 0x746b_6272]);
     let mode = store
-        .write(|connection| {
+        .write(Rank::Addition, |connection| {
             Ok(connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0))?)
         })
         .await;

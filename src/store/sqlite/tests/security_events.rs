@@ -32,7 +32,7 @@ async fn remembered(store: &SqliteStore) -> usize {
 
 /// Puts rows there that concerned so many accounts, one each; `None` is of a version that did not say which.
 async fn fill(store: &SqliteStore, rows: usize, account: impl Fn(usize) -> Option<String> + Send + 'static) {
-    let filled = store.write(move |connection| {
+    let filled = store.write(Rank::Addition, move |connection| {
         let insert = "INSERT INTO security_events (id, received_at, account) VALUES (?, 0, ?)";
         let mut statement = connection.prepare(insert)?;
         for number in 0..rows {

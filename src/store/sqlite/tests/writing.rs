@@ -35,7 +35,7 @@ async fn busy(store: &SqliteStore) -> (mpsc::Sender<()>, impl Future<Output = ()
     let (release, held) = mpsc::channel::<()>();
     let (started, is_started) = oneshot::channel();
     let mut started = Some(started);
-    let mut hold = store.write(move |_| {
+    let mut hold = store.write(Rank::Addition, move |_| {
         if let Some(started) = started.take() {
             let _ = started.send(());
         }
@@ -70,7 +70,7 @@ async fn what_waits_together_is_committed_together() {
     let (first, seen) = in_one_batch!(
         &store,
         store.put_agent(agent("first", "{}"), Vec::new()),
-        store.write(move |connection| {
+        store.write(Rank::Addition, move |connection| {
             let count = "SELECT count(*) FROM agents";
             let inside: i64 = connection.query_row(count, [], |row| row.get(0))?;
             let outside: i64 = raw(&outside).query_row(count, [], |row| row.get(0))?;
@@ -92,7 +92,7 @@ async fn an_operation_that_fails_takes_nothing_from_the_others() {
     let (before, failed, after) = in_one_batch!(
         &store,
         store.put_agent(agent("before", "{}"), Vec::new()),
-        store.write(|connection| {
+        store.write(Rank::Addition, |connection| {
             connection.execute("INSERT INTO agents (name, manifest) VALUES ('half', '{}')", [])?;
             Err::<(), Fault>(StoreError::Conflict.into())
         }),
@@ -112,7 +112,7 @@ async fn a_commit_that_fails_takes_nothing_from_the_others() {
         &store,
         store.put_agent(agent("kept", "{}"), Vec::new()),
         // What no check finds before the commit itself.
-        store.write(|connection| {
+        store.write(Rank::Addition, |connection| {
             connection.execute_batch(
                 "PRAGMA defer_foreign_keys = ON; INSERT INTO secrets (place, integration, secret) VALUES (1, 9, x'')",
             )?;
@@ -133,7 +133,7 @@ async fn a_transaction_that_the_database_ended_fails_for_all() {
     let (put, ended, after) = in_one_batch!(
         &store,
         store.put_agent(agent("before", "{}"), Vec::new()),
-        store.write(|connection| {
+        store.write(Rank::Addition, |connection| {
             // As an input or output error may do by itself.
             connection.execute_batch("ROLLBACK")?;
             Err::<(), Fault>(StoreError::Conflict.into())
@@ -148,7 +148,7 @@ async fn a_transaction_that_the_database_ended_fails_for_all() {
 }
 
 async fn limit_pages(store: &SqliteStore, more: i64) {
-    let limit = store.write(move |connection| {
+    let limit = store.write(Rank::Addition, move |connection| {
         let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
         Ok(connection.pragma_update_and_check(None, "max_page_count", pages + more, |_| Ok(()))?)
     });
@@ -212,7 +212,9 @@ async fn a_trail_that_is_damaged_takes_no_renewal_with_it() {
     store.put_integration(account(1), None, Vec::new()).await.unwrap();
     let version = store.begin_renewal(&id(1), at(1)).await.unwrap().unwrap().version;
     store
-        .write(|connection| Ok(connection.execute_batch("ALTER TABLE audit RENAME TO elsewhere")?))
+        .write(Rank::Addition, |connection| {
+            Ok(connection.execute_batch("ALTER TABLE audit RENAME TO elsewhere")?)
+        })
         .await
         .unwrap();
     let event = AuditEvent::new(at(1), Actor::Daemon, "token.renewed", Decision::Allowed);

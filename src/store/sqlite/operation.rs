@@ -1,0 +1,118 @@
+//! What the thread that writes is asked to do, and what came of it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Error};
+use tokio::sync::oneshot;
+
+use crate::store::StoreError;
+
+use super::fault::{Fault, is_of_full_disk, reason};
+
+/// What an operation is worth when the disk does not take everything: the first go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// A grant depends on it, it takes something from somebody, or it makes room: it may use up the reserve.
+    Vital,
+    /// It adds something, and somebody waits to hear that it is there.
+    Addition,
+    /// It is written down for later: nothing else waits for it or fails with it.
+    Trail,
+}
+
+/// Why something was not written.
+#[derive(Debug, Clone)]
+pub(super) struct Lost {
+    pub(super) reason: String,
+    /// More room on the disk would have helped.
+    pub(super) is_of_full_disk: bool,
+}
+
+impl Lost {
+    /// By what the database at `path` said.
+    pub(super) fn by(error: &Error, path: &Path) -> Self {
+        Self {
+            reason: reason(path, error),
+            is_of_full_disk: is_of_full_disk(error),
+        }
+    }
+
+    /// With a transaction that the database ended.
+    pub(super) fn with_transaction() -> Self {
+        Self {
+            reason: "the database ended the transaction".to_owned(),
+            is_of_full_disk: false,
+        }
+    }
+}
+
+/// An operation that waits for its commit.
+pub(super) trait Operation: Send {
+    /// Runs it, perhaps once more, and keeps what came of it. False when it failed and is to be undone.
+    fn run(&mut self, connection: &Connection, path: &Path) -> bool;
+
+    /// Why the disk or the file did not take it when it ran last, if that is so.
+    fn lost(&self) -> Option<&Lost>;
+
+    fn rank(&self) -> Rank;
+
+    /// Answers the caller: what came of it when the batch was committed, else what ended the batch.
+    fn answer(self: Box<Self>, batch: Result<(), StoreError>);
+}
+
+/// An operation, and who waits for it.
+pub(super) struct Pending<T, F> {
+    rank: Rank,
+    work: F,
+    result: Result<T, StoreError>,
+    lost: Option<Lost>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Pending<T, F> {
+    /// To be run, and answered to `reply`.
+    pub(super) fn new(rank: Rank, work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self {
+            rank,
+            work,
+            result: Err(StoreError::Closed),
+            lost: None,
+            reply,
+        }
+    }
+}
+
+impl<T, F> Operation for Pending<T, F>
+where
+    T: Send,
+    F: FnMut(&Connection) -> Result<T, Fault> + Send,
+{
+    fn run(&mut self, connection: &Connection, path: &Path) -> bool {
+        self.lost = None;
+        self.result = (self.work)(connection).map_err(|fault| {
+            let is_of_full_disk = fault.is_of_full_disk();
+            let error = fault.at(path);
+            if let StoreError::Storage { reason, .. } = &error {
+                self.lost = Some(Lost {
+                    reason: reason.clone(),
+                    is_of_full_disk,
+                });
+            }
+            error
+        });
+        self.result.is_ok()
+    }
+
+    fn lost(&self) -> Option<&Lost> {
+        self.lost.as_ref()
+    }
+
+    fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    fn answer(self: Box<Self>, batch: Result<(), StoreError>) {
+        // A caller that went away is no concern of the others.
+        let _ = self.reply.send(batch.and(self.result));
+    }
+}
