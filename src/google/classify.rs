@@ -164,6 +164,16 @@ impl Failure {
     }
 }
 
+/// Whether the table has a row for this `error` or `error_subtype`.
+pub(super) fn is_known(code: &str) -> bool {
+    FAILURES.iter().any(|failure| match failure.sign {
+        Sign::Error(codes) => codes.contains(&code),
+        Sign::Reason(codes) => codes.contains(&code),
+        Sign::Subtype(error, subtypes) => error == code || subtypes.contains(&code),
+        Sign::Busy | Sign::Status(_) | Sign::Redirected | Sign::Silent | Sign::Other => false,
+    })
+}
+
 /// Says who can act and what they can do. For [`Call::Authorize`] the status is the redirect's.
 pub fn classify(call: Call, status: u16, said: Said<'_>) -> &'static Failure {
     FAILURES
@@ -221,6 +231,20 @@ mod tests {
         (Refresh, 400, "internal_failure", None, Retry, "tried again"),
         (Refresh, 400, "temporarily_unavailable", None, Retry, "tried again"),
         (Refresh, 503, "", None, Retry, "tried again"),
+        (Refresh, 400, "slow_down", None, Retry, "tried again"),
+        (Refresh, 400, "server_error", None, Retry, "tried again"),
+        (Authorize, 302, "temporarily_unavailable", None, Retry, "tried again"),
+        (Refresh, 400, "interaction_required", None, Reconnect, "connect the account again"),
+        (Refresh, 400, "login_required", None, Reconnect, "connect the account again"),
+        (Refresh, 400, "consent_required", None, Reconnect, "connect the account again"),
+        (Refresh, 400, "expired_token", None, Reconnect, "connect the account again"),
+        (Authorize, 302, "interaction_required", None, Reconnect, "declined"),
+        (Authorize, 302, "login_required", None, Reconnect, "declined"),
+        (Authorize, 302, "account_selection_required", None, Reconnect, "declined"),
+        (Authorize, 302, "unsupported_response_type", None, Operator, "form of the request"),
+        (Refresh, 403, "insufficient_scope", None, Permission, "add the permission"),
+        (Refresh, 400, "invalid_target", None, Operator, "form of the request"),
+        (Refresh, 400, "use_dpop_nonce", None, Operator, "form of the request"),
         // A server out of order must not cost a grant.
         (Refresh, 500, "invalid_grant", None, Retry, "tried again"),
         (Refresh, 429, "invalid_grant", None, Retry, "tried again"),

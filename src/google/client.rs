@@ -169,7 +169,7 @@ impl Client {
         }
         let url = &self.options.endpoints.revocation;
         let reply = self.post(Call::Revoke, url, &fields, &secrets).await?;
-        if revocation::is_confirmed(reply.status, &reply.headers, &reply.body) {
+        if revocation::is_confirmed(reply.status, &reply.body) {
             return Ok(());
         }
         let what = format!(
@@ -268,14 +268,14 @@ impl Provider for Client {
     ) -> ProviderFuture<'a, Identity> {
         Box::pin(async move {
             let key_id = idtoken::key_id(id_token)?;
-            let key = self.keys.find(&self.http, &key_id).await?;
+            let keys = self.keys.find(&self.http, &key_id).await?;
             let expected = idtoken::Expected {
                 issuers: &self.options.endpoints.issuers,
                 audience: &self.options.client_id,
                 nonce,
                 now,
             };
-            idtoken::check(id_token, &key, &expected)
+            idtoken::check(id_token, &keys, &expected)
         })
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{clock::Moment, secret::shape::is_suspicious};
 
 use super::{
-    classify::{Call, Failure, Said, classify},
+    classify::{Call, Failure, Said, classify, is_known},
     http::{Reply, TransportError},
     refusal::Refusal,
     scrub::{plain, scrub},
@@ -61,6 +61,18 @@ pub(super) fn code(error: &str) -> String {
         error.to_owned()
     } else {
         "unknown_error".to_owned()
+    }
+}
+
+/// The same for a code of `OAuth`'s. Some servers write one that is known as words or in capitals (`Invalid grant`,
+/// `INVALID_GRANT`).
+pub(super) fn oauth_code(error: &str) -> String {
+    let words: Vec<&str> = error.split_whitespace().collect();
+    let known = words.join("_").to_ascii_lowercase();
+    if is_known(&known) {
+        known
+    } else {
+        code(error.trim())
     }
 }
 
@@ -287,6 +299,32 @@ mod tests {
             (FailureKind::Operator, "permission_denied")
         );
         assert!(nested.message.ends_with("permission_denied: No.)"));
+    }
+
+    #[test]
+    fn a_code_of_oauths_is_known_however_it_is_written() {
+        for written in [
+            "invalid_grant",
+            "INVALID_GRANT",
+            " invalid_grant\n",
+            "Invalid grant",
+            "Invalid_Grant",
+        ] {
+            let error = refused(
+                400,
+                &json!({"error": written, "error_subtype": " INVALID_RAPT "}),
+                &[],
+            );
+            assert_eq!(error.code, "invalid_grant", "{written}");
+            assert_eq!(
+                (error.kind, error.help),
+                (FailureKind::Reconnect, "session-ended"),
+                "{written}"
+            );
+        }
+        assert_eq!(oauth_code("rateLimitExceeded"), "rateLimitExceeded");
+        assert_eq!(oauth_code("RESOURCE_EXHAUSTED"), "RESOURCE_EXHAUSTED");
+        assert_eq!(oauth_code("Some words"), "unknown_error");
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(5),
             request: Self::REQUEST,
-            token_answer: 64 * 1024,
+            token_answer: 256 * 1024,
             keys_answer: 256 * 1024,
         }
     }

@@ -99,11 +99,11 @@ fn parse(id_token: &str) -> Result<Jws<'_>, ProviderError> {
 /// Checks signature and claims, and says whose it is.
 pub(super) fn check(
     id_token: &str,
-    key: &DecodingKey,
+    keys: &[DecodingKey],
     expected: &Expected<'_>,
 ) -> Result<Identity, ProviderError> {
     let jws = parse(id_token)?;
-    if !jws.is_signed_by(key) {
+    if !jws.is_signed_by(keys) {
         return Err(again("has a wrong signature"));
     }
     let claims = jws.claims().ok_or_else(|| again("holds no claims"))?;
@@ -206,7 +206,7 @@ mod tests {
             nonce: Some("canary-nonce"),
             now: Timestamp::from_second(NOW).unwrap(),
         };
-        check(id_token, &signer.verifying_key(), &expected)
+        check(id_token, &[signer.verifying_key()], &expected)
     }
 
     fn with(name: &str, value: Value) -> Result<Identity, ProviderError> {
@@ -366,7 +366,7 @@ mod tests {
                 nonce: Some(""),
                 now: Timestamp::UNIX_EPOCH,
             };
-            assert!(check(&token, &signer.verifying_key(), &expected).is_err());
+            assert!(check(&token, &[signer.verifying_key()], &expected).is_err());
         }
         for header in [
             json!({"alg": "RS512", "kid": "one"}),

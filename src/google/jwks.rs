@@ -25,7 +25,7 @@ use super::{
     FailureKind, ProviderError,
     classify::Call,
     http::{Http, Reply},
-    jws::unsigned_integer,
+    jws::{name, unsigned_integer},
     refusal::is_told,
 };
 
@@ -37,10 +37,12 @@ const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 const REREAD_PAUSE: Duration = Duration::from_secs(60);
 /// Google publishes two or three.
 const MAX_KEYS: usize = 64;
+/// What RS256 takes (RFC 7518, section 3.3).
+const MIN_BITS: usize = 2048;
 
 /// The keys of one answer.
 struct KeySet {
-    keys: HashMap<String, DecodingKey>,
+    keys: Published,
     /// When they were asked for.
     read_at: Uptime,
     stale_at: Uptime,
@@ -55,6 +57,15 @@ impl KeySet {
     fn may_be_outdated(&self, now: Uptime) -> bool {
         !self.is_fresh(now) || now >= self.read_at.after(REREAD_PAUSE)
     }
+}
+
+/// What an answer publishes.
+#[derive(Default)]
+struct Published {
+    /// The keys of each name: one, as a rule.
+    keys: HashMap<String, Arc<[DecodingKey]>>,
+    /// Names of keys that are too short to be trusted, and how many bits they have.
+    short: HashMap<String, usize>,
 }
 
 /// The provider's keys.
@@ -78,13 +89,22 @@ impl Keys {
         }
     }
 
-    /// The key that an id token names.
-    pub(super) async fn find(&self, http: &Http, id: &str) -> Result<DecodingKey, ProviderError> {
-        self.look_up(http, id).await?.ok_or_else(unknown_key)
+    /// The keys that an id token names.
+    pub(super) async fn find(&self, http: &Http, id: &str) -> Result<Arc<[DecodingKey]>, ProviderError> {
+        let found = self.look_up(http, id).await?;
+        found.ok_or_else(|| self.bits_of_short(id).map_or_else(unknown_key, short_key))
     }
 
-    /// The key with this id; `None` where none is published.
-    pub(super) async fn look_up(&self, http: &Http, id: &str) -> Result<Option<DecodingKey>, ProviderError> {
+    fn bits_of_short(&self, id: &str) -> Option<usize> {
+        self.current.load().as_ref()?.keys.short.get(id).copied()
+    }
+
+    /// The keys with this id; `None` where none is published.
+    pub(super) async fn look_up(
+        &self,
+        http: &Http,
+        id: &str,
+    ) -> Result<Option<Arc<[DecodingKey]>>, ProviderError> {
         if let Some(key) = self.known(id) {
             return Ok(Some(key));
         }
@@ -112,10 +132,10 @@ impl Keys {
         Ok(self.known(id))
     }
 
-    fn known(&self, id: &str) -> Option<DecodingKey> {
+    fn known(&self, id: &str) -> Option<Arc<[DecodingKey]>> {
         let set = self.current.load();
         let set = set.as_ref().filter(|set| set.is_fresh(self.clock.uptime()))?;
-        set.keys.get(id).cloned()
+        set.keys.keys.get(id).cloned()
     }
 
     async fn read(&self, http: &Http) -> Result<KeySet, ProviderError> {
@@ -148,28 +168,54 @@ fn unknown_key() -> ProviderError {
     )
 }
 
-/// The RS256 keys of an answer. Other keys are passed over, so that a new kind does not lock everybody out.
-fn parse(reply: &Reply) -> Option<HashMap<String, DecodingKey>> {
-    let set: Value = serde_json::from_slice(without_bom(&reply.body)).ok()?;
-    let keys: HashMap<_, _> = set
-        .get("keys")?
-        .as_array()?
-        .iter()
-        .take(MAX_KEYS)
-        .filter_map(key)
-        .collect();
-    (!keys.is_empty()).then_some(keys)
+fn short_key(bits: usize) -> ProviderError {
+    let message = format!(
+        "The id token is signed with an RSA key of {bits} bits, and RS256 takes {MIN_BITS} at the least (RFC 7518, section \
+         3.3). The OAuth server at `google.endpoint_base` needs a longer key."
+    );
+    ProviderError::id_token(FailureKind::Operator, &message)
 }
 
-/// A key and its name.
-fn key(jwk: &Value) -> Option<(String, DecodingKey)> {
+/// The RS256 keys of an answer. Other keys are passed over, so that a new kind does not lock everybody out.
+fn parse(reply: &Reply) -> Option<Published> {
+    let set: Value = serde_json::from_slice(without_bom(&reply.body)).ok()?;
+    let (mut keys, mut short) = (HashMap::<String, Vec<DecodingKey>>::new(), HashMap::new());
+    for key in set.get("keys")?.as_array()?.iter().filter_map(key).take(MAX_KEYS) {
+        match key.bits {
+            MIN_BITS.. => keys.entry(key.name).or_default().push(key.key),
+            bits => drop(short.insert(key.name, bits)),
+        }
+    }
+    let published = Published {
+        keys: keys.into_iter().map(|(name, keys)| (name, keys.into())).collect(),
+        short,
+    };
+    (!published.keys.is_empty() || !published.short.is_empty()).then_some(published)
+}
+
+/// A key of an answer.
+struct Key {
+    name: String,
+    bits: usize,
+    key: DecodingKey,
+}
+
+/// A key that can sign with RS256. One that says nothing of its use or algorithm may.
+fn key(jwk: &Value) -> Option<Key> {
     let text = |name| jwk.get(name).and_then(Value::as_str);
-    let for_us = text("kty") == Some("RSA")
-        && text("alg").is_none_or(|alg| alg == "RS256")
-        && text("use").is_none_or(|purpose| purpose == "sig");
+    let is =
+        |name, expected: &str| text(name).is_some_and(|found: &str| found.eq_ignore_ascii_case(expected));
+    let may_be = |name, expected| text(name).is_none() || is(name, expected);
+    if !is("kty", "RSA") || !may_be("alg", "RS256") || !may_be("use", "sig") {
+        return None;
+    }
     let number = |name| unsigned_integer(text(name)?);
-    let key = DecodingKey::from_rsa_raw_components(&number("n")?, &number("e")?);
-    for_us.then(|| Some((text("kid")?.to_owned(), key)))?
+    let (modulus, exponent) = (number("n")?, number("e")?);
+    Some(Key {
+        name: name(jwk.get("kid")?)?,
+        bits: modulus.len() * 8 - modulus.first()?.leading_zeros() as usize,
+        key: DecodingKey::from_rsa_raw_components(&modulus, &exponent),
+    })
 }
 
 /// How long an answer may be kept (RFC 9111, section 5.2.2.1), within our bounds.

@@ -60,7 +60,7 @@ impl<'a> Jws<'a> {
         if !header["crit"].is_null() {
             return Err(Malformed::Critical);
         }
-        let key_id = header["kid"].as_str().ok_or(Malformed::NoKey)?.to_owned();
+        let key_id = name(&header["kid"]).ok_or(Malformed::NoKey)?;
         Ok(Self {
             key_id,
             signed,
@@ -69,15 +69,25 @@ impl<'a> Jws<'a> {
         })
     }
 
-    /// Whether `key` signed it.
-    pub(super) fn is_signed_by(&self, key: &DecodingKey) -> bool {
-        let signature = self.signature.trim_end_matches('=');
-        crypto::verify(signature, self.signed.as_bytes(), key, Algorithm::RS256).unwrap_or_default()
+    /// Whether one of `keys` signed it.
+    pub(super) fn is_signed_by(&self, keys: &[DecodingKey]) -> bool {
+        let (signature, signed) = (self.signature.trim_end_matches('='), self.signed.as_bytes());
+        let did = |key| crypto::verify(signature, signed, key, Algorithm::RS256).unwrap_or_default();
+        keys.iter().any(did)
     }
 
     /// What it says.
     pub(super) fn claims(&self) -> Option<Value> {
         decoded(self.payload).filter(Value::is_object)
+    }
+}
+
+/// The name of a key. Some servers number theirs.
+pub(super) fn name(kid: &Value) -> Option<String> {
+    match kid {
+        Value::String(name) => Some(name.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 
@@ -116,15 +126,15 @@ mod tests {
         let claims = json!({"sub": "1098", "x": 1});
         let signed = Signer::one().sign_texts(&text(&header), &text(&claims));
         let jws = Jws::parse(&signed).ok().unwrap();
-        assert!(jws.is_signed_by(&Signer::one().verifying_key()));
-        assert!(!jws.is_signed_by(&Signer::other().verifying_key()));
+        assert!(jws.is_signed_by(&[Signer::one().verifying_key()]));
+        assert!(!jws.is_signed_by(&[Signer::other().verifying_key()]));
         assert_eq!(jws.claims(), Some(claims));
         let padded = format!("{signed}==");
         assert!(
             Jws::parse(&padded)
                 .ok()
                 .unwrap()
-                .is_signed_by(&Signer::one().verifying_key())
+                .is_signed_by(&[Signer::one().verifying_key()])
         );
     }
 
@@ -155,7 +165,7 @@ mod tests {
                 Malformed::Critical,
             ),
             (json!({"alg": "RS256"}), Malformed::NoKey),
-            (json!({"alg": "RS256", "kid": 1}), Malformed::NoKey),
+            (json!({"alg": "RS256", "kid": [1]}), Malformed::NoKey),
         ] {
             assert_eq!(parse(&unsigned(&header, &json!({}))), Some(expected), "{header}");
         }

@@ -78,7 +78,7 @@ impl Redirect {
             (None, None) => return Err(InvalidRedirect::NoOutcome),
             (Some(code), None) => Outcome::Code { code: code.into() },
             (None, Some(error)) => Outcome::Error {
-                error: error::code(&error),
+                error: error::oauth_code(&error),
                 description: value("error_description")?.map(|text| scrub(&text, &[&state])),
             },
         };

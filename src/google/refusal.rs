@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{classify::Said, error::code, fields::Fields, scrub::scrub};
+use super::{
+    classify::Said,
+    error::{code, oauth_code},
+    fields::Fields,
+    scrub::scrub,
+};
 
 /// Reasons of one answer at most.
 const MAX_REASONS: usize = 16;
@@ -36,16 +41,17 @@ impl Refusal {
         let listed = ["errors", "details"]
             .into_iter()
             .flat_map(|list| inner[list].as_array().into_iter().flatten());
-        let named = listed
+        let given = listed
             .filter_map(|entry| entry["reason"].as_str())
             .chain(inner["reason"].as_str());
-        reasons.extend(named.take(MAX_REASONS).map(clean));
-        let told = error.map(|error| clean(error.as_str().unwrap_or_default()));
+        reasons.extend(given.take(MAX_REASONS).map(clean));
+        let named = |text: &str| oauth_code(&scrub(text, secrets));
+        let told = error.map(|error| named(error.as_str().unwrap_or_default()));
         let words = fields.text("error_description").map(|words| words.to_string());
         let words = words.or_else(|| inner["message"].as_str().map(str::to_owned));
         Self {
             error: told.or(status).or_else(|| reasons.first().cloned()),
-            subtype: fields.text("error_subtype").map(|subtype| clean(&subtype)),
+            subtype: fields.text("error_subtype").map(|subtype| named(&subtype)),
             description: words.map(|words| scrub(&words, secrets)),
             reasons,
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::{
+    error::KeyRejected,
     rand::SystemRandom,
     signature::{RSA_PKCS1_SHA256, RsaKeyPair},
 };
@@ -72,6 +73,11 @@ pub enum InvalidKeyFile {
          changed; download the key anew"
     )]
     PrivateKey,
+    /// The private key is too short.
+    #[error(
+        "its `private_key` is an RSA key of less than 2048 bits, which is too short to sign with: create a new key there"
+    )]
+    ShortKey,
     /// It is for another server.
     #[error(
         "its `token_uri` is {found}, but this daemon sends assertions to {expected} alone: a key file does not say where \
@@ -274,12 +280,21 @@ impl ServiceAccountKey {
         let mut der = PrivateKeyDer::from_pem_slice(self.private_key.expose().as_bytes())
             .map_err(|_| InvalidKeyFile::PrivateKey)?;
         let pair = match &der {
-            PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).ok(),
-            PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).ok(),
-            _ => None,
+            PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(rejected),
+            PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).map_err(rejected),
+            _ => Err(InvalidKeyFile::PrivateKey),
         };
         der.zeroize();
-        pair.ok_or(InvalidKeyFile::PrivateKey)
+        pair
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "fits `map_err`")]
+fn rejected(reason: KeyRejected) -> InvalidKeyFile {
+    // The library gives its reasons by name alone.
+    match reason.to_string().as_str() {
+        "TooSmall" => InvalidKeyFile::ShortKey,
+        _ => InvalidKeyFile::PrivateKey,
     }
 }
 

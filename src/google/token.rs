@@ -127,7 +127,8 @@ fn scopes(fields: &Fields<'_>) -> Option<ScopeSet> {
         _ => return None,
     };
     let known = |text: &str| {
-        text.split_ascii_whitespace()
+        // Some servers put commas between them.
+        text.split(|c: char| c.is_ascii_whitespace() || c == ',')
             .filter_map(|scope| scope.parse().ok())
             .collect()
     };

@@ -28,6 +28,9 @@ pub static FAILURES: &[Failure] = {
                 "backend_error",
                 "temporarily_unavailable",
                 "unavailable",
+                "slow_down",
+                "too_many_requests",
+                "rate_limited",
                 "rateLimitExceeded",
                 "userRateLimitExceeded",
                 "quotaExceeded",
@@ -133,9 +136,28 @@ pub static FAILURES: &[Failure] = {
              again; an administrator can exempt the app in the Google Cloud session control settings.",
         ),
         Failure::of(
+            "consent-denied",
+            &[Authorize],
+            Error(&[
+                "access_denied",
+                "interaction_required",
+                "login_required",
+                "consent_required",
+                "account_selection_required",
+            ]),
+            Reconnect,
+            DECLINED,
+        ),
+        Failure::of(
             "grant-ended",
             &[],
-            Error(&["invalid_grant"]),
+            Error(&[
+                "invalid_grant",
+                "expired_token",
+                "interaction_required",
+                "login_required",
+                "consent_required",
+            ]),
             Reconnect,
             "Google no longer accepts this grant: it was revoked, it expired, or the account's password or \
              policy changed. The owner has to connect the account again.",
@@ -150,16 +172,9 @@ pub static FAILURES: &[Failure] = {
         Failure::of(
             "scope-not-granted",
             &[],
-            Error(&["invalid_scope"]),
+            Error(&["invalid_scope", "insufficient_scope"]),
             Permission,
             "A scope was asked for that this account did not grant. The owner has to add the permission.",
-        ),
-        Failure::of(
-            "consent-denied",
-            &[Authorize],
-            Error(&["access_denied"]),
-            Reconnect,
-            DECLINED,
         ),
         Failure::of(
             "blocked-by-organisation",
@@ -243,7 +258,18 @@ pub static FAILURES: &[Failure] = {
         Failure::of(
             "request-refused",
             &[],
-            Error(&["unsupported_grant_type", "invalid_request"]),
+            Error(&[
+                "unsupported_grant_type",
+                "unsupported_response_type",
+                "invalid_request",
+                "invalid_request_object",
+                "invalid_request_uri",
+                "invalid_target",
+                "request_not_supported",
+                "request_uri_not_supported",
+                "invalid_dpop_proof",
+                "use_dpop_nonce",
+            ]),
             Operator,
             "Google refused the form of the request. Check that `google.client_type` is the client's real type and \
              that the client secret is configured.",

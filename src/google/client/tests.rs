@@ -409,17 +409,36 @@ async fn the_body_counts_and_not_its_label() {
 }
 
 #[tokio::test]
+async fn a_grant_that_the_provider_replaced_is_read_from_whatever_form_the_answer_has() {
+    let body =
+        json!({"access_token": "ya29.a", "expires_in": 60, "scope": "a,b, c", "refresh_token": "1//0new"});
+    let text = body.to_string();
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let padded = format!("{}{text}", " ".repeat(70 * 1024));
+    let filled = format!("{{\"filler\": \"{}\", {}", "x".repeat(70 * 1024), &text[1..]);
+    for body in [padded.into_bytes(), filled.into_bytes(), wide] {
+        let (_play, client) = play(vec![Answer::text(200, body)]).await;
+        let answer = refresh(&client).await.ok().unwrap();
+        assert_eq!(answer.refresh_token.unwrap().expose(), "1//0new");
+        assert_eq!(answer.scopes, ScopeSet::parse("a b c").ok());
+    }
+}
+
+/// The longest answer that is read.
+const LIMIT: usize = 256 * 1024;
+
+#[tokio::test]
 async fn a_huge_answer_is_not_read() {
-    let announced = refused(Answer::text(200, vec![b'x'; 64 * 1024 + 1])).await;
+    let announced = refused(Answer::text(200, vec![b'x'; LIMIT + 1])).await;
     assert_eq!(
         (announced.kind, announced.code.as_str()),
         (FailureKind::Retry, "malformed_answer")
     );
-    let promised = Answer::stalled(vec![b'x'; 64 * 1024]).header("content-length", "99999999999");
+    let promised = Answer::stalled(vec![b'x'; LIMIT]).header("content-length", "99999999999");
     assert_eq!(refused(promised).await.code, "malformed_answer");
-    let streamed = refused(Answer::stalled(vec![b'x'; 64 * 1024 + 1])).await;
+    let streamed = refused(Answer::stalled(vec![b'x'; LIMIT + 1])).await;
     assert_eq!(streamed.code, "malformed_answer");
-    assert!(streamed.message.contains("65536 bytes"), "{streamed}");
+    assert!(streamed.message.contains("262144 bytes"), "{streamed}");
 }
 
 #[tokio::test]

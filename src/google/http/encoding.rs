@@ -42,8 +42,31 @@ pub(in crate::google) fn decoded(
             return (body, outcome);
         }
     }
+    if let Some(text) = from_utf16(&body) {
+        body = text;
+    }
     let known = matches!(label.as_str(), "" | "identity" | "gzip" | "x-gzip" | "deflate");
     (body, (!known).then_some(TransportError::Encoding(label)))
+}
+
+/// What is UTF-16 by its mark, or by how it begins, as UTF-8; `None` for anything else.
+fn from_utf16(body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (unit, start): (fn([u8; 2]) -> u16, usize) = match body {
+        [0xff, 0xfe, ..] => (u16::from_le_bytes, 2),
+        [0xfe, 0xff, ..] => (u16::from_be_bytes, 2),
+        [b'{', 0, ..] => (u16::from_le_bytes, 0),
+        [0, b'{', ..] => (u16::from_be_bytes, 0),
+        _ => return None,
+    };
+    let (pairs, _) = body[start..].as_chunks::<2>();
+    let characters = char::decode_utf16(pairs.iter().map(|pair| unit(*pair)));
+    // Room for all of it: growing would leave copies behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(body.len() * 3 / 2 + 4));
+    for character in characters {
+        let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
+        text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    Some(text)
 }
 
 /// It begins as what is asked for does.
@@ -137,6 +160,23 @@ mod tests {
             let (body, outcome) = read(label, &body, 1000);
             assert_eq!((body.trim_ascii_start(), outcome), (TEXT, None), "{label:?}");
         }
+    }
+
+    #[test]
+    fn utf16_is_read_in_either_order_with_a_mark_or_without() {
+        const WIDE: &str = "{\"token\":\"t\",\"words\":\"caf\u{e9} \u{1f642}\"}";
+        for mark in ["\u{feff}", ""] {
+            let units: Vec<u16> = format!("{mark}{WIDE}").encode_utf16().collect();
+            let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+            let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+            for body in [little.clone(), big, gzip(&little)] {
+                assert_eq!(read(None, &body, 1000), (WIDE.as_bytes().to_vec(), None));
+            }
+            // One that breaks off gives what came before.
+            let (cut, _) = read(None, &little[..little.len() - 5], 1000);
+            assert_eq!(cut[..WIDE.len() - 12], WIDE.as_bytes()[..WIDE.len() - 12]);
+        }
+        assert_eq!(read(None, b"{", 1000), (b"{".to_vec(), None));
     }
 
     #[test]

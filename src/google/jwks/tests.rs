@@ -1,5 +1,6 @@
 //! The keys, read from a server that plays given answers.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderValue, StatusCode};
 use proptest::prelude::*;
 use serde_json::json;
@@ -41,7 +42,7 @@ fn published(signers: &[&Signer], cache: &'static str) -> Answer {
 }
 
 impl Scene {
-    async fn find(&self, id: &str) -> Result<DecodingKey, ProviderError> {
+    async fn find(&self, id: &str) -> Result<Arc<[DecodingKey]>, ProviderError> {
         self.keys.find(&self.http, id).await
     }
 }
@@ -197,16 +198,19 @@ fn only_signing_keys_for_rs256_are_taken() {
             cut: None,
         })
     };
-    assert!(with("x5t", json!("ignored")).unwrap().contains_key("one"));
+    assert!(with("x5t", json!("ignored")).unwrap().keys.contains_key("one"));
     assert!(with("alg", Value::Null).is_some(), "`alg` and `use` are optional");
     assert!(with("use", Value::Null).is_some());
     let padded = with("e", json!("AAEAAQ==")).unwrap();
     let id_token = Signer::one().sign(&json!({"sub": "1098"}));
     let jws = Jws::parse(&id_token).ok().unwrap();
     assert!(
-        jws.is_signed_by(&padded["one"]),
+        jws.is_signed_by(&padded.keys["one"]),
         "zeros before a number say nothing"
     );
+    for (name, value) in [("kty", "rsa"), ("alg", "rs256"), ("use", "SIG")] {
+        assert!(with(name, json!(value)).is_some(), "{name} {value}");
+    }
     for (name, value) in [
         ("kty", "EC"),
         ("alg", "RS512"),
@@ -216,6 +220,51 @@ fn only_signing_keys_for_rs256_are_taken() {
     ] {
         assert!(with(name, json!(value)).is_none(), "{name} {value}");
     }
+}
+
+#[tokio::test]
+async fn one_odd_key_spoils_no_other() {
+    let (mut numbered, mut twin) = (Signer::one().published(), Signer::other().published());
+    (numbered["kid"], twin["kid"]) = (json!(7), json!("7"));
+    let mut keys = vec![
+        json!(null),
+        json!({"kty": "RSA"}),
+        json!({"kty": ["RSA"], "kid": "7", "n": "AQAB", "e": "AQAB"}),
+        json!({"kty": "RSA", "kid": {"x": 1}, "n": "AQAB", "e": "AQAB"}),
+        json!({"kty": "RSA", "kid": "7", "n": 5, "e": "AQAB"}),
+        json!({"kty": "AKP", "alg": "ML-DSA-44", "kid": "7", "pub": "AA"}),
+    ];
+    // More than are kept, and none of them of use.
+    keys.extend((0..MAX_KEYS).map(|kid| json!({"kty": "OKP", "kid": kid, "x": "AA"})));
+    keys.extend([twin, numbered]);
+    let scene = scene(vec![Answer::json(200, &json!({"keys": keys}))]).await;
+    let found = scene.find("7").await.ok().unwrap();
+    assert_eq!(found.len(), 2, "two keys of one name are both tried");
+    for signer in [Signer::one(), Signer::other()] {
+        let header = json!({"alg": "RS256", "kid": 7});
+        let id_token = signer.sign_texts(&header.to_string(), &json!({"sub": "1098"}).to_string());
+        let jws = Jws::parse(&id_token).ok().unwrap();
+        assert_eq!(jws.key_id, "7");
+        assert!(jws.is_signed_by(&found));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_short_is_named_with_its_length() {
+    let mut short = Signer::one().published();
+    let modulus = BASE64_URL_SAFE_NO_PAD.encode([0xff; 128]);
+    (short["kid"], short["n"]) = (json!("short"), json!(modulus));
+    let keys = json!({"keys": [short, Signer::one().published()]});
+    let scene = scene(vec![Answer::json(200, &keys)]).await;
+    let error = scene.find("short").await.err().unwrap();
+    assert_eq!(error.kind, FailureKind::Operator);
+    assert!(
+        error
+            .message
+            .contains("an RSA key of 1024 bits, and RS256 takes 2048 at the least"),
+        "{error}"
+    );
+    assert!(scene.find("one").await.is_ok());
 }
 
 #[test]

@@ -109,7 +109,11 @@ impl Issuer {
     }
 
     /// One of its keys; `None` where it publishes none of this id.
-    pub(super) async fn key(&self, known: &Known, id: &str) -> Result<Option<DecodingKey>, ProviderError> {
+    pub(super) async fn key(
+        &self,
+        known: &Known,
+        id: &str,
+    ) -> Result<Option<Arc<[DecodingKey]>>, ProviderError> {
         known.keys.look_up(&self.http, id).await
     }
 

@@ -174,14 +174,14 @@ fn parse(set: &str) -> Result<Jws<'_>, Rejected> {
     })
 }
 
-/// Checks signature and claims. `key` belongs to `issuer`.
+/// Checks signature and claims. `keys` belong to `issuer`.
 fn check(
     set: &Jws<'_>,
-    key: &DecodingKey,
+    keys: &[DecodingKey],
     issuer: &str,
     audiences: &[String],
 ) -> Result<SecurityEvents, Rejected> {
-    if !set.is_signed_by(key) {
+    if !set.is_signed_by(keys) {
         return Err(at_fault(Fault::AuthenticationFailed, "its signature is wrong"));
     }
     // The claims are read behind the signature, so that the two faults can be told apart.

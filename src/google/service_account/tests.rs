@@ -202,3 +202,27 @@ proptest! {
         let _ = ServiceAccountKey::parse(&text, ENDPOINT);
     }
 }
+
+#[test]
+fn a_key_that_is_too_short_is_told_from_one_that_is_damaged() {
+    // 1024 bits, which nothing else uses.
+    const SHORT: &str = concat!(
+        "MIICdgIBADANBgkqhkiG9w0BAQEFAASCAmAwggJcAgEAAoGBAKf7LDHe8YTveiNrbCoyCnQbVt9FZjurXiGbVbDlapfdjPT+oNxN",
+        "19aVrWHibFLhZUhi8FHfgMCcLwUmrlS/ppe2BXdSiKKae70LxBDBYEMoHPvYjdpGQmO5ccYjOTLFvlJ1sYtSwC1fCDspMIE0oTFc",
+        "4TSc1soEInFuCXmVMh5RAgMBAAECgYBURW/AfSYRGMrfZg7XhE82PFjynbBSEwCgP3tXyWAWW/FRH0S4AN1dK63Vw2+wjJ7xF6GU",
+        "kVnYRwJXxTYEEjmSZjQH13G+AGwxlSQ49MRG2uR8ltQaeHK6HK+PiIr9dWxrfljfz++Gvw50jbfYVco5o8Z+0XC6gz8+o4oWW0aG",
+        "IQJBANvbcwTPCt7DfZt5YZoeSz2FqfjoMaw7tRIHUQruoZfSh0SFSRCXoK6tBwpQnheyO+zvapT89P7GZSbvmD/AAcUCQQDDmI05",
+        "HCQmt+e5AJaiWbhC9LKp1oQEXOdvyunD0hyxMzf6Js6f6U2tV2QtOsDrDLUDTuDYX4o1sv3J+/NDT+8dAkAJ0NxrxIqps3SyMlMn",
+        "PF8DmioikMtW8zt8WJNHt6vDSYT8jC7c7MghxFviHANS74Q5ad8KU9jkXxs5B812Wy45AkEAlsZGvqpRt8L2DidE9ttAbeSgwMkK",
+        "tS5EfWmmb3vNAE+iK+O0TZKTfTarky4CPm5qLqWkL0bejGxwtD3SlKXOhQJALtCz1guQWyJzFPOeWl1GS6SQyC3tUnzGLtf/ZnvA",
+        "xRIxHMS6GfM+4TkxuG8UugV/lqvRI8/Y4sl/g2mA/vPGJg==",
+    );
+    let pem = |body: &str| format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+    let said = |body: &str| refused(&with("private_key", pem(body)));
+    assert!(
+        said(SHORT).contains("less than 2048 bits, which is too short"),
+        "{}",
+        said(SHORT)
+    );
+    assert!(said(&SHORT[..400]).contains("cut off or was changed"));
+}
