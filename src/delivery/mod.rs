@@ -19,6 +19,7 @@ mod files;
 pub mod fuzz;
 mod grpc;
 mod holding;
+mod host;
 mod http;
 pub mod kubernetes;
 pub mod libraries;
@@ -59,6 +60,7 @@ use url::Url;
 pub use accept::accept;
 pub use error::DeliveryError;
 pub use holding::Holdings;
+pub use host::{Unclear, named_hosts};
 pub use remote::RemoteListener;
 pub use tcp::{LocalAddress, PeerAddress, TcpServer};
 

@@ -18,6 +18,7 @@ use super::{
     body::{AgentBody, for_method},
     grpc,
     holding::Held,
+    host::{self, Unclear},
     http as routes,
     refusal::Refusal,
     server::Endpoint,
@@ -41,15 +42,17 @@ impl AgentService {
     }
 
     /// Whether a request may be made, and the place that it takes. Over HTTP/1.1 its connection has one already.
-    fn admit(&self, version: Version) -> Result<Option<Held>, Refusal> {
+    fn admit<B>(&self, request: &Request<B>) -> Result<Option<Held>, Refusal> {
         if let Some(uid) = self.refused {
             return Err(Refusal::wrong_user(uid));
         }
         if self.endpoint.agent.is_removed() {
             return Err(Refusal::removed());
         }
-        if version != Version::HTTP_2 {
-            return Ok(None);
+        if request.version() != Version::HTTP_2 {
+            let refusal =
+                host::is_given_twice(request).then(|| Refusal::invalid(Unclear::Several.to_string()));
+            return refusal.map_or(Ok(None), Err);
         }
         let holdings = &self.endpoint.server.holdings;
         holdings.request(&self.endpoint.holder).map(Some)
@@ -65,7 +68,7 @@ impl Service<Request<Incoming>> for AgentService {
         self.asked.store(true, Ordering::Relaxed);
         let grpc = is_grpc(&request);
         let method = request.method().clone();
-        match self.admit(request.version()) {
+        match self.admit(&request) {
             Err(refusal) if grpc => Answer::now(refusal.into_grpc().into_http().map(AgentBody::Grpc)),
             Err(refusal) => Answer::now(refusal.into_http()).for_method(method),
             Ok(held) if grpc => grpc::call(&self.endpoint, request).holding(held),

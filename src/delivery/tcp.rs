@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use self::guest::{Asking, Guest, Places};
-use super::{accept, body::Guarded, connection};
+use super::{accept, body::Guarded, connection, host};
 use crate::budget::{
     descriptors::part,
     table::{TCP_PART, WRITE_STALL},
@@ -147,6 +147,9 @@ where
     F: Future<Output = Response<B>>,
 {
     async fn respond(&self, request: Request<R>) -> Response<Sent<B>> {
+        if host::is_given_twice(&request) {
+            return several_hosts();
+        }
         let asking = self.guest.ask();
         if asking.is_none() && !(self.is_probe)(&request) {
             return full();
@@ -164,14 +167,26 @@ where
 fn full<B>() -> Response<Sent<B>> {
     const SENTENCE: &str =
         "there are too many connections, of this client or in all: close some, or ask again in a moment\n";
-    let mut response = Response::new(Either::Right(Full::from(SENTENCE)));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, SENTENCE);
+    let retry = HeaderValue::from_static("1");
+    response.headers_mut().insert(header::RETRY_AFTER, retry);
+    response
+}
+
+/// Nobody can say which host is meant.
+fn several_hosts<B>() -> Response<Sent<B>> {
+    refused(
+        StatusCode::BAD_REQUEST,
+        "the request has several Host headers, and may have one\n",
+    )
+}
+
+/// A sentence, after which the connection ends.
+fn refused<B>(status: StatusCode, sentence: &'static str) -> Response<Sent<B>> {
+    let mut response = Response::new(Either::Right(Full::from(sentence)));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     end_after(&mut response);
     response
 }

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use http::{
-    HeaderValue, Uri, Version, header,
+    Uri,
     request::Parts,
     uri::{Authority, PathAndQuery},
 };
@@ -16,7 +16,11 @@ use hyper::StatusCode;
 use url::{Host, Url};
 
 use super::answer::{Answer, text};
-use crate::{address::is_loopback, budget::Refusals, delivery::LocalAddress};
+use crate::{
+    address::is_loopback,
+    budget::Refusals,
+    delivery::{LocalAddress, Unclear, named_hosts},
+};
 
 /// The longest name that a refusal repeats.
 const MOST_SHOWN: usize = 100;
@@ -78,20 +82,8 @@ impl PublicAddress {
     fn check(&self, request: &Parts) -> Result<(), Misdirected> {
         let came_to = request.extensions.get::<LocalAddress>();
         let came_to = came_to.map(|address| address.0.ip().to_canonical());
-        // A target in absolute form names the host, and the header is to be ignored (RFC 9112, section 3.2.2). Both are
-        // looked at: what is in front may go by either.
-        let target = request.uri.authority();
-        let mut headers = request.headers.get_all(header::HOST).iter();
-        let named = headers.next();
-        if headers.next().is_some() {
-            return Err(Misdirected::Unreadable);
-        }
-        if named.is_none() && (target.is_none() || request.version >= Version::HTTP_11) {
-            return Err(Misdirected::Nameless);
-        }
-        let read = |header: &HeaderValue| Authority::try_from(header.as_bytes());
-        let named = named.map(read).transpose().map_err(|_| Misdirected::Unreadable)?;
-        for authority in named.iter().chain(target) {
+        let named = named_hosts(request.version, &request.uri, &request.headers)?;
+        for authority in &named {
             if !self.is_own(&host(authority)?, came_to) {
                 let shown = authority.host().chars().take(MOST_SHOWN);
                 return Err(Misdirected::Foreign(shown.collect()));
@@ -126,12 +118,17 @@ impl PublicAddress {
     }
 }
 
+impl From<Unclear> for Misdirected {
+    fn from(unclear: Unclear) -> Self {
+        match unclear {
+            Unclear::None => Self::Nameless,
+            Unclear::Several | Unclear::Unreadable => Self::Unreadable,
+        }
+    }
+}
+
 /// The host of an authority, as browsers write it.
 fn host(authority: &Authority) -> Result<Host<String>, Misdirected> {
-    // A name and password before the host have no place there.
-    if authority.as_str().contains('@') {
-        return Err(Misdirected::Unreadable);
-    }
     match Host::parse(authority.host()) {
         Ok(host) => Ok(without_dot(&host)),
         Err(_) => Err(Misdirected::Unreadable),
@@ -157,7 +154,7 @@ fn misdirected(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Request, Version, header};
 
     use super::*;
 

@@ -249,6 +249,44 @@ fn the_metadata_server_answers_its_agent_and_nobody_who_was_led_there() {
     let answer = raw_request(&daemon.metadata_host(), &raw);
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     assert!(!answer.contains(&token), "{answer}");
+    // A target in absolute form names a host as well, and goes before the header; several headers name none.
+    let host = daemon.metadata_host();
+    let rest = "Metadata-Flavor: Google\r\nConnection: close\r\n\r\n";
+    for (status, head) in [
+        (200, format!("http://{host}{TOKEN} HTTP/1.1\r\nHost: {host}")),
+        (
+            403,
+            format!("http://evil.example{TOKEN} HTTP/1.1\r\nHost: {host}"),
+        ),
+        (
+            403,
+            format!("http://{host}{TOKEN} HTTP/1.1\r\nHost: evil.example"),
+        ),
+        (400, format!("{TOKEN} HTTP/1.1\r\nHost: {host}\r\nHost: {host}")),
+        (
+            400,
+            format!("{TOKEN} HTTP/1.1\r\nHost: {host}\r\nHost: evil.example"),
+        ),
+        (400, format!("{TOKEN} HTTP/1.1\r\nHost: me@{host}")),
+        (400, format!("{TOKEN} HTTP/1.1")),
+    ] {
+        let answer = raw_request(&host, &format!("GET {head}\r\n{rest}"));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{head}: {answer}"
+        );
+        assert_eq!(answer.contains(&token), status == 200, "{head}: {answer}");
+    }
+    // Nowhere may a request name several.
+    let twice = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let page = raw_request(daemon.http().trim_start_matches("http://"), twice);
+    assert!(page.starts_with("HTTP/1.1 400 "), "{page}");
+    let mut stream = std::os::unix::net::UnixStream::connect(agent.socket()).unwrap();
+    let answer = exchange(&mut stream, &twice.replace("/healthz", "/v1/token"));
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && !answer.contains(&token),
+        "{answer}"
+    );
     // The agent's other paths are its socket's alone.
     assert_eq!(daemon.metadata("/v1/token").status, 404);
     assert_eq!(daemon.metadata("/v1/env").status, 404);
@@ -341,9 +379,12 @@ fn a_port_that_is_taken_stops_the_start_with_a_sentence() {
 }
 
 fn raw_request(host: &str, request: &str) -> String {
-    use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(host).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    exchange(&mut stream, request)
+}
+
+fn exchange(stream: &mut (impl std::io::Read + std::io::Write), request: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

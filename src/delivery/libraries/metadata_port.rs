@@ -11,6 +11,7 @@ use crate::{
     delivery::{
         body::for_method,
         holding::Holdings,
+        host::named_hosts,
         refusal::{Reason, Refusal},
         tcp::TcpServer,
     },
@@ -74,7 +75,11 @@ pub(in crate::delivery) fn port_objection<B>(request: &Request<B>) -> Option<Ref
             "The request names a host that this is not. In GCE_METADATA_HOST, use the loopback address.";
         Refusal::new(Reason::NotOurs, detail)
     };
-    metadata::objection(request).or_else(|| (!names_this_machine(request)).then(misled))
+    let hosts = match named_hosts(request.version(), request.uri(), request.headers()) {
+        Ok(hosts) => hosts,
+        Err(unclear) => return Some(Refusal::invalid(unclear.to_string())),
+    };
+    metadata::objection(request).or_else(|| (!hosts.iter().all(is_this_machine)).then(misled))
 }
 
 /// It may come at any time, so that asking again makes sense.
@@ -91,13 +96,7 @@ fn unknown(agent: &AgentName) -> Refusal {
 
 /// A browser that was led here by a name of somebody else's says that name (DNS rebinding); libraries say what
 /// they were given, an address or the name that Google's own server has.
-fn names_this_machine<B>(request: &Request<B>) -> bool {
-    let Some(host) = request.headers().get(header::HOST) else {
-        return false;
-    };
-    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
-        return false;
-    };
+fn is_this_machine(authority: &Authority) -> bool {
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     // gRPC's C core writes the name with the dot of the root at its end.
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -120,9 +119,13 @@ mod tests {
 
     #[test]
     fn addresses_and_googles_own_name_are_this_machine() {
-        let named = |host: &str| {
-            let request = Request::get("/").header("host", host).body(()).unwrap();
-            names_this_machine(&request)
+        let refused = |target: &str, hosts: &[&str]| {
+            let mut request = Request::get(target).header(metadata::FLAVOR, "Google");
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let objection = port_objection(&request.body(()).unwrap());
+            objection.map(|refusal| refusal.status().as_u16())
         };
         for host in [
             "127.0.0.1:8422",
@@ -133,17 +136,23 @@ mod tests {
             "metadata.google.internal.",
             "Metadata.Google.Internal.:80",
         ] {
-            assert!(named(host), "{host}");
+            assert_eq!(refused("/", &[host]), None, "{host}");
+            assert_eq!(refused(&format!("http://{host}/"), &[host]), None, "{host}");
         }
         for host in [
             "evil.example:8422",
             "127.0.0.1.evil.example",
             "metadata.google.internal.evil",
-            "a@b@c",
-            "",
         ] {
-            assert!(!named(host), "{host}");
+            assert_eq!(refused("/", &[host]), Some(403), "{host}");
+            assert_eq!(
+                refused(&format!("http://{host}/"), &["localhost"]),
+                Some(403),
+                "{host}"
+            );
         }
-        assert!(!names_this_machine(&Request::get("/").body(()).unwrap()));
+        for hosts in [&["a@b@c"][..], &[""], &[], &["localhost", "localhost"]] {
+            assert_eq!(refused("/", hosts), Some(400), "{hosts:?}");
+        }
     }
 }

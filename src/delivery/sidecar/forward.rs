@@ -31,6 +31,7 @@ use crate::{
         authority::AnyAuthority,
         body::{AgentBody, for_method},
         connection, event_stream,
+        host::{self, Unclear},
         libraries::{self, metadata},
         local::PeerUid,
         refusal::Refusal,
@@ -146,6 +147,9 @@ impl Forwarder {
         let at_hand = AtHand::of(&request);
         let method = request.method().clone();
         let own = |response| own(for_method(&method, response));
+        if host::is_given_twice(&request) {
+            return own(Refusal::invalid(Unclear::Several.to_string()).into_http());
+        }
         let (is_metadata, is_grpc) = (metadata::is_meant(&request), is_grpc(&request));
         let sent = self.upstream.send(request.map(BodyExt::boxed_unsync));
         let answered = match at_hand.filter(|at_hand| self.has(*at_hand)) {
