@@ -17,11 +17,15 @@ mod supervision;
 mod tasks;
 mod trail;
 
-use std::process::ExitCode;
+use std::{ffi::OsStr, process::ExitCode};
 
 pub use daemon::{App, AppParts, start_broker};
 
-use crate::cli::{self, Exit, Failure, Outcome, Programs};
+use crate::{
+    cli::{self, Exit, Failure, Outcome, Programs},
+    secret::shape::redacted,
+    text,
+};
 
 /// The program: arguments in, exit code out.
 pub fn main() -> ExitCode {
@@ -40,8 +44,25 @@ pub fn main() -> ExitCode {
     cli::run(std::env::args_os(), &programs)
 }
 
+/// The variable by which tokio is told how many threads there are to be.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// Refuses what tokio would panic about.
+fn check_threads(value: Option<&OsStr>) -> Result<(), Failure> {
+    let Some(value) = value else { return Ok(()) };
+    let number = value.to_str().and_then(|text| text.parse::<usize>().ok());
+    if number.is_some_and(|number| number > 0) {
+        return Ok(());
+    }
+    let shown = text::quoted(&redacted(&value.to_string_lossy()), 40);
+    Err(Failure::misconfigured(format!(
+        "{THREADS} is \"{shown}\": set it to a number of threads from 1 on, or leave it out"
+    )))
+}
+
 /// Runs a long-running program on as many threads as there are cores.
 fn block_on(program: impl Future<Output = anyhow::Result<()>>) -> Outcome {
+    check_threads(std::env::var_os(THREADS).as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::new(Exit::Failed, format!("no async runtime: {error}")))?;
@@ -64,4 +85,27 @@ fn failure(error: &anyhow::Error) -> Failure {
         return Failure::misconfigured(message);
     }
     Failure::new(Exit::Failed, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_threads_that_is_none_is_refused_with_a_sentence() {
+        let check = |value: Option<&str>| check_threads(value.map(OsStr::new));
+        for good in [None, Some("1"), Some("64")] {
+            assert!(check(good).is_ok(), "{good:?}");
+        }
+        for bad in ["0", "", "x", "-1", "1.5"] {
+            let failure = check(Some(bad)).unwrap_err();
+            assert_eq!(failure.exit, Exit::Misconfigured);
+            assert!(
+                failure
+                    .message
+                    .starts_with(&format!("TOKIO_WORKER_THREADS is \"{bad}\": ")),
+                "{failure}"
+            );
+        }
+    }
 }

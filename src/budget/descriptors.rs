@@ -5,7 +5,7 @@
 
 use rustix::process::{Resource, getrlimit};
 
-use super::table::{ENOUGH_DESCRIPTORS, LEAST_DESCRIPTORS, OWN_DESCRIPTORS};
+use super::table::{COMMANDS_DESCRIPTORS, ENOUGH_DESCRIPTORS, LEAST_DESCRIPTORS, OWN_DESCRIPTORS};
 
 /// What parts are counted in.
 const PARTS: u64 = 64;
@@ -23,6 +23,24 @@ fn part_of(limit: u64, parts: u64) -> usize {
 /// The limit of this process.
 fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Whether the limit of this process is high enough for a command.
+///
+/// # Errors
+/// What is wrong and what to do, as a sentence.
+pub fn check_for_command() -> Result<(), String> {
+    judge_for_command(limit())
+}
+
+fn judge_for_command(limit: u64) -> Result<(), String> {
+    if limit >= COMMANDS_DESCRIPTORS {
+        return Ok(());
+    }
+    Err(format!(
+        "this process may open {limit} files at once, and a command takes up to {COMMANDS_DESCRIPTORS}: raise it with \
+         `ulimit -n`"
+    ))
 }
 
 /// Whether the limit of this process is high enough for a daemon. What it says beside that is a warning.

@@ -249,6 +249,9 @@ pub const LEAST_DESCRIPTORS: u64 = 512;
 /// … and with fewer than these it warns.
 pub const ENOUGH_DESCRIPTORS: u64 = 4096;
 
+/// What a command opens at once, with room to spare.
+pub const COMMANDS_DESCRIPTORS: u64 = 24;
+
 /// The parts of the descriptors beside the daemon's own, in 64ths: agents' listening sockets, one each …
 pub const AGENT_SOCKETS_PART: u64 = 10;
 /// … connections to them …

@@ -62,7 +62,10 @@ pub use sidecar::SidecarArgs;
 use args::{Cli, Command};
 use output::Output;
 
-use crate::telemetry::{panics, stderr};
+use crate::{
+    budget::descriptors,
+    telemetry::{panics, stderr},
+};
 
 /// How long the end waits for whoever reads standard error.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -122,6 +125,8 @@ where
 }
 
 fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
+    // The libraries panic where they cannot open what they need.
+    descriptors::check_for_command().map_err(Failure::misconfigured)?;
     let global = &cli.global;
     match cli.command {
         Command::Serve(args) => program("serve", programs.serve)?(global, args),

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::support::{Daemon, Emulator, Output, program};
+use crate::support::{Daemon, Emulator, Output, program, program_named};
 
 const SEND: &str = "google.gmail.send";
 
@@ -231,4 +231,34 @@ fn the_demo_runs_through_one_renewal_and_leaves_nothing_behind() {
     for parent in [PathBuf::from("/dev/shm"), std::env::temp_dir()] {
         assert!(!parent.join(format!("token-broker-demo-{name}")).exists());
     }
+}
+
+#[test]
+fn too_few_open_files_and_no_threads_are_told_in_a_sentence() {
+    // Below that not even the system's own libraries are found.
+    for limit in 6..16 {
+        let mut shell = program_named("sh");
+        let command = format!(
+            "ulimit -n {limit} && exec {} status",
+            program().get_program().to_string_lossy()
+        );
+        let said = Output::of(shell.args(["-c", &command]));
+        assert_eq!(said.code, 7, "{limit}: {said:?}");
+        let sentence =
+            format!("error: this process may open {limit} files at once, and a command takes up to 24");
+        assert!(said.stderr.starts_with(&sentence), "{}", said.stderr);
+    }
+    let google = Emulator::start(&[]);
+    let mut daemon = Daemon::new(&google);
+    daemon
+        .environment
+        .push(("TOKIO_WORKER_THREADS".to_owned(), "0".to_owned()));
+    let refused = daemon.try_start().unwrap_err();
+    assert_eq!(refused.code, 7);
+    assert!(
+        refused.stderr.contains("TOKIO_WORKER_THREADS is \"0\""),
+        "{}",
+        refused.stderr
+    );
+    assert!(!refused.stderr.contains("panic"), "{}", refused.stderr);
 }
