@@ -206,6 +206,36 @@ fn the_metadata_port_speaks_to_programs_of_the_pod_alone() {
 }
 
 #[test]
+fn the_metadata_port_answers_what_it_heard_while_the_broker_is_away() {
+    let remote = Remote::with_lifetime("1h");
+    let (_pod, host) = with_metadata(&remote);
+    let flavor = ("metadata-flavor", "Google");
+    let ask = |path: &str| metadata(&host, &format!("/computeMetadata/v1/{path}"), &[flavor]);
+    let paths = [
+        "instance/service-accounts/default/email",
+        "instance/service-accounts/default/scopes",
+        "instance/service-accounts/?recursive=true",
+        "project/project-id",
+        "universe/universe-domain?alt=json",
+        "instance/no-such-thing",
+        "",
+    ];
+    let told = |answer: Answer| (answer.status.as_u16(), answer.text().to_owned());
+    let before = paths.map(|path| told(ask(path)));
+    assert_eq!(before[0].1, "invoice-bot@token-broker.internal");
+    remote.daemon.kill9();
+    for (path, before) in paths.into_iter().zip(before) {
+        let answer = ask(path);
+        assert_eq!(answer.header("metadata-flavor"), "Google", "{path}");
+        assert_eq!(told(answer), before, "{path}");
+    }
+    assert_eq!(
+        metadata(&host, "/computeMetadata/v1/project/project-id", &[]).status,
+        403
+    );
+}
+
+#[test]
 fn googles_python_library_works_by_the_metadata_port_across_renewals() {
     let capabilities = ["google.gmail.readonly", "google.calendar.readonly"];
     let remote = Remote::connected("16s", &capabilities);

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -20,7 +20,6 @@ use crate::{
         refusal::{Reason, Refusal},
         service::Answer,
     },
-    id::AgentName,
 };
 
 /// The header by which both sides know that the other means this protocol.
@@ -83,17 +82,15 @@ pub(in crate::delivery) fn answer<B>(desk: &Desk, request: &Request<B>) -> Answe
     if let Some(refusal) = objection(request) {
         return Answer::now(refused(refusal));
     }
-    let found = desk.root().at(request.uri().path());
-    Answer::now(match found {
-        None => refused(nothing_here()),
-        Some(Entry::Token) => {
+    match desk.facts().answer(request.uri()) {
+        Some(response) => Answer::now(response),
+        None => {
             let desk = desk.clone();
-            return Answer::Later(Box::pin(
+            Answer::Later(Box::pin(
                 async move { desk.token().await.unwrap_or_else(refused) },
-            ));
+            ))
         }
-        Some(entry) => show(&entry, request.uri().query().unwrap_or_default()).unwrap_or_else(refused),
-    })
+    }
 }
 
 /// An entry in the form that the query asks for.
@@ -122,18 +119,35 @@ pub(in crate::delivery) fn nothing_here() -> Refusal {
 /// The address of the service account that an agent seems to be. It does not end in `gserviceaccount.com`:
 /// google-auth would send the token on to look that account up. And it stays the same, whoever connects which
 /// account: libraries keep it and put it into paths.
-fn email(agent: &AgentName) -> String {
+fn email(agent: &str) -> String {
     format!("{agent}@token-broker.internal")
 }
 
-impl Desk {
+/// What this protocol tells of an agent, but for its token.
+pub(in crate::delivery) struct Facts<'a> {
+    pub(in crate::delivery) agent: &'a str,
+    /// What the agent's token carries.
+    pub(in crate::delivery) scopes: Vec<String>,
+    pub(in crate::delivery) project_id: &'a str,
+}
+
+impl Facts<'_> {
+    /// The answer to a question that is no question for a token; `None` for one that is.
+    pub(in crate::delivery) fn answer(self, target: &Uri) -> Option<Response<AgentBody>> {
+        match self.root().at(target.path()) {
+            Some(Entry::Token) => None,
+            Some(entry) => Some(show(&entry, target.query().unwrap_or_default()).unwrap_or_else(refused)),
+            None => Some(refused(nothing_here())),
+        }
+    }
+
     /// All that can be asked for. Identity tokens cannot: people have none here.
-    fn root(&self) -> Entry {
-        let email = email(self.agent.name());
+    fn root(self) -> Entry {
+        let email = email(self.agent);
         let account = Entry::folder([
             ("aliases", Entry::Lines(vec![DEFAULT.to_owned()])),
             ("email", Entry::Text(email.clone())),
-            ("scopes", Entry::Lines(self.scopes())),
+            ("scopes", Entry::Lines(self.scopes)),
             ("token", Entry::Token),
         ]);
         // Java's library looks an account up by its address in what `recursive=true` gives.
@@ -141,7 +155,7 @@ impl Desk {
         let project = Entry::folder([
             // No project has this number, and it is made of digits.
             ("numeric-project-id", Entry::Number(0)),
-            ("project-id", Entry::Text(self.project_id.to_string())),
+            ("project-id", Entry::Text(self.project_id.to_owned())),
         ]);
         let universe = Entry::Text("googleapis.com".to_owned());
         let version = Entry::folder([
@@ -150,6 +164,16 @@ impl Desk {
             ("universe", Entry::folder([("universe-domain", universe)])),
         ]);
         Entry::folder([(ROOT, Entry::folder([("v1", version)]))])
+    }
+}
+
+impl Desk {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            agent: self.agent.name().as_str(),
+            scopes: self.scopes(),
+            project_id: &self.project_id,
+        }
     }
 
     /// What the agent's token carries; nothing as long as there is none.

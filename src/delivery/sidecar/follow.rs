@@ -20,6 +20,7 @@ use crate::{
     entropy::SharedEntropy,
     google::http::http_date,
     id::AgentName,
+    text::ShowPath,
 };
 
 /// The broker says that it is still there more often than this.
@@ -104,11 +105,26 @@ impl Follower {
             return Err(Trouble::refused(format!(
                 "{} is the socket of the agent {found}, and --agent says {wanted}: mount the volume of {wanted}, or leave \
                  --agent out",
-                path.display()
+                path.shown()
             )));
         }
         let rights = tokio::time::timeout(RIGHTS, self.rights(&hand)).await;
-        Ok(hand.with_rights(rights.ok().flatten()))
+        let project = tokio::time::timeout(RIGHTS, self.project()).await;
+        Ok(hand
+            .with_rights(rights.ok().flatten())
+            .with_project(project.ok().flatten()))
+    }
+
+    /// The project that the metadata protocol tells of; `None` where the broker does not say.
+    async fn project(&self) -> Option<String> {
+        let asked = self
+            .upstream
+            .open_metadata("/computeMetadata/v1/project/project-id");
+        let response = asked.await.ok()?;
+        let found = (response.status() == StatusCode::OK).then_some(response)?;
+        let body = self.upstream.read(found).await.ok()?;
+        let project = std::str::from_utf8(&body).ok()?.trim();
+        (!project.is_empty()).then(|| project.to_owned())
     }
 
     /// What the main token carries; `None` where there is none, or another by now: the news of that one comes.

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -56,12 +56,14 @@ pub(super) struct Forwarder {
 }
 
 /// What can be answered without the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum AtHand {
     Token,
     Env,
     Status,
     MetadataToken,
+    /// What else the metadata server tells, at this address.
+    Metadata(Uri),
 }
 
 impl AtHand {
@@ -78,6 +80,9 @@ impl AtHand {
             "/computeMetadata/v1/instance/service-accounts/default/token" => metadata::objection(request)
                 .is_none()
                 .then_some(Self::MetadataToken),
+            _ if metadata::is_meant(request) => metadata::objection(request)
+                .is_none()
+                .then(|| Self::Metadata(request.uri().clone())),
             _ => None,
         }
     }
@@ -152,7 +157,7 @@ impl Forwarder {
         }
         let (is_metadata, is_grpc) = (metadata::is_meant(&request), is_grpc(&request));
         let sent = self.upstream.send(request.map(BodyExt::boxed_unsync));
-        let answered = match at_hand.filter(|at_hand| self.has(*at_hand)) {
+        let answered = match at_hand.as_ref().filter(|at_hand| self.has(at_hand)) {
             None => sent.await,
             Some(_) => tokio::time::timeout(PATIENCE, sent).await.unwrap_or_else(|_| {
                 let (source, patience) = (self.upstream.source(), PATIENCE.as_secs());
@@ -161,13 +166,13 @@ impl Forwarder {
         };
         let problem = match answered {
             Ok(response) if !is_away(response.status()) => return passed_on(response),
-            Ok(response) => match at_hand.and_then(|at_hand| self.without_broker(at_hand)) {
+            Ok(response) => match at_hand.and_then(|at_hand| self.without_broker(&at_hand)) {
                 Some(answer) => return own(answer),
                 None => return passed_on(response),
             },
             Err(problem) => problem,
         };
-        if let Some(answer) = at_hand.and_then(|at_hand| self.without_broker(at_hand)) {
+        if let Some(answer) = at_hand.and_then(|at_hand| self.without_broker(&at_hand)) {
             return own(answer);
         }
         let refusal = Refusal::from(Problem {
@@ -183,18 +188,19 @@ impl Forwarder {
         })
     }
 
-    fn has(&self, at_hand: AtHand) -> bool {
+    fn has(&self, at_hand: &AtHand) -> bool {
         self.without_broker(at_hand).is_some()
     }
 
-    /// The answer without the broker; `None` where no token lives.
-    fn without_broker(&self, at_hand: AtHand) -> Option<Response<AgentBody>> {
+    /// The answer without the broker; `None` where no token lives, or nothing was heard.
+    fn without_broker(&self, at_hand: &AtHand) -> Option<Response<AgentBody>> {
         const JSON: &str = "application/json";
         let (shown, now) = (self.shown.load(), self.clock.uptime());
         let living = || shown.token_json(now);
         let (kind, body) = match at_hand {
             AtHand::Token => (JSON, living()?),
             AtHand::MetadataToken => (JSON, shown.metadata_json(now)?),
+            AtHand::Metadata(target) => return shown.metadata_facts(now)?.answer(target),
             AtHand::Env => {
                 living()?;
                 ("text/plain; charset=utf-8", shown.env.as_bytes().to_vec())
@@ -206,7 +212,7 @@ impl Forwarder {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if at_hand == AtHand::MetadataToken {
+        if *at_hand == AtHand::MetadataToken {
             headers.insert(metadata::FLAVOR, HeaderValue::from_static("Google"));
         }
         Some(response)

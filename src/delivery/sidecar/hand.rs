@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::{
     broker::AgentState,
     clock::{Moment, Uptime},
+    delivery::libraries::metadata::Facts,
     id::AgentName,
 };
 
@@ -31,6 +32,8 @@ pub(super) struct Hand {
     heard: Option<Moment>,
     /// What the main token carries, where the broker said so.
     rights: Option<Rights>,
+    /// The project that the metadata protocol tells of, where the broker said so.
+    project_id: Option<String>,
 }
 
 /// What a token carries, as `/v1/token` says it.
@@ -88,6 +91,8 @@ pub(super) struct Shown {
     /// When the main one does, also as the broker wrote it.
     main_expires_at: Option<(Uptime, String)>,
     rights: Option<Rights>,
+    agent: Option<String>,
+    project_id: Option<String>,
 }
 
 impl Hand {
@@ -99,6 +104,7 @@ impl Hand {
             status,
             heard: Some(heard),
             rights: None,
+            project_id: None,
         }
     }
 
@@ -114,6 +120,7 @@ impl Hand {
     pub(super) fn without_tokens(&self) -> Self {
         Self {
             status: self.status.clone(),
+            project_id: self.project_id.clone(),
             ..Self::default()
         }
     }
@@ -140,6 +147,11 @@ impl Hand {
     /// The same, with what the main token carries.
     pub(super) fn with_rights(self, rights: Option<Rights>) -> Self {
         Self { rights, ..self }
+    }
+
+    /// The same, with the project that the metadata protocol tells of.
+    pub(super) fn with_project(self, project_id: Option<String>) -> Self {
+        Self { project_id, ..self }
     }
 
     /// The main token, whether it lives or not.
@@ -186,6 +198,8 @@ impl Hand {
                 .and_then(|(_, expiry, prefix)| Some((expiry?, left.value(prefix, EXPIRY)?.to_owned()))),
             expires_at: person.into_iter().chain(service).min(),
             rights: self.rights.clone(),
+            agent: left.agent(),
+            project_id: self.project_id.clone(),
             env: left.env.clone(),
             status,
         }
@@ -262,6 +276,17 @@ impl Shown {
     /// The main token as the metadata server says it; `None` without one that lives.
     pub(super) fn metadata_json(&self, now: Uptime) -> Option<Vec<u8>> {
         serde_json::to_vec(&self.bearer(now)?).ok()
+    }
+
+    /// What the metadata server says of the rest; `None` where the broker has not told it yet.
+    pub(super) fn metadata_facts(&self, now: Uptime) -> Option<Facts<'_>> {
+        let rights = self.rights.as_ref().filter(|_| self.bearer(now).is_some());
+        let scopes = rights.map(|rights| rights.scope.split(' ').map(str::to_owned).collect());
+        Some(Facts {
+            agent: self.agent.as_deref()?,
+            scopes: scopes.unwrap_or_default(),
+            project_id: self.project_id.as_deref()?,
+        })
     }
 
     fn bearer(&self, now: Uptime) -> Option<Map<String, Value>> {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     follow::News,
     hand::{Hand, Shown, Trouble},
+    place::Place,
 };
 use crate::{
     clock::{SharedClock, Uptime},
@@ -20,6 +21,7 @@ use crate::{
         socket,
     },
     id::AgentName,
+    text::ShowPath,
 };
 
 /// The pause after the directory could not be written.
@@ -29,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// The keeper of one directory.
 pub(super) struct Keeper {
-    directory: PathBuf,
+    place: Place,
     clock: SharedClock,
     hand: Hand,
     trouble: Option<Trouble>,
@@ -61,15 +63,16 @@ impl Keeper {
         shown: Arc<ArcSwap<Shown>>,
         listeners: mpsc::Sender<UnixListener>,
     ) -> Result<Self, String> {
-        let sentence = |error: FileError| format!("{}{error}", directory.display());
-        let dir = AgentDir::shared(&directory).map_err(sentence)?;
+        let mut place = Place::new(directory);
+        let dir = place.open()?;
         dir.sweep();
-        dir.remove(Entry::Socket).map_err(sentence)?;
+        dir.remove(Entry::Socket)
+            .map_err(|error| place.sentence(&error))?;
         let read = |entry| dir.read(entry).unwrap_or_default();
         let hand = Hand::new(read(Entry::Env), read(Entry::Status).to_string(), clock.moment());
         let nothing = agent.map_or_else(Hand::default, Hand::of_agent);
         Ok(Self {
-            directory,
+            place,
             clock,
             // Without a token it says nothing that is worth keeping.
             hand: Some(hand).filter(Hand::has_token).unwrap_or(nothing),
@@ -145,7 +148,7 @@ impl Keeper {
             if let Some(problem) = &problem {
                 tracing::warn!("{problem}");
             } else {
-                tracing::info!("{} can be written again", self.directory.display());
+                tracing::info!("the shared directory can be written again");
             }
             self.problem = problem;
         }
@@ -156,13 +159,11 @@ impl Keeper {
     fn write(&mut self, shown: &Shown) -> Result<(), String> {
         let dir = self.write_files(shown)?;
         let listening = self.listen(&dir, shown);
-        listening.map_err(|error| format!("{}{error}", self.directory.display()))
+        listening.map_err(|error| self.place.sentence(&error))
     }
 
     fn write_files(&mut self, shown: &Shown) -> Result<AgentDir, String> {
-        let directory = self.directory.clone();
-        let sentence = |error: FileError| format!("{}{error}", directory.display());
-        let dir = AgentDir::shared(&directory).map_err(sentence)?;
+        let dir = self.place.open()?;
         let files = [
             (Entry::Env, Some(shown.env.as_bytes())),
             (
@@ -182,14 +183,14 @@ impl Keeper {
             }
         }
         match failed {
-            Some(error) => Err(sentence(error)),
+            Some(error) => Err(self.place.sentence(&error)),
             None => Ok(dir),
         }
     }
 
     /// Opens the socket when the first token is there, and another in its place when it is gone.
     fn listen(&mut self, dir: &AgentDir, shown: &Shown) -> Result<(), FileError> {
-        let directory = self.directory.display();
+        let directory = self.place.path().shown();
         match self.socket {
             None if shown.expires_at.is_none() => return Ok(()),
             None => tracing::info!(%directory, "ready: the first token is there"),
@@ -212,7 +213,7 @@ impl Keeper {
     }
 
     fn end(&mut self) {
-        if let Ok(dir) = AgentDir::shared(&self.directory) {
+        if let Ok(dir) = AgentDir::shared(self.place.path()) {
             let _ = dir.remove(Entry::Socket);
         }
         let shown = self.hand.show(self.clock.uptime(), Some(&Trouble::ended()));

@@ -8,6 +8,7 @@ mod follow;
 mod forward;
 mod hand;
 mod keeper;
+mod place;
 mod relay;
 mod source;
 mod upstream;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::{follow::Follower, forward::Forwarder, hand::Shown, keeper::Keeper, upstream::Upstream};
 pub use self::{relay::MetadataRelay, source::Source};
 use super::tcp::TcpServer;
-use crate::{clock::SharedClock, entropy::SharedEntropy, id::AgentName};
+use crate::{clock::SharedClock, entropy::SharedEntropy, id::AgentName, text::ShowPath};
 
 /// What a sidecar is told once.
 #[derive(Debug, Clone)]
@@ -55,7 +56,7 @@ fn refuse_own_source(options: &SidecarOptions) -> Result<(), String> {
     if source.is_some() && source == shared {
         return Err(format!(
             "--directory {} is where --from's socket is: mount the agent's directory elsewhere in the sidecar",
-            options.directory.display()
+            options.directory.shown()
         ));
     }
     Ok(())

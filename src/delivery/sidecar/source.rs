@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use crate::text::ShowPath;
 use url::Url;
 
 /// Where tokens come from.
@@ -38,7 +39,7 @@ impl FromStr for Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket(path) => write!(f, "the broker on {}", path.display()),
+            Self::Socket(path) => write!(f, "the broker on {}", path.shown()),
             Self::Tls(url) => write!(
                 f,
                 "the broker at {}:{}",

@@ -32,10 +32,10 @@ use zeroize::Zeroizing;
 
 use super::source::Source;
 use crate::{
-    delivery::remote::AGENT,
+    delivery::{libraries::metadata, remote::AGENT},
     google::{authorities::Authorities, http::certificate_reason},
     id::AgentName,
-    text,
+    text::{self, ShowPath},
 };
 
 /// Until a connection stands, the handshake included.
@@ -139,6 +139,15 @@ impl Upstream {
         self.send(request).await
     }
 
+    /// The same for a path of the metadata protocol.
+    pub(super) async fn open_metadata(&self, path: &'static str) -> Result<Response<Incoming>, String> {
+        let mut request = Request::new(nothing());
+        *request.uri_mut() = Uri::from_static(path);
+        let flavor = HeaderValue::from_static("Google");
+        request.headers_mut().insert(metadata::FLAVOR, flavor);
+        self.send(request).await
+    }
+
     /// The whole body of an answer.
     pub(super) async fn read(&self, response: Response<Incoming>) -> Result<Zeroizing<Vec<u8>>, String> {
         let whole = Limited::new(response.into_body(), MOST_BYTES).collect();
@@ -208,13 +217,13 @@ async fn bearer(file: PathBuf) -> Result<HeaderValue, String> {
         let unreadable = |error: io::Error| {
             format!(
                 "the pod's token {} cannot be read: {error}: mount a projected volume with `serviceAccountToken` there",
-                file.display()
+                file.shown()
             )
         };
         let token = Zeroizing::new(std::fs::read_to_string(&file).map_err(unreadable)?);
         let bearer = Zeroizing::new(format!("Bearer {}", text::plain(&token).trim()));
         let mut value = HeaderValue::from_str(&bearer)
-            .map_err(|_| format!("{} holds no service-account token", file.display()))?;
+            .map_err(|_| format!("{} holds no service-account token", file.shown()))?;
         value.set_sensitive(true);
         Ok(value)
     });
@@ -317,7 +326,7 @@ impl Place {
         match tls {
             Some(rustls::Error::InvalidCertificate(reason)) => {
                 let trusted = match &self.ca_file {
-                    Some(file) => format!("the authorities in {}", file.display()),
+                    Some(file) => format!("the authorities in {}", file.shown()),
                     None => "the system's authorities (--ca-file names others)".to_owned(),
                 };
                 let reason = certificate_reason(reason);
@@ -329,7 +338,7 @@ impl Place {
 }
 
 fn no_socket(path: &Path, error: &io::Error) -> String {
-    let path = path.display();
+    let path = path.shown();
     match error.kind() {
         io::ErrorKind::NotFound => format!(
             "there is no socket {path}: mount the agent's directory in the sidecar, and see whether the node's daemon runs"
