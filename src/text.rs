@@ -1,6 +1,7 @@
 //! Text from outside: how it is read, shown and compared.
 
 mod field;
+mod path;
 mod size;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use icu_properties::{
 };
 
 pub use field::{Field, NotText};
+pub use path::ShowPath;
 pub use size::size;
 
 /// U+FEFF in UTF-8, which Windows' editors and some servers put before a text. It says nothing here.
@@ -83,6 +85,24 @@ pub fn few(names: &[&str]) -> String {
         0 => list,
         more => format!("{list} and {more} more"),
     }
+}
+
+/// A line as it may be written to a log or a terminal: what ends a line, moves the cursor or turns text round is written as an
+/// escape. `kept` is left as it is.
+pub fn one_line<'a>(line: &'a str, kept: &[char]) -> Cow<'a, str> {
+    let stays = |c: char| is_shown(c) || kept.contains(&c);
+    if line.chars().all(stays) {
+        return Cow::Borrowed(line);
+    }
+    let mut safe = String::with_capacity(line.len() + 16);
+    for c in line.chars() {
+        if stays(c) {
+            safe.push(c);
+        } else {
+            safe.extend(c.escape_default());
+        }
+    }
+    Cow::Owned(safe)
 }
 
 /// Whether two texts are the same address: in any case, and however its letters are composed (Unicode's NFC).

@@ -15,6 +15,7 @@ use crate::{
         kubernetes::StartupTaint,
     },
     health::Readiness,
+    text::ShowPath,
 };
 
 /// The CSI driver: what it knows before the agents' directories are written.
@@ -34,7 +35,7 @@ impl Driver {
             let folder = config.runtime_dir.join("volumes");
             format!(
                 "{}, where the pods' volumes are noted, cannot be used",
-                folder.display()
+                folder.shown()
             )
         })?;
         Ok(Some(Self {
@@ -78,11 +79,11 @@ impl Driver {
             readiness: Arc::clone(readiness),
         };
         tracing::info!(
-            endpoint = %endpoint.display(), driver = options.section.driver, node = options.node,
+            endpoint = %endpoint.shown(), driver = options.section.driver, node = options.node,
             volumes = volumes.len(), "CSI driver"
         );
         let driver = CsiDriver::bind(options).map_err(|(key, path, error)| {
-            anyhow::Error::new(error).context(format!("{key} {} cannot be bound", path.display()))
+            anyhow::Error::new(error).context(format!("{key} {} cannot be bound", path.shown()))
         })?;
         let serving = driver.serve(Arc::clone(broker), volumes, parts.clock.clone(), shutdown.clone());
         tasks.spawn("the CSI driver", serving);

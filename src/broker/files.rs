@@ -1,6 +1,6 @@
 //! Agents that come from files.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use super::{
     AgentHandle, AgentSource, Broker, EventKind, kept,
@@ -10,6 +10,7 @@ use crate::{
     agent::{ManifestFile, Scan},
     id::AgentName,
     telemetry::audit::{Actor, Concern},
+    text::{ShowPath, one_line},
 };
 
 impl Broker {
@@ -73,7 +74,10 @@ impl Broker {
 
     /// Manifests that could not be followed, one sentence each.
     pub fn manifest_problems(&self) -> Vec<String> {
-        not_followed(&self.world())
+        let problems = not_followed(&self.world());
+        // A line each, whatever the files are called.
+        let lines = problems.iter().map(|problem| one_line(problem, &[]));
+        lines.map(Cow::into_owned).collect()
     }
 }
 
@@ -92,6 +96,6 @@ fn not_followed(world: &World) -> Vec<String> {
 fn waits(name: &AgentName, path: &Path) -> String {
     format!(
         "{}: the agent `{name}` was added over the API already; `token-broker agents remove {name}` makes room for the file",
-        path.display()
+        path.shown()
     )
 }

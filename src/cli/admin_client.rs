@@ -24,7 +24,7 @@ use super::{
     output::Output,
     settings,
 };
-use crate::proto::v1::admin_service_client::AdminServiceClient;
+use crate::{proto::v1::admin_service_client::AdminServiceClient, text::ShowPath};
 
 /// A connected client.
 pub(super) type Admin = AdminServiceClient<Deadlines>;
@@ -33,7 +33,7 @@ pub(super) type Admin = AdminServiceClient<Deadlines>;
 pub(super) async fn connect(global: &Global, output: &mut Output) -> Result<Admin, Failure> {
     let socket = settings::admin_socket(global)?;
     if global.verbose > 0 {
-        output.note(&format!("admin socket: {}", socket.display()));
+        output.note(&format!("admin socket: {}", socket.shown()));
     }
     open(&socket).await.map_err(|error| unreachable(&socket, &error))
 }
@@ -84,7 +84,7 @@ async fn dial(socket: &Path) -> io::Result<UnixStream> {
 
 /// Why the daemon cannot be reached, and what to do.
 pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
-    let path = socket.display();
+    let path = socket.shown();
     let message = match error.kind() {
         io::ErrorKind::NotFound => format!(
             "the daemon is not running: there is no socket {path}. Start it with `token-broker serve`, or name \
@@ -95,7 +95,7 @@ pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
         ),
         io::ErrorKind::PermissionDenied if locked(socket).is_some() => {
             let (folder, mode) = locked(socket).unwrap_or_default();
-            let folder = folder.display();
+            let folder = folder.shown();
             format!("{folder} has mode {mode:04o}, which keeps its owner out: run `chmod 711 {folder}`")
         }
         io::ErrorKind::PermissionDenied => {

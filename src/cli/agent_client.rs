@@ -20,7 +20,7 @@ use super::{
     exit::{Exit, Failure},
     settings,
 };
-use crate::id::AgentName;
+use crate::{id::AgentName, text::ShowPath};
 
 /// Where an agent finds its socket: its directory is mounted there by convention.
 pub(super) const DEFAULT_SOCKET: &str = "/run/token-broker/broker.sock";
@@ -140,7 +140,7 @@ impl AgentSocket {
     }
 
     fn lost(&self, error: &dyn std::error::Error) -> Failure {
-        let path = self.path.display();
+        let path = self.path.shown();
         Failure::new(
             Exit::Unreachable,
             format!("the daemon broke the connection on {path}: {error}"),
@@ -149,12 +149,12 @@ impl AgentSocket {
 
     /// What is said when somebody waits no longer for the first answer.
     pub(super) fn unanswered(&self) -> Failure {
-        let message = format!("the daemon has not answered on {}", self.path.display());
+        let message = format!("the daemon has not answered on {}", self.path.shown());
         Failure::new(Exit::Unreachable, message)
     }
 
     fn silent(&self) -> Failure {
-        let (path, limit) = (self.path.display(), ANSWER_LIMIT.as_secs());
+        let (path, limit) = (self.path.shown(), ANSWER_LIMIT.as_secs());
         Failure::new(
             Exit::Unreachable,
             format!("the daemon did not answer on {path} within {limit} s"),
@@ -210,7 +210,7 @@ fn problem(status: StatusCode, body: &[u8]) -> Failure {
 }
 
 fn unreachable(socket: &Path, error: &io::Error) -> Failure {
-    let path = socket.display();
+    let path = socket.shown();
     let message = match error.kind() {
         io::ErrorKind::NotFound => format!(
             "there is no socket {path}: in a container, mount the agent's directory at /run/token-broker; on the \

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     proto::v1::BackupDatabaseRequest,
     store::{SqliteStore, StoreError},
+    text::ShowPath,
 };
 
 const EXAMPLES: &str = "\
@@ -54,15 +55,15 @@ pub(super) async fn run(args: &BackupArgs, global: &Global, output: &mut Output)
             let state_dir = settings::load(global)?.state_dir;
             output.note(&format!(
                 "No daemon answers on {}: the database in {} is copied as it is.",
-                socket.display(),
-                state_dir.display()
+                socket.shown(),
+                state_dir.shown()
             ));
             new.copy(&state_dir, &socket)?;
         }
         Err(error) => return Err(unreachable(&socket, &error)),
     }
     let bytes = new.put()?;
-    let file = args.file.display();
+    let file = args.file.shown();
     if output.is_json() {
         output.json(&serde_json::json!({ "file": file.to_string(), "bytes": bytes }))?;
     } else {
@@ -133,8 +134,8 @@ impl<'a> NewFile<'a> {
                 Exit::Unreachable,
                 format!(
                     "a daemon runs on {} and nobody answers on its socket {}: look at its log",
-                    state_dir.display(),
-                    socket.display()
+                    state_dir.shown(),
+                    socket.shown()
                 ),
             ),
             other => Failure::new(Exit::Failed, other.to_string()),
@@ -167,7 +168,7 @@ impl<'a> NewFile<'a> {
 fn is_there(path: &Path) -> Failure {
     let message = format!(
         "{} is there already: name another file, or give --force to replace it",
-        path.display()
+        path.shown()
     );
     Failure::new(Exit::Failed, message)
 }
@@ -175,7 +176,7 @@ fn is_there(path: &Path) -> Failure {
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         Exit::Failed,
-        format!("{} cannot be written: {error}", path.display()),
+        format!("{} cannot be written: {error}", path.shown()),
     )
 }
 

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::{self, Config},
     entropy::{Entropy, SystemEntropy},
+    text::ShowPath,
     vault::key,
 };
 
@@ -70,7 +71,7 @@ impl Plan {
             (None, None) => config::DEFAULT_FILE.into(),
         };
         let config = std::path::absolute(&file)
-            .map_err(|error| Failure::usage(format!("{} is no place for a file: {error}", file.display())))?;
+            .map_err(|error| Failure::usage(format!("{} is no place for a file: {error}", file.shown())))?;
         Ok(Self {
             key: config.with_file_name("master.key"),
             agents: config.with_file_name("agents.d"),
@@ -186,7 +187,7 @@ fn exists(path: &Path) -> Failure {
         format!(
             "{} exists already and was left as it is; nothing was written. Use it as it is, or choose another \
              --config-dir",
-            path.display()
+            path.shown()
         ),
     )
 }
@@ -200,7 +201,7 @@ fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     };
     Failure::new(
         Exit::Failed,
-        format!("{} cannot be written: {error}{advice}", path.display()),
+        format!("{} cannot be written: {error}{advice}", path.shown()),
     )
 }
 
@@ -223,7 +224,7 @@ fn report(plan: &Plan, settings: &Config, output: &mut Output) -> Result<(), Fai
 }
 
 fn next_steps(plan: &Plan, settings: &Config) -> Vec<String> {
-    let (file, key) = (plan.config.display(), plan.key.display());
+    let (file, key) = (plan.config.shown(), plan.key.shown());
     let command = if plan.config == Path::new(config::DEFAULT_FILE) {
         "token-broker".to_owned()
     } else {

@@ -8,7 +8,7 @@ use super::{
     exit::{Exit, Failure},
     settings,
 };
-use crate::address::is_loopback;
+use crate::{address::is_loopback, text::ShowPath};
 
 /// The variable that names a credential file; it goes before any metadata server.
 pub(super) const CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS";
@@ -34,7 +34,7 @@ pub(super) fn metadata(global: &Global) -> Result<Variables, Failure> {
         return Err(Failure::misconfigured(format!(
             "{} has no metadata.listen and metadata.agent: set both in [metadata], or as \
              TOKEN_BROKER_METADATA_LISTEN and TOKEN_BROKER_METADATA_AGENT",
-            config.file.display()
+            config.file.shown()
         )));
     };
     if port.listen.port() == 0 {
@@ -68,7 +68,7 @@ pub(super) fn credentials(agent: &AgentArgs, global: &Global) -> Result<Variable
             Exit::NotFound,
             format!(
                 "there is no {}: set adc.listen in the daemon's configuration, and mount the agent's directory",
-                file.display()
+                file.shown()
             ),
         ));
     }

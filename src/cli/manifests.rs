@@ -21,7 +21,7 @@ use super::{
 use crate::{
     agent::{Manifest, ManifestError, listing},
     catalog::Catalog,
-    text,
+    text::{self, ShowPath, one_line},
 };
 
 const EXAMPLES: &str = "\
@@ -79,7 +79,7 @@ pub(super) fn validate(args: &ValidateArgs, global: &Global, output: &mut Output
             .json(&serde_json::json!({ "valid": wrong == 0, "manifests": verdicts, "ignored": ignored }))?;
     } else {
         for message in &ignored {
-            output.toned(Tone::Warn, message)?;
+            output.toned(Tone::Warn, &one_line(message, &[]))?;
         }
         for verdict in &verdicts {
             show(verdict, output)?;
@@ -169,7 +169,7 @@ fn shown(file: &Path) -> String {
     if file.as_os_str() == "-" {
         "standard input".to_owned()
     } else {
-        file.display().to_string()
+        file.shown().to_string()
     }
 }
 

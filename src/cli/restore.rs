@@ -15,6 +15,7 @@ use crate::{
     clock,
     entropy::SystemEntropy,
     store::{Restore, StoreError},
+    text::ShowPath,
     vault::{Vault, configured},
 };
 
@@ -43,7 +44,7 @@ pub(super) struct RestoreArgs {
 /// Runs `restore`.
 pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output) -> Outcome {
     let config = settings::load(global)?;
-    let (file, state_dir) = (args.file.display(), config.state_dir.display());
+    let (file, state_dir) = (args.file.shown(), config.state_dir.shown());
     if !args.file.exists() {
         return Err(Failure::new(Exit::Failed, format!("there is no file {file}")));
     }
@@ -78,7 +79,7 @@ pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output
     }
     output.line(&format!("Restored {file} to {state_dir}: {what}."))?;
     if let Some(replaced) = replaced {
-        output.line(&format!("  the database from before: {}", replaced.display()))?;
+        output.line(&format!("  the database from before: {}", replaced.shown()))?;
     }
     output
         .line("  start the daemon: it checks each account with Google before an agent has a token of it")?;

@@ -9,7 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::exit::Failure;
-use crate::text;
+use crate::text::{self, ShowPath};
 
 /// Longer than any key file or grant.
 const MOST: u64 = 64 * 1024;
@@ -25,7 +25,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
         }
         return secret("standard input", stdin.lock());
     }
-    let name = path.display().to_string();
+    let name = path.shown().to_string();
     let file = File::open(path).map_err(|error| cannot(&name, &error))?;
     secret(&name, file)
 }

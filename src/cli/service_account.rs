@@ -13,7 +13,7 @@ use super::{
     progress, secret_input,
     view::Integration,
 };
-use crate::{id::OwnerId, proto::v1};
+use crate::{id::OwnerId, proto::v1, text::ShowPath};
 
 /// What can be done with service accounts beyond what can be done with every integration.
 #[derive(Debug, Subcommand)]
@@ -111,7 +111,7 @@ async fn add(
     if args.key.as_os_str() != "-" {
         output.note(&format!(
             "The broker keeps the key, sealed: {} is not needed any more.",
-            args.key.display()
+            args.key.shown()
         ));
     }
     Ok(Exit::Ok)

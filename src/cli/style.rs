@@ -1,6 +1,6 @@
 //! How text looks: tones that show on a terminal, cells of tables, and nothing that moves a cursor.
 
-use crate::text::is_shown;
+use crate::text::one_line;
 
 /// How a piece of text is meant. It shows only on a terminal, and never alone: the words say it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,15 +100,8 @@ impl Palette {
 /// Text that came from elsewhere must not move the reader's cursor, nor turn what follows round; in a sentence a line may
 /// end.
 pub(super) fn harmless(text: &str, lines: bool) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_shown(c) || (lines && c == '\n') {
-            safe.push(c);
-        } else {
-            safe.extend(c.escape_default());
-        }
-    }
-    safe
+    let kept: &[char] = if lines { &['\n'] } else { &[] };
+    one_line(text, kept).into_owned()
 }
 
 #[cfg(test)]

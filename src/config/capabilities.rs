@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::secret::shape::without_quotes;
+use crate::{secret::shape::without_quotes, text::ShowPath};
 
 use super::{
     error::ConfigError,
@@ -65,7 +65,7 @@ pub(super) fn from_file(file: &Path, text: &str) -> Result<Vec<CapabilityEntry>,
     let with_origin = |entry: Spanned<CapabilityEntry>| {
         let line = line_of(text, entry.span().start);
         CapabilityEntry {
-            origin: format!("{}:{line}", file.display()),
+            origin: format!("{}:{line}", file.shown()),
             ..entry.into_inner()
         }
     };

@@ -1,5 +1,6 @@
 //! What is wrong with the configuration.
 
+use crate::text::ShowPath;
 use std::path::Path;
 
 /// A configuration that cannot be used: where, which key, and what is expected. Holds no secret.
@@ -15,11 +16,11 @@ impl ConfigError {
 
     /// An error about a file.
     pub(super) fn in_file(file: &Path, message: impl AsRef<str>) -> Self {
-        Self(format!("{}: {}", file.display(), message.as_ref()))
+        Self(format!("{}: {}", file.shown(), message.as_ref()))
     }
 
     /// An error in a line of a file.
     pub(super) fn in_line(file: &Path, line: usize, message: impl AsRef<str>) -> Self {
-        Self(format!("{}:{line}: {}", file.display(), message.as_ref()))
+        Self(format!("{}:{line}: {}", file.shown(), message.as_ref()))
     }
 }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     address::is_at_loopback,
     secret::{ClientSecret, shape::redacted},
+    text::ShowPath,
 };
 
 /// The `[google]` section. No `Debug`: it may hold the client's secret.
@@ -120,7 +121,7 @@ impl GoogleSection {
                 let secret = secret_file::read(path, access).and_then(|text| client_secret::read(&text, &id));
                 Some(secret.map_err(|reason| {
                     // Somebody may have written the secret itself there.
-                    let file = redacted(&path.display().to_string());
+                    let file = redacted(&path.shown().to_string());
                     ConfigError::new(format!("google.client_secret_file {file}: {reason}"))
                 })?)
             }

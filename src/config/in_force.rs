@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Config, ConfigError, OAuthClient, environment, values::Written};
+use crate::text::ShowPath;
 
 /// The configuration that a daemon was started with. No derived `Debug`: it holds the client's secret.
 pub struct InForce {
@@ -65,7 +66,7 @@ impl InForce {
         vec![format!(
             "{} {verb} changed on disk since the daemon was started: restart the daemon to apply {it} ({})",
             keys.join(", "),
-            self.config.file.display()
+            self.config.file.shown()
         )]
     }
 }

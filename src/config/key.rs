@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use zeroize::Zeroizing;
 
-use crate::secret::shape::is_key;
+use crate::{secret::shape::is_key, text::ShowPath};
 
 use super::{
     error::ConfigError,
@@ -73,7 +73,7 @@ impl FromStr for KeySource {
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::File(path) => write!(f, "file:{}", path.shown()),
             Self::Variable(name) => write!(f, "env:{name}"),
             Self::Credential(name) => write!(f, "credential:{name}"),
             Self::Command(words) => write!(f, "command:{}", words.first().map_or("", String::as_str)),

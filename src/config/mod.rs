@@ -61,7 +61,7 @@ pub use renewal::RenewalSection;
 pub use risc::RiscSection;
 pub use template::template;
 
-use crate::{address, text};
+use crate::{address, text, text::ShowPath};
 
 use keys::VARIABLE_PREFIX;
 use values::{Values, Written};
@@ -140,7 +140,7 @@ fn socket_fits(key: &str, path: &Path) -> Result<(), ConfigError> {
     Err(ConfigError::new(format!(
         "{key} is too long: the socket's path {} has {bytes} bytes, and may have {SOCKET_PATH}; choose a shorter one, such \
          as a folder under /run",
-        path.display()
+        path.shown()
     )))
 }
 

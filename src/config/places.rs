@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{Config, ConfigError, KeySource, way, writers};
+use crate::text::ShowPath;
 
 impl Config {
     /// Why others than root and `user` may write the file; `None` where nobody may, or where there is none.
@@ -40,12 +41,12 @@ impl Config {
     pub fn warn_of_writers(&mut self) {
         let me = writers::own_user();
         if let Some(reason) = self.written_by_others(me) {
-            self.warnings.push(format!("{}: {reason}", self.file.display()));
+            self.warnings.push(format!("{}: {reason}", self.file.shown()));
         }
         let runtime_dir = std::fs::File::open(&self.runtime_dir).ok();
         if let Some(reason) = runtime_dir.and_then(|folder| writers::others(&self.runtime_dir, &folder, me)) {
             self.warnings
-                .push(format!("{}: {reason}", self.runtime_dir.display()));
+                .push(format!("{}: {reason}", self.runtime_dir.shown()));
         }
         let gaps = self.gaps(me).into_iter().map(|gap| gap.to_string());
         self.warnings.extend(gaps);
@@ -63,7 +64,7 @@ pub(super) fn check(state_dir: &Path, runtime_dir: &Path) -> Result<(), ConfigEr
             )));
         }
     }
-    let (state_shown, runtime_shown) = (state_dir.display(), runtime_dir.display());
+    let (state_shown, runtime_shown) = (state_dir.shown(), runtime_dir.shown());
     if state == runtime {
         return Err(ConfigError::new(format!(
             "state_dir and runtime_dir are both {state_shown}: parts of runtime_dir are given to agents, so keep the database \

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::{group::Group, writers};
-use crate::text;
+use crate::text::{self, ShowPath};
 
 /// No secret here is longer.
 pub(super) const MAX_BYTES: u64 = 64 * 1024;
@@ -97,7 +97,7 @@ fn check_private(path: &Path, owner: u32, mode: u32, group: Group) -> Result<(),
     if owner != 0 && owner != me {
         return Err(format!(
             "it belongs to uid {owner}, who could replace it: run `chown {me} {}`",
-            path.display()
+            path.shown()
         ));
     }
     match group {
@@ -116,7 +116,7 @@ pub(super) fn check_mode(path: &Path, mode: u32) -> Result<(), String> {
     Err(format!(
         "it is open to others than its owner (mode {:04o}): run `chmod 600 {}`",
         mode & 0o7777,
-        path.display()
+        path.shown()
     ))
 }
 

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::{
     secret::shape::{is_field_name, redacted, without_quotes},
-    text,
+    text::{self, ShowPath},
 };
 
 use super::{
@@ -296,7 +296,7 @@ impl Values {
     /// Where a value comes from, and its key.
     pub(super) fn place(&self, path: &str) -> String {
         match self.found.get(path).map(|value| &value.origin) {
-            Some(Origin::Line(line)) => format!("{}:{line}: {path}", self.file.display()),
+            Some(Origin::Line(line)) => format!("{}:{line}: {path}", self.file.shown()),
             Some(Origin::Variable(name)) => name.clone(),
             Some(Origin::Default) | None => path.to_owned(),
         }

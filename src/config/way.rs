@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::writers::{self, Exposure};
+use crate::text::ShowPath;
 
 /// As many links as the kernel follows (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
@@ -38,7 +39,7 @@ impl Gap {
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (folder, leads_to) = (self.folder.display(), self.leads_to.display());
+        let (folder, leads_to) = (self.folder.shown(), self.leads_to.shown());
         match self.exposure {
             Exposure::Owner(owner) => write!(
                 f,

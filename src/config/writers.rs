@@ -9,6 +9,7 @@ use std::{
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 
 use super::group::Group;
+use crate::text::ShowPath;
 
 /// Why somebody else than root and `user` could change the open file or folder, and what to do; `None` when nobody could.
 /// A group that nobody but this process is in counts as this process.
@@ -24,11 +25,11 @@ pub fn others(path: &Path, file: &File, user: u32) -> Option<String> {
     Some(match exposure(&metadata, is_read_only, user)? {
         Exposure::Owner(owner) => format!(
             "it belongs to uid {owner}, who could change it: run `chown {user} {}`",
-            path.display()
+            path.shown()
         ),
         Exposure::Mode(mode) => format!(
             "others than its owner may write it (mode {mode:04o}): run `chmod go-w {}`",
-            path.display()
+            path.shown()
         ),
     })
 }

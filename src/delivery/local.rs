@@ -35,6 +35,7 @@ use crate::{
         table::{LOCAL_CONNECTIONS, LOCAL_PART, WRITE_STALL},
     },
     health::Readiness,
+    text::ShowPath,
 };
 
 /// How often it is looked whether a socket is still there.
@@ -171,7 +172,7 @@ impl Kept {
             return self.readiness.holds(self.condition);
         }
         let again = self.socket.bind_again();
-        let path = self.socket.path.display();
+        let path = self.socket.path.shown();
         match again {
             Ok(()) => {
                 tracing::warn!(%path, "the socket was gone, or was changed, and was made again");

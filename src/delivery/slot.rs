@@ -30,6 +30,7 @@ use crate::{
     clock::{SharedClock, Uptime},
     health::Readiness,
     id::AgentName,
+    text::ShowPath,
 };
 
 /// The first pause after a failure; it doubles with each further one.
@@ -83,7 +84,7 @@ impl Context {
             Ok(false) => self.readiness.holds(FOLDER),
             Ok(true) => {
                 tracing::warn!(
-                    folder = %self.runtime.path().display(),
+                    folder = %self.runtime.path().shown(),
                     "the folder of agents' directories was gone and was made again; containers that have theirs mounted have \
                      to be started again"
                 );
@@ -295,7 +296,7 @@ impl Slot {
             gid: manifest.gid,
         };
         let path = context.runtime.path_of(&self.name);
-        let sentence = |error: &FileError| format!("{}{error}", path.display());
+        let sentence = |error: &FileError| format!("{}{error}", path.shown());
         if let Some(volumes) = &context.volumes
             && volumes.has_stranger(&self.name, manifest.kubernetes.as_deref())
         {
@@ -427,7 +428,7 @@ impl Slot {
             Clearing::Succeeded | Clearing::Removed => context.runtime.remove(&self.name),
         };
         if let Err(error) = cleared {
-            let problem = format!("{}{error}", context.runtime.path_of(&self.name).display());
+            let problem = format!("{}{error}", context.runtime.path_of(&self.name).shown());
             tracing::warn!(agent = %self.name, problem, "what an agent had that is gone is still there");
             return Some(problem);
         }

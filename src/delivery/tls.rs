@@ -8,7 +8,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use crate::{followed::Followed, text::without_bom};
+use crate::{followed::Followed, text::ShowPath, text::without_bom};
 
 /// A file of the configuration, and the key that names it there.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ impl NamedFile {
     }
 
     fn wrong(&self, what: &str) -> String {
-        format!("{} {} {what}", self.key, self.path.display())
+        format!("{} {} {what}", self.key, self.path.shown())
     }
 }
 
@@ -70,7 +70,7 @@ fn server_config(certificate: &NamedFile, key: &NamedFile) -> Result<ServerConfi
     let unfit = |error: rustls::Error| match error {
         rustls::Error::InconsistentKeys(_) => key.wrong(&format!(
             "does not belong to the certificate in {} ({}): take both from one secret",
-            certificate.path.display(),
+            certificate.path.shown(),
             certificate.key
         )),
         other => certificate.wrong(&format!("is of no use with its key: {other}")),

@@ -16,6 +16,7 @@ use rustls::{
 
 use crate::{
     followed::{Followed, folder},
+    text::ShowPath,
     text::without_bom,
 };
 
@@ -63,7 +64,7 @@ impl Place {
         if let Some(file) = &file
             && add(&mut roots, file)? == 0
         {
-            return Err(format!("{} holds no certificate in PEM", file.display()));
+            return Err(format!("{} holds no certificate in PEM", file.shown()));
         }
         let mut seen = HashSet::new();
         for path in folders.iter().flat_map(|place| folder(place)) {
@@ -76,7 +77,7 @@ impl Place {
             }
         }
         if roots.is_empty() {
-            let places: Vec<_> = self.all().iter().map(|path| path.display().to_string()).collect();
+            let places: Vec<_> = self.all().iter().map(|path| path.shown().to_string()).collect();
             return Err(match places.as_slice() {
                 [] => "this system has no bundle of certificates".to_owned(),
                 places => format!("there is no certificate in {}", places.join(", ")),
@@ -88,7 +89,7 @@ impl Place {
 
 /// Adds the authorities in a file, and says how many there are.
 fn add(roots: &mut RootCertStore, file: &Path) -> Result<usize, String> {
-    let pem = fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    let pem = fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.shown()))?;
     let certificates = CertificateDer::pem_slice_iter(without_bom(&pem)).flatten();
     Ok(roots.add_parsable_certificates(certificates).0)
 }

@@ -41,7 +41,7 @@ pub fn is_suspicious(text: &str) -> bool {
 /// for, such as one that a link leads to.
 pub fn is_field_name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphabetic() || b"_-".contains(&byte);
-    (1..=NAME).contains(&text.len()) && text.bytes().all(fits)
+    (1..=NAME).contains(&text.len()) && text.bytes().all(fits) && !is_suspicious(text)
 }
 
 /// `text` without what it quotes (in backquotes or double quotes) from a file that may not be what it was taken for: only
@@ -198,6 +198,14 @@ mod tests {
             assert_eq!(without_quotes(text), shown);
         }
         assert!(!is_field_name("hunter2") && !is_field_name("") && is_field_name("client_id"));
+        assert!(
+            !is_field_name("GOCSPX-abcdefghijklmnopqr"),
+            "a secret of letters alone"
+        );
+        assert_eq!(
+            without_quotes("unknown field `GOCSPX-abcdefghijklmnopqr`"),
+            "unknown field `…`"
+        );
     }
 
     proptest::proptest! {

@@ -212,3 +212,35 @@ fn a_configuration_that_takes_a_restart_is_named_without_secrets() {
     daemon.restart();
     assert_eq!(failures(&daemon), [""; 0]);
 }
+
+#[test]
+fn a_files_name_begins_no_line_and_a_secret_in_the_wrong_place_is_not_repeated() {
+    let (_google, daemon) = scene();
+    let name = "a\n2026-01-01 ERROR forged \u{1b}[2J\u{202e}.yaml";
+    fs::write(
+        daemon.agents_d().join(name),
+        "agent: x\nGOCSPX-abcdefghijklmnopqr: 1\n",
+    )
+    .unwrap();
+    wait_until("the complaint", || daemon.log().contains("ERROR forged"));
+    let said = |args: &[&str]| {
+        let output = daemon.cli(args);
+        format!("{}{}", output.stdout, output.stderr)
+    };
+    let texts = [
+        daemon.log(),
+        said(&["doctor"]),
+        said(&["status"]),
+        said(&["agents", "list"]),
+        said(&["agents", "validate", daemon.agents_d().to_str().unwrap()]),
+    ];
+    for text in texts {
+        assert!(text.contains("ERROR forged"), "{text}");
+        assert!(
+            !text.lines().any(|line| line.starts_with("2026-01-01 ERROR")),
+            "{text}"
+        );
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
+        assert!(!text.contains("GOCSPX-abc"), "{text}");
+    }
+}

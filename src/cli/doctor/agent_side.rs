@@ -23,6 +23,7 @@ use super::{
     },
     Finding,
 };
+use crate::text::ShowPath;
 
 const DIRECTORY: &str = "directory";
 const ENV: &str = "env";
@@ -52,7 +53,7 @@ pub(super) async fn check(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Vec<Finding> {
     let Some(folder) = socket.parent().filter(|folder| folder.is_dir()) else {
-        let message = format!("there is no directory for {}", socket.display());
+        let message = format!("there is no directory for {}", socket.shown());
         let advice = "mount the agent's directory there, read-only";
         return vec![Finding::fail(DIRECTORY, message, advice)];
     };
@@ -69,7 +70,7 @@ pub(super) async fn check(
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Finding {
-    let shown = file.display();
+    let shown = file.shown();
     let me = rustix::process::geteuid().as_raw();
     match (error.kind(), file.symlink_metadata()) {
         (io::ErrorKind::PermissionDenied, Ok(metadata)) => Finding::fail(
@@ -92,7 +93,7 @@ fn check_env(
     now: Timestamp,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Vec<Finding> {
-    let shown = file.display();
+    let shown = file.shown();
     if !env.has_token() {
         let message = format!("{shown} holds no token; the socket says why");
         return vec![Finding::warn(ENV, message, "")];

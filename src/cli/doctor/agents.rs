@@ -7,6 +7,7 @@ use crate::{
     agent::{Folder, Scan, listing},
     catalog::Catalog,
     config::Config,
+    text::ShowPath,
 };
 
 /// More than this many single findings of a kind help nobody.
@@ -53,7 +54,7 @@ pub(super) fn expected(on_disk: &Scan) -> Vec<Expected> {
 pub(super) fn manifests(config: &Config, user: u32) -> (Scan, Vec<Finding>) {
     const CHECK: &str = "manifests";
     let path = config.agents_dir();
-    let shown = path.display();
+    let shown = path.shown();
     // What is wrong with the additions is said elsewhere.
     let catalog = Catalog::builtin()
         .with(&config.capabilities)
@@ -109,7 +110,7 @@ fn directories(runtime_dir: &Path, agents: &[Expected]) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::ok(
             CHECK,
-            format!("{looked_at} under {}, owned as declared", root.display()),
+            format!("{looked_at} under {}, owned as declared", root.shown()),
         ));
     }
     findings
@@ -119,7 +120,7 @@ fn directories(runtime_dir: &Path, agents: &[Expected]) -> Vec<Finding> {
 fn wrong_owner(root: &Path, agent: &Expected, daemon: u32) -> Option<String> {
     let file = root.join(&agent.name).join("env");
     let metadata = file.symlink_metadata().ok()?;
-    let (shown, mode) = (file.display(), metadata.mode() & 0o777);
+    let (shown, mode) = (file.shown(), metadata.mode() & 0o777);
     let uid = agent.uid.unwrap_or(daemon);
     if metadata.uid() != uid {
         return Some(format!(

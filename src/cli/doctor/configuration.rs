@@ -12,6 +12,7 @@ use crate::{
     entropy::SystemEntropy,
     secret::Key,
     store::{SqliteStore, StoreError},
+    text::ShowPath,
     vault::{Keyring, Vault, key},
 };
 
@@ -25,7 +26,7 @@ pub(super) fn check(global: &Global) -> (Option<Config>, Vec<Finding>) {
             return (None, vec![Finding::fail(CHECK, failure.message, advice)]);
         }
     };
-    let file = config.file.display();
+    let file = config.file.shown();
     let mut findings = vec![if config.file.exists() {
         Finding::ok(CHECK, format!("{file} can be used"))
     } else {
@@ -58,7 +59,7 @@ pub(super) async fn check_key(config: &Config) -> Vec<Finding> {
     for source in std::iter::once(&config.key.source).chain(&config.key.previous) {
         if let (KeySource::Command(_), Some(reason)) = (source, config.written_by_others(writers::own_user()))
         {
-            let message = format!("{source} was not started: {}: {reason}", config.file.display());
+            let message = format!("{source} was not started: {}: {reason}", config.file.shown());
             findings.push(Finding::fail(
                 CHECK_KEY,
                 message,

@@ -14,6 +14,7 @@ use super::{
     Finding,
     agents::SHOWN,
 };
+use crate::text::ShowPath;
 
 const CHECK: &str = "what agents see";
 
@@ -61,9 +62,9 @@ fn files(directory: &Path, agent: &Agent, now: Timestamp) -> Option<String> {
         let path = directory.join(name);
         match fs::symlink_metadata(&path) {
             Err(error) if is_absent(&error) => {
-                return Some(format!("{} is not there", path.display()));
+                return Some(format!("{} is not there", path.shown()));
             }
-            Ok(file) if !file.is_file() => return Some(format!("{} is not a file", path.display())),
+            Ok(file) if !file.is_file() => return Some(format!("{} is not a file", path.shown())),
             // This user may not look.
             Err(_) | Ok(_) => {}
         }
@@ -74,7 +75,7 @@ fn files(directory: &Path, agent: &Agent, now: Timestamp) -> Option<String> {
     if agent.state == "active" && !environment.has_token() {
         return Some(format!(
             "{} holds no token, and the daemon has one for it",
-            path.display()
+            path.shown()
         ));
     }
     let expired = text
@@ -87,20 +88,17 @@ fn files(directory: &Path, agent: &Agent, now: Timestamp) -> Option<String> {
                 .ok()
         })
         .find(|end| *end <= now)?;
-    Some(format!(
-        "{} holds a token that ended at {expired}",
-        path.display()
-    ))
+    Some(format!("{} holds a token that ended at {expired}", path.shown()))
 }
 
 fn socket(path: &Path) -> Option<String> {
     match fs::symlink_metadata(path) {
-        Err(error) if is_absent(&error) => Some(format!("{} is not there", path.display())),
-        Ok(file) if !file.file_type().is_socket() => Some(format!("{} is not a socket", path.display())),
+        Err(error) if is_absent(&error) => Some(format!("{} is not there", path.shown())),
+        Ok(file) if !file.file_type().is_socket() => Some(format!("{} is not a socket", path.shown())),
         Err(_) => None,
         Ok(_) => match UnixStream::connect(path) {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                Some(format!("nobody answers on {}", path.display()))
+                Some(format!("nobody answers on {}", path.shown()))
             }
             _ => None,
         },

@@ -1,7 +1,7 @@
 //! Who else than root and the daemon's user could change what decides what agents get.
 
 use super::Finding;
-use crate::config::Config;
+use crate::{config::Config, text::ShowPath};
 
 const CHECK: &str = "who may write";
 
@@ -10,7 +10,7 @@ const CHECK: &str = "who may write";
 pub(super) fn check(config: &Config, user: u32, in_pod: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(reason) = config.written_by_others(user) {
-        let message = format!("{}: {reason}", config.file.display());
+        let message = format!("{}: {reason}", config.file.shown());
         let advice = "it names what the daemon starts and trusts: look at what it says before you close it";
         findings.push(Finding::fail(CHECK, message, advice));
     }

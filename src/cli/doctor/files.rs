@@ -3,7 +3,7 @@
 use std::{fs::Metadata, io, os::unix::fs::MetadataExt, path::Path};
 
 use super::Finding;
-use crate::config::Config;
+use crate::{config::Config, text::ShowPath};
 
 /// `statfs(2)`'s numbers for file systems in memory.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -25,7 +25,7 @@ pub(super) fn check(config: &Config, user: u32) -> Vec<Finding> {
 /// What there is to say of a file system on which hardly anything can be written.
 fn full(check: &'static str, path: &Path) -> Option<Finding> {
     let system = rustix::fs::statvfs(path).ok()?;
-    let shown = path.display();
+    let shown = path.shown();
     let bytes = system.f_bavail.saturating_mul(system.f_frsize);
     // Some file systems count neither.
     let (no_room, no_files) = (
@@ -47,7 +47,7 @@ fn full(check: &'static str, path: &Path) -> Option<Finding> {
 
 fn state_dir(path: &Path, user: u32) -> Vec<Finding> {
     const CHECK: &str = "state_dir";
-    let shown = path.display();
+    let shown = path.shown();
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
         Err(error) => return vec![absent(CHECK, path, &error)],
@@ -84,7 +84,7 @@ fn state_dir(path: &Path, user: u32) -> Vec<Finding> {
 
 fn runtime_dir(path: &Path, user: u32) -> Vec<Finding> {
     const CHECK: &str = "runtime_dir";
-    let shown = path.display();
+    let shown = path.shown();
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
         Err(error) => return vec![absent(CHECK, path, &error)],
@@ -117,7 +117,7 @@ fn runtime_dir(path: &Path, user: u32) -> Vec<Finding> {
 }
 
 fn absent(check: &'static str, path: &Path, error: &io::Error) -> Finding {
-    let shown = path.display();
+    let shown = path.shown();
     match error.kind() {
         io::ErrorKind::NotFound => Finding::warn(
             check,
@@ -136,7 +136,7 @@ fn absent(check: &'static str, path: &Path, error: &io::Error) -> Finding {
 /// The folder of agents' directories, which the daemon makes.
 fn agents(path: &Path, user: u32) -> Vec<Finding> {
     const CHECK: &str = "agents' folder";
-    let shown = path.display();
+    let shown = path.shown();
     // Not through a link: the daemon follows none.
     let Ok(metadata) = path.symlink_metadata() else {
         return Vec::new();
@@ -158,7 +158,7 @@ fn agents(path: &Path, user: u32) -> Vec<Finding> {
 
 /// A folder that its owner cannot use.
 fn unusable(check: &'static str, path: &Path, mode: u32, right: &str) -> Option<Finding> {
-    let shown = path.display();
+    let shown = path.shown();
     (mode & 0o700 != 0o700).then(|| {
         let message = format!("{shown} has mode {mode:04o}, so that its owner cannot use it");
         Finding::fail(check, message, format!("chmod {right} {shown}"))
@@ -167,7 +167,7 @@ fn unusable(check: &'static str, path: &Path, mode: u32, right: &str) -> Option<
 
 /// A folder of somebody else than one of `owners`, or than this user where that is not root.
 fn foreign(check: &'static str, path: &Path, metadata: &Metadata, owners: &[u32]) -> Option<Finding> {
-    let (me, owner, shown) = (rustix::process::geteuid(), metadata.uid(), path.display());
+    let (me, owner, shown) = (rustix::process::geteuid(), metadata.uid(), path.shown());
     let Some(user) = owners.last().filter(|_| !owners.contains(&owner)) else {
         return (!me.is_root() && owner != me.as_raw()).then(|| {
             let message = format!("{shown} belongs to uid {owner}, and this is uid {}", me.as_raw());

@@ -6,6 +6,7 @@ use super::{super::view::Agent, Finding};
 use crate::{
     agent::{ManifestFile, Scan},
     delivery::admin::convert,
+    text::ShowPath,
 };
 
 const CHECK: &str = "manifests in force";
@@ -29,13 +30,13 @@ pub(super) fn differences(agents: &[Agent], on_disk: &Scan) -> Vec<String> {
             Some((agent, _)) if is_same(agent, file) => {}
             Some(_) => found.push(format!(
                 "{} is not what is in force for agent {name}",
-                file.path.display()
+                file.path.shown()
             )),
             // One that came over the API goes before a file's.
             None if known(name.as_str()) => {}
             None => found.push(format!(
                 "{} is not in force: the daemon knows no agent {name}",
-                file.path.display()
+                file.path.shown()
             )),
         }
     }
@@ -46,7 +47,7 @@ pub(super) fn differences(agents: &[Agent], on_disk: &Scan) -> Vec<String> {
         {
             found.push(format!(
                 "agent {name} is in force, and its file {} is gone",
-                file.display()
+                file.shown()
             ));
         }
     }

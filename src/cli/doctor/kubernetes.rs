@@ -11,6 +11,7 @@ use super::{Finding, daemon::Seen, mounts::unescape};
 use crate::{
     config::{Config, CsiSection, KubernetesApi, TaintSection},
     delivery::kubernetes::{Deed, StartupTaint, may},
+    text::ShowPath,
 };
 
 /// Where the kubelet keeps everything, unless it was told otherwise.
@@ -60,7 +61,7 @@ fn sockets(csi: &CsiSection, runs: bool) -> Vec<Finding> {
 
 /// One of them. The daemon makes the folder, but not in a place where there is no kubelet.
 fn socket(check: &'static str, path: &Path, runs: bool) -> Finding {
-    let shown = path.display();
+    let shown = path.shown();
     let folder = path.parent().unwrap_or(Path::new("/"));
     let kubelets = if check == "csi.endpoint" {
         folder.parent().unwrap_or(folder)
@@ -68,7 +69,7 @@ fn socket(check: &'static str, path: &Path, runs: bool) -> Finding {
         folder
     };
     if !folder.is_dir() && !kubelets.is_dir() {
-        let message = format!("there is no folder {}", kubelets.display());
+        let message = format!("there is no folder {}", kubelets.shown());
         let advice = "set it to a path in the kubelet's own folder; a daemon in a container has to have that mounted \
                       at the same path as on the node";
         return Finding::fail(check, message, advice);
@@ -132,7 +133,7 @@ fn pods(csi: &CsiSection, process: Option<i32>) -> Finding {
     const CHECK: &str = "csi pods";
     let (folder, who) = subject(process);
     let pods = kubelet(&csi.endpoint).join("pods");
-    let shown = pods.display();
+    let shown = pods.shown();
     let table = match fs::read_to_string(folder.join("mountinfo")) {
         Ok(table) => table,
         Err(error) => {

@@ -11,6 +11,7 @@ use crate::{
     address::from_here,
     config::{Config, RemoteSection},
     delivery::RemoteListener,
+    text::ShowPath,
 };
 
 /// How long a port may take to be reached: it is on this machine.
@@ -42,7 +43,7 @@ fn check_certificate(section: &RemoteSection) -> Finding {
     const CHECK: &str = "remote.certificate_file";
     match RemoteListener::check(section) {
         Ok(()) => {
-            let file = section.certificate_file.display();
+            let file = section.certificate_file.shown();
             Finding::ok(CHECK, format!("{file} and its key can be served"))
         }
         Err(error) => Finding::fail(

@@ -27,7 +27,7 @@ use super::{
     progress,
     style::Tone,
 };
-use crate::{agent::Scan, config::Config};
+use crate::{agent::Scan, config::Config, text::one_line};
 
 /// How long a change of a manifest may take to be in force, and in the files.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -203,9 +203,11 @@ fn report(findings: &[Finding], output: &mut Output) -> Result<(), Failure> {
             Verdict::Warn => ("warn", Tone::Warn),
             Verdict::Fail => ("FAIL", Tone::Bad),
         };
-        output.toned(tone, &format!("{word}  {}: {}", finding.check, finding.message))?;
-        if !finding.advice.is_empty() {
-            output.line(&format!("      -> {}", finding.advice))?;
+        // A line each, whatever the names are that it repeats.
+        let (message, advice) = (one_line(&finding.message, &[]), one_line(&finding.advice, &[]));
+        output.toned(tone, &format!("{word}  {}: {message}", finding.check))?;
+        if !advice.is_empty() {
+            output.line(&format!("      -> {advice}"))?;
         }
     }
     let summary = match (failures, warnings) {

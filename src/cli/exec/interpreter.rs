@@ -11,6 +11,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::super::exit::{Exit, Failure};
+use crate::text::ShowPath;
 
 /// Runs scripts without a first line that names an interpreter, as shells and `execvp` have it.
 pub(super) const SHELL: &str = "/bin/sh";
@@ -35,7 +36,7 @@ pub(super) fn file_of(program: &OsStr) -> Option<PathBuf> {
 
 /// Why the command cannot be run.
 pub(super) fn cannot_run(program: &OsStr, error: &io::Error) -> Failure {
-    let shown = program.display();
+    let shown = program.shown();
     let failed = |exit, why: String| Failure::new(exit, format!("`{shown}` cannot be run: {why}"));
     match (error.kind(), file_of(program)) {
         (io::ErrorKind::NotFound, None) => {

@@ -24,6 +24,7 @@ use crate::{
         node_server::Node,
         node_service_capability::{Rpc, Type, rpc},
     },
+    text::ShowPath,
 };
 
 /// How long an agent's directory may take to be written before a pod is told to wait.
@@ -144,7 +145,7 @@ impl NodeService {
             return Err(Status::already_exists(format!(
                 "this volume is published already, for the agent {} at {}",
                 other.agent,
-                other.target.display()
+                other.target.shown()
             )));
         }
         let volume = Volume::new(&publication.volume, target, agent.name(), &pod.identity);
@@ -245,7 +246,7 @@ fn failed(failures: &Refusals, doing: &str, target: &std::path::Path, error: &io
     };
     let message = format!(
         "the volume could not be {doing} {}: {error}{advice}",
-        target.display()
+        target.shown()
     );
     failures.count(&message);
     Status::internal(message)

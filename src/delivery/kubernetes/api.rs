@@ -14,7 +14,7 @@ use crate::{
         http::{Http, JSON, Reply, TransportError},
     },
     secret::AccessToken,
-    text,
+    text::{self, ShowPath},
 };
 
 /// Shorter than the kubelet's own patience of two minutes, so that the pod's events hold our sentence.
@@ -93,7 +93,7 @@ impl Api {
             ProviderError::transport(&format!("the Kubernetes API ({host})"), &error).message
         })?;
         if reply.status == StatusCode::UNAUTHORIZED {
-            let token = self.section.token_file.display();
+            let token = self.section.token_file.shown();
             return Err(format!(
                 "the Kubernetes API does not accept the daemon's own token ({token})"
             ));
@@ -119,7 +119,7 @@ impl Api {
         let file = self.section.token_file.clone();
         let read = tokio::task::spawn_blocking(move || {
             let token = std::fs::read_to_string(&file)
-                .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+                .map_err(|error| format!("{} cannot be read: {error}", file.shown()))?;
             let token = Zeroizing::new(token);
             Ok(AccessToken::from(text::plain(&token).trim()))
         });
