@@ -167,8 +167,7 @@ impl Failure {
 /// Whether the table has a row for this `error` or `error_subtype`.
 pub(super) fn is_known(code: &str) -> bool {
     FAILURES.iter().any(|failure| match failure.sign {
-        Sign::Error(codes) => codes.contains(&code),
-        Sign::Reason(codes) => codes.contains(&code),
+        Sign::Error(codes) | Sign::Reason(codes) => codes.contains(&code),
         Sign::Subtype(error, subtypes) => error == code || subtypes.contains(&code),
         Sign::Busy | Sign::Status(_) | Sign::Redirected | Sign::Silent | Sign::Other => false,
     })

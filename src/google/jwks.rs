@@ -182,7 +182,7 @@ fn parse(reply: &Reply) -> Option<Published> {
     let (mut keys, mut short) = (HashMap::<String, Vec<DecodingKey>>::new(), HashMap::new());
     for key in set.get("keys")?.as_array()?.iter().filter_map(key).take(MAX_KEYS) {
         match key.bits {
-            MIN_BITS.. => keys.entry(key.name).or_default().push(key.key),
+            MIN_BITS.. => keys.entry(key.name).or_default().push(key.decoding),
             bits => drop(short.insert(key.name, bits)),
         }
     }
@@ -197,7 +197,7 @@ fn parse(reply: &Reply) -> Option<Published> {
 struct Key {
     name: String,
     bits: usize,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 /// A key that can sign with RS256. One that says nothing of its use or algorithm may.
@@ -214,7 +214,7 @@ fn key(jwk: &Value) -> Option<Key> {
     Some(Key {
         name: name(jwk.get("kid")?)?,
         bits: modulus.len() * 8 - modulus.first()?.leading_zeros() as usize,
-        key: DecodingKey::from_rsa_raw_components(&modulus, &exponent),
+        decoding: DecodingKey::from_rsa_raw_components(&modulus, &exponent),
     })
 }
 

@@ -289,7 +289,6 @@ impl ServiceAccountKey {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "fits `map_err`")]
 fn rejected(reason: KeyRejected) -> InvalidKeyFile {
     // The library gives its reasons by name alone.
     match reason.to_string().as_str() {

@@ -46,7 +46,7 @@ fn a_former_address_is_shown_with_the_manifests_that_still_say_it() {
 fn a_grant_that_ends_by_itself_says_when_and_offers_to_connect_again_when_it_is_soon() {
     let (google, daemon) = two_owners(&[]);
     let mut operator = Browser::signed_in(&daemon, None);
-    let mut connect = |owner: &str, account: &str, seconds: u32| {
+    let connect = |owner: &str, account: &str, seconds: u32| {
         google.fault(&json!({
             "endpoint": "token", "account": account, "fields": { "refresh_token_expires_in": seconds }
         }));

@@ -82,15 +82,13 @@ pub(in crate::delivery) fn answer<B>(desk: &Desk, request: &Request<B>) -> Answe
     if let Some(refusal) = objection(request) {
         return Answer::now(refused(refusal));
     }
-    match desk.facts().answer(request.uri()) {
-        Some(response) => Answer::now(response),
-        None => {
-            let desk = desk.clone();
-            Answer::Later(Box::pin(
-                async move { desk.token().await.unwrap_or_else(refused) },
-            ))
-        }
+    if let Some(response) = desk.facts().answer(request.uri()) {
+        return Answer::now(response);
     }
+    let desk = desk.clone();
+    Answer::Later(Box::pin(
+        async move { desk.token().await.unwrap_or_else(refused) },
+    ))
 }
 
 /// An entry in the form that the query asks for.
