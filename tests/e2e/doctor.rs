@@ -166,6 +166,13 @@ fn a_start_beside_others_who_may_write_warns_and_goes_on() {
     assert!(line.contains("others than its owner may write"), "{line}");
     let problems = daemon.cli(&["status", "--output", "json"]).json()["daemon"]["problems"].to_string();
     assert!(problems.contains("others than its owner may write"), "{problems}");
+    // The daemon says so as well, and doctor once.
+    let said = daemon.cli(&["doctor"]).expect(1).stdout;
+    assert_eq!(
+        said.matches("others than its owner may write").count(),
+        1,
+        "{said}"
+    );
 }
 
 #[test]

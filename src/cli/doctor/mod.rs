@@ -53,7 +53,7 @@ pub(super) struct DoctorArgs {
 }
 
 /// How a check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Verdict {
     /// As it should be.
@@ -146,7 +146,19 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
     }
     findings.extend(mounts::check());
     findings.extend(more);
-    findings
+    once_each(findings)
+}
+
+/// What was found here, and is told by the daemon as well, counts once.
+fn once_each(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut kept: Vec<Finding> = Vec::with_capacity(findings.len());
+    for finding in findings {
+        let is_known = |known: &Finding| known.message == finding.message && known.verdict >= finding.verdict;
+        if finding.verdict == Verdict::Ok || !kept.iter().any(is_known) {
+            kept.push(finding);
+        }
+    }
+    kept
 }
 
 /// What the agents of a running daemon have, and whether they are those that the manifests declare.
@@ -382,6 +394,21 @@ mod tests {
             ("configuration", Verdict::Fail)
         );
         assert!(found[0].message.contains("config.toml:1"), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_found_twice_counts_once() {
+        let found = vec![
+            Finding::ok("a", "fine"),
+            Finding::fail("b", "open to others", "close it"),
+            Finding::warn("daemon", "open to others", ""),
+            Finding::ok("c", "fine"),
+            Finding::warn("d", "later worse", ""),
+            Finding::fail("e", "later worse", ""),
+        ];
+        let kept = once_each(found);
+        let checks: Vec<_> = kept.iter().map(|finding| finding.check).collect();
+        assert_eq!(checks, ["a", "b", "c", "d", "e"]);
     }
 
     #[test]
