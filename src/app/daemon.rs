@@ -214,15 +214,13 @@ impl App {
         let mut landed = pin!(self.broker.landed());
         if timeout_at(begun + DRAIN, landed.as_mut()).await.is_err() {
             tracing::info!(
-                "waiting for the provider's answers for up to {} s, because a grant may come with them; a second signal \
-                 ends the daemon at once",
+                unkept_grants = self.broker.unkept_grants().len(),
+                "waiting for the provider's answers for up to {} s, and for the database to take the grants that come with \
+                 them; a second signal ends the daemon at once",
                 PROVIDER_DRAIN.as_secs()
             );
             if timeout_at(begun + PROVIDER_DRAIN, landed).await.is_err() {
-                tracing::warn!(
-                    "requests to the provider were still under way after {} s",
-                    PROVIDER_DRAIN.as_secs()
-                );
+                tell_what_did_not_land(&self.broker);
             }
         }
         if !all_ended && timeout(ANSWERS, ended).await.is_err() {
@@ -234,6 +232,20 @@ impl App {
         self.broker.flush_audit().await;
         self.store.close().await;
         tracing::info!("stopped");
+    }
+}
+
+fn tell_what_did_not_land(broker: &Broker) {
+    let seconds = PROVIDER_DRAIN.as_secs();
+    let lost = broker.unkept_grants();
+    if lost.is_empty() {
+        tracing::warn!("requests to the provider were still under way after {seconds} s");
+    } else {
+        tracing::error!(
+            accounts = lost.join(", "),
+            "the database did not take new grants within {seconds} s: they are lost, and these accounts have to be \
+             connected again"
+        );
     }
 }
 

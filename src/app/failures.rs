@@ -183,6 +183,7 @@ fn connect_errors() -> Vec<ConnectError> {
             owner: owner(),
             account: account(),
         },
+        ConnectError::RevokedMeanwhile(account()),
         ConnectError::Narrower {
             account: account(),
             lost: vec!["google.drive".parse().expect("a key")],

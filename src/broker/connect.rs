@@ -316,7 +316,7 @@ impl Broker {
                 )));
             }
         };
-        let (answer, grant, nonce) = self.exchanged(&code, pending).await?;
+        let (answer, mut grant, nonce) = self.exchanged(&code, pending).await?;
         let identity = self.whose(&answer, nonce).await.map_err(ConnectError::Provider)?;
         let granted = answer
             .scopes
@@ -334,7 +334,7 @@ impl Broker {
             capabilities: claim.capabilities.clone(),
             detail: told_of(&claim.owner, kept, &missing),
         };
-        let kept = self.keep(claim, identity, granted, &grant, tell).await?;
+        let kept = self.keep(claim, identity, granted, &mut grant, tell).await?;
         Ok(Connected {
             account: kept.account,
             withdrawn: kept.withdrawn,
@@ -353,10 +353,12 @@ impl Broker {
         code: &AuthorizationCode,
         pending: &'a Pending,
     ) -> Result<(TokenAnswer, FirstGrant, Option<&'a str>), ConnectError> {
+        let since = self.uptime();
         let grant = |token, expires_in| FirstGrant {
             token,
             expires_in,
             only_here: true,
+            since,
         };
         match self
             .once_more(|| self.provider.exchange(code, &pending.verifier))

@@ -9,6 +9,7 @@ use super::{
     AccountError, AccountRef, AccountView, AgentHandle, Broker, Event, EventKind,
     choice::find,
     revocations::{Attempt, REVOKED, given_up},
+    turn::Turn,
     world::World,
 };
 use crate::{
@@ -20,6 +21,12 @@ use crate::{
 
 /// How long a disconnect waits for the agents' files; a directory that cannot be written holds it no longer.
 pub(super) const DELIVERY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it waits for a renewal that may bring the grant's successor, before it goes on without being told.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(40);
+/// What it says then.
+const LATER: &str = "the grant is revoked at the provider when a renewal that is under way has ended (`token-broker \
+                     integrations list` shows it until then)";
 
 /// An agent, and the revision of its snapshot that it has to be told.
 type Told = (Arc<AgentHandle>, u64);
@@ -102,7 +109,9 @@ impl Broker {
         let mut result = self.preview_disconnect(which, revocation)?;
         let id = result.account.record.id.clone();
         // A renewal under way may be rotating the grant: let it end, but not hold the deletion for long.
-        let turn = tokio::time::timeout(DELIVERY_PATIENCE, self.turn(&id)).await;
+        let (broker, held) = (self.clone(), id.clone());
+        let mut turn = Box::pin(async move { broker.turn(&held).await });
+        let in_turn = tokio::time::timeout(DELIVERY_PATIENCE, turn.as_mut()).await;
         let deleted = self.delete_account(&id, revocation, &result, &actor).await;
         let deleted = match deleted {
             Ok(Some(deleted)) => deleted,
@@ -113,14 +122,19 @@ impl Broker {
                 return Err(error.into());
             }
         };
-        drop(turn);
+        let under_way = in_turn.is_err().then_some(turn);
+        drop(in_turn);
         let mut problems = uncleared(deleted.waiting).await;
         result.revoked = false;
         if deleted.unreadable {
             problems.push(unrevoked("its record could not be read"));
         }
         if let Some(owed) = deleted.owed {
-            match self.pay(owed, revocation, &actor).await {
+            let paid = match under_way.filter(|_| !self.rotation.is_known_to_keep()) {
+                None => self.pay(owed, revocation, &actor).await,
+                Some(renewal) => self.pay_after(renewal, owed, revocation, &actor).await,
+            };
+            match paid {
                 Ok(revoked) => result.revoked = revoked,
                 Err(problem) => problems.push(problem),
             }
@@ -226,6 +240,26 @@ impl Broker {
         self.republish(world, agents)
     }
 
+    /// Revokes what was deleted when the renewal that is under way has ended: its answer may hold the grant that lives.
+    /// Where that takes long, it is done later.
+    async fn pay_after(
+        self: &Arc<Self>,
+        renewal: impl Future<Output = Option<Turn>> + Send + 'static,
+        owed: RevocationRecord,
+        revocation: Revocation,
+        actor: &Actor,
+    ) -> Result<bool, String> {
+        let (broker, actor) = (self.clone(), actor.clone());
+        let work = async move {
+            drop(renewal.await);
+            broker.pay(owed, revocation, &actor).await
+        };
+        let paying = self.flights.spawn(work);
+        tokio::time::timeout(RENEWAL_PATIENCE, paying)
+            .await
+            .map_or_else(|_| Err(LATER.to_owned()), |paid| paid.unwrap_or(Ok(false)))
+    }
+
     /// Revokes what was deleted. False when that is not called for any more.
     async fn pay(
         &self,
@@ -235,9 +269,10 @@ impl Broker {
     ) -> Result<bool, String> {
         // Nobody connects the same account meanwhile, which revoking would end.
         let _alone = self.provider_accounts.lock(&owed.subject).await;
-        if !self.is_owed(&owed.id) {
+        // As it is by now: a renewal may have brought its successor.
+        let Some(owed) = self.owed(&owed.id) else {
             return Ok(false);
-        }
+        };
         let account = (&owed.id, owed.subject.as_str(), &*owed.authority);
         if !revokes(&self.world(), account, revocation) {
             let how = "given up: the account was connected again";

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Broker, backoff, once_more::is_worth_a_try};
 use crate::{
     catalog::ScopeSet,
+    clock::Uptime,
     google::{FailureKind, Identity, NoToken, ProviderError, TokenAnswer},
     secret::RefreshToken,
 };
@@ -18,15 +19,18 @@ pub(super) struct FirstGrant {
     pub(super) expires_in: Option<Duration>,
     /// Nobody else has it: it came with an answer.
     pub(super) only_here: bool,
+    /// Before it was asked for, or asked with for the first time.
+    pub(super) since: Uptime,
 }
 
 impl FirstGrant {
     /// A grant that somebody else holds as well.
-    pub(super) fn held_elsewhere(token: RefreshToken) -> Self {
+    pub(super) fn held_elsewhere(token: RefreshToken, since: Uptime) -> Self {
         Self {
             token,
             expires_in: None,
             only_here: false,
+            since,
         }
     }
 
@@ -81,6 +85,19 @@ impl Broker {
             self.clock.sleep_until(self.uptime().after(pause)).await;
             tries += 1;
         }
+    }
+
+    /// False when the grant ended with an older one of the same account, which was revoked after it was asked for. The
+    /// caller deals with the account alone.
+    pub(super) async fn survived(&self, grant: &mut FirstGrant, subject: &str) -> bool {
+        if !self.provider_accounts.may_be_revoked(subject, grant.since) {
+            return true;
+        }
+        // Where the provider does not say, it is kept: it may be the only one.
+        let answer = self.first_answer(grant).await;
+        answer
+            .err()
+            .is_none_or(|error| error.kind != FailureKind::Reconnect)
     }
 
     /// Whose a grant is: as the answer's id token says, or else its access token. The nonce is that of the consent that

@@ -107,9 +107,9 @@ impl Broker {
     ) -> Result<Imported, ImportError> {
         let (client, endpoint) = (self.provider.client_id(), self.provider.token_endpoint());
         let given = authorized_user::parse(grant.expose(), client, endpoint)?;
-        let mut grant = FirstGrant::held_elsewhere(given);
+        let mut grant = FirstGrant::held_elsewhere(given, self.uptime());
         let kept = match self.first_answer(&mut grant).await {
-            Ok(answer) => self.keep_imported(aim, answer, &grant, actor).await,
+            Ok(answer) => self.keep_imported(aim, answer, &mut grant, actor).await,
             Err(error) => Err(ImportError::Provider(error)),
         };
         kept.map_err(|error| {
@@ -125,7 +125,7 @@ impl Broker {
         self: &Arc<Self>,
         aim: Aim,
         mut answer: TokenAnswer,
-        grant: &FirstGrant,
+        grant: &mut FirstGrant,
         actor: &Actor,
     ) -> Result<Imported, ImportError> {
         let identity = self.whose(&answer, None).await.map_err(ImportError::Provider)?;

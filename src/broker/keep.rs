@@ -72,11 +72,14 @@ impl Broker {
         claim: &Claim,
         identity: Identity,
         granted: ScopeSet,
-        grant: &FirstGrant,
+        grant: &mut FirstGrant,
         tell: impl FnOnce(&Kept) -> Telling,
     ) -> Result<Kept, ConnectError> {
         // An older grant of the same account may be being revoked at this moment, which would end this one.
         let _alone = self.provider_accounts.lock(&identity.subject).await;
+        if !self.survived(grant, &identity.subject).await {
+            return Err(ConnectError::RevokedMeanwhile(identity.email));
+        }
         let held = self.hold(|| self.destination(claim, &identity)).await?;
         let existing = held.existing.as_ref();
         let before = existing.map(|existing| existing.scopes.clone());

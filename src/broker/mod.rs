@@ -58,6 +58,7 @@ pub(crate) mod testing;
 mod time;
 mod turn;
 mod unchecked;
+mod unkept;
 mod unusable;
 mod world;
 
@@ -116,6 +117,7 @@ use situation::Surroundings;
 #[cfg(test)]
 pub(crate) use situation::state_of as failure_state;
 use time::BrokerClock;
+use unkept::Unkept;
 use unusable::Unusable;
 use world::{TokenKey, World};
 
@@ -202,6 +204,7 @@ pub struct Broker {
     revocations: Revocations,
     provider_accounts: ProviderAccounts,
     rotation: Rotation,
+    unkept: Unkept,
     unusable: Unusable,
     changes: ChangeSender,
     events: broadcast::Sender<Event>,

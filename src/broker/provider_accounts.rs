@@ -6,16 +6,26 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use tokio::sync::OwnedMutexGuard;
 
+use crate::clock::Uptime;
+
 /// So many locks that nobody holds any more are left lying about at most.
 const MOST_LEFT: usize = 64;
 
+/// How long it is known that an account was revoked: longer than a grant takes from its making to its keeping.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
 /// One lock for each account that somebody deals with, by the provider's id of it.
 #[derive(Default)]
-pub(super) struct ProviderAccounts(Mutex<HashMap<Box<str>, Weak<tokio::sync::Mutex<()>>>>);
+pub(super) struct ProviderAccounts {
+    locks: Mutex<HashMap<Box<str>, Weak<tokio::sync::Mutex<()>>>>,
+    /// When the provider answered a revocation of it last, or was given up on.
+    revoked: Mutex<HashMap<Box<str>, Uptime>>,
+}
 
 impl ProviderAccounts {
     /// Waits until nobody else deals with the account `subject`.
@@ -23,8 +33,21 @@ impl ProviderAccounts {
         self.of(subject).lock_owned().await
     }
 
+    /// The provider was asked to revoke the account, and may have done so until now.
+    pub(super) fn note_revocation(&self, subject: &str, now: Uptime) {
+        let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        revoked.retain(|_, at| now.since(*at) < REMEMBERED);
+        revoked.insert(subject.into(), now);
+    }
+
+    /// Whether a grant of the account that was asked for at `since` may have been revoked with an older one.
+    pub(super) fn may_be_revoked(&self, subject: &str, since: Uptime) -> bool {
+        let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        revoked.get(subject).is_some_and(|at| *at >= since)
+    }
+
     fn of(&self, subject: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lock) = locks.get(subject).and_then(Weak::upgrade) {
             return lock;
         }
@@ -54,6 +77,6 @@ mod tests {
         for subject in 0..1000 {
             drop(accounts.lock(&subject.to_string()).await);
         }
-        assert!(accounts.0.lock().unwrap().len() <= MOST_LEFT);
+        assert!(accounts.locks.lock().unwrap().len() <= MOST_LEFT);
     }
 }

@@ -73,6 +73,10 @@ pub(super) enum Failure {
     Provider(ProviderError),
 }
 
+/// A grant that is in memory alone is offered to the database so often at least: that costs little, and it may be the only
+/// one.
+const KEEP_AGAIN: Duration = Duration::from_secs(2);
+
 impl Broker {
     /// Obtains a new token for `key`. The caller has the account's turn, and saw in it that the grant belongs to
     /// this client and endpoint: it is never sent elsewhere.
@@ -247,7 +251,7 @@ impl Broker {
         brought: Option<(&Arc<IssuedToken>, Option<Uptime>)>,
     ) -> Result<u64, Failure> {
         let (token, ends) = brought.unzip();
-        let mut wait = 0;
+        let (mut wait, mut unkept) = (0, None);
         loop {
             let outcome = RenewalOutcome {
                 rotated: rotated.map(|secret| {
@@ -267,7 +271,13 @@ impl Broker {
                 .await
             {
                 Ok(version) => return Ok(version),
-                Err(StoreError::Conflict | StoreError::Closed) => return Err(Failure::Gone),
+                Err(StoreError::Conflict) => {
+                    if let Some(secret) = rotated {
+                        self.owe_successor(&key.integration, secret).await;
+                    }
+                    return Err(Failure::Gone);
+                }
+                Err(StoreError::Closed) => return Err(Failure::Gone),
                 // Nothing was rotated, so nothing can be lost: the token may be used while the disk is mended.
                 Err(error) if rotated.is_none() => {
                     tracing::error!(integration = %key.integration, %error, "the token could not be stored");
@@ -275,13 +285,17 @@ impl Broker {
                 }
                 Err(error) => {
                     // The old refresh token is spent and the new one exists only here: try until it is kept.
-                    tracing::error!(integration = %key.integration, %error, "the rotated grant could not be stored");
+                    if unkept.is_none() {
+                        tracing::error!(integration = %key.integration, %error, "the rotated grant could not be stored");
+                        let account = self.recorded(&key.integration).map(|record| record.account);
+                        unkept = Some(self.unkept.note(&key.integration, account.unwrap_or_default()));
+                    }
                     let message = format!(
                         "Google gave a new grant that cannot be stored, so its token is not handed out yet: {error}"
                     );
                     self.back_off(key, &Refused::operator(Cause::Store, message), true);
                     wait += 1;
-                    let pause = backoff::delay(&*self.entropy, wait, None);
+                    let pause = backoff::delay(&*self.entropy, wait, None).min(KEEP_AGAIN);
                     self.clock.sleep_until(self.uptime().after(pause)).await;
                 }
             }

@@ -139,7 +139,10 @@ impl Broker {
             // It was deleted when the provider announced its end.
             return Attempt::Done;
         }
-        match self.provider.revoke(&token).await {
+        let answer = self.provider.revoke(&token).await;
+        self.provider_accounts
+            .note_revocation(&record.subject, self.uptime());
+        match answer {
             Ok(()) => Attempt::Done,
             Err(ProviderError {
                 kind: FailureKind::Retry,
@@ -166,9 +169,27 @@ impl Broker {
         }
     }
 
-    /// Whether a revocation is still to be done.
-    pub(super) fn is_owed(&self, id: &IntegrationId) -> bool {
-        self.revocations.pending().contains_key(id)
+    /// A revocation that is still to be done, as it is now.
+    pub(super) fn owed(&self, id: &IntegrationId) -> Option<RevocationRecord> {
+        let pending = self.revocations.pending();
+        pending.get(id).map(|pending| pending.record.clone())
+    }
+
+    /// The provider replaced a grant at the moment that it was let go of: what is to be revoked is its successor.
+    pub(super) async fn owe_successor(&self, id: &IntegrationId, successor: &RefreshToken) {
+        let binding = Binding::RefreshToken(id);
+        let secret = self.vault.seal(&binding, successor.expose().as_bytes());
+        let record = {
+            let mut pending = self.revocations.pending();
+            let Some(pending) = pending.get_mut(id) else {
+                return;
+            };
+            pending.record.secret = secret;
+            pending.record.clone()
+        };
+        if let Err(error) = self.store.put_revocation(record).await {
+            tracing::error!(integration = %id, %error, "the successor of a grant that is to be revoked is in memory alone");
+        }
     }
 
     /// A revocation that the caller does at once. From here on whoever connects the account anew finds it.
@@ -236,9 +257,9 @@ impl Broker {
         let record = pending.record;
         // Nobody connects the account anew meanwhile: this would end that grant too.
         let _alone = self.provider_accounts.lock(&record.subject).await;
-        if !self.is_owed(&record.id) {
+        let Some(record) = self.owed(&record.id) else {
             return;
-        }
+        };
         match self.try_revoke(&record).await {
             Attempt::Done => {
                 self.settle_revocation(&record, Actor::Daemon, Decision::Allowed, REVOKED)

@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, Holders, IssuedToken,
-    ProviderAccounts, Queue, Recorder, Recovery, Revocations, Rotation, Surroundings, TokenKey, Unusable,
-    World,
+    ProviderAccounts, Queue, Recorder, Recovery, Revocations, Rotation, Surroundings, TokenKey, Unkept,
+    Unusable, World,
     asks::Asks,
     handle,
     revocations::Later,
@@ -89,6 +89,7 @@ impl Broker {
             recovery: Recovery::default(),
             revocations: Revocations::default(),
             provider_accounts: ProviderAccounts::default(),
+            unkept: Unkept::default(),
             unusable: Unusable::default(),
             changes,
             events: broadcast::Sender::new(EVENTS),

@@ -74,7 +74,7 @@ impl Exit {
             "active" => Self::Ok,
             "not_connected" | "permission_missing" | "reconnect_required" | "revoked" | "consent_denied"
             | "nothing_granted" | "no_refresh_token" | "other_account" | "connected_already"
-            | "narrower_grant" | "other_session" => Self::NeedsPerson,
+            | "revoked_meanwhile" | "narrower_grant" | "other_session" => Self::NeedsPerson,
             "provider_unavailable"
             | "rate_limited"
             | "store"

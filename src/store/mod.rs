@@ -151,6 +151,9 @@ pub trait Store: Send + Sync + 'static {
         audit: Vec<AuditEvent>,
     ) -> StoreFuture<'_, bool>;
 
+    /// Keeps another secret for a grant that is still to be revoked. Nothing where it is among those no more.
+    fn put_revocation(&self, revocation: RevocationRecord) -> StoreFuture<'_, ()>;
+
     /// Forgets a grant that was to be revoked: it is done, or it is given up.
     fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
 

@@ -161,6 +161,7 @@ fn status(error: &ConnectError) -> StatusCode {
         | ConnectError::ConnectedAlready { .. }
         | ConnectError::Narrower { .. }
         | ConnectError::NoRefreshToken
+        | ConnectError::RevokedMeanwhile(_)
         | ConnectError::OtherBrowser => StatusCode::CONFLICT,
         ConnectError::OtherSession => StatusCode::FORBIDDEN,
         ConnectError::Provider(inner) => match inner.kind {

@@ -1,7 +1,7 @@
 //! Revocations that the provider could not be told of at once.
 
 use token_broker::{
-    broker::{AccountRef, AgentState, Disconnected, Revocation},
+    broker::{AccountRef, AgentState, ConnectError, ConnectTarget, Disconnected, Revocation},
     google::FailureKind,
     store::Store,
 };
@@ -154,17 +154,101 @@ async fn revocations_that_hang_hold_up_nobody_else() {
     let started = scene.begin("alice", &[SEND]);
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     let broker = scene.broker.clone();
-    let again = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.is_ok() });
+    let again = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.map(|_| ()) });
     scene.idle().await;
     assert!(!again.is_finished());
     scene.google.hold_revocations(false);
     for disconnecting in hanging {
         assert!(disconnecting.await.unwrap());
     }
-    assert!(again.await.unwrap());
+    // The revocation took what they allowed along: they are told, and connect once more.
+    let ended = again.await.unwrap().unwrap_err();
+    assert!(
+        matches!(&ended, ConnectError::RevokedMeanwhile(account) if account == ALICE),
+        "{ended}"
+    );
+    assert!(
+        scene
+            .broker
+            .account(&AccountRef::Owner {
+                owner: owner("alice"),
+                account: None
+            })
+            .is_err()
+    );
     scene.idle().await;
     assert!(scene.broker.pending_revocations().is_empty());
-    assert_eq!(scene.account("alice").state(), AgentState::Active);
+    scene.connect("alice", &[SEND]).await;
+    let bot = scene.put("bot", "alice", &[SEND]).await;
+    scene.idle().await;
+    assert_eq!(state(&bot), AgentState::Active);
+}
+
+#[tokio::test]
+async fn what_survived_a_revocation_that_failed_is_kept_and_what_did_not_is_not_imported() {
+    for survives in [true, false] {
+        let scene = Scene::new().await;
+        scene.connect("alice", &[SEND]).await;
+        let imported = scene.google.held_elsewhere(ALICE, with_openid(&[SEND]));
+        let started = scene.begin("alice", &[SEND]);
+        let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
+        scene.google.hold_revocations(true);
+        if survives {
+            scene.google.fail_revocation(Fault::unavailable());
+        }
+        let disconnecting = disconnect_later(&scene, "alice");
+        scene.idle().await;
+        let broker = scene.broker.clone();
+        let connecting = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.is_ok() });
+        let broker = scene.broker.clone();
+        let importing = tokio::spawn(async move {
+            let target = ConnectTarget::Owner(owner("bob"));
+            let outcome = broker.import(&target, imported.as_str().into(), admin()).await;
+            outcome.map(|_| ()).map_err(|error| error.to_string())
+        });
+        scene.idle().await;
+        assert!(!connecting.is_finished() && !importing.is_finished());
+        scene.google.hold_revocations(false);
+        assert_eq!(disconnecting.await.unwrap(), !survives);
+        assert_eq!(connecting.await.unwrap(), survives);
+        let imported = importing.await.unwrap();
+        assert_eq!(imported.is_ok(), survives);
+        if let Err(told) = imported {
+            assert!(told.contains("was being disconnected at that moment"), "{told}");
+        }
+        scene.idle().await;
+        assert_eq!(scene.broker.accounts(None).len(), if survives { 2 } else { 0 });
+        assert!(scene.broker.pending_revocations().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_successor_that_came_with_a_renewal_is_what_is_revoked() {
+    let (scene, _bot) = Scene::of_alice().await;
+    scene.google.habits().rotates = true;
+    scene.store.hold_finish(true);
+    scene.pass(51 * MINUTE).await;
+    assert_eq!(scene.store.held_now(), 1);
+    let disconnecting = disconnect_later(&scene, "alice");
+    let which = AccountRef::Owner {
+        owner: owner("alice"),
+        account: None,
+    };
+    // It gives the renewal a while first.
+    while scene.broker.account(&which).is_ok() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    scene.idle().await;
+    assert!(
+        !disconnecting.is_finished(),
+        "it is not known yet what is to be revoked"
+    );
+    // After a crash at this moment it is owed still.
+    assert_eq!(scene.store.load().await.unwrap().revocations.len(), 1);
+    scene.store.hold_finish(false);
+    assert!(disconnecting.await.unwrap());
+    assert_eq!(scene.google.revoked(), [ALICE]);
+    assert!(scene.broker.pending_revocations().is_empty());
 }
 
 /// Disconnects an owner's account; true when the provider confirmed it.

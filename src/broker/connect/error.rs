@@ -124,6 +124,12 @@ pub enum ConnectError {
         /// What would be lost.
         lost: Vec<CapabilityKey>,
     },
+    /// The account was disconnected, and so revoked, while it was being connected.
+    #[error(
+        "{0} was being disconnected at that moment, which ended at Google what was just allowed as well. Nothing was \
+         connected: connect it once more"
+    )]
+    RevokedMeanwhile(String),
     /// The grant could not be kept.
     #[error("the account could not be kept: {0}. Nothing was changed")]
     Store(String),

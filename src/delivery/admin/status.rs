@@ -72,6 +72,7 @@ fn connect_form(error: &ConnectError) -> (Code, &'static str) {
         }
         ConnectError::ConnectedAlready { .. } => (Code::FailedPrecondition, "connected_already"),
         ConnectError::Narrower { .. } => (Code::FailedPrecondition, "narrower_grant"),
+        ConnectError::RevokedMeanwhile(_) => (Code::Aborted, "revoked_meanwhile"),
         ConnectError::Store(_) => (Code::Unavailable, "store"),
         ConnectError::Provider(error) => provider(error.kind),
     }

@@ -56,7 +56,8 @@ use crate::{
 
 use super::{
     AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
-    RenewalOutcome, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace, TrailSize,
+    RenewalOutcome, RevocationRecord, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
+    TrailSize,
 };
 pub use backup::DatabaseCopy;
 use committer::Files;
@@ -347,6 +348,12 @@ impl Store for SqliteStore {
         self.write_bound(Rank::Vital, move |connection, vault| {
             let owed = revocations::owe(connection, vault, &id, since)?;
             told(connection, vault, owed, &audit)
+        })
+    }
+
+    fn put_revocation(&self, revocation: RevocationRecord) -> StoreFuture<'_, ()> {
+        self.write_bound(Rank::Vital, move |connection, vault| {
+            revocations::put(connection, vault, &revocation)
         })
     }
 

@@ -36,15 +36,16 @@ pub(super) fn owe(
     let Some(account) = integrations::get(connection, vault, id)? else {
         return Ok(false);
     };
-    let bound = bound::Revocation {
-        id: id.as_str(),
-        owner: account.owner.as_str(),
-        subject: &account.subject,
-        account: &account.account,
-        authority: &account.authority,
-        since: micros(since),
-        secret: account.secret.as_bytes(),
+    let owed = RevocationRecord {
+        id: account.id,
+        owner: account.owner,
+        subject: account.subject,
+        account: account.account,
+        authority: account.authority,
+        since,
+        secret: account.secret,
     };
+    let bound = bound_of(&owed);
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO revocations (id, owner, subject, account, authority, since, secret, mac) \
@@ -61,6 +62,27 @@ pub(super) fn owe(
             bound.mac(vault).as_bytes(),
         ])?;
     integrations::delete(connection, id)
+}
+
+/// Keeps another secret for one that is there.
+pub(super) fn put(connection: &Connection, vault: &Vault, owed: &RevocationRecord) -> Result<(), Fault> {
+    let bound = bound_of(owed);
+    connection
+        .prepare_cached("UPDATE revocations SET secret = ?, mac = ? WHERE id = ?")?
+        .execute(params![bound.secret, bound.mac(vault).as_bytes(), bound.id])?;
+    Ok(())
+}
+
+fn bound_of(owed: &RevocationRecord) -> bound::Revocation<'_> {
+    bound::Revocation {
+        id: owed.id.as_str(),
+        owner: owed.owner.as_str(),
+        subject: &owed.subject,
+        account: &owed.account,
+        authority: &owed.authority,
+        since: micros(owed.since),
+        secret: owed.secret.as_bytes(),
+    }
 }
 
 /// Deletes one.

@@ -150,6 +150,17 @@ pub(super) const TOPICS: &[Topic] = &[
         words: &[],
     },
     Topic {
+        slug: "revoked-meanwhile",
+        title: "The account was disconnected meanwhile",
+        what: &[
+            "While the account was being connected, it was being disconnected here as well, and that takes back at Google \
+             everything that this program was allowed there: also what was allowed a moment ago.",
+        ],
+        acts: &[act(Owner, &[step("Connect the account once more.")])],
+        meanwhile: Unchanged,
+        words: &["was being disconnected at that moment"],
+    },
+    Topic {
         slug: "narrower-grant",
         title: "Something that was granted was left unticked",
         what: &[

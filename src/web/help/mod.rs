@@ -285,6 +285,7 @@ pub(crate) fn of_connect(error: &ConnectError) -> &'static str {
         ConnectError::OtherAccount { .. } | ConnectError::NotThatAccount { .. } => "other-account",
         ConnectError::ConnectedAlready { .. } => "connected-already",
         ConnectError::Narrower { .. } => "narrower-grant",
+        ConnectError::RevokedMeanwhile(_) => "revoked-meanwhile",
         ConnectError::Store(_) => "account-not-kept",
     }
 }

@@ -606,7 +606,12 @@ impl Provider for Google {
                 return Err(self.error(&fault));
             }
             let mut books = self.books();
-            let email = books.grants[token.expose()].email.clone();
+            let presented = &books.grants[token.expose()];
+            if presented.spent {
+                // Nothing is known of it any more (RFC 7009, section 2.2), and its successor lives on.
+                return Ok(());
+            }
+            let email = presented.email.clone();
             for grant in books.grants.values_mut().filter(|grant| grant.email == email) {
                 grant.dead = true;
             }

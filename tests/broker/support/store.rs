@@ -10,8 +10,8 @@ use token_broker::{
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     store::{
         AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
-        RenewalOutcome, SqliteStore, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
-        TrailSize,
+        RenewalOutcome, RevocationRecord, SqliteStore, Store, StoreError, StoreFuture, TrailFilter,
+        TrailPage, TrailPlace, TrailSize,
     },
     telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
 };
@@ -227,6 +227,10 @@ impl Store for Hand {
         self.call(Some(Part::Delete), Some(&self.delete_held), move || {
             self.store.owe_revocation(&id, since, audit)
         })
+    }
+
+    fn put_revocation(&self, revocation: RevocationRecord) -> StoreFuture<'_, ()> {
+        self.call(None, None, move || self.store.put_revocation(revocation))
     }
 
     fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
