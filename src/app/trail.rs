@@ -2,49 +2,92 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::{self, SharedClock},
+    clock::{self, BootMoment, SharedClock},
     config::AuditSection,
     store::Store,
 };
 
+const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the trail's size is looked at, which is cheap while it is far from too much.
 const LOOK: Duration = Duration::from_secs(10);
+/// Routine lines that are older than this are counted.
+const KEPT_WHOLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// At the start and once a day: drops the lines that are too old, and tells the log how the trail ends, so that whoever
-/// keeps the log can tell later whether an older trail took its place. All the time: drops the oldest lines where the trail
-/// takes too much of the disk.
+/// keeps the log can tell later whether an older trail took its place. Once an hour: lets the trail's time come to the
+/// present, and counts what is routine and old. All the time: drops the oldest lines where the trail takes too much of the
+/// disk.
 pub(super) async fn keep(
     store: Arc<impl Store>,
     clock: SharedClock,
     section: AuditSection,
     shutdown: CancellationToken,
 ) {
-    let mut daily = clock.uptime();
+    // What is under way is done in small steps, and is gone on with at the next start.
+    let _ended = shutdown
+        .run_until_cancelled(look_after(&*store, clock, section))
+        .await;
+}
+
+async fn look_after(store: &impl Store, clock: SharedClock, section: AuditSection) {
+    let (mut hourly, mut daily) = (clock.uptime(), clock.uptime());
     let mut fails = false;
     loop {
         // Cheaper and more urgent than what is too old.
-        bound(&*store, section.max_bytes, &mut fails).await;
-        if daily <= clock.uptime() {
-            prune(&*store, &clock, section.retention_days).await;
-            tell_head(&*store).await;
-            daily = clock.uptime().after(DAY);
+        bound(store, section.max_bytes, &mut fails).await;
+        if hourly <= clock.uptime() {
+            hourly = clock.uptime().after(HOUR);
+            let now = present(store, &clock).await;
+            if daily <= clock.uptime() {
+                daily = clock.uptime().after(DAY);
+                if let Some(now) = now {
+                    prune(
+                        store,
+                        clock::before(now, DAY.saturating_mul(section.retention_days)),
+                    )
+                    .await;
+                }
+                tell_head(store).await;
+            }
+            if let Some(now) = now {
+                count(store, clock::before(now, KEPT_WHOLE)).await;
+            }
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = clock.sleep_until(clock.uptime().after(LOOK)) => {}
+        clock.sleep_until(clock.uptime().after(LOOK)).await;
+    }
+}
+
+/// The trail's own time.
+async fn present(store: &impl Store, clock: &SharedClock) -> Option<Timestamp> {
+    let uptime = clock.uptime();
+    let moment = clock.boot().map(|boot| BootMoment { boot, uptime });
+    match store.tick_trail(clock.now(), moment).await {
+        Ok(now) => Some(now),
+        Err(error) => {
+            tracing::warn!(%error, "how old audit lines are could not be told: none is dropped or counted for its age");
+            None
         }
     }
 }
 
-async fn prune(store: &impl Store, clock: &SharedClock, days: u32) {
-    match store
-        .prune_audit(clock::before(clock.now(), DAY.saturating_mul(days)))
-        .await
-    {
+async fn count(store: &impl Store, before: Timestamp) {
+    match store.count_audit(before).await {
+        Ok(0) => {}
+        Ok(lines) => tracing::info!(
+            lines,
+            "old audit lines were gone through: routine ones are counted now"
+        ),
+        Err(error) => tracing::warn!(%error, "old audit lines could not be counted"),
+    }
+}
+
+async fn prune(store: &impl Store, before: Timestamp) {
+    match store.prune_audit(before).await {
         Ok(0) => {}
         Ok(lines) => tracing::info!(lines, "old audit lines were dropped"),
         Err(error) => tracing::warn!(%error, "old audit lines could not be dropped"),

@@ -12,6 +12,7 @@ use std::{pin::Pin, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
+    clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
     vault::KeyId,
@@ -214,7 +215,16 @@ pub trait Store: Send + Sync + 'static {
     /// Recomputes the whole audit chain, and whether `head`, which was its last line once, is a part of it still.
     fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport>;
 
-    /// Deletes the lines before the first that is not older than `before`; the chain stays verifiable from
+    /// Lets the trail's own time come to the present, and returns it. It runs with the uptime and only leans towards the wall
+    /// clock, which may be wrong by years. To be called now and then, at least once an hour.
+    fn tick_trail(&self, now: Timestamp, moment: Option<BootMoment>) -> StoreFuture<'_, Timestamp>;
+
+    /// Counts the routine lines of each whole week that is older than `before` by the trail's own time, in place of keeping
+    /// them. Returns how many lines were gone through.
+    fn count_audit(&self, before: Timestamp) -> StoreFuture<'_, u64>;
+
+    /// Deletes the lines that are older than `before` by the trail's own time. Lines from before it had one go by theirs: up to
+    /// the first that is not older; the chain stays verifiable from
     /// there on. Returns how many were deleted.
     fn prune_audit(&self, before: Timestamp) -> StoreFuture<'_, u64>;
 

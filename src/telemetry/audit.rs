@@ -150,6 +150,17 @@ pub struct AuditLine {
     pub decision: String,
     /// More, for people.
     pub detail: String,
-    /// Hash of this line and the one before, in hex.
+    /// Hash of this line and the one before, in hex; empty where it stands for lines that were counted.
     pub hash: String,
+    /// It stands for lines of its kind that are not kept: the last of them, with how many there were.
+    pub counted: Option<Counted>,
+}
+
+/// Lines that were counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// How many there were.
+    pub lines: u64,
+    /// When the first of them was.
+    pub first: Timestamp,
 }

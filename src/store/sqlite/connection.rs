@@ -8,6 +8,7 @@ use crate::store::StoreError;
 
 use super::{
     fault::{Fault, storage},
+    give_back,
     volume::Room,
 };
 
@@ -26,6 +27,7 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, Room), StoreError>
         // Until the database is known to be ours and of a version we know, nothing is to be written to it,
         // not even what its own write-ahead log holds.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        give_back::choose_for_new(&connection)?;
         claim(&connection, path)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -13,6 +13,7 @@ mod connection;
 mod damage;
 mod fault;
 mod folder;
+mod give_back;
 mod grants;
 mod holders;
 mod integrations;
@@ -33,10 +34,16 @@ mod take_over;
 mod tests;
 mod tokens;
 mod trail;
+mod trail_clock;
+mod trail_count;
 mod trail_ends;
 mod trail_page;
 mod trail_prune;
+mod trail_shown;
 mod trail_size;
+mod trail_verify;
+mod trail_week;
+mod upkeep;
 mod volume;
 mod writer;
 
@@ -49,6 +56,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::{
+    clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
     vault::Vault,
@@ -100,6 +108,17 @@ impl SqliteStore {
             }
             opened => opened?,
         };
+        let (connection, place, room, note) =
+            if give_back::can_be_renewed(&connection, &path).map_err(|fault| fault.at(&path))? {
+                drop((connection, place, room, note));
+                match give_back::renew(state_dir, &path).map_err(|fault| fault.at(&path)) {
+                    Ok(()) => tracing::info!("the database was written anew: from now on it gives room back"),
+                    Err(error) => tracing::warn!(%error, "the database gives no room back yet"),
+                }
+                open_database(state_dir, &path, vault)?
+            } else {
+                (connection, place, room, note)
+            };
         let files = Files {
             path: path.clone(),
             place: place.clone(),
@@ -460,47 +479,25 @@ impl Store for SqliteStore {
     }
 
     fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport> {
-        self.read_bound(move |connection, vault| trail::verify(connection, vault, head))
+        self.read_bound(move |connection, vault| trail_verify::verify(connection, vault, head))
+    }
+
+    fn tick_trail(&self, now: Timestamp, moment: Option<BootMoment>) -> StoreFuture<'_, Timestamp> {
+        self.write_bound(Rank::Vital, move |connection, vault| {
+            trail_clock::tick(connection, vault, now, moment)
+        })
+    }
+
+    fn count_audit(&self, before: Timestamp) -> StoreFuture<'_, u64> {
+        Box::pin(upkeep::count(self, before))
     }
 
     fn prune_audit(&self, before: Timestamp) -> StoreFuture<'_, u64> {
-        Box::pin(async move {
-            let mut pruned = 0;
-            loop {
-                let vault = self.vault.clone();
-                let step = move |connection: &Connection| trail_prune::older(connection, &vault, before);
-                let step = self.writer.run(Rank::Vital, step).await?;
-                pruned += step;
-                if step < trail_prune::STEP {
-                    return Ok(pruned);
-                }
-            }
-        })
+        Box::pin(upkeep::prune(self, before))
     }
 
     fn bound_audit(&self, most: u64) -> StoreFuture<'_, u64> {
-        Box::pin(async move {
-            let limit = self.trail_limit.set(most, volume::size(&self.state_dir));
-            let mut pruned = 0;
-            loop {
-                let surplus = move |connection: &Connection| trail_size::surplus(connection, limit.bytes);
-                let mut surplus = self.read(surplus).await?;
-                if surplus == 0 {
-                    return Ok(pruned);
-                }
-                while surplus > 0 {
-                    let vault = self.vault.clone();
-                    let step =
-                        move |connection: &Connection| trail_prune::oldest(connection, &vault, surplus);
-                    let step = self.writer.run(Rank::Vital, step).await?;
-                    if step == 0 {
-                        return Ok(pruned);
-                    }
-                    pruned += step;
-                    surplus = surplus.saturating_sub(step);
-                }
-            }
-        })
+        Box::pin(upkeep::bound(self, most))
     }
 
     fn trail_size(&self) -> StoreFuture<'_, TrailSize> {

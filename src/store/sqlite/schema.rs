@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::{damage, fault::Fault};
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
-pub(super) const MIGRATIONS: [&str; 13] = [
+pub(super) const MIGRATIONS: [&str; 14] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: [&str; 13] = [
     include_str!("migrations/0011.sql"),
     include_str!("migrations/0012.sql"),
     include_str!("migrations/0013.sql"),
+    include_str!("migrations/0014.sql"),
 ];
 
 /// Changes nothing, and fails on a database of a version that this program does not know.

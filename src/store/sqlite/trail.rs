@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, named_params, params};
 
 use crate::{
-    telemetry::audit::{Actor, AuditEvent, AuditLine, ChainCheck, ChainPoint, ChainReport, Decision},
+    telemetry::audit::{Actor, AuditEvent, AuditLine, Decision},
     vault::Vault,
 };
 
@@ -12,6 +12,7 @@ use super::{
     column::{self, Unreadable, corrupt, integer, micros},
     fault::Fault,
     trail_ends::{self, Ends},
+    trail_shown,
 };
 
 /// Chains `events` to the end, in order.
@@ -64,45 +65,20 @@ pub(super) fn list(
     newest: bool,
 ) -> Result<Vec<AuditLine>, Fault> {
     let order = if newest { "DESC" } else { "ASC" };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT * FROM audit WHERE sequence > ? ORDER BY sequence {order} LIMIT ?"
+    let after = after.max(trail_ends::as_found(connection)?.start.sequence);
+    let shown = trail_shown::source(connection)?;
+    let mut statement = connection.prepare(&format!(
+        "SELECT * FROM ({shown}) WHERE sequence > ? ORDER BY sequence {order} LIMIT ?"
     ))?;
     let mut rows = statement.query(params![integer(after), limit])?;
     let mut lines = Vec::new();
     while let Some(row) = rows.next()? {
-        lines.push(read(row).map_err(|reason| corrupt(line_label(row), reason))?);
+        lines.push(trail_shown::read(row).map_err(|reason| corrupt(line_label(row), reason))?);
     }
     if newest {
         lines.reverse();
     }
     Ok(lines)
-}
-
-/// Recomputes the chain from the last pruned line to the last written one, through `head` where one is given.
-pub(super) fn verify(
-    connection: &Connection,
-    vault: &Vault,
-    head: Option<ChainPoint>,
-) -> Result<ChainReport, Fault> {
-    let ends = trail_ends::verified(connection, vault)?;
-    let problem = ends.problem();
-    let mut check = ChainCheck::new(ends.start, ends.end).through(head);
-    let mut statement = connection.prepare("SELECT * FROM audit ORDER BY sequence")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let whole = match read(row) {
-            Ok(line) => check.line(&line),
-            Err(reason) => check.unreadable(row.get("sequence")?, &reason),
-        };
-        if !whole {
-            break;
-        }
-    }
-    let report = check.finish();
-    Ok(ChainReport {
-        problem: problem.or(report.problem),
-        ..report
-    })
 }
 
 pub(super) fn line_label(row: &Row<'_>) -> String {
@@ -126,5 +102,6 @@ pub(super) fn read(row: &Row<'_>) -> Result<AuditLine, Unreadable> {
         decision: column::text(row, "decision")?.to_owned(),
         detail: column::text(row, "detail")?.to_owned(),
         hash: column::text(row, "hash")?.to_owned(),
+        counted: None,
     })
 }

@@ -6,7 +6,7 @@
 use std::{fmt::Write, time::Duration};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params, params_from_iter, types::Value};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
 
 use crate::{
     clock,
@@ -16,8 +16,8 @@ use crate::{
 use super::{
     column::{corrupt, integer, micros},
     fault::Fault,
-    trail::{line_label, read},
-    trail_ends,
+    trail::line_label,
+    trail_ends, trail_shown,
 };
 
 /// How many lines are looked at for one page.
@@ -48,12 +48,20 @@ pub(super) fn page(
     let low = low.max(first);
     let towards_the_past = !matches!(place, TrailPlace::After(_));
     // One more than the page holds tells whether there is another.
-    let (sql, values) = statement(filter, (low, high), limit.saturating_add(1), towards_the_past);
+    let shown = trail_shown::source(connection)?;
+    let (low, high) = reach(connection, &shown, (low, high), (first, last), towards_the_past)?;
+    let (sql, values) = statement(
+        &shown,
+        filter,
+        (low, high),
+        limit.saturating_add(1),
+        towards_the_past,
+    );
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut lines = Vec::new();
     while let Some(row) = rows.next()? {
-        lines.push(read(row).map_err(|reason| corrupt(line_label(row), reason))?);
+        lines.push(trail_shown::read(row).map_err(|reason| corrupt(line_label(row), reason))?);
     }
     let full = lines.len() > limit as usize;
     lines.truncate(limit as usize);
@@ -78,14 +86,51 @@ pub(super) fn page(
     })
 }
 
+/// Where lines are counted, few are left of many: as many are looked at as anywhere else, whatever their numbers.
+fn reach(
+    connection: &Connection,
+    shown: &str,
+    (low, high): (u64, u64),
+    (first, last): (u64, u64),
+    towards_the_past: bool,
+) -> Result<(u64, u64), Fault> {
+    let counted: i64 = connection.query_row("SELECT coalesce(max(last), 0) FROM audit_weeks", [], |row| {
+        row.get(0)
+    })?;
+    if low > counted.unsigned_abs() {
+        return Ok((low, high));
+    }
+    let (condition, order) = if towards_the_past {
+        ("<= ?1", "DESC")
+    } else {
+        (">= ?1", "ASC")
+    };
+    let from = if towards_the_past { high } else { low };
+    let sql = format!(
+        "SELECT sequence FROM ({shown}) WHERE sequence {condition} ORDER BY sequence {order} LIMIT 1 OFFSET {}",
+        MOST_LOOKED_AT - 1
+    );
+    let furthest: Option<i64> = connection
+        .prepare(&sql)?
+        .query_row([integer(from)], |row| row.get(0))
+        .optional()?;
+    let furthest = furthest.map(i64::unsigned_abs);
+    Ok(if towards_the_past {
+        (furthest.unwrap_or(first).max(first), high)
+    } else {
+        (low, furthest.unwrap_or(last).min(last))
+    })
+}
+
 /// The query for a page between two lines, both included, and its values in their order.
 pub(super) fn statement(
+    shown: &str,
     filter: &TrailFilter,
     (low, high): (u64, u64),
     limit: u32,
     towards_the_past: bool,
 ) -> (String, Vec<Value>) {
-    let mut sql = "SELECT * FROM audit WHERE sequence BETWEEN ? AND ?".to_owned();
+    let mut sql = format!("SELECT * FROM ({shown}) WHERE sequence BETWEEN ? AND ?");
     let mut values: Vec<Value> = vec![integer(low).into(), integer(high).into()];
     let mut only = |condition: &str, value: String| {
         sql.push_str(condition);

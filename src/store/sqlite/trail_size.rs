@@ -12,7 +12,7 @@ use crate::store::{TrailLimit, TrailSize};
 use super::{fault::Fault, trail_ends};
 
 /// What is pruned beyond what is too much, as a part of what the trail may take: so that it is not pruned line by line.
-const SLACK: u64 = 16;
+pub(super) const SLACK: u64 = 16;
 
 /// What the trail may take, as it was said last.
 #[derive(Default)]
@@ -66,7 +66,7 @@ pub(super) fn surplus(connection: &Connection, most: u64) -> Result<u64, Fault> 
     }
     let ends = trail_ends::as_found(connection)?;
     let lines = ends.end.sequence.saturating_sub(ends.start.sequence);
-    let excess = bytes - (most - most / SLACK);
+    let excess = bytes - most;
     let share = u128::from(lines) * u128::from(excess) / u128::from(bytes);
     Ok(u64::try_from(share).unwrap_or(lines).clamp(1.min(lines), lines))
 }

@@ -67,6 +67,16 @@ impl FromStr for ChainPoint {
 }
 
 impl ChainPoint {
+    /// The place behind this one, if `line` belongs there.
+    #[must_use]
+    pub fn followed_by(&self, line: &AuditLine) -> Option<Self> {
+        let follows = line.sequence == self.sequence + 1 && chained(&self.hash, line) == line.hash;
+        follows.then(|| Self {
+            sequence: line.sequence,
+            hash: line.hash.clone(),
+        })
+    }
+
     /// Gives `event` the place behind this one, which becomes that place.
     pub fn append(&mut self, event: &AuditEvent) -> AuditLine {
         let mut line = AuditLine {
@@ -84,6 +94,7 @@ impl ChainPoint {
             decision: event.decision.as_str().to_owned(),
             detail: event.detail.clone(),
             hash: String::new(),
+            counted: None,
         };
         line.hash = chained(&self.hash, &line);
         *self = Self {

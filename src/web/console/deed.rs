@@ -157,6 +157,7 @@ mod tests {
             decision: decision.to_owned(),
             detail: String::new(),
             hash: String::new(),
+            counted: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{
 
 use jiff::Timestamp;
 use token_broker::{
+    clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     store::{
         AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
@@ -323,6 +324,14 @@ impl Store for Hand {
 
     fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport> {
         self.call(None, None, || self.store.verify_audit(head))
+    }
+
+    fn tick_trail(&self, now: Timestamp, moment: Option<BootMoment>) -> StoreFuture<'_, Timestamp> {
+        self.call(None, None, move || self.store.tick_trail(now, moment))
+    }
+
+    fn count_audit(&self, before: Timestamp) -> StoreFuture<'_, u64> {
+        self.call(None, None, move || self.store.count_audit(before))
     }
 
     fn prune_audit(&self, before: Timestamp) -> StoreFuture<'_, u64> {

@@ -129,7 +129,7 @@ async fn removed_and_inserted_lines_are_named() {
         "lines 1 to 6 are missing: they were removed"
     );
     let copy = "INSERT INTO audit SELECT 7, time, actor, action, integration, capabilities, decision, detail, hash, \
-                owner, agent FROM audit WHERE sequence = 6";
+                owner, agent, NULL FROM audit WHERE sequence = 6";
     assert_eq!(
         problem_after(copy).await,
         "line 7 was inserted: the trail ends at line 6"

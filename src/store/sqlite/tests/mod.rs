@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod bound;
+mod counting;
 mod damage;
 mod full_disk;
 mod opening;

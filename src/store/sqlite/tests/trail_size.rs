@@ -34,12 +34,22 @@ async fn kept(store: &SqliteStore) -> u64 {
 fn pages(folder: &TempDir) -> u64 {
     let bytes: i64 = raw(folder.path())
         .query_row(
-            "SELECT sum(pgsize) FROM dbstat WHERE name IN ('audit', 'audit_ends', 'audit_renewals')",
+            "SELECT sum(pgsize) FROM dbstat WHERE name GLOB 'audit*'",
             [],
             |row| row.get(0),
         )
         .unwrap();
     bytes.unsigned_abs()
+}
+
+/// But for the pages that tell where others are, one in eight hundred and the first.
+#[track_caller]
+fn assert_is_that_of_its_pages(bytes: u64, folder: &TempDir) {
+    let pages = pages(folder);
+    assert!(
+        pages <= bytes && bytes <= pages + pages / 200 + 2 * 4096,
+        "{bytes}, of pages {pages}"
+    );
 }
 
 #[tokio::test]
@@ -52,7 +62,8 @@ async fn the_size_is_that_of_the_trails_pages_and_of_nothing_else() {
             .unwrap();
     }
     let size = store.trail_size().await.unwrap();
-    assert_eq!((size.bytes, size.limit), (pages(&folder), None));
+    assert_eq!(size.limit, None);
+    assert_is_that_of_its_pages(size.bytes, &folder);
     assert!(size.bytes > MIB, "{}", size.bytes);
     assert!(size.bytes < store.facts().await.unwrap().bytes);
 }
@@ -69,7 +80,7 @@ async fn what_is_too_much_goes_from_the_start_in_steps_and_the_rest_is_whole() {
         "{} of {most}",
         after.bytes
     );
-    assert_eq!(after.bytes, pages(&folder));
+    assert_is_that_of_its_pages(after.bytes, &folder);
     assert_eq!(
         after.limit,
         Some(TrailLimit {
