@@ -205,6 +205,47 @@ mod tests {
         assert_eq!(server.calls()[0], "audit after=0 limit=50 newest=true");
     }
 
+    #[tokio::test]
+    async fn lines_that_are_counted_say_so() {
+        let counted = v1::AuditEvent {
+            count: 70,
+            first_time: Some(prost_types::Timestamp {
+                seconds: 1_704_708_000,
+                nanos: 0,
+            }),
+            hash: String::new(),
+            detail: "counted: 70 times since 2024-01-08T10:00:00Z".to_owned(),
+            ..event(147, "allowed")
+        };
+        let admin = FakeAdmin {
+            audit: vec![counted, event(148, "allowed")],
+            ..FakeAdmin::default()
+        };
+        let server = admin.serve().await;
+        let list = || {
+            AuditCommand::List(ListArgs {
+                limit: 50,
+                after: None,
+            })
+        };
+        let (mut output, out, _) = Output::captured(Format::Json);
+        run(list(), &server.global(), &mut output).await.unwrap();
+        let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+        let (counted, line) = (&value["events"][0], &value["events"][1]);
+        assert_eq!(
+            (&counted["count"], &counted["first_time"]),
+            (&70.into(), &"2024-01-08T10:00:00Z".into())
+        );
+        assert!(counted.get("hash").is_none(), "{counted}");
+        assert!(
+            line.get("count").is_none() && line.get("hash").is_some(),
+            "{line}"
+        );
+        let (mut output, out, _) = Output::captured(Format::Text);
+        run(list(), &server.global(), &mut output).await.unwrap();
+        assert!(out.text().contains("counted: 70 times since"), "{}", out.text());
+    }
+
     fn verify(head: Option<ChainPoint>) -> AuditCommand {
         AuditCommand::Verify(VerifyArgs { head })
     }

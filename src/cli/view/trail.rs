@@ -30,7 +30,14 @@ pub(in crate::cli) struct AuditEvent {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
     /// Hash of this line and the one before.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub hash: String,
+    /// How many lines it stands for that are counted and not kept any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// When the first of them was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_time: Option<Timestamp>,
 }
 
 impl From<v1::AuditEvent> for AuditEvent {
@@ -45,6 +52,8 @@ impl From<v1::AuditEvent> for AuditEvent {
             decision: from.decision,
             detail: from.detail,
             hash: from.hash,
+            count: Some(from.count).filter(|count| *count > 0),
+            first_time: when::from_proto(from.first_time),
         }
     }
 }

@@ -292,6 +292,8 @@ pub(super) fn audit_line(line: AuditLine) -> v1::AuditEvent {
         decision: line.decision,
         detail: line.detail,
         hash: line.hash,
+        count: line.counted.map_or(0, |counted| counted.lines),
+        first_time: line.counted.map(|counted| timestamp(counted.first)),
     }
 }
 
