@@ -22,7 +22,7 @@ use super::{
     fields::Fields,
     http::{Form, Http, Limits, Repeat, Reply},
     idtoken,
-    jwks::Keys,
+    jwks::{Keys, NamedBy},
     refusal, revocation,
     token::{self, Unusable},
 };
@@ -59,8 +59,8 @@ pub struct Client {
     authority: String,
     clock: SharedClock,
     entropy: SharedEntropy,
-    http: Http,
-    keys: Keys,
+    http: Arc<Http>,
+    keys: Arc<Keys>,
 }
 
 impl Client {
@@ -68,8 +68,16 @@ impl Client {
     pub fn new(options: ClientOptions, clock: SharedClock, entropy: SharedEntropy) -> Self {
         Self {
             authority: format!("{}#{}", options.endpoints.token, options.client_id),
-            http: Http::with_clock(options.limits, options.egress.clone(), Arc::clone(&clock)),
-            keys: Keys::new(options.endpoints.keys.clone(), Arc::clone(&clock)),
+            http: Arc::new(Http::with_clock(
+                options.limits,
+                options.egress.clone(),
+                Arc::clone(&clock),
+            )),
+            keys: Keys::new(
+                options.endpoints.keys.clone(),
+                NamedBy::Provider,
+                Arc::clone(&clock),
+            ),
             options,
             clock,
             entropy,

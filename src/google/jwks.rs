@@ -1,7 +1,8 @@
-//! The published keys that id tokens are signed with (RFC 7517), kept as long as the provider allows.
+//! The published keys that tokens are signed with (RFC 7517), kept as long as the provider allows.
+
+mod published;
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,87 +11,76 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use http::{HeaderMap, header};
 use jsonwebtoken::DecodingKey;
-use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use url::Url;
 
-use crate::{
-    clock::{SharedClock, Uptime},
-    text::without_bom,
-};
+use crate::clock::{SharedClock, Uptime};
 
-use super::{
-    FailureKind, ProviderError,
-    classify::Call,
-    http::{Http, Reply},
-    jws::{name, unsigned_integer},
-    refusal::is_told,
-};
+use super::{FailureKind, ProviderError, classify::Call, http::Http, refusal::is_told};
+use published::{MIN_BITS, Published, age, parse};
 
-/// Keys are kept at least this long, whatever the provider says.
-const MIN_AGE: Duration = Duration::from_secs(5 * 60);
-/// And at most this long: a withdrawn key must go.
-const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// A token that names an unknown key makes them be read again, but not more often than this.
-const REREAD_PAUSE: Duration = Duration::from_secs(60);
-/// Google publishes two or three.
-const MAX_KEYS: usize = 64;
-/// What RS256 takes (RFC 7518, section 3.3).
-const MIN_BITS: usize = 2048;
+/// Where strangers name the keys, reading them is not begun more often than this, however it ends.
+pub(super) const STRANGERS_PAUSE: Duration = Duration::from_secs(60);
+
+/// Who names the keys that are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedBy {
+    /// The provider, in answers of its own: a name that is unknown is looked for at once.
+    Provider,
+    /// Whoever likes: a name that is unknown waits for its turn.
+    Anybody,
+}
 
 /// The keys of one answer.
 struct KeySet {
     keys: Published,
-    /// When they were asked for.
-    read_at: Uptime,
     stale_at: Uptime,
 }
 
-impl KeySet {
-    fn is_fresh(&self, now: Uptime) -> bool {
-        now < self.stale_at
-    }
-
-    /// Whether reading again could show a key that is not here.
-    fn may_be_outdated(&self, now: Uptime) -> bool {
-        !self.is_fresh(now) || now >= self.read_at.after(REREAD_PAUSE)
-    }
-}
-
-/// What an answer publishes.
-#[derive(Default)]
-struct Published {
-    /// The keys of each name: one, as a rule.
-    keys: HashMap<String, Arc<[DecodingKey]>>,
-    /// Names of keys that are too short to be trusted, and how many bits they have.
-    short: HashMap<String, usize>,
+/// How keys were read last.
+struct Reading {
+    /// Which reading it was, from 1 on.
+    number: u64,
+    began: Option<Uptime>,
+    outcome: Result<(), ProviderError>,
 }
 
 /// The provider's keys.
 pub(super) struct Keys {
     url: Url,
+    named_by: NamedBy,
     clock: SharedClock,
     current: ArcSwapOption<KeySet>,
-    attempts: AtomicU64,
-    // Held while the keys are read: one request for everybody who waits. Holds how the last attempt ended.
-    reading: Mutex<Result<(), ProviderError>>,
+    begun: AtomicU64,
+    ended: AtomicU64,
+    // Held while the keys are read: one request for everybody who waits.
+    last: Arc<Mutex<Reading>>,
 }
 
 impl Keys {
-    pub(super) fn new(url: Url, clock: SharedClock) -> Self {
-        Self {
+    pub(super) fn new(url: Url, named_by: NamedBy, clock: SharedClock) -> Arc<Self> {
+        Arc::new(Self {
             url,
+            named_by,
             clock,
             current: ArcSwapOption::empty(),
-            attempts: AtomicU64::new(0),
-            reading: Mutex::new(Ok(())),
-        }
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            last: Arc::new(Mutex::new(Reading {
+                number: 0,
+                began: None,
+                outcome: Ok(()),
+            })),
+        })
     }
 
     /// The keys that an id token names.
-    pub(super) async fn find(&self, http: &Http, id: &str) -> Result<Arc<[DecodingKey]>, ProviderError> {
+    pub(super) async fn find(
+        self: &Arc<Self>,
+        http: &Arc<Http>,
+        id: &str,
+    ) -> Result<Arc<[DecodingKey]>, ProviderError> {
         let found = self.look_up(http, id).await?;
         found.ok_or_else(|| self.bits_of_short(id).map_or_else(unknown_key, short_key))
     }
@@ -99,48 +89,75 @@ impl Keys {
         self.current.load().as_ref()?.keys.short.get(id).copied()
     }
 
-    /// The keys with this id; `None` where none is published.
+    /// The keys with this id; `None` where none is published, and that was read after this was asked. An error where it
+    /// could not be read, or may not be yet: `retry_after` says when it may.
     pub(super) async fn look_up(
-        &self,
-        http: &Http,
+        self: &Arc<Self>,
+        http: &Arc<Http>,
         id: &str,
     ) -> Result<Option<Arc<[DecodingKey]>>, ProviderError> {
         if let Some(key) = self.known(id) {
             return Ok(Some(key));
         }
-        let seen = self.attempts.load(Ordering::Acquire);
-        let mut last = self.reading.lock().await;
-        if self.attempts.load(Ordering::Acquire) != seen {
-            // Somebody tried while we waited: share what they got.
-            last.clone()?;
-        }
+        let (begun, ended) = (
+            self.begun.load(Ordering::Acquire),
+            self.ended.load(Ordering::Acquire),
+        );
+        let last = Arc::clone(&self.last).lock_owned().await;
         if let Some(key) = self.known(id) {
             return Ok(Some(key));
         }
-        let now = self.clock.uptime();
-        if self
-            .current
-            .load()
-            .as_ref()
-            .is_none_or(|set| set.may_be_outdated(now))
-        {
-            let outcome = self.read(http).await;
-            *last = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
-            self.attempts.fetch_add(1, Ordering::Release);
-            self.current.store(Some(Arc::new(outcome?)));
+        if self.ended.load(Ordering::Acquire) != ended {
+            // Somebody tried while we waited: share what they got.
+            last.outcome.clone()?;
         }
+        if last.number > begun {
+            return Ok(None);
+        }
+        self.may_read(&last)?;
+        // By itself: whoever asked and goes away takes nobody else's turn with them.
+        let (keys, http) = (Arc::clone(self), Arc::clone(http));
+        tokio::spawn(async move { keys.read(&http, last).await })
+            .await
+            .unwrap_or_else(|_| {
+                Err(ProviderError::unusable(
+                    "The published keys were not read to the end",
+                ))
+            })?;
         Ok(self.known(id))
     }
 
     fn known(&self, id: &str) -> Option<Arc<[DecodingKey]>> {
         let set = self.current.load();
-        let set = set.as_ref().filter(|set| set.is_fresh(self.clock.uptime()))?;
+        let now = self.clock.uptime();
+        let set = set.as_ref().filter(|set| now < set.stale_at)?;
         set.keys.keys.get(id).cloned()
     }
 
-    async fn read(&self, http: &Http) -> Result<KeySet, ProviderError> {
+    /// Says when the keys may be read again, if it is too soon.
+    fn may_read(&self, last: &Reading) -> Result<(), ProviderError> {
+        let pause = |began: Uptime| self.clock.uptime().until(began.after(STRANGERS_PAUSE));
+        match last.began.and_then(pause) {
+            Some(pause) if self.named_by == NamedBy::Anybody => Err(ProviderError {
+                retry_after: Some(pause),
+                ..last.outcome.clone().err().unwrap_or_else(too_soon)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn read(&self, http: &Http, mut last: OwnedMutexGuard<Reading>) -> Result<(), ProviderError> {
+        last.number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        last.began = Some(self.clock.uptime());
+        let read = self.ask(http).await;
+        last.outcome = read.map(|set| self.current.store(Some(Arc::new(set))));
+        self.ended.fetch_add(1, Ordering::Release);
+        last.outcome.clone()
+    }
+
+    async fn ask(&self, http: &Http) -> Result<KeySet, ProviderError> {
         let host = self.url.host_str().unwrap_or_default();
-        let read_at = self.clock.uptime();
+        let asked_at = self.clock.uptime();
         let reply = http
             .get(&self.url)
             .await
@@ -154,10 +171,13 @@ impl Keys {
         })?;
         Ok(KeySet {
             keys,
-            read_at,
-            stale_at: read_at.after(age(&reply.headers)),
+            stale_at: asked_at.after(age(&reply.headers)),
         })
     }
+}
+
+fn too_soon() -> ProviderError {
+    ProviderError::unusable("The key is not among those that were read less than a minute ago")
 }
 
 fn unknown_key() -> ProviderError {
@@ -174,62 +194,6 @@ fn short_key(bits: usize) -> ProviderError {
          3.3). The OAuth server at `google.endpoint_base` needs a longer key."
     );
     ProviderError::id_token(FailureKind::Operator, &message)
-}
-
-/// The RS256 keys of an answer. Other keys are passed over, so that a new kind does not lock everybody out.
-fn parse(reply: &Reply) -> Option<Published> {
-    let set: Value = serde_json::from_slice(without_bom(&reply.body)).ok()?;
-    let (mut keys, mut short) = (HashMap::<String, Vec<DecodingKey>>::new(), HashMap::new());
-    for key in set.get("keys")?.as_array()?.iter().filter_map(key).take(MAX_KEYS) {
-        match key.bits {
-            MIN_BITS.. => keys.entry(key.name).or_default().push(key.decoding),
-            bits => drop(short.insert(key.name, bits)),
-        }
-    }
-    let published = Published {
-        keys: keys.into_iter().map(|(name, keys)| (name, keys.into())).collect(),
-        short,
-    };
-    (!published.keys.is_empty() || !published.short.is_empty()).then_some(published)
-}
-
-/// A key of an answer.
-struct Key {
-    name: String,
-    bits: usize,
-    decoding: DecodingKey,
-}
-
-/// A key that can sign with RS256. One that says nothing of its use or algorithm may.
-fn key(jwk: &Value) -> Option<Key> {
-    let text = |name| jwk.get(name).and_then(Value::as_str);
-    let is =
-        |name, expected: &str| text(name).is_some_and(|found: &str| found.eq_ignore_ascii_case(expected));
-    let may_be = |name, expected| text(name).is_none() || is(name, expected);
-    if !is("kty", "RSA") || !may_be("alg", "RS256") || !may_be("use", "sig") {
-        return None;
-    }
-    let number = |name| unsigned_integer(text(name)?);
-    let (modulus, exponent) = (number("n")?, number("e")?);
-    Some(Key {
-        name: name(jwk.get("kid")?)?,
-        bits: modulus.len() * 8 - modulus.first()?.leading_zeros() as usize,
-        decoding: DecodingKey::from_rsa_raw_components(&modulus, &exponent),
-    })
-}
-
-/// How long an answer may be kept (RFC 9111, section 5.2.2.1), within our bounds.
-fn age(headers: &HeaderMap) -> Duration {
-    headers
-        .get_all(header::CACHE_CONTROL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|directive| directive.trim().split_once('='))
-        .filter(|(name, _)| name.eq_ignore_ascii_case("max-age"))
-        .find_map(|(_, seconds)| seconds.trim_matches('"').parse().ok())
-        .map_or(MIN_AGE, Duration::from_secs)
-        .clamp(MIN_AGE, MAX_AGE)
 }
 
 #[cfg(test)]

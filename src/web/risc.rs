@@ -1,6 +1,6 @@
 //! `POST /risc`: where Google pushes security events to (RFC 8935).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{
@@ -55,7 +55,7 @@ where
             metrics.security_event(fault.as_str());
             return refused(fault, &description);
         }
-        Err(Rejected::Unavailable(_)) => return later(metrics),
+        Err(Rejected::Unavailable(error)) => return later(metrics, error.retry_after),
     };
     match broker.announced(events).await {
         Ok(announced) => {
@@ -67,7 +67,7 @@ where
         }
         Err(error) => {
             receiver.note_unkept(&error);
-            later(metrics)
+            later(metrics, None)
         }
     }
 }
@@ -82,14 +82,14 @@ fn refused(fault: Fault, description: &str) -> Answer {
     answer
 }
 
-fn later(metrics: &Metrics) -> Answer {
+fn later(metrics: &Metrics, wait: Option<Duration>) -> Answer {
+    // Rounded up, and soon enough that the sender does not give up.
+    let wait = wait.map_or(30, |wait| (wait.as_secs() + 1).min(60));
     metrics.security_event("unavailable");
     let mut answer = text(
         StatusCode::SERVICE_UNAVAILABLE,
         "the event cannot be taken now; push it again\n",
     );
-    answer
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static("30"));
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
     answer
 }

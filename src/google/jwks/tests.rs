@@ -1,17 +1,20 @@
 //! The keys, read from a server that plays given answers.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::*;
+use super::{
+    published::{MAX_AGE, MAX_KEYS, MIN_AGE},
+    *,
+};
 use crate::{
     clock::ManualClock,
     google::{
         Egress,
-        http::Limits,
+        http::{Limits, Reply},
         jws::Jws,
         testing::{Answer, Play, Signer},
     },
@@ -20,18 +23,22 @@ use crate::{
 struct Scene {
     play: Play,
     clock: ManualClock,
-    http: Http,
-    keys: Keys,
+    http: Arc<Http>,
+    keys: Arc<Keys>,
 }
 
 async fn scene(answers: Vec<Answer>) -> Scene {
+    scene_of(NamedBy::Provider, answers).await
+}
+
+async fn scene_of(named_by: NamedBy, answers: Vec<Answer>) -> Scene {
     let play = Play::start(answers).await;
     let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().unwrap());
     let url = play.url("/oauth2/v3/certs");
     Scene {
         play,
-        http: Http::new(Limits::default(), Egress::default()),
-        keys: Keys::new(url, Arc::new(clock.clone())),
+        http: Arc::new(Http::new(Limits::default(), Egress::default())),
+        keys: Keys::new(url, named_by, Arc::new(clock.clone())),
         clock,
     }
 }
@@ -44,6 +51,11 @@ fn published(signers: &[&Signer], cache: &'static str) -> Answer {
 impl Scene {
     async fn find(&self, id: &str) -> Result<Arc<[DecodingKey]>, ProviderError> {
         self.keys.find(&self.http, id).await
+    }
+
+    async fn look_up(&self, id: &str) -> Result<bool, ProviderError> {
+        let found = self.keys.look_up(&self.http, id).await?;
+        Ok(found.is_some())
     }
 }
 
@@ -67,23 +79,98 @@ async fn keys_are_kept_as_long_as_the_provider_allows() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_is_looked_for_once_a_minute() {
+async fn a_key_that_the_provider_itself_names_is_looked_for_at_once() {
     let scene = scene(vec![
         published(&[Signer::one()], "max-age=3600"),
         published(&[Signer::one(), Signer::other()], "max-age=3600"),
+        published(&[Signer::one(), Signer::other()], "max-age=3600"),
     ])
     .await;
-    assert!(scene.find("other").await.is_err(), "just read: no second request");
-    scene.clock.advance(Duration::from_secs(59));
-    let error = scene.find("other").await.err().unwrap();
+    assert!(scene.find("one").await.is_ok());
+    assert!(
+        scene.find("other").await.is_ok(),
+        "a consent right after another's"
+    );
+    let error = scene.find("third").await.err().unwrap();
     assert_eq!(
         (error.kind, error.code.as_str()),
         (FailureKind::Reconnect, "invalid_id_token")
     );
+    assert_eq!(scene.play.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_key_that_anybody_names_is_looked_for_once_a_minute_and_judged_by_what_was_read_since() {
+    let scene = scene_of(
+        NamedBy::Anybody,
+        vec![
+            published(&[Signer::one()], "max-age=3600"),
+            published(&[Signer::one(), Signer::other()], "max-age=3600"),
+        ],
+    )
+    .await;
+    assert!(!scene.look_up("made-up").await.unwrap(), "it was read for it");
+    scene.clock.advance(Duration::from_secs(20));
+    // The provider has another key by now, and nothing was read since.
+    for _ in 0..3 {
+        let error = scene.look_up("other").await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Retry);
+        assert_eq!(error.retry_after, Some(Duration::from_secs(40)));
+    }
+    assert!(
+        scene.look_up("one").await.unwrap(),
+        "a known one waits for nothing"
+    );
     assert_eq!(scene.play.requests().len(), 1);
-    scene.clock.advance(Duration::from_secs(1));
-    assert!(scene.find("other").await.is_ok());
+    scene.clock.advance(Duration::from_secs(40));
+    assert!(!scene.look_up("made-up").await.unwrap());
+    assert!(scene.look_up("other").await.unwrap());
     assert_eq!(scene.play.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_failure_counts_as_the_minutes_reading_where_anybody_names_the_keys() {
+    let scene = scene_of(
+        NamedBy::Anybody,
+        vec![
+            Answer::text(500, "").header("retry-after", "7200"),
+            published(&[Signer::one()], "max-age=3600"),
+        ],
+    )
+    .await;
+    for _ in 0..3 {
+        let error = scene.look_up("one").await.unwrap_err();
+        assert_eq!(error.code, "http_500");
+    }
+    let error = scene.look_up("one").await.unwrap_err();
+    assert_eq!(
+        error.retry_after,
+        Some(STRANGERS_PAUSE),
+        "not what the answer asks for"
+    );
+    assert_eq!(scene.play.requests().len(), 1);
+    scene.clock.advance(STRANGERS_PAUSE);
+    assert!(scene.look_up("one").await.unwrap());
+}
+
+#[tokio::test]
+async fn who_waited_for_a_reading_that_began_before_is_not_judged_by_it() {
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let old = published(&[Signer::one()], "max-age=3600").after(Arc::clone(&gate));
+    let scene = Arc::new(scene_of(NamedBy::Anybody, vec![old]).await);
+    let look_up = |id: &'static str| {
+        let scene = Arc::clone(&scene);
+        tokio::spawn(async move { scene.look_up(id).await })
+    };
+    let first = look_up("made-up");
+    scene.play.wait_for_requests(1).await;
+    // On one thread, it runs up to its wait before the answer can arrive.
+    let second = look_up("other");
+    tokio::task::yield_now().await;
+    gate.notify_one();
+    assert!(!first.await.unwrap().unwrap());
+    let error = second.await.unwrap().unwrap_err();
+    assert!(error.retry_after.is_some(), "{error}");
 }
 
 #[tokio::test]
@@ -172,16 +259,18 @@ async fn setting_the_clock_makes_keys_neither_older_nor_younger() {
 }
 
 #[tokio::test]
-async fn an_asker_that_goes_away_leaves_the_next_one_free() {
+async fn an_asker_that_goes_away_takes_no_reading_with_them() {
     let gate = Arc::new(tokio::sync::Notify::new());
-    let never = published(&[Signer::one()], "max-age=3600").after(gate);
-    let scene = Arc::new(scene(vec![never, published(&[Signer::one()], "max-age=3600")]).await);
+    let answer = published(&[Signer::one()], "max-age=3600").after(Arc::clone(&gate));
+    let scene = Arc::new(scene_of(NamedBy::Anybody, vec![answer]).await);
     let gone = Arc::clone(&scene);
-    let gone = tokio::spawn(async move { gone.find("one").await.is_ok() });
+    let gone = tokio::spawn(async move { gone.look_up("one").await });
     scene.play.wait_for_requests(1).await;
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
-    assert!(scene.find("one").await.is_ok());
+    gate.notify_one();
+    assert!(scene.look_up("one").await.unwrap());
+    assert_eq!(scene.play.requests().len(), 1);
 }
 
 #[test]

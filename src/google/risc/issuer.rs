@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use url::Url;
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         Egress, ProviderError,
         classify::Call,
         http::{Http, Limits},
-        jwks::Keys,
+        jwks::{Keys, NamedBy, STRANGERS_PAUSE},
         refusal::is_told,
     },
     text::without_bom,
@@ -24,9 +24,6 @@ use super::is_safe;
 
 /// How long a document is taken as it was read.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// After a failure, the next attempt is not made before this: anybody can push something that asks for it.
-const PAUSE: Duration = Duration::from_secs(10);
-
 #[derive(Deserialize)]
 struct Document {
     issuer: String,
@@ -37,7 +34,7 @@ struct Document {
 pub(super) struct Known {
     name: String,
     keys_at: Url,
-    keys: Keys,
+    keys: Arc<Keys>,
 }
 
 impl Known {
@@ -58,52 +55,72 @@ struct State {
 /// The issuer of security events.
 pub(super) struct Issuer {
     document: Url,
-    http: Http,
+    http: Arc<Http>,
     clock: SharedClock,
     // Held while the document is read: one request for everybody who waits.
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Issuer {
-    pub(super) fn new(document: Url, limits: Limits, egress: Egress, clock: SharedClock) -> Self {
-        Self {
-            http: Http::with_clock(limits, egress, clock.clone()),
+    pub(super) fn new(document: Url, limits: Limits, egress: Egress, clock: SharedClock) -> Arc<Self> {
+        Arc::new(Self {
+            http: Arc::new(Http::with_clock(limits, egress, clock.clone())),
             document,
             clock,
-            state: Mutex::default(),
-        }
+            state: Arc::default(),
+        })
     }
 
     /// What the document says. One that was read before stays good while it cannot be read again.
-    pub(super) async fn known(&self) -> Result<Arc<Known>, ProviderError> {
-        let mut state = self.state.lock().await;
+    pub(super) async fn known(self: &Arc<Self>) -> Result<Arc<Known>, ProviderError> {
+        let state = Arc::clone(&self.state).lock_owned().await;
         let now = self.clock.uptime();
-        if state.due.is_none_or(|due| due <= now) {
-            match self.read().await {
-                Ok(document) => {
-                    state.due = Some(now.after(KEPT));
-                    state.failure = None;
-                    let same = |known: &Arc<Known>| {
-                        known.name == document.issuer && known.keys_at == document.jwks_uri
-                    };
-                    if !state.known.as_ref().is_some_and(same) {
-                        state.known = Some(Arc::new(Known {
-                            keys: Keys::new(document.jwks_uri.clone(), Arc::clone(&self.clock)),
-                            name: document.issuer,
-                            keys_at: document.jwks_uri,
-                        }));
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the issuer's document about security events cannot be read");
-                    state.due = Some(now.after(PAUSE));
-                    state.failure = Some(error);
+        if state.due.is_some_and(|due| now < due) {
+            return self.said(&state, now);
+        }
+        // By itself: whoever asked and goes away does not make the next one ask again.
+        let issuer = Arc::clone(self);
+        let read = tokio::spawn(async move { issuer.read_again(state, now).await });
+        read.await.unwrap_or_else(|_| Err(self.malformed()))
+    }
+
+    async fn read_again(
+        &self,
+        mut state: OwnedMutexGuard<State>,
+        now: Uptime,
+    ) -> Result<Arc<Known>, ProviderError> {
+        match self.read().await {
+            Ok(document) => {
+                state.due = Some(now.after(KEPT));
+                state.failure = None;
+                let same =
+                    |known: &Arc<Known>| known.name == document.issuer && known.keys_at == document.jwks_uri;
+                if !state.known.as_ref().is_some_and(same) {
+                    let at = document.jwks_uri.clone();
+                    state.known = Some(Arc::new(Known {
+                        keys: Keys::new(at, NamedBy::Anybody, Arc::clone(&self.clock)),
+                        name: document.issuer,
+                        keys_at: document.jwks_uri,
+                    }));
                 }
             }
+            Err(error) => {
+                tracing::warn!(%error, "the issuer's document about security events cannot be read");
+                // Anybody can push something that asks for it.
+                state.due = Some(now.after(STRANGERS_PAUSE));
+                state.failure = Some(error);
+            }
         }
+        self.said(&state, now)
+    }
+
+    fn said(&self, state: &State, now: Uptime) -> Result<Arc<Known>, ProviderError> {
         match (&state.known, &state.failure) {
             (Some(known), _) => Ok(Arc::clone(known)),
-            (None, Some(error)) => Err(error.clone()),
+            (None, Some(error)) => Err(ProviderError {
+                retry_after: state.due.and_then(|due| now.until(due)),
+                ..error.clone()
+            }),
             (None, None) => Err(self.malformed()),
         }
     }

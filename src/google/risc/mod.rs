@@ -4,7 +4,7 @@
 mod event;
 mod issuer;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use jsonwebtoken::DecodingKey;
 use serde_json::Value;
@@ -76,7 +76,7 @@ impl fmt::Display for Rejected {
 /// Checks security event tokens with the keys that Google publishes for them.
 pub struct Receiver {
     audiences: Vec<String>,
-    issuer: Issuer,
+    issuer: Arc<Issuer>,
     rejected: Refusals,
     unchecked: Refusals,
     unkept: Refusals,
@@ -118,7 +118,8 @@ impl Receiver {
     /// an event stays true however late it comes.
     ///
     /// # Errors
-    /// [`Rejected::Set`] where the token is at fault, [`Rejected::Unavailable`] where the issuer's keys cannot be had.
+    /// [`Rejected::Set`] where the token is at fault, [`Rejected::Unavailable`] where the issuer's keys cannot be had, or it
+    /// names one that is unknown and they were not read since it came.
     pub async fn verify(&self, set: &str) -> Result<SecurityEvents, Rejected> {
         let set = parse(set)?;
         let known = self.issuer.known().await.map_err(Rejected::Unavailable)?;

@@ -7,6 +7,7 @@ use crate::{
     clock::{Clock, ManualClock},
     google::{
         FailureKind,
+        jwks::STRANGERS_PAUSE,
         testing::{Answer, Play, Signer, deserted, unsigned},
     },
 };
@@ -58,6 +59,13 @@ async fn scene() -> (Play, Receiver) {
     play.add(shown(play.origin(), Signer::one()));
     let receiver = receiver(&play, &ManualClock::new(NOW.parse().unwrap()));
     (play, receiver)
+}
+
+fn unavailable(outcome: Result<SecurityEvents, Rejected>) -> ProviderError {
+    match outcome {
+        Err(Rejected::Unavailable(error)) => error,
+        _ => panic!("it was judged"),
+    }
 }
 
 async fn fault(receiver: &Receiver, set: &str) -> Fault {
@@ -222,16 +230,12 @@ async fn an_issuer_that_cannot_be_asked_is_no_fault_of_the_event() {
     let play = Play::start(vec![Answer::text(503, "")]).await;
     let receiver = receiver(&play, &clock);
     let set = Signer::one().sign(&claims());
-    let unavailable = |outcome| match outcome {
-        Err(Rejected::Unavailable(error)) => error,
-        _ => panic!("it was judged"),
-    };
     assert_eq!(unavailable(receiver.verify(&set).await).kind, FailureKind::Retry);
     // Whoever pushes does not make it ask again and again.
     assert_eq!(unavailable(receiver.verify(&set).await).kind, FailureKind::Retry);
     assert_eq!(play.requests().len(), 1);
     play.add(shown(play.origin(), Signer::one()));
-    clock.advance(PAUSE);
+    clock.advance(STRANGERS_PAUSE);
     assert!(receiver.verify(&set).await.is_ok());
 
     let gone = Endpoints::with_base(&deserted().await).unwrap();
@@ -246,8 +250,46 @@ async fn an_issuer_that_cannot_be_asked_is_no_fault_of_the_event() {
     assert!(clock.now() > NOW.parse().unwrap());
 }
 
-/// After a failure, as `issuer` has it.
-const PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+#[tokio::test]
+async fn a_stranger_who_makes_up_a_key_has_no_event_of_a_new_key_refused_for_good() {
+    let clock = ManualClock::new(NOW.parse().unwrap());
+    let play = Play::start(Vec::new()).await;
+    play.add(shown(play.origin(), Signer::one()));
+    let receiver = receiver(&play, &clock);
+    let made_up = Signer::one().sign_with(&json!({"alg": "RS256", "kid": "made-up"}), &claims());
+    assert_eq!(fault(&receiver, &made_up).await, Fault::InvalidKey);
+    let genuine = Signer::other().sign(&claims());
+    for _ in 0..6 {
+        clock.advance(std::time::Duration::from_secs(9));
+        unavailable(receiver.verify(&made_up).await);
+        let wait = unavailable(receiver.verify(&genuine).await).retry_after;
+        assert!(wait.is_some(), "it is pushed again");
+    }
+    assert_eq!(play.requests().len(), 2);
+    let [_, keys] = shown(play.origin(), Signer::other());
+    play.add([keys]);
+    clock.advance(std::time::Duration::from_secs(6));
+    assert_eq!(fault(&receiver, &made_up).await, Fault::InvalidKey);
+    assert!(receiver.verify(&genuine).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_stranger_who_goes_away_has_the_document_read_once() {
+    let clock = ManualClock::new(NOW.parse().unwrap());
+    let play = Play::start(Vec::new()).await;
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let [document, keys] = shown(play.origin(), Signer::one());
+    play.add([document.after(Arc::clone(&gate)), keys]);
+    let receiver = Arc::new(receiver(&play, &clock));
+    let gone = Arc::clone(&receiver);
+    let gone = tokio::spawn(async move { gone.verify(&Signer::one().sign(&claims())).await.is_ok() });
+    play.wait_for_requests(1).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    gate.notify_one();
+    assert!(receiver.verify(&Signer::one().sign(&claims())).await.is_ok());
+    assert_eq!(play.requests().len(), 2);
+}
 
 #[tokio::test]
 async fn the_document_is_read_again_after_a_day_and_an_old_one_stays_good() {
