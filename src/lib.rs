@@ -17,6 +17,7 @@ pub mod delivery;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod entropy;
+mod file;
 mod followed;
 pub mod google;
 pub mod health;

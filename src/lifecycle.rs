@@ -5,9 +5,12 @@ pub mod privileges;
 use std::{io, time::Duration};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 
-use crate::google::Limits;
+use crate::{cli::Echoes, google::Limits};
 
 /// How long what is under way may take after the signal to end, unless the provider has been asked for something.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -59,6 +62,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    stops: Echoes<()>,
 }
 
 impl Signals {
@@ -68,15 +72,31 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            stops: Echoes::default(),
         })
     }
 
-    /// The next wish.
+    /// The next wish. A signal to end that follows another within a second is the same wish.
     pub async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.terminate.recv() => Wish::Stop,
-            _ = self.interrupt.recv() => Wish::Stop,
-            _ = self.hangup.recv() => Wish::Reload,
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.hangup.recv() => return Wish::Reload,
+            }
+            if !self.stops.is_echo((), Instant::now()) {
+                return Wish::Stop;
+            }
+        }
+    }
+
+    /// Waits for the wish to end, and to end at once: for a second one, whatever else made the daemon end.
+    pub async fn impatience(&mut self) {
+        loop {
+            let had_one = self.stops.was_heard();
+            if self.next().await == Wish::Stop && had_one {
+                return;
+            }
         }
     }
 }

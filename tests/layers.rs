@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
         "budget",
         "clock",
         "entropy",
+        "file",
         "followed",
         "health",
         "id",

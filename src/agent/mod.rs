@@ -12,6 +12,6 @@ mod yaml;
 
 pub use folder::{Folder, ManifestFile, ManifestProblem, Scan};
 pub use holder::Holder;
-pub use manifest::{Manifest, ManifestError, PodIdentity, Requirement};
+pub use manifest::{MAX_BYTES, Manifest, ManifestError, PodIdentity, Requirement};
 pub use resolve::{NarrowError, Narrowed, Resolution, ResolvedCapability, resolve};
 pub use watch::watch;

@@ -63,7 +63,7 @@ async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()>
     lifecycle::notify(NotifyState::Stopping).await;
     tokio::select! {
         () = app.stop() => {}
-        () = until_stop(&mut signals) => anyhow::bail!(
+        () = signals.impatience() => anyhow::bail!(
             "a second signal ended the daemon at once: an account whose grant was being renewed may have to be connected again"
         ),
     }

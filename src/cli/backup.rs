@@ -17,6 +17,7 @@ use super::{
     progress, settings,
 };
 use crate::{
+    file,
     proto::v1::BackupDatabaseRequest,
     store::{SqliteStore, StoreError},
     text::ShowPath,
@@ -90,16 +91,14 @@ struct NewFile<'a> {
 
 impl<'a> NewFile<'a> {
     fn beside(path: &'a Path, replaces: bool) -> Result<Self, Failure> {
-        if !replaces && path.symlink_metadata().is_ok() {
-            return Err(is_there(path));
-        }
+        may_be_written(path, replaces)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         // For this user alone, as every such file is.
         let written = tempfile::Builder::new()
             .prefix(".token-broker-")
             .tempfile_in(folder)
-            .map_err(|error| unwritten(path, &error))?;
+            .map_err(|error| unmade(path, folder, &error))?;
         Ok(Self {
             path,
             folder,
@@ -148,6 +147,8 @@ impl<'a> NewFile<'a> {
     /// Puts it where it belongs, and on disk. Returns its size in bytes.
     fn put(self) -> Result<u64, Failure> {
         let (path, folder, replaces) = (self.path, self.folder, self.replaces);
+        // It may have come meanwhile.
+        may_be_written(path, replaces)?;
         let put = || -> io::Result<u64> {
             self.written.as_file().sync_all()?;
             let file = if replaces {
@@ -165,12 +166,44 @@ impl<'a> NewFile<'a> {
     }
 }
 
+/// Refuses a place where something lies that a backup must not replace.
+fn may_be_written(path: &Path, replaces: bool) -> Result<(), Failure> {
+    let Ok(there) = path.symlink_metadata() else {
+        return Ok(());
+    };
+    match file::other_kind(there.file_type()) {
+        Some(kind) => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{} is {kind}, and a backup replaces nothing but regular files: name another file",
+                path.shown()
+            ),
+        )),
+        None if !replaces => Err(is_there(path)),
+        None => Ok(()),
+    }
+}
+
 fn is_there(path: &Path) -> Failure {
     let message = format!(
         "{} is there already: name another file, or give --force to replace it",
         path.shown()
     );
     Failure::new(Exit::Failed, message)
+}
+
+/// No file can be made in the folder.
+fn unmade(path: &Path, folder: &Path, error: &io::Error) -> Failure {
+    let (path, folder) = (path.shown(), folder.shown());
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("there is no folder {folder}: make it first (`mkdir -p {folder}`)")
+        }
+        io::ErrorKind::NotADirectory => format!("{folder} is no folder: name a file in one"),
+        // Of the error itself, the name of a file that nobody knows is no help.
+        kind => format!("no file can be made in {folder}: {kind}"),
+    };
+    Failure::new(Exit::Failed, format!("{path} cannot be written: {reason}"))
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
@@ -182,7 +215,10 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
 
     use super::{
         super::{output::Format, testing::FakeAdmin},
@@ -255,5 +291,55 @@ mod tests {
         assert_eq!(outcome, Ok(Exit::Ok));
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert_eq!(names(folder.path()), ["a.db"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_but_a_regular_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "before").unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            at("fifo"),
+            rustix::fs::Mode::from_raw_mode(0o600),
+        )
+        .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (name, kind) in [
+            ("link", "a symbolic link"),
+            ("dangling", "a symbolic link"),
+            ("folder", "a folder"),
+            ("fifo", "a FIFO"),
+            ("socket", "a socket"),
+        ] {
+            let before = at(name).symlink_metadata().unwrap().file_type();
+            for force in [true, false] {
+                let (outcome, _) = back_up(&["new"], 3, &to(&at(name), force)).await;
+                let said = outcome.unwrap_err().message;
+                assert!(said.contains(&format!("{name} is {kind}")), "{said}");
+            }
+            assert_eq!(at(name).symlink_metadata().unwrap().file_type(), before);
+        }
+        assert_eq!(fs::read(at("file")).unwrap(), b"before");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("backups");
+        let (outcome, _) = back_up(&["new"], 3, &to(&missing.join("a.db"), false)).await;
+        let said = outcome.unwrap_err().message;
+        let advice = format!(
+            "there is no folder {0}: make it first (`mkdir -p {0}`)",
+            missing.display()
+        );
+        assert!(said.ends_with(&advice), "{said}");
+        fs::write(&missing, "").unwrap();
+        let (outcome, _) = back_up(&["new"], 3, &to(&missing.join("a.db"), false)).await;
+        let said = outcome.unwrap_err().message;
+        assert!(said.contains("backups is no folder"), "{said}");
     }
 }

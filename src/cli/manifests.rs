@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -19,8 +18,9 @@ use super::{
     when,
 };
 use crate::{
-    agent::{Manifest, ManifestError, listing},
+    agent::{MAX_BYTES, Manifest, ManifestError, listing},
     catalog::Catalog,
+    file,
     text::{self, ShowPath, one_line},
 };
 
@@ -156,12 +156,11 @@ fn expand(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), Failure> {
 }
 
 fn text_of(file: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    if file.as_os_str() == "-" {
-        io::stdin().read_to_end(&mut bytes)?;
+    let bytes = if file.as_os_str() == "-" {
+        file::read_from(io::stdin(), MAX_BYTES)?
     } else {
-        bytes = fs::read(file)?;
-    }
+        file::read(file, MAX_BYTES)?
+    };
     text::of_file(&bytes).map(str::to_owned).map_err(io::Error::other)
 }
 
@@ -179,6 +178,8 @@ fn unreadable(name: &str, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::{super::output::Format, *};
 
     const GOOD: &str = "agent: bot\nowner: alice\nintegrations:\n  - key: google.gmail.send\n";

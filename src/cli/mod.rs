@@ -19,6 +19,7 @@ mod deadline;
 mod demo;
 mod disconnect;
 mod doctor;
+mod echo;
 mod environment;
 mod exec;
 mod exit;
@@ -54,6 +55,7 @@ use clap::Parser;
 
 pub use args::Global;
 pub use demo::DemoArgs;
+pub use echo::Echoes;
 pub use exit::{Exit, Failure, Outcome};
 pub use google_emulator::{ClientKind, GoogleEmulatorArgs, RotationMode};
 pub use serve::ServeArgs;

@@ -1,7 +1,6 @@
 //! Secrets that a command is given: in a file or on standard input, never as an argument, which others can see.
 
 use std::{
-    fs::File,
     io::{self, IsTerminal, Read},
     path::Path,
 };
@@ -9,7 +8,10 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::exit::Failure;
-use crate::text::{self, ShowPath};
+use crate::{
+    file,
+    text::{self, ShowPath},
+};
 
 /// Longer than any key file or grant.
 const MOST: u64 = 64 * 1024;
@@ -26,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
         return secret("standard input", stdin.lock());
     }
     let name = path.shown().to_string();
-    let file = File::open(path).map_err(|error| cannot(&name, &error))?;
+    let file = file::input(path).map_err(|error| cannot(&name, &error))?;
     secret(&name, file)
 }
 

@@ -305,8 +305,9 @@ impl Config {
 
 fn read_file(file: &Path) -> std::io::Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new(Vec::new());
-    let file = std::fs::File::open(file)?;
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    crate::file::input(file)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(std::io::Error::other(format!(
             "it is longer than {MAX_FILE_BYTES} bytes"

@@ -15,11 +15,14 @@ use rustls::{
 };
 
 use crate::{
+    file,
     followed::{Followed, folder},
     text::ShowPath,
     text::without_bom,
 };
 
+/// Many times what a system trusts.
+const MAX_BUNDLE: usize = 16 * 1024 * 1024;
 /// A file with authorities in PEM, as OpenSSL has it.
 const FILE: &str = "SSL_CERT_FILE";
 /// Folders with such files, separated by colons.
@@ -88,8 +91,9 @@ impl Place {
 }
 
 /// Adds the authorities in a file, and says how many there are.
-fn add(roots: &mut RootCertStore, file: &Path) -> Result<usize, String> {
-    let pem = fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.shown()))?;
+fn add(roots: &mut RootCertStore, path: &Path) -> Result<usize, String> {
+    let pem =
+        file::read(path, MAX_BUNDLE).map_err(|error| format!("{} cannot be read: {error}", path.shown()))?;
     let certificates = CertificateDer::pem_slice_iter(without_bom(&pem)).flatten();
     Ok(roots.add_parsable_certificates(certificates).0)
 }

@@ -79,8 +79,11 @@ fn a_provider_that_never_answers_does_not_keep_it_from_ending() {
         agent.try_get("/v1/status").is_err()
     });
     assert!(daemon.is_alive(), "it waits for what is under way");
-    // Who cannot wait says so once more.
-    daemon.signal(Signal::INT);
+    // Who cannot wait says so once more, later than what signals a process and its group at once.
+    wait_until("its end", || {
+        daemon.signal(Signal::INT);
+        !daemon.is_alive()
+    });
     assert_eq!(daemon.wait_for_end(), 1, "{}", daemon.log());
     assert!(daemon.log().contains("a second signal"), "{}", daemon.log());
     let _ = asking.join().unwrap();

@@ -8,6 +8,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     super::{
         agent_client::AgentSocket,
+        echo::Echoes,
         environment::Environment,
         exit::{Exit, Failure, Outcome},
         output::Output,
@@ -46,6 +47,7 @@ pub(super) async fn run(args: &ExecArgs, socket: &AgentSocket, output: &mut Outp
         for_libraries,
         child,
         told_to_end: false,
+        ends: Echoes::default(),
         stopping: None,
     };
     supervisor.run().await
@@ -78,6 +80,7 @@ struct Supervisor<'a> {
     child: Child,
     /// The command was asked to end by somebody else: it is not started again.
     told_to_end: bool,
+    ends: Echoes<Signal>,
     /// A restart waits for the old command's end: when to kill it.
     stopping: Option<Instant>,
 }
@@ -120,6 +123,10 @@ impl Supervisor<'_> {
     }
 
     fn pass_on(&mut self, arrived: Arrived) {
+        if arrived.asks_to_end() && self.ends.is_echo(arrived.signal, Instant::now()) {
+            // To the command, a second one may mean that nobody waits for what it has under way.
+            return;
+        }
         self.told_to_end |= arrived.asks_to_end();
         if !(arrived.from_kernel && self.child.shares_the_terminal()) {
             self.child.signal(arrived.signal);

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::KubernetesApi,
+    file,
     google::{
         Egress, Limits, ProviderError,
         authorities::Authorities,
@@ -22,6 +23,8 @@ const ANSWER: Duration = Duration::from_secs(15);
 
 /// The largest answer. A node with its images is the largest resource, and seldom a tenth of this.
 const ANSWER_BYTES: usize = 2 * 1024 * 1024;
+/// Longer than any service account's token.
+const MAX_TOKEN: usize = 64 * 1024;
 const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");
 
 /// The API, not connected: the authority and the daemon's own token both rotate, and it is asked seldom enough to look at
@@ -116,12 +119,12 @@ impl Api {
     }
 
     async fn own_token(&self) -> Result<AccessToken, String> {
-        let file = self.section.token_file.clone();
+        let path = self.section.token_file.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let token = std::fs::read_to_string(&file)
-                .map_err(|error| format!("{} cannot be read: {error}", file.shown()))?;
-            let token = Zeroizing::new(token);
-            Ok(AccessToken::from(text::plain(&token).trim()))
+            let unreadable = |error: std::io::Error| format!("{} cannot be read: {error}", path.shown());
+            let token = Zeroizing::new(file::read(&path, MAX_TOKEN).map_err(unreadable)?);
+            let token = text::of_file(&token).map_err(|reason| unreadable(std::io::Error::other(reason)))?;
+            Ok(AccessToken::from(token.trim()))
         });
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }

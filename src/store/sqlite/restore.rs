@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
-use crate::{store::StoreError, vault::Vault};
+use crate::{file, store::StoreError, vault::Vault};
 
 use super::{
     backup::{self, DatabaseCopy},
@@ -153,7 +153,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
     // For the owner alone, whatever the backup's mode is.
     let mut made = OpenOptions::new();
     made.write(true).create(true).truncate(true).mode(0o600);
-    let copy = || io::copy(&mut File::open(from)?, &mut made.open(to)?);
+    let copy = || io::copy(&mut file::open(from)?, &mut made.open(to)?);
     copy()
         .map(drop)
         .map_err(|error| storage(from, format!("cannot be copied into the state folder: {error}")))

@@ -237,6 +237,20 @@ async fn what_a_crash_leaves_is_not_taken_for_a_copy() {
     assert_ne!(noted(), before);
 }
 
+#[test]
+fn only_a_regular_file_is_restored_and_nobody_is_waited_for() {
+    let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fifo = place.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    for (backup, kind) in [(fifo.as_path(), "a FIFO"), (Path::new("/dev/null"), "a device")] {
+        let error = restore(&folder, backup).expect_err("it is no backup").to_string();
+        assert!(
+            error.contains(&format!("it is {kind}, not a regular file")),
+            "{error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_fit_is_refused_and_changes_nothing() {
     let (folder, store) = connected().await;

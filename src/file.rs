@@ -1,0 +1,138 @@
+//! Files that a person names: what lies there instead of a regular file is said by its kind, and nothing is waited for.
+
+use std::{
+    fs::{self, File, FileType, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
+};
+
+use rustix::fs::OFlags;
+
+/// Where the files lie that whoever starts a command hands to it opened, such as the pipes of a shell's `<(…)`.
+const HANDED: [&str; 4] = ["/dev/fd", "/dev/stdin", "/proc/self/fd", "/proc/thread-self/fd"];
+
+/// What this is, with its article, where it is no regular file.
+pub(crate) fn other_kind(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() {
+        return None;
+    }
+    Some(if kind.is_dir() {
+        "a folder"
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    })
+}
+
+/// Opens a regular file, also behind a link.
+///
+/// # Errors
+/// One that names the kind of anything else, or the system's.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    // Opening a FIFO must not wait for someone to write to it.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    match other_kind(file.metadata()?.file_type()) {
+        None => Ok(file),
+        Some(kind) => Err(is_other(kind)),
+    }
+}
+
+/// Opens what a command is given: a file, a device, or what was handed to it opened. It does not wait for somebody who might
+/// write to a FIFO that lies in a folder.
+///
+/// # Errors
+/// The system's, or one that names the kind of what cannot be read.
+pub(crate) fn input(path: &Path) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    let is_handed = HANDED.iter().any(|place| path.starts_with(place));
+    if let Some(kind @ ("a FIFO" | "a folder" | "a socket")) = other_kind(kind)
+        && !is_handed
+    {
+        return Err(is_other(kind));
+    }
+    File::open(path)
+}
+
+/// Reads what a command is given ([`input`]), `most` bytes at most.
+///
+/// # Errors
+/// The same, or one that says how long it may be.
+pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    read_from(input(path)?, most)
+}
+
+/// Reads to the end, `most` bytes at most.
+///
+/// # Errors
+/// The system's, or one that says how long it may be.
+pub(crate) fn read_from(from: impl Read, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(io::Error::other(format!("it is longer than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn is_other(kind: &str) -> io::Error {
+    io::Error::other(format!("it is {kind}, not a regular file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::{fd::AsRawFd, unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened_and_nobody_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "text").unwrap();
+        symlink("file", at("link")).unwrap();
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            at("fifo"),
+            rustix::fs::Mode::from_raw_mode(0o600),
+        )
+        .unwrap();
+        for name in ["file", "link"] {
+            assert!(open(&at(name)).is_ok(), "{name}");
+            assert_eq!(read(&at(name), 4).unwrap(), b"text");
+        }
+        for (path, kind) in [
+            (at("fifo"), "a FIFO"),
+            (dir.path().to_owned(), "a folder"),
+            ("/dev/null".into(), "a device"),
+        ] {
+            let error = open(&path).unwrap_err().to_string();
+            assert_eq!(error, format!("it is {kind}, not a regular file"));
+        }
+        for name in ["fifo", "."] {
+            let error = read(&at(name), 4).unwrap_err().to_string();
+            assert!(error.ends_with(", not a regular file"), "{error}");
+        }
+        assert_eq!(
+            read(&at("file"), 3).unwrap_err().to_string(),
+            "it is longer than 3 bytes"
+        );
+        assert_eq!(read(Path::new("/dev/null"), 3).unwrap(), b"");
+        assert!(read(Path::new("/dev/zero"), 3).is_err(), "it has no end");
+    }
+
+    #[test]
+    fn a_pipe_that_was_handed_over_is_read() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        io::Write::write_all(&mut writer, b"key").unwrap();
+        drop(writer);
+        let path = format!("/dev/fd/{}", reader.as_raw_fd());
+        assert_eq!(read(Path::new(&path), 3).unwrap(), b"key");
+    }
+}
