@@ -66,10 +66,26 @@ fn ignored(entry: &DirEntry) -> Option<&'static str> {
         );
     }
     let kind = entry.file_type().ok()?;
+    if !kind.is_dir() && looks_like_manifest(&lower, &name) && !entry.path().is_dir() {
+        return Some(
+            "it is not read: the name of a manifest ends in `.yaml` or `.yml`; rename it, or move it elsewhere",
+        );
+    }
     let is_folder = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
     let holds_something = || fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_some());
     (is_folder && holds_something())
         .then_some("what is in this folder is not read: manifests lie beside each other, so move them up")
+}
+
+/// True for what was meant to be read, by its name: JSON, which is YAML as well; what an editor gave a second ending; and what
+/// has none, but for names in capitals (`README`). What ends otherwise was set aside by whoever named it so.
+fn looks_like_manifest(lower: &OsStr, name: &OsStr) -> bool {
+    let (lower, name) = (lower.as_bytes(), name.as_bytes());
+    let has_no_ending = !name.contains(&b'.') && !name.ends_with(b"~");
+    lower.ends_with(b".json")
+        || lower.ends_with(b".yaml.txt")
+        || lower.ends_with(b".yml.txt")
+        || (has_no_ending && name.iter().any(u8::is_ascii_lowercase))
 }
 
 #[cfg(test)]
@@ -89,6 +105,11 @@ mod tests {
             ".e.yaml",
             "notes.txt",
             "f.yaml~",
+            "README",
+            "g",
+            "h.json",
+            "i.yaml.txt",
+            "j.yaml.disabled",
         ] {
             fs::write(dir.path().join(name), "").unwrap();
         }
@@ -105,7 +126,10 @@ mod tests {
             .iter()
             .map(|(path, _)| path.file_name().unwrap())
             .collect();
-        assert_eq!(ignored, ["c.YAML", "d.Yml", "linked", "team"]);
+        assert_eq!(
+            ignored,
+            ["c.YAML", "d.Yml", "g", "h.json", "i.yaml.txt", "linked", "team"]
+        );
         assert!(listing.ignored[0].1.contains("c.YAML: it is not read: "));
     }
 }

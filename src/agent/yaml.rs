@@ -83,7 +83,7 @@ fn read(text: &str) -> Result<Manifest, ManifestError> {
         let message = if names_account_of_one(&error, path.as_deref()) {
             ONE_ACCOUNT.to_owned()
         } else {
-            explain(&error)
+            explain(text, &error)
         };
         ManifestError {
             line: place.map(|l| l.line()),
@@ -100,6 +100,13 @@ fn read(text: &str) -> Result<Manifest, ManifestError> {
     })
 }
 
+/// Whether a tab is what the reader stumbled over in this line, from 1: one before its text, or before that of the next.
+fn is_by_tab(text: &str, line: u64) -> bool {
+    let before = usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1);
+    let blank = |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
+    text.lines().skip(before).take(2).any(blank)
+}
+
 /// True for the path of a field, such as `integrations[0].key`, whose every name can be one. Other names are not repeated: a
 /// file that is no manifest may be what a link leads to, and hold a secret.
 fn is_plain(path: &str) -> bool {
@@ -111,7 +118,7 @@ fn is_plain(path: &str) -> bool {
 }
 
 /// What the reader found, in the words of someone who writes a manifest.
-fn explain(error: &YamlError) -> String {
+fn explain(text: &str, error: &YamlError) -> String {
     match error.without_snippet() {
         YamlError::Eof { .. } => "there is nothing in it".to_owned(),
         YamlError::Message { msg, .. } => said(msg),
@@ -136,6 +143,13 @@ fn explain(error: &YamlError) -> String {
             "merge keys (`<<`) are not supported: write the fields out".to_owned()
         }
         YamlError::Budget { .. } => "more nodes, depth or aliases than any manifest needs".to_owned(),
+        other
+            if other
+                .location()
+                .is_some_and(|place| is_by_tab(text, place.line())) =>
+        {
+            "tabs are not allowed for indentation: use spaces".to_owned()
+        }
         other => {
             let text = other.to_string();
             let place = other
@@ -236,6 +250,21 @@ mod tests {
     fn refused(text: &str) -> String {
         let error = Manifest::from_yaml_with(&Catalog::builtin(), text, "bot.yaml").unwrap_err();
         error.to_string()
+    }
+
+    #[test]
+    fn a_tab_that_indents_is_called_so() {
+        for text in [
+            "agent: a\nowner: b\nintegrations:\n\t- key: google.drive\n",
+            "agent: a\nowner: b\nkubernetes:\n\tnamespace: x\n",
+            "agent: a\nowner: b\nintegrations:\n  - key: google.drive\n\t  optional: true\n",
+        ] {
+            let said = refused(text);
+            assert!(
+                said.contains("tabs are not allowed for indentation: use spaces"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

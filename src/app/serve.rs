@@ -19,6 +19,9 @@ pub(super) fn run(global: &Global, _: ServeArgs) -> Outcome {
     let config_file = global.config.as_deref();
     let mut config =
         Config::load(config_file, config::environment()).map_err(|error| super::failure(&error.into()))?;
+    config
+        .check_is_there()
+        .map_err(|error| super::failure(&error.into()))?;
     config.warn_of_writers();
     // While there is one thread.
     privileges::keep(privileges::needed(&config)).map_err(|error| {

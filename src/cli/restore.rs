@@ -44,6 +44,8 @@ pub(super) struct RestoreArgs {
 /// Runs `restore`.
 pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output) -> Outcome {
     let config = settings::load(global)?;
+    let missing = |error: crate::config::ConfigError| Failure::misconfigured(error.to_string());
+    config.check_is_there().map_err(missing)?;
     let (file, state_dir) = (args.file.shown(), config.state_dir.shown());
     if !args.file.exists() {
         return Err(Failure::new(Exit::Failed, format!("there is no file {file}")));

@@ -94,7 +94,9 @@ impl KeySource {
                 if path.exists() {
                     reason
                 } else {
-                    format!("{reason}: `token-broker init` writes a new one, a backup has the one in use")
+                    format!(
+                        "{reason}: restore the one in use from its copy; only for a new setup, `token-broker init` writes one"
+                    )
                 }
             }),
             Self::Variable(name) => match env(name).map(Zeroizing::new) {
@@ -205,8 +207,8 @@ mod tests {
         );
         assert_eq!(
             read("file:/does/not/exist").await.unwrap_err(),
-            "the key file:/does/not/exist: there is no such file: `token-broker init` writes a new one, a \
-             backup has the one in use"
+            "the key file:/does/not/exist: there is no such file: restore the one in use from its copy; \
+             only for a new setup, `token-broker init` writes one"
         );
     }
 

@@ -166,6 +166,20 @@ impl Config {
         )
     }
 
+    /// Refuses to go on without a file where nothing else says where the master key is: a new key would be of no use then.
+    ///
+    /// # Errors
+    /// A sentence that says what to do.
+    pub fn check_is_there(&self) -> Result<(), ConfigError> {
+        match &self.key.source {
+            KeySource::File(key) if !self.has_file && !key.exists() => Err(ConfigError::new(format!(
+                "there is no {}: name yours with --config, or write one with `token-broker init`",
+                self.file.shown()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn from_parts(
         file: &Path,
         text: Option<&str>,

@@ -690,3 +690,46 @@ fn sidecars_are_served_with_a_certificate_and_by_a_cluster() {
         assert_eq!(refused(text), format!("{FILE}{message}"));
     }
 }
+
+#[test]
+fn without_a_file_the_file_is_asked_for_and_no_new_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    let without = |env: &[(&str, &str)]| {
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_parts(&file, None, env).ok().unwrap()
+    };
+    let said = without(&[]).check_is_there().unwrap_err().to_string();
+    assert!(
+        said.starts_with(&format!(
+            "there is no {}: name yours with --config",
+            file.display()
+        )),
+        "{said}"
+    );
+    assert!(
+        without(&[("TOKEN_BROKER_KEY_SOURCE", "env:KEY")])
+            .check_is_there()
+            .is_ok()
+    );
+    std::fs::write(dir.path().join("master.key"), "").unwrap();
+    assert!(
+        without(&[]).check_is_there().is_ok(),
+        "all else may be in the environment"
+    );
+}
+
+#[test]
+fn a_section_that_is_written_twice_is_named_with_its_first_line() {
+    let text = "# [csi]\n[csi] # here\n\n[log]\n\n[csi]\n";
+    let env = std::iter::empty();
+    let said = Config::from_parts(Path::new("/c.toml"), Some(text), env)
+        .err()
+        .unwrap();
+    assert_eq!(
+        said.to_string(),
+        "/c.toml:6: the section [csi] is in line 2 already: write there"
+    );
+}

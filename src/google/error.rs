@@ -176,7 +176,9 @@ impl ProviderError {
             ),
             TransportError::TooLarge(limit) => (
                 "malformed_answer",
-                format!("{host} sent more than {limit} bytes, which Google never does. It is tried again."),
+                format!(
+                    "{host} sent more than {limit} bytes, more than any answer of use has. It is tried again."
+                ),
             ),
             TransportError::Encoding(encoding) => (
                 "malformed_answer",
@@ -359,6 +361,18 @@ mod tests {
                 "{once}"
             );
         }
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_blamed_on_who_sent_it() {
+        let error = ProviderError::transport("api.cluster.local", &TransportError::TooLarge(7));
+        assert!(
+            error
+                .message
+                .starts_with("api.cluster.local sent more than 7 bytes"),
+            "{error}"
+        );
+        assert!(!error.message.contains("Google"), "{error}");
     }
 
     #[test]

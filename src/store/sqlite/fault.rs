@@ -48,6 +48,15 @@ pub(super) fn is_of_full_disk(error: &Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull) || extended == Some(ffi::SQLITE_IOERR_SHMSIZE)
 }
 
+/// Whether all was written, and the disk did not say that it has it: the write-ahead log has it, and may be read again.
+fn is_of_sync(error: &Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    matches!(
+        extended,
+        Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
+    )
+}
+
 /// An error of the file, its folder or the disk.
 pub(super) fn storage(path: &Path, reason: impl Into<String>) -> StoreError {
     StoreError::Storage {
@@ -70,6 +79,10 @@ pub(super) fn reason(path: &Path, error: &Error) -> String {
         Some(ErrorCode::CannotOpen) => {
             "the database cannot be opened: check that the file and its folder belong to the daemon's user"
         }
+        Some(ErrorCode::SystemIoFailure) if is_of_sync(error) => {
+            "the disk did not confirm what was written: it is not known whether what was asked is done, and the next start \
+             may find that it is; check the file system and the kernel's log, then look before asking again"
+        }
         Some(ErrorCode::SystemIoFailure) => {
             "the disk failed to read or write: what was asked was not done; check the file system and the \
              kernel's log"
@@ -80,4 +93,29 @@ pub(super) fn reason(path: &Path, error: &Error) -> String {
         _ => return format!("the database refused: {error}"),
     };
     format!("{advice} ({error})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_and_not_confirmed_is_not_said_to_be_undone() {
+        let said = |code| {
+            reason(
+                Path::new("/d"),
+                &Error::SqliteFailure(ffi::Error::new(code), None),
+            )
+        };
+        for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC] {
+            assert!(said(code).contains("it is not known whether"), "{}", said(code));
+        }
+        for code in [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_READ] {
+            assert!(
+                said(code).contains("what was asked was not done"),
+                "{}",
+                said(code)
+            );
+        }
+    }
 }
