@@ -5,23 +5,19 @@ use std::{sync::Arc, time::Duration};
 use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::{
     hand::{Hand, Rights, Trouble},
+    retell,
+    skew::BrokerClock,
     source::Source,
     upstream::Upstream,
 };
-use crate::{
-    clock::{Moment, SharedClock},
-    entropy::SharedEntropy,
-    google::http::http_date,
-    id::AgentName,
-    text::ShowPath,
-};
+use crate::{entropy::SharedEntropy, google::http::http_date, id::AgentName, text::ShowPath};
 
 /// The broker says that it is still there more often than this.
 const SILENCE: Duration = Duration::from_secs(50);
@@ -45,7 +41,7 @@ pub(super) struct Follower {
     pub(super) upstream: Arc<Upstream>,
     /// The agent that it has to be, where the source does not say so by itself.
     pub(super) agent: Option<AgentName>,
-    pub(super) clock: SharedClock,
+    pub(super) broker_clock: Arc<BrokerClock>,
     pub(super) entropy: SharedEntropy,
     pub(super) news: mpsc::Sender<News>,
 }
@@ -87,17 +83,12 @@ impl Follower {
 
     async fn ask(&self) -> Result<Hand, Trouble> {
         let utf8 = |_| Trouble::passing(format!("{} answers with what is no text", self.upstream.source()));
-        let asked_at = self.clock.moment();
-        let (env, date) = self.get_dated("/v1/env").await?;
-        // Its clock may show something else than ours.
-        let heard = Moment {
-            wall: date.unwrap_or(asked_at.wall),
-            ..asked_at
-        };
-        let env = Zeroizing::new(std::str::from_utf8(&env).map_err(utf8)?.to_owned());
+        let asked = self.broker_clock.now();
+        let (mut env, date) = self.get_dated("/v1/env").await?;
         let status = self.get("/v1/status").await?;
         let status = std::str::from_utf8(&status).map_err(utf8)?.to_owned();
-        let hand = Hand::new(env, status, heard);
+        let text = |env: &[u8]| Ok(Zeroizing::new(std::str::from_utf8(env).map_err(utf8)?.to_owned()));
+        let hand = Hand::new(text(&env)?, status.clone(), asked);
         if let (Some(wanted), Some(found), Source::Socket(path)) =
             (&self.agent, hand.agent(), self.upstream.source())
             && found != wanted.as_str()
@@ -109,10 +100,17 @@ impl Follower {
             )));
         }
         let rights = tokio::time::timeout(RIGHTS, self.rights(&hand)).await;
+        let (rights, showed) = rights.unwrap_or_default();
+        let moved_by = match (showed, date) {
+            (Some(moved_by), _) => moved_by,
+            // A proxy on the way may have put its own in the place of the broker's.
+            (None, Some(date)) => self.broker_clock.showed(date, asked),
+            (None, None) => self.broker_clock.moved_by(),
+        };
+        retell::env(&mut env, moved_by);
+        let hand = Hand::new(text(&env)?, status, asked);
         let project = tokio::time::timeout(RIGHTS, self.project()).await;
-        Ok(hand
-            .with_rights(rights.ok().flatten())
-            .with_project(project.ok().flatten()))
+        Ok(hand.with_rights(rights).with_project(project.ok().flatten()))
     }
 
     /// The project that the metadata protocol tells of; `None` where the broker does not say.
@@ -127,17 +125,26 @@ impl Follower {
         (!project.is_empty()).then(|| project.to_owned())
     }
 
-    /// What the main token carries; `None` where there is none, or another by now: the news of that one comes.
-    async fn rights(&self, hand: &Hand) -> Option<Rights> {
+    /// What the main token carries, and what the broker's times have to be moved by. There are no rights where there is no
+    /// token, or another by now: the news of that one comes.
+    async fn rights(&self, hand: &Hand) -> (Option<Rights>, Option<SignedDuration>) {
         #[derive(Deserialize)]
         struct Told<'a> {
             access_token: &'a str,
         }
-        let token = hand.main_token()?;
-        let body = self.get("/v1/token").await.ok()?;
-        let told: Told<'_> = serde_json::from_slice(&body).ok()?;
-        let rights = serde_json::from_slice(&body).ok()?;
-        (told.access_token == token.as_str()).then_some(rights)
+        let Some(token) = hand.main_token() else {
+            return (None, None);
+        };
+        let asked = self.broker_clock.now();
+        let Ok(body) = self.get("/v1/token").await else {
+            return (None, None);
+        };
+        let showed = retell::token_clock(&body);
+        let told = serde_json::from_slice(&body).ok();
+        let is_same = told.is_some_and(|told: Told<'_>| told.access_token == token.as_str());
+        let rights = is_same.then(|| serde_json::from_slice(&body).ok());
+        let moved_by = showed.map(|showed| self.broker_clock.showed(showed, asked));
+        (rights.flatten(), moved_by)
     }
 
     async fn get(&self, path: &'static str) -> Result<Zeroizing<Vec<u8>>, Trouble> {

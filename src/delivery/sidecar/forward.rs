@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -14,7 +14,7 @@ use hyper_util::{
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{hand::Shown, upstream::Upstream};
+use super::{hand::Shown, retell::Retelling, skew::BrokerClock, upstream::Upstream};
 use crate::{
     broker::{AgentState, Problem, ProblemCode},
     budget::{
@@ -24,7 +24,7 @@ use crate::{
             AGENT_CONNECTIONS_PART, LOCAL_CONNECTIONS, SIDECAR_STREAMS, STREAMS_PER_CONNECTION, WRITE_STALL,
         },
     },
-    clock::SharedClock,
+    clock::{Moment, SharedClock},
     delivery::{
         accept,
         accept::Door,
@@ -52,6 +52,7 @@ type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 pub(super) struct Forwarder {
     pub(super) upstream: Arc<Upstream>,
     pub(super) shown: Arc<ArcSwap<Shown>>,
+    pub(super) broker_clock: Arc<BrokerClock>,
     pub(super) clock: SharedClock,
 }
 
@@ -156,6 +157,7 @@ impl Forwarder {
             return own(Refusal::invalid(Unclear::Several.to_string()).into_http());
         }
         let (is_metadata, is_grpc) = (metadata::is_meant(&request), is_grpc(&request));
+        let (retelling, asked) = (Retelling::of(&request), self.broker_clock.now());
         let sent = self.upstream.send(request.map(BodyExt::boxed_unsync));
         let answered = match at_hand.as_ref().filter(|at_hand| self.has(at_hand)) {
             None => sent.await,
@@ -165,7 +167,12 @@ impl Forwarder {
             }),
         };
         let problem = match answered {
-            Ok(response) if !is_away(response.status()) => return passed_on(response),
+            Ok(response) if !is_away(response.status()) => {
+                match self.retold(response, retelling, asked).await {
+                    Ok(answer) => return answer,
+                    Err(problem) => problem,
+                }
+            }
             Ok(response) => match at_hand.and_then(|at_hand| self.without_broker(&at_hand)) {
                 Some(answer) => return own(answer),
                 None => return passed_on(response),
@@ -185,6 +192,30 @@ impl Forwarder {
             (true, _) => refusal.into_grpc().into_http().map(AgentBody::Grpc),
             (false, true) => metadata::refused(refusal),
             (false, false) => refusal.into_http(),
+        })
+    }
+
+    /// The broker's answer, with the ends of tokens by this machine's clock.
+    async fn retold(
+        &self,
+        response: Response<Incoming>,
+        retelling: Option<Retelling>,
+        asked: Moment,
+    ) -> Result<Response<Body>, String> {
+        let is_told = response.status() == StatusCode::OK;
+        Ok(match retelling.filter(|_| is_told) {
+            None => passed_on(response),
+            Some(retelling) if retelling.is_whole() => {
+                let (head, body) = response.into_parts();
+                let body = self.upstream.read(Response::new(body)).await?;
+                let body = retelling.whole(body, &self.broker_clock, asked);
+                let response = Response::from_parts(head, Full::new(body));
+                passed_on(response.map(|body| body.map_err(|never| match never {})))
+            }
+            Some(retelling) => {
+                let mut parts = retelling.parts(Arc::clone(&self.broker_clock));
+                passed_on(response.map(|body| body.map_frame(move |frame| frame.map_data(&mut parts))))
+            }
         })
     }
 
@@ -259,7 +290,10 @@ fn is_away(status: StatusCode) -> bool {
 }
 
 /// The broker's answer, without what was for this hop alone.
-fn passed_on(mut response: Response<Incoming>) -> Response<Body> {
+fn passed_on<B>(mut response: Response<B>) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes, Error = hyper::Error> + Send + 'static,
+{
     for name in [
         header::CONNECTION,
         header::TRANSFER_ENCODING,
@@ -299,6 +333,7 @@ mod tests {
         let forwarder = Arc::new(Forwarder {
             upstream: Arc::new(Upstream::new(&nobody, None, Path::new(""), None)),
             shown: Arc::default(),
+            broker_clock: Arc::new(BrokerClock::new(nobody, Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
         });
         let (listener, shutdown) = (UnixListener::bind(&path).unwrap(), CancellationToken::new());

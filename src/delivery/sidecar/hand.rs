@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::{retell, skew};
 use crate::{
     broker::AgentState,
     clock::{Moment, Uptime},
@@ -28,7 +29,7 @@ pub(super) struct Hand {
     env: Zeroizing<String>,
     /// The document of `/v1/status`.
     status: String,
-    /// When the broker said so, by its own wall clock.
+    /// When it was asked, by this machine's clocks.
     heard: Option<Moment>,
     /// What the main token carries, where the broker said so.
     rights: Option<Rights>,
@@ -88,7 +89,7 @@ pub(super) struct Shown {
     pub(super) status: String,
     /// When the first of the tokens ends; `None` without any.
     pub(super) expires_at: Option<Uptime>,
-    /// When the main one does, also as the broker wrote it.
+    /// When the main one does, also as it is written.
     main_expires_at: Option<(Uptime, String)>,
     rights: Option<Rights>,
     agent: Option<String>,
@@ -96,7 +97,7 @@ pub(super) struct Shown {
 }
 
 impl Hand {
-    /// What the broker says. The moment is when it was asked, with what its wall clock showed when it answered: a token's
+    /// What the broker says, with its times as this machine's clock shows them. The moment is when it was asked: a token's
     /// life is counted from there.
     pub(super) fn new(env: Zeroizing<String>, status: String, heard: Moment) -> Self {
         Self {
@@ -114,6 +115,20 @@ impl Hand {
             status: json!({ "agent": agent.as_str() }).to_string(),
             ..Self::default()
         }
+    }
+
+    /// Takes note that this machine's clock was set: the ends of tokens are told by what it shows.
+    pub(super) fn clock_shows(&mut self, now: Moment) {
+        let Some(heard) = &mut self.heard else { return };
+        let jump = skew::jump(*heard, now);
+        if jump.is_zero() {
+            return;
+        }
+        heard.wall = heard.wall.checked_add(jump).unwrap_or(heard.wall);
+        let mut bytes = Zeroizing::new(std::mem::take(&mut *self.env).into_bytes());
+        retell::env(&mut bytes, jump);
+        // Times in the place of times: it is text as before.
+        self.env = Zeroizing::new(String::from_utf8(std::mem::take(&mut *bytes)).unwrap_or_default());
     }
 
     /// The same without anything that the agent could use.

@@ -142,7 +142,9 @@ impl Keeper {
     }
 
     fn put_in_order(&mut self) {
-        let shown = self.hand.show(self.clock.uptime(), self.trouble.as_ref());
+        let now = self.clock.moment();
+        self.hand.clock_shows(now);
+        let shown = self.hand.show(now.uptime, self.trouble.as_ref());
         let problem = self.write(&shown).err();
         if problem != self.problem {
             if let Some(problem) = &problem {

@@ -10,6 +10,8 @@ mod hand;
 mod keeper;
 mod place;
 mod relay;
+mod retell;
+mod skew;
 mod source;
 mod upstream;
 
@@ -24,7 +26,9 @@ use arc_swap::ArcSwap;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::{follow::Follower, forward::Forwarder, hand::Shown, keeper::Keeper, upstream::Upstream};
+use self::{
+    follow::Follower, forward::Forwarder, hand::Shown, keeper::Keeper, skew::BrokerClock, upstream::Upstream,
+};
 pub use self::{relay::MetadataRelay, source::Source};
 use super::tcp::TcpServer;
 use crate::{clock::SharedClock, entropy::SharedEntropy, id::AgentName, text::ShowPath};
@@ -97,8 +101,10 @@ pub async fn run(
     );
     let upstream = Arc::new(upstream);
     tracing::info!("tokens come from {}", upstream.source());
+    let broker_clock = Arc::new(BrokerClock::new(options.source, Arc::clone(&clock)));
     let forwarder = Arc::new(Forwarder {
         upstream: Arc::clone(&upstream),
+        broker_clock: Arc::clone(&broker_clock),
         shown,
         clock: Arc::clone(&clock),
     });
@@ -121,7 +127,7 @@ pub async fn run(
     let follower = Follower {
         upstream,
         agent: options.agent,
-        clock,
+        broker_clock,
         entropy,
         news,
     };
@@ -129,3 +135,6 @@ pub async fn run(
     keeper.run(came, shutdown).await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

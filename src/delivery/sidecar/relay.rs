@@ -5,8 +5,11 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use super::{forward::Forwarder, hand::Shown, source::Source, upstream::Upstream};
-use crate::{clock::SystemClock, delivery::tcp::TcpServer};
+use super::{forward::Forwarder, hand::Shown, skew::BrokerClock, source::Source, upstream::Upstream};
+use crate::{
+    clock::{SharedClock, SystemClock},
+    delivery::tcp::TcpServer,
+};
 
 /// Serves what an agent's `broker.sock` serves of it on a port, for libraries that speak nothing else.
 pub struct MetadataRelay {
@@ -21,10 +24,12 @@ impl MetadataRelay {
     /// When the system refuses the port.
     pub fn bind(socket: &Path, address: SocketAddr) -> io::Result<Self> {
         let source = Source::Socket(socket.to_owned());
+        let clock: SharedClock = Arc::new(SystemClock);
         let forwarder = Forwarder {
             upstream: Arc::new(Upstream::new(&source, None, Path::new(""), None)),
             shown: Arc::new(ArcSwap::from_pointee(Shown::default())),
-            clock: Arc::new(SystemClock),
+            broker_clock: Arc::new(BrokerClock::new(source, Arc::clone(&clock))),
+            clock,
         };
         let server = TcpServer::bind(address)?;
         Ok(Self { server, forwarder })

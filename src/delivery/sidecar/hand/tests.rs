@@ -1,3 +1,5 @@
+use jiff::SignedDuration;
+
 use super::*;
 
 const BOTH: &str = "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.person\nGOOGLE_OAUTH_TOKEN_EXPIRES_AT=2030-01-01T01:00:00Z\n\
@@ -108,4 +110,28 @@ fn what_was_never_there_is_told_with_its_reason() {
         (&status["message"], &status["owner"]),
         (&json!("The broker is away."), &json!(""))
     );
+}
+
+#[test]
+fn the_ends_of_tokens_follow_this_machines_clock_when_it_is_set() {
+    let mut hand = hand(BOTH);
+    let after = |uptime: &str, set: i64| Moment {
+        uptime: at(uptime),
+        wall: midnight().wall_at(at(uptime)) + SignedDuration::from_secs(set),
+    };
+    hand.clock_shows(after("00:10:00", 2));
+    assert_eq!(
+        hand.show(at("00:10:00"), None).env.as_str(),
+        BOTH,
+        "NTP's steering"
+    );
+    for _ in 0..2 {
+        hand.clock_shows(after("00:10:00", -5400));
+        let shown = hand.show(at("00:10:00"), None);
+        let set = BOTH
+            .replace("01T01:00", "31T23:30")
+            .replace("2030-01-31", "2029-12-31");
+        assert_eq!(shown.env.as_str(), set.replace("01T02:00", "01T00:30"));
+        assert_eq!(shown.expires_at, Some(at("01:00:00")), "no other end");
+    }
 }
