@@ -178,7 +178,7 @@ pub(super) fn table(agents: &[Agent], output: &mut Output) -> Result<(), Failure
         vec![
             Text::from(agent.agent.as_str()),
             agent.owner.as_str().into(),
-            Text::state(&agent.state),
+            agent.standing(),
             if agent.account.is_empty() {
                 "-".into()
             } else {

@@ -44,9 +44,9 @@ async fn the_list_is_a_table_and_then_what_is_wrong() {
     assert_eq!(outcome, Ok(Exit::Ok));
     assert_eq!(
         out.text(),
-        "AGENT        OWNER  STATE               ACCOUNT            GRANTED  EXPIRES\n\
-         invoice-bot  alice  active              alice@example.com  1/2      in 50m\n\
-         planner      alice  permission_missing  alice@example.com  1/2      -\n\
+        "AGENT        OWNER  STATE                              ACCOUNT            GRANTED  EXPIRES\n\
+         invoice-bot  alice  active                             alice@example.com  1/2      in 50m\n\
+         planner      alice  permission_missing, not delivered  alice@example.com  1/2      -\n\
          \n\
          planner: alice has not granted google.drive\n  \
          fix it: http://127.0.0.1:8420/agents/planner\n\

@@ -146,6 +146,14 @@ impl Agent {
             .count();
         format!("{granted}/{}", self.capabilities.len())
     }
+
+    /// Its state, and that it does not reach the agent's directory where that is so.
+    pub(super) fn standing(&self) -> Text {
+        if self.delivery_problem.is_empty() {
+            return Text::state(&self.state);
+        }
+        Text::toned(Tone::Bad, format!("{}, not delivered", self.state))
+    }
 }
 
 impl From<v1::Agent> for Agent {

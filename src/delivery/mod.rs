@@ -29,6 +29,7 @@ mod pool;
 mod refusal;
 mod remote;
 mod render;
+mod room;
 mod rounds;
 mod runtime;
 mod seats;

@@ -25,10 +25,10 @@ use rustix::{
 use super::{
     directory::{AgentDir, Look, OPEN_DIR, Owner, refused, unlink_entries},
     error::{DeliveryError, FileError},
-    mark,
+    mark, room,
     tree::{self, Trash},
 };
-use crate::id::AgentName;
+use crate::{id::AgentName, text::ShowPath};
 
 /// The mode of folders that agents pass through to what is theirs.
 const PASS_THROUGH: Mode = Mode::RWXU.union(Mode::XGRP).union(Mode::XOTH);
@@ -99,6 +99,15 @@ impl Runtime {
             }
         }
         Ok(true)
+    }
+
+    /// Makes sure that something can be written there: whoever's it is, what agents read lies in it.
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    pub(super) fn can_be_written(&self) -> Result<(), String> {
+        let tried = room::try_to_write(self.agents.load().as_fd());
+        tried.map_err(|error| format!("{}{error}", self.path.shown()))
     }
 
     /// Where agents' directories are.

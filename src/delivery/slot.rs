@@ -37,7 +37,7 @@ use crate::{
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The pause between two steps of removing what agents left.
 const SWEEP: Duration = Duration::from_millis(20);
-/// The condition of readiness that there is a folder for agents' directories.
+/// The condition of readiness that there is a folder for agents' directories, in which files can be written.
 const FOLDER: &str = "runtime_dir";
 /// The longest pause.
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -77,22 +77,30 @@ pub(super) enum Notice {
 }
 
 impl Context {
-    /// Makes sure that there is a folder for agents' directories, where agents look for them.
+    /// Makes sure that there is a folder for agents' directories, where agents look for them, and that files can be written
+    /// in it.
     pub(super) fn look_after_folder(&self) {
         let restored = self.runtime.restore();
-        match &restored {
-            Ok(false) => self.readiness.holds(FOLDER),
-            Ok(true) => {
-                tracing::warn!(
-                    folder = %self.runtime.path().shown(),
-                    "the folder of agents' directories was gone and was made again; containers that have theirs mounted have \
-                     to be started again"
-                );
-                self.readiness.holds(FOLDER);
-            }
-            Err(error) => self.readiness.fails(FOLDER, error.to_string()),
+        if matches!(restored, Ok(true)) {
+            tracing::warn!(
+                folder = %self.runtime.path().shown(),
+                "the folder of agents' directories was gone and was made again; containers that have theirs mounted have to \
+                 be started again"
+            );
+        }
+        let is_usable = restored.as_ref().map_err(ToString::to_string);
+        match is_usable.and_then(|_| self.runtime.can_be_written()) {
+            Ok(()) => self.readiness.holds(FOLDER),
+            Err(problem) => self.readiness.fails(FOLDER, problem),
         }
         let _ = self.notices.send(Notice::Folder(restored.is_ok()));
+    }
+
+    /// An agent's files could not be written: that may be no trouble of its own. That it is over is seen in the next round.
+    fn look_whether_all_fail(&self) {
+        if let Err(problem) = self.runtime.can_be_written() {
+            self.readiness.fails(FOLDER, problem);
+        }
     }
 
     /// Removes some of what waits for it.
@@ -278,6 +286,7 @@ impl Slot {
             place.failures = 0;
             return (None, None);
         }
+        context.look_whether_all_fail();
         (Some(self.retry(context, &mut place)), None)
     }
 

@@ -204,3 +204,67 @@ async fn nothing_is_written_where_nothing_changed() {
     }
     assert_eq!((nodes(), agent.revision()), (before, revision));
 }
+
+#[tokio::test]
+async fn where_no_file_can_be_written_the_daemon_is_not_ready_until_it_can() {
+    let temp = in_memory();
+    fs::create_dir(temp.path().join("run")).unwrap();
+    let run = temp.path().join("run");
+    let Some(mounted) = small_tmpfs(&run, "256k") else {
+        return;
+    };
+    let scene = Scene::in_folder(temp, "run");
+    let agent = scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let is_not_ready = |words: &str| {
+        let unmet = scene.readiness.unmet();
+        unmet.iter().any(|unmet| {
+            let sentence = &unmet.sentence;
+            unmet.condition == "runtime_dir"
+                && sentence.starts_with(run.join("agents").to_str().unwrap())
+                && sentence.contains(words)
+        })
+    };
+    mounted.remount("ro");
+    scene
+        .within_a_round(|| is_not_ready("mount the runtime directory for writing"))
+        .await;
+    mounted.remount("rw");
+    scene.within_a_round(|| scene.readiness.is_ready()).await;
+    let filling = run.join("filling");
+    let fill = || {
+        let mut file = fs::File::create(&filling).unwrap();
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    };
+    fill();
+    // Whoever cannot be written for says so at once.
+    scene
+        .publish(&agent, snapshot("a").with_token(token("another")))
+        .await;
+    assert!(is_not_ready("make room"), "{:?}", scene.readiness.unmet());
+    fs::remove_file(&filling).unwrap();
+    scene.within_a_round(|| scene.readiness.is_ready()).await;
+    fill();
+    scene.within_a_round(|| is_not_ready("make room")).await;
+    fs::remove_file(&filling).unwrap();
+    scene.within_a_round(|| scene.readiness.is_ready()).await;
+    drop(scene);
+}
+
+#[tokio::test]
+async fn what_an_agent_makes_of_its_own_directory_is_no_condition() {
+    let scene = Scene::new();
+    let agent = scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let Some(mounted) = small_tmpfs(&scene.path("a", ""), "64k") else {
+        return;
+    };
+    mounted.remount("ro");
+    scene.within_a_round(|| agent.delivery_problem().is_some()).await;
+    assert!(scene.readiness.is_ready(), "{:?}", scene.readiness.unmet());
+    drop(mounted);
+    scene
+        .within_a_round(|| {
+            scene.clock.advance(Duration::from_secs(1));
+            agent.delivery_problem().is_none()
+        })
+        .await;
+}
