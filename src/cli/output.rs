@@ -87,6 +87,11 @@ impl Output {
         self.clock.now()
     }
 
+    /// The clock, for work that takes time.
+    pub(super) fn clock(&self) -> SharedClock {
+        SharedClock::clone(&self.clock)
+    }
+
     /// A line on standard output, for people.
     pub(super) fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.toned(Tone::Plain, text)

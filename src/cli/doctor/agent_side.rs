@@ -22,8 +22,9 @@ use super::{
         when,
     },
     Finding,
+    foreign::{self, Unseen},
 };
-use crate::text::ShowPath;
+use crate::{clock::SharedClock, text::ShowPath};
 
 const DIRECTORY: &str = "directory";
 const ENV: &str = "env";
@@ -49,7 +50,7 @@ pub(super) fn socket(args: &AgentArgs, global: &Global) -> Result<Option<PathBuf
 /// Looks at the directory and at what the environment says.
 pub(super) async fn check(
     socket: &Path,
-    now: Timestamp,
+    clock: &SharedClock,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Vec<Finding> {
     let Some(folder) = socket.parent().filter(|folder| folder.is_dir()) else {
@@ -59,9 +60,14 @@ pub(super) async fn check(
     };
     let mut findings = Vec::new();
     let file = folder.join("env");
-    findings.extend(match fs::read_to_string(&file) {
-        Ok(text) => check_env(&file, &Environment::parse(&text), now, &variable),
-        Err(error) => vec![unreadable(&file, &error)],
+    findings.extend(match foreign::read(&file) {
+        Ok(text) => check_env(&file, &Environment::parse(&text), clock.now(), &variable),
+        Err(Unseen::Os(error)) => vec![unreadable(&file, &error)],
+        Err(Unseen::Other) => vec![Finding::fail(ENV, format!("{} is not a file", file.shown()), "")],
+        Err(Unseen::Held(why)) => {
+            let message = format!("{} cannot be read: {why}", file.shown());
+            vec![Finding::fail(ENV, message, "")]
+        }
     });
     findings.push(check_socket(&AgentSocket::new(socket.to_owned())).await);
     findings.extend(check_credentials(variable(CREDENTIALS)));
@@ -181,6 +187,8 @@ mod tests {
         *,
     };
 
+    use crate::clock::ManualClock;
+
     const NOW: &str = "2026-01-15T10:00:00Z";
 
     fn env(lines: &str) -> Environment {
@@ -237,10 +245,11 @@ mod tests {
     #[tokio::test]
     async fn a_directory_that_is_not_there_is_the_only_finding() {
         let nothing = |_: &str| None;
-        let found = check(Path::new("/nowhere/broker.sock"), NOW.parse().unwrap(), nothing).await;
+        let clock: SharedClock = std::sync::Arc::new(ManualClock::new(NOW.parse().unwrap()));
+        let found = check(Path::new("/nowhere/broker.sock"), &clock, nothing).await;
         assert_eq!(verdicts(&found), [(DIRECTORY, Verdict::Fail)]);
         let dir = tempfile::tempdir().unwrap();
-        let found = check(&dir.path().join("broker.sock"), NOW.parse().unwrap(), nothing).await;
+        let found = check(&dir.path().join("broker.sock"), &clock, nothing).await;
         assert_eq!(verdicts(&found), [(ENV, Verdict::Fail), (SOCKET, Verdict::Fail)]);
     }
 

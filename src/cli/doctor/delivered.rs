@@ -1,9 +1,7 @@
 //! What agents see: whether each has its files and its socket, as the daemon says that it does.
 
 use std::{
-    fs,
     io::{self, ErrorKind},
-    os::unix::{fs::FileTypeExt, net::UnixStream},
     path::Path,
 };
 
@@ -13,17 +11,18 @@ use super::{
     super::{environment::Environment, view::Agent},
     Finding,
     agents::SHOWN,
+    foreign::{self, Unseen},
 };
-use crate::text::ShowPath;
+use crate::{clock::SharedClock, text::ShowPath};
 
 const CHECK: &str = "what agents see";
 
 /// Looks at the directories of the agents that the daemon knows.
-pub(super) fn check(runtime_dir: &Path, agents: &[Agent], now: Timestamp) -> Vec<Finding> {
+pub(super) fn check(runtime_dir: &Path, agents: &[Agent], clock: &SharedClock) -> Vec<Finding> {
     let root = runtime_dir.join("agents");
     let wrong: Vec<String> = agents
         .iter()
-        .filter_map(|agent| trouble(&root.join(&agent.agent), agent, now))
+        .filter_map(|agent| trouble(&root.join(&agent.agent), agent, clock))
         .collect();
     if wrong.is_empty() {
         return vec![Finding::ok(
@@ -45,11 +44,11 @@ pub(super) fn check(runtime_dir: &Path, agents: &[Agent], now: Timestamp) -> Vec
 }
 
 /// What is wrong with one agent's directory, as far as this user may look.
-fn trouble(directory: &Path, agent: &Agent, now: Timestamp) -> Option<String> {
+fn trouble(directory: &Path, agent: &Agent, clock: &SharedClock) -> Option<String> {
     if !agent.delivery_problem.is_empty() {
         return Some(format!("{}: {}", agent.agent, agent.delivery_problem));
     }
-    files(directory, agent, now).or_else(|| socket(&directory.join("broker.sock")))
+    files(directory, agent, clock).or_else(|| socket(&directory.join("broker.sock")))
 }
 
 /// Nothing is there, or what is above it is no folder.
@@ -57,20 +56,21 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-fn files(directory: &Path, agent: &Agent, now: Timestamp) -> Option<String> {
+fn files(directory: &Path, agent: &Agent, clock: &SharedClock) -> Option<String> {
+    let mut env = None;
     for name in ["env", "status.json"] {
         let path = directory.join(name);
-        match fs::symlink_metadata(&path) {
-            Err(error) if is_absent(&error) => {
-                return Some(format!("{} is not there", path.shown()));
-            }
-            Ok(file) if !file.is_file() => return Some(format!("{} is not a file", path.shown())),
+        let shown = path.shown();
+        match foreign::read(&path) {
+            Ok(text) if name == "env" => env = Some(text),
+            Err(Unseen::Other) => return Some(format!("{shown} is not a file")),
+            Err(Unseen::Held(why)) => return Some(format!("{shown} cannot be read: {why}")),
+            Err(Unseen::Os(error)) if is_absent(&error) => return Some(format!("{shown} is not there")),
             // This user may not look.
-            Err(_) | Ok(_) => {}
+            Ok(_) | Err(Unseen::Os(_)) => {}
         }
     }
-    let path = directory.join("env");
-    let text = zeroize::Zeroizing::new(fs::read_to_string(&path).ok()?);
+    let (path, text, now) = (directory.join("env"), env?, clock.now());
     let environment = Environment::parse(&text);
     if agent.state == "active" && !environment.has_token() {
         return Some(format!(
@@ -92,27 +92,27 @@ fn files(directory: &Path, agent: &Agent, now: Timestamp) -> Option<String> {
 }
 
 fn socket(path: &Path) -> Option<String> {
-    match fs::symlink_metadata(path) {
-        Err(error) if is_absent(&error) => Some(format!("{} is not there", path.shown())),
-        Ok(file) if !file.file_type().is_socket() => Some(format!("{} is not a socket", path.shown())),
-        Err(_) => None,
-        Ok(_) => match UnixStream::connect(path) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                Some(format!("nobody answers on {}", path.shown()))
-            }
-            _ => None,
-        },
+    let shown = path.shown();
+    match foreign::connect(path) {
+        Err(Unseen::Other) => Some(format!("{shown} is not a socket")),
+        Err(Unseen::Held(why)) => Some(format!("nobody answers on {shown}: {why}")),
+        Err(Unseen::Os(error)) if is_absent(&error) => Some(format!("{shown} is not there")),
+        Err(Unseen::Os(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+            Some(format!("nobody answers on {shown}"))
+        }
+        Ok(()) | Err(Unseen::Os(_)) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
+    use std::{fs, os::unix::net::UnixListener, sync::Arc};
 
     use super::{
         super::{super::testing::agent_of_alice, Verdict},
         *,
     };
+    use crate::clock::ManualClock;
 
     #[test]
     fn what_an_agent_lacks_is_named() {
@@ -120,8 +120,8 @@ mod tests {
         let directory = dir.path().join("agents/bot");
         fs::create_dir_all(&directory).unwrap();
         let agent = [Agent::from(agent_of_alice("bot"))];
-        let now = "2024-01-15T12:00:00Z".parse().unwrap();
-        let said = || check(dir.path(), &agent, now)[0].clone();
+        let clock: SharedClock = Arc::new(ManualClock::new("2024-01-15T12:00:00Z".parse().unwrap()));
+        let said = || check(dir.path(), &agent, &clock)[0].clone();
         let put = |name: &str, text: &str| fs::write(directory.join(name), text).unwrap();
         assert!(said().message.ends_with("bot/env is not there"));
         put("env", "TOKEN_BROKER_STATE=active\n");

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, header};
 use http_body_util::Empty;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use jiff::Timestamp;
 use url::Url;
 
 use super::{Finding, daemon};
 use crate::{
+    clock::SharedClock,
     config::Config,
     google::{
         Egress,
@@ -32,7 +32,7 @@ const GOOGLE: [&str; 3] = [
 /// Asks each endpoint for anything at all.
 pub(super) async fn check(
     config: &Config,
-    now: Timestamp,
+    clock: &SharedClock,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Vec<Finding> {
     let egress = match Egress::from_environment(variable) {
@@ -54,15 +54,20 @@ pub(super) async fn check(
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let asked = addresses(config).into_iter().map(|url| {
         let client = &client;
-        async move { (reach(client, &url).await, url) }
+        // What its clock shows is compared with what ours shows at that moment, however long the others take.
+        async move {
+            let answer = reach(client, &url).await;
+            (answer.map(|headers| (headers, clock.now())), url)
+        }
     });
     let mut findings = Vec::new();
-    let mut date = None;
+    let mut ahead = None;
     for (answer, url) in futures_util::future::join_all(asked).await {
         let host = url.origin().ascii_serialization();
         findings.push(match answer {
-            Ok(headers) => {
-                date = date.or_else(|| headers.get(header::DATE).and_then(http_date));
+            Ok((headers, now)) => {
+                let date = headers.get(header::DATE).and_then(http_date);
+                ahead = ahead.or_else(|| Some(date?.as_second() - now.as_second()));
                 let through = egress.proxy_before(url.as_str());
                 let through = through.map_or_else(String::new, |proxy| format!(", through {proxy}"));
                 Finding::ok(CHECK, format!("{host} answers{through}"))
@@ -74,8 +79,7 @@ pub(super) async fn check(
             ),
         });
     }
-    if let Some(date) = date {
-        let ahead = date.as_second() - now.as_second();
+    if let Some(ahead) = ahead {
         let off = daemon::clock(ahead, "by its Date header");
         findings.push(off.unwrap_or_else(|| Finding::ok("clock", "within 30s of the provider's")));
     }
@@ -105,7 +109,7 @@ async fn reach(client: &HttpClient, url: &Url) -> Result<HeaderMap, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, sync::Arc};
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -113,6 +117,12 @@ mod tests {
     };
 
     use super::{super::Verdict, *};
+    use crate::clock::ManualClock;
+
+    /// Noon.
+    fn clock() -> ManualClock {
+        ManualClock::new("2024-01-15T12:00:00Z".parse().unwrap())
+    }
 
     fn with_base(base: &str) -> Config {
         let dir = tempfile::tempdir().unwrap();
@@ -122,11 +132,17 @@ mod tests {
     }
 
     async fn server(date: &'static str) -> String {
+        slow_server(date, clock(), Duration::ZERO).await
+    }
+
+    /// Its answers take that long by this clock.
+    async fn slow_server(date: &'static str, clock: ManualClock, takes: Duration) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let _ = stream.read(&mut [0; 1024]).await;
+                clock.advance(takes);
                 let answer = format!("HTTP/1.1 404 Not Found\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n");
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
@@ -136,14 +152,23 @@ mod tests {
 
     #[tokio::test]
     async fn any_answer_is_good_and_tells_the_time() {
-        let noon: Timestamp = "2024-01-15T12:00:00Z".parse().unwrap();
+        let noon: SharedClock = Arc::new(clock());
         let config = with_base(&server("Mon, 15 Jan 2024 12:01:40 GMT").await);
-        let found = check(&config, noon, |_| None).await;
+        let found = check(&config, &noon, |_| None).await;
         assert_eq!(found[0].verdict, Verdict::Ok, "{found:?}");
         assert_eq!(found[1].verdict, Verdict::Fail);
         assert!(found[1].message.contains("100s behind"), "{found:?}");
         let config = with_base(&server("Mon, 15 Jan 2024 12:00:10 GMT").await);
-        assert_eq!(check(&config, noon, |_| None).await[1].verdict, Verdict::Ok);
+        assert_eq!(check(&config, &noon, |_| None).await[1].verdict, Verdict::Ok);
+    }
+
+    #[tokio::test]
+    async fn the_time_that_an_answer_takes_is_no_difference_of_clocks() {
+        let clock = clock();
+        let date = "Mon, 15 Jan 2024 12:00:44 GMT";
+        let config = with_base(&slow_server(date, clock.clone(), Duration::from_secs(44)).await);
+        let found = check(&config, &(Arc::new(clock) as SharedClock), |_| None).await;
+        assert_eq!(found[1].verdict, Verdict::Ok, "{found:?}");
     }
 
     #[tokio::test]
@@ -151,7 +176,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let found = check(&with_base(&base), Timestamp::UNIX_EPOCH, |_| None).await;
+        let found = check(&with_base(&base), &(Arc::new(clock()) as SharedClock), |_| None).await;
         assert_eq!((found.len(), found[0].verdict), (1, Verdict::Fail));
         assert!(found[0].message.starts_with(&base), "{found:?}");
         assert!(found[0].message.contains("refused"), "{found:?}");

@@ -3,11 +3,15 @@
 use std::{
     fs,
     io::ErrorKind,
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 
-use super::{Finding, daemon::Seen, mounts::unescape};
+use super::{
+    Finding,
+    daemon::Seen,
+    foreign::{self, Unseen},
+    mounts::unescape,
+};
 use crate::{
     config::{Config, CsiSection, KubernetesApi, TaintSection},
     delivery::kubernetes::{Deed, StartupTaint, may},
@@ -77,9 +81,9 @@ fn socket(check: &'static str, path: &Path, runs: bool) -> Finding {
     if !runs {
         return Finding::ok(check, format!("the daemon will bind {shown}"));
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Finding::ok(check, format!("{shown} answers")),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Finding::warn(
+    match foreign::connect(path) {
+        Ok(()) => Finding::ok(check, format!("{shown} answers")),
+        Err(Unseen::Os(error)) if error.kind() == ErrorKind::PermissionDenied => Finding::warn(
             check,
             format!("{shown} may not be opened by this user"),
             "run the doctor as the daemon's user, or as root",

@@ -8,6 +8,7 @@ mod delivered;
 mod endpoints;
 mod exposure;
 mod files;
+mod foreign;
 mod in_force;
 mod kubernetes;
 mod libraries;
@@ -27,7 +28,7 @@ use super::{
     progress,
     style::Tone,
 };
-use crate::{agent::Scan, config::Config, text::one_line};
+use crate::{agent::Scan, clock::SharedClock, config::Config, text::one_line};
 
 /// How long a change of a manifest may take to be in force, and in the files.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -107,14 +108,14 @@ impl Finding {
 
 /// Runs `doctor`.
 pub(super) async fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Outcome {
-    let now = output.now();
+    let clock = output.clock();
     let findings = match agent_side::socket(&args.agent, global)? {
         Some(socket) => {
-            let mut findings = agent_side::check(&socket, now, variable).await;
+            let mut findings = agent_side::check(&socket, &clock, variable).await;
             findings.extend(mounts::check());
             findings
         }
-        None => progress::during(output, "looking around", Box::pin(examine(args, global, now))).await,
+        None => progress::during(output, "looking around", Box::pin(examine(args, global, &clock))).await,
     };
     report(&findings, output)?;
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
@@ -125,7 +126,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Vec<Finding> {
+async fn examine(args: &DoctorArgs, global: &Global, clock: &SharedClock) -> Vec<Finding> {
     let (config, mut findings) = configuration::check(global);
     let (seen, more) = daemon::check(global, config.as_ref()).await;
     if let Some(config) = &config {
@@ -137,11 +138,11 @@ async fn examine(args: &DoctorArgs, global: &Global, now: jiff::Timestamp) -> Ve
         let (on_disk, wrong) = agents::manifests(config, user);
         findings.extend(wrong);
         findings.extend(agents::check(config, &seen, &on_disk));
-        findings.extend(of_known_agents(global, config, &seen, &on_disk, now).await);
+        findings.extend(of_known_agents(global, config, &seen, &on_disk, clock).await);
         findings.extend(libraries::check(config, &seen));
         findings.extend(kubernetes::check(config, &seen, args.offline).await);
         if !args.offline {
-            findings.extend(endpoints::check(config, now, variable).await);
+            findings.extend(endpoints::check(config, clock, variable).await);
         }
     }
     findings.extend(mounts::check());
@@ -167,14 +168,14 @@ async fn of_known_agents(
     config: &Config,
     seen: &Seen,
     on_disk: &Scan,
-    now: jiff::Timestamp,
+    clock: &SharedClock,
 ) -> Vec<Finding> {
     let Some(agents) = &seen.agents else {
         return Vec::new();
     };
     let (mut differences, mut delivered) = (
         in_force::differences(agents, on_disk),
-        delivered::check(&config.runtime_dir, agents, now),
+        delivered::check(&config.runtime_dir, agents, clock),
     );
     let is_well = |findings: &[Finding]| findings.iter().all(|finding| finding.verdict == Verdict::Ok);
     if !differences.is_empty() || !is_well(&delivered) {
@@ -185,7 +186,7 @@ async fn of_known_agents(
             agents::manifests(config, seen.daemons_user(config)),
         ) {
             differences = in_force::differences(&agents, &on_disk);
-            delivered = delivered::check(&config.runtime_dir, &agents, now);
+            delivered = delivered::check(&config.runtime_dir, &agents, clock);
         }
     }
     let mut findings = in_force::findings(differences, on_disk.manifests.len());
@@ -270,7 +271,7 @@ mod tests {
             offline: true,
             agent: AgentArgs::default(),
         };
-        examine(&args, global, output.now()).await
+        examine(&args, global, &output.clock()).await
     }
 
     async fn verdict(global: &Global, check: &str) -> Vec<(Verdict, String)> {
