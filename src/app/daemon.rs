@@ -25,7 +25,7 @@ use crate::{
     clock::{SharedClock, SystemClock},
     config::{AdcSection, Config, ConfigError, InForce},
     delivery::{
-        Delivery, DeliveryOptions, RemoteListener,
+        Delivery, DeliveryOptions, RemoteListener, ServedCertificate,
         admin::{AdminSocket, Facts},
     },
     entropy::{SharedEntropy, SystemEntropy},
@@ -87,9 +87,10 @@ impl App {
     pub async fn start(mut config: Config, parts: AppParts) -> anyhow::Result<Self> {
         let http = HttpServer::bind(config.http_listen)
             .with_context(|| format!("http_listen {} cannot be bound", config.http_listen))?;
-        config.bound(http.address())?;
+        let http_address = http.address();
+        config.bound(http_address)?;
         let ports = LibraryPorts::bind(&mut config)?;
-        let remote = sidecars(&mut config)?;
+        let (remote, certificate) = sidecars(&mut config, &parts.clock)?.unzip();
         let keyring = configured::keyring(&config.key).await?;
         let vault = Arc::new(Vault::new(keyring, parts.entropy.clone()));
         let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
@@ -141,6 +142,7 @@ impl App {
             in_force: Arc::new(InForce::new(&config)?),
             registered: driver.as_ref().map(Driver::registered),
             readiness: readiness.clone(),
+            certificate: certificate.clone(),
         };
         let admin_socket = admin.path().to_owned();
         let sessions = Arc::new(pages::sessions(&config, &parts));
@@ -152,12 +154,12 @@ impl App {
             shutdown.clone(),
         );
         tasks.spawn("the admin socket", serving);
-        let http_address = http.address();
         let surroundings = Surroundings {
             metrics,
             readiness: readiness.clone(),
             sessions,
             started_at,
+            certificate,
             shutdown: shutdown.clone(),
         };
         let web = pages::web(&config, &broker, &parts, surroundings)?;
@@ -329,15 +331,20 @@ fn apply(broker: &Broker, scan: &Scan) {
     }
 }
 
-/// Binds the listener for sidecars, where there is to be one, and takes over into `config` where that was.
-fn sidecars(config: &mut Config) -> anyhow::Result<Option<RemoteListener>> {
+/// Binds the listener for sidecars, where there is to be one, and takes over into `config` where that was. With it comes what
+/// it serves with.
+fn sidecars(
+    config: &mut Config,
+    clock: &SharedClock,
+) -> anyhow::Result<Option<(RemoteListener, Arc<ServedCertificate>)>> {
     let Some(section) = &config.remote else {
         return Ok(None);
     };
-    let listener = RemoteListener::bind(section)?;
+    let listener = RemoteListener::bind(section, Arc::clone(clock))?;
     config.bound_for_sidecars(Some(listener.address()));
     tracing::info!(listen = %listener.address(), "sidecars over TLS");
-    Ok(Some(listener))
+    let certificate = listener.certificate();
+    Ok(Some((listener, certificate)))
 }
 
 pub(super) fn endpoints(config: &Config) -> anyhow::Result<Endpoints> {

@@ -9,6 +9,7 @@ use super::{AppParts, daemon::endpoints};
 use crate::{
     broker::Broker,
     config::Config,
+    delivery::ServedCertificate,
     google::{Limits, risc::Receiver},
     health::Readiness,
     session::{SessionLimits, Sessions},
@@ -22,6 +23,7 @@ pub(super) struct Surroundings {
     pub(super) readiness: Arc<Readiness>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) started_at: Timestamp,
+    pub(super) certificate: Option<Arc<ServedCertificate>>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -62,6 +64,7 @@ pub(super) fn web(
         readiness: around.readiness,
         risc: receiver(config, parts)?,
         figures: Figures::default(),
+        certificate: around.certificate,
     })
 }
 

@@ -43,6 +43,7 @@ mod tcp;
 mod testing;
 mod tls;
 mod tree;
+mod validity;
 mod watch;
 mod writer;
 
@@ -64,6 +65,7 @@ pub use holding::Holdings;
 pub use host::{Unclear, named_hosts};
 pub use remote::RemoteListener;
 pub use tcp::{LocalAddress, PeerAddress, TcpServer};
+pub use tls::ServedCertificate;
 
 use self::{
     csi::Volumes,

@@ -26,6 +26,13 @@ struct State {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Listener {
+    listener: &'static str,
+}
+
+/// The listener that serves sidecars over TLS.
+const REMOTE: Listener = Listener { listener: "remote" };
 /// What the provider is asked for: a token for a refresh token, and one for a service account's assertion.
 const OPERATIONS: [&str; 2] = ["refresh", "assertion"];
 /// How a renewal ends.
@@ -48,6 +55,8 @@ pub struct Gauges {
     pub renewals_waiting: i64,
     /// Agents whose directory could not be written.
     pub delivery_problems: i64,
+    /// When the certificate that is served ends, in seconds of the Unix time, where one is.
+    pub certificate_end: Option<i64>,
     /// Seconds that the provider's clock is ahead.
     pub clock_skew: i64,
     /// Seconds until the next renewal.
@@ -69,6 +78,7 @@ pub struct Metrics {
     agents_short_of_token: Gauge,
     renewals_waiting: Gauge,
     delivery_problems: Gauge,
+    certificate_end: Family<Listener, Gauge>,
     clock_skew: Gauge,
     next_renewal: Gauge,
 }
@@ -138,6 +148,12 @@ impl Default for Metrics {
             "delivery_problems",
             "Agents whose directory could not be written",
         );
+        let certificate_end = Family::<Listener, Gauge>::default();
+        registry.register(
+            "certificate_end_timestamp_seconds",
+            "When the certificate that is served ends, by listener",
+            certificate_end.clone(),
+        );
         let clock_skew = gauge(
             &mut registry,
             "clock_skew_seconds",
@@ -164,6 +180,7 @@ impl Default for Metrics {
             agents_short_of_token,
             renewals_waiting,
             delivery_problems,
+            certificate_end,
             clock_skew,
             next_renewal,
         }
@@ -230,6 +247,9 @@ impl Metrics {
         self.agents_short_of_token.set(gauges.agents_short_of_token);
         self.renewals_waiting.set(gauges.renewals_waiting);
         self.delivery_problems.set(gauges.delivery_problems);
+        if let Some(end) = gauges.certificate_end {
+            self.certificate_end.get_or_create(&REMOTE).set(end);
+        }
         self.clock_skew.set(gauges.clock_skew);
         self.next_renewal.set(gauges.next_renewal);
         let mut text = String::new();
@@ -250,6 +270,7 @@ mod tests {
         let gauges = Gauges {
             agents: vec![("active", 2)],
             clock_skew: -3,
+            certificate_end: Some(1_800_000_000),
             ..Gauges::default()
         };
         let text = metrics.render(&gauges).unwrap();
@@ -257,6 +278,7 @@ mod tests {
             "token_broker_renewals_total{outcome=\"ok\"} 1",
             "token_broker_agents{state=\"active\"} 2",
             "token_broker_clock_skew_seconds -3",
+            "token_broker_certificate_end_timestamp_seconds{listener=\"remote\"} 1800000000",
             "token_broker_provider_request_duration_seconds_count{operation=\"refresh\"} 1",
             "token_broker_provider_request_duration_seconds_bucket{le=\"0.02\",operation=\"refresh\"} 0",
             "token_broker_provider_request_duration_seconds_bucket{le=\"0.04\",operation=\"refresh\"} 1",

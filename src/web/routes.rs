@@ -21,8 +21,11 @@ use super::{
     public_address::PublicAddress,
     risc,
 };
+use jiff::Timestamp;
+
 use crate::{
     broker::{AgentState, Broker},
+    delivery::ServedCertificate,
     google::risc::Receiver,
     health::Readiness,
     session::Visit,
@@ -48,6 +51,8 @@ pub struct Web {
     pub console: Console,
     /// Takes security events at `/risc`, where that is configured.
     pub risc: Option<Receiver>,
+    /// What sidecars are served with over TLS, where they are.
+    pub certificate: Option<Arc<ServedCertificate>>,
     /// What `/metrics` said last.
     pub figures: Figures,
 }
@@ -234,6 +239,11 @@ impl Web {
                 .collect(),
             renewals_waiting: count(self.broker.renewals_waiting()),
             delivery_problems: count(handles.iter().filter(|h| h.delivery_problem().is_some()).count()),
+            certificate_end: self
+                .certificate
+                .as_ref()
+                .and_then(|certificate| certificate.ends_at())
+                .map(Timestamp::as_second),
             clock_skew: self.broker.clock_skew().as_secs(),
             next_renewal: next.map_or(0, |wait| i64::try_from(wait.as_secs()).unwrap_or(i64::MAX)),
         }

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use super::{Finding, agents, daemon::Seen};
 use crate::{
     address::from_here,
@@ -18,7 +20,7 @@ use crate::{
 const REACH: Duration = Duration::from_secs(2);
 
 /// Looks at `[adc]`, `[metadata]` and `[remote]`, where they are configured.
-pub(super) fn check(config: &Config, seen: &Seen) -> Vec<Finding> {
+pub(super) fn check(config: &Config, seen: &Seen, now: Timestamp) -> Vec<Finding> {
     let adc = config.adc.as_ref().map(|section| section.listen);
     let metadata = config.metadata.port.as_ref();
     let ports = [
@@ -35,17 +37,26 @@ pub(super) fn check(config: &Config, seen: &Seen) -> Vec<Finding> {
         .filter_map(|(key, listen)| Some(check_port(key, listen?, is_running)))
         .collect();
     findings.extend(metadata.map(|port| check_agent(port.agent.as_str(), config, seen)));
-    findings.extend(config.remote.as_ref().map(check_certificate));
+    findings.extend(
+        config
+            .remote
+            .as_ref()
+            .map(|section| check_certificate(section, now)),
+    );
     findings
 }
 
-fn check_certificate(section: &RemoteSection) -> Finding {
+fn check_certificate(section: &RemoteSection, now: Timestamp) -> Finding {
     const CHECK: &str = "remote.certificate_file";
-    match RemoteListener::check(section) {
-        Ok(()) => {
-            let file = section.certificate_file.shown();
-            Finding::ok(CHECK, format!("{file} and its key can be served"))
-        }
+    match RemoteListener::check(section, now) {
+        Ok(checked) => match checked.trouble {
+            Some(trouble) if checked.is_refused => Finding::fail(CHECK, trouble, ""),
+            Some(trouble) => Finding::warn(CHECK, trouble, ""),
+            None => {
+                let file = section.certificate_file.shown();
+                Finding::ok(CHECK, format!("{file} and its key can be served"))
+            }
+        },
         Err(error) => Finding::fail(
             CHECK,
             error.to_string(),

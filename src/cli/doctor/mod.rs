@@ -139,7 +139,7 @@ async fn examine(args: &DoctorArgs, global: &Global, clock: &SharedClock) -> Vec
         findings.extend(wrong);
         findings.extend(agents::check(config, &seen, &on_disk));
         findings.extend(of_known_agents(global, config, &seen, &on_disk, clock).await);
-        findings.extend(libraries::check(config, &seen));
+        findings.extend(libraries::check(config, &seen, clock.now()));
         findings.extend(kubernetes::check(config, &seen, args.offline).await);
         if !args.offline {
             findings.extend(endpoints::check(config, clock, variable).await);

@@ -22,7 +22,7 @@ use crate::{
     broker::{AccountRef, AgentState, Asker, Broker, Connected, NewServiceAccount},
     budget::Budget,
     config::InForce,
-    delivery::local::PeerUid,
+    delivery::{ServedCertificate, local::PeerUid},
     health::Readiness,
     id::AgentName,
     proto::{
@@ -48,6 +48,8 @@ pub struct Facts {
     pub registered: Option<watch::Receiver<bool>>,
     /// What it cannot do.
     pub readiness: Arc<Readiness>,
+    /// What sidecars are served with over TLS, where they are.
+    pub certificate: Option<Arc<ServedCertificate>>,
 }
 
 /// The service.
@@ -94,6 +96,11 @@ impl Service {
         looked.await.unwrap_or_default()
     }
 
+    /// What there is to say of the certificate that is served.
+    fn certificate_troubles(&self) -> Option<String> {
+        self.facts.certificate.as_ref()?.trouble()
+    }
+
     /// What is wrong, beside `changes` of the configuration.
     fn problems(&self, changes: &[String]) -> Vec<String> {
         let mut problems = self.facts.warnings.clone();
@@ -105,6 +112,7 @@ impl Service {
                     .to_owned(),
             );
         }
+        problems.extend(self.certificate_troubles());
         problems.extend(self.broker.manifest_problems());
         problems.extend(self.broker.unusable_records());
         match self.broker.unchecked_accounts() {

@@ -15,6 +15,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,7 @@ use super::{
     seats::Seats,
     server::Server,
     tcp,
-    tls::{Certificates, NamedFile},
+    tls::{self, Checked, NamedFile, ServedCertificate},
 };
 use crate::{
     budget::{
@@ -69,7 +70,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct RemoteListener {
     listener: TcpListener,
     address: SocketAddr,
-    certificates: Arc<Certificates>,
+    certificate: Arc<ServedCertificate>,
     reviewer: Reviewer,
 }
 
@@ -78,8 +79,9 @@ impl RemoteListener {
     ///
     /// # Errors
     /// What is wrong, with the key of the configuration.
-    pub fn bind(section: &RemoteSection) -> Result<Self, ConfigError> {
-        let certificates = certificates(section)?;
+    pub fn bind(section: &RemoteSection, clock: SharedClock) -> Result<Self, ConfigError> {
+        let (certificate, key) = files(section);
+        let certificate = ServedCertificate::open(certificate, key, clock).map_err(ConfigError::new)?;
         let unbound = |error| {
             ConfigError::new(format!(
                 "remote.listen {} cannot be bound: {error}",
@@ -91,17 +93,23 @@ impl RemoteListener {
         Ok(Self {
             listener,
             address,
-            certificates: Arc::new(certificates),
+            certificate: Arc::new(certificate),
             reviewer: Reviewer::new(&section.api, &section.audience),
         })
     }
 
-    /// Whether certificate and key can be served.
+    /// Whether certificate and key can be served, and for how long.
     ///
     /// # Errors
     /// What is wrong, with the key of the configuration.
-    pub fn check(section: &RemoteSection) -> Result<(), ConfigError> {
-        certificates(section).map(drop)
+    pub fn check(section: &RemoteSection, now: Timestamp) -> Result<Checked, ConfigError> {
+        let (certificate, key) = files(section);
+        tls::check(&certificate, &key, now).map_err(ConfigError::new)
+    }
+
+    /// What it serves with.
+    pub fn certificate(&self) -> Arc<ServedCertificate> {
+        Arc::clone(&self.certificate)
     }
 
     /// Where it really listens.
@@ -120,21 +128,15 @@ impl RemoteListener {
                 "remote.listen refused requests, because too many clients wait to be reviewed",
             ),
         });
-        let (certificates, stop) = (self.certificates, shutdown.clone());
+        let (certificate, stop) = (self.certificate, shutdown.clone());
+        tokio::spawn(Arc::clone(&certificate).keep_looking(shutdown.clone()));
         let (http, lobby) = (
             Arc::new(http()),
             Seats::new(REMOTE_UNPROVEN.within(part(REMOTE_UNPROVEN_PART)), LOBBY_FULL),
         );
         let serve = move |stream, caller| {
-            let (gate, certificates) = (Arc::clone(&gate), Arc::clone(&certificates));
-            serve_connection(
-                stream,
-                caller,
-                gate,
-                certificates,
-                Arc::clone(&http),
-                stop.clone(),
-            )
+            let (gate, certificate) = (Arc::clone(&gate), Arc::clone(&certificate));
+            serve_connection(stream, caller, gate, certificate, Arc::clone(&http), stop.clone())
         };
         let stop = shutdown.clone();
         let admit = move |_: &TcpStream, address: &SocketAddr| {
@@ -146,16 +148,16 @@ impl RemoteListener {
     }
 }
 
-fn certificates(section: &RemoteSection) -> Result<Certificates, ConfigError> {
+/// The certificate's file and its key's.
+fn files(section: &RemoteSection) -> (NamedFile, NamedFile) {
     let file = |key, path: &Path| NamedFile {
         key,
         path: path.to_owned(),
     };
-    let (certificate, key) = (
+    (
         file("remote.certificate_file", &section.certificate_file),
         file("remote.key_file", &section.key_file),
-    );
-    Certificates::open(certificate, key).map_err(ConfigError::new)
+    )
 }
 
 fn http() -> auto::Builder<TokioExecutor> {
@@ -180,14 +182,14 @@ async fn serve_connection(
     stream: TcpStream,
     caller: Arc<Caller>,
     gate: Arc<Gate>,
-    certificates: Arc<Certificates>,
+    certificate: Arc<ServedCertificate>,
     http: Arc<auto::Builder<TokioExecutor>>,
     shutdown: CancellationToken,
 ) {
     let from = caller.from();
     let _ = stream.set_nodelay(true);
     let stream = connection::impatient(stream, WRITE_STALL);
-    let config = match certificates.current().await {
+    let config = match certificate.current().await {
         Ok(config) => config,
         Err(problem) => return tracing::debug!(%from, problem, "no certificate for a connection"),
     };
