@@ -281,12 +281,15 @@ impl Slot {
                 tracing::info!(agent = %self.name, "delivery works again");
             }
         }
+        if failed {
+            // Before anybody hears that it was tried.
+            context.look_whether_all_fail();
+        }
         report(context, agent, revision, problem);
         if !failed {
             place.failures = 0;
             return (None, None);
         }
-        context.look_whether_all_fail();
         (Some(self.retry(context, &mut place)), None)
     }
 
