@@ -71,6 +71,15 @@ const NAP: Duration = Duration::from_secs(1);
 pub struct SystemClock;
 
 impl SystemClock {
+    /// Refuses a wall clock that is set to a time that cannot be written.
+    ///
+    /// # Errors
+    /// A sentence that says so.
+    #[expect(clippy::disallowed_methods, reason = "beside the one place where time enters")]
+    pub fn check() -> Result<(), String> {
+        can_be_written(std::time::SystemTime::now())
+    }
+
     /// A timer that rings at `at`.
     fn timer(clock: TimerfdClockId, at: Timespec, flags: TimerfdTimerFlags) -> rustix::io::Result<OwnedFd> {
         let timer = rustix::time::timerfd_create(clock, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
@@ -95,6 +104,16 @@ impl SystemClock {
         let timer = AsyncFd::new(timer?).map_err(|_| Errno::MFILE)?;
         let _ready = timer.readable().await.map_err(|_| Errno::IO)?;
         Ok(())
+    }
+}
+
+fn can_be_written(now: std::time::SystemTime) -> Result<(), String> {
+    match Timestamp::try_from(now) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(
+            "this machine's clock is set to a time beyond the year 9999, or as far in the past: set it"
+                .to_owned(),
+        ),
     }
 }
 
@@ -186,6 +205,16 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_wall_clock_that_no_time_can_be_written_of_is_said() {
+        let after = |seconds| std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(can_be_written(after(1_705_314_600)), Ok(()));
+        // 1 January of the year 10000.
+        let said = can_be_written(after(253_402_300_800)).unwrap_err();
+        assert!(said.contains("year 9999"), "{said}");
+        assert_eq!(SystemClock::check(), Ok(()));
     }
 
     #[test]

@@ -66,6 +66,7 @@ use output::Output;
 
 use crate::{
     budget::descriptors,
+    clock::SystemClock,
     telemetry::{panics, stderr},
 };
 
@@ -129,6 +130,7 @@ where
 fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
     // The libraries panic where they cannot open what they need.
     descriptors::check_for_command().map_err(Failure::misconfigured)?;
+    SystemClock::check().map_err(Failure::misconfigured)?;
     let global = &cli.global;
     match cli.command {
         Command::Serve(args) => program("serve", programs.serve)?(global, args),

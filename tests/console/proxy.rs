@@ -89,8 +89,18 @@ fn a_name_that_came_twice_or_is_none_signs_nobody_in() {
         .lines()
         .filter(|line| line.contains("a header that names people"));
     assert_eq!(told.count(), 1, "{}", daemon.log());
-    for wrong in ["", "two words", "quo\"te"] {
+    named(&mut browser, "");
+    assert_eq!(browser.get("/console/agents").status, 401);
+    let told = || {
+        let log = daemon.log();
+        log.lines()
+            .filter(|line| line.contains("cannot be an owner"))
+            .count()
+    };
+    assert_eq!(told(), 0, "nobody is named: {}", daemon.log());
+    for wrong in ["two words", "quo\"te", "jörg@example.com", &"x".repeat(129)] {
         named(&mut browser, wrong);
         assert_eq!(browser.get("/console/agents").status, 401, "{wrong:?}");
     }
+    assert_eq!(told(), 1, "{}", daemon.log());
 }

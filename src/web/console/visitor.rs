@@ -40,6 +40,7 @@ pub(super) struct Visitors {
     /// The path that the cookies are for: others on the same host do not see them.
     path: String,
     named_twice: Refusals,
+    named_nobody: Refusals,
 }
 
 /// Who asks, and the cookie that makes them known from now on.
@@ -60,6 +61,9 @@ impl Visitors {
             secure: public_url.scheme() == "https",
             named_twice: Refusals::new(
                 "the proxy passed on a header that names people; nobody is signed in by it",
+            ),
+            named_nobody: Refusals::new(
+                "the proxy names somebody who cannot be an owner; nobody is signed in by it",
             ),
             // What no attribute of a cookie can hold (RFC 6265, section 4.1.1).
             path: if path.is_empty() || path.contains(';') {
@@ -131,7 +135,12 @@ impl Visitors {
             return None;
         }
         let mut named = request.headers.get_all(&proxy.header).iter();
-        let name: OwnerId = named.next()?.to_str().ok()?.parse().ok()?;
+        // An empty one is how some say that nobody is signed in.
+        let name = named.next().filter(|name| !name.is_empty())?;
+        let name: OwnerId = String::from_utf8_lossy(name.as_bytes())
+            .parse()
+            .inspect_err(|error| self.named_nobody.count(error))
+            .ok()?;
         // A second one would be the person's own.
         if named.next().is_some() {
             self.named_twice.count(&proxy.header);
