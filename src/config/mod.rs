@@ -237,7 +237,8 @@ impl Config {
 
     /// What no section sees by itself.
     fn checked(mut self) -> Result<Self, ConfigError> {
-        places::check(&self.state_dir, &self.runtime_dir)?;
+        let misplaced = places::check(&self.state_dir, &self.runtime_dir)?;
+        self.warnings.extend(misplaced);
         socket_fits("runtime_dir", &self.runtime_dir.join("admin.sock"))?;
         if let Some(csi) = &self.csi {
             socket_fits("csi.endpoint", &csi.endpoint)?;

@@ -53,8 +53,8 @@ impl Config {
     }
 }
 
-/// Refuses folders that are no place for a database, or for what agents see.
-pub(super) fn check(state_dir: &Path, runtime_dir: &Path) -> Result<(), ConfigError> {
+/// Refuses folders that are no place for a database, or for what agents see; returns a warning for those that are a bad one.
+pub(super) fn check(state_dir: &Path, runtime_dir: &Path) -> Result<Option<String>, ConfigError> {
     let (state, runtime) = (resolved(state_dir), resolved(runtime_dir));
     for (key, folder) in [("state_dir", &state), ("runtime_dir", &runtime)] {
         if folder.parent().is_none() {
@@ -71,19 +71,19 @@ pub(super) fn check(state_dir: &Path, runtime_dir: &Path) -> Result<(), ConfigEr
              elsewhere"
         )));
     }
-    if state.starts_with(&runtime) {
-        return Err(ConfigError::new(format!(
-            "state_dir {state_shown} lies in runtime_dir {runtime_shown}, which does not outlive the machine's next start: \
-             keep the database elsewhere"
-        )));
-    }
-    if runtime.starts_with(&state) {
-        return Err(ConfigError::new(format!(
-            "runtime_dir {runtime_shown} lies in state_dir {state_shown}, which is closed to agents: take a folder elsewhere, \
-             such as one under /run"
-        )));
-    }
-    Ok(())
+    Ok(if state.starts_with(&runtime) {
+        Some(format!(
+            "state_dir {state_shown} lies in runtime_dir {runtime_shown}, which seldom outlives the machine's next start: keep \
+             the database elsewhere; the next version refuses this"
+        ))
+    } else if runtime.starts_with(&state) {
+        Some(format!(
+            "runtime_dir {runtime_shown} lies in state_dir {state_shown}, which is closed to agents of other users: take a \
+             folder elsewhere, such as one under /run; the next version refuses this"
+        ))
+    } else {
+        None
+    })
 }
 
 /// The path without links, as far as it is there, and without `.` and `..`.
@@ -117,6 +117,11 @@ mod tests {
             .unwrap_or_default()
     }
 
+    fn warned(state: &Path, runtime: &Path) -> String {
+        let checked = check(state, runtime).map_err(|error| error.to_string());
+        checked.unwrap().unwrap_or_default()
+    }
+
     #[test]
     fn folders_that_cannot_be_the_daemons_are_refused_with_a_sentence() {
         let dir = tempfile::tempdir().unwrap();
@@ -130,7 +135,7 @@ mod tests {
             ("state", "state2"),
         ] {
             let expected = if runtime == "a" { "lies in runtime_dir" } else { "" };
-            let said = refused(&at(state), &at(runtime));
+            let said = warned(&at(state), &at(runtime));
             assert_eq!(said.is_empty(), expected.is_empty(), "{state} {runtime}: {said}");
             assert!(said.contains(expected), "{said}");
         }
@@ -145,8 +150,8 @@ mod tests {
                 "{state} {runtime}"
             );
         }
-        assert!(refused(&at("real"), &at("link/run")).contains("is closed to agents"));
-        assert!(refused(&at("link/state"), &at("real")).contains("does not outlive"));
+        assert!(warned(&at("real"), &at("link/run")).contains("is closed to agents"));
+        assert!(warned(&at("link/state"), &at("real")).contains("seldom outlives"));
         for root in ["/", "//", "/.", "/tmp/../"] {
             let root = Path::new(root);
             assert!(
