@@ -215,8 +215,9 @@ pub const WAITS: Limits = Limits {
     reserve: 0,
 };
 
-/// Streams at once on one HTTP/2 connection to an agent's socket, or to a sidecar's.
-pub const STREAMS_PER_CONNECTION: u32 = 32;
+/// Streams at once on one HTTP/2 connection to an agent's socket, or to a sidecar's: as many as an agent has in all, because
+/// what a client opens before it has heard of a limit is refused (RFC 9113, section 6.5.2).
+pub const STREAMS_PER_CONNECTION: u32 = 64;
 
 /// Streams through a sidecar, for each uid: fewer than there are on its one connection to the broker, so that requests for
 /// tokens find one.

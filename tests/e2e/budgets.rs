@@ -28,7 +28,7 @@ const CONNECTIONS: usize = 255;
 /// … with so many requests each, all at once.
 const REQUESTS: usize = 80;
 /// What a connection takes at once.
-const PER_CONNECTION: usize = 32;
+const PER_CONNECTION: usize = 64;
 /// What an agent may hold open.
 const STREAMS: usize = 64;
 
