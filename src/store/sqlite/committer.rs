@@ -14,12 +14,12 @@ use rusqlite::{Connection, config::DbConfig};
 use crate::store::StoreError;
 
 use super::{
-    connection::BUSY_TIMEOUT,
+    checkpoint::empty_log,
     fault::{reason, storage},
     lineage::Note,
     operation::{Lost, Operation, Rank},
     place::Place,
-    volume::{self, Room},
+    volume::Room,
 };
 
 /// How long operations are tried one by one on a disk that refuses a batch.
@@ -223,7 +223,7 @@ impl Committer {
             }
             return;
         }
-        match volume::empty_log(&self.connection, BUSY_TIMEOUT) {
+        match empty_log(&self.connection) {
             Ok(true) => {}
             Ok(false) => tracing::debug!("the write-ahead log stays: a reader is at it"),
             Err(error) => tracing::warn!("the write-ahead log stays: {}", reason(&self.files.path, &error)),

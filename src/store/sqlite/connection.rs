@@ -1,21 +1,20 @@
 //! How connections are opened and set up.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::store::StoreError;
 
 use super::{
+    checkpoint::BUSY_TIMEOUT,
     fault::{Fault, storage},
-    give_back,
+    pages,
     volume::Room,
 };
 
 /// Marks the file as token-broker's (`PRAGMA application_id`): "tkbr".
 const APPLICATION_ID: i64 = 0x746b_6272;
-/// How long to wait for another program, such as a backup, that holds the database for a moment.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than the statements there are, so that each is compiled once.
 const STATEMENTS: usize = 64;
 
@@ -27,7 +26,7 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, Room), StoreError>
         // Until the database is known to be ours and of a version we know, nothing is to be written to it,
         // not even what its own write-ahead log holds.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        give_back::choose_for_new(&connection)?;
+        pages::choose_for_new(&connection)?;
         claim(&connection, path)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -5,10 +5,15 @@
 
 use std::{fs::File, path::Path};
 
+use super::{
+    backup::DatabaseCopy,
+    checkpoint::{BUSY_TIMEOUT, empty_log},
+    fault::{Fault, storage},
+    file_system,
+    pages::{self, INCREMENTAL, number},
+    schema,
+};
 use rusqlite::{Connection, OpenFlags};
-use rustix::fs::statvfs;
-
-use super::{backup::DatabaseCopy, connection::BUSY_TIMEOUT, fault::Fault, schema, volume};
 
 /// How many pages one transaction moves at most, so that other writes need not wait for a long one.
 const STEP: i64 = 256;
@@ -20,25 +25,6 @@ const LEAST_SPARE: i64 = 256;
 const MOST_AT_START: u64 = 512 * 1024 * 1024;
 /// What stays free on the volume beside a copy, in bytes.
 const LEFT_FREE: u64 = 1024 * 1024;
-/// The value of `auto_vacuum` that gives room back step by step.
-const INCREMENTAL: i64 = 2;
-
-fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
-    connection.pragma_query_value(None, pragma, |row| row.get(0))
-}
-
-/// Says to a new database that it is to give room back, before anything is in it. Leaves any other as it is.
-pub(super) fn choose_for_new(connection: &Connection) -> rusqlite::Result<()> {
-    if number(connection, "page_count")? == 0 {
-        choose(connection)?;
-    }
-    Ok(())
-}
-
-fn choose(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "auto_vacuum", INCREMENTAL)
-}
-
 /// Gives some pages back; returns how many, and none when there are few to spare.
 pub(super) fn step(connection: &Connection) -> Result<i64, Fault> {
     if number(connection, "auto_vacuum")? != INCREMENTAL {
@@ -58,12 +44,8 @@ pub(super) fn can_be_renewed(connection: &Connection, path: &Path) -> Result<boo
     if number(connection, "auto_vacuum")? != 0 {
         return Ok(false);
     }
-    let pages = number(connection, "page_count")? - number(connection, "freelist_count")?;
-    let used = pages
-        .saturating_mul(number(connection, "page_size")?)
-        .unsigned_abs();
-    let free = statvfs(path.parent().unwrap_or(path))
-        .map_or(0, |volume| volume.f_bavail.saturating_mul(volume.f_frsize));
+    let used = pages::used(connection)?;
+    let free = file_system::free(path.parent().unwrap_or(path)).unwrap_or(0);
     Ok(used <= MOST_AT_START && free >= used.saturating_add(used / 8).saturating_add(LEFT_FREE))
 }
 
@@ -72,16 +54,13 @@ pub(super) fn renew(state_dir: &Path, path: &Path) -> Result<(), Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let old = Connection::open_with_flags(path, flags)?;
     old.busy_timeout(BUSY_TIMEOUT)?;
-    if !volume::empty_log(&old, BUSY_TIMEOUT)? {
-        return Err(
-            super::fault::storage(path, "somebody reads it: it is written anew at another start").into(),
-        );
+    if !empty_log(&old)? {
+        return Err(storage(path, "somebody reads it: it is written anew at another start").into());
     }
     let copy = DatabaseCopy::new_in(state_dir)?;
-    choose(&old)?;
+    pages::choose(&old)?;
     old.execute("VACUUM INTO ?", [copy.path().to_string_lossy().as_ref()])?;
-    let failed =
-        |error: std::io::Error| super::fault::storage(path, format!("it was not written anew: {error}"));
+    let failed = |error: std::io::Error| storage(path, format!("it was not written anew: {error}"));
     let new = Connection::open_with_flags(copy.path(), flags)?;
     let is_same = schema::version(&new)? == schema::version(&old)?
         && number(&new, "application_id")? == number(&old, "application_id")?
@@ -90,7 +69,7 @@ pub(super) fn renew(state_dir: &Path, path: &Path) -> Result<(), Fault> {
     old.close().map_err(|(_, error)| error)?;
     let log = path.with_extension("db-wal");
     if !is_same || log.exists() {
-        return Err(super::fault::storage(
+        return Err(storage(
             path,
             "it was not written anew: its copy is not what it was made of",
         )

@@ -7,11 +7,13 @@
 mod agents;
 mod backup;
 mod bound;
+mod checkpoint;
 mod column;
 mod committer;
 mod connection;
 mod damage;
 mod fault;
+mod file_system;
 mod folder;
 mod give_back;
 mod grants;
@@ -21,6 +23,7 @@ mod key_check;
 mod lineage;
 mod objects;
 mod operation;
+mod pages;
 mod place;
 mod reader;
 mod reserve;
@@ -273,11 +276,9 @@ fn create(connection: &mut Connection, vault: &Vault) -> Result<(), Fault> {
 }
 
 fn facts(connection: &Connection) -> Result<DatabaseFacts, Fault> {
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let bytes = number("page_count")?.saturating_mul(number("page_size")?);
     Ok(DatabaseFacts {
         engine: format!("SQLite {}", rusqlite::version()),
-        bytes: bytes.unsigned_abs(),
+        bytes: pages::all(connection)?,
     })
 }
 

@@ -7,7 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::file_system;
 
 /// The reserve beside a database.
 pub(super) struct Reserve {
@@ -61,10 +63,8 @@ impl Reserve {
         self.free().is_some_and(|free| free < self.bytes)
     }
 
-    /// What everybody may take of the file system, in bytes; `None` where it does not say.
     fn free(&self) -> Option<u64> {
-        let volume = statvfs(self.path.parent().unwrap_or(Path::new("/"))).ok()?;
-        Some(volume.f_bavail.saturating_mul(volume.f_frsize))
+        file_system::free(self.path.parent().unwrap_or(Path::new("/")))
     }
 
     fn set_aside(&self) -> io::Result<()> {

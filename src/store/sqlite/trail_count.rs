@@ -16,7 +16,7 @@ use super::{
     trail::{line_label, read},
     trail_clock::{self, Age, Day},
     trail_ends,
-    trail_week::{self, Count, IS_ROUTINE, Kept, Kind, ROUTINE, Week},
+    trail_week::{self, Count, Kept, Kind, Week, is_routine, where_routine},
 };
 
 /// How many lines or counts one transaction changes at most, so that other writes need not wait for a long one.
@@ -124,7 +124,7 @@ impl Tally {
                     return Ok(Progress::NotYet);
                 }
             }
-            if ROUTINE.contains(&line.action.as_str()) {
+            if is_routine(&line.action) {
                 if self.kinds.len() >= MOST_KINDS {
                     return Ok(Progress::Whole);
                 }
@@ -227,7 +227,7 @@ pub(super) fn clear(connection: &Connection, vault: &Vault) -> Result<u64, Fault
         at = at
             .followed_by(&line)
             .ok_or_else(|| not_counted(at.sequence + 1))?;
-        if !ROUTINE.contains(&line.action.as_str()) {
+        if !is_routine(&line.action) {
             staying.push(line);
         }
     }
@@ -241,7 +241,8 @@ pub(super) fn clear(connection: &Connection, vault: &Vault) -> Result<u64, Fault
     }
     connection
         .prepare_cached(&format!(
-            "DELETE FROM audit WHERE sequence > ? AND sequence <= ? AND {IS_ROUTINE}"
+            "DELETE FROM audit WHERE sequence > ? AND sequence <= ? AND {}",
+            where_routine()
         ))?
         .execute([integer(from), integer(to)])?;
     week.cleared = at;

@@ -11,7 +11,7 @@ use super::{
     column::{self, Unreadable},
     fault::Fault,
     trail,
-    trail_week::IS_ROUTINE,
+    trail_week::where_routine,
 };
 
 /// A query for all of it, to be put in brackets behind `FROM`.
@@ -24,7 +24,10 @@ pub(super) fn source(connection: &Connection) -> Result<String, Fault> {
     // Columns of one affinity, or both parts would be gone through and sorted.
     // What is counted and not gone yet is not shown twice.
     let hidden = if cleared < last {
-        format!(" WHERE NOT (sequence > {cleared} AND sequence <= {last} AND {IS_ROUTINE})")
+        format!(
+            " WHERE NOT (sequence > {cleared} AND sequence <= {last} AND {})",
+            where_routine()
+        )
     } else {
         String::new()
     };

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::store::{TrailLimit, TrailSize};
 
-use super::{fault::Fault, trail_ends};
+use super::{fault::Fault, pages::used, trail_ends};
 
 /// What is pruned beyond what is too much, as a part of what the trail may take: so that it is not pruned line by line.
 pub(super) const SLACK: u64 = 16;
@@ -69,13 +69,6 @@ pub(super) fn surplus(connection: &Connection, most: u64) -> Result<u64, Fault> 
     let excess = bytes - most;
     let share = u128::from(lines) * u128::from(excess) / u128::from(bytes);
     Ok(u64::try_from(share).unwrap_or(lines).clamp(1.min(lines), lines))
-}
-
-/// The pages of the database that hold something, in bytes.
-fn used(connection: &Connection) -> Result<u64, Fault> {
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
-    Ok(pages.saturating_mul(number("page_size")?).unsigned_abs())
 }
 
 /// What is not the trail, in bytes.

@@ -13,7 +13,7 @@ use super::{
     fault::Fault,
     trail::{line_label, read},
     trail_ends,
-    trail_week::{self, Count, Counted, Kept, ROUTINE, Verdict, Week},
+    trail_week::{self, Count, Counted, Kept, Verdict, Week, is_routine},
 };
 
 /// Looks at all of the trail, from the last pruned line to the last written one, through `head` where one is given.
@@ -167,7 +167,7 @@ fn kept(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<u6
                 )));
             };
             at = next;
-            kept += u64::from(!ROUTINE.contains(&line.action.as_str()));
+            kept += u64::from(!is_routine(&line.action));
         }
     }
     if at == week.end {

@@ -19,16 +19,22 @@ use super::{
 };
 
 /// What is counted: it is written without anybody doing something, the more the more agents there are.
-pub(super) const ROUTINE: [&str; 4] = [
+const ROUTINE: [&str; 4] = [
     "token.renewed",
     "token.renewal_failed",
     "token.used",
     "token.refresh",
 ];
 
+/// Whether a line of this action is counted.
+pub(super) fn is_routine(action: &str) -> bool {
+    ROUTINE.contains(&action)
+}
+
 /// The same for a query.
-pub(super) const IS_ROUTINE: &str =
-    "action IN ('token.renewed', 'token.renewal_failed', 'token.used', 'token.refresh')";
+pub(super) fn where_routine() -> String {
+    format!("action IN ('{}')", ROUTINE.join("', '"))
+}
 
 /// Whether something is this broker's, or why not.
 pub(super) type Verdict = Result<(), String>;

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use crate::store::StoreError;
 
 use super::{
-    SqliteStore, give_back,
+    SqliteStore, file_system, give_back,
     operation::Rank,
     trail_count::{self, Progress},
-    trail_prune, trail_size, volume,
+    trail_prune, trail_size,
 };
 
 /// Deletes the lines that are older than `before`; returns how many.
@@ -31,7 +31,10 @@ pub(super) async fn prune(store: &SqliteStore, before: Timestamp) -> Result<u64,
 
 /// Deletes the oldest lines until the trail takes clearly less than `most` bytes, or than half of its volume; returns how many.
 pub(super) async fn bound(store: &SqliteStore, most: u64) -> Result<u64, StoreError> {
-    let limit = store.trail_limit.set(most, volume::size(&store.state_dir)).bytes;
+    let limit = store
+        .trail_limit
+        .set(most, file_system::size(&store.state_dir))
+        .bytes;
     let mut target = limit;
     let mut pruned = 0;
     loop {

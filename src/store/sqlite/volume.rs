@@ -5,15 +5,10 @@
 //! a small file system the log has to be short, and something is kept in reserve for the checkpoint, or the two of them fill
 //! the file system for good. On a full disk the reserve is for what cannot wait: renewals, and what makes room.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
+use super::{checkpoint::empty_log, file_system, reserve::Reserve};
 use rusqlite::Connection;
-use rustix::fs::statvfs;
-
-use super::{connection::BUSY_TIMEOUT, reserve::Reserve};
 
 /// A page of the database, in bytes.
 const PAGE: u64 = 4096;
@@ -40,7 +35,7 @@ pub(super) struct Room {
 impl Room {
     /// Beside the database at `path`.
     pub(super) fn beside(path: &Path) -> Self {
-        let size = size(path.parent().unwrap_or(path));
+        let size = file_system::size(path.parent().unwrap_or(path));
         let longest_log = pages_before_checkpoint(size) * PAGE;
         Self {
             size,
@@ -90,7 +85,7 @@ impl Room {
             return false;
         }
         let freed = self.reserve.release();
-        let emptied = matches!(empty_log(connection, BUSY_TIMEOUT), Ok(true));
+        let emptied = matches!(empty_log(connection), Ok(true));
         if freed {
             self.reserve.keep();
         }
@@ -112,7 +107,7 @@ impl Room {
         }
         // Where somebody reads the log, it stays; and a log that gets longer is better than none.
         let _ = self.bound_log(connection);
-        let _ = empty_log(connection, BUSY_TIMEOUT);
+        let _ = empty_log(connection);
     }
 
     /// Whether the reserve was given away and there is no room yet to keep it again.
@@ -122,8 +117,7 @@ impl Room {
         }
         if !self.reserve.keep() {
             // What fills the disk may be the log, because somebody read for long.
-            let emptied = self.log_length() > self.longest_log()
-                && matches!(empty_log(connection, BUSY_TIMEOUT), Ok(true));
+            let emptied = self.log_length() > self.longest_log() && matches!(empty_log(connection), Ok(true));
             if !emptied || !self.reserve.keep() {
                 return self.reserve.is_given_away();
             }
@@ -149,26 +143,9 @@ impl Room {
     }
 }
 
-/// The size of the file system that `folder` is on, in bytes; `None` where it does not say.
-pub(super) fn size(folder: &Path) -> Option<u64> {
-    let volume = statvfs(folder).ok()?;
-    Some(volume.f_blocks.saturating_mul(volume.f_frsize)).filter(|size| *size > 0)
-}
-
 /// After how many pages the write-ahead log is copied into the database, on a file system of this size.
 fn pages_before_checkpoint(size: Option<u64>) -> u64 {
     size.map_or(PAGES, |size| (size / SHARE / PAGE).clamp(FEWEST, PAGES))
-}
-
-/// Copies the write-ahead log into the database and gives its room back. False when a reader is still at it, who is not
-/// waited for.
-pub(super) fn empty_log(connection: &Connection, patience: Duration) -> rusqlite::Result<bool> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-        row.get::<_, bool>(0).map(|busy| !busy)
-    });
-    connection.busy_timeout(patience)?;
-    emptied
 }
 
 #[cfg(test)]
