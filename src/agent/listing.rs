@@ -66,12 +66,12 @@ fn ignored(entry: &DirEntry) -> Option<&'static str> {
         );
     }
     let kind = entry.file_type().ok()?;
-    if !kind.is_dir() && looks_like_manifest(&lower, &name) && !entry.path().is_dir() {
+    let is_folder = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
+    if !is_folder && looks_like_manifest(&lower, &name) {
         return Some(
             "it is not read: the name of a manifest ends in `.yaml` or `.yml`; rename it, or move it elsewhere",
         );
     }
-    let is_folder = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
     let holds_something = || fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_some());
     (is_folder && holds_something())
         .then_some("what is in this folder is not read: manifests lie beside each other, so move them up")

@@ -77,24 +77,15 @@ impl Holders {
 
     /// Who held the agent when a daemon ran last, as far as that has not been settled since.
     pub(super) fn held_before(&self, agent: &AgentName) -> Before {
-        let stored = lock(&self.stored);
-        let text = stored.get(agent).and_then(|record| record.holder.as_ref());
-        text.map_or(Before::Nobody, |text| {
-            Holder::from_json(text).map_or(Before::Somebody, Before::Holder)
-        })
+        lock(&self.stored).get(agent).map_or(Before::Nobody, Before::of)
     }
 
-    /// The agents that a daemon knew before and of which nothing was settled since, and who held each; nobody where a
-    /// version wrote the row that did not write that down. Those whose holder cannot be read are another's by now.
-    pub(super) fn unsettled(&self) -> Vec<(AgentName, Option<Holder>)> {
+    /// The agents that a daemon knew before and of which nothing was settled since, and who held each.
+    pub(super) fn unsettled(&self) -> Vec<(AgentName, Before)> {
         let stored = lock(&self.stored);
-        let held = stored.values().filter_map(|record| {
-            let holder = match &record.holder {
-                None => None,
-                Some(text) => Some(Holder::from_json(text)?),
-            };
-            Some((record.agent.clone(), holder))
-        });
+        let held = stored
+            .values()
+            .map(|record| (record.agent.clone(), Before::of(record)));
         held.collect()
     }
 
@@ -127,6 +118,14 @@ pub(super) enum Before {
     Somebody,
     /// This one.
     Holder(Holder),
+}
+
+impl Before {
+    fn of(record: &HolderRecord) -> Self {
+        record.holder.as_deref().map_or(Self::Nobody, |text| {
+            Holder::from_json(text).map_or(Self::Somebody, Self::Holder)
+        })
+    }
 }
 
 /// What is to be written, and what follows from it once it is.

@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     AgentHandle, AgentSnapshot, AgentSource, Broker,
+    holders::Before,
     succession::without_token,
     world::{AgentEntry, Keys, Standing, World},
 };
@@ -21,14 +22,15 @@ impl Broker {
     /// Keeps the agents that a daemon knew before and that nothing declares, because any of the files that cannot be read
     /// may be theirs.
     pub(super) fn keep_undeclared(&self, world: &mut World, folder: &Arc<Path>) {
-        for (name, holder) in self.holders.unsettled() {
-            if world.agents.contains_key(&name) || world.leaving.contains(&name) {
-                continue;
-            }
-            match holder {
-                Some(holder) => self.keep_as_it_was(world, &name, &holder, AgentSource::File(folder.clone())),
+        for (name, before) in self.undeclared(world) {
+            match before {
+                Before::Holder(holder) => {
+                    self.keep_as_it_was(world, &name, &holder, AgentSource::File(folder.clone()));
+                }
                 // Only a version that did not write holders down leaves this. Whose it is shows when it is declared.
-                None => _ = world.spared.insert(name),
+                Before::Nobody => _ = world.spared.insert(name),
+                // It is another's by now.
+                Before::Somebody => {}
             }
         }
     }
@@ -42,9 +44,7 @@ impl Broker {
 
     /// Keeps an agent of the API whose record cannot be used, where it is known who held it.
     pub(super) fn keep_unusable(&self, world: &mut World, name: &AgentName) {
-        let held = self.holders.unsettled();
-        let holder = held.into_iter().find(|(held, _)| held == name);
-        if let Some((_, Some(holder))) = holder {
+        if let Before::Holder(holder) = self.holders.held_before(name) {
             self.keep_as_it_was(world, name, &holder, AgentSource::Api);
         }
     }
@@ -66,10 +66,17 @@ impl Broker {
 
     /// The agents that a daemon knew before and that nothing has declared since.
     pub fn undeclared_agents(&self) -> Vec<AgentName> {
-        let world = self.world();
+        let held = self.undeclared(&self.world()).into_iter();
+        held.filter(|(_, before)| !matches!(before, Before::Somebody))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    fn undeclared(&self, world: &World) -> Vec<(AgentName, Before)> {
         let is_declared = |name: &AgentName| world.agents.contains_key(name) || world.leaving.contains(name);
-        let known = self.holders.unsettled().into_iter().map(|(name, _)| name);
-        known.filter(|name| !is_declared(name)).collect()
+        let mut held = self.holders.unsettled();
+        held.retain(|(name, _)| !is_declared(name));
+        held
     }
 
     /// Agents of which nothing is touched before everything that is declared could be read.

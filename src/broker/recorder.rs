@@ -45,14 +45,13 @@ pub(super) struct Recorder {
     clock: SharedClock,
     waiting: Arc<Waiting>,
     repeats: Arc<Repeats>,
-    metrics: Arc<Metrics>,
     flush: mpsc::UnboundedSender<oneshot::Sender<()>>,
 }
 
-#[derive(Default)]
 struct Waiting {
     events: Mutex<Events>,
     more: Notify,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -62,18 +61,17 @@ struct Events {
 }
 
 impl Waiting {
-    /// False when there is no place left: the event is only counted.
-    fn push(&self, event: AuditEvent) -> bool {
+    /// Adds an event; where there is no place left, it is only counted.
+    fn push(&self, event: AuditEvent) {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = events.list.len() < MOST_WAITING;
-        if kept {
+        if events.list.len() < MOST_WAITING {
             events.list.push(event);
         } else {
             events.lost += 1;
+            self.metrics.audit_line_lost();
         }
         drop(events);
         self.more.notify_one();
-        kept
     }
 
     fn take(&self) -> Vec<AuditEvent> {
@@ -115,7 +113,11 @@ impl Waiting {
 impl Recorder {
     /// Starts writing to `store`.
     pub(super) fn start(store: SharedStore, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(Waiting {
+            events: Mutex::default(),
+            more: Notify::new(),
+            metrics: metrics.clone(),
+        });
         let repeats = Arc::new(Repeats::default());
         let (flush, requests) = mpsc::unbounded_channel();
         let writer = RecordWriter {
@@ -123,23 +125,20 @@ impl Recorder {
             repeats: repeats.clone(),
             store,
             clock: clock.clone(),
-            metrics: metrics.clone(),
+            metrics,
         };
         tokio::spawn(writer.run(requests));
         Self {
             clock,
             waiting,
             repeats,
-            metrics,
             flush,
         }
     }
 
     /// Adds an event.
     pub(super) fn record(&self, event: AuditEvent) {
-        if !self.waiting.push(event) {
-            self.metrics.audit_line_lost();
-        }
+        self.waiting.push(event);
     }
 
     /// Adds an event that somebody may bring about as often as they like: the first ones of its kind are lines, the
@@ -338,9 +337,7 @@ impl RecordWriter {
                 () = retry => None,
                 () = self.repeats.over(&self.clock) => {
                     for event in self.repeats.take(self.clock.uptime(), self.clock.now(), false) {
-                        if !self.waiting.push(event) {
-                            self.metrics.audit_line_lost();
-                        }
+                        self.waiting.push(event);
                     }
                     continue;
                 }

@@ -1,12 +1,6 @@
 //! The daemon's admin socket, as a client sees it.
 
-use std::{
-    error::Error,
-    io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{error::Error, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -93,17 +87,7 @@ pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
         io::ErrorKind::ConnectionRefused => format!(
             "the daemon is not running: nobody answers on the socket {path}. Start it with `token-broker serve`"
         ),
-        io::ErrorKind::PermissionDenied if locked(socket).is_some() => {
-            let (folder, mode) = locked(socket).unwrap_or_default();
-            let folder = folder.shown();
-            format!("{folder} has mode {mode:04o}, which keeps its owner out: run `chmod 711 {folder}`")
-        }
-        io::ErrorKind::PermissionDenied => {
-            let owner = owner_of(socket)
-                .map(|uid| format!(" (uid {uid})"))
-                .unwrap_or_default();
-            format!("this user may not open the socket {path}: run the command as the daemon's user{owner}")
-        }
+        io::ErrorKind::PermissionDenied => not_allowed(socket),
         io::ErrorKind::TimedOut => format!(
             "the daemon does not answer: nothing came on the socket {path} within {} s. Look at its log, and start it \
              again if it hangs",
@@ -114,22 +98,24 @@ pub(super) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     Failure::new(Exit::Unreachable, message)
 }
 
-/// The nearest folder above the socket that can be looked at, and its mode, where it is this user's and closed to them.
-fn locked(socket: &Path) -> Option<(PathBuf, u32)> {
-    let (folder, metadata) = socket
-        .ancestors()
-        .find_map(|path| Some((path, path.metadata().ok()?)))?;
-    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
-    let is_closed = metadata.is_dir() && metadata.mode() & 0o100 == 0;
-    (is_ours && is_closed).then(|| (folder.to_owned(), metadata.mode() & 0o7777))
-}
-
-/// Whose the socket is, or the nearest folder above it that can be looked at.
-fn owner_of(socket: &Path) -> Option<u32> {
-    socket
-        .ancestors()
-        .find_map(|path| path.metadata().ok())
-        .map(|metadata| metadata.uid())
+/// Who keeps this user from a socket, and what to do. What is looked at is the socket, or the nearest folder above it that can
+/// be.
+fn not_allowed(socket: &Path) -> String {
+    let mut above = socket.ancestors();
+    let nearest = above.find_map(|path| Some((path, path.metadata().ok()?)));
+    let owner = nearest.as_ref().map(|(_, metadata)| metadata.uid());
+    let is_ours = owner == Some(rustix::process::geteuid().as_raw());
+    match nearest {
+        Some((folder, metadata)) if is_ours && metadata.is_dir() && metadata.mode() & 0o100 == 0 => {
+            let (folder, mode) = (folder.shown(), metadata.mode() & 0o7777);
+            format!("{folder} has mode {mode:04o}, which keeps its owner out: run `chmod 711 {folder}`")
+        }
+        _ => {
+            let (path, owner) = (socket.shown(), owner.map(|uid| format!(" (uid {uid})")));
+            let owner = owner.unwrap_or_default();
+            format!("this user may not open the socket {path}: run the command as the daemon's user{owner}")
+        }
+    }
 }
 
 /// What the daemon's refusal means for the caller.

@@ -1,7 +1,8 @@
 //! What is wrong with the configuration.
 
-use crate::text::ShowPath;
 use std::path::Path;
+
+use crate::text::ShowPath;
 
 /// A configuration that cannot be used: where, which key, and what is expected. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

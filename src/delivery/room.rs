@@ -1,6 +1,6 @@
 //! Whether what agents read can be written at all. Where it cannot, that is the daemon's own trouble and no agent's.
 
-use std::os::fd::BorrowedFd;
+use std::{fs::File, io::Write, os::fd::BorrowedFd};
 
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
@@ -30,15 +30,8 @@ pub(super) fn try_to_write(folder: BorrowedFd<'_>) -> Result<(), FileError> {
 
 fn write(folder: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(folder, TRIAL, flags, Mode::RUSR | Mode::WUSR)?;
-    let mut rest = BYTES.as_slice();
-    while !rest.is_empty() {
-        match rustix::io::write(&file, rest) {
-            Ok(0) => return Err(Errno::NOSPC),
-            Ok(count) => rest = &rest[count..],
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+    let mut file = File::from(rustix::fs::openat(folder, TRIAL, flags, Mode::RUSR | Mode::WUSR)?);
+    // One without a number of the system's has written nothing.
+    file.write_all(&BYTES)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOSPC))
 }

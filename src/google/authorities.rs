@@ -17,8 +17,7 @@ use rustls::{
 use crate::{
     file,
     followed::{Followed, folder},
-    text::ShowPath,
-    text::without_bom,
+    text::{ShowPath, without_bom},
 };
 
 /// Many times what a system trusts.

@@ -9,6 +9,7 @@ use hyper::{
     body::Body,
     header::{HeaderMap, SET_COOKIE},
 };
+use jiff::Timestamp;
 
 use super::{
     action,
@@ -21,7 +22,6 @@ use super::{
     public_address::PublicAddress,
     risc,
 };
-use jiff::Timestamp;
 
 use crate::{
     broker::{AgentState, Broker},

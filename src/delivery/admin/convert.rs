@@ -11,8 +11,7 @@ use crate::{
     health::Unmet,
     id::{IntegrationId, InvalidId},
     proto::{timestamp, v1},
-    store::IntegrationRecord,
-    store::TrailSize,
+    store::{IntegrationRecord, TrailSize},
     telemetry::audit::{AuditLine, ChainPoint},
 };
 

@@ -96,11 +96,6 @@ impl Service {
         looked.await.unwrap_or_default()
     }
 
-    /// What there is to say of the certificate that is served.
-    fn certificate_troubles(&self) -> Option<String> {
-        self.facts.certificate.as_ref()?.trouble()
-    }
-
     /// What is wrong, beside `changes` of the configuration.
     fn problems(&self, changes: &[String]) -> Vec<String> {
         let mut problems = self.facts.warnings.clone();
@@ -112,7 +107,12 @@ impl Service {
                     .to_owned(),
             );
         }
-        problems.extend(self.certificate_troubles());
+        problems.extend(
+            self.facts
+                .certificate
+                .as_ref()
+                .and_then(|served| served.trouble()),
+        );
         problems.extend(self.broker.manifest_problems());
         problems.extend(self.broker.unusable_records());
         match self.broker.unchecked_accounts() {

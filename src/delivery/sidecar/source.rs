@@ -2,8 +2,9 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::text::ShowPath;
 use url::Url;
+
+use crate::text::ShowPath;
 
 /// Where tokens come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
