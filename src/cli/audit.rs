@@ -176,6 +176,13 @@ mod tests {
         }
     }
 
+    fn list() -> AuditCommand {
+        AuditCommand::List(ListArgs {
+            limit: 50,
+            after: None,
+        })
+    }
+
     #[tokio::test]
     async fn the_trail_is_a_table_or_json() {
         let admin = FakeAdmin {
@@ -183,12 +190,6 @@ mod tests {
             ..FakeAdmin::default()
         };
         let server = admin.serve().await;
-        let list = || {
-            AuditCommand::List(ListArgs {
-                limit: 50,
-                after: None,
-            })
-        };
         let (mut output, out, _) = Output::captured(Format::Text);
         assert_eq!(run(list(), &server.global(), &mut output).await, Ok(Exit::Ok));
         assert_eq!(
@@ -222,12 +223,6 @@ mod tests {
             ..FakeAdmin::default()
         };
         let server = admin.serve().await;
-        let list = || {
-            AuditCommand::List(ListArgs {
-                limit: 50,
-                after: None,
-            })
-        };
         let (mut output, out, _) = Output::captured(Format::Json);
         run(list(), &server.global(), &mut output).await.unwrap();
         let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();

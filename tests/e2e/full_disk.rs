@@ -17,20 +17,27 @@ fn actions(daemon: &Daemon) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn grants_that_the_provider_replaces_are_renewed_and_deleted_on_a_full_disk() {
+/// A daemon whose state is on a small file system, with an agent of each of these owners, who are connected.
+fn on_a_small_disk(google: &[&str], owners: &[&str]) -> (Emulator, Daemon, Disk) {
     assert!(is_root(), "this mounts a small file system: run it as root");
-    let google = Emulator::start(&["--token-lifetime", "6s", "--rotation", "strict"]);
+    let google = Emulator::start(google);
     let daemon = Daemon::new(&google);
     let disk = Disk::mount(&daemon.state_dir(), "2m");
-    for (agent, owner) in [("alices", "alice"), ("bobs", "bob")] {
-        daemon.write_manifest(agent, owner, &[SEND]);
+    for owner in owners {
+        daemon.write_manifest(&format!("{owner}s"), owner, &[SEND]);
     }
     daemon.start();
-    for owner in ["alice", "bob"] {
+    for owner in owners {
         let address = format!("{owner}@example.com");
         daemon.connect_as(owner, &address, &[SEND]).expect_ok();
     }
+    (google, daemon, disk)
+}
+
+#[test]
+fn grants_that_the_provider_replaces_are_renewed_and_deleted_on_a_full_disk() {
+    let short = ["--token-lifetime", "6s", "--rotation", "strict"];
+    let (_google, daemon, disk) = on_a_small_disk(&short, &["alice", "bob"]);
     daemon
         .cli(&["agents", "add", "extra", "--owner", "alice", "--capability", SEND])
         .expect_ok();
@@ -76,15 +83,8 @@ fn grants_that_the_provider_replaces_are_renewed_and_deleted_on_a_full_disk() {
 
 #[test]
 fn a_full_disk_spends_no_grant_that_the_provider_replaces() {
-    assert!(is_root(), "this mounts a small file system: run it as root");
-    let google = Emulator::start(&["--token-lifetime", "6s", "--rotation", "strict"]);
-    let daemon = Daemon::new(&google);
-    let disk = Disk::mount(&daemon.state_dir(), "2m");
-    daemon.write_manifest("alices", "alice", &[SEND]);
-    daemon.start();
-    daemon
-        .connect_as("alice", "alice@example.com", &[SEND])
-        .expect_ok();
+    let short = ["--token-lifetime", "6s", "--rotation", "strict"];
+    let (_google, daemon, disk) = on_a_small_disk(&short, &["alice"]);
     let first = daemon.wait_for_token("alices", None);
     daemon.wait_for_token("alices", Some(&first));
     disk.fill();
@@ -108,15 +108,7 @@ fn a_full_disk_spends_no_grant_that_the_provider_replaces() {
 
 #[test]
 fn a_full_disk_costs_nothing_that_was_there_and_heals() {
-    assert!(is_root(), "this mounts a small file system: run it as root");
-    let google = Emulator::start(&["--token-lifetime", "6s"]);
-    let daemon = Daemon::new(&google);
-    let disk = Disk::mount(&daemon.state_dir(), "2m");
-    daemon.write_manifest("alices", "alice", &[SEND]);
-    daemon.start();
-    daemon
-        .connect_as("alice", "alice@example.com", &[SEND])
-        .expect_ok();
+    let (_google, daemon, disk) = on_a_small_disk(&["--token-lifetime", "6s"], &["alice"]);
     let first = daemon.wait_for_token("alices", None);
 
     disk.fill();

@@ -6,7 +6,10 @@ use crate::{
     id::OwnerId,
     store::{
         TrailFilter, TrailPlace,
-        sqlite::{trail_count, trail_ends},
+        sqlite::{
+            trail_count, trail_ends,
+            trail_week::{Count, Week},
+        },
     },
     telemetry::audit::{Actor, AuditEvent, AuditLine, ChainPoint, Concern, Counted, Decision},
 };
@@ -259,24 +262,29 @@ async fn over_a_line_that_was_edited_or_removed_nothing_is_counted() {
     }
 }
 
+/// The next week that is older than `before`, and what is counted in it.
+async fn added_up(store: &SqliteStore, before: Timestamp) -> (Week, Vec<Count>) {
+    let mut tally = store
+        .read_bound(move |connection, vault| trail_count::next(connection, vault, before))
+        .await
+        .unwrap()
+        .unwrap();
+    store
+        .read(move |connection| {
+            assert_eq!(tally.read_on(connection)?, trail_count::Progress::Whole);
+            Ok(tally.finish())
+        })
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn a_kill_between_any_two_steps_loses_nothing_and_is_gone_on_with() {
     let (folder, store) = of_days(100).await;
     let all = whole(&store).await;
     // The steps as they come, one by one, and what a crash after each would leave.
     let before = day(93);
-    let mut tally = store
-        .read_bound(move |connection, vault| trail_count::next(connection, vault, before))
-        .await
-        .unwrap()
-        .unwrap();
-    let (week, counts) = store
-        .read(move |connection| {
-            assert_eq!(tally.read_on(connection)?, trail_count::Progress::Whole);
-            Ok(tally.finish())
-        })
-        .await
-        .unwrap();
+    let (week, counts) = added_up(&store, before).await;
     let end_hash = week.end.hash.clone();
     store
         .write_bound(Rank::Vital, move |connection, vault| {
@@ -291,18 +299,7 @@ async fn a_kill_between_any_two_steps_loses_nothing_and_is_gone_on_with() {
 
     let store = open(&folder);
     let vault = vault(1);
-    let mut tally = store
-        .read_bound(move |connection, vault| trail_count::next(connection, vault, before))
-        .await
-        .unwrap()
-        .unwrap();
-    let (week, counts) = store
-        .read(move |connection| {
-            tally.read_on(connection)?;
-            Ok(tally.finish())
-        })
-        .await
-        .unwrap();
+    let (week, counts) = added_up(&store, before).await;
     while store
         .write(Rank::Vital, trail_count::remove_unfinished)
         .await
