@@ -58,7 +58,7 @@ impl Daemon {
         let folder = Folder::new(google.handle.base_url());
         folder.declare(population);
         let runtime = runtime();
-        runtime.block_on(folder.connect(clock.now(), population.accounts, |number| google.grant(number)));
+        runtime.block_on(folder.connect(&clock, population.accounts, |number| google.grant(number)));
         let alone = runtime.block_on(BrokerAlone::start(&folder, &clock));
         Self {
             handles: alone.broker.handles(),
@@ -77,7 +77,7 @@ impl Daemon {
         grant: impl Fn(usize) -> String,
     ) -> Self {
         let runtime = runtime();
-        runtime.block_on(folder.connect(clock.now(), accounts, grant));
+        runtime.block_on(folder.connect(&clock, accounts, grant));
         let parts = AppParts {
             clock: Arc::new(clock.clone()),
             ..AppParts::default()

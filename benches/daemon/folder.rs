@@ -9,11 +9,10 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
 use tempfile::TempDir;
 use token_broker::{
     catalog::{Catalog, IntegrationKind, ScopeSet},
-    clock::{self, BootMoment, Clock, SystemClock},
+    clock::{self, BootMoment, Clock},
     config::{self, Config},
     emulator::{Account, Options},
     entropy::{SharedEntropy, SystemEntropy},
@@ -129,8 +128,8 @@ impl Folder {
     }
 
     /// Puts accounts into the database, with grants that `grant` gives, each with a token that lives for an hour
-    /// from `now` on.
-    pub(crate) async fn connect(&self, now: Timestamp, accounts: usize, grant: impl Fn(usize) -> String) {
+    /// the present of the daemon's clock on.
+    pub(crate) async fn connect(&self, clock: &impl Clock, accounts: usize, grant: impl Fn(usize) -> String) {
         let store = SqliteStore::open(&self.disk.path().join("state"), &self.vault)
             .map_err(|error| error.to_string())
             .expect("a database");
@@ -138,7 +137,7 @@ impl Folder {
         for chunk in numbers.chunks(CHUNK) {
             let writing = chunk
                 .iter()
-                .map(|&number| self.connect_one(&store, now, number, grant(number)));
+                .map(|&number| self.connect_one(&store, clock, number, grant(number)));
             try_join_all(writing)
                 .await
                 .map_err(|error| error.to_string())
@@ -150,10 +149,12 @@ impl Folder {
     async fn connect_one(
         &self,
         store: &SqliteStore,
-        now: Timestamp,
+        clock: &impl Clock,
         number: usize,
         grant: String,
     ) -> Result<(), token_broker::store::StoreError> {
+        let moment = clock.moment();
+        let now = moment.wall;
         let (id, scopes) = (integration(number), scopes());
         let record = IntegrationRecord {
             id: id.clone(),
@@ -186,9 +187,9 @@ impl Folder {
             requested: scopes.clone(),
             granted: scopes,
             issued_at: now,
-            issued_in_boot: SystemClock.boot().map(|boot| BootMoment {
+            issued_in_boot: clock.boot().map(|boot| BootMoment {
                 boot,
-                uptime: SystemClock.uptime(),
+                uptime: moment.uptime,
             }),
             expires_at: clock::after(now, LIFE),
         };

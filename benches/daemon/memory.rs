@@ -2,7 +2,7 @@
 
 use std::{path::Path, thread::sleep, time::Duration};
 
-use token_broker::clock::{Clock, SystemClock};
+use token_broker::clock::SystemClock;
 
 use crate::{
     asking::Asker,
@@ -87,7 +87,7 @@ fn resident(program: &Path, population: Population, connections: usize) -> Resid
     let folder = Folder::new(NOWHERE);
     folder.declare(population);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(folder.connect(SystemClock.now(), population.accounts, |number| {
+    runtime.block_on(folder.connect(&SystemClock, population.accounts, |number| {
         format!("1//{number:0>100}")
     }));
     let (program, _) = Program::start_file(program, &folder.config_file, folder.in_memory());

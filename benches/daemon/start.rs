@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use token_broker::clock::{Clock, SystemClock};
+use token_broker::clock::SystemClock;
 
 use crate::{
     folder::{Folder, Population},
@@ -33,7 +33,7 @@ fn measure(population: Population) {
     let folder = Folder::new(google.handle.base_url());
     folder.declare(population);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(folder.connect(SystemClock.now(), accounts, |number| google.grant(number)));
+    runtime.block_on(folder.connect(&SystemClock, accounts, |number| google.grant(number)));
 
     let (mut cold, mut starts, mut floors) = (0.0, Vec::new(), Vec::new());
     for round in 0..=rounds {
