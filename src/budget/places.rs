@@ -79,6 +79,8 @@ struct Shared<K> {
 }
 
 struct State<K> {
+    /// What there is for all at present.
+    all: usize,
     held: HashMap<K, usize>,
     privileged: [usize; Privileged::KINDS],
     used: usize,
@@ -96,6 +98,7 @@ impl<K: Eq + Hash + Clone> Budget<K> {
         Self(Arc::new(Shared {
             limits,
             state: Mutex::new(State {
+                all: limits.all,
                 held: HashMap::new(),
                 privileged: [0; Privileged::KINDS],
                 used: 0,
@@ -106,7 +109,8 @@ impl<K: Eq + Hash + Clone> Budget<K> {
 
     /// What there is.
     pub fn limits(&self) -> Limits {
-        self.0.limits
+        let all = self.0.state().all;
+        Limits { all, ..self.0.limits }
     }
 
     /// What is given out.
@@ -130,8 +134,8 @@ impl<K: Eq + Hash + Clone> Budget<K> {
         let limits = self.0.limits;
         let mut state = self.0.state();
         let held = state.held.get(who).copied().unwrap_or_default();
-        let free = limits.all.saturating_sub(limits.reserve + state.unprivileged());
-        let free = free.min(limits.all - state.used);
+        let free = state.all.saturating_sub(limits.reserve + state.unprivileged());
+        let free = free.min(state.unused());
         let wanted = held.saturating_add(amount);
         if amount > free {
             return Err(Exhausted::Surface);
@@ -155,7 +159,7 @@ impl<K: Eq + Hash + Clone> Budget<K> {
     pub fn take_privileged(&self, who: Privileged, amount: usize) -> Result<Share<K>, Exhausted> {
         let limits = self.0.limits;
         let mut state = self.0.state();
-        if amount > limits.all - state.used {
+        if amount > state.unused() {
             return Err(Exhausted::Surface);
         }
         let held = &mut state.privileged[who as usize];
@@ -189,6 +193,16 @@ impl<K: Eq + Hash + Clone> Budget<K> {
     }
 }
 
+impl<K: Eq + Hash> Budget<K> {
+    /// Changes what there is for all. What is held stays held, if there is less.
+    pub fn resize(&self, all: usize) {
+        let grown = all > std::mem::replace(&mut self.0.state().all, all);
+        if grown {
+            self.0.freed.notify_waiters();
+        }
+    }
+}
+
 impl<K> Shared<K> {
     fn state(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -196,6 +210,11 @@ impl<K> Shared<K> {
 }
 
 impl<K> State<K> {
+    /// What is given to nobody.
+    fn unused(&self) -> usize {
+        self.all.saturating_sub(self.used)
+    }
+
     /// What those hold who have no reserve.
     fn unprivileged(&self) -> usize {
         self.used - self.privileged.iter().sum::<usize>()
@@ -325,6 +344,25 @@ mod tests {
         assert_eq!(budget.used(), 400);
         drop(second);
         assert!(budget.0.state().held.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_there_is_changes_and_what_is_held_stays_held() {
+        let budget = budget(100, 4, 0);
+        let shares = [budget.take(&"a").unwrap(), budget.take(&"b").unwrap()];
+        budget.resize(1);
+        assert_eq!((budget.limits().all, budget.used()), (1, 2));
+        assert_eq!(budget.take(&"c").err(), Some(Exhausted::Surface));
+        assert!(budget.take_privileged(Privileged::Probe, 1).is_err());
+        let waiting = tokio::spawn({
+            let budget = budget.clone();
+            async move { budget.wait(&"c").await }
+        });
+        tokio::task::yield_now().await;
+        budget.resize(3);
+        drop(waiting.await.unwrap());
+        drop(shares);
+        assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test]

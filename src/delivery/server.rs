@@ -3,6 +3,7 @@
 use std::{
     hash::RandomState,
     io,
+    os::unix::net::{UnixListener, UnixStream as StdStream},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -11,9 +12,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use rustix::io::Errno;
+use rustix::{io::Errno, net::SocketFlags};
 use tokio::{
-    net::{UnixListener, UnixStream},
+    io::unix::{AsyncFd, AsyncFdReadyGuard},
+    net::UnixStream,
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,12 +33,9 @@ use super::{
 use crate::{
     broker::{AgentHandle, Broker},
     budget::{
-        Budget, Limits, Refusals, Share,
+        AgentPlaces, Refusals, Share,
         descriptors::part,
-        table::{
-            AGENT_CONNECTIONS, AGENT_CONNECTIONS_PART, AGENT_SOCKETS_PART, STREAMS_PER_CONNECTION,
-            WRITE_STALL,
-        },
+        table::{AGENT_CONNECTIONS, AGENTS_PART, STREAMS_PER_CONNECTION, WRITE_STALL},
     },
     clock::Moment,
     id::AgentName,
@@ -63,10 +62,8 @@ pub(super) struct Server {
     /// Keys of the hashes by which changes are noticed.
     pub(super) keys: RandomState,
     http: auto::Builder<TokioExecutor>,
-    /// Agents' listening sockets, as far as there are descriptors.
-    pub(super) sockets: Budget<AgentName>,
-    /// Agents' connections.
-    places: Budget<AgentName>,
+    /// For agents' listening sockets and for connections to them.
+    pub(super) places: AgentPlaces<AgentName>,
     connections: TaskTracker,
     shutdown: CancellationToken,
     euid: u32,
@@ -99,19 +96,13 @@ impl Server {
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .max_send_buf_size(BUFFER_BYTES);
-        let sockets = Limits {
-            each: usize::MAX,
-            all: part(AGENT_SOCKETS_PART),
-            reserve: 0,
-        };
         Ok(Self {
             broker,
             common: CommonServices::new()?,
             holdings: Holdings::new(),
             keys: RandomState::new(),
             http,
-            sockets: Budget::new(sockets),
-            places: Budget::new(AGENT_CONNECTIONS.within(part(AGENT_CONNECTIONS_PART))),
+            places: AgentPlaces::new(part(AGENTS_PART), AGENT_CONNECTIONS),
             connections: TaskTracker::new(),
             shutdown,
             euid,
@@ -171,17 +162,25 @@ impl Server {
 
 impl Endpoint {
     /// Accepts connections until it is stopped.
-    pub(super) fn accept(self: &Arc<Self>, listener: UnixListener) -> JoinHandle<()> {
-        tokio::spawn(accept(listener, Arc::clone(self)))
+    ///
+    /// # Errors
+    /// When the system does not watch the listener.
+    #[expect(
+        deprecated,
+        reason = "its unsafe successor asks for a descriptor that stays open, as a listener's does"
+    )]
+    pub(super) fn accept(self: &Arc<Self>, listener: UnixListener) -> io::Result<JoinHandle<()>> {
+        let listener = AsyncFd::new(listener)?;
+        Ok(tokio::spawn(accept(listener, Arc::clone(self))))
     }
 }
 
-/// There is one for each agent, so it is kept small: `accept` of the listener keeps more than `poll_accept`.
+/// There is one for each agent, so it is kept small.
 #[expect(
     clippy::manual_async_fn,
     reason = "the arguments of an `async fn` are kept twice"
 )]
-fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) -> impl Future<Output = ()> + Send {
+fn accept(listener: AsyncFd<UnixListener>, endpoint: Arc<Endpoint>) -> impl Future<Output = ()> + Send {
     async move {
         loop {
             let accepted = tokio::select! {
@@ -190,10 +189,11 @@ fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) -> impl Future<Output
                 accepted = next(&listener, &endpoint) => accepted,
             };
             match accepted {
-                Ok((stream, place)) => {
+                Ok(Some((stream, place))) => {
                     let connection = serve_connection(stream, place);
                     endpoint.server.connections.spawn(connection);
                 }
+                Ok(None) => {}
                 Err(error) if is_exhaustion(&error) => {
                     endpoint
                         .server
@@ -208,20 +208,38 @@ fn accept(listener: UnixListener, endpoint: Arc<Endpoint>) -> impl Future<Output
     }
 }
 
-/// Waits for a connection, then for a place for it. Those that come meanwhile wait in the kernel, and cost no descriptor.
-async fn next(listener: &UnixListener, endpoint: &Arc<Endpoint>) -> io::Result<(UnixStream, Place)> {
-    let (stream, _) = std::future::poll_fn(|context| listener.poll_accept(context)).await?;
+/// Waits for a connection, then for a place for it, and accepts it only then: those that wait do so in the kernel, and cost no
+/// descriptor. `None` when there was nothing to accept.
+async fn next(
+    listener: &AsyncFd<UnixListener>,
+    endpoint: &Arc<Endpoint>,
+) -> io::Result<Option<(UnixStream, Place)>> {
+    let mut ready = std::future::poll_fn(|context| listener.poll_read_ready(context)).await?;
     let (places, agent) = (&endpoint.server.places, endpoint.agent.name());
-    let share = match places.take(agent) {
+    let share = match places.take_connection(agent) {
         Ok(share) => share,
         // Seldom, and larger than the rest of what an idle agent keeps.
-        Err(_) => Box::pin(places.wait(agent)).await,
+        Err(_) => Box::pin(places.wait_for_connection(agent)).await,
+    };
+    let Some(stream) = accept_one(&mut ready)? else {
+        return Ok(None);
     };
     let place = Place {
         endpoint: Arc::clone(endpoint),
         _share: share,
     };
-    Ok((stream, place))
+    Ok(Some((stream, place)))
+}
+
+/// A connection; `None` when none waits any more.
+fn accept_one(ready: &mut AsyncFdReadyGuard<'_, UnixListener>) -> io::Result<Option<UnixStream>> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let accepted =
+        ready.try_io(|listener| rustix::net::accept_with(listener.get_ref(), flags).map_err(io::Error::from));
+    match accepted {
+        Ok(stream) => UnixStream::from_std(StdStream::from(stream?)).map(Some),
+        Err(_would_block) => Ok(None),
+    }
 }
 
 fn is_exhaustion(error: &io::Error) -> bool {

@@ -2,9 +2,10 @@
 
 use std::{
     hash::RandomState,
+    io,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::net::UnixListener as StdListener,
+        unix::net::UnixListener,
     },
     sync::Arc,
 };
@@ -14,7 +15,7 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
-use tokio::{net::UnixListener, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::{
     directory::{AgentDir, Entry, Owner},
@@ -23,7 +24,7 @@ use super::{
     mark::Mark,
     server::{Endpoint, Server},
 };
-use crate::{broker::AgentHandle, budget::Share, id::AgentName};
+use crate::{broker::AgentHandle, budget::SocketPlace, id::AgentName};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -36,7 +37,7 @@ pub(super) struct Socket {
     accepting: JoinHandle<()>,
     owner: Owner,
     mark: Mark,
-    _share: Share<AgentName>,
+    _share: SocketPlace<AgentName>,
 }
 
 impl Socket {
@@ -47,12 +48,12 @@ impl Socket {
         server: &Arc<Server>,
         agent: &Arc<AgentHandle>,
     ) -> Result<Self, FileError> {
-        let share = server.sockets.take(agent.name());
+        let share = server.places.take_socket();
         let share = share.map_err(|_| FileError::os("opened", Some(Entry::Socket), Errno::MFILE))?;
         let (listener, mark) = place(dir, &server.keys)?;
         let endpoint = server.endpoint(agent, Holder::of(agent), server.stop());
         Ok(Self {
-            accepting: endpoint.accept(listener),
+            accepting: endpoint.accept(listener).map_err(|error| unwatched(&error))?,
             endpoint,
             owner: dir.owner(),
             mark,
@@ -63,8 +64,9 @@ impl Socket {
     /// Puts another socket in the place of one that is gone. Connections stay.
     pub(super) fn open_again(&mut self, dir: &AgentDir) -> Result<(), FileError> {
         let (listener, mark) = place(dir, &self.endpoint.server.keys)?;
-        self.accepting.abort();
-        self.accepting = self.endpoint.accept(listener);
+        let accepting = self.endpoint.accept(listener);
+        let accepting = accepting.map_err(|error| unwatched(&error))?;
+        std::mem::replace(&mut self.accepting, accepting).abort();
         self.mark = mark;
         Ok(())
     }
@@ -89,6 +91,12 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.endpoint.stop.cancel();
     }
+}
+
+/// The system does not watch a listener.
+pub(super) fn unwatched(error: &io::Error) -> FileError {
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+    FileError::os("opened", Some(Entry::Socket), errno)
 }
 
 /// Puts a socket into a directory in place of whatever is there. Returns how it is left.
@@ -123,9 +131,7 @@ fn listen(dir: &AgentDir) -> Result<(UnixListener, OwnedFd), FileError> {
     }
     let node = hand_over(dir)?;
     rustix::net::listen(&socket, BACKLOG).map_err(failed)?;
-    let listener = UnixListener::from_std(StdListener::from(socket))
-        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-    Ok((listener, node))
+    Ok((UnixListener::from(socket), node))
 }
 
 /// A path through the open directory: it follows no link of the agent's, and it is short, however deep the

@@ -1,6 +1,8 @@
 //! What one agent may take from the others by holding open whatever can be held open.
 
 use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream as StdUnixStream,
     path::PathBuf,
     sync::{
         Arc,
@@ -314,16 +316,28 @@ fn an_agents_requests_that_wait_for_the_provider_are_few() {
 /// Starts a program that may open 700 files.
 const FEW_FILES: [&str; 4] = ["sh", "-c", "ulimit -n 700; exec \"$@\"", "sh"];
 
-/// Connections that stay open once they were accepted, and wait in the kernel until then.
-fn connections(agent: &Agent) -> Vec<std::os::unix::net::UnixStream> {
-    use std::io::Write;
-    let connect = |_| {
-        let mut stream = std::os::unix::net::UnixStream::connect(agent.socket()).unwrap();
-        let asked = stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: broker\r\n\r\n");
-        asked.unwrap();
-        stream
-    };
-    (0..=CONNECTIONS).map(connect).collect()
+/// A connection that stays open once it was accepted, and waits in the kernel until then.
+fn connection(agent: &Agent) -> StdUnixStream {
+    let mut stream = StdUnixStream::connect(agent.socket()).unwrap();
+    let asked = stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: broker\r\n\r\n");
+    asked.unwrap();
+    stream
+}
+
+fn connections(agent: &Agent) -> Vec<StdUnixStream> {
+    (0..=CONNECTIONS).map(|_| connection(agent)).collect()
+}
+
+/// The descriptors that a daemon has open, once it opens no more.
+fn descriptors(daemon: &Daemon) -> usize {
+    let folder = format!("/proc/{}/fd", daemon.pid());
+    let mut open = 0;
+    wait_until("no further connection to be accepted", || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let now = std::fs::read_dir(&folder).unwrap().count();
+        now == std::mem::replace(&mut open, now)
+    });
+    open
 }
 
 #[test]
@@ -336,16 +350,8 @@ fn agents_do_not_use_up_the_daemons_descriptors() {
         greedy.push(daemon.wait_for_state(name, "active"));
     }
     let held: Vec<_> = greedy.iter().map(connections).collect();
-    let descriptors = || {
-        let folder = format!("/proc/{}/fd", daemon.pid());
-        std::fs::read_dir(folder).unwrap().count()
-    };
     // The rest waits in the kernel: nothing more is accepted from here on.
-    let mut before = 0;
-    wait_until("no further connection to be accepted", || {
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        before == std::mem::replace(&mut before, descriptors())
-    });
+    descriptors(daemon);
     for _ in 0..10 {
         scene.other_is_served();
         assert_eq!(daemon.page("/healthz").status, 200);
@@ -359,6 +365,34 @@ fn agents_do_not_use_up_the_daemons_descriptors() {
         .expect_ok();
     assert!(!daemon.log().contains("could not accept"), "{}", daemon.log());
     drop(held);
+}
+
+/// There are fewer places than agents that ask for one: who has none costs nothing, and is answered later.
+#[test]
+fn a_connection_that_waits_for_a_place_costs_no_descriptor() {
+    let scene = Scene::with_launcher(&FEW_FILES);
+    let daemon = &scene.daemon;
+    let names: Vec<String> = (0..60).map(|number| format!("quiet-{number}")).collect();
+    for name in &names {
+        daemon.write_manifest(name, "alice", &[SEND]);
+    }
+    let quiet: Vec<_> = names
+        .iter()
+        .map(|name| daemon.wait_for_state(name, "active"))
+        .collect();
+    let held: Vec<_> = [&scene.greedy, &scene.other, &quiet[0], &quiet[1]]
+        .map(connections)
+        .into();
+    let before = descriptors(daemon);
+    let mut asked: Vec<_> = quiet[2..].iter().map(connection).collect();
+    let grown = descriptors(daemon) - before;
+    assert!((1..asked.len() / 2).contains(&grown), "{grown}");
+    drop(held);
+    for stream in &mut asked {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
 }
 
 #[test]

@@ -20,9 +20,7 @@ use crate::{
     budget::{
         Budget, Share,
         descriptors::part,
-        table::{
-            AGENT_CONNECTIONS_PART, LOCAL_CONNECTIONS, SIDECAR_STREAMS, STREAMS_PER_CONNECTION, WRITE_STALL,
-        },
+        table::{AGENTS_PART, LOCAL_CONNECTIONS, SIDECAR_STREAMS, STREAMS_PER_CONNECTION, WRITE_STALL},
     },
     clock::{Moment, SharedClock},
     delivery::{
@@ -123,7 +121,7 @@ impl Forwarder {
         };
         let door = Door::new(
             "broker.sock",
-            Budget::new(LOCAL_CONNECTIONS.within(part(AGENT_CONNECTIONS_PART))),
+            Budget::new(LOCAL_CONNECTIONS.within(part(AGENTS_PART))),
         );
         let admit = move |stream: &UnixStream, _: &_| door.enter(&PeerUid(stream.peer_cred().ok()?.uid()));
         accept(listener, "broker.sock", shutdown, admit, serve).await;

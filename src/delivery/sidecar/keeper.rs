@@ -200,6 +200,7 @@ impl Keeper {
             Some(_) => tracing::warn!(%directory, "the socket was gone and is made again"),
         }
         let (listener, left) = socket::place(dir, &self.keys)?;
+        let listener = UnixListener::from_std(listener).map_err(|error| socket::unwatched(&error))?;
         self.socket = Some(left);
         // Each is taken at once, so there is room.
         let _ = self.listeners.try_send(listener);
