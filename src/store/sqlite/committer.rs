@@ -1,4 +1,10 @@
 //! Commits what the thread that writes was asked to, or says why not.
+//!
+//! A commit can fail when all of it was written: where the disk does not confirm it, the write-ahead log has it, with its mark,
+//! and the next start would find done what was said to have failed. So it is written over before anybody is answered, by a
+//! transaction that changes nothing and is confirmed. Each frame of the log is valid only after the one before it, so the
+//! first that is written over takes the others with it. While that fails, what was asked is said to be not known, and nothing
+//! else is written.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,10 +12,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, config::DbConfig};
+use rusqlite::{Connection, Error, config::DbConfig};
 
 use crate::store::StoreError;
 
@@ -24,6 +31,15 @@ use super::{
 
 /// How long operations are tried one by one on a disk that refuses a batch.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a commit that was not confirmed is tried to be written over before who waits hears that it is not known.
+const UNTIL_UNKNOWN: Duration = Duration::from_secs(2);
+/// How long between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is said of a change that was not tried, since one before it may yet be found done.
+const NOTHING_UNTIL_CONFIRMED: &str = "the disk does not confirm what is written: this change was not written, and none will be \
+                                       until it does; check the file system and the kernel's log";
 
 /// What is said of a change that the reserve is not for.
 const KEPT_FOR_OTHERS: &str = "the disk is full: what is left of it is kept for renewals and deletions, so this change was not \
@@ -49,6 +65,8 @@ pub(super) struct Committer {
     connection: Connection,
     files: Files,
     failing: Arc<AtomicBool>,
+    /// The write-ahead log may hold a commit that failed.
+    in_doubt: bool,
 }
 
 impl Committer {
@@ -58,6 +76,7 @@ impl Committer {
             connection,
             files,
             failing,
+            in_doubt: false,
         }
     }
 
@@ -68,6 +87,9 @@ impl Committer {
         }
         if let Err(moved) = self.files.place.check() {
             return self.refuse(batch, &moved);
+        }
+        if let Err(lost) = self.end_doubt() {
+            return self.refuse(batch, &storage(&self.files.path, lost.reason));
         }
         let mut batch = self.without_what_can_wait(batch);
         if batch.is_empty() {
@@ -124,7 +146,7 @@ impl Committer {
         let mut reasons = Vec::new();
         for operation in batch {
             // A batch of one was tried already.
-            if alone || began.elapsed() >= PATIENCE {
+            if alone || self.in_doubt || began.elapsed() >= PATIENCE {
                 reasons.extend(self.settle(operation, Err(lost.clone())));
                 continue;
             }
@@ -148,14 +170,16 @@ impl Committer {
             self.files.room.give_reserve(&self.connection);
             tried = self.try_to_commit(&mut one);
         }
-        let lost = why(&tried, &one).map(|lost| lost.reason.clone());
+        let lost = why(&tried, &one).map(|lost| lost.said(self.in_doubt));
         let [operation] = one;
-        operation.answer(tried.map_err(|lost| storage(&self.files.path, lost.reason)));
+        operation.answer(tried.map_err(|lost| storage(&self.files.path, lost.said(self.in_doubt))));
         lost
     }
 
-    /// Runs and commits a batch; the reason when none of it was written, and then nothing of it is left.
+    /// Runs and commits a batch; the reason when none of it was written, and then nothing of it is left, unless that is in
+    /// doubt.
     fn try_to_commit(&mut self, batch: &mut [Box<dyn Operation>]) -> Result<(), Lost> {
+        self.end_doubt()?;
         let lost = self.attempt(batch);
         if lost.is_ok() {
             self.files.note.follow(&self.connection);
@@ -167,7 +191,39 @@ impl Committer {
         {
             tracing::error!(database = %self.files.path.display(), "rollback failed: {}", error.reason);
         }
+        if lost.as_ref().is_err_and(|lost| lost.unconfirmed.is_some()) {
+            self.take_back();
+        }
         lost
+    }
+
+    /// Writes over what is left of a commit that was not confirmed. It is in doubt afterwards where the disk goes on refusing.
+    fn take_back(&mut self) {
+        self.in_doubt = true;
+        let began = Instant::now();
+        while self.end_doubt().is_err() && began.elapsed() < UNTIL_UNKNOWN {
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Writes over what the log may hold of a commit that failed, if that is in doubt.
+    fn end_doubt(&mut self) -> Result<(), Lost> {
+        if !self.in_doubt {
+            return Ok(());
+        }
+        if let Err(error) = change_nothing(&self.connection) {
+            let lost = Lost::by(&error, &self.files.path);
+            return Err(Lost {
+                reason: format!("{NOTHING_UNTIL_CONFIRMED} ({error})"),
+                ..lost
+            });
+        }
+        self.in_doubt = false;
+        tracing::warn!(
+            database = %self.files.path.display(),
+            "what the disk had not confirmed was taken back: none of it will be found done"
+        );
+        Ok(())
     }
 
     /// Runs and commits a batch; the reason when none of it was written.
@@ -184,7 +240,7 @@ impl Committer {
             self.execute("BEGIN IMMEDIATE")?;
             self.run_apart(batch)?;
         }
-        self.execute("COMMIT")
+        self.execute_or("COMMIT", Lost::by_commit)
     }
 
     /// Runs a batch so that an operation that fails is undone alone. Savepoints cost copies of the pages that
@@ -205,14 +261,16 @@ impl Committer {
     }
 
     fn execute(&self, sql: &str) -> Result<(), Lost> {
+        self.execute_or(sql, Lost::by)
+    }
+
+    fn execute_or(&self, sql: &str, lost: fn(&Error, &Path) -> Lost) -> Result<(), Lost> {
         let run = || self.connection.prepare_cached(sql)?.execute([]);
-        run()
-            .map(drop)
-            .map_err(|error| Lost::by(&error, &self.files.path))
+        run().map(drop).map_err(|error| lost(&error, &self.files.path))
     }
 
     /// Empties the write-ahead log, unless a reader is still at it: it is read again at the next start.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(mut self) {
         if let Err(moved) = self.files.place.check() {
             // By their names, other files may be found than those that are open: they are left alone.
             let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
@@ -223,12 +281,24 @@ impl Committer {
             }
             return;
         }
+        if let Err(lost) = self.end_doubt() {
+            tracing::error!(
+                "a change that failed may be found done at the next start: {}",
+                lost.reason
+            );
+        }
         match empty_log(&self.connection) {
             Ok(true) => {}
             Ok(false) => tracing::debug!("the write-ahead log stays: a reader is at it"),
             Err(error) => tracing::warn!("the write-ahead log stays: {}", reason(&self.files.path, &error)),
         }
     }
+}
+
+/// Writes a page as it is: outside of a transaction, commits that, and has the disk confirm it.
+pub(super) fn change_nothing(connection: &Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", version)
 }
 
 /// Why the disk or the file did not take an operation, if that is so, after its commit was tried.

@@ -57,6 +57,38 @@ fn is_of_sync(error: &Error) -> bool {
     )
 }
 
+/// Whether a commit that failed so may lie in the write-ahead log as a whole, with its mark: the database undoes it in memory
+/// alone, and the next start would find it done.
+///
+/// The mark is in the last frame. The sync comes after it, and the index of the log in memory after that, which wants room and
+/// memory; an error of writing may be told of what was written. A full disk cut the last frame off before its end, and all
+/// else is refused before anything is written.
+pub(super) fn may_be_in_log(error: &Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory)
+    )
+}
+
+/// What is said of a commit that [may lie in the log](may_be_in_log) and was written over there.
+pub(super) fn taken_back(path: &Path, error: &Error) -> String {
+    if !is_of_sync(error) {
+        return reason(path, error);
+    }
+    format!(
+        "the disk did not confirm what was written, so it was taken back: what was asked was not done; check the file system \
+         and the kernel's log ({error})"
+    )
+}
+
+/// What is said of it while it could not be written over.
+pub(super) fn unconfirmed(error: &Error) -> String {
+    format!(
+        "the disk did not confirm what was written: it is not known whether what was asked is done, and the next start may find \
+         that it is; check the file system and the kernel's log, then look before asking again ({error})"
+    )
+}
+
 /// An error of the file, its folder or the disk.
 pub(super) fn storage(path: &Path, reason: impl Into<String>) -> StoreError {
     StoreError::Storage {
@@ -79,10 +111,7 @@ pub(super) fn reason(path: &Path, error: &Error) -> String {
         Some(ErrorCode::CannotOpen) => {
             "the database cannot be opened: check that the file and its folder belong to the daemon's user"
         }
-        Some(ErrorCode::SystemIoFailure) if is_of_sync(error) => {
-            "the disk did not confirm what was written: it is not known whether what was asked is done, and the next start \
-             may find that it is; check the file system and the kernel's log, then look before asking again"
-        }
+        Some(ErrorCode::SystemIoFailure) if is_of_sync(error) => return unconfirmed(error),
         Some(ErrorCode::SystemIoFailure) => {
             "the disk failed to read or write: what was asked was not done; check the file system and the \
              kernel's log"
@@ -98,6 +127,31 @@ pub(super) fn reason(path: &Path, error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commit_that_fails_after_its_mark_was_written_may_be_in_the_log() {
+        let fails = |code| may_be_in_log(&Error::SqliteFailure(ffi::Error::new(code), None));
+        for code in [
+            ffi::SQLITE_IOERR_FSYNC,
+            ffi::SQLITE_IOERR_DIR_FSYNC,
+            ffi::SQLITE_IOERR_WRITE,
+            ffi::SQLITE_IOERR_TRUNCATE,
+            ffi::SQLITE_IOERR_SHORT_READ,
+            ffi::SQLITE_IOERR_SHMSIZE,
+            ffi::SQLITE_IOERR_SHMMAP,
+            ffi::SQLITE_NOMEM,
+        ] {
+            assert!(fails(code), "{code}");
+        }
+        for code in [
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_READONLY,
+            ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+        ] {
+            assert!(!fails(code), "{code}");
+        }
+    }
 
     #[test]
     fn what_was_written_and_not_confirmed_is_not_said_to_be_undone() {

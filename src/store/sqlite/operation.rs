@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::store::StoreError;
 
-use super::fault::{Fault, is_of_full_disk, reason};
+use super::fault::{Fault, is_of_full_disk, may_be_in_log, reason, taken_back, unconfirmed};
 
 /// What an operation is worth when the disk does not take everything: the first go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ pub(super) struct Lost {
     pub(super) reason: String,
     /// More room on the disk would have helped.
     pub(super) is_of_full_disk: bool,
+    /// What is true in place of the reason while the write-ahead log may hold it all the same.
+    pub(super) unconfirmed: Option<String>,
 }
 
 impl Lost {
@@ -34,7 +36,26 @@ impl Lost {
         Self {
             reason: reason(path, error),
             is_of_full_disk: is_of_full_disk(error),
+            unconfirmed: None,
         }
+    }
+
+    /// By what the database at `path` said of the commit itself.
+    pub(super) fn by_commit(error: &Error, path: &Path) -> Self {
+        if !may_be_in_log(error) {
+            return Self::by(error, path);
+        }
+        Self {
+            reason: taken_back(path, error),
+            is_of_full_disk: is_of_full_disk(error),
+            unconfirmed: Some(unconfirmed(error)),
+        }
+    }
+
+    /// Why it was lost, to be told to who waits for it. `in_doubt`: the log may still hold a commit that failed.
+    pub(super) fn said(&self, in_doubt: bool) -> String {
+        let unconfirmed = self.unconfirmed.as_ref().filter(|_| in_doubt);
+        unconfirmed.unwrap_or(&self.reason).clone()
     }
 
     /// With a transaction that the database ended.
@@ -42,6 +63,7 @@ impl Lost {
         Self {
             reason: "the database ended the transaction".to_owned(),
             is_of_full_disk: false,
+            unconfirmed: None,
         }
     }
 }
@@ -96,6 +118,7 @@ where
                 self.lost = Some(Lost {
                     reason: reason.clone(),
                     is_of_full_disk,
+                    unconfirmed: None,
                 });
             }
             error

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::store::StoreError;
 
 use super::{
-    committer::{Committer, Files},
+    committer::{Committer, Files, change_nothing},
     fault::{Fault, storage},
     folder::FolderLock,
     operation::{Operation, Pending, Rank},
@@ -75,8 +75,7 @@ impl Writer {
         let failing = self.failing.load(Ordering::Acquire);
         self.run(Rank::Addition, move |connection| {
             if failing {
-                let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-                connection.pragma_update(None, "user_version", version)?;
+                change_nothing(connection)?;
             }
             Ok(())
         })

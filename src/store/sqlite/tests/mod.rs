@@ -12,6 +12,7 @@ mod security_events;
 mod trail;
 mod trail_ends;
 mod trail_size;
+mod unconfirmed;
 mod writing;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
