@@ -52,7 +52,7 @@ async fn look_after(store: &impl Store, clock: SharedClock, section: AuditSectio
                     )
                     .await;
                 }
-                tell_head(store).await;
+                tell_head(store, clock.now()).await;
             }
             if let Some(now) = now {
                 count(store, clock::before(now, KEPT_WHOLE)).await;
@@ -114,8 +114,15 @@ async fn bound(store: &impl Store, most: u64, fails: &mut bool) {
     }
 }
 
-async fn tell_head(store: &impl Store) {
-    match store.trail_head().await {
+async fn tell_head(store: &impl Store, now: Timestamp) {
+    let head = match store.lasting_head(now).await {
+        Ok(head) => Ok(head),
+        Err(error) => {
+            tracing::warn!(%error, "the audit trail's last line may be counted one day, and not be found again then");
+            store.trail_head().await
+        }
+    };
+    match head {
         Ok(head) if head.sequence == 0 => {}
         Ok(head) => {
             tracing::info!(%head, "the audit trail's last line; `audit verify --head` finds it again");

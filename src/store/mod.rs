@@ -212,6 +212,10 @@ pub trait Store: Send + Sync + 'static {
     /// The last line of the audit chain.
     fn trail_head(&self) -> StoreFuture<'_, ChainPoint>;
 
+    /// The last line of the audit chain, to be noted down elsewhere: one that is kept for as long as lines are. Where the last
+    /// is one that is counted when it is old, another is written behind it.
+    fn lasting_head(&self, now: Timestamp) -> StoreFuture<'_, ChainPoint>;
+
     /// Recomputes the whole audit chain, and whether `head`, which was its last line once, is a part of it still.
     fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport>;
 

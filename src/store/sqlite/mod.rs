@@ -479,6 +479,12 @@ impl Store for SqliteStore {
         self.read(|connection| Ok(trail_ends::as_found(connection)?.end))
     }
 
+    fn lasting_head(&self, now: Timestamp) -> StoreFuture<'_, ChainPoint> {
+        self.write_bound(Rank::Trail, move |connection, vault| {
+            trail::lasting_head(connection, vault, now)
+        })
+    }
+
     fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport> {
         self.read_bound(move |connection, vault| trail_verify::verify(connection, vault, head))
     }

@@ -1,10 +1,10 @@
 //! The audit trail as it is kept: its lines, between its ends.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use crate::{
-    telemetry::audit::{Actor, AuditEvent, AuditLine, Decision},
+    telemetry::audit::{Actor, AuditEvent, AuditLine, ChainPoint, Decision},
     vault::Vault,
 };
 
@@ -13,6 +13,7 @@ use super::{
     fault::Fault,
     trail_ends::{self, Ends},
     trail_shown,
+    trail_week::is_routine,
 };
 
 /// Chains `events` to the end, in order.
@@ -44,6 +45,25 @@ pub(super) fn append(connection: &Connection, vault: &Vault, events: &[AuditEven
         })?;
     }
     trail_ends::write(connection, vault, &ends)
+}
+
+/// The last line, which is one that is kept: where it is one that is counted when it is old, another is written behind it.
+pub(super) fn lasting_head(
+    connection: &Connection,
+    vault: &Vault,
+    now: Timestamp,
+) -> Result<ChainPoint, Fault> {
+    let end = trail_ends::verified(connection, vault)?.end;
+    let action: Option<String> = connection
+        .prepare_cached("SELECT action FROM audit WHERE sequence = ?")?
+        .query_row([integer(end.sequence)], |row| row.get(0))
+        .optional()?;
+    if !action.is_some_and(|action| is_routine(&action)) {
+        return Ok(end);
+    }
+    let line = AuditEvent::new(now, Actor::Daemon, "audit.head", Decision::Allowed);
+    append(connection, vault, &[line])?;
+    Ok(trail_ends::verified(connection, vault)?.end)
 }
 
 /// What the trail itself says of ends that are not this broker's: once, because they are its own from then on.

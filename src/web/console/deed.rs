@@ -135,6 +135,7 @@ fn what(line: &AuditLine, address: Option<&str>, purpose: &str) -> String {
         ("session.ended", _) => "signed people out of these pages".to_owned(),
         ("database.backed_up", _) => "made a backup of everything that is stored".to_owned(),
         ("database.restored", _) => "began again with what was restored from a backup".to_owned(),
+        ("audit.head", _) => "noted how far this record goes".to_owned(),
         ("audit.gap", _) => "could not write down everything that happened".to_owned(),
         (other, _) => format!("did “{other}”"),
     }

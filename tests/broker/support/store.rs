@@ -322,6 +322,10 @@ impl Store for Hand {
         self.call(None, None, || self.store.trail_head())
     }
 
+    fn lasting_head(&self, now: Timestamp) -> StoreFuture<'_, ChainPoint> {
+        self.call(None, None, move || self.store.lasting_head(now))
+    }
+
     fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport> {
         self.call(None, None, || self.store.verify_audit(head))
     }

@@ -381,6 +381,39 @@ async fn a_head_in_a_counted_week_is_found_where_its_line_stays() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_told_is_found_when_its_week_is_counted() {
+    let (_folder, store) = of_days(1).await;
+    let routine = store.trail_head().await.unwrap();
+    let head = store.lasting_head(day(0)).await.unwrap();
+    assert_eq!(head.sequence, routine.sequence + 1);
+    // What is last and stays needs no other line.
+    assert_eq!(store.lasting_head(day(0)).await.unwrap(), head);
+    assert_eq!(store.trail_head().await.unwrap(), head);
+    for number in 1..20 {
+        store.tick_trail(day(number), Some(up(number))).await.unwrap();
+        store
+            .append_audit(vec![used(number, "bot", "alice")])
+            .await
+            .unwrap();
+    }
+    assert!(store.count_audit(day(13)).await.unwrap() > head.sequence);
+    let found = async |head: ChainPoint| store.verify_audit(Some(head)).await.unwrap().problem;
+    assert_eq!(found(head).await, None);
+    assert!(
+        found(routine)
+            .await
+            .unwrap()
+            .contains("is counted by now and not kept any more")
+    );
+}
+
+#[tokio::test]
+async fn an_empty_trail_is_given_no_line_for_its_head() {
+    let (_folder, store) = fresh();
+    assert_eq!(store.lasting_head(day(0)).await.unwrap().sequence, 0);
+}
+
+#[tokio::test]
 async fn counted_weeks_are_pruned_as_wholes_and_the_rest_is_whole() {
     let (folder, store) = of_days(30).await;
     store.count_audit(day(20)).await.unwrap();
