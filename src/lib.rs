@@ -14,8 +14,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
-#[cfg(feature = "emulator")]
-pub mod emulator;
 pub mod entropy;
 mod file;
 mod followed;

@@ -35,9 +35,6 @@ const LAYERS: &[&[&str]] = &[
     &["app", "lifecycle"],
 ];
 
-/// The emulator stands beside the layers: it is Google's side, and knows none of ours.
-const ASIDE: &str = "emulator";
-
 fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
@@ -45,12 +42,6 @@ fn layer_of(module: &str) -> Option<usize> {
 fn allowed(from: &str, to: &str) -> bool {
     if from == to {
         return true;
-    }
-    if from == ASIDE {
-        return layer_of(to) == Some(0);
-    }
-    if to == ASIDE {
-        return from == "app";
     }
     match (layer_of(from), layer_of(to)) {
         (Some(0), Some(0)) => true,
@@ -149,11 +140,11 @@ fn arrows_point_one_way() {
             continue;
         }
         assert!(
-            layer_of(&from).is_some() || from == ASIDE,
+            layer_of(&from).is_some(),
             "src/{from} has no layer: give it one in this test"
         );
         for to in imports(&without_comments(&fs::read_to_string(&path).unwrap())) {
-            if (layer_of(&to).is_some() || to == ASIDE) && !allowed(&from, &to) {
+            if layer_of(&to).is_some() && !allowed(&from, &to) {
                 wrong
                     .entry(path.strip_prefix(&root).unwrap().display().to_string())
                     .or_default()

@@ -9,12 +9,12 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
+use google_emulator::{Account, Options};
 use tempfile::TempDir;
 use token_broker::{
     catalog::{Catalog, IntegrationKind, ScopeSet},
     clock::{self, BootMoment, Clock},
     config::{self, Config},
-    emulator::{Account, Options},
     entropy::{SharedEntropy, SystemEntropy},
     google::Endpoints,
     id::IntegrationId,
@@ -61,7 +61,7 @@ impl Folder {
         let options = Options::default();
         let path = |name: &str| disk.path().join(name);
         fs::write(path("master.key"), vault::key::encode(&key).as_bytes()).expect("a key file");
-        fs::write(path("client_secret"), options.client_secret.expose()).expect("a secret file");
+        fs::write(path("client_secret"), &options.client_secret).expect("a secret file");
         for private in ["master.key", "client_secret"] {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
             fs::set_permissions(path(private), mode).expect("a private file");

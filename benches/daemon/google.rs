@@ -1,15 +1,9 @@
 //! Google, emulated, on a thread of its own, so that its share of the work can be told from ours.
 
-use std::{
-    sync::{Arc, mpsc},
-    thread,
-};
+use std::{sync::mpsc, thread};
 
-use token_broker::{
-    clock::SharedClock,
-    emulator::{Emulator, Handle, Options, Rotation},
-    entropy::SystemEntropy,
-};
+use google_emulator::{Clock, Emulator, Handle, Options, Rotation};
+use token_broker::clock::SharedClock;
 
 use crate::folder::{account, scopes};
 
@@ -26,6 +20,7 @@ impl Google {
             control: ([127, 0, 0, 1], 0).into(),
             rotation: Rotation::Leeway,
             accounts: Vec::new(),
+            clock: Clock::from_fn(move || clock.now()),
             ..Options::default()
         };
         let (ready, is_ready) = mpsc::channel();
@@ -35,9 +30,7 @@ impl Google {
                 .build()
                 .expect("a runtime");
             runtime.block_on(async {
-                let emulator = Emulator::bind(options, clock, Arc::new(SystemEntropy))
-                    .await
-                    .expect("the emulator starts");
+                let emulator = Emulator::bind(options).await.expect("the emulator starts");
                 let _ = ready.send(emulator.handle());
                 emulator.serve(std::future::pending()).await;
             });
@@ -56,10 +49,7 @@ impl Google {
         let scopes = scopes();
         let texts: Vec<String> = scopes.to_string().split(' ').map(str::to_owned).collect();
         let names: Vec<&str> = texts.iter().map(String::as_str).collect();
-        self.handle
-            .seed_grant(&account(number), &names)
-            .expose()
-            .to_owned()
+        self.handle.seed_grant(&account(number), &names)
     }
 
     /// Requests for access tokens so far.

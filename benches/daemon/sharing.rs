@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use token_broker::emulator::{Endpoint, Fault};
+use google_emulator::{Endpoint, Fault};
 
 use crate::{
     asking::Asker,

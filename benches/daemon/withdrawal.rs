@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use google_emulator::SecurityEvent;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use token_broker::{
     broker::{AccountRef, AgentState, Revocation},
-    emulator::SecurityEvent,
     telemetry::audit::Actor,
 };
 use tokio::{net::UnixStream, sync::watch};

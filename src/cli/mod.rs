@@ -57,7 +57,7 @@ pub use args::Global;
 pub use demo::DemoArgs;
 pub use echo::Echoes;
 pub use exit::{Exit, Failure, Outcome};
-pub use google_emulator::{ClientKind, GoogleEmulatorArgs, RotationMode};
+pub use google_emulator::GoogleEmulatorArgs;
 pub use serve::ServeArgs;
 pub use sidecar::SidecarArgs;
 

@@ -68,6 +68,29 @@ fn the_program_is_built_of_what_is_copied() {
     succeeds(&mut check);
 }
 
+/// The crates that the program is built of.
+fn crates(options: &[&str]) -> BTreeSet<String> {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--locked", "--offline", "--prefix=none", "--format={p}"])
+        .args(["--edges=no-dev", "--package=token-broker"])
+        .args(options)
+        .current_dir(root());
+    let names = succeeds(&mut tree);
+    names
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn what_goes_into_production_has_nothing_of_the_emulator() {
+    let script = fs::read_to_string(deploy().join("static")).unwrap();
+    assert!(script.contains("(--release --no-default-features)"), "{script}");
+    assert!(crates(&[]).contains("google-emulator"));
+    assert!(!crates(&["--no-default-features"]).contains("google-emulator"));
+}
+
 fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
         for entry in fs::read_dir(from).unwrap() {

@@ -8,17 +8,16 @@ use std::{
 };
 
 use anyhow::Context;
+use google_emulator::{AutoApprove, Emulator, Handle, Options};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::visitor::Visitor;
 use crate::{
-    app::{App, AppParts},
+    app::{App, AppParts, google_emulator::of_this_program},
     broker::ConnectTarget,
-    clock::SystemClock,
     config::{self, Config},
-    emulator::{AutoApprove, Emulator, Handle, Options},
     entropy::{SharedEntropy, SystemEntropy},
     vault,
 };
@@ -70,15 +69,15 @@ impl Stage {
             listen: ([127, 0, 0, 1], 0).into(),
             control: ([127, 0, 0, 1], 0).into(),
             token_lifetime,
-            ..Options::default()
+            ..of_this_program(Options::default())
         };
         let client = (options.client_id.clone(), options.client_secret.clone());
-        let emulator = Emulator::bind(options, Arc::new(SystemClock), Arc::new(SystemEntropy)).await?;
+        let emulator = Emulator::bind(options).await?;
         let google = emulator.handle();
         let shutdown = CancellationToken::new();
         let emulating = tokio::spawn(emulator.serve(shutdown.clone().cancelled_owned()));
 
-        let config_file = write_config(folder.path(), &client.0, client.1.expose(), google.base_url())?;
+        let config_file = write_config(folder.path(), &client.0, &client.1, google.base_url())?;
         let config = Config::load(Some(&config_file), std::iter::empty())?;
         let app = App::start(config, AppParts::default()).await?;
         Ok(Self {
