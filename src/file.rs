@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::fs::OFlags;
+use zeroize::Zeroizing;
 
 /// Where the files lie that whoever starts a command hands to it opened, such as the pipes of a shell's `<(…)`.
 const HANDED: [&str; 4] = ["/dev/fd", "/dev/stdin", "/proc/self/fd", "/proc/thread-self/fd"];
@@ -68,6 +69,17 @@ pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     read_from(input(path)?, most)
 }
 
+/// Reads a regular file ([`open`]), `most` bytes at most, into memory that is wiped and does not move while it fills.
+///
+/// # Errors
+/// The same, or one that says how long it may be.
+pub(crate) fn read_whole(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
+    open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    check_length(&bytes, most)?;
+    Ok(bytes)
+}
+
 /// Reads to the end, `most` bytes at most.
 ///
 /// # Errors
@@ -75,10 +87,15 @@ pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 pub(crate) fn read_from(from: impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    check_length(&bytes, most)?;
+    Ok(bytes)
+}
+
+fn check_length(bytes: &[u8], most: usize) -> io::Result<()> {
     if bytes.len() > most {
         return Err(io::Error::other(format!("it is longer than {most} bytes")));
     }
-    Ok(bytes)
+    Ok(())
 }
 
 fn is_other(kind: &str) -> io::Error {
@@ -106,6 +123,8 @@ mod tests {
         for name in ["file", "link"] {
             assert!(open(&at(name)).is_ok(), "{name}");
             assert_eq!(read(&at(name), 4).unwrap(), b"text");
+            assert_eq!(read_whole(&at(name), 4).unwrap().as_slice(), b"text");
+            assert!(read_whole(&at(name), 3).is_err(), "{name}");
         }
         for (path, kind) in [
             (at("fifo"), "a FIFO"),
@@ -114,6 +133,7 @@ mod tests {
         ] {
             let error = open(&path).unwrap_err().to_string();
             assert_eq!(error, format!("it is {kind}, not a regular file"));
+            assert_eq!(read_whole(&path, 4).unwrap_err().to_string(), error);
         }
         for name in ["fifo", "."] {
             let error = read(&at(name), 4).unwrap_err().to_string();

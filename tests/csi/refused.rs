@@ -3,7 +3,10 @@
 use http::StatusCode;
 use tonic::{Code, Status};
 
-use crate::kubelet::{Node, Volume};
+use crate::{
+    kubelet::{BILLING, Node, Volume, publish},
+    support::block_on,
+};
 
 #[track_caller]
 fn refused(node: &Node, volume: &Volume, code: Code, words: &[&str]) -> Status {
@@ -141,8 +144,20 @@ fn one_volume_is_for_one_agent_at_one_place() {
     let mut elsewhere = volume.clone();
     elsewhere.target.set_file_name("elsewhere");
     let refused = node.publish(&elsewhere).unwrap_err();
-    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     assert!(!elsewhere.target.exists());
+    node.allow("other-bot", BILLING);
+    node.daemon.wait_for_state("other-bot", "active");
+    let refused = node.publish(&volume.clone().of_agent("other-bot")).unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    // Nor is it withdrawn where it never was.
+    node.unpublish(&elsewhere);
+    assert_eq!(node.mounts(), std::slice::from_ref(&volume.target));
+    assert_eq!(node.records(), 1);
+    // However the place is spelled.
+    let mut spelled = volume.clone();
+    spelled.target = format!("{}//./", volume.target.display()).into();
+    node.publish(&spelled).unwrap();
     assert_eq!(node.mounts(), std::slice::from_ref(&volume.target));
 
     // A link in the target's place is not followed.
@@ -154,5 +169,57 @@ fn one_volume_is_for_one_agent_at_one_place() {
         "{refused}"
     );
     assert_eq!(node.mounts().len(), 1);
+    assert_eq!(node.records(), 1, "nothing is remembered of what was not mounted");
     node.unpublish(&volume);
+}
+
+#[test]
+fn one_place_is_for_one_volume() {
+    let node = Node::start();
+    let volume = node.volume("bot-1");
+    let second = Volume {
+        id: "csi-second".to_owned(),
+        ..volume.clone()
+    };
+    node.publish(&volume).unwrap();
+    let refused = node.publish(&second).unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    assert!(
+        refused.message().contains("another volume is published at"),
+        "{refused}"
+    );
+    // Whose it is keeps it, whatever becomes of the other one.
+    node.unpublish(&second);
+    assert_eq!(node.mounts(), std::slice::from_ref(&volume.target));
+    assert!(volume.seen().token().is_some());
+    assert_eq!(node.records(), 1);
+
+    // What is not mounted any more holds no place.
+    rustix::mount::unmount(&volume.target, rustix::mount::UnmountFlags::DETACH).unwrap();
+    node.publish(&second).unwrap();
+    assert_eq!((node.mounts().len(), node.records()), (1, 1));
+    node.unpublish(&volume);
+    assert_eq!((node.mounts().len(), node.records()), (1, 1));
+    node.unpublish(&second);
+    assert_eq!((node.mounts().len(), node.records()), (0, 0));
+}
+
+#[test]
+fn two_volumes_at_once_on_one_place_are_one_mount() {
+    let node = Node::start();
+    let volume = node.volume("bot-1");
+    let channel = node.channel();
+    let published = block_on(async {
+        let mut calls = tokio::task::JoinSet::new();
+        for number in 0..8 {
+            let id = format!("csi-{number}");
+            calls.spawn(publish(channel.clone(), Volume { id, ..volume.clone() }));
+        }
+        calls.join_all().await
+    });
+    assert_eq!(published.iter().filter(|published| published.is_ok()).count(), 1);
+    for refused in published.into_iter().filter_map(Result::err) {
+        assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    }
+    assert_eq!((node.mounts().len(), node.records()), (1, 1));
 }

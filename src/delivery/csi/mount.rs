@@ -69,9 +69,12 @@ pub(super) fn withdraw(target: &Path) -> io::Result<()> {
     Err(Errno::BUSY.into())
 }
 
-/// Whether something is mounted at `target`.
+/// Whether something is mounted at `target`. What is no directory was not mounted by this driver.
 pub(super) fn is_mounted(target: &Path) -> io::Result<bool> {
-    Ok(matches!(look(target)?, Place::Mounted(_)))
+    match look(target) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTDIR) => Ok(false),
+        looked => Ok(matches!(looked?, Place::Mounted(_))),
+    }
 }
 
 fn look(path: &Path) -> io::Result<Place> {

@@ -3,14 +3,14 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::io::Errno;
-use tokio::{sync::OwnedMutexGuard, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 
 use super::{
     mount,
     proof::prove,
     request::{Pod, Publication, target_path, volume_id},
-    volumes::{Volume, Volumes},
+    volumes::{Turns, Volume, Volumes},
 };
 use crate::{
     agent::Manifest,
@@ -62,12 +62,18 @@ impl Node for NodeService {
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let (id, target) = (volume_id(&request.volume_id)?, target_path(&request.target_path)?);
-        let turn = self.volumes.turn(&id).await;
+        let turns = self.volumes.turns(&id, &target).await;
         let (volumes, failures) = (Arc::clone(&self.volumes), self.failures.clone());
         let withdrawn = spawn_blocking(move || {
-            let _turn = turn;
+            let _turns = turns;
             let failed = |doing, error| failed(&failures, doing, &target, &error);
-            mount::withdraw(&target).map_err(|error| failed("withdrawn from", error))?;
+            // What another volume has there is not this one's to take away.
+            if volumes.other_at(&id, &target).is_none() {
+                mount::withdraw(&target).map_err(|error| failed("withdrawn from", error))?;
+            }
+            if volumes.get(&id).is_some_and(|known| known.target != target) {
+                return Ok(());
+            }
             volumes.forget(&id).map_err(|error| failed("forgotten at", error))
         });
         ended(withdrawn.await)?;
@@ -102,7 +108,7 @@ impl Node for NodeService {
 
 impl NodeService {
     async fn publish(&self, publication: Publication) -> Result<(), Status> {
-        let turn = self.volumes.turn(&publication.volume).await;
+        let turns = self.volumes.turns(&publication.volume, &publication.target).await;
         let agent = self.broker.handle(&publication.agent).ok_or_else(|| {
             let name = &publication.agent;
             if self.broker.is_arriving(name) {
@@ -113,7 +119,7 @@ impl NodeService {
             ))
         })?;
         let pod = publication.pod.clone();
-        let published = self.publish_in_turn(publication, &agent, turn).await;
+        let published = self.publish_in_turn(publication, &agent, turns).await;
         match &published {
             Ok(()) => self
                 .broker
@@ -132,28 +138,23 @@ impl NodeService {
         &self,
         publication: Publication,
         agent: &Arc<AgentHandle>,
-        turn: OwnedMutexGuard<()>,
+        turns: Turns,
     ) -> Result<(), Status> {
         let Publication { pod, target, .. } = &publication;
         check(&agent.snapshot().manifest, pod, publication.group)?;
         prove(&self.reviewer, pod, &publication.token).await?;
         delivered(agent).await?;
 
-        let known = self.volumes.get(&publication.volume);
-        if let Some(other) = known.filter(|known| known.target != *target || known.agent != publication.agent)
-        {
-            return Err(Status::already_exists(format!(
-                "this volume is published already, for the agent {} at {}",
-                other.agent,
-                other.target.shown()
-            )));
+        if let Some(known) = self.volumes.get(&publication.volume) {
+            is_the_same(&known, &publication)?;
         }
         let volume = Volume::new(&publication.volume, target, agent.name(), &pod.identity);
         let source = self.agents.join(agent.name().as_str());
         let (volumes, failures) = (Arc::clone(&self.volumes), self.failures.clone());
         let agent = Arc::clone(agent);
         let mounted = spawn_blocking(move || {
-            let _turn = turn;
+            let _turns = turns;
+            is_free(&volumes, &volume)?;
             mount_checked((&volumes, &failures), &volume, &source, || {
                 if agent.is_removed() {
                     return Err(Status::not_found(format!(
@@ -168,6 +169,43 @@ impl NodeService {
     }
 }
 
+/// Refuses another place, or another agent, for a volume that is published already. One volume is for one place: it is
+/// neither shared by nodes nor by pods.
+fn is_the_same(known: &Volume, publication: &Publication) -> Result<(), Status> {
+    let published = || {
+        let (agent, target) = (&known.agent, known.target.shown());
+        format!("this volume is published already, for the agent {agent} at {target}")
+    };
+    if known.target != publication.target {
+        Err(Status::failed_precondition(published()))
+    } else if known.agent != publication.agent {
+        Err(Status::already_exists(published()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuses a place at which another volume is. What is known of one that is not mounted there any more is forgotten.
+fn is_free(volumes: &Volumes, volume: &Volume) -> Result<(), Status> {
+    let Some(other) = volumes.other_at(&volume.id, &volume.target) else {
+        return Ok(());
+    };
+    let looked = mount::is_mounted(&other.target).and_then(|is_mounted| {
+        if !is_mounted {
+            volumes.forget(&other.id)?;
+        }
+        Ok(is_mounted)
+    });
+    match looked {
+        Ok(false) => Ok(()),
+        Ok(true) | Err(_) => Err(Status::already_exists(format!(
+            "another volume is published at {}, for the agent {}",
+            other.target.shown(),
+            other.agent
+        ))),
+    }
+}
+
 /// Mounts, and takes it back where it is allowed no longer. The volume is known before it is looked whether it is
 /// allowed: whoever withdraws the permission after that finds it.
 fn mount_checked(
@@ -178,6 +216,7 @@ fn mount_checked(
 ) -> Result<(), Status> {
     let target = &volume.target;
     let failed = |doing, error| failed(failures, doing, target, &error);
+    let before = volumes.get(&volume.id);
     volumes.keep(volume).map_err(|error| failed("noted for", error))?;
     let published = allowed()
         .and_then(|()| {
@@ -186,8 +225,12 @@ fn mount_checked(
         })
         // The permission may have gone while it was mounted.
         .and_then(|()| allowed());
-    published.inspect_err(|_| {
-        let undone = mount::withdraw(target).and_then(|()| volumes.forget(&volume.id));
+    published.inspect_err(|refused| {
+        let undone = match &before {
+            // It may have it, and may have it still: what was known of it is true again.
+            Some(before) if refused.code() == tonic::Code::Internal => volumes.keep(before),
+            _ => take_back(volumes, volume),
+        };
         if let Err(error) = undone {
             failures.count(format_args!(
                 "what is left of the refused volume {} is removed later: {error}",
@@ -195,6 +238,15 @@ fn mount_checked(
             ));
         }
     })
+}
+
+/// Leaves nothing of a publication that failed. What is still mounted is remembered, so that it is found later.
+fn take_back(volumes: &Volumes, volume: &Volume) -> io::Result<()> {
+    let withdrawn = mount::withdraw(&volume.target);
+    if withdrawn.is_err() && mount::is_mounted(&volume.target).unwrap_or(true) {
+        return withdrawn;
+    }
+    volumes.forget(&volume.id)
 }
 
 /// Whether a pod may have the agent's directory, and can do something with it.

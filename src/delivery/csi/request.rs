@@ -121,7 +121,8 @@ pub(super) fn target_path(path: &str) -> Result<PathBuf, Status> {
             "target_path has to be there, and an absolute path",
         ));
     }
-    Ok(target.to_owned())
+    // One spelling for one place.
+    Ok(target.components().collect())
 }
 
 /// Checks how the volume is wanted; returns the group that is to read it.

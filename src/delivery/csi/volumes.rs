@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     fs::{self, DirBuilder},
+    hash::Hash,
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -18,13 +19,15 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::OwnedMutexGuard, task::spawn_blocking};
 
 use super::mount;
-use crate::{agent::PodIdentity, id::AgentName};
+use crate::{agent::PodIdentity, file, id::AgentName};
 
 /// The file in which the kubelet keeps what it knows of a volume, beside the place where it is mounted. It is there
 /// before the volume is published, and goes after it was withdrawn.
 const KUBELET_FILE: &str = "vol_data.json";
 /// How names of places end where volumes are mounted on their way.
 const STAGE: &str = "stage";
+/// No note of a volume is longer, in bytes.
+const MOST_NOTED: usize = 64 * 1024;
 
 /// A volume that was published, or is about to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +72,22 @@ pub struct Volumes {
     folder: PathBuf,
     known: Mutex<HashMap<String, Volume>>,
     turns: Mutex<HashMap<String, Turn>>,
+    places: Mutex<HashMap<PathBuf, Turn>>,
+}
+
+/// What is held while a volume is published or withdrawn.
+pub(super) struct Turns {
+    _volume: OwnedMutexGuard<()>,
+    _place: OwnedMutexGuard<()>,
+}
+
+async fn take<K: Eq + Hash>(turns: &Mutex<HashMap<K, Turn>>, key: K) -> OwnedMutexGuard<()> {
+    let turn = {
+        let mut turns = lock(turns);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(key).or_default())
+    };
+    turn.lock_owned().await
 }
 
 impl Volumes {
@@ -88,7 +107,8 @@ impl Volumes {
                 continue;
             }
             let whole = path.extension().is_some_and(|extension| extension == "json");
-            let volume = serde_json::from_slice::<Volume>(&fs::read(&path)?);
+            let note = file::read_whole(&path, MOST_NOTED)?;
+            let volume = serde_json::from_slice::<Volume>(&note);
             match volume.ok().filter(|_| whole) {
                 Some(volume) => {
                     known.insert(volume.id.clone(), volume);
@@ -101,17 +121,31 @@ impl Volumes {
             folder,
             known: Mutex::new(known),
             turns: Mutex::default(),
+            places: Mutex::default(),
         })
     }
 
     /// Waits until nobody else is at this volume.
-    pub(super) async fn turn(&self, id: &str) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = lock(&self.turns);
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(id.to_owned()).or_default())
-        };
-        turn.lock_owned().await
+    async fn turn(&self, id: &str) -> OwnedMutexGuard<()> {
+        take(&self.turns, id.to_owned()).await
+    }
+
+    /// Waits until nobody else is at this volume, nor at this place.
+    pub(super) async fn turns(&self, id: &str, target: &Path) -> Turns {
+        let volume = self.turn(id).await;
+        // Always in this order, so that no two wait for each other.
+        let place = take(&self.places, target.to_owned()).await;
+        Turns {
+            _volume: volume,
+            _place: place,
+        }
+    }
+
+    /// Another volume that was published at this place.
+    pub(super) fn other_at(&self, id: &str, target: &Path) -> Option<Volume> {
+        let known = lock(&self.known);
+        let mut others = known.values().filter(|known| known.id != id);
+        others.find(|other| other.target == target).cloned()
     }
 
     /// What is known of a volume.
@@ -198,12 +232,12 @@ impl Volumes {
     /// Withdraws what is left of pods that have vanished: the kubelet forgot them without a word to us, or their place
     /// is gone.
     pub(super) async fn tidy(self: &Arc<Self>) {
-        let ids: Vec<String> = lock(&self.known).keys().cloned().collect();
-        for id in ids {
-            let turn = self.turn(&id).await;
+        let known: Vec<Volume> = lock(&self.known).values().cloned().collect();
+        for Volume { id, target, .. } in known {
+            let turns = self.turns(&id, &target).await;
             let volumes = Arc::clone(self);
             let tidied = spawn_blocking(move || {
-                let _turn = turn;
+                let _turns = turns;
                 volumes.tidy_one(&id).inspect_err(
                     |error| tracing::warn!(volume = id, %error, "a volume could not be looked after"),
                 )
@@ -232,16 +266,17 @@ impl Volumes {
     fn write(&self, volume: &Volume) -> io::Result<()> {
         let file = self.file(&volume.id);
         let fresh = file.with_extension("new");
-        fs::write(&fresh, serde_json::to_vec(volume)?)?;
-        fs::rename(fresh, file)
+        let written = fs::write(&fresh, serde_json::to_vec(volume)?).and_then(|()| fs::rename(&fresh, file));
+        // Half a file is no use, and nobody would look for it before the next start.
+        written.inspect_err(|_| drop(fs::remove_file(fresh)))
     }
 
-    /// Ids are anything; names of files are not.
     /// Where a volume is mounted on its way to its place.
     pub(super) fn stage(&self, id: &str) -> PathBuf {
         self.file(id).with_extension(STAGE)
     }
 
+    /// Ids are anything; names of files are not.
     fn file(&self, id: &str) -> PathBuf {
         use std::fmt::Write;
         let mut name = String::new();
