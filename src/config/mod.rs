@@ -29,6 +29,7 @@ pub mod risc;
 mod secret_file;
 pub(crate) mod suggest;
 pub mod template;
+mod twice;
 mod values;
 pub mod way;
 pub mod writers;

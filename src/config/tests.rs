@@ -153,7 +153,23 @@ fn a_wrong_value_is_named_with_key_and_what_is_expected() {
              \"https://platform.example\", without a path",
         ),
         ("state_dir = 'x", ":1: invalid literal string, expected `'`"),
-        ("state_dir = 'x'\nstate_dir = 'y'", ":2: duplicate key"),
+        (
+            "state_dir = 'x'\nstate_dir = 'y'",
+            ":2: state_dir is in line 1 already: keep one of the two",
+        ),
+        (
+            "[google]\n# Two.\nclient_id = 'x'\n  \"client_id\" = 'y'",
+            ":4: google.client_id is in line 3 already: keep one of the two",
+        ),
+        (
+            "google.client_id = 'x'\n[google]\nclient_type = 'web'",
+            ":2: google is in line 1 already: keep one of the two",
+        ),
+        (
+            "[[capabilities]]\nkey = 'google.x'\n[[capabilities]]\nkey = 'google.y'\nkey = 'google.z'",
+            ":5: capabilities.key is in line 4 already: keep one of the two",
+        ),
+        ("log = { level = 'info', level = 'debug' }", ":1: duplicate key"),
     ] {
         assert_eq!(refused(text), format!("{FILE}{message}"), "{text}");
     }

@@ -19,7 +19,7 @@ use super::{
     error::ConfigError,
     keys::{self, KEYS, VARIABLE_PREFIX},
     kubernetes::KubernetesService,
-    suggest,
+    suggest, twice,
 };
 
 #[derive(Clone)]
@@ -399,30 +399,15 @@ pub(super) fn line_of(text: &str, position: usize) -> usize {
     before.filter(|&&byte| byte == b'\n').count() + 1
 }
 
-/// What to say where the line (from 1) begins a section that an earlier one began.
-fn written_twice(text: &str, line: usize) -> Option<String> {
-    let section = |line: &str| {
-        let header = line.trim().strip_prefix('[')?.split_once(']')?.0.trim();
-        (!header.starts_with('[')).then(|| header.to_owned())
-    };
-    let name = section(text.lines().nth(line - 1)?)?;
-    let mut before = text.lines().take(line - 1);
-    let first = before.position(|line| section(line).as_ref() == Some(&name))? + 1;
-    is_plain(&name).then(|| format!("the section [{name}] is in line {first} already: write there"))
-}
-
-/// True for the name of a section, which may be repeated.
-fn is_plain(name: &str) -> bool {
-    name.split('.').all(is_field_name)
-}
-
 /// An error of the TOML reader, with file and line.
 pub(super) fn from_toml(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     let message = without_quotes(&error.message().replace('\n', ", "));
     match error.span() {
         Some(span) => {
             let line = line_of(text, span.start);
-            ConfigError::in_line(file, line, written_twice(text, line).unwrap_or(message))
+            let again = twice::section(text, line)
+                .or_else(|| twice::key(text, &span).filter(|_| message == twice::MESSAGE));
+            ConfigError::in_line(file, line, again.unwrap_or(message))
         }
         None => ConfigError::in_file(file, message),
     }
