@@ -135,30 +135,27 @@ impl App {
         let upkeep = trail::keep(store.clone(), clock, config.audit.clone(), stop);
         tasks.spawn("the upkeep of the audit trail", upkeep);
         let started_at = parts.clock.now();
+        let in_force = Arc::new(InForce::new(&config)?);
         let facts = Facts {
             started_at,
             runtime_dir: config.runtime_dir.clone(),
             warnings: config.warnings().to_vec(),
-            in_force: Arc::new(InForce::new(&config)?),
+            in_force: in_force.clone(),
             registered: driver.as_ref().map(Driver::registered),
             readiness: readiness.clone(),
             certificate: certificate.clone(),
         };
         let admin_socket = admin.path().to_owned();
         let sessions = Arc::new(pages::sessions(&config, &parts));
-        let serving = admin.serve(
-            broker.clone(),
-            store.clone(),
-            sessions.clone(),
-            facts,
-            shutdown.clone(),
-        );
+        let stop = shutdown.clone();
+        let serving = admin.serve(broker.clone(), store.clone(), sessions.clone(), facts, stop);
         tasks.spawn("the admin socket", serving);
         let surroundings = Surroundings {
             metrics,
             readiness: readiness.clone(),
             sessions,
             started_at,
+            in_force,
             certificate,
             shutdown: shutdown.clone(),
         };

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{AppParts, daemon::endpoints};
 use crate::{
     broker::Broker,
-    config::Config,
+    config::{Config, InForce},
     delivery::ServedCertificate,
     google::{Limits, risc::Receiver},
     health::Readiness,
@@ -23,6 +23,7 @@ pub(super) struct Surroundings {
     pub(super) readiness: Arc<Readiness>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) started_at: Timestamp,
+    pub(super) in_force: Arc<InForce>,
     pub(super) certificate: Option<Arc<ServedCertificate>>,
     pub(super) shutdown: CancellationToken,
 }
@@ -51,6 +52,7 @@ pub(super) fn web(
         readiness: around.readiness.clone(),
         started_at: around.started_at,
         warnings: config.warnings().to_vec(),
+        in_force: around.in_force,
     };
     let options = ConsoleOptions {
         public_url: config.public_url.clone(),

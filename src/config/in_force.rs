@@ -1,6 +1,6 @@
 //! What a daemon was started with, compared with what is on disk now.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{Config, ConfigError, OAuthClient, environment, values::Written};
 use crate::text::ShowPath;
@@ -46,6 +46,18 @@ impl InForce {
                 "a daemon that is started now would refuse the configuration, which was changed since this one was: {error}"
             )],
         }
+    }
+
+    /// The same, beside what else is under way.
+    pub async fn look_for_changes(self: &Arc<Self>) -> Vec<String> {
+        let in_force = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || in_force.changes());
+        looked.await.unwrap_or_default()
+    }
+
+    /// The id of the OAuth client.
+    pub fn client_id(&self) -> &str {
+        &self.client.id
     }
 
     fn compared(&self, fresh: &Config, client: &OAuthClient) -> Vec<String> {

@@ -188,4 +188,15 @@ fn health_is_the_operators_page() {
         let health = page(&mut operator, "health");
         health.contains("Manifests that are not followed").then_some(())
     });
+    let not_in_force = "The configuration on disk is not in force";
+    assert!(!page(&mut operator, "health").contains(not_in_force));
+    let config = std::fs::read_to_string(daemon.config_file()).unwrap();
+    let changed = config.replacen("[audit]\n", "[audit]\nretention_days = 7\n", 1);
+    std::fs::write(daemon.config_file(), changed).unwrap();
+    let health = page(&mut operator, "health");
+    assert!(health.contains(not_in_force), "{health}");
+    assert!(
+        health.contains("audit.retention_days was changed on disk"),
+        "{health}"
+    );
 }

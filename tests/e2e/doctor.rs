@@ -51,6 +51,22 @@ fn all_is_well_until_the_daemon_does_not_run() {
 }
 
 #[test]
+fn the_daemons_own_client_is_judged_while_it_runs() {
+    let google = Emulator::start(&[]);
+    let mut daemon = Daemon::new(&google);
+    // In the daemon's environment, which no command has.
+    let file = daemon.config_dir().join("client_secret");
+    let secret = fs::read_to_string(&file).unwrap();
+    daemon.environment = vec![("TOKEN_BROKER_GOOGLE_CLIENT_SECRET".to_owned(), secret)];
+    fs::remove_file(file).unwrap();
+    daemon.start();
+    let said = daemon.cli(&["doctor"]).expect_ok().stdout;
+    assert!(said.contains("ok    google client: "), "{said}");
+    daemon.terminate();
+    is_said(&daemon, "google.client_secret_file");
+}
+
+#[test]
 fn a_folder_that_is_not_followed_and_files_that_are_not_read_are_named() {
     let (_google, daemon) = scene();
     fs::write(daemon.agents_d().join("x.YAML"), manifest("x", "alice", &[SEND])).unwrap();

@@ -195,6 +195,7 @@ mod tests {
     fn too_few_open_files_are_found() {
         let seen = |limit| Seen {
             agents: None,
+            client: None,
             process: None,
             user: None,
             open_files: Some(limit),

@@ -10,6 +10,7 @@ use crate::{
     catalog::Catalog,
     config::{Config, KeySource, writers},
     entropy::SystemEntropy,
+    file,
     secret::Key,
     store::{SqliteStore, StoreError},
     text::ShowPath,
@@ -46,11 +47,20 @@ pub(super) fn check(global: &Global) -> (Option<Config>, Vec<Finding>) {
             "correct the section [[capabilities]]",
         ));
     }
-    findings.push(match config.google.client() {
-        Ok(client) => Finding::ok("google client", client.id),
-        Err(error) => Finding::fail("google client", error.to_string(), ""),
-    });
     (Some(config), findings)
+}
+
+/// The OAuth client: the one that a running daemon has `in_force`, since it alone knows the environment that it was started
+/// with; else the one that a daemon would have if it were started like this command.
+pub(super) fn check_client(config: &Config, in_force: Option<&str>) -> Finding {
+    const CHECK: &str = "google client";
+    if let Some(id) = in_force {
+        return Finding::ok(CHECK, id);
+    }
+    match config.google.client() {
+        Ok(client) => Finding::ok(CHECK, client.id),
+        Err(error) => Finding::fail(CHECK, error.to_string(), ""),
+    }
 }
 
 /// Reads the master keys as the daemon would, and tries them on the database.
@@ -124,5 +134,5 @@ async fn check_source(source: &KeySource, passed: &[String]) -> (Finding, Option
 fn someone_elses(path: &Path) -> Option<u32> {
     let me = rustix::process::geteuid();
     let owner = path.metadata().ok()?.uid();
-    (!me.is_root() && owner != me.as_raw() && std::fs::File::open(path).is_err()).then_some(owner)
+    (!me.is_root() && owner != me.as_raw() && file::open(path).is_err()).then_some(owner)
 }

@@ -28,6 +28,8 @@ pub(super) const SKEW_LIMIT: i64 = 30;
 pub(super) struct Seen {
     /// The agents, where a daemon runs that could be asked.
     pub(super) agents: Option<Vec<Agent>>,
+    /// The id of the OAuth client that it has in force, where it could be asked.
+    pub(super) client: Option<String>,
     /// The user that the daemon runs as, where one runs.
     pub(super) user: Option<u32>,
     /// The daemon's process, where one runs that this one can see.
@@ -58,6 +60,7 @@ pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Ve
     let listener = listener(&socket).await;
     let mut seen = Seen {
         agents: None,
+        client: None,
         user: listener.map(|peer| peer.uid()),
         // None that this process can see, where it is in another container, say.
         process: listener
@@ -67,8 +70,9 @@ pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Ve
     };
     seen.open_files = seen.process.and_then(limit_of).or(seen.open_files);
     match ask(&socket).await {
-        Ok((daemon, agents)) => {
+        Ok((daemon, agents, client)) => {
             let findings = judge(&daemon);
+            seen.client = client;
             seen.agents = Some(agents);
             (seen, findings)
         }
@@ -86,7 +90,7 @@ pub(super) async fn check(global: &Global, config: Option<&Config>) -> (Seen, Ve
     }
 }
 
-async fn ask(socket: &Path) -> Result<(Daemon, Vec<Agent>), Failure> {
+async fn ask(socket: &Path) -> Result<(Daemon, Vec<Agent>, Option<String>), Failure> {
     let mut admin = admin_client::open(socket)
         .await
         .map_err(|error| admin_client::unreachable(socket, &error))?;
@@ -101,7 +105,13 @@ async fn ask(socket: &Path) -> Result<(Daemon, Vec<Agent>), Failure> {
         .map_err(refused)?
         .into_inner()
         .agents;
-    Ok((status.into(), agents.into_iter().map(Into::into).collect()))
+    // A daemon of before does not tell.
+    let client = Some(status.google_client_id.clone()).filter(|id| !id.is_empty());
+    Ok((
+        status.into(),
+        agents.into_iter().map(Into::into).collect(),
+        client,
+    ))
 }
 
 fn judge(daemon: &Daemon) -> Vec<Finding> {
@@ -232,6 +242,7 @@ mod tests {
         .await;
         let (seen, findings) = check(&server.global(), None).await;
         assert_eq!(seen.agents.map(|agents| agents.len()), Some(1));
+        assert_eq!(seen.client.as_deref(), Some("client-in-force"));
         assert_eq!(findings[0].verdict, Verdict::Ok);
         assert_eq!(
             (findings[1].verdict, findings[1].message.as_str()),

@@ -130,6 +130,7 @@ async fn examine(args: &DoctorArgs, global: &Global, clock: &SharedClock) -> Vec
     let (config, mut findings) = configuration::check(global);
     let (seen, more) = daemon::check(global, config.as_ref()).await;
     if let Some(config) = &config {
+        findings.push(configuration::check_client(config, seen.client.as_deref()));
         findings.extend(configuration::check_key(config).await);
         let user = seen.daemons_user(config);
         let in_pod = variable("KUBERNETES_SERVICE_HOST").is_some();

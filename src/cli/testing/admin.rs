@@ -431,6 +431,7 @@ impl AdminService for FakeAdmin {
             problems: vec!["the disk is nearly full".to_owned()],
             unusable_records: self.unusable_records.clone(),
             configuration_changes: self.configuration_changes.clone(),
+            google_client_id: "client-in-force".to_owned(),
             unmet_conditions: self.unmet_conditions.clone(),
             agents_short_of_token: self.agents_short_of_token,
             audit_head: Some(audit_head()),

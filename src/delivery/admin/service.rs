@@ -89,13 +89,6 @@ impl Service {
             })
     }
 
-    /// What is different in the configuration on disk.
-    async fn configuration_changes(&self) -> Vec<String> {
-        let in_force = Arc::clone(&self.facts.in_force);
-        let looked = tokio::task::spawn_blocking(move || in_force.changes());
-        looked.await.unwrap_or_default()
-    }
-
     /// What is wrong, beside `changes` of the configuration.
     fn problems(&self, changes: &[String]) -> Vec<String> {
         let mut problems = self.facts.warnings.clone();
@@ -510,7 +503,7 @@ impl AdminService for Service {
         // The rest is told whatever the database does.
         let head = self.broker.store().trail_head().await.ok();
         let size = self.broker.store().trail_size().await.ok();
-        let configuration_changes = self.configuration_changes().await;
+        let configuration_changes = self.facts.in_force.look_for_changes().await;
         Ok(Response::new(v1::GetDaemonStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: Some(timestamp(self.facts.started_at)),
@@ -524,6 +517,7 @@ impl AdminService for Service {
             problems: self.problems(&configuration_changes),
             unusable_records: self.broker.unusable_records(),
             configuration_changes,
+            google_client_id: self.facts.in_force.client_id().to_owned(),
             unmet_conditions: self
                 .facts
                 .readiness

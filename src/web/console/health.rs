@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     broker::AgentState,
+    config::InForce,
     health::Readiness,
     session::Viewer,
     store::{DatabaseFacts, StoreError, TrailSize},
@@ -35,6 +36,8 @@ pub struct HealthFacts {
     pub started_at: Timestamp,
     /// What the configuration was warned about.
     pub warnings: Vec<String>,
+    /// What the daemon was started with.
+    pub in_force: Arc<InForce>,
 }
 
 #[derive(Template)]
@@ -119,6 +122,7 @@ impl Console {
             None
         };
         let database = store.facts().await?;
+        let changes = self.facts.in_force.look_for_changes().await;
         let metrics = &self.facts.metrics;
         let outcomes = metrics.renewal_outcomes().into_iter();
         let times = metrics.provider_times().into_iter();
@@ -128,7 +132,7 @@ impl Console {
         };
         Ok(HealthPage {
             frame: self.frame(Some(asked.session), Tab::Health, "Health"),
-            concerns: self.concerns(chain.as_ref()),
+            concerns: self.concerns(chain.as_ref(), changes),
             since: moment(self.facts.started_at),
             waiting: broker.renewals_waiting(),
             next: broker
@@ -157,7 +161,7 @@ impl Console {
     }
 
     /// What somebody has to look at; empty when all is well.
-    fn concerns(&self, chain: Option<&Chain>) -> Vec<Concern> {
+    fn concerns(&self, chain: Option<&Chain>, changes: Vec<String>) -> Vec<Concern> {
         let revocations = self.broker.pending_revocations();
         let revocations = revocations.iter().map(|pending| {
             let record = &pending.record;
@@ -209,6 +213,7 @@ impl Console {
                 "Google was not told yet of what was disconnected",
                 revocations.collect(),
             ),
+            ("The configuration on disk is not in force", changes),
             ("Warnings about the configuration", self.facts.warnings.clone()),
         ]
         .into_iter()
