@@ -22,7 +22,12 @@ use super::{
     listing::{self, Listing},
     manifest::{MAX_BYTES, Manifest},
 };
-use crate::{catalog::Catalog, config::writers, id::AgentName, text};
+use crate::{
+    catalog::Catalog,
+    config::writers,
+    id::AgentName,
+    text::{self, ShowPath},
+};
 
 /// A file is read again at the slow look of this number after it was read, for the last time.
 const SETTLED: u8 = 2;
@@ -249,7 +254,7 @@ impl Folder {
     }
 
     fn unreadable_folder(&self, error: &io::Error) -> String {
-        let path = self.path.display();
+        let path = self.path.shown();
         let kept = match self.in_force.len() {
             0 => String::new(),
             agents => format!("; the agents that it declared ({agents}) stay in force"),
@@ -285,7 +290,7 @@ impl Folder {
                 .unwrap_or(0);
             let (name, winner) = files[chosen];
             for (other, file) in files.iter().filter(|(other, _)| *other != name) {
-                let (path, winner) = (file.path.display(), winner.path.display());
+                let (path, winner) = (file.path.shown(), winner.path.shown());
                 let message = format!(
                     "{path}: agent `{agent}` is already declared in {winner}, which stays in force: remove one \
                      of the two"
@@ -354,7 +359,7 @@ impl Entry {
             ""
         };
         // Errors of the reader begin with the path already.
-        let path = path.display().to_string();
+        let path = path.shown().to_string();
         let problem = if message.starts_with(&path) {
             format!("{message}{kept}")
         } else {
@@ -432,7 +437,7 @@ fn parse(catalog: &Catalog, path: &Path, content: &[u8]) -> Result<Manifest, Str
         ));
     }
     let text = text::of_file(content)?;
-    Manifest::from_yaml_with(catalog, text, &path.display().to_string()).map_err(|error| error.to_string())
+    Manifest::from_yaml_with(catalog, text, &path.shown().to_string()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

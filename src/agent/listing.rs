@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::writers;
+use crate::{config::writers, text::ShowPath};
 
 /// What a folder holds.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ pub(crate) fn survey(folder: &Path) -> io::Result<Listing> {
             listing.names.push(name);
         } else if let Some(reason) = ignored(&entry) {
             let path = entry.path();
-            let message = format!("{}: {reason}", path.display());
+            let message = format!("{}: {reason}", path.shown());
             listing.ignored.push((path, message));
         }
     }
@@ -93,6 +93,15 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_files_name_ends_no_line_of_a_message() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a\nb.YAML"), "").unwrap();
+        let listing = list(dir.path(), writers::own_user()).unwrap();
+        let (_, said) = &listing.ignored[0];
+        assert!(said.contains("a\\nb.YAML: ") && !said.contains('\n'), "{said}");
+    }
 
     #[test]
     fn what_is_not_read_is_named_unless_it_is_hidden() {

@@ -28,6 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::folder::{Folder, Scan};
+use crate::text::ShowPath;
 
 /// How long it has to be quiet before the folder is read.
 const QUIET: Duration = Duration::from_millis(100);
@@ -269,7 +270,7 @@ impl Session {
             if let Some(parent) = self.path.parent()
                 && let Err(error) = watcher.watch(parent, RecursiveMode::NonRecursive)
             {
-                tracing::debug!(path = %parent.display(), %error, "the folder's parent cannot be watched");
+                tracing::debug!(path = %parent.shown(), %error, "the folder's parent cannot be watched");
             }
             if identity.is_some() {
                 watcher.watch(&self.path, RecursiveMode::NonRecursive)?;
@@ -286,7 +287,7 @@ impl Session {
                 self.watcher = None;
                 if !self.warned {
                     tracing::warn!(
-                        path = %self.path.display(),
+                        path = %self.path.shown(),
                         %error,
                         every_seconds = self.poll.as_secs(),
                         "the kernel does not watch the folder of manifests (see fs.inotify in sysctl); \

@@ -6,6 +6,7 @@ use super::{args::Global, exit::Failure};
 use crate::{
     catalog::Catalog,
     config::{self, Config},
+    file,
     id::AgentName,
 };
 
@@ -58,7 +59,7 @@ fn runtime_dir(global: &Global) -> Result<PathBuf, Failure> {
 /// same: then the defaults have to do. A file that was named has to be readable.
 fn may_read(global: &Global) -> bool {
     let denied = |path: &Path| {
-        std::fs::File::open(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+        file::open(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     };
     global.config.is_some() || !denied(Path::new(crate::config::DEFAULT_FILE))
 }

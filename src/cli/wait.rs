@@ -15,7 +15,10 @@ use super::{
     situation::Situation,
     when,
 };
+use crate::file;
 
+/// What the file beside the socket says is no longer, in bytes.
+const MOST_TOLD: usize = 256 * 1024;
 /// How long to leave a socket alone that is not there or breaks off.
 pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// How long the first look may take, where nobody wants to wait.
@@ -134,7 +137,7 @@ fn unless_told(socket: &AgentSocket, failure: Failure) -> Failure {
     if failure.exit != Exit::Unreachable || socket.path().exists() {
         return failure;
     }
-    let told = std::fs::read(socket.path().with_file_name("status.json")).ok();
+    let told = file::read_whole(&socket.path().with_file_name("status.json"), MOST_TOLD).ok();
     let situation = told.and_then(|told| Situation::parse(&told).ok());
     let situation = situation.filter(|situation| situation.exit() != Exit::Ok);
     situation.map_or(failure, |situation| situation.failure())

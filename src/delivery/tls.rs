@@ -18,12 +18,16 @@ use zeroize::Zeroizing;
 use super::validity::{Standing, Validity};
 use crate::{
     clock::{self, SharedClock},
+    file,
     followed::Followed,
     text::{ShowPath, without_bom},
 };
 
 /// How often the files are looked at while nobody connects.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// No chain of certificates is longer, in bytes.
+const MOST: usize = 256 * 1024;
 
 /// A file of the configuration, and the key that names it there.
 #[derive(Clone)]
@@ -34,9 +38,7 @@ pub(super) struct NamedFile {
 
 impl NamedFile {
     fn read(&self) -> Result<Zeroizing<Vec<u8>>, String> {
-        let bytes =
-            std::fs::read(&self.path).map_err(|error| self.wrong(&format!("cannot be read: {error}")))?;
-        Ok(Zeroizing::new(bytes))
+        file::read_whole(&self.path, MOST).map_err(|error| self.wrong(&format!("cannot be read: {error}")))
     }
 
     fn wrong(&self, what: &str) -> String {
@@ -279,6 +281,12 @@ mod tests {
         };
         let ((certificate, key), (other, other_key)) = (pair(), pair());
         assert!(wrong().starts_with("remote.certificate_file ") && wrong().contains("cannot be read"));
+        let fifo = folder.path().join("tls.crt");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, fifo, mode).unwrap();
+        assert!(wrong().contains("a FIFO, not a regular file"), "{}", wrong());
+        put("tls.crt", &"x".repeat(MOST + 1));
+        assert!(wrong().contains("it is longer than"), "{}", wrong());
         put("tls.crt", "nothing");
         assert!(wrong().contains("holds no certificate"), "{}", wrong());
         put("tls.crt", &certificate);

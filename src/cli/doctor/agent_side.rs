@@ -1,7 +1,7 @@
 //! What an agent's author can look at: the agent's directory as this process sees it, and what the libraries are told.
 
 use std::{
-    fs, io,
+    io,
     net::{TcpStream, ToSocketAddrs},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -24,7 +24,7 @@ use super::{
     Finding,
     foreign::{self, Unseen},
 };
-use crate::{clock::SharedClock, text::ShowPath};
+use crate::{clock::SharedClock, file, text::ShowPath};
 
 const DIRECTORY: &str = "directory";
 const ENV: &str = "env";
@@ -149,12 +149,12 @@ async fn check_socket(socket: &AgentSocket) -> Finding {
 }
 
 fn check_credentials(file: Option<String>) -> Option<Finding> {
-    let file = file.filter(|file| !file.is_empty())?;
-    Some(match fs::File::open(&file) {
-        Ok(_) => Finding::ok(CREDENTIALS, format!("{file} can be read")),
+    let path = file.filter(|file| !file.is_empty())?;
+    Some(match file::open(Path::new(&path)) {
+        Ok(_) => Finding::ok(CREDENTIALS, format!("{path} can be read")),
         Err(error) => Finding::fail(
             CREDENTIALS,
-            format!("{file} cannot be read: {error}"),
+            format!("{path} cannot be read: {error}"),
             "unset it for the metadata server, or set [adc] in the daemon's configuration, which writes adc.json",
         ),
     })

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, File},
+    fs,
     io::{self, Read},
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
@@ -11,7 +11,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::super::exit::{Exit, Failure};
-use crate::text::ShowPath;
+use crate::{file, text::ShowPath};
 
 /// Runs scripts without a first line that names an interpreter, as shells and `execvp` have it.
 pub(super) const SHELL: &str = "/bin/sh";
@@ -70,10 +70,10 @@ fn missing(file: &Path) -> String {
 }
 
 /// The interpreter in the first line of a script.
-fn interpreter(file: &Path) -> Option<String> {
+fn interpreter(path: &Path) -> Option<String> {
     let mut head = Vec::new();
     // The kernel reads no more of it.
-    File::open(file).ok()?.take(256).read_to_end(&mut head).ok()?;
+    file::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
     let line = line.trim_start_matches([' ', '\t']);

@@ -1,6 +1,6 @@
 //! What becomes of the token while the command runs.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -13,6 +13,7 @@ use super::super::{
     exit::{Exit, Failure},
     wait::{self, RETRY},
 };
+use crate::file;
 
 /// A change is asked about when it is announced; should an announcement get lost, then at the latest.
 const ASK_AGAIN: Duration = Duration::from_secs(300);
@@ -21,6 +22,8 @@ const UNREACHABLE: Duration = Duration::from_secs(10);
 /// How long the file `env` may come after the socket's announcement, and how often to look.
 const FILE_LIMIT: Duration = Duration::from_secs(5);
 const FILE_STEP: Duration = Duration::from_millis(20);
+/// No such file is longer, in bytes.
+const MOST_VARIABLES: usize = 256 * 1024;
 
 /// What there is to know.
 pub(super) enum News {
@@ -109,10 +112,10 @@ impl Watcher {
     async fn written(&self) {
         let begun = Instant::now();
         while begun.elapsed() < FILE_LIMIT {
-            let Ok(text) = fs::read_to_string(&self.file) else {
+            let Ok(bytes) = file::read_whole(&self.file, MOST_VARIABLES) else {
                 return;
             };
-            if Environment::parse(&text).tokens() == self.told {
+            if Environment::parse(&String::from_utf8_lossy(&bytes)).tokens() == self.told {
                 return;
             }
             sleep(FILE_STEP).await;
@@ -122,6 +125,8 @@ impl Watcher {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::{super::super::testing::FakeBroker, *};
 
     async fn environment(broker: &FakeBroker) -> Environment {

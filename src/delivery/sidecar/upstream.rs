@@ -33,11 +33,14 @@ use zeroize::Zeroizing;
 use super::source::Source;
 use crate::{
     delivery::{libraries::metadata, remote::AGENT},
+    file,
     google::{authorities::Authorities, http::certificate_reason},
     id::AgentName,
     text::{self, ShowPath},
 };
 
+/// No token of a pod's is longer, in bytes.
+const MAX_TOKEN: usize = 64 * 1024;
 /// Until a connection stands, the handshake included.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Until an answer begins. The broker gives up on the provider well before this.
@@ -212,18 +215,19 @@ fn onward_headers(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-async fn bearer(file: PathBuf) -> Result<HeaderValue, String> {
+async fn bearer(path: PathBuf) -> Result<HeaderValue, String> {
     let read = spawn_blocking(move || {
         let unreadable = |error: io::Error| {
             format!(
                 "the pod's token {} cannot be read: {error}: mount a projected volume with `serviceAccountToken` there",
-                file.shown()
+                path.shown()
             )
         };
-        let token = Zeroizing::new(std::fs::read_to_string(&file).map_err(unreadable)?);
-        let bearer = Zeroizing::new(format!("Bearer {}", text::plain(&token).trim()));
+        let token = file::read_whole(&path, MAX_TOKEN).map_err(unreadable)?;
+        let token = text::of_file(&token).map_err(|reason| unreadable(io::Error::other(reason)))?;
+        let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
         let mut value = HeaderValue::from_str(&bearer)
-            .map_err(|_| format!("{} holds no service-account token", file.shown()))?;
+            .map_err(|_| format!("{} holds no service-account token", path.shown()))?;
         value.set_sensitive(true);
         Ok(value)
     });
@@ -368,6 +372,27 @@ impl Connection for Box<dyn Stream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_pods_token_is_a_text_in_a_regular_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("token"), "\u{feff}eyJ.x.y\n").unwrap();
+        assert_eq!(bearer(at("token")).await.unwrap(), "Bearer eyJ.x.y");
+        std::fs::write(at("wide"), b"\xff\xfee\0").unwrap();
+        std::fs::write(at("long"), "x".repeat(MAX_TOKEN + 1)).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), mode).unwrap();
+        for (name, why) in [
+            ("wide", "UTF-16"),
+            ("long", "it is longer than"),
+            ("fifo", "a FIFO, not a regular file"),
+            ("none", "cannot be read"),
+        ] {
+            let refused = bearer(at(name)).await.unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
 
     #[test]
     fn what_was_meant_for_us_is_not_sent_on() {

@@ -18,7 +18,7 @@ use std::{
 
 use rusqlite::{Connection, Error, config::DbConfig};
 
-use crate::store::StoreError;
+use crate::{store::StoreError, text::ShowPath};
 
 use super::{
     checkpoint::empty_log,
@@ -110,7 +110,7 @@ impl Committer {
         if let Some(reason) = lost.last() {
             self.failing.store(true, Ordering::Release);
             let failed = lost.len();
-            tracing::error!(database = %self.files.path.display(), operations, failed, "commit failed: {reason}");
+            tracing::error!(database = %self.files.path.shown(), operations, failed, "commit failed: {reason}");
         }
     }
 
@@ -189,7 +189,7 @@ impl Committer {
             && !self.connection.is_autocommit()
             && let Err(error) = self.execute("ROLLBACK")
         {
-            tracing::error!(database = %self.files.path.display(), "rollback failed: {}", error.reason);
+            tracing::error!(database = %self.files.path.shown(), "rollback failed: {}", error.reason);
         }
         if lost.as_ref().is_err_and(|lost| lost.unconfirmed.is_some()) {
             self.take_back();
@@ -220,7 +220,7 @@ impl Committer {
         }
         self.in_doubt = false;
         tracing::warn!(
-            database = %self.files.path.display(),
+            database = %self.files.path.shown(),
             "what the disk had not confirmed was taken back: none of it will be found done"
         );
         Ok(())

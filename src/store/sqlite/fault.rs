@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Error, ErrorCode, ffi};
 
-use crate::store::StoreError;
+use crate::{store::StoreError, text::ShowPath};
 
 use super::damage;
 
@@ -92,7 +92,7 @@ pub(super) fn unconfirmed(error: &Error) -> String {
 /// An error of the file, its folder or the disk.
 pub(super) fn storage(path: &Path, reason: impl Into<String>) -> StoreError {
     StoreError::Storage {
-        path: path.display().to_string(),
+        path: path.shown().to_string(),
         reason: reason.into(),
     }
 }

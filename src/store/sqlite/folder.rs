@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::store::StoreError;
+use crate::{store::StoreError, text::ShowPath};
 
 use super::fault::storage;
 
@@ -49,7 +49,7 @@ pub(super) fn claim_as_it_is(folder: &Path) -> Result<Option<FolderLock>, StoreE
 fn lock(file: File, folder: &Path) -> Result<FolderLock, StoreError> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(FolderLock(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked(folder.display().to_string())),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked(folder.shown().to_string())),
         Err(error) => Err(storage(&folder.join(LOCK), format!("cannot be locked: {error}"))),
     }
 }
@@ -83,7 +83,7 @@ fn close_to_others(path: &Path) -> Result<(), StoreError> {
     if !is_open_to_others(mode) {
         return Ok(());
     }
-    tracing::warn!(path = %path.display(), "was open to other users (mode {mode:04o}); closed it");
+    tracing::warn!(path = %path.shown(), "was open to other users (mode {mode:04o}); closed it");
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|error| {
         storage(
             path,
@@ -114,7 +114,7 @@ fn ensure_private(folder: &Path) -> Result<(), StoreError> {
             ),
         ));
     }
-    tracing::warn!(path = %folder.display(), "was open to other users (mode {mode:04o}); closed it");
+    tracing::warn!(path = %folder.shown(), "was open to other users (mode {mode:04o}); closed it");
     fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(|error| {
         storage(
             folder,
@@ -203,6 +203,16 @@ mod tests {
             )
         );
         assert_eq!(mode_of(folder.path()), 0o1777);
+    }
+
+    #[test]
+    fn a_folders_name_ends_no_line_of_a_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("a\nb");
+        let lock = claim(&odd).unwrap();
+        let error = claim(&odd).err().unwrap().to_string();
+        assert!(error.contains("a\\nb") && !error.contains('\n'), "{error}");
+        drop(lock);
     }
 
     #[test]

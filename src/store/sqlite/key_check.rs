@@ -12,6 +12,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     store::StoreError,
+    text::ShowPath,
     vault::{Binding, Vault, VaultError},
 };
 
@@ -96,7 +97,7 @@ pub(super) fn note(connection: &Connection, vault: &Vault) -> Result<(), Fault> 
 fn refused(path: &Path, error: VaultError) -> StoreError {
     match error {
         VaultError::UnknownKey { found, active, .. } => StoreError::WrongKey {
-            path: path.display().to_string(),
+            path: path.shown().to_string(),
             needed: found,
             configured: active,
         },

@@ -15,9 +15,11 @@ use std::{
 use rusqlite::{Connection, params};
 
 use crate::{
+    file,
     id::IntegrationId,
     store::StoreError,
     telemetry::audit::{Actor, AuditEvent, Decision},
+    text::ShowPath,
     vault::Vault,
 };
 
@@ -86,7 +88,7 @@ fn find(folder: &Path) -> Result<Found, StoreError> {
 fn read(folder: &Path) -> Result<Option<String>, StoreError> {
     let path = folder.join(NOTE);
     let mut text = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
+    let read = file::open(&path).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
     match read {
         Ok(_) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -257,7 +259,7 @@ impl Note {
             Ok(()) => self.fails = false,
             Err(error) if !self.fails => {
                 self.fails = true;
-                let note = self.path.display();
+                let note = self.path.shown();
                 tracing::warn!(%note, %error, "the database's mark could not be noted: after a restart its accounts are checked");
             }
             Err(_) => {}

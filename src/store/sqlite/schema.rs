@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction};
 
-use crate::store::StoreError;
+use crate::{store::StoreError, text::ShowPath};
 
 use super::{damage, fault::Fault};
 
@@ -32,7 +32,7 @@ pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), F
     let known = MIGRATIONS.len().try_into().unwrap_or(i64::MAX);
     if found > known {
         return Err(StoreError::Newer {
-            path: path.display().to_string(),
+            path: path.shown().to_string(),
             found,
             known,
         }

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use super::{checkpoint::empty_log, file_system, reserve::Reserve};
 use rusqlite::Connection;
 
+use crate::text::ShowPath;
+
 /// A page of the database, in bytes.
 const PAGE: u64 = 4096;
 /// How many pages the write-ahead log gathers where there is room. Renewals come in swarms: a page that changes often is
@@ -53,7 +55,7 @@ impl Room {
     pub(super) fn set_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         if let Some(size) = self.size.filter(|size| *size < LEAST) {
             tracing::warn!(
-                database = %self.log.with_extension("db").display(), bytes = size, least = LEAST,
+                database = %self.log.with_extension("db").shown(), bytes = size, least = LEAST,
                 "the file system of state_dir is small: it fills up soon, and then nothing can be connected or changed"
             );
         }
