@@ -86,7 +86,10 @@ fn crates(options: &[&str]) -> BTreeSet<String> {
 #[test]
 fn what_goes_into_production_has_nothing_of_the_emulator() {
     let script = fs::read_to_string(deploy().join("static")).unwrap();
-    assert!(script.contains("(--release --no-default-features)"), "{script}");
+    assert!(
+        script.contains("(--profile dist --no-default-features)"),
+        "{script}"
+    );
     assert!(crates(&[]).contains("google-emulator"));
     assert!(!crates(&["--no-default-features"]).contains("google-emulator"));
 }
