@@ -1,8 +1,8 @@
 //! token-broker keeps agents supplied with short-lived Google access tokens.
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
-//! `address budget clock entropy followed health id secret proto telemetry text`, `config`, `catalog`, `vault`, `store`, `google agent session`,
-//! `broker`, `delivery`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
+//! `address budget clock entropy followed health id secret proto telemetry text`, `config client`, `catalog`, `vault`, `store`,
+//! `google agent session`, `broker`, `delivery`, `doctor`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod address;
 pub mod agent;
@@ -11,9 +11,11 @@ pub mod broker;
 pub mod budget;
 pub mod catalog;
 pub mod cli;
+mod client;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+mod doctor;
 pub mod entropy;
 mod file;
 mod followed;

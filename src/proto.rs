@@ -36,3 +36,33 @@ pub fn timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
         nanos: time.subsec_nanosecond(),
     }
 }
+
+/// A moment that came as protobuf carries it; `None` when it is absent or out of range.
+pub(crate) fn moment(time: Option<prost_types::Timestamp>) -> Option<jiff::Timestamp> {
+    time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok())
+}
+
+/// The stable code of an enum's name: without the prefix, in lower case.
+pub(crate) fn code(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_out_of_range_is_none() {
+        assert_eq!(
+            moment(Some(prost_types::Timestamp {
+                seconds: i64::MAX,
+                nanos: 0
+            })),
+            None
+        );
+        assert_eq!(
+            moment(Some(prost_types::Timestamp { seconds: 0, nanos: 0 })),
+            Some(jiff::Timestamp::UNIX_EPOCH)
+        );
+    }
+}

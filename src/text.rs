@@ -3,6 +3,7 @@
 mod field;
 mod path;
 mod size;
+pub mod time_format;
 
 use std::borrow::Cow;
 
@@ -20,6 +21,11 @@ pub use size::size;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// The same in UTF-16.
 const WIDE_BOMS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// A number of things: `1 agent`, `2 agents`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
 
 /// `bytes` without a byte order mark before them.
 pub fn without_bom(bytes: &[u8]) -> &[u8] {

@@ -5,21 +5,25 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    admin_client::{self, Admin, refused, required},
-    args::Global,
-    exit::{Exit, Failure, Outcome},
+    connections,
+    json::Agent,
     manifests,
+    options::Global,
     output::Output,
-    question::confirm,
+    prompt::confirm,
     style::{Text, Tone},
-    view::{Agent, Capability},
-    when,
+    tables,
 };
 use crate::{
     agent::{Manifest, PodIdentity, Requirement},
+    client::{
+        admin::{Admin, refused, required},
+        exit::{Exit, Failure, Outcome},
+    },
     delivery::admin::convert,
     id::{AgentName, CapabilityKey, OwnerId},
     proto::v1,
+    text::time_format,
 };
 
 /// What can be done with agents.
@@ -134,16 +138,16 @@ pub(super) async fn run(command: AgentsCommand, global: &Global, output: &mut Ou
         AgentsCommand::Add(args) => {
             // Read first: a bad manifest is wrong whether or not the daemon runs.
             let spec = args.spec()?;
-            add(spec, &mut admin_client::connect(global, output).await?, output).await
+            add(spec, &mut connections::admin(global, output).await?, output).await
         }
         AgentsCommand::List(args) => {
-            list(&args, &mut admin_client::connect(global, output).await?, output).await
+            list(&args, &mut connections::admin(global, output).await?, output).await
         }
         AgentsCommand::Show(args) => {
-            show(&args, &mut admin_client::connect(global, output).await?, output).await
+            show(&args, &mut connections::admin(global, output).await?, output).await
         }
         AgentsCommand::Remove(args) => {
-            remove(&args, &mut admin_client::connect(global, output).await?, output).await
+            remove(&args, &mut connections::admin(global, output).await?, output).await
         }
     }
 }
@@ -163,47 +167,12 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
     if agents.is_empty() {
         output.note("There is no agent. Put a manifest into agents.d, or use `token-broker agents add`.");
     } else {
-        table(&agents, output)?;
+        tables::agents(&agents, output)?;
     }
     for problem in &answer.problems {
         output.remark("manifest not in force", problem, "")?;
     }
     Ok(Exit::Ok)
-}
-
-/// A row for each agent, then a sentence for each one that has something to say.
-pub(super) fn table(agents: &[Agent], output: &mut Output) -> Result<(), Failure> {
-    let now = output.now();
-    let row = |agent: &Agent| {
-        vec![
-            Text::from(agent.agent.as_str()),
-            agent.owner.as_str().into(),
-            agent.standing(),
-            if agent.account.is_empty() {
-                "-".into()
-            } else {
-                agent.account.as_str().into()
-            },
-            agent.coverage().into(),
-            agent
-                .expires_at
-                .map_or_else(|| "-".to_owned(), |time| when::relative(now, time))
-                .into(),
-        ]
-    };
-    let rows = agents.iter().map(row).collect();
-    output.table(
-        &["AGENT", "OWNER", "STATE", "ACCOUNT", "GRANTED", "EXPIRES"],
-        rows,
-    )?;
-    for agent in agents {
-        output.remark(&agent.agent, &agent.message, &agent.action_url)?;
-        if !agent.delivery_problem.is_empty() {
-            let problem = format!("its files are not up to date: {}", agent.delivery_problem);
-            output.remark(&agent.agent, &problem, "")?;
-        }
-    }
-    Ok(())
 }
 
 async fn show(args: &ShowArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
@@ -220,7 +189,7 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
         return output.json(agent);
     }
     let now = output.now();
-    let time = |time: Option<_>| time.map(|time| when::both(now, time)).unwrap_or_default();
+    let time = |time: Option<_>| time.map(|time| time_format::both(now, time)).unwrap_or_default();
     let number = |id: Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
     output.fields(vec![
         ("agent", agent.agent.as_str().into()),
@@ -254,7 +223,7 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
             Text::toned(Tone::Bad, agent.delivery_problem.as_str()),
         ),
     ])?;
-    Capability::table(&agent.capabilities, output)
+    tables::capabilities(&agent.capabilities, output)
 }
 
 impl AddArgs {

@@ -1,14 +1,12 @@
 //! The command line as a whole: global options and subcommands. Each group keeps its own arguments.
 
-use std::{ffi::OsString, path::PathBuf};
-
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use super::{
-    agents, audit, backup, capabilities, completions, connect, console, demo, doctor, exec, exit,
-    google_emulator, init, integrations, output::Format, restore, serve, service_account, sidecar, status,
-    token, wait,
+    agents, audit, backup, capabilities, completions, connect, console, demo, doctor, exec, google_emulator,
+    init, integrations, options::Global, restore, serve, service_account, sidecar, status, token, wait,
 };
+use crate::client::exit;
 
 const OVERVIEW: &str = "\
 Getting started:
@@ -43,63 +41,6 @@ pub(super) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Options of every command, before or after its name.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Global {
-    /// The configuration file; the one in `/etc/token-broker` when absent.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        help = "The configuration [env: TOKEN_BROKER_CONFIG] [default: /etc/token-broker/config.toml]",
-        help_heading = "Global options"
-    )]
-    pub config: Option<PathBuf>,
-    /// What standard output carries
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT",
-        hide_possible_values = true,
-        help = "What standard output carries: text or json",
-        help_heading = "Global options"
-    )]
-    pub output: Format,
-    /// The daemon's admin socket; `admin.sock` in `runtime_dir` when absent.
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        help = "The daemon's admin socket [env: TOKEN_BROKER_ADMIN_SOCKET] [default: <runtime_dir>/admin.sock]",
-        help_heading = "Global options"
-    )]
-    pub admin_socket: Option<PathBuf>,
-    /// Say more about what is done
-    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
-    pub verbose: u8,
-}
-
-impl Global {
-    /// True where standard output is for programs.
-    pub(crate) fn is_json(&self) -> bool {
-        self.output == Format::Json
-    }
-
-    /// These options, and from the environment what they leave out. An empty variable is none.
-    pub(super) fn or_environment(mut self, variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let path = |name| {
-            variable(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        self.config = self.config.or_else(|| path("TOKEN_BROKER_CONFIG"));
-        self.admin_socket = self.admin_socket.or_else(|| path("TOKEN_BROKER_ADMIN_SOCKET"));
-        self
-    }
 }
 
 /// What can be done. Deferred: an agent's script that calls `token` often need not pay for the options of all the others.
@@ -167,9 +108,11 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use crate::web::help::{CHAPTERS, Chapter, Topic};
+    use std::path::PathBuf;
+
     use clap::CommandFactory;
 
-    use super::*;
+    use super::{super::output::Format, *};
 
     #[test]
     fn the_definition_is_sound() {
@@ -210,24 +153,6 @@ mod tests {
             assert_eq!(cli.global.config, Some(PathBuf::from("a.toml")));
             assert_eq!(cli.global.output, Format::Json);
         }
-    }
-
-    #[test]
-    fn an_option_wins_over_the_environment() {
-        let variable = |name: &str| match name {
-            "TOKEN_BROKER_CONFIG" => Some("env.toml".into()),
-            _ => Some(OsString::new()),
-        };
-        let global = Global::default().or_environment(variable);
-        assert_eq!(
-            (global.config, global.admin_socket),
-            (Some("env.toml".into()), None)
-        );
-        let given = Global {
-            config: Some("given.toml".into()),
-            ..Global::default()
-        };
-        assert_eq!(given.or_environment(variable).config, Some("given.toml".into()));
     }
 
     #[test]

@@ -3,16 +3,23 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    admin_client::{self, Admin, refused},
-    args::Global,
-    exit::{Exit, Outcome},
+    connections,
+    json::{AuditEvent, AuditHead},
+    options::Global,
     output::Output,
     progress,
     style::{Text, Tone},
-    view::{AuditEvent, AuditHead},
-    when,
 };
-use crate::{clock, proto::v1, telemetry::audit::ChainPoint};
+use crate::{
+    client::{
+        admin::{Admin, refused},
+        exit::{Exit, Outcome},
+    },
+    clock,
+    proto::v1,
+    telemetry::audit::ChainPoint,
+    text::count,
+};
 
 /// What can be done with the audit trail.
 #[derive(Debug, Subcommand)]
@@ -58,7 +65,7 @@ pub(super) struct VerifyArgs {
 
 /// Runs `audit`.
 pub(super) async fn run(command: AuditCommand, global: &Global, output: &mut Output) -> Outcome {
-    let mut admin = admin_client::connect(global, output).await?;
+    let mut admin = connections::admin(global, output).await?;
     match command {
         AuditCommand::List(args) => list(&args, &mut admin, output).await,
         AuditCommand::Verify(args) => verify(args, &mut admin, output).await,
@@ -139,7 +146,7 @@ async fn verify(args: VerifyArgs, admin: &mut Admin, output: &mut Output) -> Out
             "problem": Some(&answer.problem).filter(|problem| !problem.is_empty()),
         }))?;
     } else if answer.intact {
-        let events = when::count(answer.events, "event", "events");
+        let events = count(answer.events, "event", "events");
         output.toned(Tone::Good, &format!("The audit trail is whole: {events}."))?;
         if let Some(head) = head {
             output.line(&format!("head  {head}"))?;

@@ -9,14 +9,12 @@ use std::{
 use clap::Args;
 use tempfile::NamedTempFile;
 
-use super::{
-    admin_client::{self, Admin, refused, unreachable},
-    args::Global,
-    exit::{Exit, Failure, Outcome},
-    output::Output,
-    progress, settings,
-};
+use super::{options::Global, output::Output, progress, settings};
 use crate::{
+    client::{
+        admin::{self, Admin, refused, unreachable},
+        exit::{Exit, Failure, Outcome},
+    },
     file,
     proto::v1::BackupDatabaseRequest,
     store::{SqliteStore, StoreError},
@@ -48,7 +46,7 @@ pub(super) struct BackupArgs {
 pub(super) async fn run(args: &BackupArgs, global: &Global, output: &mut Output) -> Outcome {
     let mut new = NewFile::beside(&args.file, args.force)?;
     let socket = settings::admin_socket(global)?;
-    match admin_client::open(&socket).await {
+    match admin::open(&socket).await {
         Ok(mut admin) => {
             progress::during(output, "copying the database", new.receive(&mut admin)).await?;
         }

@@ -4,15 +4,20 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    admin_client::{self, refused},
-    args::Global,
-    exit::{Exit, Failure, Outcome},
+    connections,
+    options::Global,
     output::Output,
     settings,
-    style::Text,
-    view,
+    style::{Text, or_dash},
 };
-use crate::{catalog, proto::v1};
+use crate::{
+    catalog,
+    client::{
+        admin::refused,
+        exit::{Exit, Failure, Outcome},
+    },
+    proto::{self, v1},
+};
 
 /// Show what agents can ask for
 ///
@@ -42,7 +47,7 @@ impl From<v1::Capability> for Capability {
     fn from(from: v1::Capability) -> Self {
         let verification = match from.verification() {
             v1::Verification::Unspecified => String::new(),
-            class => view::code(class.as_str_name(), "VERIFICATION_"),
+            class => proto::code(class.as_str_name(), "VERIFICATION_"),
         };
         Self {
             verification,
@@ -74,7 +79,7 @@ impl From<&catalog::Capability> for Capability {
 
 /// Runs `capabilities`.
 pub(super) async fn run(args: &CapabilitiesArgs, global: &Global, output: &mut Output) -> Outcome {
-    let capabilities: Vec<Capability> = match admin_client::connect(global, output).await {
+    let capabilities: Vec<Capability> = match connections::admin(global, output).await {
         Ok(mut admin) => {
             let answer = admin
                 .list_capabilities(v1::ListCapabilitiesRequest {})
@@ -109,12 +114,12 @@ fn show(capabilities: &[Capability], long: bool, output: &mut Output) -> Result<
         let mut row: Vec<Text> = vec![
             capability.key.as_str().into(),
             capability.title.as_str().into(),
-            view::or_dash(&capability.verification).into(),
+            or_dash(&capability.verification).into(),
         ];
         if long {
             row.extend([
                 capability.group.as_str().into(),
-                view::or_dash(&capability.usage).into(),
+                or_dash(&capability.usage).into(),
                 capability.scopes.join(" ").into(),
             ]);
         }

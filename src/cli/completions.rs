@@ -1,13 +1,10 @@
 //! `completions`: a script that completes the command line.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use super::{
-    args::Cli,
-    exit::{Exit, Outcome},
-    output::Output,
-};
+use super::output::Output;
+use crate::client::exit::{Exit, Outcome};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,9 +22,9 @@ pub(super) struct CompletionsArgs {
 }
 
 /// Runs `completions`.
-pub(super) fn run(args: &CompletionsArgs, output: &mut Output) -> Outcome {
+pub(super) fn run(args: &CompletionsArgs, mut command: Command, output: &mut Output) -> Outcome {
     let mut script = Vec::new();
-    generate(args.shell, &mut Cli::command(), "token-broker", &mut script);
+    generate(args.shell, &mut command, "token-broker", &mut script);
     output.raw(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Ok)
 }

@@ -5,17 +5,18 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{
-    admin_client::{self, Admin, refused, required},
-    args::Global,
-    browser,
-    exit::{Exit, Failure, Outcome},
-    output::Output,
-    progress, view, when,
-};
+use super::{browser, connections, json, options::Global, output::Output, progress};
 use crate::{
+    client::{
+        admin::{Admin, refused, required},
+        exit::{Exit, Failure, Outcome},
+    },
     id::{CapabilityKey, OwnerId},
-    proto::v1::{BeginConnectRequest, WaitConnectRequest, WaitConnectResponse},
+    proto::{
+        self,
+        v1::{BeginConnectRequest, WaitConnectRequest, WaitConnectResponse},
+    },
+    text::time_format,
 };
 
 const EXAMPLES: &str = "\
@@ -54,7 +55,7 @@ pub(super) struct ConsentArgs {
     #[arg(long)]
     no_browser: bool,
     /// How long to wait for the person
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = when::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = time_format::parse_duration)]
     timeout: Duration,
     /// Where the browser goes afterwards; the configuration has to allow its origin
     #[arg(long, value_name = "URL")]
@@ -64,13 +65,13 @@ pub(super) struct ConsentArgs {
 #[derive(Serialize)]
 struct Connected {
     #[serde(flatten)]
-    integration: view::Integration,
+    integration: json::Integration,
     capabilities_missing: Vec<String>,
 }
 
 /// Runs `connect`.
 pub(super) async fn run(args: ConnectArgs, global: &Global, output: &mut Output) -> Outcome {
-    let mut admin = admin_client::connect(global, output).await?;
+    let mut admin = connections::admin(global, output).await?;
     let request = BeginConnectRequest {
         owner: args.owner.to_string(),
         account: args.account.unwrap_or_default(),
@@ -106,10 +107,10 @@ pub(super) async fn consent(
     } else {
         "Open this address in a browser, sign in, and approve."
     });
-    if let Some(until) = when::from_proto(begun.expires_at) {
+    if let Some(until) = proto::moment(begun.expires_at) {
         output.note(&format!(
             "It works until {}.",
-            when::clock_first(output.now(), until)
+            time_format::clock_first(output.now(), until)
         ));
     }
     let wait = admin.wait_connect(WaitConnectRequest {
@@ -171,7 +172,7 @@ fn never_came_back(waited: Duration) -> Failure {
              the client's type), org_internal (the consent screen admits only its own organization), \
              admin_policy_enforced (the Workspace administrator has to allow the app), disallowed_useragent \
              (use a normal browser). Otherwise run the command again, with a longer --timeout",
-            when::short(waited)
+            time_format::short(waited)
         ),
     )
 }

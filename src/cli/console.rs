@@ -3,17 +3,19 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{
-    admin_client::{self, refused},
-    args::Global,
-    browser,
-    exit::{Exit, Outcome},
-    output::Output,
-    when,
-};
+use super::{browser, connections, options::Global, output::Output};
 use crate::{
+    client::{
+        admin::refused,
+        exit::{Exit, Outcome},
+    },
     id::OwnerId,
-    proto::v1::{BeginSessionRequest, EndSessionsRequest, EndSessionsResponse},
+    proto::{
+        self,
+        v1::{BeginSessionRequest, EndSessionsRequest, EndSessionsResponse},
+    },
+    text::count,
+    text::time_format,
 };
 
 const EXAMPLES: &str = "\
@@ -63,7 +65,7 @@ struct Ended {
 
 /// Runs `console`.
 pub(super) async fn run(args: ConsoleArgs, global: &Global, output: &mut Output) -> Outcome {
-    let mut admin = admin_client::connect(global, output).await?;
+    let mut admin = connections::admin(global, output).await?;
     let owner = args.owner.map(|owner| owner.to_string()).unwrap_or_default();
     if args.sign_out {
         let ended = admin.end_sessions(EndSessionsRequest { owner }).await;
@@ -76,7 +78,7 @@ pub(super) async fn run(args: ConsoleArgs, global: &Global, output: &mut Output)
         return_url: args.return_url,
     };
     let link = admin.begin_session(request).await.map_err(refused)?.into_inner();
-    let expires_at = when::from_proto(link.expires_at);
+    let expires_at = proto::moment(link.expires_at);
     if output.is_json() {
         output.json(&Link {
             url: link.url,
@@ -92,7 +94,7 @@ pub(super) async fn run(args: ConsoleArgs, global: &Global, output: &mut Output)
         "Open this address in a browser."
     });
     if let Some(until) = expires_at {
-        let until = when::clock_first(output.now(), until);
+        let until = time_format::clock_first(output.now(), until);
         output.note(&format!("It works once, until {until}."));
     }
     Ok(Exit::Ok)
@@ -103,8 +105,8 @@ fn signed_out(ended: &EndSessionsResponse, output: &mut Output) -> Outcome {
     if output.is_json() {
         output.json(&Ended { sessions, links })?;
     } else {
-        let sessions = when::count(sessions, "session", "sessions");
-        let links = when::count(links, "unused link", "unused links");
+        let sessions = count(sessions, "session", "sessions");
+        let links = count(links, "unused link", "unused links");
         output.line(&format!("Ended {sessions} and {links}."))?;
     }
     Ok(Exit::Ok)

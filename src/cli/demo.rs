@@ -1,10 +1,9 @@
 //! `demo`: its arguments. What it shows is put together by the composition root.
-
 use std::time::Duration;
 
 use clap::Args;
 
-use super::when;
+use crate::text::time_format;
 
 const EXAMPLES: &str = "\
 Runs an emulated Google and a daemon in a temporary folder, connects an account, and shows two agents with \
@@ -22,6 +21,6 @@ pub struct DemoArgs {
     #[arg(long)]
     pub once: bool,
     /// How long each access token lives
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = time_format::parse_duration)]
     pub token_lifetime: Duration,
 }

@@ -4,16 +4,21 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{
-    admin_client::{Admin, refused, required},
-    exit::{Exit, Failure, Outcome},
-    integrations::Which,
+    json::{self, Integration},
+    options::Which,
     output::Output,
     progress,
-    question::confirm,
+    prompt::confirm,
     style::Tone,
-    view::{self, Integration},
 };
-use crate::{catalog::IntegrationKind, proto::v1};
+use crate::{
+    catalog::IntegrationKind,
+    client::{
+        admin::{Admin, refused, required},
+        exit::{Exit, Failure, Outcome},
+    },
+    proto::v1,
+};
 
 const DISCONNECT_EXAMPLES: &str = "\
 Examples:
@@ -73,7 +78,7 @@ pub(super) struct DisconnectArgs {
 
 #[derive(Serialize)]
 struct Disconnected {
-    integration: view::Integration,
+    integration: json::Integration,
     agents: Vec<String>,
     revoked: bool,
     dry_run: bool,

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{
-    admin_client::{Admin, refused, required},
-    exit::{Exit, Outcome},
-    output::Output,
-    progress, secret_input,
-    view::Integration,
+use super::{json::Integration, output::Output, progress, secret_input};
+use crate::{
+    client::{
+        admin::{Admin, refused, required},
+        exit::{Exit, Outcome},
+    },
+    id::OwnerId,
+    proto::v1,
 };
-use crate::{id::OwnerId, proto::v1};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,7 +88,7 @@ mod tests {
 
     use super::{
         super::{
-            admin_client,
+            connections,
             output::Format,
             testing::{FakeAdmin, parse},
         },
@@ -101,9 +102,7 @@ mod tests {
         file.write_all(b"1//canary\n").unwrap();
         let path = file.path().to_str().unwrap();
         let (mut output, out, _) = Output::captured(Format::Text);
-        let mut admin = admin_client::connect(&server.global(), &mut output)
-            .await
-            .unwrap();
+        let mut admin = connections::admin(&server.global(), &mut output).await.unwrap();
         let args = parse::<ImportArgs>(&["--owner", "alice", "--account", "new", "--from", path]);
         assert_eq!(import(&args, &mut admin, &mut output).await, Ok(Exit::Ok));
         assert_eq!(

@@ -9,12 +9,9 @@ use std::{
 
 use clap::Args;
 
-use super::{
-    args::Global,
-    exit::{Exit, Failure, Outcome},
-    output::Output,
-};
+use super::{options::Global, output::Output};
 use crate::{
+    client::exit::{Exit, Failure, Outcome},
     config::{self, Config},
     entropy::{Entropy, SystemEntropy},
     text::ShowPath,

@@ -1,23 +1,28 @@
 //! `integrations`: connected accounts, shown, checked, given more, and let go.
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 
 use super::{
-    admin_client::{self, Admin, refused, required},
-    args::Global,
     connect::{ConsentArgs, consent},
+    connections,
     disconnect::{DisconnectArgs, disconnect},
-    exit::{Exit, Failure, Outcome},
     import::{ImportArgs, import},
+    json::{Integration, PendingRevocation},
+    options::Global,
+    options::Which,
     output::Output,
     progress,
     style::{Text, Tone},
-    view::{Integration, IntegrationCapability, PendingRevocation},
-    when,
+    tables,
 };
 use crate::{
-    id::{IntegrationId, OwnerId},
+    client::{
+        admin::{Admin, refused, required},
+        exit::{Exit, Failure, Outcome},
+    },
+    id::OwnerId,
     proto::v1,
+    text::time_format,
 };
 
 /// What can be done with connected accounts.
@@ -51,32 +56,6 @@ pub(super) struct ListArgs {
     owner: Option<OwnerId>,
 }
 
-// One account: by its id, or by its owner.
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("integration").required(true).args(["id", "owner"]))]
-pub(super) struct Which {
-    /// The integration's id, as `integrations list` shows it
-    #[arg(value_name = "ID", conflicts_with = "account")]
-    id: Option<IntegrationId>,
-    /// Instead of the id: whose account it is
-    #[arg(long)]
-    owner: Option<OwnerId>,
-    /// The account's address, where the owner has several
-    #[arg(long, requires = "owner", value_name = "ADDRESS")]
-    account: Option<String>,
-}
-
-impl Which {
-    /// As the daemon is asked.
-    pub(super) fn reference(&self) -> v1::IntegrationRef {
-        v1::IntegrationRef {
-            id: self.id.as_ref().map(ToString::to_string).unwrap_or_default(),
-            owner: self.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
-            account: self.account.clone().unwrap_or_default(),
-        }
-    }
-}
-
 const ADD_EXAMPLES: &str = "\
 Examples:
   token-broker integrations add-permissions --owner alice --capability google.calendar
@@ -99,7 +78,7 @@ pub(super) struct AddPermissionsArgs {
 
 /// Runs `integrations`.
 pub(super) async fn run(command: IntegrationsCommand, global: &Global, output: &mut Output) -> Outcome {
-    let mut admin = admin_client::connect(global, output).await?;
+    let mut admin = connections::admin(global, output).await?;
     match command {
         IntegrationsCommand::List(args) => list(&args, &mut admin, output).await,
         IntegrationsCommand::Show(which) => show(&which, &mut admin, output).await,
@@ -146,7 +125,7 @@ async fn list(args: &ListArgs, admin: &mut Admin, output: &mut Output) -> Outcom
             integration.agents.len().to_string().into(),
             integration
                 .renewed_at
-                .map_or_else(|| "never".into(), |time| when::relative(now, time))
+                .map_or_else(|| "never".into(), |time| time_format::relative(now, time))
                 .into(),
         ]
     };
@@ -214,7 +193,7 @@ fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failur
         return output.json(integration);
     }
     let now = output.now();
-    let time = |time: Option<_>| time.map(|time| when::both(now, time)).unwrap_or_default();
+    let time = |time: Option<_>| time.map(|time| time_format::both(now, time)).unwrap_or_default();
     output.fields(vec![
         ("id", integration.id.as_str().into()),
         ("kind", integration.kind.as_str().into()),
@@ -238,7 +217,7 @@ fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failur
         ("renewed", time(integration.renewed_at).into()),
         ("grant ends", time(integration.grant_expires_at).into()),
     ])?;
-    IntegrationCapability::table(&integration.capability_states, output)
+    tables::capabilities_of_account(&integration.capability_states, output)
 }
 
 #[cfg(test)]

@@ -3,15 +3,18 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    agent_client::{AgentArgs, DEFAULT_SOCKET},
-    args::Global,
-    exit::{Exit, Failure},
+    options::{AgentArgs, Global},
     settings,
 };
-use crate::{address::is_loopback, text::ShowPath};
-
-/// The variable that names a credential file; it goes before any metadata server.
-pub(super) const CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+use crate::{
+    address::is_loopback,
+    client::{
+        agent::DEFAULT_SOCKET,
+        environment::CREDENTIALS,
+        exit::{Exit, Failure},
+    },
+    text::ShowPath,
+};
 
 /// Names and values.
 pub(super) type Variables = Vec<(&'static str, String)>;

@@ -9,18 +9,13 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{
-    args::Global,
-    exit::{Exit, Failure, Outcome},
-    output::Output,
-    settings,
-    style::Tone,
-    when,
-};
+use super::{options::Global, output::Output, settings, style::Tone};
 use crate::{
     agent::{MAX_BYTES, Manifest, ManifestError, listing},
     catalog::Catalog,
+    client::exit::{Exit, Failure, Outcome},
     file,
+    text::count,
     text::{self, ShowPath, one_line},
 };
 
@@ -130,7 +125,7 @@ fn show(verdict: &Verdict, output: &mut Output) -> Result<(), Failure> {
             verdict.file,
             verdict.agent.as_deref().unwrap_or_default(),
             verdict.owner.as_deref().unwrap_or_default(),
-            when::count(
+            count(
                 verdict.capabilities.unwrap_or_default() as u64,
                 "capability",
                 "capabilities"

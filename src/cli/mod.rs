@@ -1,11 +1,10 @@
 //! The command line.
 //!
 //! [`run`] reads the arguments and hands over to one module per command. Commands that manage the daemon
-//! speak gRPC on its admin socket ([`admin_client`]); an agent's own commands speak HTTP on its
-//! `broker.sock` ([`agent_client`]) and read no configuration.
+//! speak gRPC on its admin socket, and an agent's own commands HTTP on its `broker.sock` without reading a configuration
+//! (`crate::client` speaks both).
 
-mod admin_client;
-mod agent_client;
+mod agent_status;
 mod agents;
 mod args;
 mod audit;
@@ -14,64 +13,58 @@ mod browser;
 mod capabilities;
 mod completions;
 mod connect;
+mod connections;
 mod console;
-mod deadline;
 mod demo;
 mod disconnect;
 mod doctor;
 mod echo;
-mod environment;
 mod exec;
-mod exit;
 mod google_emulator;
 mod import;
 mod init;
 mod integrations;
+mod json;
 mod library_variables;
 mod manifests;
+mod options;
 mod output;
 mod process_one;
 mod progress;
-mod question;
+mod prompt;
+mod ready;
 mod restore;
+mod runtime;
 mod secret_input;
 mod serve;
 mod service_account;
 mod settings;
 mod sidecar;
-mod situation;
 mod status;
 mod style;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod token;
-mod view;
 mod wait;
-mod when;
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-pub use args::Global;
 pub use demo::DemoArgs;
 pub use echo::Echoes;
-pub use exit::{Exit, Failure, Outcome};
 pub use google_emulator::GoogleEmulatorArgs;
+pub use options::Global;
 pub use serve::ServeArgs;
 pub use sidecar::SidecarArgs;
 
 use args::{Cli, Command};
 use output::Output;
+use runtime::wait_for;
 
-use crate::{
-    budget::descriptors,
-    clock::SystemClock,
-    telemetry::{panics, stderr},
-};
-
-/// How long the end waits for whoever reads standard error.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub use crate::client::exit::{Exit, Failure, Outcome};
+use crate::{budget::descriptors, clock::SystemClock, telemetry::panics};
 
 /// A program that runs until it is told to stop, provided by the composition root: this layer knows only
 /// its arguments. It is called without an async runtime.
@@ -123,7 +116,7 @@ where
             failure.exit
         }
     };
-    stderr::flush(LAST_WORDS);
+    runtime::flush();
     exit.into()
 }
 
@@ -138,7 +131,7 @@ fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
         Command::Demo(args) => program("demo", programs.demo)?(global, args),
         Command::GoogleEmulator(args) => program("google-emulator", programs.google_emulator)?(global, args),
         Command::Init(args) => init::run(&args, global, output),
-        Command::Completions(args) => completions::run(&args, output),
+        Command::Completions(args) => completions::run(&args, Cli::command(), output),
         Command::Connect(args) => wait_for(connect::run(args, global, output)),
         Command::Console(args) => wait_for(console::run(args, global, output)),
         Command::Integrations(command) => wait_for(integrations::run(command, global, output)),
@@ -164,12 +157,4 @@ fn program<A>(name: &str, program: Option<Program<A>>) -> Result<Program<A>, Fai
             format!("this build of token-broker leaves `{name}` out: it needs the cargo feature `emulator`"),
         )
     })
-}
-
-/// Runs a command that does one thing after the other: one thread is enough, and quick to start.
-fn wait_for<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .map_err(|error| Failure::new(Exit::Failed, format!("the async runtime cannot start: {error}")))?
-        .block_on(command)
 }

@@ -10,11 +10,9 @@ use comfy_table::{Cell, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{
-    exit::Failure,
-    style::{Palette, Text, Tone, harmless},
-};
+use super::style::{Palette, Text, Tone, harmless};
 use crate::{
+    client::exit::{Exit, Failure},
     clock::{SharedClock, SystemClock},
     telemetry::stderr::Stderr,
 };
@@ -218,6 +216,17 @@ impl Output {
     }
 }
 
+/// Output that cannot be written. A reader that has seen enough (`| head`) is no failure.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::new(Exit::Ok, "")
+        } else {
+            Self::new(Exit::Failed, format!("the output cannot be written: {error}"))
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
     //! An output that a test reads.
@@ -291,7 +300,8 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::exit::Exit, *};
+    use super::*;
+    use crate::client::exit::Exit;
 
     fn rows() -> Vec<Vec<Text>> {
         vec![
@@ -370,5 +380,15 @@ mod tests {
         assert_eq!(value["error"]["action_url"], "http://127.0.0.1:8420/a/bot");
         assert_eq!(value["exit_code"], 5);
         assert_eq!(out.text(), "");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(failure.exit, Exit::Ok);
+        assert_eq!(
+            Failure::from(io::Error::from(io::ErrorKind::StorageFull)).exit,
+            Exit::Failed
+        );
     }
 }

@@ -4,7 +4,8 @@ use std::{pin::pin, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{output::Output, style::harmless, when};
+use super::{output::Output, style::harmless};
+use crate::text::time_format;
 
 /// Work that is done sooner shows nothing: a flicker tells nobody anything.
 const QUIET: Duration = Duration::from_millis(400);
@@ -52,7 +53,7 @@ pub(super) async fn during_telling<T>(
             let frame = frames.next().unwrap_or(&FRAMES[0]);
             output.prompt(&format!(
                 "{WIPED}{frame} {label} ({})",
-                when::short(whole(begun.elapsed()))
+                time_format::short(whole(begun.elapsed()))
             ));
         }
         if let Ok(done) = tokio::time::timeout(step, &mut work).await {

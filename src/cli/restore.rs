@@ -4,18 +4,14 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{
-    args::Global,
-    exit::{Exit, Failure, Outcome},
-    output::Output,
-    question::confirm,
-    settings, when,
-};
+use super::{options::Global, output::Output, prompt::confirm, settings};
 use crate::{
+    client::exit::{Exit, Failure, Outcome},
     clock,
     entropy::SystemEntropy,
     store::{Restore, StoreError},
     text::ShowPath,
+    text::count,
     vault::{Vault, configured},
 };
 
@@ -55,7 +51,7 @@ pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output
     let vault = Vault::new(keyring, Arc::new(SystemEntropy));
     let restore = Restore::prepare(&config.state_dir, &args.file, &vault).map_err(failure)?;
     let accounts = restore.accounts();
-    let what = when::count(accounts, "account", "accounts");
+    let what = count(accounts, "account", "accounts");
     if !args.yes {
         let fate = if restore.replaces() {
             "The database there is kept under another name; what was connected since the backup is not in force any more."

@@ -7,8 +7,8 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::exit::Failure;
 use crate::{
+    client::exit::Failure,
     file,
     text::{self, ShowPath},
 };

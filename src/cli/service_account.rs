@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{
-    admin_client::{self, Admin, refused, required},
-    args::Global,
-    exit::{Exit, Outcome},
-    output::Output,
-    progress, secret_input,
-    view::Integration,
+use super::{connections, json::Integration, options::Global, output::Output, progress, secret_input};
+use crate::{
+    client::{
+        admin::{Admin, refused, required},
+        exit::{Exit, Outcome},
+    },
+    id::OwnerId,
+    proto::v1,
+    text::ShowPath,
 };
-use crate::{id::OwnerId, proto::v1, text::ShowPath};
 
 /// What can be done with service accounts beyond what can be done with every integration.
 #[derive(Debug, Subcommand)]
@@ -62,7 +63,7 @@ struct Added {
 pub(super) async fn run(command: ServiceAccountCommand, global: &Global, output: &mut Output) -> Outcome {
     let ServiceAccountCommand::Add(args) = command;
     let key_file = secret_input::read(&args.key)?;
-    let mut admin = admin_client::connect(global, output).await?;
+    let mut admin = connections::admin(global, output).await?;
     let request = v1::AddServiceAccountRequest {
         owner: args.owner.to_string(),
         key_file: key_file.to_string(),

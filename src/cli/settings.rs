@@ -2,16 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{args::Global, exit::Failure};
+use super::options::Global;
 use crate::{
     catalog::Catalog,
+    client::exit::Failure,
     config::{self, Config},
     file,
     id::AgentName,
 };
-
-/// Where sockets and agents' directories are while no configuration says otherwise.
-pub(super) const DEFAULT_RUNTIME_DIR: &str = "/run/token-broker";
 
 /// Reads the configuration and the environment.
 pub(super) fn load(global: &Global) -> Result<Config, Failure> {
@@ -52,7 +50,7 @@ fn runtime_dir(global: &Global) -> Result<PathBuf, Failure> {
         return Ok(load(global)?.runtime_dir);
     }
     let given = std::env::var_os("TOKEN_BROKER_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    Ok(given.map_or_else(|| DEFAULT_RUNTIME_DIR.into(), PathBuf::from))
+    Ok(given.map_or_else(|| config::DEFAULT_RUNTIME_DIR.into(), PathBuf::from))
 }
 
 /// False where the default configuration is there and not for this user, who may manage the daemon all the
@@ -66,7 +64,8 @@ fn may_read(global: &Global) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::exit::Exit, *};
+    use super::*;
+    use crate::client::exit::Exit;
 
     #[test]
     fn sockets_lie_in_the_configured_runtime_dir() {

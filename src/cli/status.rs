@@ -5,19 +5,25 @@ use std::path::Path;
 use clap::Args;
 
 use super::{
-    admin_client::{self, refused},
-    agent_client::{AgentArgs, AgentSocket, DEFAULT_SOCKET},
-    agents,
-    args::Global,
-    exit::{Exit, Failure, Outcome},
+    agent_status, connections,
+    json::{Agent, Daemon},
+    options::{AgentArgs, Global},
     output::Output,
     settings,
-    situation::Situation,
     style::Tone,
-    view::{Agent, Daemon},
-    when,
+    tables,
 };
-use crate::proto::v1;
+use crate::{
+    client::{
+        admin::refused,
+        agent::{AgentSocket, DEFAULT_SOCKET},
+        agent_status::AgentStatus,
+        exit::{Exit, Failure, Outcome},
+    },
+    proto::v1,
+    text::count,
+    text::time_format,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,20 +54,20 @@ pub(super) async fn run(args: &StatusArgs, global: &Global, output: &mut Output)
 
 async fn agent(socket: &AgentSocket, output: &mut Output) -> Outcome {
     let body = socket.get("/v1/status").await?;
-    let situation = Situation::parse(&body)?;
+    let status = AgentStatus::parse(&body)?;
     if output.is_json() {
         let value: serde_json::Value = serde_json::from_slice(&body).map_err(|error| {
             Failure::new(Exit::Failed, format!("the daemon's status is malformed: {error}"))
         })?;
         output.json(&value)?;
     } else {
-        situation.show(output)?;
+        agent_status::show(&status, output)?;
     }
-    Ok(situation.exit())
+    Ok(status.exit())
 }
 
 async fn daemon(global: &Global, output: &mut Output) -> Outcome {
-    let mut admin = admin_client::connect(global, output).await?;
+    let mut admin = connections::admin(global, output).await?;
     let status = admin
         .get_daemon_status(v1::GetDaemonStatusRequest {})
         .await
@@ -80,14 +86,14 @@ async fn daemon(global: &Global, output: &mut Output) -> Outcome {
     show(&daemon, output)?;
     if !agents.is_empty() {
         output.line("")?;
-        agents::table(&agents, output)?;
+        tables::agents(&agents, output)?;
     }
     Ok(Exit::Ok)
 }
 
 fn show(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     let now = output.now();
-    let time = |time: Option<_>| time.map(|time| when::both(now, time)).unwrap_or_default();
+    let time = |time: Option<_>| time.map(|time| time_format::both(now, time)).unwrap_or_default();
     let skew = match daemon.clock_skew_seconds {
         0 => String::new(),
         ahead @ 1.. => format!("this machine's clock is {ahead}s behind the provider's"),
@@ -146,7 +152,7 @@ fn short_of_token(agents: u64) -> String {
         0 => String::new(),
         agents => format!(
             "{}: nobody has to connect or allow anything for them",
-            when::count(agents, "agent", "agents")
+            count(agents, "agent", "agents")
         ),
     }
 }

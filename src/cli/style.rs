@@ -104,6 +104,11 @@ pub(super) fn harmless(text: &str, lines: bool) -> String {
     one_line(text, kept).into_owned()
 }
 
+/// The text, or a dash where there is none.
+pub(super) fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,17 @@
-//! A daemon for tests: its admin socket and an agent's socket, both as the protocol describes them.
+//! What tests of commands need: the daemon's and an agent's socket with answers that a test chooses, and options.
 
-mod admin;
-mod broker;
-mod fixtures;
+use super::options::Global;
+pub(super) use crate::client::testing::{FakeAdmin, FakeBroker, FakeServer, agent_of_alice, alice};
 
-pub(super) use admin::FakeAdmin;
-pub(super) use broker::FakeBroker;
-pub(super) use fixtures::{agent_of_alice, alice};
+impl FakeServer {
+    /// Options that lead to it.
+    pub(super) fn global(&self) -> Global {
+        Global {
+            admin_socket: Some(self.socket()),
+            ..Global::default()
+        }
+    }
+}
 
 /// Parses one command's arguments.
 pub(super) fn parse<T: clap::Args>(line: &[impl AsRef<str>]) -> T {

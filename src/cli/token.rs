@@ -6,15 +6,20 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::{
-    agent_client::AgentArgs,
-    args::Global,
-    environment::Environment,
-    exit::{Exit, Failure, Outcome},
     library_variables,
+    options::{AgentArgs, Global},
     output::Output,
-    when,
 };
-use crate::{catalog::IntegrationKind, id::CapabilityKey, secret::AccessToken};
+use crate::{
+    catalog::IntegrationKind,
+    client::{
+        environment::{CREDENTIALS, Environment},
+        exit::{Exit, Failure, Outcome},
+    },
+    id::CapabilityKey,
+    secret::AccessToken,
+    text::time_format,
+};
 
 const TOKEN_EXAMPLES: &str = "\
 Examples:
@@ -36,7 +41,7 @@ pub(super) struct TokenArgs {
     #[arg(long = "capability", value_name = "KEY")]
     capabilities: Vec<CapabilityKey>,
     /// At least this much life, renewing first if need be
-    #[arg(long, value_name = "DURATION", value_parser = when::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time_format::parse_duration)]
     min_ttl: Option<Duration>,
     /// Of which account: google or google-sa; the agent's main one when absent
     #[arg(long, value_name = "KIND")]
@@ -138,7 +143,7 @@ fn for_libraries(args: &EnvArgs, global: &Global, output: &mut Output) -> Outcom
     };
     if args.metadata && args.export && !output.is_json() {
         // It would go before any metadata server.
-        output.literal(&format!("unset {}", library_variables::CREDENTIALS))?;
+        output.literal(&format!("unset {}", CREDENTIALS))?;
     }
     let variables = variables.iter().map(|(name, value)| (*name, value.as_str()));
     print(variables, args.export, output)?;

@@ -47,6 +47,9 @@ const fn open(path: &'static str, kind: Kind, example: &'static str, doc: &'stat
     }
 }
 
+/// Where sockets and agents' directories are while no configuration says otherwise.
+pub const DEFAULT_RUNTIME_DIR: &str = "/run/token-broker";
+
 /// All keys but `[[capabilities]]`, which has a form of its own, in the template's order.
 pub(super) const KEYS: &[Key] = &[
     key(
@@ -58,7 +61,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "runtime_dir",
         Kind::Text,
-        "/run/token-broker",
+        DEFAULT_RUNTIME_DIR,
         "Where the admin socket and the agents' directories are. It should be a tmpfs.",
     ),
     key(

@@ -54,6 +54,7 @@ pub use error::ConfigError;
 pub use google::{ClientType, GoogleSection, OAuthClient};
 pub use in_force::InForce;
 pub use key::{KeySection, KeySource};
+pub use keys::DEFAULT_RUNTIME_DIR;
 pub use kubernetes::{KubernetesApi, KubernetesSection, TaintSection};
 pub use log::{LogFormat, LogSection};
 pub use metadata::{MetadataPort, MetadataSection};

@@ -12,7 +12,10 @@ pub(crate) type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, String>>;
 
 /// The files of a crate's production code.
 pub(crate) fn graph(sources: &Sources) -> Graph {
-    let files: BTreeMap<_, _> = sources.modules().map(|(path, module)| (path, &module.file)).collect();
+    let files: BTreeMap<_, _> = sources
+        .modules()
+        .map(|(path, module)| (path, &module.file))
+        .collect();
     let mut graph = Graph::new();
     for (path, module) in sources.modules().filter(|(_, module)| !module.is_test) {
         let uses = graph.entry(module.file.clone()).or_default();
@@ -27,8 +30,10 @@ pub(crate) fn graph(sources: &Sources) -> Graph {
 
 /// The groups of files each of which leads to all others.
 pub(crate) fn circles(graph: &Graph) -> Vec<BTreeSet<PathBuf>> {
-    let reached: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> =
-        graph.keys().map(|file| (file, reached_from(graph, file))).collect();
+    let reached: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> = graph
+        .keys()
+        .map(|file| (file, reached_from(graph, file)))
+        .collect();
     let mut found: Vec<BTreeSet<PathBuf>> = Vec::new();
     for (file, targets) in &reached {
         if !targets.contains(file) || found.iter().any(|circle| circle.contains(*file)) {

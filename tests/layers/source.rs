@@ -8,7 +8,8 @@ use std::{
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{
-    Attribute, Expr, ImplItem, Item, ItemMod, ItemUse, Lit, Meta, TraitItem, UseTree, VisRestricted, Visibility,
+    Attribute, Expr, ImplItem, Item, ItemMod, ItemUse, Lit, Meta, TraitItem, UseTree, VisRestricted,
+    Visibility,
     visit::{self, Visit},
 };
 
@@ -189,9 +190,17 @@ fn file_of(parent: &Path, path: &[String], module: &ItemMod) -> PathBuf {
     }
     let name = path.last().unwrap();
     let is_facade = ["mod.rs", "lib.rs"].iter().any(|facade| parent.ends_with(facade));
-    let folder = if is_facade { folder.to_owned() } else { parent.with_extension("") };
+    let folder = if is_facade {
+        folder.to_owned()
+    } else {
+        parent.with_extension("")
+    };
     let plain = folder.join(format!("{name}.rs"));
-    if plain.exists() { plain } else { folder.join(name).join("mod.rs") }
+    if plain.exists() {
+        plain
+    } else {
+        folder.join(name).join("mod.rs")
+    }
 }
 
 fn given_path(attribute: &Attribute) -> Option<String> {
@@ -216,7 +225,11 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
             let has = |name: &str| names.iter().any(|known| known == name);
             (has("test") || has("fuzzing")) && !has("not")
         }
-        meta => meta.path().segments.last().is_some_and(|name| name.ident == "test"),
+        meta => meta
+            .path()
+            .segments
+            .last()
+            .is_some_and(|name| name.ident == "test"),
     })
 }
 
@@ -291,7 +304,11 @@ impl<'a> Reader<'a> {
     fn import(&mut self, tree: &UseTree, path: &[String], is_public: bool) {
         let with = |name: &dyn ToString| [path, &[name.to_string()]].concat();
         let is_test = self.is_test;
-        let import = |path| Import { path, is_public, is_test };
+        let import = |path| Import {
+            path,
+            is_public,
+            is_test,
+        };
         match tree {
             UseTree::Path(inner) => self.import(&inner.tree, &with(&inner.ident), is_public),
             UseTree::Group(group) => {
@@ -305,7 +322,11 @@ impl<'a> Reader<'a> {
             }
             UseTree::Name(name) => self.add_import(name.ident.to_string(), import(with(&name.ident))),
             UseTree::Rename(renamed) => {
-                let path = if renamed.ident == "self" { path.to_vec() } else { with(&renamed.ident) };
+                let path = if renamed.ident == "self" {
+                    path.to_vec()
+                } else {
+                    with(&renamed.ident)
+                };
                 let name = match renamed.rename.to_string() {
                     // A trait that is wanted for its methods: under a name that nobody can write.
                     hidden if hidden == "_" => path.join("::"),

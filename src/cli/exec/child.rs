@@ -16,20 +16,17 @@ use rustix::{
 };
 
 use super::{
-    super::LAST_WORDS,
-    super::{
-        environment::{DELIVERED, Environment},
-        exit::Failure,
-        library_variables::CREDENTIALS,
-    },
+    super::runtime,
     interpreter::{SHELL, cannot_run, file_of, is_plain_script},
-    no_command,
 };
-use crate::telemetry::stderr;
+use crate::client::{
+    environment::{CREDENTIALS, DELIVERED, Environment},
+    exit::Failure,
+};
 
 /// Becomes the command. Returns only when that is not possible: why not.
 pub(super) fn replace(command: &[OsString], variables: &Environment) -> Failure {
-    stderr::flush(LAST_WORDS);
+    runtime::flush();
     let run =
         |command: &[OsString]| -> Result<io::Error, Failure> { Ok(prepare(command, variables, &[])?.exec()) };
     let error = match run(command) {
@@ -76,6 +73,11 @@ fn prepare(
         command.envs(for_libraries.iter().map(|(name, value)| (name, value)));
     }
     Ok(command)
+}
+
+/// There is nothing after the dashes.
+fn no_command() -> Failure {
+    Failure::usage("there is no command to run: write it after `--`")
 }
 
 /// The command while it runs, and what it started.

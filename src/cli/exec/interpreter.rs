@@ -10,8 +10,11 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::super::exit::{Exit, Failure};
-use crate::{file, text::ShowPath};
+use crate::{
+    client::exit::{Exit, Failure},
+    file,
+    text::ShowPath,
+};
 
 /// Runs scripts without a first line that names an interpreter, as shells and `execvp` have it.
 pub(super) const SHELL: &str = "/bin/sh";

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::{
-    agent_client::AgentSocket,
-    exit::{Exit, Failure},
-    library_variables::{self, Variables},
+use super::super::library_variables::{self, Variables};
+use crate::{
+    client::{
+        agent::AgentSocket,
+        exit::{Exit, Failure},
+    },
+    delivery::sidecar::MetadataRelay,
 };
-use crate::delivery::sidecar::MetadataRelay;
 
 /// Serves the metadata protocol from the agent's socket for as long as this process lives. Returns what tells the
 /// libraries about it.

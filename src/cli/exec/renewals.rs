@@ -7,11 +7,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::super::{
-    agent_client::AgentSocket,
+use super::super::ready::{self, RETRY};
+use crate::client::{
+    agent::AgentSocket,
     environment::Environment,
     exit::{Exit, Failure},
-    wait::{self, RETRY},
 };
 use crate::file;
 
@@ -72,7 +72,7 @@ impl Watcher {
                 {
                     return;
                 }
-                if !wait::changed(changes.as_mut(), ASK_AGAIN).await {
+                if !ready::changed(changes.as_mut(), ASK_AGAIN).await {
                     break;
                 }
             }
@@ -81,7 +81,7 @@ impl Watcher {
     }
 
     async fn ask(&mut self) -> Option<News> {
-        match wait::attempt(&self.socket).await {
+        match ready::attempt(&self.socket).await {
             Ok(environment) => {
                 (self.trouble, self.unreachable) = (None, None);
                 let tokens = environment.tokens();

@@ -6,19 +6,18 @@ use rustix::process::Signal;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    super::{
-        agent_client::AgentSocket,
-        echo::Echoes,
-        environment::Environment,
-        exit::{Exit, Failure, Outcome},
-        output::Output,
-        wait,
-    },
-    ExecArgs, OnRenewal,
+    super::{echo::Echoes, output::Output, ready, style::harmless},
     child::Child,
     metadata,
+    options::{ExecArgs, OnRenewal},
     renewals::{self, News},
     signals::{self, Arrived, Signals},
+};
+
+use crate::client::{
+    agent::AgentSocket,
+    environment::Environment,
+    exit::{Exit, Failure, Outcome},
 };
 
 /// How often to look whether all is gone that a restart waits for: grandchildren announce their end to others.
@@ -29,7 +28,7 @@ pub(super) async fn run(args: &ExecArgs, socket: &AgentSocket, output: &mut Outp
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(Exit::Failed, format!("signals cannot be listened to: {error}")))?;
     let variables = tokio::select! {
-        ready = wait::until_ready(socket, args.timeout, output) => ready?,
+        ready = ready::until_ready(socket, args.timeout, output) => ready?,
         signal = the_end(&mut signals) => return Ok(Exit::OfCommand(by_signal(signal))),
     };
     let news = (args.on_renewal != OnRenewal::Nothing).then(|| renewals::watch(socket.clone(), &variables));
@@ -181,9 +180,7 @@ impl Supervisor<'_> {
     }
 
     fn say(&mut self, text: &str) {
-        self.output.note(&format!(
-            "token-broker: {}",
-            super::super::style::harmless(text, true)
-        ));
+        self.output
+            .note(&format!("token-broker: {}", harmless(text, true)));
     }
 }

@@ -1,0 +1,163 @@
+//! Connected accounts, as JSON shows them.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::proto::{self, v1};
+
+/// A connected account.
+#[derive(Debug, Clone, Serialize)]
+pub(in crate::cli) struct Integration {
+    /// Its id.
+    pub id: String,
+    /// `google` or `google-sa`.
+    pub kind: String,
+    /// Whose it is.
+    pub owner: String,
+    /// The account's address.
+    pub account: String,
+    /// The addresses that it had before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub former_accounts: Vec<String>,
+    /// The agents whose manifests name it by one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents_by_former_account: Vec<String>,
+    /// The person that a service account acts for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub acts_for: String,
+    /// How it stands.
+    pub state: String,
+    /// A sentence about the state.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What a person can do about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub action_url: String,
+    /// The capabilities that the granted scopes cover.
+    pub capabilities: Vec<String>,
+    /// What the person granted.
+    pub scopes: Vec<String>,
+    /// The agents that use it.
+    pub agents: Vec<String>,
+    /// How each capability stands that is granted, waited for or declined.
+    pub capability_states: Vec<IntegrationCapability>,
+    /// When it was connected last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_at: Option<Timestamp>,
+    /// When a token was last obtained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Timestamp>,
+    /// When the grant itself ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_expires_at: Option<Timestamp>,
+}
+
+/// An account that was disconnected and that the provider could not be told of yet.
+#[derive(Debug, Clone, Serialize)]
+pub(in crate::cli) struct PendingRevocation {
+    /// The id that the integration had.
+    pub integration_id: String,
+    /// Whose it was.
+    pub owner: String,
+    /// The account's address.
+    pub account: String,
+    /// When it was disconnected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Why it was not done so far.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it is tried next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+}
+
+impl From<v1::PendingRevocation> for PendingRevocation {
+    fn from(from: v1::PendingRevocation) -> Self {
+        Self {
+            integration_id: from.integration_id,
+            owner: from.owner,
+            account: from.account,
+            since: proto::moment(from.since),
+            message: from.message,
+            retry_at: proto::moment(from.retry_at),
+        }
+    }
+}
+
+impl fmt::Display for PendingRevocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} was disconnected here and is still to be revoked at Google, which is tried until it is done. {}",
+            self.account, self.owner, self.message
+        )
+    }
+}
+
+impl From<v1::Integration> for Integration {
+    fn from(from: v1::Integration) -> Self {
+        Self {
+            state: proto::code(from.state().as_str_name(), "INTEGRATION_STATE_"),
+            id: from.id,
+            kind: from.kind,
+            owner: from.owner,
+            account: from.account,
+            former_accounts: from.former_accounts,
+            agents_by_former_account: from.agents_by_former_account,
+            acts_for: from.acts_for,
+            message: from.message,
+            action_url: from.action_url,
+            capabilities: from.capabilities,
+            scopes: from.scopes,
+            agents: from.agents,
+            capability_states: from.capability_states.into_iter().map(Into::into).collect(),
+            connected_at: proto::moment(from.connected_at),
+            renewed_at: proto::moment(from.renewed_at),
+            grant_expires_at: proto::moment(from.grant_expires_at),
+        }
+    }
+}
+
+/// How one capability of an account stands.
+#[derive(Debug, Clone, Serialize)]
+pub(in crate::cli) struct IntegrationCapability {
+    /// Its key.
+    pub key: String,
+    /// `granted`, `satisfied`, `missing` or `declined`.
+    pub state: String,
+    /// The wider key that satisfies it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub satisfied_by: String,
+    /// The agents that declare it.
+    pub agents: Vec<String>,
+    /// Those of them whose own token does not carry it although it was granted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacking_agents: Vec<String>,
+}
+
+impl From<v1::IntegrationCapability> for IntegrationCapability {
+    fn from(from: v1::IntegrationCapability) -> Self {
+        Self {
+            state: proto::code(from.state().as_str_name(), "CAPABILITY_STATE_"),
+            key: from.key,
+            satisfied_by: from.satisfied_by,
+            agents: from.agents,
+            lacking_agents: from.lacking_agents,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accounts_state_is_shown_by_its_stable_code() {
+        let mut integration = v1::Integration::default();
+        integration.set_state(v1::IntegrationState::ReconnectRequired);
+        assert_eq!(Integration::from(integration).state, "reconnect_required");
+    }
+}

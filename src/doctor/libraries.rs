@@ -1,0 +1,122 @@
+//! The ports where Google's own client libraries ask, and where sidecars do.
+
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{agents, daemon::Seen, finding::Finding};
+use crate::{
+    address::from_here,
+    config::{Config, RemoteSection},
+    delivery::RemoteListener,
+    text::ShowPath,
+};
+
+/// How long a port may take to be reached: it is on this machine.
+const REACH: Duration = Duration::from_secs(2);
+
+/// Looks at `[adc]`, `[metadata]` and `[remote]`, where they are configured.
+pub(super) fn check(config: &Config, seen: &Seen, now: Timestamp) -> Vec<Finding> {
+    let adc = config.adc.as_ref().map(|section| section.listen);
+    let metadata = config.metadata.port.as_ref();
+    let ports = [
+        ("adc.listen", adc),
+        ("metadata.listen", metadata.map(|port| port.listen)),
+        (
+            "remote.listen",
+            config.remote.as_ref().map(|section| section.listen),
+        ),
+    ];
+    let is_running = seen.agents.is_some();
+    let mut findings: Vec<Finding> = ports
+        .into_iter()
+        .filter_map(|(key, listen)| Some(check_port(key, listen?, is_running)))
+        .collect();
+    findings.extend(metadata.map(|port| check_agent(port.agent.as_str(), config, seen)));
+    findings.extend(
+        config
+            .remote
+            .as_ref()
+            .map(|section| check_certificate(section, now)),
+    );
+    findings
+}
+
+fn check_certificate(section: &RemoteSection, now: Timestamp) -> Finding {
+    const CHECK: &str = "remote.certificate_file";
+    match RemoteListener::check(section, now) {
+        Ok(checked) => match checked.trouble {
+            Some(trouble) if checked.is_refused => Finding::fail(CHECK, trouble, ""),
+            Some(trouble) => Finding::warn(CHECK, trouble, ""),
+            None => {
+                let file = section.certificate_file.shown();
+                Finding::ok(CHECK, format!("{file} and its key can be served"))
+            }
+        },
+        Err(error) => Finding::fail(
+            CHECK,
+            error.to_string(),
+            "give it a certificate and the key that belongs to it",
+        ),
+    }
+}
+
+fn check_port(check: &'static str, listen: SocketAddr, is_running: bool) -> Finding {
+    if listen.port() == 0 {
+        let advice = "set a port: agents have to know it";
+        return Finding::warn(
+            check,
+            format!("{listen} is another port after each start"),
+            advice,
+        );
+    }
+    if is_running {
+        return match TcpStream::connect_timeout(&from_here(listen), REACH) {
+            Ok(_) => Finding::ok(check, format!("{listen} can be reached")),
+            Err(error) => Finding::fail(
+                check,
+                format!("the daemon runs, and {listen} cannot be reached: {error}"),
+                "restart the daemon after a change of this key",
+            ),
+        };
+    }
+    match TcpListener::bind(listen) {
+        Ok(_) => Finding::ok(check, format!("{listen} is free")),
+        Err(error) => {
+            let advice = match error.kind() {
+                ErrorKind::AddrInUse => "stop what listens there, or take another port",
+                ErrorKind::AddrNotAvailable => "use an address that this machine has",
+                ErrorKind::PermissionDenied => "take a port from 1024 on",
+                _ => "",
+            };
+            Finding::fail(check, format!("{listen} cannot be bound: {error}"), advice)
+        }
+    }
+}
+
+fn check_agent(agent: &str, config: &Config, seen: &Seen) -> Finding {
+    const CHECK: &str = "metadata.agent";
+    let known = match &seen.agents {
+        Some(agents) => agents.iter().any(|known| known.spec.agent == agent),
+        None => agents::manifests(config, seen.daemons_user(config))
+            .0
+            .manifests
+            .keys()
+            .any(|known| known.as_str() == agent),
+    };
+    if known {
+        return Finding::ok(CHECK, format!("there is an agent {agent}"));
+    }
+    let message = format!("there is no agent {agent}, so its metadata server has no token to give");
+    let advice = "correct the name, or add the agent's manifest";
+    if seen.agents.is_some() {
+        Finding::fail(CHECK, message, advice)
+    } else {
+        // Those that came over the API are known to the daemon alone.
+        Finding::warn(CHECK, message, advice)
+    }
+}
