@@ -2,66 +2,34 @@
 
 use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use anyhow::Context;
 use tokio::{
-    sync::{Notify, mpsc},
-    task::spawn_blocking,
+    sync::Notify,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    node::{self, Driver},
-    pages::{self, Surroundings},
-    ports::LibraryPorts,
-    supervision,
+    listeners::Listeners,
+    node::Driver,
+    parts::{AppParts, endpoints},
+    starting::{Starting, Surfaces},
     tasks::Tasks,
-    trail,
 };
 use crate::{
-    agent::{self, Folder, Scan},
-    broker::{Broker, BrokerOptions, BrokerParts, Pulses},
+    agent::Folder,
+    broker::{Broker, BrokerOptions, BrokerParts},
     catalog::Catalog,
-    clock::{SharedClock, SystemClock},
-    config::{AdcSection, Config, ConfigError, InForce},
-    delivery::{
-        Delivery, DeliveryOptions, RemoteListener, ServedCertificate,
-        admin::{AdminSocket, Facts},
-    },
-    entropy::{SharedEntropy, SystemEntropy},
-    google::{Client, ClientOptions, Egress, Endpoints, Limits},
+    config::Config,
+    google::{Client, ClientOptions, Limits},
     health::Readiness,
-    id::AgentName,
     lifecycle::{DRAIN, PROVIDER_DRAIN},
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
-    text,
     vault::{Vault, configured},
-    web::HttpServer,
 };
 
 /// How long answers may take to reach whoever waits for them, once the last request to the provider has ended.
 const ANSWERS: Duration = Duration::from_secs(2);
-
-/// What a test may hold still.
-pub struct AppParts {
-    /// Time.
-    pub clock: SharedClock,
-    /// Randomness.
-    pub entropy: SharedEntropy,
-    /// How Google is reached.
-    pub egress: Egress,
-}
-
-impl Default for AppParts {
-    fn default() -> Self {
-        Self {
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy),
-            egress: Egress::default(),
-        }
-    }
-}
 
 /// A daemon that runs until [`App::stop`].
 pub struct App {
@@ -85,12 +53,11 @@ impl App {
     /// # Errors
     /// The first part that does not start, with a sentence that says what to do.
     pub async fn start(mut config: Config, parts: AppParts) -> anyhow::Result<Self> {
-        let http = HttpServer::bind(config.http_listen)
-            .with_context(|| format!("http_listen {} cannot be bound", config.http_listen))?;
-        let http_address = http.address();
-        config.bound(http_address)?;
-        let ports = LibraryPorts::bind(&mut config)?;
-        let (remote, certificate) = sidecars(&mut config, &parts.clock)?.unzip();
+        let Listeners {
+            http,
+            ports,
+            sidecars,
+        } = Listeners::bind(&mut config, &parts.clock)?;
         let keyring = configured::keyring(&config.key).await?;
         let vault = Arc::new(Vault::new(keyring, parts.entropy.clone()));
         let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
@@ -98,7 +65,6 @@ impl App {
         let contents = store.load().await?;
         let catalog = Arc::new(Catalog::builtin().with(&config.capabilities)?);
         let metrics = Arc::new(Metrics::default());
-        let readiness = Arc::new(Readiness::default());
         let (broker, changes) = start_broker(
             &config,
             &parts,
@@ -108,80 +74,39 @@ impl App {
             &metrics,
             contents,
         )?;
-
-        let shutdown = CancellationToken::new();
-        let mut tasks = Tasks::default();
-        let folder = Folder::new(config.agents_dir(), catalog);
-        let rescan = watch_agents(folder, broker.clone(), &mut tasks, shutdown.clone()).await?;
-        let driver = Driver::open(&config)?;
-        let options = delivery_options(&config, driver.as_ref(), &readiness)?;
-        // Known before the files are written, so that these are right at once.
-        broker.settle_holders().await?;
-        let (clock, stop) = (parts.clock.clone(), shutdown.clone());
-        let delivery = Delivery::start(&options, broker.clone(), clock, changes, stop)?;
-        let admin = AdminSocket::bind(&config.runtime_dir.join("admin.sock"))
-            .with_context(|| format!("{}/admin.sock cannot be bound", config.runtime_dir.display()))?;
-        let agents = settle(&delivery, &broker).await?;
-        if let Some(listener) = remote {
-            let serving = delivery.serve_remote(listener, shutdown.clone());
-            tasks.spawn("the listener for sidecars", serving);
-        }
-        let (delivering, holdings) = (delivery.probe(), delivery.holdings());
-        tasks.spawn("the writing of agents' files", delivery.finished());
-
-        let (pulses, probes) = Pulses::new();
-        tasks.spawn("renewals", broker.clone().run(pulses, shutdown.clone()));
-        let (clock, stop) = (parts.clock.clone(), shutdown.clone());
-        let upkeep = trail::keep(store.clone(), clock, config.audit.clone(), stop);
-        tasks.spawn("the upkeep of the audit trail", upkeep);
-        let started_at = parts.clock.now();
-        let in_force = Arc::new(InForce::new(&config)?);
-        let facts = Facts {
-            started_at,
-            runtime_dir: config.runtime_dir.clone(),
-            warnings: config.warnings().to_vec(),
-            in_force: in_force.clone(),
-            registered: driver.as_ref().map(Driver::registered),
-            readiness: readiness.clone(),
-            certificate: certificate.clone(),
-        };
-        let admin_socket = admin.path().to_owned();
-        let sessions = Arc::new(pages::sessions(&config, &parts));
-        let stop = shutdown.clone();
-        let serving = admin.serve(broker.clone(), store.clone(), sessions.clone(), facts, stop);
-        tasks.spawn("the admin socket", serving);
-        let surroundings = Surroundings {
+        let mut starting = Starting::new(config, parts, broker, store);
+        let folder = Folder::new(starting.config.agents_dir(), catalog);
+        let rescan = starting.watch_agents(folder).await?;
+        let driver = Driver::open(&starting.config)?;
+        let (sidecars, certificate) = sidecars.unzip();
+        let delivered = starting.deliver(changes, driver.as_ref(), sidecars).await?;
+        let probes = starting.keep();
+        let (http_address, admin_socket) = (http.address(), delivered.admin.path().to_owned());
+        let surfaces = Surfaces {
+            http,
+            admin: delivered.admin,
+            ports,
+            holdings: delivered.holdings,
             metrics,
-            readiness: readiness.clone(),
-            sessions,
-            started_at,
-            in_force,
             certificate,
-            shutdown: shutdown.clone(),
         };
-        let web = pages::web(&config, &broker, &parts, surroundings)?;
-        tasks.spawn("the pages", http.serve(Arc::new(web), shutdown.clone()));
-        ports.serve(&config, &broker, &holdings, &mut tasks, &shutdown);
-        let around = (&mut tasks, &readiness, &shutdown);
-        node::serve(driver, &config, &broker, &parts, around)?;
-        let parts = supervision::parts(&store, delivering, probes);
-        let supervising = supervision::with_systemd(parts, readiness.clone(), shutdown.clone());
-        tasks.spawn("supervision", supervising);
-        readiness.started();
+        starting.serve(surfaces, driver)?;
+        starting.supervise(delivered.probe, probes);
+        starting.readiness.started();
         tracing::info!(
-            http = %http_address, admin = %admin_socket.display(), agents,
-            integrations = broker.account_count(), "ready"
+            http = %http_address, admin = %admin_socket.display(), agents = delivered.agents,
+            integrations = starting.broker.account_count(), "ready"
         );
         Ok(Self {
             http_address,
             admin_socket,
-            broker,
-            config,
-            store,
-            readiness,
+            broker: starting.broker,
+            config: starting.config,
+            store: starting.store,
+            readiness: starting.readiness,
             rescan,
-            tasks,
-            shutdown,
+            tasks: starting.tasks,
+            shutdown: starting.shutdown,
         })
     }
 
@@ -246,109 +171,6 @@ fn tell_what_did_not_land(broker: &Broker) {
              connected again"
         );
     }
-}
-
-/// Applies the manifests as they are now, and from then on as they change. Notifying what it returns makes it
-/// read all of them again.
-async fn watch_agents(
-    mut folder: Folder,
-    broker: Arc<Broker>,
-    tasks: &mut Tasks,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Arc<Notify>> {
-    let (folder, scan) = spawn_blocking(move || {
-        let scan = folder.scan();
-        (folder, scan)
-    })
-    .await?;
-    if let Some(reason) = unfit(&folder, &broker) {
-        // Not one agent would be known, and all that are served would lose what they have.
-        anyhow::bail!(ConfigError::new(reason));
-    }
-    apply(&broker, &scan);
-    let (scans, mut changes) = mpsc::channel(1);
-    let rescan = Arc::new(Notify::new());
-    let watching = agent::watch(folder, scans, rescan.clone(), shutdown);
-    tasks.spawn("the watch over manifests", watching);
-    tasks.spawn("the application of manifests", async move {
-        while let Some(scan) = changes.recv().await {
-            apply(&broker, &scan);
-        }
-    });
-    Ok(rescan)
-}
-
-/// Why the daemon cannot start on this folder of manifests.
-fn unfit(folder: &Folder, broker: &Broker) -> Option<String> {
-    if !folder.is_absent() {
-        return folder.trouble().map(str::to_owned);
-    }
-    let agents = broker.undeclared_agents();
-    let names: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
-    let path = folder.path().display();
-    (!names.is_empty()).then(|| {
-        format!(
-            "{path}: the folder of manifests is not there, and agents came from it when the daemon ran last ({}): put it \
-             back, or create it empty to remove them",
-            text::few(&names)
-        )
-    })
-}
-
-fn delivery_options(
-    config: &Config,
-    driver: Option<&Driver>,
-    readiness: &Arc<Readiness>,
-) -> anyhow::Result<DeliveryOptions> {
-    Ok(DeliveryOptions {
-        runtime_dir: config.runtime_dir.clone(),
-        token_url: config.adc.as_ref().map(AdcSection::token_url).transpose()?,
-        project_id: config.metadata.project_id.clone(),
-        volumes: driver.map(Driver::volumes),
-        readiness: Arc::clone(readiness),
-    })
-}
-
-/// Waits until every agent has its files and nobody else has any. Returns how many agents there are.
-async fn settle(delivery: &Delivery, broker: &Broker) -> anyhow::Result<usize> {
-    delivery.settled().await;
-    // Agents that were given to another holder meanwhile come when nothing is left of the one before.
-    broker.settle_holders().await?;
-    delivery.settled().await;
-    let handles = broker.handles();
-    let agents = handles.iter().map(|handle| handle.name().clone());
-    let known: Vec<_> = agents.chain(broker.spared_agents()).collect();
-    delivery.remove_strangers(&known).await;
-    Ok(handles.len())
-}
-
-fn apply(broker: &Broker, scan: &Scan) {
-    for problem in broker.apply_scan(scan) {
-        tracing::error!("{problem}");
-    }
-}
-
-/// Binds the listener for sidecars, where there is to be one, and takes over into `config` where that was. With it comes what
-/// it serves with.
-fn sidecars(
-    config: &mut Config,
-    clock: &SharedClock,
-) -> anyhow::Result<Option<(RemoteListener, Arc<ServedCertificate>)>> {
-    let Some(section) = &config.remote else {
-        return Ok(None);
-    };
-    let listener = RemoteListener::bind(section, Arc::clone(clock))?;
-    config.bound_for_sidecars(Some(listener.address()));
-    tracing::info!(listen = %listener.address(), "sidecars over TLS");
-    let certificate = listener.certificate();
-    Ok(Some((listener, certificate)))
-}
-
-pub(super) fn endpoints(config: &Config) -> anyhow::Result<Endpoints> {
-    Ok(match &config.google.endpoint_base {
-        Some(base) => Endpoints::with_base(base.as_str())?,
-        None => Endpoints::google(),
-    })
 }
 
 /// Starts the broker on what the store holds, with the client that the configuration names. Nothing is renewed

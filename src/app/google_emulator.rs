@@ -11,7 +11,7 @@ use crate::{
 
 /// Runs the emulator until a signal ends it.
 pub(super) fn run(_: &Global, args: GoogleEmulatorArgs) -> Outcome {
-    super::block_on(emulate(of_this_program(args.emulator.into())))
+    super::runtime::block_on(emulate(of_this_program(args.emulator.into())))
 }
 
 /// The emulated project under this program's name.

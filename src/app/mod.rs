@@ -8,24 +8,25 @@ mod demo;
 mod failures;
 #[cfg(feature = "emulator")]
 mod google_emulator;
+mod listeners;
 mod node;
 mod pages;
+mod parts;
 mod ports;
+mod runtime;
 mod serve;
 mod sidecar;
+mod starting;
 mod supervision;
 mod tasks;
 mod trail;
 
-use std::{ffi::OsStr, process::ExitCode};
+use std::process::ExitCode;
 
-pub use daemon::{App, AppParts, start_broker};
+pub use daemon::{App, start_broker};
+pub use parts::AppParts;
 
-use crate::{
-    cli::{self, Exit, Failure, Outcome, Programs},
-    secret::shape::redacted,
-    text,
-};
+use crate::cli::{self, Programs};
 
 /// The program: arguments in, exit code out.
 pub fn main() -> ExitCode {
@@ -42,70 +43,4 @@ pub fn main() -> ExitCode {
         google_emulator: None,
     };
     cli::run(std::env::args_os(), &programs)
-}
-
-/// The variable by which tokio is told how many threads there are to be.
-const THREADS: &str = "TOKIO_WORKER_THREADS";
-
-/// Refuses what tokio would panic about.
-fn check_threads(value: Option<&OsStr>) -> Result<(), Failure> {
-    let Some(value) = value else { return Ok(()) };
-    let number = value.to_str().and_then(|text| text.parse::<usize>().ok());
-    if number.is_some_and(|number| number > 0) {
-        return Ok(());
-    }
-    let shown = text::quoted(&redacted(&value.to_string_lossy()), 40);
-    Err(Failure::misconfigured(format!(
-        "{THREADS} is \"{shown}\": set it to a number of threads from 1 on, or leave it out"
-    )))
-}
-
-/// Runs a long-running program on as many threads as there are cores.
-fn block_on(program: impl Future<Output = anyhow::Result<()>>) -> Outcome {
-    check_threads(std::env::var_os(THREADS).as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Failure::new(Exit::Failed, format!("no async runtime: {error}")))?;
-    let ended = runtime.block_on(program);
-    // What still blocks in the background must not hold the end up.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    ended.map(|()| Exit::Ok).map_err(|error| failure(&error))
-}
-
-fn failure(error: &anyhow::Error) -> Failure {
-    let message = format!("{error:#}");
-    let wrong_key = matches!(
-        error.downcast_ref(),
-        Some(crate::store::StoreError::WrongKey { .. })
-    );
-    let of_operator = error.is::<crate::config::ConfigError>()
-        || error.is::<crate::vault::key::KeyError>()
-        || error.is::<crate::google::InvalidProxy>();
-    if wrong_key || of_operator {
-        return Failure::misconfigured(message);
-    }
-    Failure::new(Exit::Failed, message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_of_threads_that_is_none_is_refused_with_a_sentence() {
-        let check = |value: Option<&str>| check_threads(value.map(OsStr::new));
-        for good in [None, Some("1"), Some("64")] {
-            assert!(check(good).is_ok(), "{good:?}");
-        }
-        for bad in ["0", "", "x", "-1", "1.5"] {
-            let failure = check(Some(bad)).unwrap_err();
-            assert_eq!(failure.exit, Exit::Misconfigured);
-            assert!(
-                failure
-                    .message
-                    .starts_with(&format!("TOKIO_WORKER_THREADS is \"{bad}\": ")),
-                "{failure}"
-            );
-        }
-    }
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{AppParts, tasks::Tasks};
+use super::{parts::AppParts, tasks::Tasks};
 use crate::{
     broker::Broker,
     config::{Config, CsiSection},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{AppParts, daemon::endpoints};
+use super::parts::{AppParts, endpoints};
 use crate::{
     broker::Broker,
     config::{Config, InForce},

@@ -17,18 +17,18 @@ use crate::{
 /// Runs the daemon until a signal ends it.
 pub(super) fn run(global: &Global, _: ServeArgs) -> Outcome {
     let config_file = global.config.as_deref();
-    let mut config =
-        Config::load(config_file, config::environment()).map_err(|error| super::failure(&error.into()))?;
+    let mut config = Config::load(config_file, config::environment())
+        .map_err(|error| super::runtime::failure(&error.into()))?;
     config
         .check_is_there()
-        .map_err(|error| super::failure(&error.into()))?;
+        .map_err(|error| super::runtime::failure(&error.into()))?;
     config.warn_of_writers();
     // While there is one thread.
     privileges::keep(privileges::needed(&config)).map_err(|error| {
         let message = format!("privileges that the daemon does not need cannot be given up: {error}");
         Failure::new(Exit::Failed, message)
     })?;
-    super::block_on(serve(config, config_file))
+    super::runtime::block_on(serve(config, config_file))
 }
 
 async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()> {

@@ -43,16 +43,15 @@ pub(super) struct DoctorArgs {
 /// Runs `doctor`.
 pub(super) async fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Outcome {
     let clock = output.clock();
-    let findings = match agents_socket(&args.agent, global)? {
-        Some(socket) => doctor::examine_agent(&socket, &clock).await,
-        None => {
-            let node = Node {
-                config: global.config.as_deref(),
-                admin_socket: global.admin_socket.as_deref(),
-                is_offline: args.offline,
-            };
-            progress::during(output, "looking around", Box::pin(doctor::examine(&node, &clock))).await
-        }
+    let findings = if let Some(socket) = agents_socket(&args.agent, global)? {
+        doctor::examine_agent(&socket, &clock).await
+    } else {
+        let node = Node {
+            config: global.config.as_deref(),
+            admin_socket: global.admin_socket.as_deref(),
+            is_offline: args.offline,
+        };
+        progress::during(output, "looking around", Box::pin(doctor::examine(&node, &clock))).await
     };
     report(&findings, output)?;
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);

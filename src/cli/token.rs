@@ -143,7 +143,7 @@ fn for_libraries(args: &EnvArgs, global: &Global, output: &mut Output) -> Outcom
     };
     if args.metadata && args.export && !output.is_json() {
         // It would go before any metadata server.
-        output.literal(&format!("unset {}", CREDENTIALS))?;
+        output.literal(&format!("unset {CREDENTIALS}"))?;
     }
     let variables = variables.iter().map(|(name, value)| (*name, value.as_str()));
     print(variables, args.export, output)?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::{error::ConfigError, google, local_url, values::Values};
+use super::{error::ConfigError, urls, values::Values};
 use crate::address::is_loopback;
 
 /// The path of the token endpoint.
@@ -24,7 +24,7 @@ impl AdcSection {
         const URL: &str = "an http:// or https:// URL without user, query or fragment";
         let listen = values.parsed("adc.listen", "an address and port, such as 127.0.0.1:8421")?;
         let url: Option<Url> = values.parsed("adc.url", URL)?;
-        if url.as_ref().is_some_and(|url| !google::is_plain_web(url)) {
+        if url.as_ref().is_some_and(|url| !urls::is_plain_web(url)) {
             return Err(values.wrong("adc.url", URL));
         }
         match (listen, url) {
@@ -41,9 +41,9 @@ impl AdcSection {
     pub fn token_url(&self) -> Result<Url, ConfigError> {
         let base = match &self.url {
             Some(url) => url.clone(),
-            None => local_url("adc.listen", self.listen)?,
+            None => urls::local("adc.listen", self.listen)?,
         };
-        Ok(google::below(&base, ENDPOINT))
+        Ok(urls::below(&base, ENDPOINT))
     }
 
     /// What deserves attention.

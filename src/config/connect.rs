@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::{Origin, Url};
 
-use super::{error::ConfigError, google::is_plain_web, values::Values};
+use super::{error::ConfigError, urls::is_plain_web, values::Values};
 
 /// The `[connect]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use super::{
     error::ConfigError,
     kubernetes::{KubernetesApi, KubernetesSection},
-    required,
-    values::Values,
+    values::{Values, required},
 };
 
 /// The `[csi]` section, where there is to be a driver.

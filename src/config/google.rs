@@ -11,6 +11,7 @@ use super::{
     client_secret,
     error::ConfigError,
     secret_file::{self, Access},
+    urls::{below, is_plain_web},
     values::Values,
 };
 use crate::{
@@ -190,21 +191,4 @@ fn endpoint_base(values: &Values) -> Result<Option<Url>, ConfigError> {
         Some(url) if !safe(&url) => Err(values.wrong("google.endpoint_base", EXPECTED)),
         other => Ok(other),
     }
-}
-
-/// True for an `http` or `https` URL that has no user, query or fragment.
-pub(super) fn is_plain_web(url: &Url) -> bool {
-    matches!(url.scheme(), "http" | "https")
-        && url.has_host()
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none()
-}
-
-/// The URL of a page below `base`, whether or not that ends in a slash.
-pub(super) fn below(base: &Url, page: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!("{}/{page}", base.path().trim_end_matches('/')));
-    url
 }

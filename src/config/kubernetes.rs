@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::{error::ConfigError, google, required, values::Values};
+use super::{
+    error::ConfigError,
+    urls,
+    values::{Values, required},
+};
 use crate::address::is_at_loopback;
 
 /// The `[kubernetes]` section.
@@ -111,39 +115,10 @@ fn api_url(values: &Values) -> Result<Option<Url>, ConfigError> {
         return Ok(values.kubernetes_service.in_cluster());
     };
     let safe = url.scheme() == "https" || is_at_loopback(&url);
-    if google::is_plain_web(&url) && safe {
+    if urls::is_plain_web(&url) && safe {
         Ok(Some(url))
     } else {
         Err(values.wrong("kubernetes.api_url", EXPECTED))
-    }
-}
-
-/// Where the API is, as Kubernetes tells every container.
-#[derive(Default)]
-pub(super) struct KubernetesService {
-    host: Option<String>,
-    port: Option<String>,
-}
-
-impl KubernetesService {
-    /// Takes one of its variables.
-    pub(super) fn take(&mut self, name: &str, value: &str) {
-        match name {
-            "KUBERNETES_SERVICE_HOST" => self.host = Some(value.to_owned()),
-            "KUBERNETES_SERVICE_PORT" => self.port = Some(value.to_owned()),
-            _ => {}
-        }
-    }
-
-    fn in_cluster(&self) -> Option<Url> {
-        let host = self.host.as_deref()?;
-        let port = self.port.as_deref().unwrap_or("443");
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
-        Url::parse(&format!("https://{host}:{port}")).ok()
     }
 }
 

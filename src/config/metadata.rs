@@ -3,7 +3,10 @@
 
 use std::net::SocketAddr;
 
-use super::{error::ConfigError, required, values::Values};
+use super::{
+    error::ConfigError,
+    values::{Values, required},
+};
 use crate::{address::is_loopback, id::AgentName};
 
 /// The `[metadata]` section.

@@ -11,6 +11,7 @@ pub mod connect;
 pub mod console;
 pub mod csi;
 pub mod error;
+mod exposure;
 #[cfg(fuzzing)]
 pub mod fuzz;
 pub mod google;
@@ -20,6 +21,7 @@ mod in_force;
 pub mod key;
 mod keys;
 pub mod kubernetes;
+mod kubernetes_service;
 pub mod log;
 pub mod metadata;
 mod places;
@@ -30,6 +32,7 @@ mod secret_file;
 pub(crate) mod suggest;
 pub mod template;
 mod twice;
+mod urls;
 mod values;
 pub mod way;
 pub mod writers;
@@ -66,7 +69,7 @@ pub use template::template;
 use crate::{address, text, text::ShowPath};
 
 use keys::VARIABLE_PREFIX;
-use values::{Values, Written};
+use values::{Values, Written, required};
 
 /// Where the configuration file is unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/token-broker/config.toml";
@@ -202,7 +205,7 @@ impl Config {
         };
         let public_url = match given_url {
             Some(url) => url,
-            None => local_url("http_listen", http_listen)?,
+            None => urls::local("http_listen", http_listen)?,
         };
         let capabilities = match &values.capabilities_variable {
             Some(value) => capabilities::from_variable(value)?,
@@ -284,7 +287,7 @@ impl Config {
     pub fn bound(&mut self, address: SocketAddr) -> Result<(), ConfigError> {
         self.http_listen = address;
         if self.derived.public_url {
-            self.public_url = local_url("http_listen", address)?;
+            self.public_url = urls::local("http_listen", address)?;
             if self.derived.redirect_uri {
                 self.google.redirect_uri = self.page("oauth/callback");
             }
@@ -316,7 +319,7 @@ impl Config {
 
     /// The URL of one of the daemon's pages, such as `oauth/callback`.
     pub fn page(&self, page: &str) -> Url {
-        google::below(&self.public_url, page)
+        urls::below(&self.public_url, page)
     }
 }
 
@@ -341,24 +344,13 @@ fn unreadable(error: &std::io::Error) -> String {
     }
 }
 
-/// A key that has a default in the table has a value.
-fn required<T>(values: &Values, value: Option<T>, path: &str) -> Result<T, ConfigError> {
-    value.ok_or_else(|| values.wrong(path, "a value"))
-}
-
 fn public_url(values: &Values) -> Result<Option<Url>, ConfigError> {
     const EXPECTED: &str = "an http:// or https:// URL without user, query or fragment";
     let url: Option<Url> = values.parsed("public_url", EXPECTED)?;
     match url {
-        Some(url) if !google::is_plain_web(&url) => Err(values.wrong("public_url", EXPECTED)),
+        Some(url) if !urls::is_plain_web(&url) => Err(values.wrong("public_url", EXPECTED)),
         other => Ok(other),
     }
-}
-
-/// How a browser on this machine reaches an address that HTTP is served on.
-fn local_url(key: &str, listen: SocketAddr) -> Result<Url, ConfigError> {
-    Url::parse(&format!("http://{}", address::from_here(listen)))
-        .map_err(|error| ConfigError::new(format!("{key} {listen}: no URL follows from it: {error}")))
 }
 
 /// The environment's variables.

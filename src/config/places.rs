@@ -1,57 +1,9 @@
-//! Where the daemon keeps what is its own, and who else could get at it.
+//! Where the daemon keeps what is its own.
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{Config, ConfigError, KeySource, way, writers};
+use super::error::ConfigError;
 use crate::text::ShowPath;
-
-impl Config {
-    /// Why others than root and `user` may write the file; `None` where nobody may, or where there is none.
-    pub fn written_by_others(&self, user: u32) -> Option<String> {
-        let file = std::fs::File::open(&self.file).ok()?;
-        writers::others(&self.file, &file, user)
-    }
-
-    /// The folders in which others than root and `user` could exchange the configuration, the manifests, what is secret, or
-    /// the daemon's own folders.
-    pub fn gaps(&self, user: u32) -> Vec<way::Gap> {
-        let mut paths = vec![
-            self.file.clone(),
-            self.agents_dir(),
-            self.state_dir.clone(),
-            self.runtime_dir.clone(),
-        ];
-        for source in std::iter::once(&self.key.source).chain(&self.key.previous) {
-            if let KeySource::File(path) = source {
-                paths.push(path.clone());
-            }
-        }
-        paths.extend(self.google.secret_file().map(Path::to_owned));
-        let mut gaps: Vec<way::Gap> = Vec::new();
-        for gap in paths.iter().filter_map(|path| way::gap(path, user)) {
-            if !gaps.iter().any(|known| known.folder() == gap.folder()) {
-                gaps.push(gap);
-            }
-        }
-        gaps
-    }
-
-    /// Adds a warning for each place where others than root and this process's user could change what decides what this
-    /// process starts, trusts and hands out.
-    pub fn warn_of_writers(&mut self) {
-        let me = writers::own_user();
-        if let Some(reason) = self.written_by_others(me) {
-            self.warnings.push(format!("{}: {reason}", self.file.shown()));
-        }
-        let runtime_dir = std::fs::File::open(&self.runtime_dir).ok();
-        if let Some(reason) = runtime_dir.and_then(|folder| writers::others(&self.runtime_dir, &folder, me)) {
-            self.warnings
-                .push(format!("{}: {reason}", self.runtime_dir.shown()));
-        }
-        let gaps = self.gaps(me).into_iter().map(|gap| gap.to_string());
-        self.warnings.extend(gaps);
-    }
-}
 
 /// Refuses folders that are no place for a database, or for what agents see; returns a warning for those that are a bad one.
 pub(super) fn check(state_dir: &Path, runtime_dir: &Path) -> Result<Option<String>, ConfigError> {

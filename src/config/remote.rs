@@ -5,8 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use super::{
     error::ConfigError,
     kubernetes::{KubernetesApi, KubernetesSection},
-    required,
-    values::Values,
+    values::{Values, required},
 };
 
 /// The `[remote]` section, where there is to be such a listener.

@@ -18,7 +18,7 @@ use crate::{
 use super::{
     error::ConfigError,
     keys::{self, KEYS, VARIABLE_PREFIX},
-    kubernetes::KubernetesService,
+    kubernetes_service::KubernetesService,
     suggest, twice,
 };
 
@@ -341,6 +341,11 @@ impl Values {
             })
         })
     }
+}
+
+/// A key that has a default in the table has a value.
+pub(super) fn required<T>(values: &Values, value: Option<T>, path: &str) -> Result<T, ConfigError> {
+    value.ok_or_else(|| values.wrong(path, "a value"))
 }
 
 fn join(section: &str, name: &str) -> String {

@@ -1,41 +1,13 @@
 //! Which failure means what, and whom it concerns.
 
+mod failure;
 mod table;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::FailureKind;
+pub use failure::{Call, Failure, FailureKind, Said, Sign};
+pub(crate) use failure::{DECLINED, TESTING_MODE};
 pub use table::FAILURES;
-
-/// What was asked of the provider: the same code means different things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    /// A person's consent, answered by a redirect.
-    Authorize,
-    /// A code for tokens.
-    Exchange,
-    /// An access token for a refresh token.
-    Refresh,
-    /// An access token for a service account's assertion.
-    Assertion {
-        /// It speaks for a person (domain-wide delegation).
-        delegated: bool,
-    },
-    /// Whose an access token is.
-    Userinfo,
-    /// The end of a grant.
-    Revoke,
-    /// The keys that id tokens are signed with.
-    Keys,
-}
-
-/// What a consent that was declined may be due to.
-pub(crate) const DECLINED: &str = "The consent was declined, or the account may not use this app. Connect again and \
-    allow it; if the app is in Testing mode, the operator has to add the account to its test users.";
-
-pub(crate) const TESTING_MODE: &str = "This grant ended seven days after it was connected: that is what Google does while \
-    the project's OAuth consent screen is in Testing mode. The operator has to publish the app on the consent \
-    screen's page; then the owner connects once more.";
 
 /// The sentence about the consent screen's Testing mode, for a grant that ended about seven days after it
 /// was connected. The failure is seen at the next renewal, so up to a day later.
@@ -45,123 +17,6 @@ pub fn testing_mode_hint(connected_at: Timestamp, failed_at: Timestamp) -> Optio
     let lived = failed_at.duration_since(connected_at);
     let window = SignedDuration::from_secs(WEEK - HOUR)..=SignedDuration::from_secs(WEEK + 24 * HOUR);
     window.contains(&lived).then_some(TESTING_MODE)
-}
-
-/// By what an answer is recognized. Descriptions are not enumerated, so they decide nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
-    /// HTTP 408, 429 or 5xx, whatever the answer says: a server out of order must not cost a grant.
-    Busy,
-    /// One of these HTTP statuses.
-    Status(&'static [u16]),
-    /// One of these in `error`.
-    Error(&'static [&'static str]),
-    /// One of these in `error`, or among the reasons that an API gives, in any spelling of theirs (`rateLimitExceeded`,
-    /// `RATE_LIMIT_EXCEEDED`).
-    Reason(&'static [&'static str]),
-    /// This in `error`, and one of these in `error_subtype`.
-    Subtype(&'static str, &'static [&'static str]),
-    /// A redirect, and no `error`.
-    Redirected,
-    /// No `error`.
-    Silent,
-    /// Any other `error`.
-    Other,
-}
-
-impl Sign {
-    fn is_in(self, status: u16, said: Said<'_>) -> bool {
-        let Said {
-            error,
-            subtype,
-            reasons,
-        } = said;
-        match self {
-            Self::Busy => matches!(status, 408 | 429 | 500..),
-            Self::Status(statuses) => statuses.contains(&status),
-            Self::Error(codes) => codes.contains(&error),
-            Self::Reason(codes) => {
-                let all = || reasons.iter().map(String::as_str).chain([error]);
-                codes.iter().any(|code| all().any(|said| same_reason(code, said)))
-            }
-            Self::Subtype(code, subtypes) => {
-                error == code && subtype.is_some_and(|subtype| subtypes.contains(&subtype))
-            }
-            Self::Redirected => error.is_empty() && (300..400).contains(&status),
-            Self::Silent => error.is_empty(),
-            Self::Other => true,
-        }
-    }
-}
-
-/// Whether two spellings of a reason are the same: Google's older APIs write it in one way, the newer in another.
-fn same_reason(a: &str, b: &str) -> bool {
-    let letters = |text: &str| {
-        text.bytes()
-            .filter(|b| *b != b'_')
-            .map(|b| b.to_ascii_lowercase())
-            .collect::<Vec<_>>()
-    };
-    letters(a) == letters(b)
-}
-
-/// What an answer says of its failure.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Said<'a> {
-    /// `error`; empty where the answer has none.
-    pub error: &'a str,
-    /// `error_subtype`.
-    pub subtype: Option<&'a str>,
-    /// What an API gives as reasons: `status`, and each `reason`.
-    pub reasons: &'a [String],
-}
-
-impl<'a> Said<'a> {
-    /// An `error` and no more.
-    pub fn code(error: &'a str) -> Self {
-        Self {
-            error,
-            ..Self::default()
-        }
-    }
-}
-
-/// A row of [`FAILURES`].
-#[derive(Debug)]
-pub struct Failure {
-    /// The page that explains it to people, `/help/<slug>`. Rows that come to the same share one.
-    pub help: &'static str,
-    /// What was asked; empty for whatever it was.
-    pub calls: &'static [Call],
-    /// What the answer looks like.
-    pub sign: Sign,
-    /// Who can act.
-    pub kind: FailureKind,
-    /// What is wrong and what to do.
-    pub sentence: &'static str,
-}
-
-impl Failure {
-    const fn of(
-        help: &'static str,
-        calls: &'static [Call],
-        sign: Sign,
-        kind: FailureKind,
-        sentence: &'static str,
-    ) -> Self {
-        Self {
-            help,
-            calls,
-            sign,
-            kind,
-            sentence,
-        }
-    }
-
-    /// Whether an answer to `call` can be this row's.
-    pub fn concerns(&self, call: Call) -> bool {
-        self.calls.is_empty() || self.calls.contains(&call)
-    }
 }
 
 /// Whether the table has a row for this `error` or `error_subtype`.

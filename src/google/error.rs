@@ -4,28 +4,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{clock::Moment, secret::shape::is_suspicious};
+use crate::clock::Moment;
 
 use super::{
-    classify::{Call, Failure, Said, classify, is_known},
+    classify::{Call, Failure, FailureKind, Said, classify},
+    code::code,
     http::{Reply, TransportError},
     refusal::Refusal,
     scrub::{plain, scrub},
     service_account::InvalidKeyFile,
 };
-
-/// Who can do something about a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
-    /// Nobody has to: it passes, and is tried again.
-    Retry,
-    /// The owner has to connect again.
-    Reconnect,
-    /// The operator has to change the configuration or the Google project.
-    Operator,
-    /// A scope was asked for that was not granted.
-    Permission,
-}
 
 /// What went wrong at the provider. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,28 +41,6 @@ const NOT_GOOGLE: &str = "not-google";
 
 /// How a message ends about what is repeated by itself.
 const REPEATED: &str = "It is tried again.";
-
-/// What the provider's `error` may look like; anything else could be an echo or an attack on a terminal.
-pub(super) fn code(error: &str) -> String {
-    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    if (1..=64).contains(&error.len()) && error.bytes().all(valid) && !is_suspicious(error) {
-        error.to_owned()
-    } else {
-        "unknown_error".to_owned()
-    }
-}
-
-/// The same for a code of `OAuth`'s. Some servers write one that is known as words or in capitals (`Invalid grant`,
-/// `INVALID_GRANT`).
-pub(super) fn oauth_code(error: &str) -> String {
-    let words: Vec<&str> = error.split_whitespace().collect();
-    let known = words.join("_").to_ascii_lowercase();
-    if is_known(&known) {
-        known
-    } else {
-        code(error.trim())
-    }
-}
 
 impl ProviderError {
     /// True when the provider may have done what it was asked without its answer arriving.
@@ -200,19 +166,11 @@ impl ProviderError {
                 format!("{host} cannot be reached: {reason}. It is tried again."),
             ),
         };
-        let help = match error {
-            TransportError::NoRoots(_) | TransportError::Certificate(_) => "certificate",
-            TransportError::TooLarge(_) | TransportError::Encoding(_) => NOT_GOOGLE,
-            TransportError::ProxyCredentials(_) => "proxy-credentials",
-            TransportError::NoConnection | TransportError::Timeout(_) | TransportError::Network(_) => {
-                "no-connection"
-            }
-        };
         let kind = match error {
             TransportError::ProxyCredentials(_) => FailureKind::Operator,
             _ => FailureKind::Retry,
         };
-        Self::new(kind, code, message, help)
+        Self::new(kind, code, message, help_on(error))
     }
 
     /// An answer that refuses. `secrets` are what the request held, should the answer echo them.
@@ -232,6 +190,18 @@ impl ProviderError {
             retry_after: reply.retry_after(now),
             server_time: reply.date().map(Box::new),
             ..Self::new(kind, code, format!("{sentence} ({said})"), help)
+        }
+    }
+}
+
+/// The page about a request without an answer.
+fn help_on(error: &TransportError) -> &'static str {
+    match error {
+        TransportError::NoRoots(_) | TransportError::Certificate(_) => "certificate",
+        TransportError::TooLarge(_) | TransportError::Encoding(_) => NOT_GOOGLE,
+        TransportError::ProxyCredentials(_) => "proxy-credentials",
+        TransportError::NoConnection | TransportError::Timeout(_) | TransportError::Network(_) => {
+            "no-connection"
         }
     }
 }
@@ -301,32 +271,6 @@ mod tests {
             (FailureKind::Operator, "permission_denied")
         );
         assert!(nested.message.ends_with("permission_denied: No.)"));
-    }
-
-    #[test]
-    fn a_code_of_oauths_is_known_however_it_is_written() {
-        for written in [
-            "invalid_grant",
-            "INVALID_GRANT",
-            " invalid_grant\n",
-            "Invalid grant",
-            "Invalid_Grant",
-        ] {
-            let error = refused(
-                400,
-                &json!({"error": written, "error_subtype": " INVALID_RAPT "}),
-                &[],
-            );
-            assert_eq!(error.code, "invalid_grant", "{written}");
-            assert_eq!(
-                (error.kind, error.help),
-                (FailureKind::Reconnect, "session-ended"),
-                "{written}"
-            );
-        }
-        assert_eq!(oauth_code("rateLimitExceeded"), "rateLimitExceeded");
-        assert_eq!(oauth_code("RESOURCE_EXHAUSTED"), "RESOURCE_EXHAUSTED");
-        assert_eq!(oauth_code("Some words"), "unknown_error");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod authorize;
 pub mod authorized_user;
 pub mod classify;
 mod client;
+mod code;
 pub mod egress;
 pub mod endpoints;
 pub mod error;
@@ -40,11 +41,11 @@ use crate::{
 };
 
 pub use self::{
-    classify::testing_mode_hint,
+    classify::{FailureKind, testing_mode_hint},
     client::{Client, ClientOptions},
     egress::{Egress, InvalidProxy},
     endpoints::Endpoints,
-    error::{FailureKind, ProviderError},
+    error::ProviderError,
     http::Limits,
     redirect::Redirect,
     service_account::{InvalidKeyFile, ServiceAccountKey},

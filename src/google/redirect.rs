@@ -4,7 +4,7 @@ use url::form_urlencoded;
 
 use crate::secret::{AuthorizationCode, StateToken};
 
-use super::{error, scrub::scrub};
+use super::{code, scrub::scrub};
 
 /// Longer values are refused: Google's codes and our states are far shorter.
 const MAX_VALUE: usize = 4096;
@@ -78,7 +78,7 @@ impl Redirect {
             (None, None) => return Err(InvalidRedirect::NoOutcome),
             (Some(code), None) => Outcome::Code { code: code.into() },
             (None, Some(error)) => Outcome::Error {
-                error: error::oauth_code(&error),
+                error: code::oauth_code(&error),
                 description: value("error_description")?.map(|text| scrub(&text, &[&state])),
             },
         };

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     classify::Said,
-    error::{code, oauth_code},
+    code::{code, oauth_code},
     fields::Fields,
     scrub::scrub,
 };

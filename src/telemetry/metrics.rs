@@ -5,7 +5,7 @@ use std::{fmt, sync::atomic::Ordering, time::Duration};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 
 use super::timing::Timing;
@@ -86,105 +86,83 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("token_broker");
-        let renewals = Family::<Outcome, Counter>::default();
-        registry.register("renewals", "Renewals, by outcome", renewals.clone());
-        let provider = Family::<Operation, Timing>::default();
-        registry.register_with_unit(
-            "provider_request_duration",
-            "How long the provider took to answer",
-            Unit::Seconds,
-            provider.clone(),
-        );
-        let audit_failures = Counter::default();
-        registry.register(
-            "audit_write_failures",
-            "Writes of the audit trail that failed",
-            audit_failures.clone(),
-        );
-        let audit_lines_lost = Counter::default();
-        registry.register(
-            "audit_lines_lost",
-            "Lines of the audit trail that were lost while it could not be written; a line of it tells how many",
-            audit_lines_lost.clone(),
-        );
-        let log_lines_dropped = Counter::default();
-        registry.register(
-            "log_lines_dropped",
-            "Lines of the log that were dropped, because nobody read it",
-            log_lines_dropped.clone(),
-        );
-        let security_events = Family::<Outcome, Counter>::default();
-        registry.register(
-            "security_events",
-            "Security events that were pushed, by outcome",
-            security_events.clone(),
-        );
-        let agents = Family::<State, Gauge>::default();
-        registry.register("agents", "Agents, by state", agents.clone());
-        let integrations = Family::<State, Gauge>::default();
-        registry.register(
-            "integrations",
-            "Connected accounts, by state",
-            integrations.clone(),
-        );
-        let gauge = |registry: &mut Registry, name: &str, help: &str| {
-            let gauge = Gauge::<i64>::default();
-            registry.register(name, help, gauge.clone());
-            gauge
-        };
-        let ready = gauge(&mut registry, "ready", "1 while the daemon is ready, else 0");
-        let agents_short_of_token = gauge(
-            &mut registry,
-            "agents_short_of_token",
-            "Agents that have no token although no person has anything to do for it",
-        );
-        let renewals_waiting = gauge(
-            &mut registry,
-            "renewals_waiting",
-            "Renewals that wait for their moment",
-        );
-        let delivery_problems = gauge(
-            &mut registry,
-            "delivery_problems",
-            "Agents whose directory could not be written",
-        );
-        let certificate_end = Family::<Listener, Gauge>::default();
-        registry.register(
-            "certificate_end_timestamp_seconds",
-            "When the certificate that is served ends, by listener",
-            certificate_end.clone(),
-        );
-        let clock_skew = gauge(
-            &mut registry,
-            "clock_skew_seconds",
-            "How far the provider's clock is ahead of this one",
-        );
-        let next_renewal = gauge(
-            &mut registry,
-            "next_renewal_seconds",
-            "Seconds until the next renewal",
-        );
-        let build = prometheus_client::metrics::info::Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The running version", build);
+        let all = &mut registry;
         Self {
-            registry,
-            renewals,
-            provider,
-            audit_failures,
-            audit_lines_lost,
-            log_lines_dropped,
-            security_events,
-            agents,
-            integrations,
-            ready,
-            agents_short_of_token,
-            renewals_waiting,
-            delivery_problems,
-            certificate_end,
-            clock_skew,
-            next_renewal,
+            renewals: register(all, "renewals", "Renewals, by outcome"),
+            provider: timed(
+                all,
+                "provider_request_duration",
+                "How long the provider took to answer",
+            ),
+            audit_failures: register(
+                all,
+                "audit_write_failures",
+                "Writes of the audit trail that failed",
+            ),
+            audit_lines_lost: register(
+                all,
+                "audit_lines_lost",
+                "Lines of the audit trail that were lost while it could not be written; a line of it tells how many",
+            ),
+            log_lines_dropped: register(
+                all,
+                "log_lines_dropped",
+                "Lines of the log that were dropped, because nobody read it",
+            ),
+            security_events: register(
+                all,
+                "security_events",
+                "Security events that were pushed, by outcome",
+            ),
+            agents: register(all, "agents", "Agents, by state"),
+            integrations: register(all, "integrations", "Connected accounts, by state"),
+            ready: register(all, "ready", "1 while the daemon is ready, else 0"),
+            agents_short_of_token: register(
+                all,
+                "agents_short_of_token",
+                "Agents that have no token although no person has anything to do for it",
+            ),
+            renewals_waiting: register(all, "renewals_waiting", "Renewals that wait for their moment"),
+            delivery_problems: register(
+                all,
+                "delivery_problems",
+                "Agents whose directory could not be written",
+            ),
+            certificate_end: register(
+                all,
+                "certificate_end_timestamp_seconds",
+                "When the certificate that is served ends, by listener",
+            ),
+            clock_skew: register(
+                all,
+                "clock_skew_seconds",
+                "How far the provider's clock is ahead of this one",
+            ),
+            next_renewal: register(all, "next_renewal_seconds", "Seconds until the next renewal"),
+            registry: with_version(registry),
         }
     }
+}
+
+/// A figure under its name.
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// One that counts seconds, which its name says.
+fn timed<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}
+
+/// The version that runs, as the last of all.
+fn with_version(mut registry: Registry) -> Registry {
+    let build = prometheus_client::metrics::info::Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The running version", build);
+    registry
 }
 
 impl Metrics {

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 
 use crate::secret::Key;
 
-use super::KeyId;
+use super::key_id::KeyId;
 
 const VERSION: u8 = 1;
 const TAG_LEN: usize = 32;

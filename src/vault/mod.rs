@@ -13,6 +13,7 @@ mod envelope;
 #[cfg(fuzzing)]
 pub mod fuzz;
 pub mod key;
+mod key_id;
 mod mac;
 
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
@@ -26,7 +27,8 @@ use crate::{
 pub use binding::Binding;
 use binding::Layer;
 use envelope::{Envelope, NONCE_LEN, TAG_LEN, UNBOUND, VERSION};
-pub use key::{KeyError, KeyId, Keyring};
+pub use key::{KeyError, Keyring};
+pub use key_id::KeyId;
 pub use mac::{Field, Mac, MacError};
 
 /// A sealed secret: an envelope of bytes that only the vault opens.

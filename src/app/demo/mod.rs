@@ -22,7 +22,7 @@ use view::View;
 
 /// Runs the demo until Ctrl-C, or through one renewal.
 pub(super) fn run(_: &Global, args: DemoArgs) -> Outcome {
-    super::block_on(demo(args))
+    super::runtime::block_on(demo(args))
 }
 
 async fn demo(args: DemoArgs) -> anyhow::Result<()> {

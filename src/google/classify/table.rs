@@ -1,7 +1,6 @@
 //! The table of failures: what the provider may answer, who can act, and the sentence that every surface shows.
 
-use super::{Call, DECLINED, Failure, Sign};
-use crate::google::FailureKind;
+use super::failure::{Call, DECLINED, Failure, FailureKind, Sign};
 
 /// A service account that speaks for itself, and one that acts for a person.
 const ITSELF: Call = Call::Assertion { delegated: false };

@@ -18,7 +18,7 @@ use crate::store::StoreError;
 use super::{
     connection, damage,
     fault::{Fault, storage},
-    folder, lineage, schema,
+    folder, integrity, lineage, schema,
 };
 
 /// What the folders of copies begin with.
@@ -92,9 +92,9 @@ pub(super) fn take(source: &Connection, folder: &Path) -> Result<DatabaseCopy, F
         copy.execute("DELETE FROM secrets WHERE requested IS NOT NULL", [])?;
         lineage::mark_copy(&copy)?;
     }
-    if let Some(finding) = schema::quick_finding(&copy)? {
+    if let Some(finding) = integrity::quick_finding(&copy)? {
         let original = source.path().map_or(folder, Path::new);
-        return Err(damage::found(original, &finding).into());
+        return Err(storage(original, damage::found(original, &finding)).into());
     }
     copy.close().map_err(|(_, error)| error)?;
     let synced = File::open(&made.file).and_then(|file| file.sync_all());

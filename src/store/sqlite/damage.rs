@@ -9,9 +9,7 @@ use std::{
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, ffi};
 
-use crate::store::StoreError;
-
-use super::{fault::storage, schema};
+use super::integrity;
 
 /// How long the verdict on a database holds: a look reads all of it, and who asks may be the thread that writes.
 const HOLDS: Duration = Duration::from_secs(60);
@@ -42,15 +40,14 @@ pub(super) fn reason(path: &Path, error: &Error) -> String {
 }
 
 /// The same for what an integrity check found in a database.
-pub(super) fn found(path: &Path, finding: &str) -> StoreError {
-    let reason = match second_look(path) {
+pub(super) fn found(path: &Path, finding: &str) -> String {
+    match second_look(path) {
         // What was found first, since it may say more.
         Verdict::Damaged(_) if !is_of_disk(finding) => damaged(finding),
         Verdict::Damaged(finding) => damaged(&finding),
         Verdict::Whole => whole(finding),
         Verdict::Unknown(why) => unknown(&why),
-    };
-    storage(path, reason)
+    }
 }
 
 fn damaged(finding: &str) -> String {
@@ -93,7 +90,7 @@ fn look(path: &Path) -> Verdict {
         // Whatever closes last, nothing is written to what may be damaged.
         let keep = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
         connection.set_db_config(keep, true)?;
-        schema::finding(&connection)
+        integrity::finding(&connection)
     });
     judge(checked)
 }

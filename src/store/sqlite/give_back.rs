@@ -9,7 +9,7 @@ use super::{
     backup::DatabaseCopy,
     checkpoint::{BUSY_TIMEOUT, empty_log},
     fault::{Fault, storage},
-    file_system,
+    file_system, integrity,
     pages::{self, INCREMENTAL, number},
     schema,
 };
@@ -64,7 +64,7 @@ pub(super) fn renew(state_dir: &Path, path: &Path) -> Result<(), Fault> {
     let new = Connection::open_with_flags(copy.path(), flags)?;
     let is_same = schema::version(&new)? == schema::version(&old)?
         && number(&new, "application_id")? == number(&old, "application_id")?
-        && schema::quick_finding(&new)?.is_none();
+        && integrity::quick_finding(&new)?.is_none();
     new.close().map_err(|(_, error)| error)?;
     old.close().map_err(|(_, error)| error)?;
     let log = path.with_extension("db-wal");

@@ -19,6 +19,7 @@ mod give_back;
 mod grants;
 mod holders;
 mod integrations;
+mod integrity;
 mod key_check;
 mod lineage;
 mod objects;

@@ -16,7 +16,7 @@ use super::{
     connection,
     fault::{Fault, storage},
     folder::{self, FolderLock},
-    key_check, lineage, schema,
+    integrity, key_check, lineage,
 };
 
 /// A backup that was copied into the state folder and found to be good, and is not in force yet. No daemon starts while
@@ -103,7 +103,7 @@ fn examine(copy: &Path, backup: &Path, vault: &Vault) -> Result<u64, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(copy, flags)?;
     connection::recognise(&connection, backup)?;
-    if let Some(finding) = schema::finding(&connection)? {
+    if let Some(finding) = integrity::finding(&connection)? {
         return Err(storage(
             backup,
             format!("is damaged ({finding}): nothing was changed; take another backup"),

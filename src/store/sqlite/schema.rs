@@ -6,7 +6,11 @@ use rusqlite::{Connection, Transaction};
 
 use crate::{store::StoreError, text::ShowPath};
 
-use super::{damage, fault::Fault};
+use super::{
+    damage,
+    fault::{Fault, storage},
+    integrity::first_finding,
+};
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
 pub(super) const MIGRATIONS: [&str; 14] = [
@@ -68,32 +72,10 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Fault> {
     for table in ["master_keys", "integrations", "secrets", "renewals", "agents"] {
         if let Some(finding) = first_finding(connection, &format!("PRAGMA integrity_check({table})"))? {
-            return Err(damage::found(path, &finding).into());
+            return Err(storage(path, damage::found(path, &finding)).into());
         }
     }
     Ok(())
-}
-
-/// The first damage in the whole database, but for what is wrong inside single rows.
-pub(super) fn finding(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    first_finding(connection, "PRAGMA integrity_check")
-}
-
-/// The same, without a look at whether indexes fit their tables.
-pub(super) fn quick_finding(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    first_finding(connection, "PRAGMA quick_check")
-}
-
-fn first_finding(connection: &Connection, check: &str) -> rusqlite::Result<Option<String>> {
-    let mut statement = connection.prepare(check)?;
-    let findings = statement.query_map([], |row| row.get::<_, String>(0))?;
-    for finding in findings {
-        let finding = finding?;
-        if finding != "ok" && !finding.contains(" value in ") {
-            return Ok(Some(finding));
-        }
-    }
-    Ok(None)
 }
 
 /// Whether the database has the version that this program knows last.

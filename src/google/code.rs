@@ -1,0 +1,57 @@
+//! The code of a provider's error, fit to be shown.
+
+use super::classify::is_known;
+use crate::secret::shape::is_suspicious;
+
+/// What the provider's `error` may look like; anything else could be an echo or an attack on a terminal.
+pub(super) fn code(error: &str) -> String {
+    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if (1..=64).contains(&error.len()) && error.bytes().all(valid) && !is_suspicious(error) {
+        error.to_owned()
+    } else {
+        "unknown_error".to_owned()
+    }
+}
+
+/// The same for a code of `OAuth`'s. Some servers write one that is known as words or in capitals (`Invalid grant`,
+/// `INVALID_GRANT`).
+pub(super) fn oauth_code(error: &str) -> String {
+    let words: Vec<&str> = error.split_whitespace().collect();
+    let known = words.join("_").to_ascii_lowercase();
+    if is_known(&known) {
+        known
+    } else {
+        code(error.trim())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_of_oauths_is_known_however_it_is_written() {
+        for written in [
+            "invalid_grant",
+            "INVALID_GRANT",
+            " invalid_grant\n",
+            "Invalid grant",
+            "Invalid_Grant",
+        ] {
+            let error = refused(
+                400,
+                &json!({"error": written, "error_subtype": " INVALID_RAPT "}),
+                &[],
+            );
+            assert_eq!(error.code, "invalid_grant", "{written}");
+            assert_eq!(
+                (error.kind, error.help),
+                (FailureKind::Reconnect, "session-ended"),
+                "{written}"
+            );
+        }
+        assert_eq!(oauth_code("rateLimitExceeded"), "rateLimitExceeded");
+        assert_eq!(oauth_code("RESOURCE_EXHAUSTED"), "RESOURCE_EXHAUSTED");
+        assert_eq!(oauth_code("Some words"), "unknown_error");
+    }
+}
