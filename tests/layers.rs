@@ -45,9 +45,6 @@ const LAYERS: &[&[&str]] = &[
     &["app", "lifecycle"],
 ];
 
-/// The emulator stands beside the layers: it is Google's side, and knows none of ours.
-const ASIDE: &str = "emulator";
-
 fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
@@ -55,12 +52,6 @@ fn layer_of(module: &str) -> Option<usize> {
 fn allowed(from: &str, to: &str) -> bool {
     if from == to {
         return true;
-    }
-    if from == ASIDE {
-        return layer_of(to) == Some(0);
-    }
-    if to == ASIDE {
-        return from == "app";
     }
     match (layer_of(from), layer_of(to)) {
         (Some(0), Some(0)) => true,
@@ -122,18 +113,6 @@ const TO_COME_APART: &[&str] = &[
     "src/delivery/service.rs",
     "src/delivery/tree.rs",
     "src/delivery/watch.rs",
-    "src/emulator/apis/calendar.rs",
-    "src/emulator/apis/drive.rs",
-    "src/emulator/apis/gmail.rs",
-    "src/emulator/apis/mod.rs",
-    "src/emulator/assertion.rs",
-    "src/emulator/core.rs",
-    "src/emulator/grants.rs",
-    "src/emulator/handle.rs",
-    "src/emulator/identity.rs",
-    "src/emulator/risc.rs",
-    "src/emulator/state.rs",
-    "src/emulator/token.rs",
     "src/google/authorize.rs",
     "src/google/client.rs",
     "src/google/egress.rs",
@@ -195,12 +174,12 @@ fn arrows_point_one_way() {
             continue;
         };
         assert!(
-            layer_of(from).is_some() || from == ASIDE,
+            layer_of(from).is_some(),
             "src/{from} has no layer: give it one in this test"
         );
         for (used, _) in sources.absolute(path) {
             if let Some(to) = used.first()
-                && (layer_of(to).is_some() || to == ASIDE)
+                && layer_of(to).is_some()
                 && !allowed(from, to)
             {
                 wrong

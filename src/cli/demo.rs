@@ -1,4 +1,5 @@
 //! `demo`: its arguments. What it shows is put together by the composition root.
+
 use std::time::Duration;
 
 use clap::Args;

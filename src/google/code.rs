@@ -24,34 +24,3 @@ pub(super) fn oauth_code(error: &str) -> String {
         code(error.trim())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_code_of_oauths_is_known_however_it_is_written() {
-        for written in [
-            "invalid_grant",
-            "INVALID_GRANT",
-            " invalid_grant\n",
-            "Invalid grant",
-            "Invalid_Grant",
-        ] {
-            let error = refused(
-                400,
-                &json!({"error": written, "error_subtype": " INVALID_RAPT "}),
-                &[],
-            );
-            assert_eq!(error.code, "invalid_grant", "{written}");
-            assert_eq!(
-                (error.kind, error.help),
-                (FailureKind::Reconnect, "session-ended"),
-                "{written}"
-            );
-        }
-        assert_eq!(oauth_code("rateLimitExceeded"), "rateLimitExceeded");
-        assert_eq!(oauth_code("RESOURCE_EXHAUSTED"), "RESOURCE_EXHAUSTED");
-        assert_eq!(oauth_code("Some words"), "unknown_error");
-    }
-}

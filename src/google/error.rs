@@ -225,7 +225,7 @@ mod tests {
     use serde_json::{Value, json};
     use zeroize::Zeroizing;
 
-    use super::*;
+    use super::{super::code::oauth_code, *};
     use crate::clock::Uptime;
 
     fn reply(status: u16, body: &[u8], headers: &[(header::HeaderName, &'static str)]) -> Reply {
@@ -271,6 +271,32 @@ mod tests {
             (FailureKind::Operator, "permission_denied")
         );
         assert!(nested.message.ends_with("permission_denied: No.)"));
+    }
+
+    #[test]
+    fn a_code_of_oauths_is_known_however_it_is_written() {
+        for written in [
+            "invalid_grant",
+            "INVALID_GRANT",
+            " invalid_grant\n",
+            "Invalid grant",
+            "Invalid_Grant",
+        ] {
+            let error = refused(
+                400,
+                &json!({"error": written, "error_subtype": " INVALID_RAPT "}),
+                &[],
+            );
+            assert_eq!(error.code, "invalid_grant", "{written}");
+            assert_eq!(
+                (error.kind, error.help),
+                (FailureKind::Reconnect, "session-ended"),
+                "{written}"
+            );
+        }
+        assert_eq!(oauth_code("rateLimitExceeded"), "rateLimitExceeded");
+        assert_eq!(oauth_code("RESOURCE_EXHAUSTED"), "RESOURCE_EXHAUSTED");
+        assert_eq!(oauth_code("Some words"), "unknown_error");
     }
 
     #[test]

@@ -150,7 +150,7 @@ mod tests {
                 "{reason}"
             );
         }
-        let error = found(&path, "Tree 4 page 4: unable to get the page. error code=10").to_string();
+        let error = found(&path, "Tree 4 page 4: unable to get the page. error code=10");
         assert!(error.contains("found it whole"), "{error}");
     }
 

@@ -1,4 +1,4 @@
-//! What SQLite's own checks find in a database.
+//! What the checks of a database find, as `SQLite` makes them.
 
 use rusqlite::Connection;
 
