@@ -53,7 +53,7 @@ impl Sources {
     pub(crate) fn read(root: &Path) -> Self {
         let mut sources = Self(BTreeMap::new());
         let folder = root.parent().unwrap();
-        sources.read_file(folder, root, Vec::new(), false);
+        sources.read_file(folder, root, &Vec::new(), false);
         sources
     }
 
@@ -62,13 +62,13 @@ impl Sources {
         self.0.iter()
     }
 
-    fn read_file(&mut self, root: &Path, file: &Path, path: ModulePath, is_test: bool) {
+    fn read_file(&mut self, root: &Path, file: &Path, path: &ModulePath, is_test: bool) {
         let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         self.read_items(root, file, path, &parsed.items, is_test);
     }
 
-    fn read_items(&mut self, root: &Path, file: &Path, path: ModulePath, items: &[Item], is_test: bool) {
+    fn read_items(&mut self, root: &Path, file: &Path, path: &ModulePath, items: &[Item], is_test: bool) {
         let mut reader = Reader::new(is_test);
         for item in items {
             reader.visit_item(item);
@@ -88,10 +88,10 @@ impl Sources {
             match &child.content {
                 // What a test looks at inside its subject's file is its own affair.
                 Some(_) if in_test => {}
-                Some((_, items)) => self.read_items(root, file, inner, items, in_test),
+                Some((_, items)) => self.read_items(root, file, &inner, items, in_test),
                 None => {
                     let file = file_of(file, &inner, child);
-                    self.read_file(root, &file, inner, in_test);
+                    self.read_file(root, &file, &inner, in_test);
                 }
             }
         }
@@ -289,7 +289,7 @@ struct Reader<'a> {
     modules: Vec<(&'a ItemMod, bool)>,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn new(is_test: bool) -> Self {
         Self {
             is_test,
