@@ -2,7 +2,7 @@
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
 //! `address budget clock entropy followed health id secret proto telemetry text`, `config client`, `catalog`, `vault`, `store`,
-//! `google agent session`, `broker`, `delivery`, `doctor`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
+//! `google agent session`, `broker`, `delivery`, `doctor supervisor`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod address;
 pub mod agent;
@@ -27,6 +27,7 @@ pub mod proto;
 pub mod secret;
 pub mod session;
 pub mod store;
+mod supervisor;
 pub mod telemetry;
 pub mod text;
 pub mod vault;

@@ -40,7 +40,7 @@ const LAYERS: &[&[&str]] = &[
     &["google", "agent", "session"],
     &["broker"],
     &["delivery"],
-    &["doctor"],
+    &["doctor", "supervisor"],
     &["web", "cli"],
     &["app", "lifecycle"],
 ];

@@ -18,7 +18,6 @@ mod console;
 mod demo;
 mod disconnect;
 mod doctor;
-mod echo;
 mod exec;
 mod google_emulator;
 mod import;
@@ -27,9 +26,9 @@ mod integrations;
 mod json;
 mod library_variables;
 mod manifests;
+mod metadata_relay;
 mod options;
 mod output;
-mod process_one;
 mod progress;
 mod prompt;
 mod ready;
@@ -53,7 +52,6 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::{CommandFactory, Parser};
 
 pub use demo::DemoArgs;
-pub use echo::Echoes;
 pub use google_emulator::GoogleEmulatorArgs;
 pub use options::Global;
 pub use serve::ServeArgs;
@@ -64,7 +62,7 @@ use output::Output;
 use runtime::wait_for;
 
 pub use crate::client::exit::{Exit, Failure, Outcome};
-use crate::{budget::descriptors, clock::SystemClock, telemetry::panics};
+use crate::{budget::descriptors, clock::SystemClock, supervisor, telemetry::panics};
 
 /// A program that runs until it is told to stop, provided by the composition root: this layer knows only
 /// its arguments. It is called without an async runtime.
@@ -105,7 +103,7 @@ where
     panics::tell();
     let mut output = Output::standard(cli.global.output);
     if !cli.command.heeds_signals()
-        && let Err(error) = process_one::end_by_signals()
+        && let Err(error) = supervisor::end_by_signals()
     {
         output.note(&format!("token-broker: signals cannot be listened to: {error}"));
     }

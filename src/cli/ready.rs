@@ -7,19 +7,14 @@ use tokio::sync::watch;
 use super::{output::Output, progress};
 use crate::{
     client::{
-        agent::{AgentSocket, Changes},
-        agent_status::AgentStatus,
+        agent::AgentSocket,
+        agent_token::{RETRY, attempt, changed},
         environment::Environment,
         exit::{Exit, Failure},
     },
-    file,
     text::time_format,
 };
 
-/// What the file beside the socket says is no longer, in bytes.
-const MOST_TOLD: usize = 256 * 1024;
-/// How long to leave a socket alone that is not there or breaks off.
-pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// How long the first look may take, where nobody wants to wait.
 const ONE_LOOK: Duration = Duration::from_secs(2);
 /// A change is asked about when it is announced; should an announcement get lost, then at the latest.
@@ -77,41 +72,6 @@ async fn keep_trying(
         }
         tokio::time::sleep(RETRY).await;
     }
-}
-
-/// Waits for something to have changed, or for as long as nothing may be announced; false when there is no stream
-/// to wait on.
-pub(super) async fn changed(changes: Option<&mut Changes>, ask_again: Duration) -> bool {
-    match changes {
-        Some(changes) => match tokio::time::timeout(ask_again, changes.next()).await {
-            Ok(event) => event.is_some(),
-            Err(_elapsed) => true,
-        },
-        None => false,
-    }
-}
-
-/// The agent's environment, or why there is no token in it.
-pub(super) async fn attempt(socket: &AgentSocket) -> Result<Environment, Failure> {
-    let environment = Environment::fetch(socket)
-        .await
-        .map_err(|failure| unless_told(socket, failure))?;
-    if environment.has_token() {
-        Ok(environment)
-    } else {
-        Err(Environment::why_no_token(socket).await)
-    }
-}
-
-/// A sidecar opens its socket with the first token; until then the file beside it says why there is none.
-fn unless_told(socket: &AgentSocket, failure: Failure) -> Failure {
-    if failure.exit != Exit::Unreachable || socket.path().exists() {
-        return failure;
-    }
-    let told = file::read_whole(&socket.path().with_file_name("status.json"), MOST_TOLD).ok();
-    let status = told.and_then(|told| AgentStatus::parse(&told).ok());
-    let status = status.filter(|status| status.exit() != Exit::Ok);
-    status.map_or(failure, |status| status.failure())
 }
 
 fn gave_up(timeout: Duration, reason: Failure) -> Failure {

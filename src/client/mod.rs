@@ -6,6 +6,7 @@
 pub(crate) mod admin;
 pub(crate) mod agent;
 pub(crate) mod agent_status;
+pub(crate) mod agent_token;
 mod deadline;
 pub(crate) mod environment;
 pub(crate) mod exit;

@@ -9,7 +9,8 @@ use signal_hook::{
 };
 use tokio::sync::mpsc;
 
-use super::super::process_one::ignored_signals;
+use super::process_one::ignored_signals;
+use crate::client::exit::{Exit, Failure};
 
 /// What is passed on, by the names that `kill -l` gives. Those that stop and those that mean a fault of this very
 /// process are not among them.
@@ -75,11 +76,16 @@ impl Arrived {
 }
 
 /// The signals to this process, from now on: process 1 would not even get them otherwise.
-pub(super) struct Signals(mpsc::Receiver<Arrived>);
+pub(crate) struct Signals(mpsc::Receiver<Arrived>);
 
 impl Signals {
     /// Listens.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        Self::open()
+            .map_err(|error| Failure::new(Exit::Failed, format!("signals cannot be listened to: {error}")))
+    }
+
+    fn open() -> io::Result<Self> {
         let ignored = ignored_signals();
         let wanted = PASSED_ON
             .iter()
@@ -97,6 +103,16 @@ impl Signals {
             }
         })?;
         Ok(Self(receiver))
+    }
+
+    /// Waits for a signal that ends a wait, and returns the code that says so, as a shell does.
+    pub(crate) async fn end(&mut self) -> u8 {
+        loop {
+            let arrived = self.next().await;
+            if arrived.ends_a_wait() {
+                return u8::try_from(128 + arrived.signal.as_raw()).unwrap_or(u8::MAX);
+            }
+        }
     }
 
     /// The next signal. It may stand for several of its kind. Nothing is lost when it is not waited for to the end.

@@ -9,7 +9,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Tells an order that is given again from the echo of the one before.
 #[derive(Debug)]
-pub struct Echoes<T> {
+pub(crate) struct Echoes<T> {
     last: Option<(T, Instant)>,
 }
 
@@ -21,7 +21,7 @@ impl<T> Default for Echoes<T> {
 
 impl<T: PartialEq> Echoes<T> {
     /// Whether an order that comes now is the echo of the last one that was none.
-    pub fn is_echo(&mut self, order: T, now: Instant) -> bool {
+    pub(crate) fn is_echo(&mut self, order: T, now: Instant) -> bool {
         let is_echo = self
             .last
             .as_ref()
@@ -33,7 +33,7 @@ impl<T: PartialEq> Echoes<T> {
     }
 
     /// Whether an order was given before.
-    pub fn was_heard(&self) -> bool {
+    pub(crate) fn was_heard(&self) -> bool {
         self.last.is_some()
     }
 }

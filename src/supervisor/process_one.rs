@@ -14,7 +14,7 @@ const ENDING: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HU
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Where this is process 1: lets signals end it as they end any other process, whatever it is doing.
-pub(super) fn end_by_signals() -> io::Result<()> {
+pub(crate) fn end_by_signals() -> io::Result<()> {
     if !getpid().is_init() {
         return Ok(());
     }

@@ -1,19 +1,17 @@
 //! Runs the command as a child: passes signals on, reaps what is left behind, and does on renewals what was asked.
 
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    super::{echo::Echoes, output::Output, ready, style::harmless},
     child::Child,
-    metadata,
-    options::{ExecArgs, OnRenewal},
+    echo::Echoes,
+    on_renewal::OnRenewal,
     renewals::{self, News},
     signals::{self, Arrived, Signals},
 };
-
 use crate::client::{
     agent::AgentSocket,
     environment::Environment,
@@ -23,27 +21,33 @@ use crate::client::{
 /// How often to look whether all is gone that a restart waits for: grandchildren announce their end to others.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Waits for the token, then runs the command to its end.
-pub(super) async fn run(args: &ExecArgs, socket: &AgentSocket, output: &mut Output) -> Outcome {
-    let mut signals = Signals::listen()
-        .map_err(|error| Failure::new(Exit::Failed, format!("signals cannot be listened to: {error}")))?;
-    let variables = tokio::select! {
-        ready = ready::until_ready(socket, args.timeout, output) => ready?,
-        signal = the_end(&mut signals) => return Ok(Exit::OfCommand(by_signal(signal))),
-    };
-    let news = (args.on_renewal != OnRenewal::Nothing).then(|| renewals::watch(socket.clone(), &variables));
-    let for_libraries = match args.metadata {
-        Some(address) => metadata::serve(socket, address)?,
-        None => Vec::new(),
-    };
-    let child = Child::start(&args.command, &variables, &for_libraries)?;
+/// What was asked of `exec`.
+pub(crate) struct Orders<'a> {
+    pub(crate) command: &'a [OsString],
+    pub(crate) on_renewal: OnRenewal,
+    /// How long a command that is restarted may take to end.
+    pub(crate) grace: Duration,
+    /// What tells Google's libraries where to ask.
+    pub(crate) for_libraries: Vec<(&'static str, String)>,
+}
+
+/// Runs the command with these variables to its end.
+pub(crate) async fn supervise(
+    orders: Orders<'_>,
+    signals: Signals,
+    socket: &AgentSocket,
+    variables: Environment,
+    say: impl FnMut(&str),
+) -> Outcome {
+    let wants_news = orders.on_renewal != OnRenewal::Nothing;
+    let news = wants_news.then(|| renewals::watch(socket.clone(), &variables));
+    let child = Child::start(orders.command, &variables, &orders.for_libraries)?;
     let supervisor = Supervisor {
-        args,
-        output,
+        orders,
+        say,
         signals,
         news,
         variables,
-        for_libraries,
         child,
         told_to_end: false,
         ends: Echoes::default(),
@@ -52,30 +56,15 @@ pub(super) async fn run(args: &ExecArgs, socket: &AgentSocket, output: &mut Outp
     supervisor.run().await
 }
 
-/// Waits for a signal that ends the wait for a token.
-async fn the_end(signals: &mut Signals) -> Signal {
-    loop {
-        let arrived = signals.next().await;
-        if arrived.ends_a_wait() {
-            return arrived.signal;
-        }
-    }
-}
-
-fn by_signal(signal: Signal) -> u8 {
-    u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
-}
-
-struct Supervisor<'a> {
-    args: &'a ExecArgs,
-    output: &'a mut Output,
+struct Supervisor<'a, S> {
+    orders: Orders<'a>,
+    /// Tells people what is done.
+    say: S,
     signals: Signals,
     /// What becomes of the token, where that matters.
     news: Option<mpsc::Receiver<News>>,
     /// What the next start gets.
     variables: Environment,
-    /// What tells Google's libraries where to ask.
-    for_libraries: Vec<(&'static str, String)>,
     child: Child,
     /// The command was asked to end by somebody else: it is not started again.
     told_to_end: bool,
@@ -91,7 +80,7 @@ enum Event {
     Look,
 }
 
-impl Supervisor<'_> {
+impl<S: FnMut(&str)> Supervisor<'_, S> {
     async fn run(mut self) -> Outcome {
         loop {
             match self.next().await {
@@ -134,10 +123,10 @@ impl Supervisor<'_> {
 
     fn renewed(&mut self, variables: Environment) {
         self.variables = variables;
-        match self.args.on_renewal {
+        match self.orders.on_renewal {
             OnRenewal::Nothing => {}
             OnRenewal::Signal(signal) => {
-                self.say(&format!(
+                (self.say)(&format!(
                     "the token was renewed: the command gets {}",
                     signals::name(signal)
                 ));
@@ -145,9 +134,9 @@ impl Supervisor<'_> {
             }
             OnRenewal::Restart if self.told_to_end || self.stopping.is_some() => {}
             OnRenewal::Restart => {
-                self.say("the token was renewed: the command is started anew");
+                (self.say)("the token was renewed: the command is started anew");
                 self.child.signal_all(Signal::TERM);
-                self.stopping = Some(Instant::now() + self.args.grace);
+                self.stopping = Some(Instant::now() + self.orders.grace);
             }
         }
     }
@@ -164,7 +153,7 @@ impl Supervisor<'_> {
         }
         if self.child.is_gone() {
             self.stopping = None;
-            self.child = Child::start(&self.args.command, &self.variables, &self.for_libraries)?;
+            self.child = Child::start(self.orders.command, &self.variables, &self.orders.for_libraries)?;
         } else if Instant::now() >= deadline {
             self.child.signal_all(Signal::KILL);
         }
@@ -173,14 +162,9 @@ impl Supervisor<'_> {
 
     fn say_trouble(&mut self, failure: &Failure) {
         let doing = "the command goes on with the token it has";
-        self.say(&format!("{}: {doing}", failure.message));
+        (self.say)(&format!("{}: {doing}", failure.message));
         if let Some(url) = &failure.action_url {
-            self.say(&format!("fix it here: {url}"));
+            (self.say)(&format!("fix it here: {url}"));
         }
-    }
-
-    fn say(&mut self, text: &str) {
-        self.output
-            .note(&format!("token-broker: {}", harmless(text, true)));
     }
 }

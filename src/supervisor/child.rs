@@ -15,18 +15,14 @@ use rustix::{
     termios::tcgetpgrp,
 };
 
-use super::{
-    super::runtime,
-    interpreter::{SHELL, cannot_run, file_of, is_plain_script},
-};
+use super::interpreter::{SHELL, cannot_run, file_of, is_plain_script};
 use crate::client::{
     environment::{CREDENTIALS, DELIVERED, Environment},
     exit::Failure,
 };
 
 /// Becomes the command. Returns only when that is not possible: why not.
-pub(super) fn replace(command: &[OsString], variables: &Environment) -> Failure {
-    runtime::flush();
+pub(crate) fn replace(command: &[OsString], variables: &Environment) -> Failure {
     let run =
         |command: &[OsString]| -> Result<io::Error, Failure> { Ok(prepare(command, variables, &[])?.exec()) };
     let error = match run(command) {

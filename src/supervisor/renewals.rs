@@ -7,9 +7,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::super::ready::{self, RETRY};
 use crate::client::{
     agent::AgentSocket,
+    agent_token::{self, RETRY},
     environment::Environment,
     exit::{Exit, Failure},
 };
@@ -72,7 +72,7 @@ impl Watcher {
                 {
                     return;
                 }
-                if !ready::changed(changes.as_mut(), ASK_AGAIN).await {
+                if !agent_token::changed(changes.as_mut(), ASK_AGAIN).await {
                     break;
                 }
             }
@@ -81,7 +81,7 @@ impl Watcher {
     }
 
     async fn ask(&mut self) -> Option<News> {
-        match ready::attempt(&self.socket).await {
+        match agent_token::attempt(&self.socket).await {
             Ok(environment) => {
                 (self.trouble, self.unreachable) = (None, None);
                 let tokens = environment.tokens();
@@ -127,7 +127,8 @@ impl Watcher {
 mod tests {
     use std::fs;
 
-    use super::{super::super::testing::FakeBroker, *};
+    use super::*;
+    use crate::client::testing::FakeBroker;
 
     async fn environment(broker: &FakeBroker) -> Environment {
         Environment::fetch(&broker.client()).await.unwrap()

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::library_variables::{self, Variables};
+use super::library_variables::{self, Variables};
 use crate::{
     client::{
         agent::AgentSocket,
