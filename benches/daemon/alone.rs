@@ -54,7 +54,10 @@ impl BrokerAlone {
         )
         .expect("the broker starts");
         let scan = agent::Folder::new(config.agents_dir(), catalog).scan();
-        assert!(broker.apply_scan(&scan).is_empty(), "the manifests are right");
+        assert!(
+            broker.agents.apply_scan(&scan).is_empty(),
+            "the manifests are right"
+        );
         // Whoever would deliver takes note of each change.
         tokio::spawn(async move { while changes.next().await.is_some() {} });
         let shutdown = CancellationToken::new();
@@ -71,7 +74,7 @@ impl BrokerAlone {
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.renewing.await.expect("it does not panic");
-        self.broker.landed().await;
+        self.broker.wait_idle().await;
         self.store.close().await;
     }
 }

@@ -61,7 +61,7 @@ impl Daemon {
         runtime.block_on(folder.connect(&clock, population.accounts, |number| google.grant(number)));
         let alone = runtime.block_on(BrokerAlone::start(&folder, &clock));
         Self {
-            handles: alone.broker.handles(),
+            handles: alone.broker.agent_list.handles(),
             clock,
             folder,
             runtime,
@@ -91,7 +91,7 @@ impl Daemon {
             .expect("the daemon starts");
         Self {
             clock,
-            handles: app.broker.handles(),
+            handles: app.broker.agent_list.handles(),
             folder,
             runtime,
             running: Some(Running::Whole(Box::new(app))),

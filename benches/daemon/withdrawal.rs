@@ -69,6 +69,7 @@ pub(crate) fn run() {
     };
     let disconnecting = daemon.runtime.spawn(async move {
         broker
+            .disconnect
             .disconnect(&which, Revocation::WhenLast, Actor::Admin(0))
             .await
     });

@@ -95,7 +95,7 @@ impl App {
         starting.readiness.started();
         tracing::info!(
             http = %http_address, admin = %admin_socket.display(), agents = delivered.agents,
-            integrations = starting.broker.account_count(), "ready"
+            integrations = starting.broker.accounts.account_count(), "ready"
         );
         Ok(Self {
             http_address,
@@ -135,7 +135,7 @@ impl App {
         let begun = Instant::now();
         let mut ended = pin!(self.tasks.ended());
         let all_ended = timeout_at(begun + DRAIN, ended.as_mut()).await.is_ok();
-        let mut landed = pin!(self.broker.landed());
+        let mut landed = pin!(self.broker.wait_idle());
         if timeout_at(begun + DRAIN, landed.as_mut()).await.is_err() {
             tracing::info!(
                 unkept_grants = self.broker.unkept_grants().len(),

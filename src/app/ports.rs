@@ -49,7 +49,7 @@ impl LibraryPorts {
         }
         if let (Some(server), Some(port)) = (self.metadata, &config.metadata.port) {
             tracing::info!(listen = %server.address(), agent = %port.agent, "metadata server");
-            if broker.handle(&port.agent).is_none() {
+            if broker.agent_list.handle(&port.agent).is_none() {
                 tracing::warn!(agent = %port.agent, "metadata.agent names an agent that there is not (yet)");
             }
             let source = MetadataSource {

@@ -115,7 +115,7 @@ impl Starting {
     ) -> anyhow::Result<Delivered> {
         let options = delivery_options(&self.config, driver, &self.readiness)?;
         // Known before the files are written, so that these are right at once.
-        self.broker.settle_holders().await?;
+        self.broker.holders.settle_holders().await?;
         let (clock, stop) = (self.parts.clock.clone(), self.shutdown.clone());
         let delivery = Delivery::start(&options, self.broker.clone(), clock, changes, stop)?;
         let socket = self.config.runtime_dir.join("admin.sock");
@@ -204,7 +204,7 @@ fn unfit(folder: &Folder, broker: &Broker) -> Option<String> {
     if !folder.is_absent() {
         return folder.trouble().map(str::to_owned);
     }
-    let agents = broker.undeclared_agents();
+    let agents = broker.agents.undeclared_agents();
     let names: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
     let path = folder.path().display();
     (!names.is_empty()).then(|| {
@@ -217,7 +217,7 @@ fn unfit(folder: &Folder, broker: &Broker) -> Option<String> {
 }
 
 fn apply(broker: &Broker, scan: &Scan) {
-    for problem in broker.apply_scan(scan) {
+    for problem in broker.agents.apply_scan(scan) {
         tracing::error!("{problem}");
     }
 }
@@ -240,11 +240,11 @@ fn delivery_options(
 async fn settle(delivery: &Delivery, broker: &Broker) -> anyhow::Result<usize> {
     delivery.settled().await;
     // Agents that were given to another holder meanwhile come when nothing is left of the one before.
-    broker.settle_holders().await?;
+    broker.holders.settle_holders().await?;
     delivery.settled().await;
-    let handles = broker.handles();
+    let handles = broker.agent_list.handles();
     let agents = handles.iter().map(|handle| handle.name().clone());
-    let known: Vec<_> = agents.chain(broker.spared_agents()).collect();
+    let known: Vec<_> = agents.chain(broker.agents.spared_agents()).collect();
     delivery.remove_strangers(&known).await;
     Ok(handles.len())
 }

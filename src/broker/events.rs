@@ -1,9 +1,13 @@
 //! What happens, for whoever watches: the orchestrator, the demo, the console. Holds no secret.
 
 use jiff::Timestamp;
+use tokio::sync::broadcast;
 
-use super::snapshot::AgentState;
+use super::state::AgentState;
 use crate::id::{AgentName, CapabilityKey, IntegrationId};
+
+/// Events that a slow watcher may lag behind.
+const MOST_BEHIND: usize = 1024;
 
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,4 +71,26 @@ pub struct Event {
     pub capabilities: Vec<CapabilityKey>,
     /// When the token stops working.
     pub expires_at: Option<Timestamp>,
+}
+
+/// Where events go, and where those who watch hear of them.
+#[derive(Clone)]
+pub struct Events(broadcast::Sender<Event>);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(MOST_BEHIND))
+    }
+}
+
+impl Events {
+    /// Every event from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.0.subscribe()
+    }
+
+    pub(super) fn emit(&self, event: Event) {
+        // Nobody watching is fine.
+        let _ = self.0.send(event);
+    }
 }

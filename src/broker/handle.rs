@@ -8,7 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
-use super::{limits::Refreshes, recorder::Audited, snapshot::AgentSnapshot};
+use super::{audit::agent_uses::Audited, issue::refreshes::Refreshes, snapshot::AgentSnapshot};
 use crate::{id::AgentName, secret::AgentSecret, telemetry::audit::Concern};
 
 /// An agent's handle. Reading it takes no lock that a renewal holds.

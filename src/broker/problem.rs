@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::snapshot::AgentState;
+use super::state::AgentState;
 
 /// The stable code of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,4 +44,16 @@ pub struct Problem {
     pub action_url: Option<String>,
     /// When it is worth asking again.
     pub retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// One that no page helps with, and that no time is known to mend.
+    pub(in crate::broker) fn new(code: ProblemCode, message: String) -> Self {
+        Self {
+            code,
+            message,
+            action_url: None,
+            retry_after: None,
+        }
+    }
 }

@@ -1,34 +1,29 @@
 //! From what the store holds to a broker that serves, without asking the provider for anything that is
 //! still alive.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-};
-
-use tokio::sync::{Semaphore, broadcast};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Broker, BrokerClock, BrokerOptions, BrokerParts, ChangeReceiver, Consents, Flights, Holders, IssuedToken,
-    ProviderAccounts, Queue, Recorder, Recovery, Revocations, Rotation, Surroundings, TokenKey, Unkept,
-    Unusable, World,
-    asks::Asks,
-    handle,
-    revocations::Later,
+    accounts::revocations::Later,
+    agents::holders::Holders,
+    handle::{self, ChangeReceiver},
+    options::{BrokerOptions, BrokerParts},
+    registry::{
+        keys::TokenKey,
+        state::{AgentSource, Registry},
+    },
+    service::Broker,
+    services::Services,
+    snapshot::IssuedToken,
     stored_time::{self, StoredTime},
-    world::AgentSource,
 };
 use crate::{
     agent::Manifest,
-    budget::{Budget, table::NARROWED_TOKENS},
     catalog::{IntegrationKind, ScopeSet},
     secret::AccessToken,
     store::{Contents, Health, TokenRecord},
     vault::Binding,
 };
-
-/// Events that a slow watcher may lag behind.
-const EVENTS: usize = 1024;
 
 /// There are many accounts and few sets of scopes: equal ones are kept once.
 #[derive(Default)]
@@ -53,64 +48,54 @@ impl Broker {
         mut contents: Contents,
     ) -> (Arc<Self>, ChangeReceiver) {
         let (changes, receiver) = handle::changes();
-        let around = Surroundings {
-            catalog: parts.catalog,
-            public_url: options.public_url.clone(),
-            authority: parts.provider.authority().into(),
-            token_endpoint: parts.provider.token_endpoint().into(),
-        };
-        let clock = BrokerClock::new(parts.clock.clone());
-        let last_moment = stored_time::last_moment(&clock, &contents.tokens);
-        let recorder = Recorder::start(parts.store.clone(), parts.clock, parts.metrics.clone());
-        let broker = Arc::new(Self {
-            clock,
-            last_moment,
-            entropy: parts.entropy,
-            store: parts.store,
-            rotation: Rotation::new(parts.provider.keeps_grants()),
-            provider: parts.provider,
-            vault: parts.vault,
-            metrics: parts.metrics,
-            around,
-            world: Mutex::new(World::default()),
-            renewals: Queue::default(),
-            expiries: Queue::default(),
-            checks: Queue::default(),
-            endings: Queue::default(),
-            flights: Flights::default(),
-            requests: Semaphore::new(options.concurrency.max(1)),
-            agent_changes: tokio::sync::Mutex::default(),
-            holders: Holders::new(options.agent_secrets, std::mem::take(&mut contents.holders)),
-            announcing: tokio::sync::Mutex::default(),
-            consents: Consents::default(),
-            asks: Asks::default(),
-            narrowed: Budget::new(NARROWED_TOKENS),
-            recorder,
-            recovery: Recovery::default(),
-            revocations: Revocations::default(),
-            provider_accounts: ProviderAccounts::default(),
-            unkept: Unkept::default(),
-            unusable: Unusable::default(),
-            changes,
-            events: broadcast::Sender::new(EVENTS),
-            options,
-        });
+        let holders = Holders::new(options.agent_secrets, std::mem::take(&mut contents.holders));
+        let services = Services::new(options, parts, holders, changes);
+        let broker = Self::compose(services, &contents);
         broker.take_over(contents);
-        (broker, receiver)
+        (Arc::new(broker), receiver)
+    }
+
+    fn compose(services: Services, contents: &Contents) -> Self {
+        let renewing = services.renewing();
+        let accounts = services.accounts(&renewing);
+        let agents = services.agents(&renewing);
+        Self {
+            accounts: accounts.account_list,
+            account_checks: accounts.account_checks,
+            agent_list: agents.agent_list,
+            agents: agents.agents,
+            authenticator: agents.authenticator,
+            connect: accounts.connect,
+            disconnect: accounts.disconnect,
+            holders: agents.holder_keeper,
+            import: accounts.import,
+            issuer: agents.issuer,
+            journal: agents.journal,
+            restored: accounts.restored,
+            revocations: renewing.revocations,
+            security_events: accounts.security_events,
+            service_accounts: accounts.service_accounts,
+            unusable: accounts.unusable_accounts,
+            publisher: renewing.publisher,
+            recovery: renewing.recovery,
+            renewals: renewing.renewals,
+            last_moment: stored_time::last_moment(&services.clock, &contents.tokens),
+            services,
+        }
     }
 
     fn take_over(&self, contents: Contents) {
-        self.unusable.note(contents.unusable);
+        self.services.unusable.note(contents.unusable);
         for record in contents.revocations {
             let unknown = Later {
                 reason: String::new(),
                 not_before: None,
             };
-            self.revoke_later(record, unknown, 1);
+            self.revocations.revoke_later(record, unknown, 1);
         }
-        let mut world = self.world();
+        let mut registry = self.services.registry.lock();
         let mut sets = ScopeSets::default();
-        let now = self.moment();
+        let now = self.services.clock.moment();
         for mut record in contents.integrations {
             if let Some(cut) = &record.renewal {
                 tracing::warn!(
@@ -122,44 +107,45 @@ impl Broker {
             record.secret = crate::vault::Sealed::from_bytes(Vec::new());
             if record.kind == IntegrationKind::GoogleServiceAccount && record.subject == record.account {
                 // Nobody granted it anything: it may ask for whatever the catalogue has by now.
-                record.scopes = self.catalog().scopes_of(record.kind);
+                record.scopes = self.services.context.catalog.scopes_of(record.kind);
             }
             sets.share(&mut record.scopes);
-            let authority = self.around.authority_of(record.kind);
+            let authority = self.services.context.authority_of(record.kind);
             if record.authority == *authority {
                 record.authority = authority.clone();
             }
             let id = record.id.clone();
-            world.insert_account(record, now);
-            if let Some(account) = world.accounts.get(&id) {
-                self.schedule_ending(account);
+            registry.insert_account(record, now);
+            if let Some(account) = registry.accounts.get(&id) {
+                self.publisher.schedule_ending(account);
             }
         }
-        let time = StoredTime::new(&self.clock, &contents.tokens);
-        self.hold_unchecked(&mut world, &contents.unchecked);
+        let time = StoredTime::new(&self.services.clock, &contents.tokens);
+        self.restored.hold_unchecked(&mut registry, &contents.unchecked);
         for mut record in contents.tokens {
             sets.share(&mut record.requested);
             sets.share(&mut record.granted);
-            self.take_over_token(&mut world, &time, record);
+            self.take_over_token(&mut registry, &time, record);
         }
-        for name in self.unusable.agents() {
-            self.keep_unusable(&mut world, &name);
+        for name in self.services.unusable.agents() {
+            self.agents.keep_unusable(&mut registry, &name);
         }
         for agent in contents.agents {
             match Manifest::from_json(&agent.manifest) {
                 Ok(manifest) => {
-                    self.upsert(&mut world, Arc::new(manifest), AgentSource::Api);
+                    self.agents
+                        .upsert(&mut registry, Arc::new(manifest), AgentSource::Api);
                 }
                 Err(error) => {
                     tracing::error!(agent = %agent.name, %error, "an agent in the database was left alone");
-                    self.keep_unusable(&mut world, &agent.name);
+                    self.agents.keep_unusable(&mut registry, &agent.name);
                 }
             }
         }
     }
 
-    fn take_over_token(&self, world: &mut World, time: &StoredTime<'_>, record: TokenRecord) {
-        let Some(account) = world.accounts.get(&record.integration) else {
+    fn take_over_token(&self, registry: &mut Registry, time: &StoredTime<'_>, record: TokenRecord) {
+        let Some(account) = registry.accounts.get(&record.integration) else {
             return;
         };
         if account.record.health != Health::Active {
@@ -172,7 +158,7 @@ impl Broker {
             integration: record.integration,
             scopes: record.requested,
         };
-        let opened = self.vault.open(
+        let opened = self.services.vault.open(
             &Binding::AccessToken {
                 integration: &key.integration,
                 requested: &key.scopes,
@@ -193,7 +179,9 @@ impl Broker {
             issued_at,
             expires_at,
         });
-        self.expiries.schedule(&key, token.next_change(self.uptime()));
-        world.slots.make(&key).token = Some(token);
+        self.services
+            .expiries
+            .schedule(&key, token.next_change(self.services.clock.uptime()));
+        registry.tokens.make(&key).token = Some(token);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Broker, BrokerOptions, BrokerParts};
+use super::{
+    options::{BrokerOptions, BrokerParts},
+    service::Broker,
+};
 use crate::{
     catalog::Catalog,
     clock::SharedClock,

@@ -25,7 +25,7 @@ use super::{
     watch::{Change, Watch},
 };
 use crate::{
-    broker::TokenQuery,
+    broker::TokenRequest,
     catalog::IntegrationKind,
     proto::v1::{GetAccessTokenRequest, GetStatusRequest, WatchAccessTokenRequest},
 };
@@ -70,7 +70,7 @@ async fn get_access_token(
     endpoint: &Endpoint,
     request: GetAccessTokenRequest,
 ) -> Result<Response<Body>, Status> {
-    let query = TokenQuery {
+    let query = TokenRequest {
         integration: kind(&request.integration)?,
         min_ttl: Duration::from_secs(request.min_ttl_seconds.into()),
         capabilities: request.capabilities,
@@ -80,6 +80,7 @@ async fn get_access_token(
         endpoint
             .server
             .broker
+            .issuer
             .current_of(&endpoint.agent, query.integration)
     });
     let grant = match current.flatten() {

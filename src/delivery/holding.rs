@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{kubernetes::Proven, refusal::Refusal};
 use crate::{
-    broker::{AgentHandle, Broker, TokenGrant, TokenQuery},
+    broker::{AgentHandle, Broker, TokenGrant, TokenRequest},
     budget::{
         Budget, Limits, Refusals, Share,
         table::{REQUESTS, STREAMS, WAITS},
@@ -96,14 +96,14 @@ impl Holdings {
         broker: &Arc<Broker>,
         agent: &AgentHandle,
         who: &Holder,
-        query: &TokenQuery,
+        query: &TokenRequest,
     ) -> Result<TokenGrant, Refusal> {
-        let current = || broker.current_of(agent, query.integration);
+        let current = || broker.issuer.current_of(agent, query.integration);
         if let Some(grant) = query.is_plain().then(current).flatten() {
             return Ok(grant);
         }
         let _waiting = self.waits.take(who)?;
-        let answer = broker.token(agent, query).await;
+        let answer = broker.issuer.token(agent, query).await;
         if agent.is_removed() {
             return Err(Refusal::removed());
         }

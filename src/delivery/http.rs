@@ -20,7 +20,7 @@ use super::{
     watch::{Change, Watch},
 };
 use crate::{
-    broker::{TokenGrant, TokenQuery},
+    broker::{TokenGrant, TokenRequest},
     catalog::IntegrationKind,
     clock::{self, Moment},
 };
@@ -59,14 +59,14 @@ pub(super) fn answer<B>(endpoint: &Arc<Endpoint>, request: &Request<B>) -> Answe
 
 fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     if query.is_none()
-        && let Some(grant) = endpoint.server.broker.current(&endpoint.agent)
+        && let Some(grant) = endpoint.server.broker.issuer.current(&endpoint.agent)
     {
         let now = endpoint.server.moment();
         let render = || token_json(&grant, now);
         let body = endpoint.answers.get(Form::Json, &grant, now.uptime, render);
         return Answer::now(respond(body.into(), JSON));
     }
-    let query = match query.map_or_else(|| Ok(TokenQuery::default()), parse_query) {
+    let query = match query.map_or_else(|| Ok(TokenRequest::default()), parse_query) {
         Ok(query) => query,
         Err(refusal) => return Answer::now(refusal.into_http()),
     };
@@ -84,15 +84,15 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
 
 impl Endpoint {
     /// A token from the broker.
-    pub(super) async fn obtain(&self, query: &TokenQuery) -> Result<TokenGrant, Refusal> {
+    pub(super) async fn obtain(&self, query: &TokenRequest) -> Result<TokenGrant, Refusal> {
         let Server { broker, holdings, .. } = &*self.server;
         holdings.obtain(broker, &self.agent, &self.holder, query).await
     }
 }
 
 /// Reads the query of `/v1/token`.
-pub(super) fn parse_query(query: &str) -> Result<TokenQuery, Refusal> {
-    let mut parsed = TokenQuery::default();
+pub(super) fn parse_query(query: &str) -> Result<TokenRequest, Refusal> {
+    let mut parsed = TokenRequest::default();
     let (mut min_ttl, mut integration, mut refresh) = (None, None, None);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {

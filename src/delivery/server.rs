@@ -128,7 +128,7 @@ impl Server {
 
     /// Tells the broker what of an agent is on disk.
     pub(super) fn note_delivered(&self, agent: &Arc<AgentHandle>, revision: u64, problem: Option<String>) {
-        self.broker.note_delivered(agent, revision, problem);
+        self.broker.agents.note_delivered(agent, revision, problem);
     }
 
     /// What ends an endpoint: by itself, or with the whole program.

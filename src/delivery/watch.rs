@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{answer_cache::Form, holding::Held, refusal::Refusal, render::View, server::Endpoint};
 use crate::{
-    broker::{AgentSnapshot, Broker, Feed, IssuedToken, TokenGrant},
+    broker::{AgentSnapshot, Feed, IssuedToken, Issuer, TokenGrant},
     catalog::IntegrationKind,
     clock::Moment,
 };
@@ -47,7 +47,7 @@ impl Watch {
     pub(super) fn begin(endpoint: &Arc<Endpoint>, kind: Option<IntegrationKind>) -> Result<Self, Refusal> {
         let agent = &endpoint.agent;
         if let Some(kind) = kind.filter(|kind| agent.peek().feed(*kind).is_none()) {
-            return Err(Broker::not_declared(agent.name(), kind).into());
+            return Err(Issuer::not_declared(agent.name(), kind).into());
         }
         Ok(Self {
             endpoint: Arc::clone(endpoint),
@@ -124,7 +124,7 @@ impl Watch {
     /// The token as the broker hands it out, which counts as a use.
     fn grant(&self, feed: &Feed, token: &Arc<IssuedToken>) -> TokenGrant {
         let Endpoint { agent, server, .. } = &*self.endpoint;
-        let current = server.broker.current_of(agent, Some(feed.kind));
+        let current = server.broker.issuer.current_of(agent, Some(feed.kind));
         current
             .filter(|grant| Arc::ptr_eq(&grant.token, token))
             .unwrap_or_else(|| TokenGrant {

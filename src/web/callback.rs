@@ -32,7 +32,7 @@ pub(super) enum Ending {
 /// Finishes the consent that `query` belongs to; whether there was one. The browser that finished it is shown the same
 /// ending again.
 pub(super) async fn callback(broker: &Arc<Broker>, visit: &Visit<'_>, query: &str) -> (Ending, bool) {
-    match broker.complete_connect_in(visit, query).await {
+    match broker.connect.complete_connect_in(visit, query).await {
         Ok(connected) => (success(broker, &connected), true),
         Err(error) => {
             let ended = !matches!(
@@ -70,7 +70,7 @@ fn return_url(connected: &Connected) -> Option<String> {
 }
 
 fn page(broker: &Broker, connected: &Connected) -> Page {
-    let Some(account) = broker.connected_account(connected) else {
+    let Some(account) = broker.connect.connected_account(connected) else {
         return Page::new(Tone::Calm, "Disconnected again").says("The account was disconnected meanwhile.");
     };
     let item = |key: &CapabilityKey, done: bool| {

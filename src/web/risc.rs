@@ -57,7 +57,7 @@ where
         }
         Err(Rejected::Unavailable(error)) => return later(metrics, error.retry_after),
     };
-    match broker.announced(events).await {
+    match broker.security_events.handle(events).await {
         Ok(announced) => {
             metrics.security_event(match announced {
                 Announced::New => "new",

@@ -173,7 +173,7 @@ impl Web {
 
     /// An agent's page: in the console for who is signed in there and may see it.
     fn agent(&self, request: &Parts, name: &str) -> Option<Answer> {
-        let agent = self.broker.agent(&name.parse().ok()?)?;
+        let agent = self.broker.agent_list.agent(&name.parse().ok()?)?;
         let session = self.console.session(request);
         let owner = &agent.snapshot.manifest.owner;
         if session.is_some_and(|session| session.admission.viewer.may_see(owner)) {
@@ -216,19 +216,20 @@ impl Web {
 
     fn gauges(&self) -> Gauges {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let integrations = self.broker.account_states();
+        let integrations = self.broker.accounts.account_states();
         let in_state = |state: AgentState| count(integrations.iter().filter(|s| **s == state).count());
         let next = self
             .broker
             .next_renewal()
             .and_then(|at| self.broker.uptime().until(at));
-        let handles = self.broker.handles();
+        let handles = self.broker.agent_list.handles();
         Gauges {
             ready: self.readiness.is_ready().into(),
             log_lines_dropped: stderr::dropped(),
-            agents_short_of_token: count(self.broker.agents_short_of_token()),
+            agents_short_of_token: count(self.broker.agent_list.agents_short_of_token()),
             agents: self
                 .broker
+                .agent_list
                 .agents_by_state()
                 .into_iter()
                 .map(|(s, n)| (s.as_str(), count(n)))

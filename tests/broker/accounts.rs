@@ -65,7 +65,7 @@ async fn an_agent_uses_the_account_that_it_names() {
         lost.snapshot().message
     );
     let agents = |address| {
-        let view = scene.broker.account(&named(Some(address))).unwrap();
+        let view = scene.broker.accounts.account(&named(Some(address))).unwrap();
         view.agents.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -95,14 +95,20 @@ async fn an_address_is_named_however_its_letters_are_composed() {
     scene.idle().await;
     assert_eq!(state(&planner), AgentState::Active);
     for address in [composed, decomposed, "\u{c9}MILE@example.com"] {
-        let found = scene.broker.account(&named(Some(address)));
+        let found = scene.broker.accounts.account(&named(Some(address)));
         assert_eq!(found.unwrap().record.id, id, "{address}");
         let again = scene
             .consent_at(&at(address), &[CALENDAR], Person::named(decomposed))
             .await;
         assert_eq!(again.ok().unwrap().account, id, "{address}");
     }
-    assert!(scene.broker.account(&named(Some("emile@example.com"))).is_err());
+    assert!(
+        scene
+            .broker
+            .accounts
+            .account(&named(Some("emile@example.com")))
+            .is_err()
+    );
 }
 
 const NEW: &str = "alicia@example.com";
@@ -138,7 +144,7 @@ async fn an_account_that_was_renamed_goes_by_its_former_addresses_too() {
     scene.idle().await;
     assert_eq!(state(&scene.handle("mailer")), AgentState::Active);
     for name in [ALICE, NEW] {
-        let view = scene.broker.account(&named(Some(name))).unwrap();
+        let view = scene.broker.accounts.account(&named(Some(name))).unwrap();
         assert_eq!((&view.record.id, view.record.account.as_str()), (&id, NEW));
         assert_eq!(*view.record.former, [ALICE.to_owned()]);
         let by_former: Vec<_> = view.agents_by_former.iter().map(ToString::to_string).collect();
@@ -162,7 +168,15 @@ async fn an_address_that_another_account_has_by_now_means_that_one() {
     let second = second.ok().unwrap().account;
     scene.idle().await;
     assert_ne!(first, second);
-    let id_of = |name| scene.broker.account(&named(Some(name))).unwrap().record.id;
+    let id_of = |name| {
+        scene
+            .broker
+            .accounts
+            .account(&named(Some(name)))
+            .unwrap()
+            .record
+            .id
+    };
     assert_eq!((id_of(ALICE), id_of(NEW)), (second.clone(), first));
     assert_eq!(bot.snapshot().main.account.as_deref(), Some(ALICE));
     let token = bot.snapshot().main.token.clone();
@@ -203,6 +217,7 @@ async fn an_account_that_is_needed_and_not_named_is_not_guessed() {
     assert_eq!(state(&bot), AgentState::Misconfigured);
     let gone = scene
         .broker
+        .disconnect
         .disconnect(&named(Some(ALICE)), Revocation::Never, admin())
         .await;
     gone.unwrap();
@@ -247,14 +262,21 @@ async fn an_account_that_is_named_and_not_connected_is_told_with_those_that_are(
 async fn a_second_account_is_another_integration_and_takes_nothing_from_the_first() {
     let (scene, private, work) = both().await;
     assert_ne!(private, work);
-    assert_eq!(scene.broker.account_count(), 2);
+    assert_eq!(scene.broker.accounts.account_count(), 2);
     assert_eq!(
         scene.google.begun().login_hint,
         None,
         "any other account may be chosen"
     );
     assert_eq!(scene.google.begun().granted, None);
-    let account = |id: &IntegrationId| scene.broker.account(&AccountRef::Id(id.clone())).unwrap().record;
+    let account = |id: &IntegrationId| {
+        scene
+            .broker
+            .accounts
+            .account(&AccountRef::Id(id.clone()))
+            .unwrap()
+            .record
+    };
     assert_eq!(
         (account(&private).scopes, account(&work).scopes),
         (scopes(&[SEND]), scopes(&[CALENDAR]))
@@ -275,7 +297,7 @@ async fn a_second_account_is_another_integration_and_takes_nothing_from_the_firs
     }
     assert_eq!(account(&private).scopes, scopes(&[SEND, DRIVE]));
     assert_eq!(account(&work).scopes, scopes(&[CALENDAR, DRIVE]));
-    assert_eq!(scene.broker.account_count(), 2);
+    assert_eq!(scene.broker.accounts.account_count(), 2);
 }
 
 #[tokio::test]
@@ -296,17 +318,19 @@ async fn whoever_means_one_of_several_accounts_says_which() {
     told(
         scene
             .broker
+            .accounts
             .account(&named(None))
             .map(|_| ())
             .unwrap_err()
             .to_string(),
     );
-    let missing = scene.broker.account(&named(Some("carol@example.com")));
+    let missing = scene.broker.accounts.account(&named(Some("carol@example.com")));
     let missing = missing.map(|_| ()).unwrap_err().to_string();
     assert!(missing.contains(ALICE) && missing.contains(WORK), "{missing}");
     assert_eq!(
         scene
             .broker
+            .accounts
             .account(&named(Some("ALICE@example.com")))
             .unwrap()
             .record
@@ -325,6 +349,7 @@ async fn another_account_than_the_one_that_was_meant_is_refused_by_both_names() 
     let (scene, private, work) = both().await;
     let before: Vec<_> = scene
         .broker
+        .accounts
         .accounts(None)
         .iter()
         .map(|view| view.record.version)
@@ -348,6 +373,7 @@ async fn another_account_than_the_one_that_was_meant_is_refused_by_both_names() 
     );
     let after: Vec<_> = scene
         .broker
+        .accounts
         .accounts(None)
         .iter()
         .map(|view| view.record.version)
@@ -369,13 +395,14 @@ async fn an_account_that_goes_during_its_consent_comes_back_as_a_new_one() {
     for address in [WORK, ALICE] {
         let gone = scene
             .broker
+            .disconnect
             .disconnect(&named(Some(address)), Revocation::Never, admin())
             .await;
         gone.unwrap();
     }
     let new = scene.complete(&redirect).await.unwrap().account;
     assert_ne!(new, work);
-    assert_eq!(scene.broker.account_count(), 1);
+    assert_eq!(scene.broker.accounts.account_count(), 1);
 }
 
 #[tokio::test]
@@ -387,12 +414,14 @@ async fn letting_go_of_one_account_leaves_the_other_at_work() {
     let before = token(&mailer);
     let plan = scene
         .broker
+        .disconnect
         .preview_disconnect(&named(Some(WORK)), Revocation::WhenLast)
         .unwrap();
     let agents: Vec<_> = plan.agents.iter().map(ToString::to_string).collect();
     assert_eq!((agents, plan.revoked), (vec!["planner".to_owned()], true));
     let gone = scene
         .broker
+        .disconnect
         .disconnect(&named(Some(WORK)), Revocation::WhenLast, admin())
         .await;
     gone.unwrap();
@@ -412,7 +441,12 @@ async fn an_account_is_checked_so_often_and_the_operator_waits_for_no_owner() {
     let before = scene.google.requests();
     let check = async |id: &IntegrationId, asker| {
         let which = AccountRef::Id(id.clone());
-        scene.broker.check_account_for(&which, asker).await.map(|_| ())
+        scene
+            .broker
+            .account_checks
+            .check_account_for(&which, asker)
+            .await
+            .map(|_| ())
     };
     let mut wait = None;
     for _ in 0..85 {

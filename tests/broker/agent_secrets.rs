@@ -67,16 +67,18 @@ async fn an_agent_that_comes_back_has_another() {
     let scene = with_agents(&["bot", "other"]).await;
     let before = secret(&scene.handle("bot"));
     let name = "bot".parse().unwrap();
-    scene.broker.delete_agent(&name, admin()).await.unwrap();
+    scene.broker.agents.delete_agent(&name, admin()).await.unwrap();
     scene.idle().await;
     assert_eq!(rows(&scene).await, ["other"]);
     scene.put("bot", "alice", &[SEND]).await;
     scene.idle().await;
     let after = secret(&scene.handle("bot"));
     assert_ne!(after, before);
-    let wrong = scene
-        .broker
-        .authenticate("bot", &AgentSecret::from(before.as_str()), Some(here()));
+    let wrong =
+        scene
+            .broker
+            .authenticator
+            .authenticate("bot", &AgentSecret::from(before.as_str()), Some(here()));
     assert!(wrong.is_none(), "the old secret still opens");
     let scene = scene.restart().await;
     scene.idle().await;
@@ -89,9 +91,9 @@ async fn an_agent_that_was_replaced_at_once_has_another() {
     let before = secret(&scene.handle("bot"));
     // The old row is still there when the new agent comes.
     let name = "bot".parse().unwrap();
-    let deleted = scene.broker.delete_agent(&name, admin());
+    let deleted = scene.broker.agents.delete_agent(&name, admin());
     let (_, handle) = tokio::join!(deleted, async {
-        while scene.broker.handle(&name).is_some() {
+        while scene.broker.agent_list.handle(&name).is_some() {
             tokio::task::yield_now().await;
         }
         scene.put("bot", "alice", &[SEND]).await
@@ -140,9 +142,11 @@ async fn without_credential_files_no_secret_is_kept() {
     scene.idle().await;
     assert!(scene.handle("bot").secret().is_none());
     assert!(rows(&scene).await.is_empty());
-    let wrong = scene
-        .broker
-        .authenticate("bot", &AgentSecret::from(before.as_str()), Some(here()));
+    let wrong =
+        scene
+            .broker
+            .authenticator
+            .authenticate("bot", &AgentSecret::from(before.as_str()), Some(here()));
     assert!(wrong.is_none());
     // Asked for again, it is another one.
     let on = Setting {
@@ -150,7 +154,7 @@ async fn without_credential_files_no_secret_is_kept() {
         ..scene.stop().await
     };
     let scene = Scene::with(on).await;
-    scene.broker.settle_holders().await.unwrap();
+    scene.broker.holders.settle_holders().await.unwrap();
     assert_ne!(secret(&scene.handle("bot")), before);
 }
 
@@ -179,6 +183,7 @@ async fn only_the_right_name_and_secret_together_open() {
     let opens = |name: &str, secret: &str| {
         let found = scene
             .broker
+            .authenticator
             .authenticate(name, &AgentSecret::from(secret), Some(here()));
         found.map(|handle| handle.name().to_string())
     };
@@ -201,7 +206,13 @@ async fn wrong_secrets_are_a_line_a_minute_and_hold_nothing_that_was_sent() {
     let scene = with_agents(&["bot"]).await;
     let wrong = AgentSecret::from(CANARY);
     for _ in 0..100 {
-        assert!(scene.broker.authenticate(CANARY, &wrong, Some(here())).is_none());
+        assert!(
+            scene
+                .broker
+                .authenticator
+                .authenticate(CANARY, &wrong, Some(here()))
+                .is_none()
+        );
     }
     assert_eq!(
         scene.audited("agent.refused").await,
@@ -226,7 +237,7 @@ async fn who_cannot_wait_gets_the_token_at_hand_as_long_as_it_lives_and_may_be_u
     let (scene, bot) = Scene::of_alice().await;
     let before = token(&bot).unwrap();
     let at_hand = || {
-        let grant = scene.broker.at_hand(&bot)?;
+        let grant = scene.broker.issuer.at_hand(&bot)?;
         Some(grant.token.access_token.expose().to_owned())
     };
     // The provider is slow, and the token is fresh no more.
@@ -234,7 +245,7 @@ async fn who_cannot_wait_gets_the_token_at_hand_as_long_as_it_lives_and_may_be_u
     let left = life_left(&scene, &bot);
     scene.clock.advance(left.saturating_sub(secs(60)));
     scene.idle().await;
-    assert!(scene.broker.current(&bot).is_none());
+    assert!(scene.broker.issuer.current(&bot).is_none());
     assert_eq!(at_hand(), Some(before));
     scene.clock.advance(secs(60));
     scene.idle().await;
@@ -248,6 +259,7 @@ async fn who_cannot_wait_gets_the_token_at_hand_as_long_as_it_lives_and_may_be_u
     };
     let disconnected = scene
         .broker
+        .disconnect
         .disconnect(&account, Revocation::Never, admin())
         .await;
     assert!(disconnected.is_ok());

@@ -7,6 +7,7 @@ use crate::support::*;
 pub(crate) fn names(scene: &Scene) -> Vec<String> {
     scene
         .broker
+        .agent_list
         .handles()
         .iter()
         .map(|handle| handle.name().to_string())
@@ -52,6 +53,7 @@ async fn a_change_of_uid_is_delivered_and_costs_no_request() {
     };
     scene
         .broker
+        .agents
         .put_agent(changed, admin())
         .await
         .map_err(|error| error.to_string())
@@ -77,6 +79,7 @@ async fn changing_an_agent_does_not_get_round_the_back_off() {
         };
         scene
             .broker
+            .agents
             .put_agent(changed, admin())
             .await
             .map_err(|error| error.to_string())
@@ -91,6 +94,7 @@ async fn an_agent_with_an_unknown_capability_is_refused_and_not_stored() {
     let scene = Scene::new().await;
     let error = scene
         .broker
+        .agents
         .put_agent(manifest("bot", "alice", &["google.gmail.sned"]), admin())
         .await
         .err()
@@ -106,6 +110,7 @@ async fn what_the_database_did_not_take_is_not_there() {
     scene.store.fail(Part::Agents);
     let error = scene
         .broker
+        .agents
         .put_agent(manifest("bot", "alice", &[SEND]), admin())
         .await
         .err()
@@ -122,6 +127,7 @@ async fn what_the_database_did_not_take_is_not_there() {
     assert!(
         scene
             .broker
+            .agents
             .delete_agent(&"bot".parse().unwrap(), admin())
             .await
             .is_err()
@@ -136,12 +142,14 @@ async fn what_the_database_did_not_take_is_not_there() {
     scene.store.heal();
     scene
         .broker
+        .agents
         .delete_agent(&"bot".parse().unwrap(), admin())
         .await
         .unwrap();
     assert!(
         scene
             .broker
+            .agents
             .delete_agent(&"bot".parse().unwrap(), admin())
             .await
             .is_err()
@@ -156,6 +164,7 @@ async fn a_caller_who_leaves_leaves_memory_and_database_in_step() {
     let broker = scene.broker.clone();
     let putting = tokio::spawn(async move {
         broker
+            .agents
             .put_agent(manifest("bot", "alice", &[SEND]), admin())
             .await
             .is_ok()
@@ -174,6 +183,7 @@ async fn a_caller_who_leaves_leaves_memory_and_database_in_step() {
     let broker = scene.broker.clone();
     let deleting = tokio::spawn(async move {
         broker
+            .agents
             .delete_agent(&"bot".parse().unwrap(), admin())
             .await
             .is_ok()
@@ -198,12 +208,14 @@ async fn putting_and_deleting_at_once_leave_memory_and_database_in_step() {
     for _ in 0..30 {
         let (put, delete) = (scene.broker.clone(), scene.broker.clone());
         let put = tokio::spawn(async move {
-            put.put_agent(manifest("bot", "alice", &[SEND]), admin())
+            put.agents
+                .put_agent(manifest("bot", "alice", &[SEND]), admin())
                 .await
                 .is_ok()
         });
         let delete = tokio::spawn(async move {
             delete
+                .agents
                 .delete_agent(&"bot".parse().unwrap(), admin())
                 .await
                 .is_ok()
@@ -232,6 +244,7 @@ async fn memory_of_what_came_and_went_is_given_back() {
         scene.idle().await;
         scene
             .broker
+            .agents
             .delete_agent(&name.parse().unwrap(), admin())
             .await
             .unwrap();
@@ -242,7 +255,7 @@ async fn memory_of_what_came_and_went_is_given_back() {
         2,
         "each token was used again by the next agent"
     );
-    let states = scene.broker.agents_by_state();
+    let states = scene.broker.agent_list.agents_by_state();
     assert!(states.iter().all(|(_, count)| *count == 0), "{states:?}");
 }
 
@@ -255,8 +268,14 @@ async fn a_manifest_that_no_file_could_hold_is_refused_over_the_api_too() {
         (manifest("bot", "alice", &[SEND, SEND]), "integrations[1].key"),
         (strange, "account"),
     ] {
-        let error = scene.broker.put_agent(manifest, admin()).await.err().unwrap();
+        let error = scene
+            .broker
+            .agents
+            .put_agent(manifest, admin())
+            .await
+            .err()
+            .unwrap();
         assert!(error.to_string().starts_with(field), "{error}");
     }
-    assert!(scene.broker.handles().is_empty());
+    assert!(scene.broker.agent_list.handles().is_empty());
 }

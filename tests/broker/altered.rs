@@ -33,8 +33,8 @@ async fn an_account_that_was_given_to_somebody_else_is_nobodys() {
     assert_eq!(state(&scene.handle("bot-of-alice")), AgentState::NotConnected);
     // Carol is not even troubled by a second account.
     assert_eq!(state(&scene.handle("bot-of-carol")), AgentState::Active);
-    assert_eq!(scene.broker.account_count(), 1);
-    let problems = scene.broker.unusable_records();
+    assert_eq!(scene.broker.accounts.account_count(), 1);
+    let problems = scene.broker.unusable.unusable_records();
     let [problem] = problems.as_slice() else {
         panic!("{problems:?}")
     };
@@ -49,15 +49,20 @@ async fn an_account_that_was_given_to_somebody_else_is_nobodys() {
     assert_eq!(state(&scene.handle("bot-of-alice")), AgentState::Active);
     let mut words = problem.split_ascii_whitespace();
     let id = words.find_map(|word| word.parse().ok()).expect("its id");
-    let named = scene.broker.unusable_account(&id).expect("it is known by it");
+    let named = scene
+        .broker
+        .unusable
+        .unusable_account(&id)
+        .expect("it is known by it");
     scene
         .broker
+        .unusable
         .remove_unusable_account(&id, named, admin())
         .await
         .unwrap();
-    assert_eq!(scene.broker.unusable_account(&id), None);
+    assert_eq!(scene.broker.unusable.unusable_account(&id), None);
     let scene = scene.restart().await;
-    assert_eq!(scene.broker.unusable_records(), [""; 0]);
+    assert_eq!(scene.broker.unusable.unusable_records(), [""; 0]);
     for owner in ["alice", "carol"] {
         assert_eq!(
             state(&scene.handle(&format!("bot-of-{owner}"))),
@@ -92,7 +97,7 @@ async fn a_daemon_that_runs_gives_nothing_away_either() {
     scene.idle().await;
     let scene = scene.restart().await;
     assert_eq!(state(&scene.handle("bot-of-alice")), AgentState::Active);
-    assert_eq!(scene.broker.unusable_records(), [""; 0]);
+    assert_eq!(scene.broker.unusable.unusable_records(), [""; 0]);
 }
 
 #[tokio::test]
@@ -110,14 +115,15 @@ async fn an_altered_account_can_be_disconnected_but_not_revoked() {
     };
     let gone = scene
         .broker
+        .disconnect
         .disconnect(&which, Revocation::WhenLast, admin())
         .await
         .unwrap();
     assert!(!gone.revoked);
     assert!(gone.problem.unwrap().contains("could not be read"));
     let scene = scene.restart().await;
-    assert_eq!(scene.broker.account_count(), 0);
-    assert_eq!(scene.broker.unusable_records(), [""; 0]);
+    assert_eq!(scene.broker.accounts.account_count(), 0);
+    assert_eq!(scene.broker.unusable.unusable_records(), [""; 0]);
 }
 
 #[tokio::test]
@@ -132,9 +138,9 @@ async fn an_agent_of_the_api_that_was_altered_is_not_followed() {
     );
     assert_eq!(altered.snapshot().manifest.owner, owner("carol"));
     assert_eq!(state(&scene.handle("bot-of-alice")), AgentState::Active);
-    assert!(scene.broker.unusable_records()[0].contains("agent bot-of-carol"));
+    assert!(scene.broker.unusable.unusable_records()[0].contains("agent bot-of-carol"));
     scene.put("bot-of-carol", "carol", &[SEND]).await;
     scene.idle().await;
     assert_eq!(state(&scene.handle("bot-of-carol")), AgentState::Active);
-    assert_eq!(scene.broker.unusable_records(), [""; 0]);
+    assert_eq!(scene.broker.unusable.unusable_records(), [""; 0]);
 }

@@ -33,7 +33,7 @@ fn of(scene: &Scene, email: &str, kind: EventType) -> SecurityEvents {
 }
 
 async fn announce(scene: &Scene, events: SecurityEvents) -> Announced {
-    let done = scene.broker.announced(events).await.unwrap();
+    let done = scene.broker.security_events.handle(events).await.unwrap();
     scene.idle().await;
     done
 }
@@ -69,7 +69,7 @@ async fn withdrawn_access_leaves_every_place_and_is_no_longer_asked_for() {
 
     assert_eq!(state(&bot), AgentState::Revoked);
     assert_eq!((token(&bot), scene.disk.token("bot")), (None, None));
-    assert!(scene.broker.current(&bot).is_none());
+    assert!(scene.broker.issuer.current(&bot).is_none());
     seen = bot.next_snapshot(&seen).await.expect("the stream sees it");
     assert!(
         seen.main.token.is_none() && seen.message.contains("withdrawn at Google"),
@@ -126,8 +126,8 @@ async fn an_event_is_acted_on_once_also_across_a_restart() {
     scene.pass(1).await;
     let event = of(&scene, ALICE, EventType::SessionsRevoked);
     let (one, two) = tokio::join!(
-        scene.broker.announced(event.clone()),
-        scene.broker.announced(event)
+        scene.broker.security_events.handle(event.clone()),
+        scene.broker.security_events.handle(event)
     );
     assert_ne!(one.unwrap(), two.unwrap());
 }
@@ -183,7 +183,12 @@ async fn a_check_asks_for_a_disabled_account_too() {
     let (scene, bot) = Scene::of_alice().await;
     announce(&scene, of(&scene, ALICE, EventType::AccountDisabled)).await;
     // Google's word that it was enabled again was lost.
-    let view = scene.broker.check_account(&which("alice")).await.unwrap();
+    let view = scene
+        .broker
+        .account_checks
+        .check_account(&which("alice"))
+        .await
+        .unwrap();
     assert_eq!(view.state(), AgentState::Active, "{}", view.message());
     scene.idle().await;
     assert_eq!(state(&bot), AgentState::Active);
@@ -365,7 +370,7 @@ async fn a_token_that_came_a_moment_too_late_is_not_handed_out() {
         );
         let broker = scene.broker.clone();
         let event = of(&scene, ALICE, EventType::TokensRevoked);
-        let announcing = tokio::spawn(async move { broker.announced(event).await });
+        let announcing = tokio::spawn(async move { broker.security_events.handle(event).await });
         scene.idle().await;
         assert_eq!((state(&bot), token(&bot)), (AgentState::Revoked, None));
         scene.store.hold_finish(false);
@@ -386,7 +391,7 @@ async fn a_disabled_account_keeps_the_grant_that_rotates_at_that_moment() {
     scene.next_renewal().await;
     let broker = scene.broker.clone();
     let event = of(&scene, ALICE, EventType::AccountDisabled);
-    let announcing = tokio::spawn(async move { broker.announced(event).await });
+    let announcing = tokio::spawn(async move { broker.security_events.handle(event).await });
     scene.idle().await;
     assert_eq!((state(&bot), token(&bot)), (AgentState::Revoked, None), "at once");
     scene.google.let_go(ALICE);
@@ -404,7 +409,7 @@ async fn a_full_disk_takes_the_tokens_away_and_asks_for_the_event_again() {
     let (scene, bot) = Scene::of_alice().await;
     scene.store.fail(Part::Finish);
     let event = of(&scene, ALICE, EventType::TokensRevoked);
-    assert!(scene.broker.announced(event.clone()).await.is_err());
+    assert!(scene.broker.security_events.handle(event.clone()).await.is_err());
     scene.idle().await;
     assert_eq!((state(&bot), token(&bot)), (AgentState::Revoked, None));
     scene.store.heal();
@@ -422,6 +427,7 @@ async fn disconnecting_what_was_withdrawn_revokes_nothing_more() {
     announce(&scene, of(&scene, ALICE, EventType::TokensRevoked)).await;
     let done = scene
         .broker
+        .disconnect
         .disconnect(&which("alice"), Revocation::WhenLast, admin())
         .await
         .unwrap();
@@ -430,5 +436,5 @@ async fn disconnecting_what_was_withdrawn_revokes_nothing_more() {
         scene.google.revoked().is_empty(),
         "there was nothing left to send"
     );
-    assert!(scene.broker.accounts(None).is_empty());
+    assert!(scene.broker.accounts.accounts(None).is_empty());
 }

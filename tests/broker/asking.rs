@@ -1,7 +1,7 @@
 //! What an agent may ask for, and what it is told.
 
 use token_broker::{
-    broker::{AgentState, ProblemCode, TokenQuery},
+    broker::{AgentState, ProblemCode, TokenRequest},
     budget::table::NARROWED_TOKENS,
     catalog::IntegrationKind,
 };
@@ -22,6 +22,7 @@ async fn narrowing_asks_for_literal_scopes_of_just_those_capabilities() {
 
     let grant = scene
         .broker
+        .issuer
         .token(&bot, &query(&[SEND], 0))
         .await
         .map_err(|p| p.to_string())
@@ -102,9 +103,9 @@ async fn what_was_not_declared_or_does_not_exist_is_refused_and_google_not_asked
         let problem = scene.ask_for(&bot, &query(&[SEND, asked], 0)).await.unwrap_err();
         assert_eq!(problem.code.as_str(), code);
     }
-    let sa = TokenQuery {
+    let sa = TokenRequest {
         integration: Some(IntegrationKind::GoogleServiceAccount),
-        ..TokenQuery::default()
+        ..TokenRequest::default()
     };
     assert_eq!(
         scene.ask_for(&bot, &sa).await.unwrap_err().code.as_str(),
@@ -174,7 +175,13 @@ async fn a_token_is_never_handed_out_with_less_life_than_was_asked_for() {
     // Google takes 20 s to answer, so that even a new token has less than its full life left.
     scene.google.hold(ALICE);
     let (broker, asker) = (scene.broker.clone(), bot.clone());
-    let asking = tokio::spawn(async move { broker.token(&asker, &query(&[], HOUR - 10)).await.map(|_| ()) });
+    let asking = tokio::spawn(async move {
+        broker
+            .issuer
+            .token(&asker, &query(&[], HOUR - 10))
+            .await
+            .map(|_| ())
+    });
     scene.idle().await;
     scene.clock.advance(secs(20));
     scene.google.let_go(ALICE);
@@ -207,7 +214,7 @@ async fn a_fresher_one_that_cannot_be_had_is_no_reason_to_withhold_what_will_do(
     scene.google.fail(ALICE, Fault::unavailable());
     scene.pass(56 * MINUTE).await;
     assert!(
-        scene.broker.current(&bot).is_none(),
+        scene.broker.issuer.current(&bot).is_none(),
         "below the floor it is not simply handed out"
     );
     assert_eq!(scene.ask(&bot).await.unwrap(), old);
@@ -296,10 +303,15 @@ async fn who_keeps_asking_while_google_fails_costs_a_try_now_and_then() {
 async fn a_removed_agents_open_connection_gets_nothing_more() {
     let (scene, old) = Scene::of_alice().await;
     scene.connect("mallory", &[SEND]).await;
-    scene.broker.delete_agent(old.name(), admin()).await.unwrap();
+    scene
+        .broker
+        .agents
+        .delete_agent(old.name(), admin())
+        .await
+        .unwrap();
     assert!(old.is_removed());
     assert!(
-        scene.broker.current(&old).is_none(),
+        scene.broker.issuer.current(&old).is_none(),
         "the snapshot still holds a token"
     );
     assert_eq!(token(&old), None);
@@ -315,7 +327,12 @@ async fn a_removed_agents_open_connection_gets_nothing_more() {
             assert!(scene.ask_for(&old, &query).await.is_err());
         }
         scene.ask(&new).await.unwrap();
-        scene.broker.delete_agent(new.name(), admin()).await.unwrap();
+        scene
+            .broker
+            .agents
+            .delete_agent(new.name(), admin())
+            .await
+            .unwrap();
     }
 }
 
@@ -326,9 +343,14 @@ async fn what_was_withdrawn_while_an_asker_waited_is_not_handed_out() {
     let bot = scene.put("bot", "alice", &[SEND]).await;
     scene.google.hold(ALICE);
     let (broker, asker) = (scene.broker.clone(), bot.clone());
-    let asking = tokio::spawn(async move { broker.token(&asker, &query(&[], 0)).await.map(|_| ()) });
+    let asking = tokio::spawn(async move { broker.issuer.token(&asker, &query(&[], 0)).await.map(|_| ()) });
     scene.idle().await;
-    scene.broker.delete_agent(bot.name(), admin()).await.unwrap();
+    scene
+        .broker
+        .agents
+        .delete_agent(bot.name(), admin())
+        .await
+        .unwrap();
     scene.google.let_go(ALICE);
     assert!(asking.await.unwrap().is_err());
 }

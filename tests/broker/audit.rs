@@ -20,10 +20,16 @@ async fn the_life_of_an_account_leaves_its_lines() {
     scene.google.fail_once(ALICE, Fault::unavailable());
     scene.next_renewal().await;
     scene.next_renewal().await;
-    scene.broker.delete_agent(bot.name(), admin()).await.unwrap();
+    scene
+        .broker
+        .agents
+        .delete_agent(bot.name(), admin())
+        .await
+        .unwrap();
     let revocation = token_broker::broker::Revocation::WhenLast;
     scene
         .broker
+        .disconnect
         .disconnect(&AccountRef::Id(id.clone()), revocation, Actor::Admin(1000))
         .await
         .unwrap();
@@ -148,6 +154,7 @@ async fn uses_are_counted_and_each_token_is_told_once_per_agent() {
     // What no line tells of yet is told when the daemon stops, and when an agent goes.
     scene
         .broker
+        .agents
         .delete_agent(&"other".parse().unwrap(), admin())
         .await
         .unwrap();
@@ -227,7 +234,11 @@ async fn what_somebody_is_told_is_done_has_its_line_at_that_moment() {
     expect_last(&scene, "person:alice integration.connected allowed").await;
     let grant = scene.google.held_elsewhere(&email("bob"), with_openid(&[SEND]));
     let target = token_broker::broker::ConnectTarget::Owner(owner("bob"));
-    let imported = scene.broker.import(&target, grant.as_str().into(), admin()).await;
+    let imported = scene
+        .broker
+        .import
+        .import(&target, grant.as_str().into(), admin())
+        .await;
     assert!(imported.is_ok());
     expect_last(&scene, "admin:uid=0 integration.connected allowed").await;
     let key = token_broker::broker::NewServiceAccount {
@@ -235,22 +246,44 @@ async fn what_somebody_is_told_is_done_has_its_line_at_that_moment() {
         file: scene.google.new_key(ROBOT, "key-1").as_str().into(),
         subject: None,
     };
-    assert!(scene.broker.add_service_account(key, admin()).await.is_ok());
+    assert!(
+        scene
+            .broker
+            .service_accounts
+            .add_service_account(key, admin())
+            .await
+            .is_ok()
+    );
     expect_last(&scene, "admin:uid=0 integration.connected allowed").await;
     let bot = scene.put("bot", "alice", &[SEND]).await;
     expect_last(&scene, "admin:uid=0 agent.put allowed").await;
-    scene.broker.delete_agent(bot.name(), admin()).await.unwrap();
+    scene
+        .broker
+        .agents
+        .delete_agent(bot.name(), admin())
+        .await
+        .unwrap();
     expect_last(&scene, "admin:uid=0 agent.removed allowed").await;
     let bobs = AccountRef::Owner {
         owner: owner("bob"),
         account: None,
     };
     let never = token_broker::broker::Revocation::Never;
-    scene.broker.disconnect(&bobs, never, admin()).await.unwrap();
+    scene
+        .broker
+        .disconnect
+        .disconnect(&bobs, never, admin())
+        .await
+        .unwrap();
     expect_last(&scene, "admin:uid=0 integration.disconnected allowed").await;
     let alices = AccountRef::Id(scene.account("alice").record.id);
     let last = token_broker::broker::Revocation::WhenLast;
-    let done = scene.broker.disconnect(&alices, last, admin()).await.unwrap();
+    let done = scene
+        .broker
+        .disconnect
+        .disconnect(&alices, last, admin())
+        .await
+        .unwrap();
     assert!(done.revoked);
     expect_last(&scene, "admin:uid=0 integration.revocation allowed").await;
     assert_eq!(scene.store.verify_audit(None).await.unwrap().problem, None);
@@ -287,8 +320,11 @@ async fn what_did_not_fit_in_memory_is_counted_in_its_place() {
         let mut scan = token_broker::agent::Scan::default();
         scan.manifests
             .insert("from-file".parse().unwrap(), file("a.yaml"));
-        scene.broker.apply_scan(&scan);
-        scene.broker.apply_scan(&token_broker::agent::Scan::default());
+        scene.broker.agents.apply_scan(&scan);
+        scene
+            .broker
+            .agents
+            .apply_scan(&token_broker::agent::Scan::default());
     }
     scene.store.heal();
     scene.pass(5).await;

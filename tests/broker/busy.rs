@@ -124,13 +124,16 @@ async fn a_key_and_a_grant_that_were_given_are_tried_once_more() {
         file: file.as_str().into(),
         subject: None,
     };
-    let adding = scene.broker.add_service_account(new, admin());
+    let adding = scene.broker.service_accounts.add_service_account(new, admin());
     scene.while_waiting(adding).await.ok().unwrap();
 
     let grant = scene.google.held_elsewhere(ALICE, with_openid(&[SEND]));
     scene.google.fail_once(ALICE, Fault::unavailable());
     let target = ConnectTarget::Owner(owner("alice"));
-    let import = scene.broker.import(&target, grant.as_str().into(), admin());
+    let import = scene
+        .broker
+        .import
+        .import(&target, grant.as_str().into(), admin());
     scene.while_waiting(import).await.ok().unwrap();
     assert_eq!(scene.google.requests(), 2);
 }

@@ -142,7 +142,7 @@ async fn after_a_suspend_tokens_are_gone_at_once_and_renewed() {
     scene.google.hold(ALICE);
     scene.pass(8 * HOUR).await;
     assert_eq!((token(&bot), scene.disk.token("bot")), (None, None));
-    assert!(scene.broker.current(&bot).is_none());
+    assert!(scene.broker.issuer.current(&bot).is_none());
     assert_eq!(scene.google.requests(), 2);
     scene.google.let_go(ALICE);
     scene.idle().await;

@@ -26,7 +26,7 @@ async fn a_consent_connects_the_account_and_every_agent_of_its_owner() {
     );
     let mut events = scene.broker.events();
 
-    let started = scene.broker.begin_connect(
+    let started = scene.broker.connect.begin_connect(
         &ConnectTarget::Owner(owner("alice")),
         &[SEND.to_owned()],
         Some("https://app.example/done?x=1"),
@@ -165,7 +165,7 @@ async fn a_consent_without_a_refresh_token_is_an_error_and_keeps_nothing() {
         "{error}"
     );
     scene.idle().await;
-    assert!(scene.broker.accounts(None).is_empty());
+    assert!(scene.broker.accounts.accounts(None).is_empty());
     assert!(scene.store.load().await.unwrap().integrations.is_empty());
     assert_eq!(state(&bot), AgentState::NotConnected);
 }
@@ -200,7 +200,7 @@ async fn another_google_account_is_refused_with_both_addresses() {
     scene.idle().await;
     assert_eq!((token(&bot), scene.account("alice").record.version), before);
     assert_eq!(scene.account("alice").record.account, ALICE);
-    assert_eq!(scene.broker.account_count(), 1);
+    assert_eq!(scene.broker.accounts.account_count(), 1);
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn nothing_ticked_is_an_error() {
     let person = Person::named(ALICE).ticking(ScopeSet::parse("openid email").unwrap());
     let error = refusal(scene.consent("alice", &[SEND], person).await);
     assert!(matches!(error, ConnectError::NothingGranted), "{error}");
-    assert!(scene.broker.accounts(None).is_empty());
+    assert!(scene.broker.accounts.accounts(None).is_empty());
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn a_person_who_says_no_changes_nothing() {
         "{error}"
     );
     assert_eq!(state(&bot), AgentState::Active);
-    let waited = refusal(scene.broker.wait_connect(&started.connect_id).await);
+    let waited = refusal(scene.broker.connect.wait_connect(&started.connect_id).await);
     assert!(matches!(waited, ConnectError::Denied(_)));
 }
 
@@ -260,7 +260,7 @@ async fn what_nobody_can_consent_to_is_refused_with_a_hint() {
     let begin = |names: &[&str], url: Option<&str>| {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let target = ConnectTarget::Owner(owner("alice"));
-        refusal(scene.broker.begin_connect(&target, &names, url)).to_string()
+        refusal(scene.broker.connect.begin_connect(&target, &names, url)).to_string()
     };
     assert!(begin(&["google.gmail.sned"], None).contains("did you mean `google.gmail.send`?"));
     assert!(begin(&[], None).contains("at least one capability"));

@@ -44,7 +44,7 @@ async fn the_browser_that_ended_it_hears_the_end_again_for_a_while() {
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     let come_back = async |token: &str| {
         let visit = browser(token);
-        let ended = scene.broker.complete_connect_in(&visit, &redirect).await;
+        let ended = scene.broker.connect.complete_connect_in(&visit, &redirect).await;
         ended.map(|connected| connected.account)
     };
     let ended = come_back("hers").await.unwrap();
@@ -76,7 +76,7 @@ async fn who_loads_the_page_again_while_it_ends_waits_for_the_end() {
         let (broker, redirect) = (scene.broker.clone(), redirect.clone());
         tokio::spawn(async move {
             let visit = browser(token);
-            let ended = broker.complete_connect_in(&visit, &redirect).await;
+            let ended = broker.connect.complete_connect_in(&visit, &redirect).await;
             ended.map(|connected| connected.owner)
         })
     };
@@ -130,7 +130,13 @@ async fn who_waits_for_a_consent_hears_its_end() {
     let started = scene.begin("alice", &[SEND]);
     let wait = || {
         let (broker, id) = (scene.broker.clone(), started.connect_id.clone());
-        tokio::spawn(async move { broker.wait_connect(&id).await.map(|connected| connected.owner) })
+        tokio::spawn(async move {
+            broker
+                .connect
+                .wait_connect(&id)
+                .await
+                .map(|connected| connected.owner)
+        })
     };
     let waiting = wait();
     scene.idle().await;
@@ -141,7 +147,7 @@ async fn who_waits_for_a_consent_hears_its_end() {
     assert_eq!(waiting.await.unwrap().unwrap(), owner("alice"));
     // Also who comes late.
     assert_eq!(wait().await.unwrap().unwrap(), owner("alice"));
-    let unknown = refusal(scene.broker.wait_connect("con_made_up").await).to_string();
+    let unknown = refusal(scene.broker.connect.wait_connect("con_made_up").await).to_string();
     assert!(unknown.contains("con_made_up"), "{unknown}");
 }
 
@@ -150,7 +156,7 @@ async fn who_waits_in_vain_is_told_what_google_may_have_shown() {
     let scene = Scene::new().await;
     let started = scene.begin("alice", &[SEND]);
     let (broker, id) = (scene.broker.clone(), started.connect_id.clone());
-    let waiting = tokio::spawn(async move { broker.wait_connect(&id).await.map(|_| ()) });
+    let waiting = tokio::spawn(async move { broker.connect.wait_connect(&id).await.map(|_| ()) });
     scene.pass(9 * MINUTE).await;
     assert!(!waiting.is_finished());
     scene.clock.advance(secs(MINUTE));
@@ -176,10 +182,11 @@ async fn who_waits_hears_a_late_redirects_end_not_a_timeout() {
     let started = scene.begin("alice", &[SEND]);
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     let (broker, id) = (scene.broker.clone(), started.connect_id.clone());
-    let waiting = tokio::spawn(async move { broker.wait_connect(&id).await.map(|_| ()) });
+    let waiting = tokio::spawn(async move { broker.connect.wait_connect(&id).await.map(|_| ()) });
     scene.store.hold_put(true);
     let broker = scene.broker.clone();
-    let completing = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.map(|_| ()) });
+    let completing =
+        tokio::spawn(async move { broker.connect.complete_connect(&redirect, None).await.map(|_| ()) });
     scene.idle().await;
     scene.pass(20 * MINUTE).await;
     assert!(!waiting.is_finished());
@@ -196,7 +203,8 @@ async fn a_browser_that_closes_does_not_cut_the_consent_off() {
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     scene.store.hold_put(true);
     let broker = scene.broker.clone();
-    let completing = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.map(|_| ()) });
+    let completing =
+        tokio::spawn(async move { broker.connect.complete_connect(&redirect, None).await.map(|_| ()) });
     scene.idle().await;
     completing.abort();
     scene.idle().await;
@@ -215,7 +223,7 @@ async fn two_first_consents_of_one_owner_make_one_account() {
     let (a, b) = tokio::join!(scene.complete(&a), scene.complete(&b));
     assert_eq!(a.unwrap().account, b.unwrap().account);
     scene.idle().await;
-    assert_eq!(scene.broker.account_count(), 1);
+    assert_eq!(scene.broker.accounts.account_count(), 1);
     assert_eq!(scene.store.load().await.unwrap().integrations.len(), 1);
     assert_eq!(state(&bot), AgentState::Active);
 }
@@ -228,7 +236,7 @@ async fn two_first_consents_with_two_google_accounts_are_settled_by_whoever_was_
     let b = scene.decided(&b, &[SEND], Person::named("mallory@example.net"));
     let (a, b) = tokio::join!(scene.complete(&a), scene.complete(&b));
     assert_eq!(usize::from(a.is_ok()) + usize::from(b.is_ok()), 1);
-    assert_eq!(scene.broker.account_count(), 1);
+    assert_eq!(scene.broker.accounts.account_count(), 1);
     assert_eq!(scene.store.load().await.unwrap().integrations.len(), 1);
 }
 
@@ -240,7 +248,8 @@ async fn one_owners_slow_renewal_does_not_hold_anothers_consent() {
     let started = scene.begin("alice", &[CALENDAR]);
     let redirect = scene.decided(&started, &[CALENDAR], Person::named(ALICE));
     let broker = scene.broker.clone();
-    let completing = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.map(|_| ()) });
+    let completing =
+        tokio::spawn(async move { broker.connect.complete_connect(&redirect, None).await.map(|_| ()) });
     scene.idle().await;
     assert!(!completing.is_finished(), "it waits for the renewal under way");
 
@@ -254,7 +263,10 @@ async fn an_owner_who_begins_again_and_again_is_in_nobody_elses_way() {
     let scene = Scene::new().await;
     let begin = |owner: &str| {
         let target = ConnectTarget::Owner(owner.parse().unwrap());
-        scene.broker.begin_connect(&target, &[SEND.to_owned()], None)
+        scene
+            .broker
+            .connect
+            .begin_connect(&target, &[SEND.to_owned()], None)
     };
     let begun = (0..20_000).filter(|_| begin("mallory").is_ok()).count();
     assert_eq!(begun, CONSENTS.each);

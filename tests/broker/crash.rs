@@ -70,7 +70,7 @@ async fn it_is_tried_at_once_however_long_the_access_token_still_lives() {
     scene.google.hold(ALICE);
     let which = AccountRef::Id(scene.account("alice").record.id);
     let broker = scene.broker.clone();
-    let checking = tokio::spawn(async move { broker.check_account(&which).await.map(|_| ()) });
+    let checking = tokio::spawn(async move { broker.account_checks.check_account(&which).await.map(|_| ()) });
     scene.idle().await;
     assert_eq!(scene.google.requests(), 2);
     let copy = scene.copy_of_disk();

@@ -24,6 +24,7 @@ async fn nothing_happens_before_the_database_has_it_and_then_all_of_it_does() {
     let broker = scene.broker.clone();
     let disconnecting = tokio::spawn(async move {
         broker
+            .disconnect
             .disconnect(&of("alice"), Revocation::WhenLast, admin())
             .await
     });
@@ -39,7 +40,7 @@ async fn nothing_happens_before_the_database_has_it_and_then_all_of_it_does() {
     assert!(!disconnecting.is_finished());
     assert_eq!((token(&bot), scene.disk.token("bot")), (None, None));
     assert_eq!(state(&bot), AgentState::NotConnected);
-    assert!(scene.broker.current(&bot).is_none());
+    assert!(scene.broker.issuer.current(&bot).is_none());
     assert!(scene.store_has_nothing_of(&id).await);
     assert!(scene.google.revoked().is_empty());
 
@@ -51,7 +52,7 @@ async fn nothing_happens_before_the_database_has_it_and_then_all_of_it_does() {
         ["bot"]
     );
     assert_eq!(scene.google.revoked(), [ALICE]);
-    assert!(scene.broker.account(&of("alice")).is_err());
+    assert!(scene.broker.accounts.account(&of("alice")).is_err());
     scene.pass_in_steps(2 * HOUR, MINUTE).await;
     assert_eq!(scene.google.requests(), 1, "a forgotten grant was used");
 }
@@ -63,6 +64,7 @@ async fn files_are_cleared_before_google_is_told() {
     let broker = scene.broker.clone();
     let disconnecting = tokio::spawn(async move {
         broker
+            .disconnect
             .disconnect(&of("alice"), Revocation::WhenLast, admin())
             .await
     });
@@ -93,6 +95,7 @@ async fn many_jammed_directories_are_waited_for_together() {
     let began = std::time::Instant::now();
     let done = scene
         .broker
+        .disconnect
         .disconnect(&of("alice"), Revocation::Never, admin())
         .await
         .unwrap();
@@ -106,13 +109,14 @@ async fn what_google_was_not_told_is_reported() {
     scene.google.fail_revocation(Fault::unavailable());
     let done = scene
         .broker
+        .disconnect
         .disconnect(&of("alice"), Revocation::WhenLast, admin())
         .await
         .unwrap();
     assert!(!done.revoked);
     let problem = done.problem.unwrap();
     assert!(problem.contains("http_503"), "{problem}");
-    assert!(scene.broker.accounts(None).is_empty());
+    assert!(scene.broker.accounts.accounts(None).is_empty());
     let trail = scene.audited("integration.disconnected").await;
     assert!(trail[0].starts_with("admin:uid=0 allowed:"), "{trail:?}");
     assert!(
@@ -130,7 +134,11 @@ async fn a_dry_run_tells_and_does_nothing() {
         (Revocation::Never, false),
         (Revocation::Always, true),
     ] {
-        let plan = scene.broker.preview_disconnect(&of("alice"), revocation).unwrap();
+        let plan = scene
+            .broker
+            .disconnect
+            .preview_disconnect(&of("alice"), revocation)
+            .unwrap();
         assert_eq!(plan.revoked, revokes);
         assert_eq!(
             plan.agents.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -140,7 +148,7 @@ async fn a_dry_run_tells_and_does_nothing() {
     scene.idle().await;
     assert_eq!(state(&bot), AgentState::Active);
     assert!(scene.google.revoked().is_empty());
-    assert_eq!(scene.broker.account_count(), 1);
+    assert_eq!(scene.broker.accounts.account_count(), 1);
 }
 
 #[tokio::test]
@@ -165,12 +173,14 @@ async fn an_account_that_is_connected_elsewhere_is_revoked_only_on_demand() {
             .unwrap();
         let done = scene
             .broker
+            .disconnect
             .disconnect(&of("alice"), revocation, admin())
             .await
             .unwrap();
         assert_eq!(done.revoked, first, "{revocation:?}");
         let done = scene
             .broker
+            .disconnect
             .disconnect(&of("carol"), revocation, admin())
             .await
             .unwrap();
@@ -181,7 +191,12 @@ async fn an_account_that_is_connected_elsewhere_is_revoked_only_on_demand() {
 #[tokio::test]
 async fn deleting_agents_never_revokes() {
     let (scene, bot) = Scene::of_alice().await;
-    scene.broker.delete_agent(bot.name(), admin()).await.unwrap();
+    scene
+        .broker
+        .agents
+        .delete_agent(bot.name(), admin())
+        .await
+        .unwrap();
     scene.pass_in_steps(2 * HOUR, MINUTE).await;
     assert!(scene.google.revoked().is_empty());
     assert_eq!(scene.account("alice").state(), AgentState::Active);
@@ -195,6 +210,7 @@ async fn a_caller_who_leaves_does_not_stop_it_halfway() {
     let broker = scene.broker.clone();
     let disconnecting = tokio::spawn(async move {
         broker
+            .disconnect
             .disconnect(&of("alice"), Revocation::WhenLast, admin())
             .await
     });
@@ -206,7 +222,7 @@ async fn a_caller_who_leaves_does_not_stop_it_halfway() {
     assert_eq!(scene.google.revoked(), [ALICE]);
     assert_eq!(state(&bot), AgentState::NotConnected);
     assert_eq!(scene.audited("integration.disconnected").await.len(), 1);
-    assert!(scene.restart().await.broker.accounts(None).is_empty());
+    assert!(scene.restart().await.broker.accounts.accounts(None).is_empty());
 }
 
 #[tokio::test]
@@ -221,6 +237,7 @@ async fn a_row_that_cannot_be_deleted_is_said_and_the_account_stays_in_use() {
     scene.store.fail(Part::Delete);
     let error = scene
         .broker
+        .disconnect
         .disconnect(&of("alice"), Revocation::WhenLast, admin())
         .await
         .err()
@@ -251,6 +268,7 @@ async fn a_row_that_cannot_be_deleted_is_said_and_the_account_stays_in_use() {
     scene.store.heal();
     scene
         .broker
+        .disconnect
         .disconnect(&of("alice"), Revocation::WhenLast, admin())
         .await
         .unwrap();
@@ -268,6 +286,7 @@ async fn a_failed_disconnect_during_a_rotating_renewal_loses_no_grant() {
     let broker = scene.broker.clone();
     let disconnecting = tokio::spawn(async move {
         broker
+            .disconnect
             .disconnect(&of("alice"), Revocation::Never, admin())
             .await
             .is_ok()
@@ -292,12 +311,14 @@ async fn a_consent_that_crosses_a_disconnect_leaves_memory_and_database_in_step(
     let redirect = scene.decided(&started, &[SEND, CALENDAR], Person::named(ALICE));
     scene.store.hold_put(true);
     let broker = scene.broker.clone();
-    let completing = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.map(|_| ()) });
+    let completing =
+        tokio::spawn(async move { broker.connect.complete_connect(&redirect, None).await.map(|_| ()) });
     scene.idle().await;
     assert_eq!(scene.store.held_now(), 1);
     let broker = scene.broker.clone();
     let disconnecting = tokio::spawn(async move {
         broker
+            .disconnect
             .disconnect(&of("alice"), Revocation::WhenLast, admin())
             .await
             .map(|_| ())
@@ -309,10 +330,10 @@ async fn a_consent_that_crosses_a_disconnect_leaves_memory_and_database_in_step(
     scene.idle().await;
 
     assert_eq!(
-        scene.broker.account_count(),
+        scene.broker.accounts.account_count(),
         scene.store.load().await.unwrap().integrations.len()
     );
-    assert_eq!(scene.broker.account_count(), 0);
+    assert_eq!(scene.broker.accounts.account_count(), 0);
     assert_eq!((state(&bot), token(&bot)), (AgentState::NotConnected, None));
 }
 
@@ -324,6 +345,7 @@ async fn connecting_while_a_disconnect_is_under_way_makes_a_new_account_that_liv
     let broker = scene.broker.clone();
     let disconnecting = tokio::spawn(async move {
         broker
+            .disconnect
             .disconnect(&of("alice"), Revocation::WhenLast, admin())
             .await
     });
@@ -331,8 +353,13 @@ async fn connecting_while_a_disconnect_is_under_way_makes_a_new_account_that_liv
     let started = scene.begin("alice", &[SEND]);
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     let broker = scene.broker.clone();
-    let completing =
-        tokio::spawn(async move { broker.complete_connect(&redirect, None).await.map(|c| c.account) });
+    let completing = tokio::spawn(async move {
+        broker
+            .connect
+            .complete_connect(&redirect, None)
+            .await
+            .map(|c| c.account)
+    });
     scene.idle().await;
     scene.store.hold_delete(false);
     disconnecting.await.unwrap().unwrap();
@@ -340,7 +367,7 @@ async fn connecting_while_a_disconnect_is_under_way_makes_a_new_account_that_liv
     scene.idle().await;
 
     assert_ne!(new, old);
-    assert_eq!(scene.broker.account_count(), 1);
+    assert_eq!(scene.broker.accounts.account_count(), 1);
     assert!(scene.store_has_nothing_of(&old).await);
     assert_eq!(scene.store.load().await.unwrap().integrations.len(), 1);
     assert_ne!(state(&bot), AgentState::NotConnected);
@@ -353,6 +380,7 @@ async fn an_account_is_named_by_id_or_owner() {
     let view = |which: &AccountRef| {
         scene
             .broker
+            .accounts
             .account(which)
             .map(|view| view.record.id)
             .map_err(|e| e.to_string())
@@ -372,6 +400,7 @@ async fn an_account_is_named_by_id_or_owner() {
     assert!(
         scene
             .broker
+            .disconnect
             .disconnect(&of("nobody"), Revocation::Never, admin())
             .await
             .is_err()

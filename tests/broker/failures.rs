@@ -79,7 +79,7 @@ async fn a_dead_grant_takes_its_tokens_from_everywhere_at_once() {
     for bot in [&sender, &planner] {
         assert_eq!(state(bot), AgentState::ReconnectRequired);
         assert_eq!(token(bot), None);
-        assert!(scene.broker.current(bot).is_none());
+        assert!(scene.broker.issuer.current(bot).is_none());
         assert_eq!(scene.disk.token(bot.name().as_str()), None);
         assert!(bot.snapshot().action_url.is_some());
         let problem = scene.ask(bot).await.unwrap_err();
@@ -200,6 +200,7 @@ async fn what_the_token_carries_is_the_truth() {
     assert_eq!(granted, [CALENDAR]);
     let grant = scene
         .broker
+        .issuer
         .token(&easy, &query(&[], 0))
         .await
         .map_err(|p| p.to_string())
@@ -211,15 +212,15 @@ async fn what_the_token_carries_is_the_truth() {
 async fn checking_an_account_asks_google_now_and_tells_what_it_says() {
     let (scene, bot) = Scene::of_alice().await;
     let which = AccountRef::Id(scene.account("alice").record.id);
-    let view = scene.broker.check_account(&which).await.unwrap();
+    let view = scene.broker.account_checks.check_account(&which).await.unwrap();
     assert_eq!((view.state(), scene.google.requests()), (AgentState::Active, 2));
     scene.google.fail(ALICE, Fault::invalid_grant());
-    let view = scene.broker.check_account(&which).await.unwrap();
+    let view = scene.broker.account_checks.check_account(&which).await.unwrap();
     assert_eq!(view.state(), AgentState::ReconnectRequired);
     assert_eq!(scene.disk.token("bot"), None);
     assert_eq!(state(&bot), AgentState::ReconnectRequired);
     // It is known to be dead: no need to ask again.
-    scene.broker.check_account(&which).await.unwrap();
+    scene.broker.account_checks.check_account(&which).await.unwrap();
     assert_eq!(scene.google.requests(), 3);
 }
 

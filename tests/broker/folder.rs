@@ -29,6 +29,7 @@ async fn the_folder_is_followed() {
     assert!(
         scene
             .broker
+            .agents
             .apply_scan(&folder(&[
                 manifest("a", "alice", &[SEND]),
                 manifest("b", "alice", &[SEND])
@@ -42,7 +43,7 @@ async fn the_folder_is_followed() {
     assert_eq!(scene.google.requests(), 1);
 
     // One changes what it needs, one goes, one comes.
-    scene.broker.apply_scan(&folder(&[
+    scene.broker.agents.apply_scan(&folder(&[
         manifest("a", "alice", &[CALENDAR]),
         manifest("c", "alice", &[SEND]),
     ]));
@@ -85,12 +86,12 @@ async fn an_unchanged_folder_changes_nothing() {
     let scene = Scene::new().await;
     scene.connect("alice", &[SEND]).await;
     let scan = folder(&[manifest("a", "alice", &[SEND])]);
-    scene.broker.apply_scan(&scan);
+    scene.broker.agents.apply_scan(&scan);
     scene.idle().await;
     let (handle, lines) = (scene.handle("a"), scene.audit().await.len());
     let revision = handle.revision();
     for _ in 0..100 {
-        scene.broker.apply_scan(&scan);
+        scene.broker.agents.apply_scan(&scan);
     }
     scene.idle().await;
     assert_eq!((handle.revision(), scene.audit().await.len()), (revision, lines));
@@ -101,14 +102,14 @@ async fn an_unchanged_folder_changes_nothing() {
 async fn a_file_that_was_renamed_is_the_same_agent() {
     let scene = Scene::new().await;
     let mut scan = folder(&[manifest("a", "alice", &[SEND])]);
-    scene.broker.apply_scan(&scan);
+    scene.broker.agents.apply_scan(&scan);
     let file = ManifestFile {
         manifest: Arc::new(manifest("a", "alice", &[SEND])),
         path: PathBuf::from("/elsewhere.yaml").into(),
     };
     scan.manifests.insert("a".parse().unwrap(), Arc::new(file));
-    scene.broker.apply_scan(&scan);
-    let view = scene.broker.agent(&"a".parse().unwrap()).unwrap();
+    scene.broker.agents.apply_scan(&scan);
+    let view = scene.broker.agent_list.agent(&"a".parse().unwrap()).unwrap();
     assert_eq!(
         view.source,
         AgentSource::File(PathBuf::from("/elsewhere.yaml").into())
@@ -120,11 +121,13 @@ async fn files_and_api_do_not_take_each_others_agents() {
     let scene = Scene::new().await;
     scene
         .broker
+        .agents
         .apply_scan(&folder(&[manifest("of-file", "alice", &[SEND])]));
     scene.put("of-api", "alice", &[SEND]).await;
 
     let taken = scene
         .broker
+        .agents
         .put_agent(manifest("of-file", "mallory", &[SEND]), admin())
         .await
         .err()
@@ -139,6 +142,7 @@ async fn files_and_api_do_not_take_each_others_agents() {
     assert!(
         scene
             .broker
+            .agents
             .delete_agent(&"of-file".parse().unwrap(), admin())
             .await
             .is_err()
@@ -149,29 +153,30 @@ async fn files_and_api_do_not_take_each_others_agents() {
         manifest("of-file", "alice", &[SEND]),
         manifest("of-api", "mallory", &[SEND]),
     ]);
-    let problems = scene.broker.apply_scan(&both);
+    let problems = scene.broker.agents.apply_scan(&both);
     assert_eq!(problems.len(), 1);
     assert!(
         problems[0].contains("of-api.yaml") && problems[0].contains("over the API"),
         "{problems:?}"
     );
-    assert_eq!(scene.broker.manifest_problems(), problems);
+    assert_eq!(scene.broker.agents.manifest_problems(), problems);
     assert_eq!(scene.handle("of-api").snapshot().manifest.owner, owner("alice"));
 
     // Once the API's is gone, the file's may come.
     scene
         .broker
+        .agents
         .delete_agent(&"of-api".parse().unwrap(), admin())
         .await
         .unwrap();
     assert!(
-        scene.broker.manifest_problems().is_empty(),
+        scene.broker.agents.manifest_problems().is_empty(),
         "nobody has to touch the file"
     );
     assert_eq!(scene.handle("of-api").snapshot().manifest.owner, owner("mallory"));
-    assert!(scene.broker.apply_scan(&both).is_empty());
+    assert!(scene.broker.agents.apply_scan(&both).is_empty());
     assert_eq!(scene.handle("of-api").snapshot().manifest.owner, owner("mallory"));
-    assert!(scene.broker.manifest_problems().is_empty());
+    assert!(scene.broker.agents.manifest_problems().is_empty());
 }
 
 #[tokio::test]
@@ -181,6 +186,7 @@ async fn a_file_that_came_while_the_api_was_storing_wins() {
     let broker = scene.broker.clone();
     let putting = tokio::spawn(async move {
         broker
+            .agents
             .put_agent(manifest("bot", "mallory", &[SEND]), admin())
             .await
             .is_ok()
@@ -188,6 +194,7 @@ async fn a_file_that_came_while_the_api_was_storing_wins() {
     scene.idle().await;
     scene
         .broker
+        .agents
         .apply_scan(&folder(&[manifest("bot", "alice", &[SEND])]));
     scene.store.hold_agents(false);
     assert!(!putting.await.unwrap());
@@ -203,7 +210,7 @@ async fn what_cannot_be_read_is_told_with_its_file() {
         path: "bad.yaml".into(),
         message: "bad.yaml:3: no such field".into(),
     });
-    let problems = scene.broker.apply_scan(&scan);
+    let problems = scene.broker.agents.apply_scan(&scan);
     assert_eq!(problems.len(), 1);
     assert!(problems[0].contains("bad.yaml"), "{problems:?}");
 }

@@ -44,6 +44,7 @@ fn secret(agent: &AgentHandle) -> String {
 fn opens(scene: &Scene, secret: &str) -> bool {
     scene
         .broker
+        .authenticator
         .authenticate("bot", &AgentSecret::from(secret), None)
         .is_some()
 }
@@ -63,7 +64,7 @@ async fn put_behind_its_back(scene: &Scene, manifest: &Manifest) {
 }
 
 async fn put(scene: &Scene, manifest: Manifest) {
-    let put = scene.broker.put_agent(manifest, admin()).await;
+    let put = scene.broker.agents.put_agent(manifest, admin()).await;
     put.map_err(|error| error.to_string()).unwrap();
 }
 
@@ -134,17 +135,23 @@ async fn nothing_is_told_before_the_directory_is_cleared_and_the_database_knows(
     scene.disk.jam("bot");
     let broker = scene.broker.clone();
     let putting = tokio::spawn(async move {
-        let put = broker.put_agent(manifest("bot", "bob", &[SEND]), admin()).await;
+        let put = broker
+            .agents
+            .put_agent(manifest("bot", "bob", &[SEND]), admin())
+            .await;
         put.map_err(|error| error.to_string()).unwrap();
     });
     scene.idle().await;
     assert!(alices.is_removed() && token(&alices).is_none());
     let waiting = || {
         let bobs = scene.handle("bot");
-        assert!(scene.broker.handle(&name()).is_none(), "somebody finds it");
+        assert!(
+            scene.broker.agent_list.handle(&name()).is_none(),
+            "somebody finds it"
+        );
         assert_eq!((state(&bobs), token(&bobs)), (AgentState::Misconfigured, None));
         assert!(bobs.secret().is_none() && !opens(&scene, &before));
-        assert!(scene.broker.current(&bobs).is_none());
+        assert!(scene.broker.issuer.current(&bobs).is_none());
     };
     waiting();
     assert_eq!(scene.disk.token("bot"), Some(of_alice), "what the test is about");
@@ -162,7 +169,7 @@ async fn nothing_is_told_before_the_directory_is_cleared_and_the_database_knows(
     scene.store.heal();
     scene.pass(5).await;
     putting.await.unwrap();
-    let bobs = scene.broker.handle(&name()).unwrap();
+    let bobs = scene.broker.agent_list.handle(&name()).unwrap();
     assert_eq!(state(&bobs), AgentState::Active);
     assert_eq!(bobs.snapshot().main.account.as_deref(), Some(BOB));
     assert_eq!(scene.disk.token("bot"), token(&bobs));
@@ -185,14 +192,14 @@ async fn an_agent_that_is_removed_and_added_at_once_waits_for_the_directory_as_w
     let (scene, alices) = scene().await;
     scene.disk.jam("bot");
     let (deleting, putting) = (scene.broker.clone(), scene.broker.clone());
-    let deleted = tokio::spawn(async move { deleting.delete_agent(&name(), admin()).await.is_ok() });
+    let deleted = tokio::spawn(async move { deleting.agents.delete_agent(&name(), admin()).await.is_ok() });
     scene.idle().await;
     let put = tokio::spawn(async move {
         let manifest = manifest("bot", "bob", &[SEND]);
-        putting.put_agent(manifest, admin()).await.is_ok()
+        putting.agents.put_agent(manifest, admin()).await.is_ok()
     });
     scene.idle().await;
-    assert!(alices.is_removed() && scene.broker.handle(&name()).is_none());
+    assert!(alices.is_removed() && scene.broker.agent_list.handle(&name()).is_none());
     scene.disk.unjam(&scene.broker, "bot");
     scene.idle().await;
     assert!(deleted.await.unwrap() && put.await.unwrap());
@@ -210,18 +217,18 @@ async fn a_holder_that_changed_while_no_daemon_ran_is_noticed() {
     let scene = Scene::with(between.stop().await).await;
     scene.disk.jam("bot");
     scene.idle().await;
-    assert!(scene.broker.handle(&name()).is_none());
+    assert!(scene.broker.agent_list.handle(&name()).is_none());
     assert_eq!(token(&scene.handle("bot")), None);
     scene.disk.unjam(&scene.broker, "bot");
     scene.idle().await;
-    let bobs = scene.broker.handle(&name()).unwrap();
+    let bobs = scene.broker.agent_list.handle(&name()).unwrap();
     assert_eq!(state(&bobs), AgentState::Active);
     assert_ne!(secret(&bobs), before);
     assert!(!opens(&scene, &before));
     // Once is enough.
     let (after, scene) = (secret(&bobs), scene.restart().await);
     scene.idle().await;
-    assert_eq!(secret(&scene.broker.handle(&name()).unwrap()), after);
+    assert_eq!(secret(&scene.broker.agent_list.handle(&name()).unwrap()), after);
 }
 
 #[tokio::test]
@@ -232,17 +239,23 @@ async fn a_power_cut_in_the_middle_leaves_nothing_to_the_next_holder() {
     let broker = scene.broker.clone();
     let putting = tokio::spawn(async move {
         let manifest = manifest("bot", "bob", &[SEND]);
-        broker.put_agent(manifest, admin()).await.is_ok()
+        broker.agents.put_agent(manifest, admin()).await.is_ok()
     });
     scene.idle().await;
     // The new manifest is in the database, and the old holder's directory is as it was.
     let cut = scene.after_power_cut().await;
     cut.disk.jam("bot");
     cut.idle().await;
-    assert!(cut.broker.handle(&name()).is_none(), "the directory is another's");
+    assert!(
+        cut.broker.agent_list.handle(&name()).is_none(),
+        "the directory is another's"
+    );
     cut.disk.unjam(&cut.broker, "bot");
     cut.idle().await;
-    assert_eq!(state(&cut.broker.handle(&name()).unwrap()), AgentState::Active);
+    assert_eq!(
+        state(&cut.broker.agent_list.handle(&name()).unwrap()),
+        AgentState::Active
+    );
     assert!(!opens(&cut, &before));
     putting.abort();
 }
@@ -305,7 +318,10 @@ async fn secrets_of_versions_that_remembered_no_holder_are_taken_over_once() {
         put_behind_its_back(&between, &manifest("bot", "bob", &[SEND])).await;
         let scene = Scene::with(between.stop().await).await;
         scene.idle().await;
-        assert_eq!(state(&scene.broker.handle(&name()).unwrap()), AgentState::Active);
+        assert_eq!(
+            state(&scene.broker.agent_list.handle(&name()).unwrap()),
+            AgentState::Active
+        );
         assert!(!opens(&scene, &before), "{holder:?}");
         setting = scene.stop().await;
     }

@@ -12,7 +12,7 @@ const WORK: &str = "alice@work.example";
 
 impl Scene {
     async fn import(&self, target: &ConnectTarget, grant: &str) -> Result<Imported, ImportError> {
-        self.broker.import(target, grant.into(), admin()).await
+        self.broker.import.import(target, grant.into(), admin()).await
     }
 
     async fn import_for(&self, of: &str, grant: &str) -> Result<Imported, ImportError> {
@@ -160,7 +160,13 @@ async fn on_a_connected_account_it_follows_the_rules_of_a_reconnect() {
     // A dead grant is replaced even by one with less.
     google.forget(ALICE);
     let which = token_broker::broker::AccountRef::Id(id.clone());
-    scene.broker.check_account(&which).await.ok().unwrap();
+    scene
+        .broker
+        .account_checks
+        .check_account(&which)
+        .await
+        .ok()
+        .unwrap();
     let narrower = google.held_elsewhere(ALICE, with_openid(&[SEND]));
     let address = ConnectTarget::Address(owner("alice"), ALICE.to_owned());
     assert_eq!(

@@ -33,7 +33,7 @@ fn scan(files: &[&str], is_partial: bool) -> Scan {
 type Kept = (AgentName, Option<String>, Option<Vec<u8>>);
 
 async fn rows(scene: &Scene) -> Vec<Kept> {
-    scene.broker.settle_holders().await.unwrap();
+    scene.broker.holders.settle_holders().await.unwrap();
     let rows = scene.store.load().await.unwrap().holders.into_iter();
     rows.map(|row| {
         let secret = row.secret.map(|secret| secret.as_bytes().to_vec());
@@ -54,45 +54,45 @@ async fn started() -> Scene {
 async fn an_agent_of_a_file_is_kept_as_long_as_a_file_may_declare_it() {
     let scene = started().await;
     scene.connect("bob", &[SEND]).await;
-    scene.broker.apply_scan(&scan(&["a", "b"], false));
+    scene.broker.agents.apply_scan(&scan(&["a", "b"], false));
     scene.idle().await;
     let before = rows(&scene).await;
     let scene = scene.restart().await;
-    let told = scene.broker.apply_scan(&scan(&["a"], true));
+    let told = scene.broker.agents.apply_scan(&scan(&["a"], true));
     assert!(told[0].starts_with("b: known from before the start"), "{told:?}");
     scene.idle().await;
     let b = scene.handle("b");
     assert_eq!((state(&b), token(&b)), (AgentState::Misconfigured, None));
     assert_eq!(b.snapshot().manifest.owner.as_str(), "bob");
     assert_eq!(rows(&scene).await, before);
-    let refused = scene.broker.delete_agent(&name("b"), admin()).await;
+    let refused = scene.broker.agents.delete_agent(&name("b"), admin()).await;
     assert!(matches!(refused, Err(AgentError::FromFile { .. })));
     // Another start on the same, and a change elsewhere.
     let scene = scene.restart().await;
-    scene.broker.apply_scan(&scan(&["a"], true));
-    scene.broker.apply_scan(&scan(&[], true));
+    scene.broker.agents.apply_scan(&scan(&["a"], true));
+    scene.broker.agents.apply_scan(&scan(&[], true));
     assert_eq!(names(&scene), ["b"]);
-    assert!(scene.broker.apply_scan(&scan(&["b"], true)).is_empty());
+    assert!(scene.broker.agents.apply_scan(&scan(&["b"], true)).is_empty());
     scene.idle().await;
     let b = scene.handle("b");
     assert_eq!(state(&b), AgentState::Active);
     let row = |rows: &[Kept]| rows.iter().find(|row| row.0 == name("b")).cloned();
     assert_eq!(row(&rows(&scene).await), row(&before));
     // It was read once: when its file goes, it goes.
-    scene.broker.apply_scan(&scan(&[], true));
+    scene.broker.agents.apply_scan(&scan(&[], true));
     assert!(names(&scene).is_empty());
 }
 
 #[tokio::test]
 async fn when_everything_is_read_who_is_not_declared_goes() {
     let scene = started().await;
-    scene.broker.apply_scan(&scan(&["a", "b"], false));
+    scene.broker.agents.apply_scan(&scan(&["a", "b"], false));
     rows(&scene).await;
     let scene = scene.restart().await;
-    scene.broker.apply_scan(&scan(&["a"], true));
+    scene.broker.agents.apply_scan(&scan(&["a"], true));
     rows(&scene).await;
     let b = scene.handle("b");
-    scene.broker.apply_scan(&scan(&["a"], false));
+    scene.broker.agents.apply_scan(&scan(&["a"], false));
     scene.idle().await;
     assert!(b.is_removed() && names(&scene) == ["a"]);
     assert_eq!(rows(&scene).await.len(), 1);
@@ -103,18 +103,18 @@ async fn when_everything_is_read_who_is_not_declared_goes() {
 #[tokio::test]
 async fn the_row_of_an_older_version_is_left_until_everything_is_read() {
     let scene = started().await;
-    scene.broker.apply_scan(&scan(&["a"], false));
+    scene.broker.agents.apply_scan(&scan(&["a"], false));
     rows(&scene).await;
     let mut of_before = scene.store.load().await.unwrap().holders;
     of_before[0].holder = None;
     scene.store.change_holders(of_before, vec![]).await.unwrap();
     let scene = scene.restart().await;
-    scene.broker.apply_scan(&scan(&[], true));
+    scene.broker.agents.apply_scan(&scan(&[], true));
     assert!(names(&scene).is_empty());
-    assert_eq!(scene.broker.spared_agents(), [name("a")]);
+    assert_eq!(scene.broker.agents.spared_agents(), [name("a")]);
     assert_eq!(rows(&scene).await[0].1, None);
-    scene.broker.apply_scan(&scan(&[], false));
-    assert!(scene.broker.spared_agents().is_empty());
+    scene.broker.agents.apply_scan(&scan(&[], false));
+    assert!(scene.broker.agents.spared_agents().is_empty());
     assert!(rows(&scene).await.is_empty());
 }
 
@@ -135,7 +135,7 @@ async fn an_agent_of_the_api_is_kept_when_its_record_cannot_be_used() {
         .unwrap();
     drop(database);
     let scene = Scene::with(setting).await;
-    scene.broker.apply_scan(&scan(&[], false));
+    scene.broker.agents.apply_scan(&scan(&[], false));
     let bot = scene.handle("bot");
     assert_eq!(state(&bot), AgentState::Misconfigured);
     assert_eq!(bot.snapshot().manifest.owner.as_str(), "alice");
@@ -145,7 +145,7 @@ async fn an_agent_of_the_api_is_kept_when_its_record_cannot_be_used() {
     scene.idle().await;
     assert_eq!(state(&bot), AgentState::Active);
     assert_eq!(bot.secret().unwrap().expose(), secret);
-    assert!(scene.broker.unusable_records().is_empty());
+    assert!(scene.broker.unusable.unusable_records().is_empty());
 }
 
 #[tokio::test]
@@ -155,10 +155,15 @@ async fn an_agent_that_was_removed_over_the_api_is_nobodys_also_after_a_power_cu
     rows(&scene).await;
     // The directory stays, so the row does.
     scene.disk.jam("bot");
-    scene.broker.delete_agent(&name("bot"), admin()).await.unwrap();
+    scene
+        .broker
+        .agents
+        .delete_agent(&name("bot"), admin())
+        .await
+        .unwrap();
     let after = scene.after_power_cut().await;
-    assert!(after.broker.undeclared_agents().is_empty());
-    after.broker.apply_scan(&scan(&[], true));
+    assert!(after.broker.agents.undeclared_agents().is_empty());
+    after.broker.agents.apply_scan(&scan(&[], true));
     assert!(names(&after).is_empty());
 }
 
@@ -171,13 +176,13 @@ async fn an_agent_that_declares_nothing_is_no_longer_kept_once_it_is_read() {
         path: Path::new("/agents.d/a.yaml").into(),
     };
     nothing.manifests.insert(name("a"), file.into());
-    scene.broker.apply_scan(&nothing);
+    scene.broker.agents.apply_scan(&nothing);
     let usual = scene.handle("a").snapshot().message.clone();
     rows(&scene).await;
     let scene = scene.restart().await;
-    scene.broker.apply_scan(&scan(&[], true));
+    scene.broker.agents.apply_scan(&scan(&[], true));
     assert_ne!(scene.handle("a").snapshot().message, usual);
-    assert!(scene.broker.apply_scan(&nothing).is_empty());
+    assert!(scene.broker.agents.apply_scan(&nothing).is_empty());
     assert_eq!(scene.handle("a").snapshot().message, usual);
 }
 
@@ -190,6 +195,11 @@ async fn an_agent_that_was_removed_and_put_again_has_its_holder_in_its_row() {
         scene.idle().await;
         let rows = rows(&scene).await;
         assert!(rows[0].1.as_ref().unwrap().contains("alice"), "{rows:?}");
-        scene.broker.delete_agent(&name("bot"), admin()).await.unwrap();
+        scene
+            .broker
+            .agents
+            .delete_agent(&name("bot"), admin())
+            .await
+            .unwrap();
     }
 }

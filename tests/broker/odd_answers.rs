@@ -144,7 +144,10 @@ async fn an_import_goes_on_with_the_grant_that_took_the_place_of_the_one_given()
     let grant = scene.google.held_elsewhere(ALICE, with_openid(&[SEND]));
     scene.google.fail_once(ALICE, Fault::rotating());
     let target = ConnectTarget::Owner(owner("alice"));
-    let import = scene.broker.import(&target, grant.as_str().into(), admin());
+    let import = scene
+        .broker
+        .import
+        .import(&target, grant.as_str().into(), admin());
     let imported = meanwhile(&scene, import).await;
     imported.unwrap_or_else(|error| panic!("{error}"));
     let bot = scene.put("bot", "alice", &[SEND]).await;
@@ -163,7 +166,11 @@ async fn a_grant_that_others_hold_is_tried_once() {
         .google
         .fail(ALICE, Fault::new(FailureKind::Retry, "network"));
     let target = ConnectTarget::Owner(owner("alice"));
-    let refused = scene.broker.import(&target, grant.as_str().into(), admin()).await;
+    let refused = scene
+        .broker
+        .import
+        .import(&target, grant.as_str().into(), admin())
+        .await;
     assert!(refused.is_err());
     assert_eq!(scene.google.requests(), 1);
 }

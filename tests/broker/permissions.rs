@@ -3,7 +3,7 @@
 use token_broker::broker::{
     AgentState,
     CapabilityState::{self, Declined, Granted, Missing, Satisfied},
-    CapabilityStatus, ConnectError, ConnectTarget, TokenQuery,
+    CapabilityStatus, ConnectError, ConnectTarget, TokenRequest,
 };
 
 use crate::{connect::refusal, support::*};
@@ -309,9 +309,9 @@ async fn a_token_that_carries_more_or_less_than_was_asked_for_is_told() {
 async fn a_token_that_came_too_narrow_by_a_mistake_is_replaced_on_demand_and_soon_by_itself() {
     let (scene, bot) = Scene::of_alice().await;
     let narrow = scopes(&["google.calendar"]);
-    let again = TokenQuery {
+    let again = TokenRequest {
         refresh: true,
-        ..TokenQuery::default()
+        ..TokenRequest::default()
     };
     scene.google.carry_only(narrow.clone());
     let refused = scene.ask_for(&bot, &again).await.unwrap_err();

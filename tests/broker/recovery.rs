@@ -138,7 +138,7 @@ async fn tries_on_demand_are_shared_and_bounded_per_account() {
     let asking: Vec<_> = (0..64)
         .map(|_| {
             let (broker, bot) = (scene.broker.clone(), bots[0].clone());
-            tokio::spawn(async move { broker.token(&bot, &query(&[], 0)).await.is_ok() })
+            tokio::spawn(async move { broker.issuer.token(&bot, &query(&[], 0)).await.is_ok() })
         })
         .collect();
     scene.idle().await;

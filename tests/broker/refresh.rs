@@ -1,6 +1,6 @@
 //! An API refused an agent's token: another one, at once, and not endlessly.
 
-use token_broker::broker::{AgentState, TokenQuery};
+use token_broker::broker::{AgentState, TokenRequest};
 
 use crate::support::*;
 
@@ -38,7 +38,7 @@ async fn whoever_asks_at_the_same_time_or_right_after_shares_the_request() {
     let ask = |agent: &std::sync::Arc<token_broker::broker::AgentHandle>| {
         let (broker, agent) = (scene.broker.clone(), agent.clone());
         tokio::spawn(async move {
-            let grant = broker.token(&agent, &refused()).await;
+            let grant = broker.issuer.token(&agent, &refused()).await;
             grant.map(|grant| grant.token.access_token.expose().to_owned())
         })
     };
@@ -138,7 +138,7 @@ async fn a_narrowed_token_is_replaced_by_itself() {
     scene.idle().await;
     let whole = token(&bot);
     let narrow = scene.ask_for(&bot, &query(&[SEND], 0)).await.unwrap();
-    let again = TokenQuery {
+    let again = TokenRequest {
         refresh: true,
         ..query(&[SEND], 0)
     };

@@ -270,6 +270,7 @@ async fn a_token_that_nobody_uses_any_more_is_not_renewed() {
     let (scene, _bot) = Scene::of_alice().await;
     scene
         .broker
+        .agents
         .delete_agent(&"bot".parse().unwrap(), admin())
         .await
         .unwrap();

@@ -32,7 +32,14 @@ async fn living_tokens_are_served_at_once_without_a_request() {
         let bot = scene.handle(&format!("bot-{number}"));
         assert_eq!(state(&bot), AgentState::Active);
         assert_eq!(
-            scene.broker.current(&bot).unwrap().token.access_token.expose(),
+            scene
+                .broker
+                .issuer
+                .current(&bot)
+                .unwrap()
+                .token
+                .access_token
+                .expose(),
             token_before
         );
     }
@@ -103,7 +110,7 @@ async fn in_the_same_boot_a_token_lives_as_long_as_it_would_have_without_a_resta
         let scene = Scene::standing_still(setting).await;
         let bot = scene.handle("bot");
         assert_eq!(token(&bot).as_ref(), Some(&before), "{set}");
-        let kept = scene.broker.current(&bot).unwrap().token;
+        let kept = scene.broker.issuer.current(&bot).unwrap().token;
         let left = kept.remaining(scene.clock.uptime()).unwrap();
         assert_eq!(left, secs(HOUR - 20 * MINUTE), "{set}");
         // And no longer than that.
@@ -136,7 +143,7 @@ async fn in_another_boot_a_token_lives_by_the_wall_clock() {
     let scene = Scene::standing_still(setting).await;
     let bot = scene.handle("bot");
     assert_eq!(token(&bot).as_ref(), Some(&before));
-    let kept = scene.broker.current(&bot).unwrap().token;
+    let kept = scene.broker.issuer.current(&bot).unwrap().token;
     let left = kept.remaining(scene.clock.uptime()).unwrap();
     assert_eq!(left, secs(HOUR - 20 * MINUTE));
     let setting = scene.stop().await;
@@ -179,7 +186,7 @@ async fn in_another_boot_a_token_has_lost_at_least_what_this_one_lasts() {
     let scene = Scene::standing_still(setting).await;
     let bot = scene.handle("bot");
     assert_eq!(token(&bot).as_ref(), Some(&before));
-    let kept = scene.broker.current(&bot).unwrap().token;
+    let kept = scene.broker.issuer.current(&bot).unwrap().token;
     let left = kept.remaining(scene.clock.uptime()).unwrap();
     assert_eq!(left, secs(HOUR - 30 * MINUTE));
     let setting = scene.stop().await;
@@ -257,13 +264,14 @@ async fn a_grant_of_another_client_or_endpoint_is_sent_nowhere() {
     }
     assert_eq!(scene.ask(&bot).await.unwrap_err().code.as_str(), "misconfigured");
     let which = token_broker::broker::AccountRef::Id(scene.account("alice").record.id);
-    scene.broker.check_account(&which).await.unwrap();
+    scene.broker.account_checks.check_account(&which).await.unwrap();
     scene.pass_in_steps(2 * HOUR, MINUTE).await;
     assert_eq!(scene.google.requests(), 0);
 
     // Disconnecting does not send it there either, and says so.
     let done = scene
         .broker
+        .disconnect
         .disconnect(&which, token_broker::broker::Revocation::Always, admin())
         .await
         .unwrap();
@@ -280,12 +288,14 @@ async fn agents_of_the_api_and_their_accounts_are_back() {
     scene.put("bot", "alice", &[SEND, "google.drive?"]).await;
     scene
         .broker
+        .agents
         .delete_agent(&"gone".parse().unwrap(), admin())
         .await
         .unwrap();
     let scene = scene.restart().await;
     let names: Vec<_> = scene
         .broker
+        .agent_list
         .handles()
         .iter()
         .map(|handle| handle.name().to_string())
@@ -303,7 +313,7 @@ async fn an_agent_in_the_database_that_makes_no_sense_is_left_alone() {
     };
     scene.store.put_agent(odd, Vec::new()).await.unwrap();
     let scene = scene.restart().await;
-    assert_eq!(scene.broker.handles().len(), 1);
+    assert_eq!(scene.broker.agent_list.handles().len(), 1);
     assert_eq!(state(&scene.handle("bot")), AgentState::Active);
     assert_eq!(scene.store.load().await.unwrap().agents.len(), 2);
 }
@@ -313,5 +323,5 @@ async fn the_broker_runs_on_several_threads_at_once() {
     fn is_send<T: Send>(_: T) {}
     let (scene, bot) = Scene::of_alice().await;
     let broker: Arc<Broker> = scene.broker.clone();
-    is_send(broker.token(&bot, &query(&[], 0)));
+    is_send(broker.issuer.token(&bot, &query(&[], 0)));
 }

@@ -28,6 +28,7 @@ async fn no_agent_has_a_token_of_it_before_the_provider_gave_one() {
     let alice = scene.account("alice").record.id;
     let revoked = scene
         .broker
+        .disconnect
         .disconnect(&AccountRef::Id(alice), Revocation::Always, admin())
         .await
         .unwrap();
@@ -48,7 +49,7 @@ async fn no_agent_has_a_token_of_it_before_the_provider_gave_one() {
         assert_eq!(account.state(), AgentState::ProviderUnavailable);
         assert!(account.message().starts_with(HELD), "{}", account.message());
     }
-    assert_eq!(scene.broker.unchecked_accounts(), 2);
+    assert_eq!(scene.broker.restored.unchecked_accounts(), 2);
     scene.run();
     scene.pass(1).await;
     assert_eq!(state(&scene.handle("bot-of-carol")), AgentState::Active);
@@ -56,7 +57,7 @@ async fn no_agent_has_a_token_of_it_before_the_provider_gave_one() {
         state(&scene.handle("bot-of-alice")),
         AgentState::ReconnectRequired
     );
-    assert_eq!(scene.broker.unchecked_accounts(), 0);
+    assert_eq!(scene.broker.restored.unchecked_accounts(), 0);
     // That is known from now on.
     let scene = scene.restart().await;
     scene.idle().await;
@@ -79,14 +80,14 @@ async fn accounts_that_no_agent_uses_are_checked_until_the_provider_answers() {
     scene.pass_in_steps(10 * MINUTE, 30).await;
     assert!(scene.google.asked_for(ALICE).len() > 1, "it is tried again");
     assert_eq!(scene.account("alice").state(), AgentState::ProviderUnavailable);
-    assert_eq!(scene.broker.unchecked_accounts(), 1);
+    assert_eq!(scene.broker.restored.unchecked_accounts(), 1);
     // Over a restart as well.
     let scene = scene.restart().await;
-    assert_eq!(scene.broker.unchecked_accounts(), 1);
+    assert_eq!(scene.broker.restored.unchecked_accounts(), 1);
     scene.google.heal_all();
     scene.pass_in_steps(20 * MINUTE, 30).await;
     assert_eq!(scene.account("alice").state(), AgentState::Active);
-    assert_eq!(scene.broker.unchecked_accounts(), 0);
+    assert_eq!(scene.broker.restored.unchecked_accounts(), 0);
 }
 
 #[tokio::test]
@@ -113,7 +114,7 @@ async fn the_provider_is_asked_fifty_times_a_second_at_most() {
     }
     assert_eq!(scene.google.requests() - before, 200);
     // Whoever asks does not wait for its turn: that is in another scene.
-    assert_eq!(scene.broker.unchecked_accounts(), 0);
+    assert_eq!(scene.broker.restored.unchecked_accounts(), 0);
 }
 
 #[tokio::test]
@@ -132,5 +133,5 @@ async fn an_agent_that_asks_does_not_wait_for_its_accounts_turn() {
     let bot = scene.handle("bot");
     assert_eq!(scene.ask(&bot).await.ok(), token(&bot));
     assert_eq!(state(&bot), AgentState::Active);
-    assert_eq!(scene.broker.unchecked_accounts(), 100);
+    assert_eq!(scene.broker.restored.unchecked_accounts(), 100);
 }

@@ -17,6 +17,7 @@ async fn disconnected(scene: &Scene, fault: Fault) -> Disconnected {
     };
     scene
         .broker
+        .disconnect
         .disconnect(&which, Revocation::WhenLast, admin())
         .await
         .unwrap()
@@ -38,7 +39,7 @@ async fn what_google_could_not_be_told_is_tried_until_it_is_done_and_shown_meanw
     assert!(scene.store_has_nothing_of(&id).await);
 
     scene.pass_in_steps(HOUR, MINUTE).await;
-    let pending = scene.broker.pending_revocations();
+    let pending = scene.broker.revocations.pending_revocations();
     assert_eq!(pending.len(), 1);
     assert_eq!(
         (pending[0].record.id.clone(), pending[0].record.account.as_str()),
@@ -51,7 +52,7 @@ async fn what_google_could_not_be_told_is_tried_until_it_is_done_and_shown_meanw
     scene.google.heal_revocation();
     scene.pass_in_steps(10 * MINUTE, MINUTE).await;
     assert_eq!(scene.google.revoked(), [ALICE]);
-    assert!(scene.broker.pending_revocations().is_empty());
+    assert!(scene.broker.revocations.pending_revocations().is_empty());
     assert!(scene.store.load().await.unwrap().revocations.is_empty());
     let trail = scene.audited("integration.revocation").await;
     assert_eq!(
@@ -65,11 +66,11 @@ async fn a_power_cut_does_not_forget_it() {
     let (scene, _bot) = Scene::of_alice().await;
     disconnected(&scene, Fault::unavailable()).await;
     let after = scene.after_power_cut().await;
-    assert_eq!(after.broker.pending_revocations().len(), 1);
+    assert_eq!(after.broker.revocations.pending_revocations().len(), 1);
     scene.google.heal_revocation();
     after.pass_in_steps(MINUTE, 5).await;
     assert_eq!(scene.google.revoked().first().map(String::as_str), Some(ALICE));
-    assert!(after.broker.pending_revocations().is_empty());
+    assert!(after.broker.revocations.pending_revocations().is_empty());
 }
 
 #[tokio::test]
@@ -80,7 +81,7 @@ async fn a_new_consent_ends_it_for_it_would_end_the_new_grant_too() {
     scene.google.heal_revocation();
     scene.pass_in_steps(20 * MINUTE, MINUTE).await;
     assert!(scene.google.revoked().is_empty());
-    assert!(scene.broker.pending_revocations().is_empty());
+    assert!(scene.broker.revocations.pending_revocations().is_empty());
     assert!(scene.store.load().await.unwrap().revocations.is_empty());
     assert_eq!(state(&bot), AgentState::Active);
     let trail = scene.audited("integration.revocation").await;
@@ -104,7 +105,7 @@ async fn what_an_operator_can_mend_waits_for_it_with_the_grant() {
         assert!(!done.revoked);
         assert!(done.problem.unwrap().contains("tried until it is done"));
         scene.pass_in_steps(24 * HOUR, 10 * MINUTE).await;
-        let pending = scene.broker.pending_revocations();
+        let pending = scene.broker.revocations.pending_revocations();
         assert_eq!(pending.len(), 1, "{code}");
         assert!(pending[0].problem.contains(code), "{}", pending[0].problem);
         // Also over a restart.
@@ -113,7 +114,7 @@ async fn what_an_operator_can_mend_waits_for_it_with_the_grant() {
         scene.google.heal_revocation();
         scene.pass_in_steps(HOUR, MINUTE).await;
         assert_eq!(scene.google.revoked(), [ALICE], "{code}");
-        assert!(scene.broker.pending_revocations().is_empty());
+        assert!(scene.broker.revocations.pending_revocations().is_empty());
         assert!(scene.store.load().await.unwrap().revocations.is_empty());
     }
 }
@@ -141,20 +142,29 @@ async fn revocations_that_hang_hold_up_nobody_else() {
     scene.connect("erin", &[SEND]).await;
     let grant = scene.google.held_elsewhere(&email("frank"), with_openid(&[SEND]));
     let target = token_broker::broker::ConnectTarget::Owner(owner("frank"));
-    let imported = scene.broker.import(&target, grant.as_str().into(), admin()).await;
+    let imported = scene
+        .broker
+        .import
+        .import(&target, grant.as_str().into(), admin())
+        .await;
     assert!(imported.is_ok());
     let which = AccountRef::Owner {
         owner: owner("erin"),
         account: None,
     };
-    let gone = scene.broker.disconnect(&which, Revocation::Never, admin()).await;
+    let gone = scene
+        .broker
+        .disconnect
+        .disconnect(&which, Revocation::Never, admin())
+        .await;
     assert!(gone.is_ok());
 
     // Whoever connects the same account again waits until it is known what became of the old grant.
     let started = scene.begin("alice", &[SEND]);
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     let broker = scene.broker.clone();
-    let again = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.map(|_| ()) });
+    let again =
+        tokio::spawn(async move { broker.connect.complete_connect(&redirect, None).await.map(|_| ()) });
     scene.idle().await;
     assert!(!again.is_finished());
     scene.google.hold_revocations(false);
@@ -170,6 +180,7 @@ async fn revocations_that_hang_hold_up_nobody_else() {
     assert!(
         scene
             .broker
+            .accounts
             .account(&AccountRef::Owner {
                 owner: owner("alice"),
                 account: None
@@ -177,7 +188,7 @@ async fn revocations_that_hang_hold_up_nobody_else() {
             .is_err()
     );
     scene.idle().await;
-    assert!(scene.broker.pending_revocations().is_empty());
+    assert!(scene.broker.revocations.pending_revocations().is_empty());
     scene.connect("alice", &[SEND]).await;
     let bot = scene.put("bot", "alice", &[SEND]).await;
     scene.idle().await;
@@ -199,11 +210,15 @@ async fn what_survived_a_revocation_that_failed_is_kept_and_what_did_not_is_not_
         let disconnecting = disconnect_later(&scene, "alice");
         scene.idle().await;
         let broker = scene.broker.clone();
-        let connecting = tokio::spawn(async move { broker.complete_connect(&redirect, None).await.is_ok() });
+        let connecting =
+            tokio::spawn(async move { broker.connect.complete_connect(&redirect, None).await.is_ok() });
         let broker = scene.broker.clone();
         let importing = tokio::spawn(async move {
             let target = ConnectTarget::Owner(owner("bob"));
-            let outcome = broker.import(&target, imported.as_str().into(), admin()).await;
+            let outcome = broker
+                .import
+                .import(&target, imported.as_str().into(), admin())
+                .await;
             outcome.map(|_| ()).map_err(|error| error.to_string())
         });
         scene.idle().await;
@@ -217,8 +232,11 @@ async fn what_survived_a_revocation_that_failed_is_kept_and_what_did_not_is_not_
             assert!(told.contains("was being disconnected at that moment"), "{told}");
         }
         scene.idle().await;
-        assert_eq!(scene.broker.accounts(None).len(), if survives { 2 } else { 0 });
-        assert!(scene.broker.pending_revocations().is_empty());
+        assert_eq!(
+            scene.broker.accounts.accounts(None).len(),
+            if survives { 2 } else { 0 }
+        );
+        assert!(scene.broker.revocations.pending_revocations().is_empty());
     }
 }
 
@@ -235,7 +253,7 @@ async fn the_successor_that_came_with_a_renewal_is_what_is_revoked() {
         account: None,
     };
     // It gives the renewal a while first.
-    while scene.broker.account(&which).is_ok() {
+    while scene.broker.accounts.account(&which).is_ok() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     scene.idle().await;
@@ -248,7 +266,7 @@ async fn the_successor_that_came_with_a_renewal_is_what_is_revoked() {
     scene.store.hold_finish(false);
     assert!(disconnecting.await.unwrap());
     assert_eq!(scene.google.revoked(), [ALICE]);
-    assert!(scene.broker.pending_revocations().is_empty());
+    assert!(scene.broker.revocations.pending_revocations().is_empty());
 }
 
 /// Disconnects an owner's account; true when the provider confirmed it.
@@ -259,7 +277,10 @@ fn disconnect_later(scene: &Scene, of: &str) -> tokio::task::JoinHandle<bool> {
     };
     let broker = scene.broker.clone();
     tokio::spawn(async move {
-        let done = broker.disconnect(&which, Revocation::WhenLast, admin()).await;
+        let done = broker
+            .disconnect
+            .disconnect(&which, Revocation::WhenLast, admin())
+            .await;
         done.is_ok_and(|done| done.revoked)
     })
 }
@@ -274,12 +295,13 @@ async fn one_that_the_database_does_not_forget_is_asked_for_again_and_found_done
     };
     let done = scene
         .broker
+        .disconnect
         .disconnect(&which, Revocation::WhenLast, admin())
         .await;
     assert!(done.ok().unwrap().revoked);
-    assert_eq!(scene.broker.pending_revocations().len(), 1);
+    assert_eq!(scene.broker.revocations.pending_revocations().len(), 1);
     scene.store.heal();
     scene.pass_in_steps(10 * MINUTE, MINUTE).await;
-    assert!(scene.broker.pending_revocations().is_empty());
+    assert!(scene.broker.revocations.pending_revocations().is_empty());
     assert_eq!(scene.audited("integration.revocation").await.len(), 1);
 }

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use token_broker::{
     broker::{
         AccountRef, AccountView, AgentHandle, AgentState, NewServiceAccount, ProblemCode, Revocation,
-        ServiceAccountAdded, ServiceAccountError, TokenQuery,
+        ServiceAccountAdded, ServiceAccountError, TokenRequest,
     },
     catalog::{Catalog, IntegrationKind},
     google::FailureKind,
@@ -30,7 +30,10 @@ impl Scene {
             file: file.into(),
             subject: subject.map(str::to_owned),
         };
-        self.broker.add_service_account(new, admin()).await
+        self.broker
+            .service_accounts
+            .add_service_account(new, admin())
+            .await
     }
 
     /// Alice's service account, and one agent of hers that uses it, with its token.
@@ -58,7 +61,7 @@ impl Scene {
             owner: owner("alice"),
             account: Some(address.to_owned()),
         };
-        self.broker.account(&which).unwrap()
+        self.broker.accounts.account(&which).unwrap()
     }
 
     /// The daemon starts again, configured for another provider.
@@ -71,17 +74,17 @@ impl Scene {
     }
 }
 
-fn of_robot() -> TokenQuery {
-    TokenQuery {
+fn of_robot() -> TokenRequest {
+    TokenRequest {
         integration: Some(KIND),
-        ..TokenQuery::default()
+        ..TokenRequest::default()
     }
 }
 
-fn of_person() -> TokenQuery {
-    TokenQuery {
+fn of_person() -> TokenRequest {
+    TokenRequest {
         integration: Some(IntegrationKind::Google),
-        ..TokenQuery::default()
+        ..TokenRequest::default()
     }
 }
 
@@ -143,7 +146,7 @@ async fn sixty_four_askers_cost_one_assertion() {
     let askers: Vec<_> = (0..64)
         .map(|_| {
             let (broker, bot) = (scene.broker.clone(), bot.clone());
-            tokio::spawn(async move { broker.token(&bot, &TokenQuery::default()).await.is_ok() })
+            tokio::spawn(async move { broker.issuer.token(&bot, &TokenRequest::default()).await.is_ok() })
         })
         .collect();
     scene.idle().await;
@@ -190,7 +193,7 @@ async fn what_is_no_working_key_is_not_stored() {
     let adding = scene.add_key("alice", &good, None);
     let error = scene.while_waiting(adding).await.err().unwrap();
     assert!(matches!(error, ServiceAccountError::Provider(error) if error.kind == FailureKind::Retry));
-    assert!(scene.broker.accounts(None).is_empty());
+    assert!(scene.broker.accounts.accounts(None).is_empty());
     assert!(scene.store.load().await.unwrap().integrations.is_empty());
     // The files that are no keys were never presented anywhere.
     assert_eq!(scene.google.asserted().len(), 3);
@@ -210,7 +213,7 @@ async fn a_key_is_replaced_without_a_gap() {
             file: file.as_str().into(),
             subject: None,
         };
-        tokio::spawn(async move { broker.add_service_account(new, admin()).await })
+        tokio::spawn(async move { broker.service_accounts.add_service_account(new, admin()).await })
     };
     scene.idle().await;
     assert_eq!(token(&bot), first, "while the new key is tried");
@@ -277,7 +280,7 @@ async fn delegation_is_kept_with_the_account_and_holds_what_was_delegated() {
         told.contains("Client id: 104. Scopes: https://www.googleapis.com/auth/documents"),
         "{told}"
     );
-    assert!(scene.broker.accounts(None).is_empty());
+    assert!(scene.broker.accounts.accounts(None).is_empty());
 
     scene.google.delegate(ROBOT, scopes(&[SA]));
     scene
@@ -305,7 +308,7 @@ async fn delegation_is_kept_with_the_account_and_holds_what_was_delegated() {
             file: file.as_str().into(),
             subject: Some("bob@corp.example".to_owned()),
         };
-        tokio::spawn(async move { broker.add_service_account(new, admin()).await })
+        tokio::spawn(async move { broker.service_accounts.add_service_account(new, admin()).await })
     };
     scene.idle().await;
     assert_eq!(token(&bot), second);
@@ -444,7 +447,13 @@ async fn what_is_required_decides_and_what_is_optional_takes_nothing_away() {
     scene.next_renewal().await;
     scene.idle().await;
     let check = AccountRef::Id(scene.alices(ALICE).record.id);
-    scene.broker.check_account(&check).await.ok().unwrap();
+    scene
+        .broker
+        .account_checks
+        .check_account(&check)
+        .await
+        .ok()
+        .unwrap();
     assert_eq!(
         states(),
         [
@@ -464,6 +473,7 @@ async fn what_is_required_decides_and_what_is_optional_takes_nothing_away() {
 
     scene
         .broker
+        .disconnect
         .disconnect(&AccountRef::Id(robot.record.id), Revocation::WhenLast, admin())
         .await
         .ok()
@@ -481,7 +491,7 @@ async fn several_service_accounts_have_to_be_told_apart() {
     assert!(bot.snapshot().message.contains("add `service_account:`"));
     let mut named = manifest("bot", "alice", &[SA]);
     named.service_account = Some(OTHER.into());
-    scene.broker.put_agent(named, admin()).await.ok().unwrap();
+    scene.broker.agents.put_agent(named, admin()).await.ok().unwrap();
     scene.idle().await;
     let bot = scene.handle("bot");
     assert_eq!(state(&bot), AgentState::Active);
@@ -500,6 +510,7 @@ async fn disconnecting_forgets_the_key_and_asks_google_for_nothing() {
     let which = AccountRef::Id(id.clone());
     let plan = scene
         .broker
+        .disconnect
         .preview_disconnect(&which, Revocation::Always)
         .ok()
         .unwrap();
@@ -507,6 +518,7 @@ async fn disconnecting_forgets_the_key_and_asks_google_for_nothing() {
     assert_eq!(plan.agents, ["bot".parse().unwrap()]);
     let done = scene
         .broker
+        .disconnect
         .disconnect(&which, Revocation::WhenLast, admin())
         .await
         .ok()

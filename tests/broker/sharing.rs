@@ -31,6 +31,7 @@ async fn sixty_four_first_askers_of_a_cold_token_cost_one_request() {
         let (broker, bot) = (scene.broker.clone(), bot.clone());
         tokio::spawn(async move {
             broker
+                .issuer
                 .token(&bot, &query(&[], 0))
                 .await
                 .map(|grant| grant.token.clone())
@@ -57,7 +58,7 @@ async fn a_first_asker_who_leaves_cancels_nothing_for_the_others() {
     scene.google.hold(ALICE);
     let ask = || {
         let (broker, bot) = (scene.broker.clone(), bot.clone());
-        tokio::spawn(async move { broker.token(&bot, &query(&[], 0)).await.map(|_| ()) })
+        tokio::spawn(async move { broker.issuer.token(&bot, &query(&[], 0)).await.map(|_| ()) })
     };
 
     let first = ask();
@@ -83,7 +84,7 @@ async fn sixty_four_askers_share_a_refusal_too() {
     let asking: Vec<_> = (0..64)
         .map(|_| {
             let (broker, bot) = (scene.broker.clone(), bot.clone());
-            tokio::spawn(async move { broker.token(&bot, &query(&[], 0)).await.map(|_| ()) })
+            tokio::spawn(async move { broker.issuer.token(&bot, &query(&[], 0)).await.map(|_| ()) })
         })
         .collect();
     scene.idle().await;
@@ -156,6 +157,7 @@ async fn an_asker_who_looked_too_early_takes_what_has_landed_since() {
         IS_KEPT.set(true);
         runtime.block_on(async {
             broker
+                .issuer
                 .token(&asker, &query(&[], 0))
                 .await
                 .map(|grant| grant.token.clone())
@@ -235,7 +237,7 @@ async fn the_grant_is_read_when_its_turn_comes_not_when_it_was_asked_for() {
     // The second waits for its turn while the first replaces the refresh token.
     let planner = scene.put("planner", "alice", &[CALENDAR]).await;
     let (broker, asker) = (scene.broker.clone(), planner.clone());
-    let asking = tokio::spawn(async move { broker.token(&asker, &query(&[], 0)).await.map(|_| ()) });
+    let asking = tokio::spawn(async move { broker.issuer.token(&asker, &query(&[], 0)).await.map(|_| ()) });
     scene.idle().await;
     assert_eq!(scene.google.requests(), 1);
     scene.google.let_go(ALICE);
@@ -262,7 +264,11 @@ async fn a_grant_deleted_during_its_renewal_is_not_brought_back() {
 
         // The request takes longer than a disconnect waits.
         let which = token_broker::broker::AccountRef::Id(id.clone());
-        let result = scene.broker.disconnect(&which, Revocation::Never, admin()).await;
+        let result = scene
+            .broker
+            .disconnect
+            .disconnect(&which, Revocation::Never, admin())
+            .await;
         assert!(result.is_ok());
         scene.google.let_go(ALICE);
         scene.idle().await;
@@ -272,7 +278,7 @@ async fn a_grant_deleted_during_its_renewal_is_not_brought_back() {
         assert_eq!(state(&bot), AgentState::NotConnected);
         assert!(scene.store_has_nothing_of(&id).await);
         let scene = scene.restart().await;
-        assert!(scene.broker.accounts(None).is_empty());
+        assert!(scene.broker.accounts.accounts(None).is_empty());
         assert_eq!(state(&scene.handle("bot")), AgentState::NotConnected);
     }
 }
@@ -288,8 +294,12 @@ async fn a_grant_replaced_while_its_renewal_is_stuck_keeps_the_replacement() {
     let started = scene.begin("alice", &[SEND]);
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     let broker = scene.broker.clone();
-    let completing =
-        tokio::spawn(async move { broker.complete_connect(&redirect, Some(Actor::Daemon)).await });
+    let completing = tokio::spawn(async move {
+        broker
+            .connect
+            .complete_connect(&redirect, Some(Actor::Daemon))
+            .await
+    });
     scene.idle().await;
     scene.google.let_go(ALICE);
     completing.await.unwrap().unwrap();

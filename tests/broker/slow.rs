@@ -22,11 +22,11 @@ async fn cached_tokens_are_served_while_google_is_silent_for_one_account() {
     others(&scene, 1).await;
     scene.pass(21 * MINUTE).await;
     let other = scene.handle("bot-0");
-    assert!(scene.broker.current(&other).is_some());
+    assert!(scene.broker.issuer.current(&other).is_some());
     assert_eq!(scene.google.asked_for(ALICE).len(), 2);
     // No request, no wait: the answer is there when it is first polled.
     let (broker, query) = (scene.broker.clone(), query(&[], 0));
-    let mut asking = std::pin::pin!(broker.token(&other, &query));
+    let mut asking = std::pin::pin!(broker.issuer.token(&other, &query));
     let polled = std::future::poll_fn(|context| std::task::Poll::Ready(asking.as_mut().poll(context))).await;
     assert!(polled.is_ready());
 }
@@ -122,7 +122,7 @@ async fn askers_and_queue_together_send_no_more_requests_at_once_than_allowed() 
         let bot = scene.put(&format!("bot-{number}"), &owner, &[SEND]).await;
         let broker = scene.broker.clone();
         asking.push(tokio::spawn(async move {
-            broker.token(&bot, &query(&[], 0)).await.map(|_| ())
+            broker.issuer.token(&bot, &query(&[], 0)).await.map(|_| ())
         }));
     }
     scene.idle().await;

@@ -130,7 +130,7 @@ impl View {
 
     /// What an agent's token may do, tried on the emulated APIs.
     pub(super) async fn powers(&mut self, stage: &Stage, agent: &AgentName) -> anyhow::Result<()> {
-        let view = stage.app.broker.agent(agent);
+        let view = stage.app.broker.agent_list.agent(agent);
         let Some(token) = view.and_then(|view| view.snapshot.main.token.clone()) else {
             return Ok(());
         };
@@ -167,7 +167,10 @@ impl View {
         }
         let now = stage.app.broker.moment();
         let left = |name: &str| {
-            let view = name.parse().ok().and_then(|name| stage.app.broker.agent(&name))?;
+            let view = name
+                .parse()
+                .ok()
+                .and_then(|name| stage.app.broker.agent_list.agent(&name))?;
             let seconds = view
                 .snapshot
                 .main

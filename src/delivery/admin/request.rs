@@ -77,7 +77,7 @@ pub(super) fn admission(
     actor: Actor,
 ) -> Result<Admission, Status> {
     let url = Some(request.return_url.as_str()).filter(|url| !url.is_empty());
-    let return_url = url.map(|url| broker.allowed_return(url)).transpose();
+    let return_url = url.map(|url| broker.connect.allowed_return(url)).transpose();
     let return_url = return_url.map_err(|error| connect(&error))?;
     Ok(match owner(&request.owner)? {
         Some(owner) => Admission {

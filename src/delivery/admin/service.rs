@@ -78,6 +78,7 @@ impl Service {
 
     fn integration_of(&self, connected: &Connected) -> Result<v1::Integration, Status> {
         self.broker
+            .connect
             .connected_account(connected)
             .map(|view| convert::integration(&view))
             .ok_or_else(|| {
@@ -106,9 +107,9 @@ impl Service {
                 .as_ref()
                 .and_then(|served| served.trouble()),
         );
-        problems.extend(self.broker.manifest_problems());
-        problems.extend(self.broker.unusable_records());
-        match self.broker.unchecked_accounts() {
+        problems.extend(self.broker.agents.manifest_problems());
+        problems.extend(self.broker.unusable.unusable_records());
+        match self.broker.restored.unchecked_accounts() {
             0 => {}
             held => problems.push(format!(
                 "the database was restored from a backup: accounts that are still to be checked with Google: {held}"
@@ -147,6 +148,7 @@ impl AdminService for Service {
         let return_url = Some(request.return_url.as_str()).filter(|url| !url.is_empty());
         let started = self
             .broker
+            .connect
             .begin_connect(&target, &request.capabilities, return_url)
             .map_err(|error| connect(&error))?;
         Ok(Response::new(v1::BeginConnectResponse {
@@ -167,6 +169,7 @@ impl AdminService for Service {
         let query = query.split_once('#').map_or(query, |(query, _)| query);
         let connected = self
             .broker
+            .connect
             .complete_connect(query, Some(actor))
             .await
             .map_err(|error| connect(&error))?;
@@ -182,7 +185,7 @@ impl AdminService for Service {
     ) -> Answer<v1::WaitConnectResponse> {
         let connect_id = request.into_inner().connect_id;
         let connected = tokio::select! {
-            ending = self.broker.wait_connect(&connect_id) => ending.map_err(|error| connect(&error))?,
+            ending = self.broker.connect.wait_connect(&connect_id) => ending.map_err(|error| connect(&error))?,
             () = self.shutdown.cancelled() => {
                 return Err(status(Code::Unavailable, "shutting_down", "the daemon is going down"));
             }
@@ -208,6 +211,7 @@ impl AdminService for Service {
         };
         let added = self
             .broker
+            .service_accounts
             .add_service_account(new, actor)
             .await
             .map_err(|error| service_account(&error))?;
@@ -228,6 +232,7 @@ impl AdminService for Service {
         let target = account_of(&request.owner, &request.account)?;
         let imported = self
             .broker
+            .import
             .import(&target, grant, actor)
             .await
             .map_err(|error| import(&error))?;
@@ -245,12 +250,14 @@ impl AdminService for Service {
         let now = self.broker.moment();
         let integrations = self
             .broker
+            .accounts
             .accounts(owner.as_ref())
             .iter()
             .map(convert::integration)
             .collect();
         let pending_revocations = self
             .broker
+            .revocations
             .pending_revocations()
             .into_iter()
             .filter(|pending| owner.as_ref().is_none_or(|owner| pending.record.owner == *owner))
@@ -267,7 +274,11 @@ impl AdminService for Service {
         request: Request<v1::GetIntegrationRequest>,
     ) -> Answer<v1::GetIntegrationResponse> {
         let which = reference(request.into_inner().integration)?;
-        let view = self.broker.account(&which).map_err(|error| account(&error))?;
+        let view = self
+            .broker
+            .accounts
+            .account(&which)
+            .map_err(|error| account(&error))?;
         Ok(Response::new(v1::GetIntegrationResponse {
             integration: Some(convert::integration(&view)),
         }))
@@ -280,6 +291,7 @@ impl AdminService for Service {
         let which = reference(request.into_inner().integration)?;
         let view = self
             .broker
+            .account_checks
             .check_account_for(&which, Asker::Operator)
             .await
             .map_err(|error| account(&error))?;
@@ -294,18 +306,21 @@ impl AdminService for Service {
         let which = reference(request.integration)?;
         let revocation = revocation(request.revocation);
         if let AccountRef::Id(id) = &which
-            && let Some(problem) = self.broker.unusable_account(id)
+            && let Some(problem) = self.broker.unusable.unusable_account(id)
         {
             if !request.dry_run {
-                let removed = self.broker.remove_unusable_account(id, problem.clone(), actor);
+                let removed = self
+                    .broker
+                    .unusable
+                    .remove_unusable_account(id, problem.clone(), actor);
                 removed.await.map_err(|error| account(&error.into()))?;
             }
             return Ok(Response::new(convert::without_account(id, problem)));
         }
         let done = if request.dry_run {
-            self.broker.preview_disconnect(&which, revocation)
+            self.broker.disconnect.preview_disconnect(&which, revocation)
         } else {
-            self.broker.disconnect(&which, revocation, actor).await
+            self.broker.disconnect.disconnect(&which, revocation, actor).await
         };
         let done = done.map_err(|error| account(&error))?;
         Ok(Response::new(v1::DisconnectResponse {
@@ -322,6 +337,7 @@ impl AdminService for Service {
         let manifest = convert::manifest(spec).map_err(|error| invalid(&error))?;
         let view = self
             .broker
+            .agents
             .put_agent(manifest, actor)
             .await
             .map_err(|error| agent(&error))?;
@@ -335,6 +351,7 @@ impl AdminService for Service {
         let name = agent_name(&request.into_inner().agent)?;
         let view = self
             .broker
+            .agent_list
             .agent(&name)
             .ok_or_else(|| agent(&crate::broker::AgentError::Unknown(name.clone())))?;
         let directory = self.agent_directory(&name);
@@ -346,13 +363,13 @@ impl AdminService for Service {
     async fn list_agents(&self, request: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
         let owner = owner(&request.into_inner().owner)?;
         let now = self.broker.moment();
-        let views = self.broker.agents(owner.as_ref());
+        let views = self.broker.agent_list.agents(owner.as_ref());
         let one = |view: &crate::broker::AgentView| {
             convert::agent(view, self.agent_directory(&view.snapshot.manifest.agent), now)
         };
         Ok(Response::new(v1::ListAgentsResponse {
             agents: views.iter().map(one).collect(),
-            problems: self.broker.manifest_problems(),
+            problems: self.broker.agents.manifest_problems(),
         }))
     }
 
@@ -363,6 +380,7 @@ impl AdminService for Service {
         let actor = actor(&request);
         let name = agent_name(&request.into_inner().agent)?;
         self.broker
+            .agents
             .delete_agent(&name, actor)
             .await
             .map_err(|error| agent(&error))?;
@@ -463,6 +481,7 @@ impl AdminService for Service {
         let page = console_page(&request.page)?;
         let invitation = self
             .broker
+            .journal
             .invite(&self.sessions, actor, admission, LINK_LIFE, page)
             .map_err(|error| status(Code::ResourceExhausted, "rate_limited", error.to_string()))?;
         self.broker.flush_audit().await;
@@ -479,7 +498,9 @@ impl AdminService for Service {
         let actor = actor(&request);
         let owner = owner(&request.into_inner().owner)?;
         let ended = self.sessions.end(owner.as_ref());
-        self.broker.note_sessions_ended(actor, owner.as_ref(), ended);
+        self.broker
+            .journal
+            .note_sessions_ended(actor, owner.as_ref(), ended);
         self.broker.flush_audit().await;
         Ok(Response::new(v1::EndSessionsResponse {
             sessions: ended.sessions as u64,
@@ -491,7 +512,7 @@ impl AdminService for Service {
         &self,
         _: Request<v1::GetDaemonStatusRequest>,
     ) -> Answer<v1::GetDaemonStatusResponse> {
-        let states = self.broker.agents_by_state();
+        let states = self.broker.agent_list.agents_by_state();
         let count = |wanted: fn(AgentState) -> bool| {
             states
                 .iter()
@@ -509,13 +530,13 @@ impl AdminService for Service {
             started_at: Some(timestamp(self.facts.started_at)),
             runtime_dir: self.facts.runtime_dir.display().to_string(),
             public_url: self.broker.public_url().to_owned(),
-            integrations: self.broker.account_count() as u64,
+            integrations: self.broker.accounts.account_count() as u64,
             agents: count(|_| true),
             agents_active: count(|state| state == AgentState::Active),
             next_renewal_at: next.map(|at| timestamp(self.broker.moment().wall_at(at))),
             clock_skew_seconds: self.broker.clock_skew().as_secs(),
             problems: self.problems(&configuration_changes),
-            unusable_records: self.broker.unusable_records(),
+            unusable_records: self.broker.unusable.unusable_records(),
             configuration_changes,
             google_client_id: self.facts.in_force.client_id().to_owned(),
             unmet_conditions: self
@@ -525,7 +546,7 @@ impl AdminService for Service {
                 .into_iter()
                 .map(convert::unmet)
                 .collect(),
-            agents_short_of_token: self.broker.agents_short_of_token() as u64,
+            agents_short_of_token: self.broker.agent_list.agents_short_of_token() as u64,
             audit_head: head.filter(|head| head.sequence > 0).map(convert::audit_head),
             audit_size: size.map(convert::audit_size),
         }))

@@ -109,9 +109,9 @@ impl Node for NodeService {
 impl NodeService {
     async fn publish(&self, publication: Publication) -> Result<(), Status> {
         let turns = self.volumes.turns(&publication.volume, &publication.target).await;
-        let agent = self.broker.handle(&publication.agent).ok_or_else(|| {
+        let agent = self.broker.agent_list.handle(&publication.agent).ok_or_else(|| {
             let name = &publication.agent;
-            if self.broker.is_arriving(name) {
+            if self.broker.agent_list.is_arriving(name) {
                 return Status::unavailable(format!("the agent {name} is being given to another holder"));
             }
             Status::not_found(format!(
@@ -123,10 +123,12 @@ impl NodeService {
         match &published {
             Ok(()) => self
                 .broker
+                .journal
                 .note_volume(agent.name(), &format!("to the pod {pod}")),
             Err(refused) if refused.code() == tonic::Code::PermissionDenied => {
                 let detail = format!("to the pod {pod}: {}", refused.message());
                 self.broker
+                    .journal
                     .note_volume_refused(agent.name(), &pod.identity, &detail);
             }
             Err(_) => {}

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::metadata_tree::{Alt, Entry, Form, lines};
 use crate::{
-    broker::{AgentHandle, AgentState, Broker, Problem, ProblemCode, TokenGrant, TokenQuery},
+    broker::{AgentHandle, AgentState, Broker, Problem, ProblemCode, TokenGrant, TokenRequest},
     clock::Uptime,
     delivery::{
         body::AgentBody,
@@ -195,12 +195,12 @@ impl Desk {
 
     /// A fresh token, or the one at hand where that takes longer than the libraries wait.
     async fn obtain(&self) -> Result<TokenGrant, Refusal> {
-        let (query, holder) = (TokenQuery::default(), Holder::of(&self.agent));
+        let (query, holder) = (TokenRequest::default(), Holder::of(&self.agent));
         let asked = self.holdings.obtain(&self.broker, &self.agent, &holder, &query);
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(answer) => answer,
             Err(_) if self.agent.is_removed() => Err(Refusal::removed()),
-            Err(_) => self.broker.at_hand(&self.agent).ok_or_else(too_slow),
+            Err(_) => self.broker.issuer.at_hand(&self.agent).ok_or_else(too_slow),
         }
     }
 }

@@ -58,7 +58,7 @@ impl MetadataSource {
         if let Some(refusal) = port_objection(request) {
             return Err(refusal);
         }
-        let agent = self.broker.handle(&self.agent);
+        let agent = self.broker.agent_list.handle(&self.agent);
         Ok(Desk {
             broker: Arc::clone(&self.broker),
             agent: agent.ok_or_else(|| unknown(&self.agent))?,

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{adc, metadata::token_json};
 use crate::{
-    broker::{AgentHandle, AgentState, Broker, ProblemCode, TokenQuery},
+    broker::{AgentHandle, AgentState, Broker, ProblemCode, TokenRequest},
     budget::Peer,
     delivery::{
         body::{AgentBody, for_method},
@@ -112,7 +112,7 @@ async fn token(
     let form = Form(read_form(request.into_body(), most).await?);
     let agent = form.authenticated(&gate, known)?;
     let grant = holdings
-        .obtain(broker, &agent, &Holder::of(&agent), &TokenQuery::default())
+        .obtain(broker, &agent, &Holder::of(&agent), &TokenRequest::default())
         .await?;
     let issued_type = (form.field("grant_type").as_deref() == Some(EXCHANGE)).then_some(ACCESS_TOKEN_TYPE);
     Ok(token_json(&grant, issued_type, broker.uptime()))
@@ -162,6 +162,7 @@ impl<'a> Gate<'a> {
             )
         };
         self.broker
+            .authenticator
             .authenticate(name, secret, self.from)
             .ok_or_else(refused)
     }

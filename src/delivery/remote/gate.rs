@@ -111,13 +111,15 @@ impl Gate {
                 if self.notes.is_news(&about) {
                     let identity = &proven.identity;
                     let detail = format!("to a pod that runs as {identity} (uid {pod}), at {from}");
-                    broker.note_remote(&name, &detail);
+                    broker.journal.note_remote(&name, &detail);
                 }
             }
             Err(refusal) if refusal.reason == Reason::Unverified => {}
             Err(refusal) => {
                 let detail = format!("to a client at {from}: {}", refusal.diagnosis());
-                broker.note_remote_refused(&name, &proven.identity, &detail);
+                broker
+                    .journal
+                    .note_remote_refused(&name, &proven.identity, &detail);
             }
         }
         pass
@@ -128,6 +130,7 @@ impl Gate {
         if refusal.reason == Reason::Unproven {
             self.server
                 .broker
+                .journal
                 .note_remote_unproven(Some(from), &refusal.diagnosis());
         }
     }
@@ -164,8 +167,8 @@ impl Gate {
         until: Uptime,
     ) -> Result<Pass, Refusal> {
         let identity = &pod.identity;
-        let agent = self.server.broker.handle(name).ok_or_else(|| {
-            if self.server.broker.is_arriving(name) {
+        let agent = self.server.broker.agent_list.handle(name).ok_or_else(|| {
+            if self.server.broker.agent_list.is_arriving(name) {
                 let detail = format!("The agent {name} is being given to another holder. Ask again in a moment.");
                 return Refusal::new(Reason::Unverified, detail);
             }

@@ -186,7 +186,7 @@ impl Console {
         if let Ok(id) = address.parse() {
             return Ok(vec![id]);
         }
-        let accounts = self.broker.accounts(owner).into_iter();
+        let accounts = self.broker.accounts.accounts(owner).into_iter();
         let found = going_by(accounts, address, |view| &view.record);
         let found: Vec<_> = found.into_iter().map(|view| view.record.id).collect();
         if found.is_empty() {
@@ -202,8 +202,8 @@ impl Console {
         }));
         // Of everybody there are too many to choose from.
         let of_owner = owner.map(|owner| {
-            let agents = self.broker.agents(Some(owner)).into_iter();
-            let accounts = self.broker.accounts(Some(owner)).into_iter();
+            let agents = self.broker.agent_list.agents(Some(owner)).into_iter();
+            let accounts = self.broker.accounts.accounts(Some(owner)).into_iter();
             (
                 agents
                     .take(MOST_SUGGESTED)

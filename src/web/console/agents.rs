@@ -112,7 +112,7 @@ impl Console {
     pub(super) fn agents(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
         let owner = Self::owner_of(asked.session, asked.query.get("owner"))?;
         let after = asked.query.get("after");
-        let views = self.broker.agents(owner.as_ref());
+        let views = self.broker.agent_list.agents(owner.as_ref());
         let later = |view: &&AgentView| view.snapshot.manifest.agent.as_str() > after;
         let mut rest = views.iter().filter(later);
         let rows: Vec<Row> = rest
@@ -133,7 +133,7 @@ impl Console {
     /// An agent that the viewer may see.
     pub(super) fn visible_agent(&self, session: &Session, name: &str) -> Result<AgentView, Refusal> {
         let name: AgentName = name.parse().map_err(|_| Refusal::NotFound)?;
-        let view = self.broker.agent(&name).ok_or(Refusal::NotFound)?;
+        let view = self.broker.agent_list.agent(&name).ok_or(Refusal::NotFound)?;
         let owner = &view.snapshot.manifest.owner;
         if session.admission.viewer.may_see(owner) {
             Ok(view)
@@ -214,6 +214,7 @@ impl Console {
         let first_page = format!("agents/{name}");
         let invitation = self
             .broker
+            .journal
             .invite(sessions, actor, admission, INVITATION_LIFE, &first_page);
         let invitation = invitation
             .map_err(|error| Message::new("No link can be made now").says(sentence(&error.to_string())))?;

@@ -111,6 +111,7 @@ impl Console {
         }
         let begun = self
             .broker
+            .connect
             .begin_connect_in(session.id, &subject.target(), &wanted);
         let begun = begun.map_err(|error| {
             Message::new("Google cannot be asked for this")
@@ -164,7 +165,7 @@ impl Console {
     /// The account that an agent uses, or the only one that its owner has.
     fn account_of(&self, owner: &OwnerId, agent: Option<&AgentView>) -> Option<AccountView> {
         let address = agent.and_then(|view| view.snapshot.manifest.account.clone());
-        let views = self.broker.accounts(Some(owner)).into_iter();
+        let views = self.broker.accounts.accounts(Some(owner)).into_iter();
         let people = views.filter(|view| view.record.kind == IntegrationKind::Google);
         let mut views = match address {
             Some(address) => going_by(people, &address, |view| &view.record),
@@ -215,7 +216,7 @@ impl Console {
     fn groups(&self, subject: &Subject, granted: &BTreeSet<&CapabilityKey>) -> Vec<Group<Choice>> {
         let agents = match &subject.agent {
             Some(_) => Vec::new(),
-            None => self.broker.agents(Some(&subject.owner)),
+            None => self.broker.agent_list.agents(Some(&subject.owner)),
         };
         let existing = subject.existing.as_ref();
         let asking: Vec<&AgentView> = subject

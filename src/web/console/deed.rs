@@ -71,7 +71,10 @@ fn who(viewer: &Viewer, actor: &str) -> String {
 
 /// The address of the account that a line is about, while it is connected.
 fn address(broker: &Broker, integration: &str) -> Option<String> {
-    let account = broker.account(&AccountRef::Id(integration.parse().ok()?)).ok()?;
+    let account = broker
+        .accounts
+        .account(&AccountRef::Id(integration.parse().ok()?))
+        .ok()?;
     Some(account.record.account)
 }
 

@@ -37,6 +37,7 @@ impl Console {
         let which = AccountRef::Id(view.record.id.clone());
         let preview = self
             .broker
+            .disconnect
             .preview_disconnect(&which, Revocation::WhenLast)
             .map_err(|_| Refusal::NotFound)?;
         let page = DisconnectPage {
@@ -86,7 +87,7 @@ impl Console {
         };
         let which = AccountRef::Id(view.record.id.clone());
         let actor = session.admission.actor.clone();
-        let done = self.broker.disconnect(&which, revocation, actor).await;
+        let done = self.broker.disconnect.disconnect(&which, revocation, actor).await;
         let done = done.map_err(|error| {
             Message::new("Nothing was disconnected")
                 .says(sentence(&error.to_string()))

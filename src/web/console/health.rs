@@ -141,7 +141,9 @@ impl Console {
             picture: Picture::new(&hours),
             outcomes: outcomes.map(|(kind, count)| (outcome(kind), count)).collect(),
             times: times.map(AnswerTime::new).collect(),
-            agents: counted(broker.agents_by_state()).map(in_words).collect(),
+            agents: counted(broker.agent_list.agents_by_state())
+                .map(in_words)
+                .collect(),
             accounts: counted(self.accounts_by_state()).map(in_words).collect(),
             skew: skew(broker.clock_skew().as_secs()),
             size: text::size(database.bytes),
@@ -152,7 +154,7 @@ impl Console {
     }
 
     fn accounts_by_state(&self) -> Vec<(AgentState, usize)> {
-        let states = self.broker.account_states();
+        let states = self.broker.accounts.account_states();
         let count = |state| states.iter().filter(|found| **found == state).count();
         AgentState::ALL
             .into_iter()
@@ -162,7 +164,7 @@ impl Console {
 
     /// What somebody has to look at; empty when all is well.
     fn concerns(&self, chain: Option<&Chain>, changes: Vec<String>) -> Vec<Concern> {
-        let revocations = self.broker.pending_revocations();
+        let revocations = self.broker.revocations.pending_revocations();
         let revocations = revocations.iter().map(|pending| {
             let record = &pending.record;
             let tried = words::moment(self.broker.moment().wall_at(pending.retry_at)).words;
@@ -176,7 +178,7 @@ impl Console {
                 record.account, record.owner
             )
         });
-        let handles = self.broker.handles();
+        let handles = self.broker.agent_list.handles();
         let deliveries = handles.iter().filter_map(|handle| {
             let problem = handle.delivery_problem()?;
             Some(format!("{}: {problem}", handle.name()))
@@ -200,8 +202,14 @@ impl Console {
             ),
             ("Agents that need the operator", stuck.collect()),
             ("Agents whose files cannot be written", deliveries.collect()),
-            ("Manifests that are not followed", self.broker.manifest_problems()),
-            ("Records that are not used", self.broker.unusable_records()),
+            (
+                "Manifests that are not followed",
+                self.broker.agents.manifest_problems(),
+            ),
+            (
+                "Records that are not used",
+                self.broker.unusable.unusable_records(),
+            ),
             (
                 "The clock is wrong",
                 (skew != 0)

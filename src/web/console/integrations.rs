@@ -146,7 +146,7 @@ impl Console {
     pub(super) fn integrations(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
         let session = asked.session;
         let owner = Self::owner_of(session, asked.query.get("owner"))?;
-        let views = self.broker.accounts(owner.as_ref());
+        let views = self.broker.accounts.accounts(owner.as_ref());
         let more = views.len().saturating_sub(MOST);
         let pending = |pending: &PendingRevocation| Pending {
             address: pending.record.account.clone(),
@@ -154,6 +154,7 @@ impl Console {
         };
         let pending = self
             .broker
+            .revocations
             .pending_revocations()
             .iter()
             .filter(|revocation| {
@@ -187,7 +188,7 @@ impl Console {
 
     /// Agents of an owner that have no account to work with.
     fn waiting_agents(&self, owner: &OwnerId) -> Vec<String> {
-        let agents = self.broker.agents(Some(owner));
+        let agents = self.broker.agent_list.agents(Some(owner));
         agents
             .iter()
             .filter(|view| view.snapshot.state == AgentState::NotConnected)
@@ -253,6 +254,7 @@ impl Console {
         let id: IntegrationId = id.parse().map_err(|_| Refusal::NotFound)?;
         let view = self
             .broker
+            .accounts
             .account(&AccountRef::Id(id))
             .map_err(|_| Refusal::NotFound)?;
         if session.admission.viewer.may_see(&view.record.owner) {
@@ -267,6 +269,7 @@ impl Console {
         let view = self.visible(session, id)?;
         let checked = self
             .broker
+            .account_checks
             .check_account_for(&AccountRef::Id(view.record.id.clone()), asker(session))
             .await;
         checked

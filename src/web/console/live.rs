@@ -97,13 +97,16 @@ impl Watch {
             if self.known.contains(id) {
                 return true;
             }
-            let account = self.broker.account(&AccountRef::Id(id.clone()));
+            let account = self.broker.accounts.account(&AccountRef::Id(id.clone()));
             if account.is_ok_and(|view| view.record.owner == *owner) {
                 self.known.insert(id.clone());
                 return true;
             }
         }
-        let agent = event.agent.as_ref().and_then(|name| self.broker.agent(name));
+        let agent = event
+            .agent
+            .as_ref()
+            .and_then(|name| self.broker.agent_list.agent(name));
         agent.is_some_and(|view| view.snapshot.manifest.owner == *owner)
     }
 }
@@ -115,7 +118,7 @@ impl Console {
         let Ok(share) = self.shares.stream(&session) else {
             return too_many_pages();
         };
-        let accounts = self.broker.accounts(session.admission.viewer.owner());
+        let accounts = self.broker.accounts.accounts(session.admission.viewer.owner());
         let watch = Watch {
             broker: self.broker.clone(),
             sessions: self.visitors.sessions().clone(),

@@ -165,7 +165,9 @@ impl Console {
         let visitor = self.visitors.visitor(&request);
         let session = visitor.session.as_ref();
         if let Some(session) = session.filter(|_| visitor.arrived) {
-            self.broker.note_sign_in(&session.admission, SignIn::Proxy);
+            self.broker
+                .journal
+                .note_sign_in(&session.admission, SignIn::Proxy);
         }
         // Held until the answer is made.
         let share = session.map(|session| self.shares.request(session)).transpose();

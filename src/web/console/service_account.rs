@@ -59,7 +59,7 @@ impl Console {
             return Ok(html(StatusCode::BAD_REQUEST, page.render()));
         }
         if asker(session) == Asker::Owner
-            && let Err(wait) = self.broker.count_request(&owner)
+            && let Err(wait) = self.broker.account_checks.count_request(&owner)
         {
             let problem = format!(
                 "Google was asked several times just now: try again in {} s. Nothing was stored.",
@@ -75,6 +75,7 @@ impl Console {
         };
         match self
             .broker
+            .service_accounts
             .add_service_account(new, session.admission.actor.clone())
             .await
         {

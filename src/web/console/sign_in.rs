@@ -75,7 +75,7 @@ impl Console {
         if let Some(before) = session {
             sessions.close(before.id);
         }
-        self.broker.note_sign_in(&opened.admission, SignIn::Link);
+        self.broker.journal.note_sign_in(&opened.admission, SignIn::Link);
         let mut answer = redirect(&self.address(named_page(form.get("page"))));
         if let Some(cookie) = self.visitors.cookie(&token) {
             answer.headers_mut().insert(header::SET_COOKIE, cookie);

@@ -79,7 +79,7 @@ impl Disk {
             tokens.insert(name, held);
         }
         drop(tokens);
-        broker.note_delivered(agent, revision, None);
+        broker.agents.note_delivered(agent, revision, None);
     }
 }
 

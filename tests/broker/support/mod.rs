@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use token_broker::{
     agent::{Manifest, Requirement},
-    broker::{AgentHandle, AgentState, TokenQuery},
+    broker::{AgentHandle, AgentState, TokenRequest},
     catalog::{Catalog, IntegrationKind, ScopeSet},
     id::OwnerId,
     telemetry::audit::Actor,
@@ -88,8 +88,8 @@ pub(crate) fn manifest(agent: &str, of: &str, capabilities: &[&str]) -> Manifest
 }
 
 /// Anything an agent might ask for.
-pub(crate) fn query(capabilities: &[&str], min_ttl: u64) -> TokenQuery {
-    TokenQuery {
+pub(crate) fn query(capabilities: &[&str], min_ttl: u64) -> TokenRequest {
+    TokenRequest {
         capabilities: capabilities.iter().map(ToString::to_string).collect(),
         min_ttl: secs(min_ttl),
         integration: None,
@@ -98,10 +98,10 @@ pub(crate) fn query(capabilities: &[&str], min_ttl: u64) -> TokenQuery {
 }
 
 /// An agent whose token was refused by an API asks for another one.
-pub(crate) fn refused() -> TokenQuery {
-    TokenQuery {
+pub(crate) fn refused() -> TokenRequest {
+    TokenRequest {
         refresh: true,
-        ..TokenQuery::default()
+        ..TokenRequest::default()
     }
 }
 

@@ -8,7 +8,7 @@ use token_broker::{
     agent::Manifest,
     broker::{
         AccountRef, AccountView, AgentHandle, AgentState, Broker, BrokerOptions, BrokerParts, ConnectError,
-        ConnectStarted, ConnectTarget, Connected, Problem, Pulses, TokenQuery,
+        ConnectStarted, ConnectTarget, Connected, Problem, Pulses, TokenRequest,
     },
     catalog::Catalog,
     clock::{Clock, ManualClock, Uptime},
@@ -154,7 +154,7 @@ impl Scene {
         if let Some(running) = self.running.take() {
             running.await.unwrap();
         }
-        self.broker.landed().await;
+        self.broker.wait_idle().await;
         self.broker.flush_audit().await;
         self.delivering.abort();
         self.store.close().await;
@@ -265,7 +265,7 @@ impl Scene {
         capabilities: &[&str],
     ) -> Result<ConnectStarted, ConnectError> {
         let capabilities: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
-        self.broker.begin_connect(target, &capabilities, None)
+        self.broker.connect.begin_connect(target, &capabilities, None)
     }
 
     /// The redirect that the person's browser brings back.
@@ -275,7 +275,7 @@ impl Scene {
     }
 
     pub(crate) async fn complete(&self, redirect: &str) -> Result<Connected, ConnectError> {
-        self.while_waiting(self.broker.complete_connect(redirect, None))
+        self.while_waiting(self.broker.connect.complete_connect(redirect, None))
             .await
     }
 
@@ -353,7 +353,7 @@ impl Scene {
 
     async fn put_manifest(&self, manifest: Manifest) -> Arc<AgentHandle> {
         let name = manifest.agent.clone();
-        let put = self.broker.put_agent(manifest, admin()).await;
+        let put = self.broker.agents.put_agent(manifest, admin()).await;
         put.map_err(|error| error.to_string()).unwrap();
         self.handle(name.as_str())
     }
@@ -362,6 +362,7 @@ impl Scene {
         let name: AgentName = agent.parse().unwrap();
         let found = self
             .broker
+            .agent_list
             .handles()
             .into_iter()
             .find(|handle| *handle.name() == name);
@@ -381,11 +382,11 @@ impl Scene {
     // What agents see.
 
     pub(crate) async fn ask(&self, agent: &AgentHandle) -> Result<String, Problem> {
-        self.ask_for(agent, &TokenQuery::default()).await
+        self.ask_for(agent, &TokenRequest::default()).await
     }
 
-    pub(crate) async fn ask_for(&self, agent: &AgentHandle, query: &TokenQuery) -> Result<String, Problem> {
-        let grant = self.while_waiting(self.broker.token(agent, query)).await?;
+    pub(crate) async fn ask_for(&self, agent: &AgentHandle, query: &TokenRequest) -> Result<String, Problem> {
+        let grant = self.while_waiting(self.broker.issuer.token(agent, query)).await?;
         assert!(
             grant.token.remaining(self.broker.uptime()).is_some(),
             "an expired token was handed out"
@@ -398,7 +399,7 @@ impl Scene {
             owner: owner(of),
             account: None,
         };
-        self.broker.account(&which).unwrap()
+        self.broker.accounts.account(&which).unwrap()
     }
 
     pub(crate) async fn audit(&self) -> Vec<AuditLine> {

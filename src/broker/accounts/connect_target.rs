@@ -1,0 +1,185 @@
+//! Which account a consent is for: as it is asked for, and as the person then chooses.
+
+use std::sync::Arc;
+
+use super::{
+    connect_error::ConnectError,
+    grant_request::{Expected, GrantRequest},
+};
+use crate::{
+    broker::{
+        policy::{
+            context::PolicyContext,
+            select_account::{AccountRef, SeveralAccounts, find},
+        },
+        registry::{
+            names::going_by,
+            state::{Account, Registry, SharedRegistry},
+        },
+        services::Services,
+    },
+    catalog::IntegrationKind,
+    google::Identity,
+    id::{AgentName, IntegrationId, OwnerId},
+    store::IntegrationRecord,
+    text::same_address,
+};
+
+/// Which account a consent is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectTarget {
+    /// The owner's only account, or their first.
+    Owner(OwnerId),
+    /// The owner's account with this address, which may be connected already or not.
+    Address(OwnerId, String),
+    /// An account that the owner has not connected yet.
+    Another(OwnerId),
+    /// This one.
+    Integration(IntegrationId),
+}
+
+/// A target, and what is known about it.
+pub(in crate::broker) struct Aim {
+    pub(in crate::broker) owner: OwnerId,
+    pub(in crate::broker) expected: Expected,
+    /// The account as it is connected now.
+    pub(in crate::broker) existing: Option<IntegrationRecord>,
+    /// Agents that name no account, while this consent would add a second one.
+    pub(in crate::broker) agents_in_doubt: Vec<AgentName>,
+}
+
+impl Aim {
+    /// The account that the provider's page is to pre-select.
+    pub(in crate::broker) fn login_hint(&self) -> Option<&str> {
+        let address = match &self.expected {
+            Expected::Address(address) => Some(address.as_str()),
+            _ => None,
+        };
+        address.or(self.existing.as_ref().map(|record| record.account.as_str()))
+    }
+}
+
+/// Finds out which account a consent is for.
+pub(crate) struct Targets {
+    pub(in crate::broker) context: Arc<PolicyContext>,
+    pub(in crate::broker) registry: Arc<SharedRegistry>,
+}
+
+impl Targets {
+    /// With what it needs of the parts before it.
+    pub(in crate::broker) fn new(services: &Services) -> Arc<Self> {
+        Arc::new(Self {
+            context: services.context.clone(),
+            registry: services.registry.clone(),
+        })
+    }
+
+    /// What a target means now.
+    pub(in crate::broker) fn aim(&self, target: &ConnectTarget) -> Result<Aim, ConnectError> {
+        let registry = self.registry.lock();
+        let people = |owner| registry.accounts_of_kind(owner, IntegrationKind::Google);
+        let at = |account: &Account| Aim {
+            owner: account.record.owner.clone(),
+            expected: Expected::Connected(account.record.id.clone()),
+            existing: Some(account.record.clone()),
+            agents_in_doubt: Vec::new(),
+        };
+        match target {
+            ConnectTarget::Integration(id) => {
+                let account = find(&registry, &AccountRef::Id(id.clone()))?;
+                if account.record.kind != IntegrationKind::Google {
+                    return Err(ConnectError::ServiceAccount(account.record.account.clone()));
+                }
+                Ok(at(account))
+            }
+            ConnectTarget::Owner(owner) => {
+                let several = || {
+                    ConnectError::Ambiguous(SeveralAccounts {
+                        owner: owner.clone(),
+                        accounts: people(owner)
+                            .map(|account| account.record.account.clone())
+                            .collect(),
+                    })
+                };
+                let mut found = people(owner);
+                match (found.next(), found.next()) {
+                    (None, _) => Ok(self.added(&registry, owner, Expected::Any)),
+                    (Some(one), None) => Ok(at(one)),
+                    (Some(_), Some(_)) => Err(several()),
+                }
+            }
+            ConnectTarget::Address(owner, address) => {
+                let found = going_by(people(owner), address, |account| &account.record);
+                Ok(found.first().copied().map_or_else(
+                    || self.added(&registry, owner, Expected::Address(address.clone())),
+                    at,
+                ))
+            }
+            ConnectTarget::Another(owner) => Ok(self.added(&registry, owner, Expected::Another)),
+        }
+    }
+
+    /// The account whose grant this consent replaces; `None` when it is a new one.
+    pub(in crate::broker) fn destination(
+        &self,
+        grant_request: &GrantRequest,
+        identity: &Identity,
+    ) -> Result<Option<IntegrationRecord>, ConnectError> {
+        let registry = self.registry.lock();
+        let owner = &grant_request.owner;
+        let people = || registry.accounts_of_kind(owner, IntegrationKind::Google);
+        let of_owner = || people().map(|account| &account.record);
+        let same = of_owner().find(|record| record.subject == identity.subject);
+        let other = |expected: &IntegrationRecord| ConnectError::OtherAccount {
+            owner: owner.clone(),
+            expected: expected.account.clone(),
+            got: identity.email.clone(),
+        };
+        if let Expected::Connected(id) = &grant_request.expected
+            && let Some(expected) = registry.accounts.get(id)
+            && expected.record.subject != identity.subject
+        {
+            return Err(other(&expected.record));
+        }
+        match (&grant_request.expected, same) {
+            (Expected::Another, Some(same)) => Err(ConnectError::ConnectedAlready {
+                owner: owner.clone(),
+                account: same.account.clone(),
+            }),
+            (Expected::Address(address), None) if !same_address(address, &identity.email) => {
+                Err(ConnectError::NotThatAccount {
+                    owner: owner.clone(),
+                    expected: address.clone(),
+                    got: identity.email.clone(),
+                })
+            }
+            // Another consent came first, or the account was disconnected meanwhile.
+            (Expected::Any | Expected::Connected(_), None) => {
+                of_owner().next().map_or(Ok(None), |first| Err(other(first)))
+            }
+            (_, same) => Ok(same.cloned()),
+        }
+    }
+
+    /// A consent that adds an account.
+    fn added(&self, registry: &Registry, owner: &OwnerId, expected: Expected) -> Aim {
+        let kind = IntegrationKind::Google;
+        let in_doubt = |name: &AgentName| {
+            let entry = registry.agents.get(name);
+            entry.is_some_and(|entry| {
+                entry.manifest.account.is_none() && self.context.declares(&entry.manifest, kind)
+            })
+        };
+        let agents_in_doubt = if registry.accounts_of_kind(owner, kind).count() == 1 {
+            registry.agents_of(owner).into_iter().filter(in_doubt).collect()
+        } else {
+            Vec::new()
+        };
+        Aim {
+            owner: owner.clone(),
+            expected,
+            existing: None,
+            agents_in_doubt,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A grant that nothing keeps yet, because it is not known whose it is: it is asked with until somebody says so.
+
+use std::{sync::Arc, time::Duration};
+
+use super::provider_accounts::ProviderAccounts;
+use crate::{
+    broker::{
+        renewal::{
+            backoff, once_more::is_worth_a_try, parts::Renewing, recovery::Recovery, rotation::Rotation,
+        },
+        services::Services,
+        time::BrokerClock,
+    },
+    catalog::ScopeSet,
+    clock::Uptime,
+    entropy::SharedEntropy,
+    google::{FailureKind, Identity, NoToken, ProviderError, SharedProvider, TokenAnswer},
+    secret::RefreshToken,
+    telemetry::Metrics,
+};
+
+/// How often a provider is asked with a grant that would be lost otherwise.
+const TRIES: u32 = 3;
+
+/// A grant before it is kept.
+pub(in crate::broker) struct FirstGrant {
+    pub(in crate::broker) token: RefreshToken,
+    pub(in crate::broker) expires_in: Option<Duration>,
+    /// Nobody else has it: it came with an answer.
+    pub(in crate::broker) only_here: bool,
+    /// Before it was asked for, or asked with for the first time.
+    pub(in crate::broker) since: Uptime,
+}
+
+impl FirstGrant {
+    /// A grant that somebody else holds as well.
+    pub(in crate::broker) fn held_elsewhere(token: RefreshToken, since: Uptime) -> Self {
+        Self {
+            token,
+            expires_in: None,
+            only_here: false,
+            since,
+        }
+    }
+
+    /// Takes over what an answer says of it.
+    fn learn(&mut self, token: Option<RefreshToken>, expires_in: Option<Duration>) {
+        if let Some(token) = token {
+            self.token = token;
+            self.only_here = true;
+        }
+        self.expires_in = expires_in.or(self.expires_in);
+    }
+}
+
+/// Uses a grant that nobody has committed yet for the first time, and finds out whose it is.
+pub(in crate::broker) struct FirstUse {
+    pub(in crate::broker) clock: Arc<BrokerClock>,
+    pub(in crate::broker) entropy: SharedEntropy,
+    pub(in crate::broker) metrics: Arc<Metrics>,
+    pub(in crate::broker) provider: SharedProvider,
+    pub(in crate::broker) provider_accounts: Arc<ProviderAccounts>,
+    pub(in crate::broker) rotation: Arc<Rotation>,
+    pub(in crate::broker) recovery: Arc<Recovery>,
+}
+
+impl FirstUse {
+    /// With what it needs of the parts before it.
+    pub(in crate::broker) fn new(services: &Services, renewing: &Renewing) -> Arc<Self> {
+        Arc::new(Self {
+            clock: services.clock.clone(),
+            entropy: services.entropy.clone(),
+            metrics: services.metrics.clone(),
+            provider: services.provider.clone(),
+            provider_accounts: services.provider_accounts.clone(),
+            rotation: services.rotation.clone(),
+            recovery: renewing.recovery.clone(),
+        })
+    }
+
+    /// Asks for a token with all that the grant holds. Each answer may replace the grant, also one that cannot be used
+    /// otherwise; where nobody else has the grant, or the provider is busy, it is asked again before the grant is given up.
+    pub(in crate::broker) async fn first_answer(
+        &self,
+        grant: &mut FirstGrant,
+    ) -> Result<TokenAnswer, ProviderError> {
+        let mut tries = 1;
+        loop {
+            let asked = std::time::Instant::now();
+            // Without a scope the answer tells all that the grant holds.
+            let answer = self.provider.refresh(&grant.token, &ScopeSet::default()).await;
+            self.metrics.provider_request("refresh", asked.elapsed());
+            self.rotation.learn_from(&answer);
+            let (error, is_new) = match answer {
+                Ok(mut answer) => {
+                    self.recovery.note_accepted(answer.server_time);
+                    grant.learn(answer.refresh_token.take(), answer.refresh_token_expires_in);
+                    return Ok(answer);
+                }
+                Err(NoToken {
+                    error,
+                    refresh_token,
+                    refresh_token_expires_in,
+                }) => {
+                    let is_new = refresh_token.is_some();
+                    grant.learn(refresh_token, refresh_token_expires_in);
+                    (error, is_new)
+                }
+            };
+            let may_pass = is_new || error.kind == FailureKind::Retry;
+            let most = match grant.only_here {
+                true => TRIES,
+                false if is_worth_a_try(&error) => 2,
+                false => 1,
+            };
+            if !may_pass || tries >= most {
+                return Err(*error);
+            }
+            tracing::warn!(%error, tries, "a grant is tried again before it is kept");
+            let pause = backoff::delay(&*self.entropy, tries, None);
+            self.clock.sleep_until(self.clock.uptime().after(pause)).await;
+            tries += 1;
+        }
+    }
+
+    /// False when the grant ended with an older one of the same account, which was revoked after it was asked for. The
+    /// caller deals with the account alone.
+    pub(in crate::broker) async fn survived(&self, grant: &mut FirstGrant, subject: &str) -> bool {
+        if !self.provider_accounts.may_be_revoked(subject, grant.since) {
+            return true;
+        }
+        // Where the provider does not say, it is kept: it may be the only one.
+        let answer = self.first_answer(grant).await;
+        answer
+            .err()
+            .is_none_or(|error| error.kind != FailureKind::Reconnect)
+    }
+
+    /// Whose a grant is: as the answer's id token says, or else its access token. The nonce is that of the consent that
+    /// the answer belongs to, if it does.
+    pub(in crate::broker) async fn whose(
+        &self,
+        answer: &TokenAnswer,
+        nonce: Option<&str>,
+    ) -> Result<Identity, ProviderError> {
+        match &answer.id_token {
+            Some(id_token) => {
+                let now = self.clock.provider_now();
+                let identified = self
+                    .recovery
+                    .once_more(|| self.provider.identify(id_token, nonce, now))
+                    .await;
+                // The provider's `Date` may be any proxy's: a token that is good by either clock is good.
+                match self.clock.if_differing().filter(|_| identified.is_err()) {
+                    Some(now) => self.provider.identify(id_token, nonce, now).await,
+                    None => identified,
+                }
+            }
+            None => {
+                self.recovery
+                    .once_more(|| self.provider.userinfo(&answer.access_token))
+                    .await
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! An agent is given to another holder. That is a removal and a new agent, in that order: what the one before had ends
+//! (streams, connections, secret, directory) before the new one is told anything.
+//!
+//! Whoever held the agent is taken out of the registry at once, so nothing that is open gives out anything more. The new one
+//! is in the registry, and is not found by anybody but the operator, until the delivery side has cleared the directory and
+//! the database remembers whose the agent is now.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{changes::Agents, holder_change::farewell};
+use crate::{
+    agent::Manifest,
+    broker::{
+        events::{Event, EventKind},
+        handle::AgentHandle,
+        registry::state::{AgentEntry, Registry, Standing},
+    },
+    id::AgentName,
+};
+
+impl Agents {
+    /// Somebody held this agent while a daemon ran last, and it is another's now: the delivery side clears what it finds.
+    pub(in crate::broker) fn take_out_of_before(&self, registry: &mut Registry, manifest: &Arc<Manifest>) {
+        let before = AgentHandle::new(manifest.agent.clone(), farewell(manifest));
+        before.mark_removed(farewell(manifest), true);
+        registry.leaving.add(&before);
+        self.holders.disown(&manifest.agent);
+        self.changes.changed(&before);
+    }
+
+    /// Nothing is left of an agent that is gone.
+    pub(in crate::broker) fn cleared(&self, agent: &Arc<AgentHandle>) {
+        if self.registry.lock().leaving.remove(agent) {
+            self.holders.touch(agent.name());
+        }
+    }
+
+    /// Publishes an agent whose name is its own by now. False when it was published before, or is gone.
+    pub(in crate::broker) fn arrive(&self, agent: &Arc<AgentHandle>) -> bool {
+        let mut registry = self.registry.lock();
+        let name = agent.name();
+        let waits = |entry: &&mut AgentEntry| entry.is_arriving() && Arc::ptr_eq(&entry.handle, agent);
+        let Some(entry) = registry.agents.get_mut(name).filter(waits) else {
+            return false;
+        };
+        entry.standing = Standing::Settled;
+        self.publisher.republish(&mut registry, [name.clone()]);
+        drop(registry);
+        tracing::info!(agent = %name, "the agent has its new holder");
+        self.tell_of_agent(EventKind::AgentPut, name);
+        true
+    }
+
+    /// Waits until the agent of this name is published, at most so long.
+    pub(in crate::broker) async fn until_arrived(&self, name: &AgentName, patience: Duration) {
+        let waiting = {
+            let registry = self.registry.lock();
+            let entry = registry.agents.get(name).filter(|entry| entry.is_arriving());
+            // What is said of it changes with its arrival, which takes the same lock.
+            entry.map(|entry| (entry.handle.clone(), entry.handle.snapshot()))
+        };
+        if let Some((handle, seen)) = waiting {
+            let _ = tokio::time::timeout(patience, handle.next_snapshot(&seen)).await;
+        }
+    }
+
+    /// The delivery side reports that `revision` is on disk, or why it is not.
+    pub fn note_delivered(&self, agent: &Arc<AgentHandle>, revision: u64, problem: Option<String>) {
+        let snapshot = agent.snapshot();
+        let event = Event {
+            time: self.clock.now(),
+            kind: EventKind::AgentDelivered,
+            agent: Some(agent.name().clone()),
+            integration: snapshot
+                .main
+                .token
+                .as_ref()
+                .map(|token| token.integration.clone()),
+            state: Some(snapshot.state),
+            message: problem.clone().unwrap_or_default(),
+            capabilities: snapshot.granted().cloned().collect(),
+            expires_at: self.publisher.shown_end(snapshot.main.token.as_deref()),
+        };
+        let is_cleared = agent.is_gone_by(revision) && problem.is_none();
+        agent.set_delivered(revision, problem);
+        if is_cleared {
+            self.cleared(agent);
+        }
+        self.events.emit(event);
+    }
+}

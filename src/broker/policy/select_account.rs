@@ -1,0 +1,215 @@
+//! Which of an owner's accounts is meant: by an agent, by an operator.
+
+use super::context::PolicyContext;
+use crate::{
+    agent::Manifest,
+    broker::{
+        registry::{
+            names::going_by,
+            state::{Account, Registry},
+        },
+        state::AgentState,
+    },
+    catalog::IntegrationKind,
+    id::{AgentName, IntegrationId, OwnerId},
+};
+
+/// Names an account: by id, or by owner, and address where the owner has several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountRef {
+    /// By its id.
+    Id(IntegrationId),
+    /// By its owner.
+    Owner {
+        /// Whose.
+        owner: OwnerId,
+        /// Which of them: its address.
+        account: Option<String>,
+    },
+}
+
+/// Several accounts fit, and nobody said which one is meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{owner} has several accounts ({}): name one with --account or its id", .accounts.join(", "))]
+pub struct SeveralAccounts {
+    /// Whose.
+    pub owner: OwnerId,
+    /// Their addresses.
+    pub accounts: Vec<String>,
+}
+
+/// Why no account was found.
+pub(in crate::broker) enum NotFound {
+    /// There is none; what was looked for and what there is.
+    Unknown(String),
+    /// There are several.
+    Several(SeveralAccounts),
+}
+
+/// Why an agent has no account to use, and whose turn it is to act.
+pub(in crate::broker) struct NoAccount {
+    pub(in crate::broker) state: AgentState,
+    pub(in crate::broker) message: String,
+}
+
+/// The account that `which` names.
+pub(in crate::broker) fn find<'a>(
+    registry: &'a Registry,
+    which: &AccountRef,
+) -> Result<&'a Account, NotFound> {
+    match which {
+        AccountRef::Id(id) => registry
+            .accounts
+            .get(id)
+            .map(Box::as_ref)
+            .ok_or_else(|| NotFound::Unknown(format!("there is no integration {id}"))),
+        AccountRef::Owner { owner, account } => {
+            let found: Vec<&Account> = match account {
+                Some(wanted) => going_by(registry.accounts_of(owner), wanted, |a| &a.record),
+                None => registry.accounts_of(owner).collect(),
+            };
+            match found.as_slice() {
+                [one] => Ok(one),
+                [] => Err(NotFound::Unknown(nothing_found(
+                    owner,
+                    account.as_deref(),
+                    &addresses(registry.accounts_of(owner)),
+                ))),
+                several => Err(NotFound::Several(SeveralAccounts {
+                    owner: owner.clone(),
+                    accounts: several.iter().map(|a| a.record.account.clone()).collect(),
+                })),
+            }
+        }
+    }
+}
+
+fn nothing_found(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
+    match (wanted, there) {
+        (None, _) => format!("{owner} has connected no account"),
+        (Some(wanted), []) => format!("{owner} has not connected {wanted}, nor any other account"),
+        (Some(wanted), there) => {
+            format!("{owner} has not connected {wanted}, but {}", there.join(", "))
+        }
+    }
+}
+
+/// The owner's accounts of this kind that go by this address; without one, enough of them to see whether there are several.
+fn fitting<'a>(
+    registry: &'a Registry,
+    owner: &OwnerId,
+    kind: IntegrationKind,
+    wanted: Option<&str>,
+) -> Vec<&'a Account> {
+    let all = registry.accounts_of_kind(owner, kind);
+    match wanted {
+        Some(wanted) => going_by(all, wanted, |account| &account.record),
+        None => all.take(2).collect(),
+    }
+}
+
+/// The one account that [`fitting`] finds; `None` where there is none, or more than one.
+pub(in crate::broker) fn the_account<'a>(
+    registry: &'a Registry,
+    owner: &OwnerId,
+    kind: IntegrationKind,
+    wanted: Option<&str>,
+) -> Option<&'a Account> {
+    match fitting(registry, owner, kind, wanted).as_slice() {
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
+/// The account of this kind that an agent uses.
+pub(in crate::broker) fn select_account<'a>(
+    registry: &'a Registry,
+    manifest: &'a Manifest,
+    kind: IntegrationKind,
+) -> Result<&'a Account, NoAccount> {
+    let owner = &manifest.owner;
+    let wanted = match kind {
+        IntegrationKind::Google => manifest.account.as_deref(),
+        IntegrationKind::GoogleServiceAccount => manifest.service_account.as_deref(),
+    };
+    let found = fitting(registry, owner, kind, wanted);
+    let there = || addresses(registry.accounts_of_kind(owner, kind));
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(NoAccount {
+            state: AgentState::NotConnected,
+            message: match kind {
+                IntegrationKind::Google => not_connected(owner, wanted, &there()),
+                IntegrationKind::GoogleServiceAccount => not_added(owner, wanted, &there()),
+            },
+        }),
+        // To guess would be to act in the wrong name.
+        [_, ..] => Err(NoAccount {
+            state: AgentState::Misconfigured,
+            message: match kind {
+                IntegrationKind::Google => format!(
+                    "{owner} has connected several Google accounts ({}), and the agent does not say which one it uses: \
+                     add `account:` with one of these addresses to its manifest.",
+                    there().join(", ")
+                ),
+                IntegrationKind::GoogleServiceAccount => format!(
+                    "{owner} has several service accounts ({}), and the agent does not say which one it uses: add \
+                     `service_account:` with one of these addresses to its manifest.",
+                    there().join(", ")
+                ),
+            },
+        }),
+    }
+}
+
+fn not_connected(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
+    match (wanted, there) {
+        (None, _) => format!("{owner} has not connected a Google account."),
+        (Some(wanted), []) => format!("{owner} has not connected the Google account {wanted}."),
+        (Some(wanted), there) => format!(
+            "{owner} has not connected the Google account {wanted}, which the agent uses. Connected: {}.",
+            there.join(", ")
+        ),
+    }
+}
+
+fn not_added(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
+    let lacking = match (wanted, there) {
+        (None, _) => format!("{owner} has no service account"),
+        (Some(wanted), []) => format!("{owner} has no service account {wanted}"),
+        (Some(wanted), there) => format!(
+            "{owner} has no service account {wanted}, which the agent uses, but {}",
+            there.join(", ")
+        ),
+    };
+    format!("{lacking}: the operator adds one with `token-broker service-account add`.")
+}
+
+/// The addresses of accounts, sorted.
+fn addresses<'a>(accounts: impl Iterator<Item = &'a Account>) -> Vec<&'a str> {
+    let mut addresses: Vec<&str> = accounts.map(|account| account.record.account.as_str()).collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+/// The agents that use this account, by name.
+pub(in crate::broker) fn agents_on(
+    registry: &Registry,
+    context: &PolicyContext,
+    account: &Account,
+) -> Vec<AgentName> {
+    let kind = account.record.kind;
+    let uses = |name: &AgentName| {
+        let entry = registry.agents.get(name);
+        entry.is_some_and(|entry| {
+            context.declares(&entry.manifest, kind)
+                && select_account(registry, &entry.manifest, kind)
+                    .is_ok_and(|used| used.record.id == account.record.id)
+        })
+    };
+    registry
+        .agents_of(&account.record.owner)
+        .into_iter()
+        .filter(uses)
+        .collect()
+}

@@ -1,0 +1,123 @@
+//! Service accounts' keys: a signed assertion is exchanged for a token (RFC 7523).
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{outcome::Failure, recovery::Recovery};
+use crate::{
+    broker::{
+        policy::context::PolicyContext, registry::tokens::Cause, services::Services, time::BrokerClock,
+    },
+    catalog::ScopeSet,
+    google::{AssertionRequest, ProviderError, ServiceAccountKey, SharedProvider, TokenAnswer},
+    store::IntegrationRecord,
+    telemetry::Metrics,
+    vault::{Binding, Sealed, Vault},
+};
+
+/// Obtains tokens with the keys of service accounts.
+pub(in crate::broker) struct Assertions {
+    pub(in crate::broker) clock: Arc<BrokerClock>,
+    pub(in crate::broker) context: Arc<PolicyContext>,
+    pub(in crate::broker) metrics: Arc<Metrics>,
+    pub(in crate::broker) provider: SharedProvider,
+    pub(in crate::broker) vault: Arc<Vault>,
+    pub(in crate::broker) recovery: Arc<Recovery>,
+}
+
+impl Assertions {
+    /// With what it needs of the parts before it.
+    pub(in crate::broker) fn new(services: &Services, recovery: &Arc<Recovery>) -> Arc<Self> {
+        Arc::new(Self {
+            clock: services.clock.clone(),
+            context: services.context.clone(),
+            metrics: services.metrics.clone(),
+            provider: services.provider.clone(),
+            vault: services.vault.clone(),
+            recovery: recovery.clone(),
+        })
+    }
+
+    /// Asks for a token with a service account's key. An assertion says what time it is, so one that was refused, by a
+    /// provider whose clock shows something else, is made once more by that.
+    pub(in crate::broker) async fn assert(
+        &self,
+        key: &ServiceAccountKey,
+        subject: &str,
+        scopes: &ScopeSet,
+    ) -> Result<TokenAnswer, ProviderError> {
+        let refused = match self
+            .assert_at(self.clock.provider_now(), key, subject, scopes)
+            .await
+        {
+            Err(error) if error.code == "invalid_grant" => error,
+            answer => return answer,
+        };
+        let heard = refused.server_time.as_ref();
+        let corrected = heard
+            .and_then(|heard| self.clock.corrected_by(**heard))
+            // What was heard before may have been any proxy's.
+            .or_else(|| self.clock.if_differing());
+        match corrected {
+            Some(now) => self.assert_at(now, key, subject, scopes).await,
+            None => Err(refused),
+        }
+    }
+
+    /// Asks once, with an assertion that says that it is `now`. What an accepted answer says of the time is learned.
+    async fn assert_at(
+        &self,
+        now: Timestamp,
+        key: &ServiceAccountKey,
+        subject: &str,
+        scopes: &ScopeSet,
+    ) -> Result<TokenAnswer, ProviderError> {
+        let request = AssertionRequest {
+            key,
+            subject: (subject != key.email).then_some(subject),
+            scopes,
+            now,
+        };
+        let asked = std::time::Instant::now();
+        let answer = self.provider.assert(&request).await;
+        self.metrics.provider_request("assertion", asked.elapsed());
+        let answer = answer?;
+        self.recovery.note_accepted(answer.server_time);
+        Ok(answer)
+    }
+
+    /// Asks with the key of a record.
+    pub(in crate::broker) async fn assert_with(
+        &self,
+        record: &IntegrationRecord,
+        secret: &Sealed,
+        scopes: &ScopeSet,
+    ) -> Result<TokenAnswer, Failure> {
+        let key = self
+            .open_key(record, secret)
+            .map_err(|message| Failure::Local(Cause::Other, message))?;
+        let answer = self
+            .assert(&key, &record.subject, scopes)
+            .await
+            .map_err(Failure::Provider)?;
+        Ok(TokenAnswer {
+            // Whatever it may be, it does not take the key's place.
+            refresh_token: None,
+            ..answer
+        })
+    }
+
+    fn open_key(&self, record: &IntegrationRecord, secret: &Sealed) -> Result<ServiceAccountKey, String> {
+        let failed = |reason: &dyn std::fmt::Display| {
+            format!("The key of {} cannot be opened: {reason}", record.account)
+        };
+        let binding = Binding::ServiceAccountKey(&record.id);
+        let plain = self
+            .vault
+            .open(&binding, secret)
+            .map_err(|error| failed(&error))?;
+        let text = std::str::from_utf8(&plain).map_err(|error| failed(&error))?;
+        ServiceAccountKey::parse(text, &self.context.token_endpoint).map_err(|error| failed(&error))
+    }
+}

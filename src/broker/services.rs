@@ -1,0 +1,105 @@
+//! What several parts of the broker share.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::{
+    accounts::{
+        asks::Asks, consents::Consents, provider_accounts::ProviderAccounts, unusable_records::Unusable,
+    },
+    agents::holders::Holders,
+    audit::audit_writer::AuditWriter,
+    events::Events,
+    handle::ChangeSender,
+    options::{BrokerOptions, BrokerParts},
+    policy::context::PolicyContext,
+    registry::{keys::TokenKey, state::SharedRegistry},
+    renewal::{
+        outcome::Renewed, queue::Queue, rotation::Rotation, single_flight::SingleFlight, unkept::Unkept,
+    },
+    time::BrokerClock,
+};
+use crate::{
+    entropy::SharedEntropy, google::SharedProvider, id::IntegrationId, store::SharedStore,
+    telemetry::Metrics, vault::Vault,
+};
+
+/// What several parts share.
+pub(super) struct Services {
+    pub(super) options: Arc<BrokerOptions>,
+    pub(super) clock: Arc<BrokerClock>,
+    pub(super) entropy: SharedEntropy,
+    pub(super) store: SharedStore,
+    pub(super) provider: SharedProvider,
+    pub(super) vault: Arc<Vault>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) context: Arc<PolicyContext>,
+    pub(super) registry: Arc<SharedRegistry>,
+    /// Renewals by when they are due.
+    pub(super) due: Arc<Queue>,
+    /// Tokens by when they change without anybody's doing.
+    pub(super) expiries: Arc<Queue>,
+    /// Whose grant ends soon.
+    pub(super) endings: Arc<Queue<IntegrationId>>,
+    pub(super) single_flight: Arc<SingleFlight<TokenKey, Renewed>>,
+    /// Requests to the provider for access tokens that run at once.
+    pub(super) requests: Arc<Semaphore>,
+    /// One security event is acted on at a time.
+    pub(super) announcing: Arc<tokio::sync::Mutex<()>>,
+    pub(super) holders: Arc<Holders>,
+    pub(super) consents: Arc<Consents>,
+    pub(super) asks: Arc<Asks>,
+    pub(super) audit: Arc<AuditWriter>,
+    pub(super) provider_accounts: Arc<ProviderAccounts>,
+    pub(super) rotation: Arc<Rotation>,
+    pub(super) unkept: Arc<Unkept>,
+    pub(super) unusable: Arc<Unusable>,
+    pub(super) changes: ChangeSender,
+    pub(super) events: Events,
+}
+
+impl Services {
+    /// What a broker starts with.
+    pub(super) fn new(
+        options: BrokerOptions,
+        parts: BrokerParts,
+        holders: Holders,
+        changes: ChangeSender,
+    ) -> Self {
+        let context = PolicyContext {
+            catalog: parts.catalog,
+            public_url: options.public_url.clone(),
+            authority: parts.provider.authority().into(),
+            token_endpoint: parts.provider.token_endpoint().into(),
+        };
+        let audit = AuditWriter::start(parts.store.clone(), parts.clock.clone(), parts.metrics.clone());
+        Self {
+            clock: Arc::new(BrokerClock::new(parts.clock)),
+            entropy: parts.entropy,
+            store: parts.store,
+            rotation: Arc::new(Rotation::new(parts.provider.keeps_grants())),
+            provider: parts.provider,
+            vault: parts.vault,
+            metrics: parts.metrics,
+            context: Arc::new(context),
+            registry: Arc::default(),
+            due: Arc::default(),
+            expiries: Arc::default(),
+            endings: Arc::default(),
+            single_flight: Arc::default(),
+            requests: Arc::new(Semaphore::new(options.concurrency.max(1))),
+            announcing: Arc::default(),
+            holders: Arc::new(holders),
+            consents: Arc::default(),
+            asks: Arc::default(),
+            audit: Arc::new(audit),
+            provider_accounts: Arc::default(),
+            unkept: Arc::default(),
+            unusable: Arc::default(),
+            changes,
+            events: Events::default(),
+            options: Arc::new(options),
+        }
+    }
+}
