@@ -1,12 +1,11 @@
 //! What renewals read and write of an account: its grant, and the intents to renew it.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 use crate::{
     id::IntegrationId,
     store::{Grant, Health, RenewalIntent, RenewalOutcome, StoreError},
-    text,
     vault::{Sealed, Vault},
 };
 
@@ -14,6 +13,7 @@ use super::{
     bound::{self, Bound},
     column::{self, Unreadable, corrupt, integer, micros},
     fault::Fault,
+    health_column::{health, health_columns},
     integrations, lineage, tokens,
 };
 
@@ -160,26 +160,4 @@ fn intent(connection: &Connection, place: i64, id: &IntegrationId) -> Result<Ren
         Ok(intent())
     })?;
     Ok(intent.map_err(|reason: Unreadable| corrupt(id.as_str(), reason))?)
-}
-
-pub(super) fn health_columns(health: &Health) -> (&'static str, &str) {
-    match health {
-        Health::Active => ("active", ""),
-        Health::ReconnectRequired(reason) => ("reconnect_required", reason),
-        Health::Revoked(reason) => ("revoked", reason),
-        Health::Disabled(reason) => ("disabled", reason),
-        Health::Misconfigured(reason) => ("misconfigured", reason),
-    }
-}
-
-pub(super) fn health(row: &Row<'_>) -> Result<Health, Unreadable> {
-    let reason = || column::text(row, "health_reason").map(str::to_owned);
-    match column::text(row, "health")? {
-        "active" => Ok(Health::Active),
-        "reconnect_required" => reason().map(Health::ReconnectRequired),
-        "revoked" => reason().map(Health::Revoked),
-        "disabled" => reason().map(Health::Disabled),
-        "misconfigured" => reason().map(Health::Misconfigured),
-        other => Err(format!("its health `{}` is unknown", text::quoted(other, 80))),
-    }
 }

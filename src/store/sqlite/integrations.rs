@@ -14,7 +14,7 @@ use super::{
     bound::{self, Bound},
     column::{self, Unreadable, corrupt, integer, micros},
     fault::Fault,
-    grants::{health, health_columns},
+    health_column::{health, health_columns},
     rows,
 };
 

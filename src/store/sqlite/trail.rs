@@ -1,7 +1,7 @@
 //! The audit trail as it is kept: its lines, between its ends.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use crate::{
     telemetry::audit::{Actor, AuditEvent, AuditLine, ChainPoint, Decision},
@@ -9,10 +9,10 @@ use crate::{
 };
 
 use super::{
-    column::{self, Unreadable, corrupt, integer, micros},
+    column::{corrupt, integer, micros},
     fault::Fault,
     trail_ends::{self, Ends},
-    trail_shown,
+    trail_row, trail_shown,
     trail_week::is_routine,
 };
 
@@ -93,35 +93,10 @@ pub(super) fn list(
     let mut rows = statement.query(params![integer(after), limit])?;
     let mut lines = Vec::new();
     while let Some(row) = rows.next()? {
-        lines.push(trail_shown::read(row).map_err(|reason| corrupt(line_label(row), reason))?);
+        lines.push(trail_shown::read(row).map_err(|reason| corrupt(trail_row::line_label(row), reason))?);
     }
     if newest {
         lines.reverse();
     }
     Ok(lines)
-}
-
-pub(super) fn line_label(row: &Row<'_>) -> String {
-    column::number::<u64>(row, "sequence")
-        .map_or_else(|reason| reason, |number| format!("audit line {number}"))
-}
-
-pub(super) fn read(row: &Row<'_>) -> Result<AuditLine, Unreadable> {
-    let capabilities = column::text(row, "capabilities")?;
-    Ok(AuditLine {
-        sequence: column::number(row, "sequence")?,
-        time: column::time(row, "time")?,
-        actor: column::text(row, "actor")?.to_owned(),
-        action: column::text(row, "action")?.to_owned(),
-        integration: column::text(row, "integration")?.to_owned(),
-        // Exactly what `join` wrote reads back; anything else must not hash alike.
-        capabilities: match capabilities {
-            "" => Vec::new(),
-            listed => listed.split(' ').map(str::to_owned).collect(),
-        },
-        decision: column::text(row, "decision")?.to_owned(),
-        detail: column::text(row, "detail")?.to_owned(),
-        hash: column::text(row, "hash")?.to_owned(),
-        counted: None,
-    })
 }

@@ -13,9 +13,9 @@ use super::{
     bound::Bound,
     column::{corrupt, integer, micros},
     fault::Fault,
-    trail::{line_label, read},
     trail_clock::{self, Age, Day},
     trail_ends,
+    trail_row::{line_label, read},
     trail_week::{self, Count, Kept, Kind, Week, is_routine, where_routine},
 };
 

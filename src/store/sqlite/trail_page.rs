@@ -16,8 +16,9 @@ use crate::{
 use super::{
     column::{corrupt, integer, micros},
     fault::Fault,
-    trail::line_label,
-    trail_ends, trail_shown,
+    trail_ends,
+    trail_row::line_label,
+    trail_shown,
 };
 
 /// How many lines are looked at for one page.

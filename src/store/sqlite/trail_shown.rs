@@ -10,7 +10,7 @@ use crate::{
 use super::{
     column::{self, Unreadable},
     fault::Fault,
-    trail,
+    trail_row,
     trail_week::where_routine,
 };
 
@@ -41,7 +41,7 @@ pub(super) fn source(connection: &Connection) -> Result<String, Fault> {
 
 /// A row of it.
 pub(super) fn read(row: &Row<'_>) -> Result<AuditLine, Unreadable> {
-    let mut line = trail::read(row)?;
+    let mut line = trail_row::read(row)?;
     if let Some(count) = column::number_or_none(row, "count")? {
         let counted = Counted {
             lines: count.unsigned_abs(),

@@ -11,8 +11,8 @@ use super::{
     bound::Bound,
     column::{self, integer},
     fault::Fault,
-    trail::{line_label, read},
     trail_ends,
+    trail_row::{line_label, read},
     trail_week::{self, Count, Counted, Kept, Verdict, Week, is_routine},
 };
 
