@@ -20,10 +20,9 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::opening::PREFACE;
 use fields::Fields;
 
-/// How an HTTP/2 connection begins (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The length of a frame's header.
 const FRAME_HEADER: usize = 9;
 const HEADERS: u8 = 1;

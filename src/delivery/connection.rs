@@ -9,9 +9,9 @@ use std::{
 };
 
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::io::AsyncWrite;
+use tokio::{io::AsyncWrite, time::Instant};
 use tokio_io_timeout::TimeoutWriter;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// How long connections may take to end once they are told to.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -43,13 +43,13 @@ pub(super) async fn until<C: GracefulConnection<Error: Display>>(
     }
 }
 
-/// Drives a connection to its end. It is dropped where `begun` is not set within `first_request`, and told to end
-/// after `stop`. The connection is the caller's, so that it lies in memory once.
+/// Drives a connection to its end. It is dropped where `begun` is not set at `first_request`, and told to end after `stop`.
+/// The connection is the caller's, so that it lies in memory once; so is the wait for `stop`, which may have begun before.
 pub(super) async fn serve<C: GracefulConnection>(
     mut connection: Pin<&mut C>,
     begun: &AtomicBool,
-    first_request: Duration,
-    stop: &CancellationToken,
+    first_request: Instant,
+    mut stop: Pin<&mut WaitForCancellationFuture<'_>>,
 ) {
     let has_begun = std::future::poll_fn(|_| {
         // Polled right after the connection, which is what sets it, or whose answers wake this task.
@@ -59,19 +59,22 @@ pub(super) async fn serve<C: GracefulConnection>(
             Poll::Pending
         }
     });
+    let is_stopped;
     tokio::select! {
         biased;
         // Clients go away in all kinds of ways; none of them is worth a line.
         _ = connection.as_mut() => return,
-        () = has_begun => {}
-        () = stop.cancelled() => {}
+        () = has_begun => is_stopped = false,
+        () = stop.as_mut() => is_stopped = true,
         // Gone with the first request: while any timer runs, each pause of the runtime has to set an alarm.
-        () = tokio::time::sleep(first_request) => return,
+        () = tokio::time::sleep_until(first_request) => return,
     }
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => return,
-        () = stop.cancelled() => {}
+    if !is_stopped {
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            () = stop => {}
+        }
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, connection).await;
@@ -83,7 +86,7 @@ mod tests {
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        time::{Instant, sleep, timeout},
+        time::{sleep, timeout},
     };
 
     use super::*;

@@ -25,6 +25,7 @@ pub mod kubernetes;
 pub mod libraries;
 mod local;
 mod mark;
+mod opening;
 mod pool;
 mod refusal;
 mod remote;

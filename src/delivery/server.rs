@@ -4,19 +4,19 @@ use std::{
     hash::RandomState,
     io,
     os::unix::net::{UnixListener, UnixStream as StdStream},
+    pin::pin,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::{io::Errno, net::SocketFlags};
 use tokio::{
     io::unix::{AsyncFd, AsyncFdReadyGuard},
     net::UnixStream,
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -28,6 +28,7 @@ use super::{
     error::DeliveryError,
     holding::{Holder, Holdings},
     libraries::metadata::Desk,
+    opening::{Opened, Spoken},
     service::AgentService,
 };
 use crate::{
@@ -61,7 +62,8 @@ pub(super) struct Server {
     pub(super) holdings: Arc<Holdings>,
     /// Keys of the hashes by which changes are noticed.
     pub(super) keys: RandomState,
-    http: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     /// For agents' listening sockets and for connections to them.
     pub(super) places: AgentPlaces<AgentName>,
     connections: TaskTracker,
@@ -88,9 +90,10 @@ impl Server {
         project_id: &str,
         shutdown: CancellationToken,
     ) -> Result<Self, DeliveryError> {
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1().max_buf_size(HEADER_BYTES as usize);
-        http.http2()
+        let mut http1 = http1::Builder::new();
+        http1.max_buf_size(HEADER_BYTES as usize);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
             .max_header_list_size(HEADER_BYTES)
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .initial_stream_window_size(WINDOW_BYTES)
@@ -101,7 +104,8 @@ impl Server {
             common: CommonServices::new()?,
             holdings: Holdings::new(),
             keys: RandomState::new(),
-            http,
+            http1,
+            http2,
             places: AgentPlaces::new(part(AGENTS_PART), AGENT_CONNECTIONS),
             connections: TaskTracker::new(),
             shutdown,
@@ -259,14 +263,35 @@ struct Place {
 async fn serve_connection(stream: UnixStream, place: Place) {
     let endpoint = &place.endpoint;
     let refused = refusal(&stream, endpoint);
+    let first_request = Instant::now() + FIRST_REQUEST;
+    let mut stop = pin!(endpoint.stop.cancelled());
+    let opening = Opened::read(connection::impatient(stream, WRITE_STALL));
+    let opened = tokio::select! {
+        biased;
+        opened = opening => opened,
+        () = stop.as_mut() => return,
+        () = tokio::time::sleep_until(first_request) => return,
+    };
+    // Clients that went away are not worth a line.
+    let Ok((spoken, stream)) = opened else {
+        return;
+    };
     let asked = Arc::new(AtomicBool::new(false));
     let service = AgentService::new(Arc::clone(endpoint), Arc::clone(&asked), refused);
-    let connection = endpoint.server.http.serve_connection(
-        TokioIo::new(AnyAuthority::new(connection::impatient(stream, WRITE_STALL))),
-        service,
-    );
-    tokio::pin!(connection);
-    connection::serve(connection, &asked, FIRST_REQUEST, &endpoint.stop).await;
+    match spoken {
+        Spoken::Http1 => {
+            let http = &endpoint.server.http1;
+            let connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+            connection::serve(connection, &asked, first_request, stop).await;
+        }
+        Spoken::Http2 => {
+            let http = &endpoint.server.http2;
+            let stream = TokioIo::new(AnyAuthority::new(stream));
+            // By itself in memory, since it takes much more than what most connections speak.
+            let mut connection = Box::pin(http.serve_connection(stream, service));
+            connection::serve(connection.as_mut(), &asked, first_request, stop).await;
+        }
+    }
 }
 
 /// The uid that connected, where it is not the one that the manifest names. Where the manifest names a group

@@ -16,7 +16,10 @@ use hyper_util::{
     server::conn::auto,
 };
 use jiff::Timestamp;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -206,9 +209,10 @@ async fn serve_connection(
     };
     let service = RemoteService::new(gate, Arc::clone(&caller), shutdown);
     let connection = http.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+    let (first_request, end) = (Instant::now() + FIRST_REQUEST, caller.end().cancelled());
+    tokio::pin!(connection, end);
     tokio::select! {
-        () = connection::serve(connection, caller.was_let_in(), FIRST_REQUEST, caller.end()) => {}
+        () = connection::serve(connection, caller.was_let_in(), first_request, end) => {}
         () = caller.out().cancelled() => {}
     }
 }
