@@ -87,14 +87,10 @@ async fn get_access_token(
         Some(grant) => grant,
         None => endpoint.obtain(&query).await.map_err(Refusal::into_grpc)?,
     };
-    let now = endpoint.server.moment();
-    let render = || message::token(&grant, now);
-    Ok(unary(endpoint.answers.get(
-        Form::Grpc,
-        &grant,
-        now.uptime,
-        render,
-    )))
+    let server = &endpoint.server;
+    let render = || message::token(&grant, server.moment());
+    let message = endpoint.answers.get(Form::Grpc, &grant, server.uptime(), render);
+    Ok(unary(message))
 }
 
 fn watch_access_token(

@@ -19,7 +19,11 @@ pub enum Unclear {
 /// A request with several `Host` headers: one in front may have gone by another than this server would. Over HTTP/2 the
 /// header is none of the protocol's.
 pub(super) fn is_given_twice<B>(request: &Request<B>) -> bool {
-    request.version() < Version::HTTP_2 && request.headers().get_all(header::HOST).iter().nth(1).is_some()
+    let headers = request.headers();
+    // Where no header is given twice, which is nearly always, none has to be looked up.
+    request.version() < Version::HTTP_2
+        && headers.len() > headers.keys_len()
+        && headers.get_all(header::HOST).iter().nth(1).is_some()
 }
 
 /// The hosts that a request names: that of a target in absolute form, which goes before the header (RFC 9112, section

@@ -61,9 +61,9 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     if query.is_none()
         && let Some(grant) = endpoint.server.broker.issuer.current(&endpoint.agent)
     {
-        let now = endpoint.server.moment();
-        let render = || token_json(&grant, now);
-        let body = endpoint.answers.get(Form::Json, &grant, now.uptime, render);
+        let server = &endpoint.server;
+        let render = || token_json(&grant, server.moment());
+        let body = endpoint.answers.get(Form::Json, &grant, server.uptime(), render);
         return Answer::now(respond(body.into(), JSON));
     }
     let query = match query.map_or_else(|| Ok(TokenRequest::default()), parse_query) {

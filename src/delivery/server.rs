@@ -38,7 +38,7 @@ use crate::{
         descriptors::part,
         table::{AGENT_CONNECTIONS, AGENTS_PART, STREAMS_PER_CONNECTION, WRITE_STALL},
     },
-    clock::Moment,
+    clock::{Moment, Uptime},
     id::AgentName,
 };
 
@@ -118,6 +118,11 @@ impl Server {
     /// The broker's present moment.
     pub(super) fn moment(&self) -> Moment {
         self.broker.moment()
+    }
+
+    /// The uptime of the present moment, which costs less to know than what people read.
+    pub(super) fn uptime(&self) -> Uptime {
+        self.broker.uptime()
     }
 
     /// What the metadata protocol answers for `agent` with.

@@ -45,7 +45,10 @@ pub(in crate::delivery) struct Desk {
 pub(in crate::delivery) fn is_meant<B>(request: &Request<B>) -> bool {
     match request.uri().path() {
         "/" => request.headers().contains_key(FLAVOR),
-        path => path.split('/').nth(1) == Some(ROOT),
+        path => path
+            .strip_prefix('/')
+            .and_then(|path| path.strip_prefix(ROOT))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
     }
 }
 
