@@ -22,9 +22,11 @@ pub(super) fn append(connection: &Connection, vault: &Vault, events: &[AuditEven
         return Ok(());
     };
     let mut ends = trail_ends::verified(connection, vault)?;
+    ends.go_behind_all(connection)?;
     let altered = warning(&ends, first.time);
+    // What is replaced has a number that no trail reaches.
     let mut insert = connection.prepare_cached(
-        "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash, \
+        "INSERT OR REPLACE INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash, \
          owner, agent) VALUES (:sequence, :time, :actor, :action, :integration, :capabilities, :decision, :detail, \
          :hash, :owner, :agent)",
     )?;

@@ -14,6 +14,9 @@ use super::{
     fault::Fault,
 };
 
+/// More lines than any trail has. What has a higher number was put there by somebody else.
+const MOST_LINES: u64 = 1 << 62;
+
 /// The two ends, and what is known against them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ends {
@@ -58,6 +61,21 @@ impl Ends {
                 self.altered
             )
         })
+    }
+
+    /// Moves the end to the last line there is, where lines lie behind it or it is beyond what any trail reaches. Which of
+    /// the two was altered is not known. So nothing is written over, and the trail goes on.
+    pub(super) fn go_behind_all(&mut self, connection: &Connection) -> Result<(), Fault> {
+        let last = line(connection, Order::Last)?.unwrap_or_default();
+        let is_beyond = self.unconfirmed.is_some() && self.end.sequence > MOST_LINES;
+        if last.sequence <= self.end.sequence && !is_beyond {
+            return Ok(());
+        }
+        self.end = last;
+        self.altered = self.end.sequence.saturating_add(1);
+        let reason = || "lines lie behind the end".to_owned();
+        self.unconfirmed.get_or_insert_with(reason);
+        Ok(())
     }
 
     /// The trail begins behind `start` from now on. What was altered before that is gone.
@@ -160,25 +178,38 @@ fn read<T>(
 
 /// The ends as the lines themselves have them. What was before the first is lost.
 fn of_lines(connection: &Connection) -> Result<Ends, Fault> {
-    let line = |order: &str| {
-        let sql = format!("SELECT sequence, hash FROM audit ORDER BY sequence {order} LIMIT 1");
-        let point = connection.query_row(&sql, [], |row| {
-            let sequence: i64 = row.get(0)?;
-            Ok(ChainPoint {
-                sequence: u64::try_from(sequence).unwrap_or(0),
-                hash: row.get(1)?,
-            })
-        });
-        point.optional()
-    };
-    let first = line("ASC")?.unwrap_or_default().sequence;
+    let first = line(connection, Order::First)?.unwrap_or_default().sequence;
     Ok(Ends {
         start: ChainPoint {
             sequence: first.saturating_sub(1),
             ..ChainPoint::default()
         },
-        end: line("DESC")?.unwrap_or_default(),
+        end: line(connection, Order::Last)?.unwrap_or_default(),
         altered: 0,
         unconfirmed: None,
     })
+}
+
+/// Which line.
+#[derive(Clone, Copy)]
+enum Order {
+    First,
+    Last,
+}
+
+/// The first line, or the last, of those that a trail can have.
+fn line(connection: &Connection, order: Order) -> Result<Option<ChainPoint>, Fault> {
+    let sql = match order {
+        Order::First => "SELECT sequence, hash FROM audit WHERE sequence <= ? ORDER BY sequence ASC LIMIT 1",
+        Order::Last => "SELECT sequence, hash FROM audit WHERE sequence <= ? ORDER BY sequence DESC LIMIT 1",
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let point = statement.query_row([integer(MOST_LINES)], |row| {
+        let sequence: i64 = row.get(0)?;
+        Ok(ChainPoint {
+            sequence: u64::try_from(sequence).unwrap_or(0),
+            hash: row.get(1)?,
+        })
+    });
+    Ok(point.optional()?)
 }

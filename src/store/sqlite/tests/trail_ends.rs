@@ -71,6 +71,36 @@ async fn ends_that_somebody_else_wrote_are_noticed_and_stay_known() {
     }
 }
 
+/// A line, put where the next one is to be written.
+const IN_THE_WAY: &str = "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash) \
+    SELECT 7, time, actor, action, integration, capabilities, decision, 'in the way', hash FROM audit WHERE sequence = 6";
+
+#[tokio::test]
+async fn no_line_and_no_end_of_somebody_else_keeps_the_trail_from_going_on() {
+    for attempt in [
+        IN_THE_WAY,
+        "UPDATE audit_ends SET end_sequence = 3",
+        "UPDATE audit_ends SET end_sequence = 9223372036854775807",
+        "UPDATE audit SET sequence = 9223372036854775807 WHERE sequence = 6; DELETE FROM audit_ends",
+        "INSERT INTO audit SELECT sequence + (1 << 62) - 5, time, actor, action, integration, capabilities, decision, '', \
+         hash, owner, agent, mac FROM audit WHERE sequence >= 5",
+    ] {
+        let (folder, store) = trail().await;
+        attack(&folder, &crashed_copy(&folder), attempt);
+        for number in 7..=9 {
+            store.append_audit(vec![event(number)]).await.unwrap();
+        }
+        let told = store.audit(0, 100, false).await.unwrap();
+        for detail in (1..=9).map(|number| format!("number {number}")) {
+            assert!(
+                told.iter().any(|line| line.detail == detail),
+                "{attempt}: {detail} is gone"
+            );
+        }
+        assert!(problem(&store).await.is_some(), "{attempt}");
+    }
+}
+
 #[tokio::test]
 async fn what_was_altered_is_over_when_all_of_it_was_pruned() {
     let (folder, store) = trail().await;
