@@ -253,6 +253,7 @@ fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<No
     if schema::version(connection)? == 0 {
         create(connection, vault)?;
     } else {
+        objects::check_tables(connection, path)?;
         schema::check(connection, path)?;
         let bound = key_check::verify(connection, path, vault)?;
         before = Before::of(connection)?;

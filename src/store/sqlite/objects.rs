@@ -1,20 +1,47 @@
-//! Triggers and views that are not this program's, or that it misses.
+//! Triggers, views and indexes that are not this program's, or that it misses, and tables that it misses.
 //!
-//! They need no key to be written, and a trigger could undo what was acknowledged. Which ones there ought to be is what the
-//! migrations make in an empty database.
+//! They need no key to be written. A trigger could undo what was acknowledged, and an index on an expression that fails could
+//! refuse what is written. Which ones there ought to be is what the migrations make in an empty database.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use rusqlite::Connection;
 
-use super::{fault::Fault, schema::MIGRATIONS};
+use super::{
+    fault::{Fault, storage},
+    schema::{MIGRATIONS, version},
+};
 
-/// A trigger or a view.
+/// A trigger, a view or an index.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Object {
     kind: String,
     name: String,
     sql: String,
+}
+
+/// Fails where a table is not there, or not whole, that a database of its version has. Changes nothing.
+pub(super) fn check_tables(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    let version = usize::try_from(version(connection)?).unwrap_or_default();
+    let found = columns(connection)?;
+    let expected = columns(&made_by(MIGRATIONS.get(..version).unwrap_or(&MIGRATIONS))?)?;
+    match expected.difference(&found).next() {
+        None => Ok(()),
+        Some((table, column)) => Err(storage(path, foreign_schema(&found, table, column)).into()),
+    }
+}
+
+/// What is said where a column of a table is not there.
+fn foreign_schema(found: &BTreeSet<(String, String)>, table: &str, column: &str) -> String {
+    let missing = if found.iter().any(|(other, _)| other == table) {
+        format!("its table {table} has no column {column}")
+    } else {
+        format!("it has no table {table}")
+    };
+    format!(
+        "the database's schema is damaged, or somebody changed it: {missing}; it was left as it is: undo that change, or restore \
+         the database from a backup"
+    )
 }
 
 /// Takes away what this program did not make.
@@ -45,16 +72,33 @@ pub(super) fn restore_missing(connection: &Connection) -> Result<(), Fault> {
 }
 
 fn ours() -> Result<BTreeSet<Object>, Fault> {
+    found(&made_by(&MIGRATIONS)?)
+}
+
+/// An empty database as these migrations make it.
+fn made_by(migrations: &[&str]) -> Result<Connection, Fault> {
     let fresh = Connection::open_in_memory()?;
-    for migration in MIGRATIONS {
+    for migration in migrations {
         fresh.execute_batch(migration)?;
     }
-    found(&fresh)
+    Ok(fresh)
+}
+
+/// The columns of each table, with the table's name before them.
+fn columns(connection: &Connection) -> Result<BTreeSet<(String, String)>, Fault> {
+    let mut statement = connection.prepare(
+        "SELECT tables.name, columns.name FROM sqlite_schema AS tables JOIN pragma_table_info(tables.name) AS columns \
+         WHERE tables.type = 'table'",
+    )?;
+    let columns = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(columns.collect::<Result<_, _>>()?)
 }
 
 fn found(connection: &Connection) -> Result<BTreeSet<Object>, Fault> {
-    let mut statement =
-        connection.prepare("SELECT type, name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view')")?;
+    // An index without a text belongs to its table's definition.
+    let mut statement = connection.prepare(
+        "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view', 'index') AND sql IS NOT NULL",
+    )?;
     let objects = statement.query_map([], |row| {
         Ok(Object {
             kind: row.get(0)?,

@@ -249,3 +249,55 @@ async fn a_trigger_that_somebody_put_into_the_schema_does_nothing_and_ours_come_
     assert!(store.delete_integration(&id(1), Vec::new()).await.unwrap());
     assert!(store.integration(&id(1)).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn an_index_that_somebody_put_into_the_schema_stops_no_renewal_and_ours_come_back() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
+    drop(store);
+    raw(folder.path())
+        .execute_batch(
+            "CREATE INDEX evil ON renewals (abs(-9223372036854775807 - attempts));
+             CREATE UNIQUE INDEX one ON integrations (owner);
+             DROP INDEX secrets_of_integration;
+             DROP INDEX audit_renewals;
+             CREATE INDEX audit_renewals ON audit (abs(-9223372036854775807 - sequence));",
+        )
+        .unwrap();
+    let store = open(&folder);
+    let left = "SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL";
+    let left: String = raw(folder.path()).query_row(left, [], |row| row.get(0)).unwrap();
+    assert_eq!(
+        left,
+        "audit_renewals secrets_of_integration security_events_of_account"
+    );
+    assert!(store.begin_renewal(&id(1), at(1)).await.unwrap().is_some());
+    store.put_integration(account(2), None, Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_took_out_of_the_schema_is_named_and_nothing_changes() {
+    let renamed = "ALTER TABLE audit RENAME TO audit2; CREATE VIEW audit AS SELECT * FROM audit2;";
+    let refusals = [
+        (renamed, "it has no table audit;"),
+        ("DROP TABLE unchecked;", "it has no table unchecked;"),
+        (
+            "ALTER TABLE integrations RENAME COLUMN former TO later;",
+            "its table integrations has no column former;",
+        ),
+    ];
+    for (change, named) in refusals {
+        let (folder, store) = fresh();
+        store.put_integration(account(1), None, Vec::new()).await.unwrap();
+        drop(store);
+        raw(folder.path()).execute_batch(change).unwrap();
+        let before = database_bytes(&folder);
+        let error = refusal(&folder, &vault(1)).to_string();
+        assert!(
+            error.contains("broker.db: the database's schema is damaged, or somebody changed it")
+                && error.contains(named),
+            "{error}"
+        );
+        assert_eq!(database_bytes(&folder), before);
+    }
+}
