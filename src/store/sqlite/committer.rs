@@ -24,6 +24,7 @@ use super::{
     checkpoint::empty_log,
     fault::{reason, storage},
     lineage::Note,
+    objects::Guard,
     operation::{Lost, Operation, Rank},
     place::Place,
     volume::Room,
@@ -64,6 +65,7 @@ pub(super) struct Files {
 pub(super) struct Committer {
     connection: Connection,
     files: Files,
+    schema: Guard,
     failing: Arc<AtomicBool>,
     /// The write-ahead log may hold a commit that failed.
     in_doubt: bool,
@@ -75,6 +77,7 @@ impl Committer {
         Self {
             connection,
             files,
+            schema: Guard::default(),
             failing,
             in_doubt: false,
         }
@@ -227,8 +230,8 @@ impl Committer {
     }
 
     /// Runs and commits a batch; the reason when none of it was written.
-    fn attempt(&self, batch: &mut [Box<dyn Operation>]) -> Result<(), Lost> {
-        self.execute("BEGIN IMMEDIATE")?;
+    fn attempt(&mut self, batch: &mut [Box<dyn Operation>]) -> Result<(), Lost> {
+        self.begin()?;
         let failed = batch
             .iter_mut()
             .any(|operation| !operation.run(&self.connection, &self.files.path));
@@ -237,10 +240,19 @@ impl Committer {
             if !self.connection.is_autocommit() {
                 self.execute("ROLLBACK")?;
             }
-            self.execute("BEGIN IMMEDIATE")?;
+            self.begin()?;
             self.run_apart(batch)?;
         }
-        self.execute_or("COMMIT", Lost::by_commit)
+        self.execute_or("COMMIT", Lost::by_commit)?;
+        self.schema.committed();
+        Ok(())
+    }
+
+    /// Begins a transaction, in which the schema is this program's.
+    fn begin(&mut self) -> Result<(), Lost> {
+        self.execute("BEGIN IMMEDIATE")?;
+        let kept = self.schema.begin(&self.connection);
+        kept.map_err(|error| Lost::by(&error, &self.files.path))
     }
 
     /// Runs a batch so that an operation that fails is undone alone. Savepoints cost copies of the pages that

@@ -44,8 +44,48 @@ fn foreign_schema(found: &BTreeSet<(String, String)>, table: &str, column: &str)
     )
 }
 
+/// Notices what somebody does to the schema while the database is open.
+#[derive(Default)]
+pub(super) struct Guard {
+    /// The number of the schema when it was last committed as it ought to be: each change gives it another one.
+    good: Option<i64>,
+    /// The number in the transaction under way.
+    found: Option<i64>,
+}
+
+impl Guard {
+    /// At the beginning of a transaction that writes, in which nobody else changes anything: takes away what this program did
+    /// not make, where the schema is another than before.
+    pub(super) fn begin(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let found = number(connection)?;
+        self.found = Some(found);
+        if self.good == Some(found) {
+            return Ok(());
+        }
+        remove_foreign(connection)?;
+        // What needs nothing of what is missing goes on.
+        if let Err(error) = restore_missing(connection) {
+            tracing::error!(%error, "what was taken out of the database's schema could not be put back");
+        }
+        self.found = Some(number(connection)?);
+        Ok(())
+    }
+
+    /// The transaction was committed.
+    pub(super) fn committed(&mut self) {
+        self.good = self.found;
+    }
+}
+
+/// The schema's number.
+fn number(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("PRAGMA schema_version")?
+        .query_row([], |row| row.get(0))
+}
+
 /// Takes away what this program did not make.
-pub(super) fn remove_foreign(connection: &Connection) -> Result<(), Fault> {
+pub(super) fn remove_foreign(connection: &Connection) -> rusqlite::Result<()> {
     for Object { kind, name, .. } in found(connection)?.difference(&ours()?) {
         tracing::error!(
             kind,
@@ -59,7 +99,7 @@ pub(super) fn remove_foreign(connection: &Connection) -> Result<(), Fault> {
 }
 
 /// Puts back what was taken away of a database that is up to date.
-pub(super) fn restore_missing(connection: &Connection) -> Result<(), Fault> {
+pub(super) fn restore_missing(connection: &Connection) -> rusqlite::Result<()> {
     for Object { kind, name, sql } in ours()?.difference(&found(connection)?) {
         tracing::error!(
             kind,
@@ -71,12 +111,12 @@ pub(super) fn restore_missing(connection: &Connection) -> Result<(), Fault> {
     Ok(())
 }
 
-fn ours() -> Result<BTreeSet<Object>, Fault> {
+fn ours() -> rusqlite::Result<BTreeSet<Object>> {
     found(&made_by(&MIGRATIONS)?)
 }
 
 /// An empty database as these migrations make it.
-fn made_by(migrations: &[&str]) -> Result<Connection, Fault> {
+fn made_by(migrations: &[&str]) -> rusqlite::Result<Connection> {
     let fresh = Connection::open_in_memory()?;
     for migration in migrations {
         fresh.execute_batch(migration)?;
@@ -85,16 +125,16 @@ fn made_by(migrations: &[&str]) -> Result<Connection, Fault> {
 }
 
 /// The columns of each table, with the table's name before them.
-fn columns(connection: &Connection) -> Result<BTreeSet<(String, String)>, Fault> {
+fn columns(connection: &Connection) -> rusqlite::Result<BTreeSet<(String, String)>> {
     let mut statement = connection.prepare(
         "SELECT tables.name, columns.name FROM sqlite_schema AS tables JOIN pragma_table_info(tables.name) AS columns \
          WHERE tables.type = 'table'",
     )?;
     let columns = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(columns.collect::<Result<_, _>>()?)
+    columns.collect()
 }
 
-fn found(connection: &Connection) -> Result<BTreeSet<Object>, Fault> {
+fn found(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
     // An index without a text belongs to its table's definition.
     let mut statement = connection.prepare(
         "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view', 'index') AND sql IS NOT NULL",
@@ -106,5 +146,5 @@ fn found(connection: &Connection) -> Result<BTreeSet<Object>, Fault> {
             sql: row.get(2)?,
         })
     })?;
-    Ok(objects.collect::<Result<_, _>>()?)
+    objects.collect()
 }

@@ -301,3 +301,46 @@ async fn a_table_that_somebody_took_out_of_the_schema_is_named_and_nothing_chang
         assert_eq!(database_bytes(&folder), before);
     }
 }
+
+#[tokio::test]
+async fn what_somebody_puts_into_the_schema_while_it_is_open_undoes_nothing() {
+    let (folder, store) = fresh();
+    for number in 1..=2 {
+        store
+            .put_integration(account(number), None, Vec::new())
+            .await
+            .unwrap();
+    }
+    let put = |sql: &str| raw(folder.path()).execute_batch(sql).unwrap();
+    put(
+        "CREATE TRIGGER kept BEFORE DELETE ON integrations BEGIN SELECT RAISE(IGNORE); END;
+         DROP TRIGGER account_removed;",
+    );
+    assert!(store.delete_integration(&id(1), Vec::new()).await.unwrap());
+    assert!(store.integration(&id(1)).await.unwrap().is_none());
+    // Once more, after the first was noticed.
+    put(
+        "CREATE TRIGGER kept BEFORE DELETE ON integrations BEGIN SELECT RAISE(IGNORE); END;
+         CREATE INDEX evil ON renewals (abs(-9223372036854775807 - attempts));",
+    );
+    assert!(store.begin_renewal(&id(2), at(1)).await.unwrap().is_some());
+    assert!(store.delete_integration(&id(2), Vec::new()).await.unwrap());
+    assert!(store.integration(&id(2)).await.unwrap().is_none());
+    let left = "SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema WHERE type = 'trigger'";
+    let left: String = raw(folder.path()).query_row(left, [], |row| row.get(0)).unwrap();
+    assert_eq!(
+        left,
+        "account_added account_changed account_removed grant_changed"
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_is_taken_away_while_it_is_open_stops_nothing_else() {
+    let (folder, store) = fresh();
+    store.put_integration(account(1), None, Vec::new()).await.unwrap();
+    raw(folder.path())
+        .execute_batch("ALTER TABLE audit RENAME TO audit2; DROP TRIGGER account_removed;")
+        .unwrap();
+    assert!(store.begin_renewal(&id(1), at(1)).await.unwrap().is_some());
+    assert!(store.delete_integration(&id(1), Vec::new()).await.unwrap());
+}
