@@ -1,10 +1,14 @@
 //! gRPC on a Unix socket for the daemon's own user and root: the operator, an orchestrator, the kubelet.
 
 use std::{
+    convert::Infallible,
     fmt, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -23,14 +27,16 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 
 use super::{
-    accept::{Door, accept},
+    accept::accept,
     authority::AnyAuthority,
+    body::Guarded,
     connection,
     runtime::make_folders,
+    seats::{Seat, Seats},
 };
 use crate::{
     budget::{
-        Budget, Refusals,
+        Refusals,
         descriptors::part,
         table::{LOCAL_CONNECTIONS, LOCAL_PART, WRITE_STALL},
     },
@@ -40,6 +46,9 @@ use crate::{
 
 /// How often it is looked whether a socket is still there.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long a connection may take to its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
 
 /// The uid of who is connected; an extension of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,23 +126,17 @@ impl LocalSocket {
         shutdown: CancellationToken,
     ) {
         let stop = shutdown.clone();
-        let serve = move |stream, (peer, share)| {
-            let served = serve_connection(stream, name, peer, routes.clone(), stop.clone());
-            async move {
-                served.await;
-                drop(share);
-            }
-        };
+        let serve = move |stream, guest| serve_connection(stream, name, guest, routes.clone(), stop.clone());
         let own = rustix::process::geteuid().as_raw();
         let refused = Refusals::new(format!(
             "users other than root and the daemon's own were refused on {name}"
         ));
-        let door = Door::new(name, Budget::new(LOCAL_CONNECTIONS.within(part(LOCAL_PART))));
+        let full = format!(
+            "{name} has as many connections as it may, or as one user may; some were closed or refused"
+        );
+        let seats = Seats::new(LOCAL_CONNECTIONS.within(part(LOCAL_PART)), full);
         let admit = move |stream: &UnixStream, _: &_| match stream.peer_cred() {
-            Ok(peer) if peer.uid() == own || peer.uid() == 0 => {
-                let peer = PeerUid(peer.uid());
-                Some((peer, door.enter(&peer)?))
-            }
+            Ok(peer) if peer.uid() == own || peer.uid() == 0 => Guest::enter(&seats, PeerUid(peer.uid())),
             Ok(peer) => {
                 refused.count(PeerUid(peer.uid()));
                 None
@@ -211,16 +214,68 @@ impl Drop for Kept {
     }
 }
 
+/// A connection, which has a seat. Silent ones keep none: the oldest that asks nothing gives way to a newer one.
+struct Guest {
+    peer: PeerUid,
+    seat: Seat<PeerUid>,
+    has_asked: AtomicBool,
+    /// Cancelled when the connection has to go.
+    out: CancellationToken,
+}
+
+impl Guest {
+    fn enter(seats: &Arc<Seats<PeerUid>>, peer: PeerUid) -> Option<Arc<Self>> {
+        let out = CancellationToken::new();
+        Some(Arc::new(Self {
+            peer,
+            seat: seats.enter(peer, &out)?,
+            has_asked: AtomicBool::new(false),
+            out,
+        }))
+    }
+
+    /// A request came: it is under way for as long as what this returns is held.
+    fn ask(self: Arc<Self>) -> Asking {
+        self.has_asked.store(true, Ordering::Relaxed);
+        self.seat.note_asking(true);
+        Asking(self)
+    }
+
+    /// Resolves when the connection has to go: it is in the way of others, or nothing was asked on it in time.
+    async fn has_to_go(&self) {
+        let told = self.out.cancelled();
+        if tokio::time::timeout(FIRST_REQUEST, told).await.is_err() && self.has_asked.load(Ordering::Relaxed)
+        {
+            self.out.cancelled().await;
+        }
+    }
+}
+
+/// A request under way, until its answer was sent.
+struct Asking(Arc<Guest>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.seat.note_asking(false);
+    }
+}
+
 async fn serve_connection(
     stream: UnixStream,
     name: &'static str,
-    peer: PeerUid,
+    guest: Arc<Guest>,
     routes: Routes,
     shutdown: CancellationToken,
 ) {
-    let service = routes.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer);
-        request
+    let who = Arc::clone(&guest);
+    let service = tower::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        let asking = Arc::clone(&who).ask();
+        request.extensions_mut().insert(who.peer);
+        let answer = routes.clone().oneshot(request);
+        async move {
+            let answer = answer.await?;
+            Ok::<_, Infallible>(answer.map(|body| Guarded::new(body, asking)))
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
     builder
@@ -231,13 +286,27 @@ async fn serve_connection(
         TokioIo::new(AnyAuthority::new(connection::impatient(stream, WRITE_STALL))),
         TowerToHyperService::new(service),
     );
-    connection::until(connection, name, &shutdown).await;
+    tokio::select! {
+        () = connection::until(connection, name, &shutdown) => {}
+        () = guest.has_to_go() => {}
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::Instant,
+    };
+    use tonic::transport::{Channel, Endpoint};
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
     use super::*;
     use crate::delivery::testing::{H2_PING, H2_PREFACE, in_memory, never_reads};
+
+    /// A request without a body: the head of `POST /` on stream 1.
+    const H2_REQUEST: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x01\x83\x86\x84";
 
     #[tokio::test]
     async fn a_client_that_reads_no_answer_is_given_up() {
@@ -248,8 +317,75 @@ mod tests {
         let condition = ("socket", Arc::default());
         tokio::spawn(socket.serve("admin.sock", condition, Routes::default(), shutdown.clone()));
         let stream = UnixStream::connect(&path).await.unwrap();
-        let passed = never_reads(stream, H2_PREFACE, H2_PING).await;
+        let passed = never_reads(stream, &[H2_PREFACE, H2_REQUEST].concat(), H2_PING).await;
         assert!((WRITE_STALL..2 * WRITE_STALL).contains(&passed), "{passed:?}");
+        shutdown.cancel();
+    }
+
+    /// A socket in a folder of its own, served until the token is cancelled.
+    fn serving() -> (tempfile::TempDir, PathBuf, CancellationToken) {
+        let folder = in_memory();
+        let path = folder.path().join("admin.sock");
+        let socket = LocalSocket::bind(&path).unwrap();
+        let shutdown = CancellationToken::new();
+        let condition = ("socket", Arc::default());
+        let (_, health) = tonic_health::server::health_reporter();
+        tokio::spawn(socket.serve("admin.sock", condition, Routes::new(health), shutdown.clone()));
+        (folder, path, shutdown)
+    }
+
+    /// Reads until the other end ends the connection.
+    async fn to_the_end(stream: &mut UnixStream) {
+        while stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
+    }
+
+    /// A client that has asked and was answered.
+    async fn asked(path: &Path) -> HealthClient<Channel> {
+        let channel = Endpoint::from_shared(format!("unix://{}", path.display())).unwrap();
+        let mut client = HealthClient::new(channel.connect().await.unwrap());
+        client.check(HealthCheckRequest::default()).await.unwrap();
+        client
+    }
+
+    #[tokio::test]
+    async fn connections_that_ask_nothing_keep_nobody_out() {
+        let (_folder, path, shutdown) = serving();
+        let mut watching = asked(&path).await;
+        let mut watch = watching.watch(HealthCheckRequest::default()).await.unwrap();
+        let watch = watch.get_mut();
+        watch.message().await.unwrap();
+        let mut silent = Vec::new();
+        for _ in 0..2 * LOCAL_CONNECTIONS.each {
+            silent.push(UnixStream::connect(&path).await.unwrap());
+        }
+        asked(&path).await;
+        // The oldest gave way, and who has a request under way did not.
+        tokio::time::timeout(Duration::from_secs(30), to_the_end(&mut silent[0]))
+            .await
+            .expect("it ends");
+        assert!(watch.message().now_or_never().is_none(), "the stream goes on");
+        shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_is_asked_ends_and_one_that_asked_stays() {
+        let (_folder, path, shutdown) = serving();
+        let mut client = asked(&path).await;
+        let mut silent = UnixStream::connect(&path).await.unwrap();
+        let mut begun = UnixStream::connect(&path).await.unwrap();
+        begun.write_all(H2_PREFACE).await.unwrap();
+        begun.read_exact(&mut [0]).await.unwrap();
+        tokio::time::pause();
+        let from = Instant::now();
+        for stream in [&mut silent, &mut begun] {
+            tokio::time::timeout(Duration::from_secs(3600), to_the_end(stream))
+                .await
+                .expect("it ends");
+        }
+        assert!(from.elapsed() < 2 * FIRST_REQUEST, "{:?}", from.elapsed());
+        tokio::time::sleep(10 * FIRST_REQUEST).await;
+        tokio::time::resume();
+        client.check(HealthCheckRequest::default()).await.unwrap();
         shutdown.cancel();
     }
 }

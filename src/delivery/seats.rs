@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,46 +12,48 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::{Budget, Exhausted, Limits, Peer, Refusals, Share};
 
 /// The seats of one listener.
-pub(super) struct Seats {
-    places: Budget<Peer>,
-    state: Mutex<State>,
+pub(super) struct Seats<K: Eq + Hash = Peer> {
+    places: Budget<K>,
+    state: Mutex<State<K>>,
     full: Refusals,
 }
 
-#[derive(Default)]
-struct State {
+struct State<K: Eq + Hash> {
     arrivals: u64,
     /// By arrival.
-    taken: BTreeMap<u64, Taken>,
+    taken: BTreeMap<u64, Taken<K>>,
 }
 
-struct Taken {
-    from: Peer,
+struct Taken<K: Eq + Hash> {
+    from: K,
     /// How many of its requests are under way.
     asking: usize,
     out: CancellationToken,
-    _share: Share<Peer>,
+    _share: Share<K>,
 }
 
-impl Seats {
+impl<K: Eq + Hash + Copy + Display> Seats<K> {
     /// So many seats; `full` is the line of the log where somebody has to go.
     pub(super) fn new(limits: Limits, full: impl Into<String>) -> Arc<Self> {
         Arc::new(Self {
             places: Budget::new(limits),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                arrivals: 0,
+                taken: BTreeMap::new(),
+            }),
             full: Refusals::new(full),
         })
     }
 
     /// A seat for a connection from there, which has to go when `out` is cancelled. Where there is none, the oldest
     /// connection that asks nothing gives its own up: one from there, or from anywhere when there are no seats at all.
-    pub(super) fn enter(self: &Arc<Self>, from: Peer, out: &CancellationToken) -> Option<Seat> {
+    pub(super) fn enter(self: &Arc<Self>, from: K, out: &CancellationToken) -> Option<Seat<K>> {
         let mut seats = self.state();
         let share = match self.places.take(&from) {
             Ok(share) => share,
             Err(exhausted) => {
                 self.full.count(from);
-                let silent = |taken: &Taken| {
+                let silent = |taken: &Taken<K>| {
                     taken.asking == 0 && (taken.from == from || exhausted == Exhausted::Surface)
                 };
                 let oldest = seats.taken.iter().find(|(_, taken)| silent(taken));
@@ -72,19 +76,21 @@ impl Seats {
             number,
         })
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, State> {
+impl<K: Eq + Hash> Seats<K> {
+    fn state(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection's seat; given back when dropped.
-pub(super) struct Seat {
-    seats: Arc<Seats>,
+pub(super) struct Seat<K: Eq + Hash = Peer> {
+    seats: Arc<Seats<K>>,
     number: u64,
 }
 
-impl Seat {
+impl<K: Eq + Hash> Seat<K> {
     /// A request of the connection is under way, or no longer.
     pub(super) fn note_asking(&self, asking: bool) {
         if let Some(taken) = self.seats.state().taken.get_mut(&self.number) {
@@ -97,7 +103,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl<K: Eq + Hash> Drop for Seat<K> {
     fn drop(&mut self) {
         self.seats.state().taken.remove(&self.number);
     }
