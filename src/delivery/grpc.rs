@@ -28,9 +28,13 @@ use crate::{
     broker::TokenRequest,
     catalog::IntegrationKind,
     proto::v1::{GetAccessTokenRequest, GetStatusRequest, WatchAccessTokenRequest},
+    text::quoted,
 };
 
 const PREFIX: &str = "/tokenbroker.v1.TokenService/";
+
+/// How much of the path of a method that is not known is repeated, in characters.
+const SHOWN_OF_PATH: usize = 100;
 
 /// Answers a call.
 pub(super) fn call(endpoint: &Arc<Endpoint>, request: Request<Incoming>) -> Answer {
@@ -56,7 +60,8 @@ pub(super) fn call(endpoint: &Arc<Endpoint>, request: Request<Incoming>) -> Answ
             Err(refusal) => answered(std::future::ready(Err(refusal.into_grpc()))),
         };
     }
-    let status = Status::unimplemented(format!("There is no method {path:?}."));
+    let path = quoted(path, SHOWN_OF_PATH);
+    let status = Status::unimplemented(format!("There is no method \"{path}\"."));
     answered(std::future::ready(Err(status)))
 }
 

@@ -178,14 +178,16 @@ async fn health_and_reflection() {
 }
 
 #[tokio::test]
-async fn an_unknown_method_is_unimplemented() {
+async fn an_unknown_method_is_unimplemented_and_its_path_is_not_repeated_whole() {
     let scene = Scene::new();
     scene.add(snapshot("a")).await;
     let mut client = tonic::client::Grpc::new(channel(&scene, "a").await);
     let codec = tonic_prost::ProstCodec::<GetStatusRequest, v1::GetStatusResponse>::default();
+    let long = format!("/tokenbroker.v1.TokenService/{}", "n".repeat(8000));
     for path in [
         "/tokenbroker.v1.TokenService/Nothing",
         "/nobody.v1.Nothing/Nothing",
+        &long,
     ] {
         in_time(client.ready()).await.unwrap();
         let request = tonic::Request::new(GetStatusRequest {});
@@ -194,6 +196,7 @@ async fn an_unknown_method_is_unimplemented() {
             .await
             .unwrap_err();
         assert_eq!(status.code(), Code::Unimplemented);
+        assert!(status.message().len() < 256, "{}", status.message().len());
     }
 }
 
