@@ -41,15 +41,20 @@ async fn greet(socket: &Path) -> io::Result<Channel> {
         .keep_alive_timeout(PING_TIMEOUT)
         .connect_with_connector(connector)
         .await
-        .map_err(io::Error::other)?;
+        .map_err(|_| ended())?;
     let greeted = HealthClient::new(channel.clone())
         .check(HealthCheckRequest::default())
         .await;
     match greeted {
         // Whatever the daemon says of its health, it says something.
-        Err(status) if status.source().is_some() => Err(io::Error::other(status)),
+        Err(status) if status.source().is_some() => Err(ended()),
         _ => Ok(channel),
     }
+}
+
+/// The connection ended before there was an answer. How its layers put that helps nobody.
+fn ended() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
 }
 
 /// Waits while so many connections wait to be accepted that the kernel takes no further one.
@@ -80,6 +85,10 @@ pub(crate) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
             "the daemon does not answer: nothing came on the socket {path} within {} s. Look at its log, and start it \
              again if it hangs",
             FIRST_ANSWER.as_secs()
+        ),
+        io::ErrorKind::ConnectionAborted => format!(
+            "the daemon ended the connection before it answered, on the socket {path}: it stops at the moment, or the socket \
+             has as many connections as it may, or another program listens there. Look at its log, and try again"
         ),
         _ => format!("the daemon cannot be reached on the socket {path}: {error}"),
     };
@@ -160,6 +169,7 @@ pub(crate) fn required<T>(part: Option<T>) -> Result<T, Failure> {
 mod tests {
     use std::collections::HashMap;
 
+    use tokio::io::AsyncReadExt;
     use tonic_types::ErrorDetails;
 
     use super::{super::testing::FakeAdmin, *};
@@ -231,6 +241,28 @@ mod tests {
         let failure = refused(admin.get_daemon_status(request).await.unwrap_err());
         assert_eq!(failure.exit, Exit::Unreachable, "{failure}");
         assert!(failure.message.contains("did not answer"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_ended_before_an_answer_has_its_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("admin.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        // At once, and after the first word.
+        for reads in [false, true] {
+            let ending = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                if reads {
+                    stream.read_exact(&mut [0; 8]).await.unwrap();
+                }
+            };
+            let (opened, ()) = tokio::join!(open(&socket), ending);
+            let failure = unreachable(&socket, &opened.err().unwrap());
+            assert_eq!(failure.exit, Exit::Unreachable);
+            let said = &failure.message;
+            assert!(said.contains("ended the connection before it answered"), "{said}");
+            assert!(!said.contains("tonic") && !said.contains("hyper"), "{said}");
+        }
     }
 
     #[tokio::test]
