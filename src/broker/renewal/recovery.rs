@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
+
 use super::{backoff, outcome::Refused, queue::Queue};
 use crate::{
     broker::{
@@ -248,7 +250,38 @@ impl Recovery {
     pub(in crate::broker) fn note_accepted(&self, server_time: Option<Moment>) {
         self.works_again(Cause::Provider);
         if server_time.is_some_and(|time| self.clock.learn(time)) {
-            tracing::warn!(skew = %self.clock.skew(), "the clock differs from the provider's: check the node's");
+            tell_of_clock(self.clock.skew());
         }
+    }
+}
+
+/// Tells how far the provider's clock is ahead, which is news.
+fn tell_of_clock(skew: SignedDuration) {
+    if skew.is_zero() {
+        tracing::info!("the clock agrees with the provider's again");
+    } else {
+        tracing::warn!(%skew, "the clock differs from the provider's: check the node's");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::captured::Captured;
+
+    #[test]
+    fn a_clock_that_is_right_again_is_not_said_to_differ() {
+        let log = Captured::start();
+        tell_of_clock(SignedDuration::from_hours(1));
+        tell_of_clock(SignedDuration::ZERO);
+        let lines = log.take();
+        assert!(
+            lines[0].contains("WARN") && lines[0].contains("the clock differs"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[1].contains("INFO") && lines[1].contains("agrees with the provider's again"),
+            "{lines:?}"
+        );
     }
 }
