@@ -1,14 +1,15 @@
 //! The running daemon, if there is one.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::net::unix::UCred;
+use tonic::Response;
 
 use super::finding::Finding;
 use crate::{
     client::{
-        admin::{self, refused},
+        admin::{self, Admin, refused},
         exit::{Exit, Failure},
     },
     config::{self, Config, writers},
@@ -18,6 +19,9 @@ use crate::{
 
 /// From this many seconds on a clock is worth a look; the daemon corrects for it.
 pub(super) const SKEW_LIMIT: i64 = 30;
+
+/// How long the daemon may take to go through its audit trail.
+const TRAIL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// An agent as the daemon tells of it.
 pub(super) struct KnownAgent {
@@ -89,8 +93,9 @@ pub(super) async fn check(admin_socket: Option<&Path>, config: Option<&Config>) 
     };
     seen.open_files = seen.process.and_then(limit_of).or(seen.open_files);
     match ask(&socket).await {
-        Ok((daemon, agents)) => {
-            let findings = judge(&daemon);
+        Ok((daemon, agents, trail)) => {
+            let mut findings = judge(&daemon);
+            findings.extend(trail);
             // A daemon of before does not tell.
             seen.client = Some(daemon.google_client_id).filter(|id| !id.is_empty());
             seen.agents = Some(agents);
@@ -110,7 +115,10 @@ pub(super) async fn check(admin_socket: Option<&Path>, config: Option<&Config>) 
     }
 }
 
-async fn ask(socket: &Path) -> Result<(v1::GetDaemonStatusResponse, Vec<KnownAgent>), Failure> {
+/// What the daemon answered.
+type Answers = (v1::GetDaemonStatusResponse, Vec<KnownAgent>, Option<Finding>);
+
+async fn ask(socket: &Path) -> Result<Answers, Failure> {
     let mut admin = admin::open(socket)
         .await
         .map_err(|error| admin::unreachable(socket, &error))?;
@@ -125,7 +133,35 @@ async fn ask(socket: &Path) -> Result<(v1::GetDaemonStatusResponse, Vec<KnownAge
         .map_err(refused)?
         .into_inner()
         .agents;
-    Ok((status, agents.into_iter().map(Into::into).collect()))
+    let agents = agents.into_iter().map(Into::into).collect();
+    Ok((status, agents, trail(&mut admin).await))
+}
+
+/// What is wrong with the audit trail, if something is.
+async fn trail(admin: &mut Admin) -> Option<Finding> {
+    const CHECK: &str = "audit trail";
+    let verified = admin.verify_audit(v1::VerifyAuditRequest::default());
+    let Ok(verified) = tokio::time::timeout(TRAIL_PATIENCE, verified).await else {
+        let message = format!(
+            "it was not gone through within {} s, so it may or may not be whole",
+            TRAIL_PATIENCE.as_secs()
+        );
+        let advice = "`token-broker audit verify` goes through all of it";
+        return Some(Finding::warn(CHECK, message, advice));
+    };
+    match verified.map(Response::into_inner) {
+        Ok(verified) if verified.intact => None,
+        Ok(verified) => Some(Finding::fail(
+            CHECK,
+            format!("it is not whole: {}", verified.problem),
+            "somebody else than the daemon changed it, or the disk is damaged: find out which; a backup has the lines of its time",
+        )),
+        Err(status) => Some(Finding::fail(
+            CHECK,
+            format!("it cannot be verified: {}", refused(status).message),
+            "look at the daemon's log",
+        )),
+    }
 }
 
 fn judge(daemon: &v1::GetDaemonStatusResponse) -> Vec<Finding> {
@@ -147,6 +183,7 @@ fn judge(daemon: &v1::GetDaemonStatusResponse) -> Vec<Finding> {
         Finding::fail(CHECK, message, "look at the daemon's log")
     }));
     findings.extend(short_of_token(daemon.agents_short_of_token));
+    findings.extend(refused_by_store(daemon.renewals_refused_by_store));
     findings.extend(waiting_for_people(daemon));
     let unusable = daemon.unusable_records.iter();
     findings.extend(unusable.map(|record| {
@@ -176,6 +213,18 @@ fn waiting_for_people(daemon: &v1::GetDaemonStatusResponse) -> Option<Finding> {
             "tokens",
             format!("{agents} for an owner to connect, or to allow something"),
             "`token-broker agents list` shows them",
+        )
+    })
+}
+
+/// Tokens whose renewal fails for the database.
+fn refused_by_store(renewals: u64) -> Option<Finding> {
+    (renewals > 0).then(|| {
+        let tokens = count(renewals, "token", "tokens");
+        Finding::fail(
+            "database",
+            format!("{tokens} cannot be renewed, because the database does not take what a renewal writes"),
+            "the daemon's log says why",
         )
     })
 }
@@ -279,6 +328,47 @@ mod tests {
             assert_eq!(found.verdict, Verdict::Fail);
             assert!(!found.advice.is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn a_trail_that_is_not_whole_fails_the_check() {
+        let server = FakeAdmin {
+            audit_problem: "line 8 does not follow line 7".to_owned(),
+            ..FakeAdmin::default()
+        }
+        .serve()
+        .await;
+        let (_, findings) = check(Some(&server.socket()), None).await;
+        let found = findings
+            .iter()
+            .find(|finding| finding.check == "audit trail")
+            .unwrap();
+        assert_eq!(found.verdict, Verdict::Fail);
+        assert!(
+            found.message.ends_with("line 8 does not follow line 7"),
+            "{found:?}"
+        );
+        assert!(!found.advice.is_empty());
+    }
+
+    #[tokio::test]
+    async fn renewals_that_the_database_refuses_fail_the_check() {
+        let server = FakeAdmin {
+            renewals_refused_by_store: 2,
+            ..FakeAdmin::default()
+        }
+        .serve()
+        .await;
+        let (_, findings) = check(Some(&server.socket()), None).await;
+        let found = findings
+            .iter()
+            .find(|finding| finding.check == "database")
+            .unwrap();
+        assert_eq!(found.verdict, Verdict::Fail);
+        assert!(
+            found.message.starts_with("2 tokens cannot be renewed"),
+            "{found:?}"
+        );
     }
 
     #[tokio::test]

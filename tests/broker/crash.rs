@@ -262,10 +262,12 @@ async fn where_the_intent_cannot_be_recorded_a_grant_that_may_be_replaced_is_not
         "{}",
         bot.snapshot().message
     );
+    assert_eq!(scene.broker.accounts.renewals_refused_by_store(), 1);
     scene.store.heal();
     scene.pass_in_steps(3 * MINUTE, 5).await;
     assert_eq!(scene.google.requests(), 3);
     assert_eq!(bot.snapshot().message, "");
+    assert_eq!(scene.broker.accounts.renewals_refused_by_store(), 0);
 }
 
 #[tokio::test]

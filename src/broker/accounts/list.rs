@@ -12,6 +12,7 @@ use crate::{
         registry::{
             ending,
             state::{Account, Registry, SharedRegistry},
+            tokens::Cause,
         },
         services::Services,
         state::{AgentState, CapabilityState},
@@ -145,6 +146,16 @@ impl AccountList {
     /// How many accounts there are.
     pub fn account_count(&self) -> usize {
         self.registry.lock().accounts.len()
+    }
+
+    /// How many tokens cannot be renewed because the database does not take what a renewal writes.
+    pub fn renewals_refused_by_store(&self) -> usize {
+        let registry = self.registry.lock();
+        let failures = registry
+            .tokens
+            .iter()
+            .filter_map(|(_, entry)| entry.last_failure.as_deref());
+        failures.filter(|failure| failure.cause == Cause::Store).count()
     }
 
     /// One account.

@@ -30,6 +30,7 @@ pub(crate) struct FakeAdmin {
     pub(crate) configuration_changes: Vec<String>,
     pub(crate) unmet_conditions: Vec<v1::UnmetCondition>,
     pub(crate) agents_short_of_token: u64,
+    pub(crate) renewals_refused_by_store: u64,
     /// How a consent ends; `None` for never.
     pub(crate) consent: Option<Result<(), Status>>,
     pub(crate) missing: Vec<String>,
@@ -55,6 +56,7 @@ impl Default for FakeAdmin {
             configuration_changes: Vec::new(),
             unmet_conditions: Vec::new(),
             agents_short_of_token: 0,
+            renewals_refused_by_store: 0,
             consent: Some(Ok(())),
             missing: Vec::new(),
             agents_in_doubt: Vec::new(),
@@ -423,6 +425,7 @@ impl AdminService for FakeAdmin {
             google_client_id: "client-in-force".to_owned(),
             unmet_conditions: self.unmet_conditions.clone(),
             agents_short_of_token: self.agents_short_of_token,
+            renewals_refused_by_store: self.renewals_refused_by_store,
             audit_head: Some(audit_head()),
             audit_size: Some(v1::AuditSize {
                 bytes: 3 << 20,

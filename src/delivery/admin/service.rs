@@ -547,6 +547,7 @@ impl AdminService for Service {
                 .map(convert::unmet)
                 .collect(),
             agents_short_of_token: self.broker.agent_list.agents_short_of_token() as u64,
+            renewals_refused_by_store: self.broker.accounts.renewals_refused_by_store() as u64,
             audit_head: head.filter(|head| head.sequence > 0).map(convert::audit_head),
             audit_size: size.map(convert::audit_size),
         }))
