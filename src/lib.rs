@@ -2,10 +2,15 @@
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
 //! `address budget clock entropy followed health id secret proto telemetry text`, `config client`, `catalog`, `vault`, `store`,
-//! `google agent session`, `broker`, `delivery`, `doctor supervisor`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
+//! `google agent session`, `broker`, `net agent_view`, `agent_files kubernetes`, `agent_api`, `pod_api admin_api`, `sidecar delivery`,
+//! `doctor supervisor`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod address;
+pub mod admin_api;
 pub mod agent;
+pub mod agent_api;
+mod agent_files;
+mod agent_view;
 pub mod app;
 pub mod broker;
 pub mod budget;
@@ -22,13 +27,19 @@ mod followed;
 pub mod google;
 pub mod health;
 pub mod id;
+pub mod kubernetes;
 pub mod lifecycle;
+pub mod net;
+pub mod pod_api;
 pub mod proto;
 pub mod secret;
 pub mod session;
+pub mod sidecar;
 pub mod store;
 mod supervisor;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod vault;
 pub mod web;

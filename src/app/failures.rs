@@ -7,10 +7,11 @@ use std::{collections::BTreeSet, fmt::Write, fs};
 use tonic_types::StatusExt;
 
 use crate::{
+    admin_api::status,
+    agent_api::refusal::refusal_form,
     broker::{AgentState, ConnectError, ProblemCode, SeveralAccounts, failure_state},
     catalog::Catalog,
     cli::Exit,
-    delivery::{admin::status, refusal_form},
     google::classify::{Call, FAILURES, Sign},
     web::help::{self, Act, Actor, Step, Topic},
 };

@@ -6,10 +6,7 @@ use anyhow::Context;
 
 use super::ports::LibraryPorts;
 use crate::{
-    clock::SharedClock,
-    config::Config,
-    delivery::{RemoteListener, ServedCertificate},
-    web::HttpServer,
+    clock::SharedClock, config::Config, net::tls::ServedCertificate, pod_api::RemoteListener, web::HttpServer,
 };
 
 /// What was bound.

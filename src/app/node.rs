@@ -10,11 +10,11 @@ use super::{parts::AppParts, tasks::Tasks};
 use crate::{
     broker::Broker,
     config::{Config, CsiSection},
-    delivery::{
-        csi::{CsiDriver, CsiOptions, Volumes},
-        kubernetes::StartupTaint,
-    },
     health::Readiness,
+    kubernetes::{
+        StartupTaint,
+        csi::{CsiDriver, CsiOptions, Volumes},
+    },
     text::ShowPath,
 };
 

@@ -9,9 +9,9 @@ use super::parts::{AppParts, endpoints};
 use crate::{
     broker::Broker,
     config::{Config, InForce},
-    delivery::ServedCertificate,
     google::{Limits, risc::Receiver},
     health::Readiness,
+    net::tls::ServedCertificate,
     session::{SessionLimits, Sessions},
     telemetry::Metrics,
     web::{Console, ConsoleOptions, Figures, HealthFacts, PublicAddress, Web},

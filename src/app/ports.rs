@@ -7,9 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::tasks::Tasks;
 use crate::{
+    agent_api::{
+        google_compat::{self, MetadataSource},
+        holding::Holdings,
+    },
     broker::Broker,
     config::Config,
-    delivery::{Holdings, TcpServer, libraries, libraries::MetadataSource},
+    net::tcp::TcpServer,
 };
 
 /// The ports that the configuration asks for, bound.
@@ -44,7 +48,7 @@ impl LibraryPorts {
         if let Some(server) = self.token_endpoint {
             tracing::info!(listen = %server.address(), "agents' token endpoint");
             let (broker, holdings) = (broker.clone(), holdings.clone());
-            let serving = libraries::serve_token_endpoint(server, broker, holdings, shutdown.clone());
+            let serving = google_compat::serve_token_endpoint(server, broker, holdings, shutdown.clone());
             tasks.spawn("the agents' token endpoint", serving);
         }
         if let (Some(server), Some(port)) = (self.metadata, &config.metadata.port) {
@@ -58,7 +62,7 @@ impl LibraryPorts {
                 agent: port.agent.clone(),
                 project_id: config.metadata.project_id.as_str().into(),
             };
-            let serving = libraries::serve_metadata(server, source, shutdown.clone());
+            let serving = google_compat::serve_metadata(server, source, shutdown.clone());
             tasks.spawn("the metadata server", serving);
         }
     }

@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{Exit, Failure, Global, Outcome, SidecarArgs},
     clock::SystemClock,
-    delivery::sidecar::{self, SidecarOptions, Source},
     entropy::SystemEntropy,
     lifecycle::{self, Signals, Wish},
+    sidecar::{self, SidecarOptions, Source},
     telemetry::log,
 };
 

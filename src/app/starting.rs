@@ -19,15 +19,16 @@ use super::{
     trail,
 };
 use crate::{
+    admin_api::{AdminSocket, Facts},
     agent::{self, Folder, Scan},
+    agent_api::holding::Holdings,
     broker::{Broker, ChangeReceiver, Pulses},
     config::{AdcSection, Config, ConfigError, InForce},
-    delivery::{
-        Delivery, DeliveryOptions, Holdings, RemoteListener, ServedCertificate,
-        admin::{AdminSocket, Facts},
-    },
+    delivery::{Delivery, DeliveryOptions},
     health::{Probe, Readiness},
     id::AgentName,
+    net::tls::ServedCertificate,
+    pod_api::RemoteListener,
     store::SqliteStore,
     telemetry::Metrics,
     text,

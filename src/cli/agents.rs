@@ -15,12 +15,12 @@ use super::{
     tables,
 };
 use crate::{
+    admin_api::convert,
     agent::{Manifest, PodIdentity, Requirement},
     client::{
         admin::{Admin, refused, required},
         exit::{Exit, Failure, Outcome},
     },
-    delivery::admin::convert,
     id::{AgentName, CapabilityKey, OwnerId},
     proto::v1,
     text::time_format,

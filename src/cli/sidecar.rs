@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 
 use super::library_variables::loopback;
-use crate::{delivery::sidecar::Source, id::AgentName};
+use crate::{id::AgentName, sidecar::Source};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,6 +1,6 @@
 //! What bytes from agents reach first, for the fuzzers in `fuzz/`.
 
-use super::{authority, http};
+use crate::{agent_api::http, net::h2_authority};
 
 /// The query of a request for a token.
 pub fn query(text: &str) {

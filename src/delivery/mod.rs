@@ -1,55 +1,13 @@
-//! Brings tokens to agents: files that are replaced as a whole, and a socket that speaks HTTP and gRPC.
+//! The reconciler: keeps each agent's directory, files and socket as the broker says they should be.
 //!
 //! [`Delivery`] follows the changes that the broker announces. What goes wrong with one agent's directory is
 //! reported to that agent's handle and tried again; the others do not notice.
 
-mod accept;
-pub mod admin;
-mod answer_cache;
-mod authority;
-mod body;
-mod common;
-mod connection;
-pub mod csi;
-mod directory;
-mod error;
-pub mod event_stream;
-mod files;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod grpc;
-mod holding;
-mod host;
-mod http;
-pub mod kubernetes;
-pub mod libraries;
-mod local;
-mod mark;
-mod opening;
-mod pool;
-mod refusal;
-mod remote;
-mod render;
-mod room;
 mod rounds;
-mod runtime;
-mod seats;
-mod server;
-mod service;
-pub mod sidecar;
 mod slot;
-mod socket;
-mod tcp;
-#[cfg(test)]
-mod testing;
-mod tls;
-mod tree;
-mod validity;
-mod watch;
 mod writer;
-
-#[cfg(test)]
-pub(crate) use refusal::refusal_form;
 
 use std::{path::PathBuf, sync::Arc, thread::available_parallelism};
 
@@ -60,27 +18,20 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-pub use accept::accept;
-pub use error::DeliveryError;
-pub use holding::Holdings;
-pub use host::{Unclear, named_hosts};
-pub use remote::RemoteListener;
-pub use tcp::{LocalAddress, PeerAddress, TcpServer};
-pub use tls::ServedCertificate;
-
 use self::{
-    csi::Volumes,
-    runtime::Runtime,
-    server::Server,
     slot::Context,
     writer::{Command, Writer},
 };
 use crate::{
+    agent_api::{holding::Holdings, server::Server},
+    agent_files::{error::DeliveryError, runtime::Runtime},
     broker::{Broker, ChangeReceiver},
     budget::Refusals,
     clock::SharedClock,
     health::{Probe, Readiness, pulse},
     id::AgentName,
+    kubernetes::csi::Volumes,
+    pod_api::RemoteListener,
 };
 
 /// How many directories are written at once.

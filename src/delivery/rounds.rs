@@ -63,7 +63,7 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::testing::{at, name};
+    use crate::testing::{at, name};
 
     #[test]
     fn a_round_takes_the_same_time_however_many_there_are() {

@@ -12,24 +12,22 @@ use std::{
 use tokio::sync::mpsc;
 use url::Url;
 
-use super::{
-    csi::Volumes,
-    directory::{Entry, Owner},
-    error::FileError,
-    files::Files,
-    libraries::CredentialFiles,
-    mark::Mark,
-    render::View,
-    runtime::Runtime,
-    server::Server,
-    socket::Socket,
-};
 use crate::{
+    agent_api::{server::Server, socket::Socket},
+    agent_files::{
+        directory::{Entry, Owner},
+        error::FileError,
+        files::Files,
+        mark::Mark,
+        runtime::Runtime,
+    },
+    agent_view::{adc::CredentialFiles, render::View},
     broker::AgentHandle,
     budget::Refusals,
     clock::{SharedClock, Uptime},
     health::Readiness,
     id::AgentName,
+    kubernetes::csi::Volumes,
     text::ShowPath,
 };
 

@@ -15,11 +15,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    pool::Pool,
     rounds::Rounds,
     slot::{Context, Notice, Slot},
 };
 use crate::{
+    agent_files::pool::Pool,
     broker::{AgentHandle, ChangeReceiver},
     clock::Uptime,
     health::Pulse,

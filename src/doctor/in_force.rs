@@ -7,8 +7,8 @@ use super::{
     finding::{Finding, SHOWN},
 };
 use crate::{
+    admin_api::convert,
     agent::{ManifestFile, Scan},
-    delivery::admin::convert,
     text::ShowPath,
 };
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Config, CsiSection, KubernetesApi, TaintSection},
-    delivery::kubernetes::{Deed, StartupTaint, may},
+    kubernetes::{Deed, StartupTaint, may},
     text::ShowPath,
 };
 

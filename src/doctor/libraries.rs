@@ -12,7 +12,7 @@ use super::{agents, daemon::Seen, finding::Finding};
 use crate::{
     address::from_here,
     config::{Config, RemoteSection},
-    delivery::RemoteListener,
+    pod_api::RemoteListener,
     text::ShowPath,
 };
 

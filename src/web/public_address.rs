@@ -19,7 +19,10 @@ use super::answer::{Answer, text};
 use crate::{
     address::is_loopback,
     budget::Refusals,
-    delivery::{LocalAddress, Unclear, named_hosts},
+    net::{
+        host::{Unclear, named_hosts},
+        tcp::LocalAddress,
+    },
 };
 
 /// The longest name that a refusal repeats.

@@ -22,12 +22,11 @@ use super::{
     public_address::PublicAddress,
     risc,
 };
-
 use crate::{
     broker::{AgentState, Broker},
-    delivery::ServedCertificate,
     google::risc::Receiver,
     health::Readiness,
+    net::tls::ServedCertificate,
     session::Visit,
     telemetry::{Metrics, metrics::Gauges, stderr},
 };

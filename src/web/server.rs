@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Web, routes::is_probe};
-use crate::delivery::TcpServer;
+use crate::net::tcp::TcpServer;
 
 /// The HTTP listener, bound.
 pub struct HttpServer(TcpServer);

@@ -9,7 +9,7 @@ use std::{
 use super::{Scene, until};
 use crate::{
     broker::AgentState,
-    delivery::testing::{at, in_memory, is_root, name, small_tmpfs, snapshot, token},
+    testing::{at, in_memory, is_root, name, small_tmpfs, snapshot, token},
 };
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_removed_agent_leaves_nothing_whatever_it_planted() {
 async fn a_name_can_be_taken_again_at_once() {
     let scene = Scene::new();
     let first = scene.add(snapshot("a").with_token(token("first"))).await;
-    first.mark_removed(crate::delivery::testing::snapshot("invoice-bot"), false);
+    first.mark_removed(crate::testing::snapshot("invoice-bot"), false);
     scene.changes.changed(&first);
     let second = scene.add(snapshot("a").with_token(token("second"))).await;
     super::in_time(first.delivered(first.revision())).await;
@@ -209,7 +209,7 @@ async fn a_directory_that_cannot_be_written_is_that_agents_problem_alone() {
 }
 
 /// A read-only file system where an agent's directory is to be.
-fn blocked(scene: &Scene, agent: &str) -> Option<crate::delivery::testing::Mounted> {
+fn blocked(scene: &Scene, agent: &str) -> Option<crate::testing::Mounted> {
     fs::create_dir_all(scene.path(agent, "")).unwrap();
     let mounted = small_tmpfs(&scene.path(agent, ""), "64k")?;
     mounted.remount("ro");

@@ -15,11 +15,11 @@ use tonic_types::StatusExt;
 use super::{Scene, in_time};
 use crate::{
     broker::AgentState,
-    delivery::testing::{snapshot, token},
     proto::v1::{
         self, GetAccessTokenRequest, GetStatusRequest, WatchAccessTokenRequest, WatchAccessTokenResponse,
         token_service_client::TokenServiceClient, watch_access_token_response::Event,
     },
+    testing::{snapshot, token},
 };
 
 async fn channel(scene: &Scene, agent: &str) -> Channel {

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use super::{Scene, code, in_time};
 use crate::{
     broker::AgentState,
-    delivery::testing::{snapshot, token},
+    testing::{snapshot, token},
 };
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Scene, code, until};
 use crate::{
     broker::AgentState,
-    delivery::testing::{snapshot, token},
+    testing::{snapshot, token},
 };
 
 const V1: &str = "/computeMetadata/v1";

@@ -16,20 +16,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Delivery, DeliveryOptions,
-    testing::{at, in_memory, name},
-};
+use super::{Delivery, DeliveryOptions};
 use crate::{
     broker::{self, AgentHandle, AgentSnapshot, ChangeSender, handle::changes},
     clock::ManualClock,
     health::Readiness,
+    testing::{at, in_memory, name},
 };
 
 /// Long enough for a slow machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A daemon's delivery with a clock that stands at 09:31, while [`super::testing::token`] lives to 10:30.
+/// A daemon's delivery with a clock that stands at 09:31, while [`crate::testing::token`] lives to 10:30.
 struct Scene {
     temp: tempfile::TempDir,
     clock: ManualClock,
@@ -96,7 +94,7 @@ impl Scene {
     }
 
     async fn remove(&self, agent: &Arc<AgentHandle>) {
-        let farewell = super::testing::snapshot(agent.name().as_str());
+        let farewell = crate::testing::snapshot(agent.name().as_str());
         agent.mark_removed(farewell, false);
         self.changes.changed(agent);
         in_time(agent.delivered(agent.revision())).await;

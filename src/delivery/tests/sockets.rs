@@ -16,7 +16,7 @@ use tokio::{
 use super::{Scene, in_time, until};
 use crate::{
     budget::table::WRITE_STALL,
-    delivery::testing::{PIPELINED, in_memory, is_root, never_reads, snapshot, token},
+    testing::{PIPELINED, in_memory, is_root, never_reads, snapshot, token},
 };
 
 /// Asks from another process, as another user; the status line and what follows.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::Scene;
-use crate::delivery::{
-    rounds::ROUND,
+use crate::{
+    delivery::rounds::ROUND,
     testing::{in_memory, is_root, small_tmpfs, snapshot, token},
 };
 

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Answer, Asked, Console, shares::StreamShare, text};
 use crate::{
     broker::{AccountRef, Broker, Event},
-    delivery::event_stream,
     id::IntegrationId,
+    net::event_stream,
     session::{Session, Sessions, Viewer},
 };
 

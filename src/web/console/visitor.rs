@@ -11,8 +11,8 @@ use url::Url;
 use crate::{
     budget::Refusals,
     config::ProxySection,
-    delivery::PeerAddress,
     id::OwnerId,
+    net::tcp::PeerAddress,
     secret::{BrowserToken, SessionToken},
     session::{Admission, BrowserId, Session, Sessions, Viewer},
     telemetry::audit::Actor,

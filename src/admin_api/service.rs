@@ -1,0 +1,555 @@
+//! `tokenbroker.v1.AdminService`.
+
+use std::{path::PathBuf, pin::Pin, sync::Arc};
+
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+
+use super::{
+    backup::{Backups, Pieces},
+    convert,
+    request::{
+        account_of, actor, admission, agent_name, audit_head, console_page, owner, reference, revocation,
+        target,
+    },
+    status::{account, agent, connect, import, invalid, service_account, status, store},
+};
+use crate::{
+    broker::{AccountRef, AgentState, Asker, Broker, Connected, NewServiceAccount},
+    budget::Budget,
+    config::InForce,
+    health::Readiness,
+    id::AgentName,
+    net::{local::PeerUid, tls::ServedCertificate},
+    proto::{
+        timestamp,
+        v1::{self, admin_service_server::AdminService},
+    },
+    session::{LINK_LIFE, Sessions},
+    telemetry::audit::{AuditEvent, Decision},
+};
+
+/// What the service says about the daemon besides what the broker knows.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Since when it runs.
+    pub started_at: Timestamp,
+    /// Where agent directories are.
+    pub runtime_dir: PathBuf,
+    /// What is wrong with the configuration, one sentence each.
+    pub warnings: Vec<String>,
+    /// What it was started with.
+    pub in_force: Arc<InForce>,
+    /// Whether the kubelet has registered the CSI driver, where there is one.
+    pub registered: Option<watch::Receiver<bool>>,
+    /// What it cannot do.
+    pub readiness: Arc<Readiness>,
+    /// What sidecars are served with over TLS, where they are.
+    pub certificate: Option<Arc<ServedCertificate>>,
+}
+
+/// The service.
+pub(super) struct Service {
+    pub(super) broker: Arc<Broker>,
+    pub(super) backups: Backups,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) facts: Facts,
+    /// Streams of events.
+    pub(super) streams: Budget<PeerUid>,
+    pub(super) shutdown: CancellationToken,
+}
+
+const AUDIT_PAGE: u32 = 1000;
+const AUDIT_PAGE_MOST: u32 = 10_000;
+
+impl Service {
+    fn agent_directory(&self, name: &AgentName) -> String {
+        self.facts
+            .runtime_dir
+            .join("agents")
+            .join(name.as_str())
+            .display()
+            .to_string()
+    }
+
+    fn integration_of(&self, connected: &Connected) -> Result<v1::Integration, Status> {
+        self.broker
+            .connect
+            .connected_account(connected)
+            .map(|view| convert::integration(&view))
+            .ok_or_else(|| {
+                status(
+                    Code::NotFound,
+                    "not_found",
+                    "the account was disconnected meanwhile",
+                )
+            })
+    }
+
+    /// What is wrong, beside `changes` of the configuration.
+    fn problems(&self, changes: &[String]) -> Vec<String> {
+        let mut problems = self.facts.warnings.clone();
+        problems.extend_from_slice(changes);
+        let registered = self.facts.registered.as_ref();
+        if registered.is_some_and(|registered| !*registered.borrow()) {
+            problems.push(
+                "the kubelet has not registered the CSI driver, so pods get no volumes: its log says why"
+                    .to_owned(),
+            );
+        }
+        problems.extend(
+            self.facts
+                .certificate
+                .as_ref()
+                .and_then(|served| served.trouble()),
+        );
+        problems.extend(self.broker.agents.manifest_problems());
+        problems.extend(self.broker.unusable.unusable_records());
+        match self.broker.restored.unchecked_accounts() {
+            0 => {}
+            held => problems.push(format!(
+                "the database was restored from a backup: accounts that are still to be checked with Google: {held}"
+            )),
+        }
+        let skew = self.broker.clock_skew();
+        if !skew.is_zero() {
+            problems.push(format!(
+                "the clock is {} s {} the provider's: set it by NTP",
+                skew.as_secs().abs(),
+                if skew.is_positive() { "behind" } else { "ahead of" }
+            ));
+        }
+        problems
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl AdminService for Service {
+    async fn list_capabilities(
+        &self,
+        _: Request<v1::ListCapabilitiesRequest>,
+    ) -> Answer<v1::ListCapabilitiesResponse> {
+        let capabilities = self.broker.catalog().iter().map(convert::capability).collect();
+        Ok(Response::new(v1::ListCapabilitiesResponse { capabilities }))
+    }
+
+    async fn begin_connect(
+        &self,
+        request: Request<v1::BeginConnectRequest>,
+    ) -> Answer<v1::BeginConnectResponse> {
+        let request = request.into_inner();
+        let target = target(&request)?;
+        let return_url = Some(request.return_url.as_str()).filter(|url| !url.is_empty());
+        let started = self
+            .broker
+            .connect
+            .begin_connect(&target, &request.capabilities, return_url)
+            .map_err(|error| connect(&error))?;
+        Ok(Response::new(v1::BeginConnectResponse {
+            authorization_url: started.authorization_url.into(),
+            connect_id: started.connect_id,
+            expires_at: Some(timestamp(started.expires_at)),
+            agents_in_doubt: started.agents_in_doubt.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn complete_connect(
+        &self,
+        request: Request<v1::CompleteConnectRequest>,
+    ) -> Answer<v1::CompleteConnectResponse> {
+        let actor = actor(&request);
+        let redirect = request.into_inner().redirect_url;
+        let query = redirect.split_once('?').map_or("", |(_, query)| query);
+        let query = query.split_once('#').map_or(query, |(query, _)| query);
+        let connected = self
+            .broker
+            .connect
+            .complete_connect(query, Some(actor))
+            .await
+            .map_err(|error| connect(&error))?;
+        Ok(Response::new(v1::CompleteConnectResponse {
+            integration: Some(self.integration_of(&connected)?),
+            capabilities_missing: connected.missing.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn wait_connect(
+        &self,
+        request: Request<v1::WaitConnectRequest>,
+    ) -> Answer<v1::WaitConnectResponse> {
+        let connect_id = request.into_inner().connect_id;
+        let connected = tokio::select! {
+            ending = self.broker.connect.wait_connect(&connect_id) => ending.map_err(|error| connect(&error))?,
+            () = self.shutdown.cancelled() => {
+                return Err(status(Code::Unavailable, "shutting_down", "the daemon is going down"));
+            }
+        };
+        Ok(Response::new(v1::WaitConnectResponse {
+            integration: Some(self.integration_of(&connected)?),
+            capabilities_missing: connected.missing.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn add_service_account(
+        &self,
+        request: Request<v1::AddServiceAccountRequest>,
+    ) -> Answer<v1::AddServiceAccountResponse> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        // From here on it is wiped, whatever comes of it.
+        let file = request.key_file.into();
+        let new = NewServiceAccount {
+            owner: request.owner.parse().map_err(|error| invalid(&error))?,
+            file,
+            subject: Some(request.subject).filter(|subject| !subject.is_empty()),
+        };
+        let added = self
+            .broker
+            .service_accounts
+            .add_service_account(new, actor)
+            .await
+            .map_err(|error| service_account(&error))?;
+        Ok(Response::new(v1::AddServiceAccountResponse {
+            integration: Some(convert::integration(&added.account)),
+            key_id: added.key_id,
+            replaced: added.replaced,
+        }))
+    }
+
+    async fn import_integration(
+        &self,
+        request: Request<v1::ImportIntegrationRequest>,
+    ) -> Answer<v1::ImportIntegrationResponse> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let grant = request.grant.into();
+        let target = account_of(&request.owner, &request.account)?;
+        let imported = self
+            .broker
+            .import
+            .import(&target, grant, actor)
+            .await
+            .map_err(|error| import(&error))?;
+        Ok(Response::new(v1::ImportIntegrationResponse {
+            integration: Some(convert::integration(&imported.account)),
+            replaced: imported.replaced,
+        }))
+    }
+
+    async fn list_integrations(
+        &self,
+        request: Request<v1::ListIntegrationsRequest>,
+    ) -> Answer<v1::ListIntegrationsResponse> {
+        let owner = owner(&request.into_inner().owner)?;
+        let now = self.broker.moment();
+        let integrations = self
+            .broker
+            .accounts
+            .accounts(owner.as_ref())
+            .iter()
+            .map(convert::integration)
+            .collect();
+        let pending_revocations = self
+            .broker
+            .revocations
+            .pending_revocations()
+            .into_iter()
+            .filter(|pending| owner.as_ref().is_none_or(|owner| pending.record.owner == *owner))
+            .map(|pending| convert::pending_revocation(pending, now))
+            .collect();
+        Ok(Response::new(v1::ListIntegrationsResponse {
+            integrations,
+            pending_revocations,
+        }))
+    }
+
+    async fn get_integration(
+        &self,
+        request: Request<v1::GetIntegrationRequest>,
+    ) -> Answer<v1::GetIntegrationResponse> {
+        let which = reference(request.into_inner().integration)?;
+        let view = self
+            .broker
+            .accounts
+            .account(&which)
+            .map_err(|error| account(&error))?;
+        Ok(Response::new(v1::GetIntegrationResponse {
+            integration: Some(convert::integration(&view)),
+        }))
+    }
+
+    async fn check_integration(
+        &self,
+        request: Request<v1::CheckIntegrationRequest>,
+    ) -> Answer<v1::CheckIntegrationResponse> {
+        let which = reference(request.into_inner().integration)?;
+        let view = self
+            .broker
+            .account_checks
+            .check_account_for(&which, Asker::Operator)
+            .await
+            .map_err(|error| account(&error))?;
+        Ok(Response::new(v1::CheckIntegrationResponse {
+            integration: Some(convert::integration(&view)),
+        }))
+    }
+
+    async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let which = reference(request.integration)?;
+        let revocation = revocation(request.revocation);
+        if let AccountRef::Id(id) = &which
+            && let Some(problem) = self.broker.unusable.unusable_account(id)
+        {
+            if !request.dry_run {
+                let removed = self
+                    .broker
+                    .unusable
+                    .remove_unusable_account(id, problem.clone(), actor);
+                removed.await.map_err(|error| account(&error.into()))?;
+            }
+            return Ok(Response::new(convert::without_account(id, problem)));
+        }
+        let done = if request.dry_run {
+            self.broker.disconnect.preview_disconnect(&which, revocation)
+        } else {
+            self.broker.disconnect.disconnect(&which, revocation, actor).await
+        };
+        let done = done.map_err(|error| account(&error))?;
+        Ok(Response::new(v1::DisconnectResponse {
+            integration: Some(convert::integration(&done.account)),
+            agents: done.agents.iter().map(ToString::to_string).collect(),
+            revoked: done.revoked,
+            problem: done.problem.unwrap_or_default(),
+        }))
+    }
+
+    async fn put_agent(&self, request: Request<v1::PutAgentRequest>) -> Answer<v1::PutAgentResponse> {
+        let actor = actor(&request);
+        let spec = request.into_inner().spec.unwrap_or_default();
+        let manifest = convert::manifest(spec).map_err(|error| invalid(&error))?;
+        let view = self
+            .broker
+            .agents
+            .put_agent(manifest, actor)
+            .await
+            .map_err(|error| agent(&error))?;
+        let directory = self.agent_directory(&view.snapshot.manifest.agent);
+        Ok(Response::new(v1::PutAgentResponse {
+            agent: Some(convert::agent(&view, directory, self.broker.moment())),
+        }))
+    }
+
+    async fn get_agent(&self, request: Request<v1::GetAgentRequest>) -> Answer<v1::GetAgentResponse> {
+        let name = agent_name(&request.into_inner().agent)?;
+        let view = self
+            .broker
+            .agent_list
+            .agent(&name)
+            .ok_or_else(|| agent(&crate::broker::AgentError::Unknown(name.clone())))?;
+        let directory = self.agent_directory(&name);
+        Ok(Response::new(v1::GetAgentResponse {
+            agent: Some(convert::agent(&view, directory, self.broker.moment())),
+        }))
+    }
+
+    async fn list_agents(&self, request: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
+        let owner = owner(&request.into_inner().owner)?;
+        let now = self.broker.moment();
+        let views = self.broker.agent_list.agents(owner.as_ref());
+        let one = |view: &crate::broker::AgentView| {
+            convert::agent(view, self.agent_directory(&view.snapshot.manifest.agent), now)
+        };
+        Ok(Response::new(v1::ListAgentsResponse {
+            agents: views.iter().map(one).collect(),
+            problems: self.broker.agents.manifest_problems(),
+        }))
+    }
+
+    async fn delete_agent(
+        &self,
+        request: Request<v1::DeleteAgentRequest>,
+    ) -> Answer<v1::DeleteAgentResponse> {
+        let actor = actor(&request);
+        let name = agent_name(&request.into_inner().agent)?;
+        self.broker
+            .agents
+            .delete_agent(&name, actor)
+            .await
+            .map_err(|error| agent(&error))?;
+        Ok(Response::new(v1::DeleteAgentResponse {}))
+    }
+
+    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<v1::WatchEventsResponse, Status>> + Send>>;
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        let peer = request.extensions().get().copied().unwrap_or(PeerUid(u32::MAX));
+        let held = self.streams.take(&peer).map_err(|_| {
+            let message = format!("{peer} watches as many streams of events as one may: close some");
+            status(Code::ResourceExhausted, "rate_limited", message)
+        })?;
+        let events = BroadcastStream::new(self.broker.events()).map(move |event| {
+            // Until the stream ends.
+            let _ = &held;
+            match event {
+                Ok(event) => Ok(convert::event(&event)),
+                Err(BroadcastStreamRecvError::Lagged(missed)) => {
+                    let message = format!("{missed} events were missed: read them faster");
+                    Err(status(Code::DataLoss, "lagged", message))
+                }
+            }
+        });
+        let shutdown = self.shutdown.clone();
+        Ok(Response::new(Box::pin(
+            events.take_until(shutdown.cancelled_owned()),
+        )))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<v1::ListAuditEventsRequest>,
+    ) -> Answer<v1::ListAuditEventsResponse> {
+        let request = request.into_inner();
+        let limit = if request.limit == 0 {
+            AUDIT_PAGE
+        } else {
+            request.limit.min(AUDIT_PAGE_MOST)
+        };
+        self.broker.flush_audit().await;
+        let lines = self
+            .broker
+            .store()
+            .audit(request.after_sequence, limit, request.newest)
+            .await
+            .map_err(|error| store(&error))?;
+        let events = lines.into_iter().map(convert::audit_line).collect();
+        Ok(Response::new(v1::ListAuditEventsResponse { events }))
+    }
+
+    async fn verify_audit(
+        &self,
+        request: Request<v1::VerifyAuditRequest>,
+    ) -> Answer<v1::VerifyAuditResponse> {
+        let head = request.into_inner().head.as_ref().map(audit_head).transpose()?;
+        self.broker.flush_audit().await;
+        let kept = self.broker.store();
+        // Read first: what is verified then leads through it.
+        let end = kept.trail_head().await.map_err(|error| store(&error))?;
+        let report = kept.verify_audit(head).await.map_err(|error| store(&error))?;
+        Ok(Response::new(v1::VerifyAuditResponse {
+            intact: report.problem.is_none(),
+            events: report.lines,
+            problem: report.problem.unwrap_or_default(),
+            head: Some(convert::audit_head(end)),
+        }))
+    }
+
+    type BackupDatabaseStream = Pieces;
+
+    async fn backup_database(
+        &self,
+        request: Request<v1::BackupDatabaseRequest>,
+    ) -> Answer<Self::BackupDatabaseStream> {
+        // So that the copy has the trail as far as it goes.
+        self.broker.flush_audit().await;
+        let event = AuditEvent::new(
+            self.broker.now(),
+            actor(&request),
+            "database.backed_up",
+            Decision::Allowed,
+        );
+        self.backups.begin(event).await.map(Response::new)
+    }
+
+    async fn begin_session(
+        &self,
+        request: Request<v1::BeginSessionRequest>,
+    ) -> Answer<v1::BeginSessionResponse> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let admission = admission(&self.broker, &request, actor.clone())?;
+        let page = console_page(&request.page)?;
+        let invitation = self
+            .broker
+            .journal
+            .invite(&self.sessions, actor, admission, LINK_LIFE, page)
+            .map_err(|error| status(Code::ResourceExhausted, "rate_limited", error.to_string()))?;
+        self.broker.flush_audit().await;
+        Ok(Response::new(v1::BeginSessionResponse {
+            url: invitation.url,
+            expires_at: Some(timestamp(invitation.expires_at)),
+        }))
+    }
+
+    async fn end_sessions(
+        &self,
+        request: Request<v1::EndSessionsRequest>,
+    ) -> Answer<v1::EndSessionsResponse> {
+        let actor = actor(&request);
+        let owner = owner(&request.into_inner().owner)?;
+        let ended = self.sessions.end(owner.as_ref());
+        self.broker
+            .journal
+            .note_sessions_ended(actor, owner.as_ref(), ended);
+        self.broker.flush_audit().await;
+        Ok(Response::new(v1::EndSessionsResponse {
+            sessions: ended.sessions as u64,
+            links: ended.links as u64,
+        }))
+    }
+
+    async fn get_daemon_status(
+        &self,
+        _: Request<v1::GetDaemonStatusRequest>,
+    ) -> Answer<v1::GetDaemonStatusResponse> {
+        let states = self.broker.agent_list.agents_by_state();
+        let count = |wanted: fn(AgentState) -> bool| {
+            states
+                .iter()
+                .filter(|(state, _)| wanted(*state))
+                .map(|(_, count)| *count as u64)
+                .sum()
+        };
+        let next = self.broker.next_renewal();
+        // The rest is told whatever the database does.
+        let head = self.broker.store().trail_head().await.ok();
+        let size = self.broker.store().trail_size().await.ok();
+        let configuration_changes = self.facts.in_force.look_for_changes().await;
+        Ok(Response::new(v1::GetDaemonStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: Some(timestamp(self.facts.started_at)),
+            runtime_dir: self.facts.runtime_dir.display().to_string(),
+            public_url: self.broker.public_url().to_owned(),
+            integrations: self.broker.accounts.account_count() as u64,
+            agents: count(|_| true),
+            agents_active: count(|state| state == AgentState::Active),
+            next_renewal_at: next.map(|at| timestamp(self.broker.moment().wall_at(at))),
+            clock_skew_seconds: self.broker.clock_skew().as_secs(),
+            problems: self.problems(&configuration_changes),
+            unusable_records: self.broker.unusable.unusable_records(),
+            configuration_changes,
+            google_client_id: self.facts.in_force.client_id().to_owned(),
+            unmet_conditions: self
+                .facts
+                .readiness
+                .unmet()
+                .into_iter()
+                .map(convert::unmet)
+                .collect(),
+            agents_short_of_token: self.broker.agent_list.agents_short_of_token() as u64,
+            renewals_refused_by_store: self.broker.accounts.renewals_refused_by_store() as u64,
+            audit_head: head.filter(|head| head.sequence > 0).map(convert::audit_head),
+            audit_size: size.map(convert::audit_size),
+        }))
+    }
+}

@@ -1,0 +1,136 @@
+//! What changes for an agent, for whoever watches its socket.
+
+use std::{hash::BuildHasher, sync::Arc};
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::{answer_cache::Form, holding::Held, refusal::Refusal, server::Endpoint};
+use crate::{
+    agent_view::render::View,
+    broker::{AgentSnapshot, Feed, IssuedToken, Issuer, TokenGrant},
+    catalog::IntegrationKind,
+    clock::Moment,
+};
+
+/// One change.
+pub(crate) enum Change {
+    /// A token that was not told before.
+    Token(TokenGrant),
+    /// Another situation than was told before.
+    Status(Arc<AgentSnapshot>),
+    /// The agent is gone.
+    Removed,
+    /// The daemon is going down.
+    Stopping,
+}
+
+/// Compares what is so now with what was told. It looks only when it is asked, so a slow watcher skips what
+/// was replaced meanwhile and costs no memory.
+pub(crate) struct Watch {
+    endpoint: Arc<Endpoint>,
+    /// Whose token it tells.
+    kind: Option<IntegrationKind>,
+    /// The token that was told, as a hash.
+    token: Option<u64>,
+    /// The situation that was told, as a hash.
+    situation: Option<u64>,
+    begun: bool,
+    _held: Held,
+}
+
+impl Watch {
+    /// A watch that begins with what is so now. It tells the token of this kind of account; `None` for the main one.
+    ///
+    /// # Errors
+    /// When no token of that kind will ever come, because the agent declares nothing of it; and when as many streams are
+    /// open as may be.
+    pub(crate) fn begin(endpoint: &Arc<Endpoint>, kind: Option<IntegrationKind>) -> Result<Self, Refusal> {
+        let agent = &endpoint.agent;
+        if let Some(kind) = kind.filter(|kind| agent.peek().feed(*kind).is_none()) {
+            return Err(Issuer::not_declared(agent.name(), kind).into());
+        }
+        Ok(Self {
+            endpoint: Arc::clone(endpoint),
+            kind,
+            token: None,
+            situation: None,
+            begun: false,
+            _held: endpoint.server.holdings.stream(&endpoint.holder)?,
+        })
+    }
+
+    /// The broker's present moment.
+    pub(crate) fn now(&self) -> Moment {
+        self.endpoint.server.moment()
+    }
+
+    /// A token as it is told, in memory that the agent's streams share, and that is wiped.
+    pub(crate) fn tell(
+        &self,
+        form: Form,
+        grant: &TokenGrant,
+        render: impl FnOnce(Moment) -> Zeroizing<Vec<u8>>,
+    ) -> Bytes {
+        let now = self.now();
+        self.endpoint.answers.get(form, grant, now.uptime, || render(now))
+    }
+
+    /// Waits for the next change. Nothing is lost when it is not waited for to the end.
+    pub(crate) async fn next(&mut self) -> Change {
+        let endpoint = Arc::clone(&self.endpoint);
+        let Endpoint { agent, stop, .. } = &*endpoint;
+        loop {
+            if agent.is_removed() {
+                return Change::Removed;
+            }
+            if stop.is_cancelled() {
+                return Change::Stopping;
+            }
+            let snapshot = agent.snapshot();
+            if let Some(change) = self.compare(&snapshot) {
+                return change;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = agent.next_snapshot(&snapshot) => {}
+            }
+        }
+    }
+
+    fn compare(&mut self, snapshot: &Arc<AgentSnapshot>) -> Option<Change> {
+        let server = &self.endpoint.server;
+        let keys = &server.keys;
+        let view = View::new(snapshot, server.moment());
+        let situation = view.situation(keys);
+        let feed = self.kind.map_or(Some(&snapshot.main), |kind| snapshot.feed(kind));
+        let shown = feed.and_then(|feed| Some((feed, view.token_of(feed.kind)?)));
+        let token = shown.map(|(feed, token)| {
+            keys.hash_one((token.access_token.expose(), token.expires_at, &feed.granted))
+        });
+        if !std::mem::replace(&mut self.begun, true) && view.is_well() {
+            // The token says it all.
+            self.situation = Some(situation);
+        }
+        let told = std::mem::replace(&mut self.token, token);
+        if let Some((feed, issued)) = shown
+            && told != token
+        {
+            return Some(Change::Token(self.grant(feed, issued)));
+        }
+        let told = self.situation.replace(situation);
+        (told != Some(situation)).then(|| Change::Status(Arc::clone(snapshot)))
+    }
+
+    /// The token as the broker hands it out, which counts as a use.
+    fn grant(&self, feed: &Feed, token: &Arc<IssuedToken>) -> TokenGrant {
+        let Endpoint { agent, server, .. } = &*self.endpoint;
+        let current = server.broker.issuer.current_of(agent, Some(feed.kind));
+        current
+            .filter(|grant| Arc::ptr_eq(&grant.token, token))
+            .unwrap_or_else(|| TokenGrant {
+                token: Arc::clone(token),
+                capabilities: Arc::clone(&feed.granted),
+            })
+    }
+}

@@ -1,0 +1,15 @@
+//! Listeners, connections and their budgets: what every surface is served by.
+
+pub mod accept;
+pub(crate) mod connection;
+pub mod event_stream;
+pub(crate) mod folders;
+pub(crate) mod guarded;
+pub(crate) mod h2_authority;
+pub mod host;
+pub(crate) mod local;
+pub(crate) mod opening;
+pub(crate) mod seats;
+pub mod tcp;
+pub mod tls;
+pub(crate) mod validity;

@@ -1,0 +1,346 @@
+//! Sends requests on to the broker, and answers from what is at hand while there is none.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{hand::Shown, retell::Retelling, skew::BrokerClock, upstream::Upstream};
+use crate::{
+    agent_api::{
+        body::{AgentBody, for_method},
+        google_compat::{self, metadata},
+        refusal::Refusal,
+        service::is_grpc,
+    },
+    broker::{AgentState, Problem, ProblemCode},
+    budget::{
+        Budget, Share,
+        descriptors::part,
+        table::{AGENTS_PART, LOCAL_CONNECTIONS, SIDECAR_STREAMS, STREAMS_PER_CONNECTION, WRITE_STALL},
+    },
+    clock::{Moment, SharedClock},
+    net::{
+        accept::{Door, accept},
+        connection, event_stream,
+        h2_authority::AnyAuthority,
+        host::{self, Unclear},
+        local::PeerUid,
+        tcp::TcpServer,
+    },
+};
+
+/// How long the broker may take where the answer is at hand as well: google-auth waits for 3 s.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The largest header section of a request.
+const HEADER_BYTES: u32 = 16 * 1024;
+
+/// What answers carry.
+type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Forwards requests.
+pub(super) struct Forwarder {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) shown: Arc<ArcSwap<Shown>>,
+    pub(super) broker_clock: Arc<BrokerClock>,
+    pub(super) clock: SharedClock,
+}
+
+/// What can be answered without the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum AtHand {
+    Token,
+    Env,
+    Status,
+    MetadataToken,
+    /// What else the metadata server tells, at this address.
+    Metadata(Uri),
+}
+
+impl AtHand {
+    fn of<B>(request: &Request<B>) -> Option<Self> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        let plain = request.uri().query().is_none_or(str::is_empty);
+        match request.uri().path() {
+            "/v1/token" if plain => Some(Self::Token),
+            "/v1/env" if plain => Some(Self::Env),
+            "/v1/status" if plain => Some(Self::Status),
+            // Its query narrows nothing.
+            "/computeMetadata/v1/instance/service-accounts/default/token" => metadata::objection(request)
+                .is_none()
+                .then_some(Self::MetadataToken),
+            _ if metadata::is_meant(request) => metadata::objection(request)
+                .is_none()
+                .then(|| Self::Metadata(request.uri().clone())),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarder {
+    /// Serves the socket until `shutdown`.
+    pub(super) async fn serve(self: Arc<Self>, listener: UnixListener, shutdown: CancellationToken) {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1().max_buf_size(HEADER_BYTES as usize);
+        http.http2()
+            .max_header_list_size(HEADER_BYTES)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION);
+        let http = Arc::new(http);
+        let streams = Budget::new(SIDECAR_STREAMS);
+        let serve = move |stream: UnixStream, share: Share<PeerUid>| {
+            let (forwarder, http, streams) = (Arc::clone(&self), Arc::clone(&http), streams.clone());
+            async move {
+                let peer = share.holder().copied();
+                let service = service_fn(move |request| {
+                    let stream = is_stream(&request).then(|| peer.map(|peer| streams.take(&peer)));
+                    let forwarder = Arc::clone(&forwarder);
+                    async move {
+                        let answer = match stream.flatten().transpose() {
+                            Ok(None) => forwarder.answer(request).await,
+                            Ok(Some(held)) => holding(forwarder.answer(request).await, held),
+                            Err(_) => too_many_streams(is_grpc(&request)),
+                        };
+                        Ok::<_, Infallible>(answer)
+                    }
+                });
+                let stream = TokioIo::new(AnyAuthority::new(connection::impatient(stream, WRITE_STALL)));
+                // Clients go away in all kinds of ways; none of them is worth a line.
+                let _ = http.serve_connection(stream, service).await;
+                drop(share);
+            }
+        };
+        let door = Door::new(
+            "broker.sock",
+            Budget::new(LOCAL_CONNECTIONS.within(part(AGENTS_PART))),
+        );
+        let admit = move |stream: &UnixStream, _: &_| door.enter(&PeerUid(stream.peer_cred().ok()?.uid()));
+        accept(listener, "broker.sock", shutdown, admit, serve).await;
+    }
+
+    /// Serves the metadata protocol, and nothing else, until `shutdown`.
+    pub(super) async fn serve_metadata(self: Arc<Self>, server: TcpServer, shutdown: CancellationToken) {
+        let answer = move |mut request: Request<Incoming>| {
+            let forwarder = Arc::clone(&self);
+            async move {
+                let refusal = google_compat::port_objection(&request);
+                // A probe without this header is one of this protocol's too, here.
+                let headers = request.headers_mut();
+                headers.insert(metadata::FLAVOR, HeaderValue::from_static("Google"));
+                let elsewhere = || (!metadata::is_meant(&request)).then(metadata::nothing_here);
+                let response = match refusal.or_else(elsewhere) {
+                    Some(refusal) => own(for_method(request.method(), metadata::refused(refusal))),
+                    None => forwarder.answer(request).await,
+                };
+                google_compat::alone(response)
+            }
+        };
+        server.serve("the metadata server", answer, shutdown).await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let at_hand = AtHand::of(&request);
+        let method = request.method().clone();
+        let own = |response| own(for_method(&method, response));
+        if host::is_given_twice(&request) {
+            return own(Refusal::invalid(Unclear::Several.to_string()).into_http());
+        }
+        let (is_metadata, is_grpc) = (metadata::is_meant(&request), is_grpc(&request));
+        let (retelling, asked) = (Retelling::of(&request), self.broker_clock.now());
+        let sent = self.upstream.send(request.map(BodyExt::boxed_unsync));
+        let answered = match at_hand.as_ref().filter(|at_hand| self.has(at_hand)) {
+            None => sent.await,
+            Some(_) => tokio::time::timeout(PATIENCE, sent).await.unwrap_or_else(|_| {
+                let (source, patience) = (self.upstream.source(), PATIENCE.as_secs());
+                Err(format!("{source} did not answer within {patience} s"))
+            }),
+        };
+        let problem = match answered {
+            Ok(response) if !is_away(response.status()) => {
+                match self.retold(response, retelling, asked).await {
+                    Ok(answer) => return answer,
+                    Err(problem) => problem,
+                }
+            }
+            Ok(response) => match at_hand.and_then(|at_hand| self.without_broker(&at_hand)) {
+                Some(answer) => return own(answer),
+                None => return passed_on(response),
+            },
+            Err(problem) => problem,
+        };
+        if let Some(answer) = at_hand.and_then(|at_hand| self.without_broker(&at_hand)) {
+            return own(answer);
+        }
+        let refusal = Refusal::from(Problem {
+            code: ProblemCode::State(AgentState::ProviderUnavailable),
+            message: problem,
+            action_url: None,
+            retry_after: None,
+        });
+        own(match (is_grpc, is_metadata) {
+            (true, _) => refusal.into_grpc().into_http().map(AgentBody::Grpc),
+            (false, true) => metadata::refused(refusal),
+            (false, false) => refusal.into_http(),
+        })
+    }
+
+    /// The broker's answer, with the ends of tokens by this machine's clock.
+    async fn retold(
+        &self,
+        response: Response<Incoming>,
+        retelling: Option<Retelling>,
+        asked: Moment,
+    ) -> Result<Response<Body>, String> {
+        let is_told = response.status() == StatusCode::OK;
+        Ok(match retelling.filter(|_| is_told) {
+            None => passed_on(response),
+            Some(retelling) if retelling.is_whole() => {
+                let (head, body) = response.into_parts();
+                let body = self.upstream.read(Response::new(body)).await?;
+                let body = retelling.whole(body, &self.broker_clock, asked);
+                let response = Response::from_parts(head, Full::new(body));
+                passed_on(response.map(|body| body.map_err(|never| match never {})))
+            }
+            Some(retelling) => {
+                let mut parts = retelling.parts(Arc::clone(&self.broker_clock));
+                passed_on(response.map(|body| body.map_frame(move |frame| frame.map_data(&mut parts))))
+            }
+        })
+    }
+
+    fn has(&self, at_hand: &AtHand) -> bool {
+        self.without_broker(at_hand).is_some()
+    }
+
+    /// The answer without the broker; `None` where no token lives, or nothing was heard.
+    fn without_broker(&self, at_hand: &AtHand) -> Option<Response<AgentBody>> {
+        const JSON: &str = "application/json";
+        let (shown, now) = (self.shown.load(), self.clock.uptime());
+        let living = || shown.token_json(now);
+        let (kind, body) = match at_hand {
+            AtHand::Token => (JSON, living()?),
+            AtHand::MetadataToken => (JSON, shown.metadata_json(now)?),
+            AtHand::Metadata(target) => return shown.metadata_facts(now)?.answer(target),
+            AtHand::Env => {
+                living()?;
+                ("text/plain; charset=utf-8", shown.env.as_bytes().to_vec())
+            }
+            AtHand::Status if shown.status.is_empty() => return None,
+            AtHand::Status => (JSON, shown.status.clone().into_bytes()),
+        };
+        let mut response = Response::new(AgentBody::from(body));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if *at_hand == AtHand::MetadataToken {
+            headers.insert(metadata::FLAVOR, HeaderValue::from_static("Google"));
+        }
+        Some(response)
+    }
+}
+
+/// True for what stays open, and with it a stream to the broker.
+fn is_stream<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    let is_short = ["/GetAccessToken", "/GetStatus", "/Check"];
+    path == "/v1/watch" || (is_grpc(request) && !is_short.iter().any(|method| path.ends_with(method)))
+}
+
+/// An answer that takes a place until it was sent.
+fn holding(answer: Response<Body>, held: Share<PeerUid>) -> Response<Body> {
+    answer.map(|body| {
+        let kept = body.map_frame(move |frame| {
+            let _ = &held;
+            frame
+        });
+        kept.boxed_unsync()
+    })
+}
+
+fn too_many_streams(is_grpc: bool) -> Response<Body> {
+    let detail = format!(
+        "There are as many streams through this sidecar as there may be ({} of one uid): close some.",
+        SIDECAR_STREAMS.each
+    );
+    let refusal = Refusal::too_many(detail);
+    own(if is_grpc {
+        refusal.into_grpc().into_http().map(AgentBody::Grpc)
+    } else {
+        refusal.into_http()
+    })
+}
+
+/// True for an answer that stands for nobody having answered.
+fn is_away(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// The broker's answer, without what was for this hop alone.
+fn passed_on<B>(mut response: Response<B>) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes, Error = hyper::Error> + Send + 'static,
+{
+    for name in [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        HeaderName::from_static("keep-alive"),
+    ] {
+        response.headers_mut().remove(name);
+    }
+    // A proxy on the way keeps for itself what was said to it.
+    if event_stream::is_marked(response.headers()) {
+        event_stream::mark(response.headers_mut());
+    }
+    response.map(|body| body.map_err(Into::into).boxed_unsync())
+}
+
+fn own(response: Response<AgentBody>) -> Response<Body> {
+    response.map(|body| body.map_err(Into::into).boxed_unsync())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        sidecar::source::Source,
+        testing::{H2_PING, H2_PREFACE, PIPELINED, in_memory, never_reads},
+    };
+
+    #[tokio::test]
+    async fn a_client_that_reads_no_answer_is_given_up() {
+        let folder = in_memory();
+        let path = folder.path().join("broker.sock");
+        let nobody = Source::Socket(folder.path().join("nobody"));
+        let forwarder = Arc::new(Forwarder {
+            upstream: Arc::new(Upstream::new(&nobody, None, Path::new(""), None)),
+            shown: Arc::default(),
+            broker_clock: Arc::new(BrokerClock::new(nobody, Arc::new(SystemClock))),
+            clock: Arc::new(SystemClock),
+        });
+        let (listener, shutdown) = (UnixListener::bind(&path).unwrap(), CancellationToken::new());
+        tokio::spawn(forwarder.serve(listener, shutdown.clone()));
+        for (preface, again) in [(&b""[..], PIPELINED), (H2_PREFACE, H2_PING)] {
+            let stream = UnixStream::connect(&path).await.unwrap();
+            let passed = never_reads(stream, preface, again).await;
+            assert!((WRITE_STALL..2 * WRITE_STALL).contains(&passed), "{passed:?}");
+            tokio::time::resume();
+        }
+        shutdown.cancel();
+    }
+}

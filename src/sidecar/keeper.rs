@@ -1,0 +1,227 @@
+//! Keeps the shared directory as it should be: the files, and the socket once there was a token.
+
+use std::{hash::RandomState, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::{net::UnixListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    follow::News,
+    hand::{Hand, Shown, Trouble},
+    place::Place,
+};
+use crate::{
+    agent_api::socket,
+    agent_files::{
+        directory::{AgentDir, Entry},
+        error::FileError,
+        files::{self, Seen},
+        mark::Mark,
+    },
+    clock::{SharedClock, Uptime},
+    id::AgentName,
+    text::ShowPath,
+};
+
+/// The pause after the directory could not be written.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often the directory is compared with what was written.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The keeper of one directory.
+pub(super) struct Keeper {
+    place: Place,
+    clock: SharedClock,
+    hand: Hand,
+    trouble: Option<Trouble>,
+    /// What whoever forwards requests may answer with.
+    shown: Arc<ArcSwap<Shown>>,
+    /// What was written: `env`, `access_token`, `status.json`.
+    written: [Seen; 3],
+    /// How the socket was left; `None` before it is there.
+    socket: Option<Mark>,
+    keys: RandomState,
+    /// What was said last of the directory, and of the agent.
+    problem: Option<String>,
+    told: (String, String, Option<String>),
+    /// The trouble that was said last; `None` when the broker answers.
+    said: Option<String>,
+    /// Takes the socket when it is there, and each that was made in the place of one that was gone.
+    listeners: mpsc::Sender<UnixListener>,
+}
+
+impl Keeper {
+    /// Takes over what an earlier sidecar left, and removes the socket that it can no longer serve.
+    ///
+    /// # Errors
+    /// When the directory cannot be used at all.
+    pub(super) fn open(
+        directory: PathBuf,
+        agent: Option<&AgentName>,
+        clock: SharedClock,
+        shown: Arc<ArcSwap<Shown>>,
+        listeners: mpsc::Sender<UnixListener>,
+    ) -> Result<Self, String> {
+        let mut place = Place::new(directory);
+        let dir = place.open()?;
+        dir.sweep();
+        dir.remove(Entry::Socket)
+            .map_err(|error| place.sentence(&error))?;
+        let read = |entry| dir.read(entry).unwrap_or_default();
+        let hand = Hand::new(read(Entry::Env), read(Entry::Status).to_string(), clock.moment());
+        let nothing = agent.map_or_else(Hand::default, Hand::of_agent);
+        Ok(Self {
+            place,
+            clock,
+            // Without a token it says nothing that is worth keeping.
+            hand: Some(hand).filter(Hand::has_token).unwrap_or(nothing),
+            trouble: None,
+            shown,
+            written: [Seen::Unknown; 3],
+            socket: None,
+            keys: RandomState::new(),
+            problem: None,
+            told: Default::default(),
+            said: None,
+            listeners,
+        })
+    }
+
+    /// Follows the news until `shutdown`. Then no token stays behind: nobody would renew it or take it away.
+    pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>, shutdown: CancellationToken) {
+        loop {
+            if !self.hand.is_empty() || self.trouble.is_some() {
+                self.put_in_order();
+            }
+            let (wake, clock) = (self.wake(), Arc::clone(&self.clock));
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                came = news.recv() => match came {
+                    Some(News::Hand(hand)) => self.take(hand),
+                    Some(News::Trouble(trouble)) => self.note(trouble),
+                    None => break,
+                },
+                () = clock.sleep_until(wake) => {}
+            }
+        }
+        self.end();
+    }
+
+    fn take(&mut self, hand: Hand) {
+        self.trouble = None;
+        if self.said.take().is_some() {
+            tracing::info!("the broker answers");
+        }
+        let situation = hand.situation();
+        if situation != self.told {
+            let (state, message, url) = &situation;
+            match url {
+                Some(url) => tracing::warn!("{state}: {message} See {url}"),
+                None if message.is_empty() => tracing::info!("{state}"),
+                None => tracing::warn!("{state}: {message}"),
+            }
+            self.told = situation;
+        }
+        self.hand = hand;
+    }
+
+    fn note(&mut self, trouble: Trouble) {
+        if self.said.as_ref() != Some(&trouble.message) {
+            tracing::warn!("{}", trouble.message);
+            self.said = Some(trouble.message.clone());
+        }
+        if trouble.is_final {
+            // Should the broker be away next, this stays true.
+            self.hand = self.hand.without_tokens();
+        } else if self.trouble.as_ref().is_some_and(|before| before.is_final) {
+            return;
+        }
+        self.trouble = Some(trouble);
+    }
+
+    fn put_in_order(&mut self) {
+        let now = self.clock.moment();
+        self.hand.clock_shows(now);
+        let shown = self.hand.show(now.uptime, self.trouble.as_ref());
+        let problem = self.write(&shown).err();
+        if problem != self.problem {
+            if let Some(problem) = &problem {
+                tracing::warn!("{problem}");
+            } else {
+                tracing::info!("the shared directory can be written again");
+            }
+            self.problem = problem;
+        }
+        self.shown.store(Arc::new(shown));
+    }
+
+    /// Brings the directory to what is shown: what differs, each by rename.
+    fn write(&mut self, shown: &Shown) -> Result<(), String> {
+        let dir = self.write_files(shown)?;
+        let listening = self.listen(&dir, shown);
+        listening.map_err(|error| self.place.sentence(&error))
+    }
+
+    fn write_files(&mut self, shown: &Shown) -> Result<AgentDir, String> {
+        let dir = self.place.open()?;
+        let files = [
+            (Entry::Env, Some(shown.env.as_bytes())),
+            (
+                Entry::AccessToken,
+                shown.access_token.as_ref().map(|token| token.as_bytes()),
+            ),
+            (Entry::Status, Some(shown.status.as_bytes())),
+        ];
+        let mut failed = None;
+        for ((entry, content), written) in files.into_iter().zip(&mut self.written) {
+            if let Err(error) = files::put(&dir, entry, content, written, &self.keys) {
+                // What may be there no longer goes even where nothing can take its place.
+                if shown.access_token.is_none() && entry != Entry::Status {
+                    let _ = dir.remove(entry);
+                }
+                failed = failed.or(Some(error));
+            }
+        }
+        match failed {
+            Some(error) => Err(self.place.sentence(&error)),
+            None => Ok(dir),
+        }
+    }
+
+    /// Opens the socket when the first token is there, and another in its place when it is gone.
+    fn listen(&mut self, dir: &AgentDir, shown: &Shown) -> Result<(), FileError> {
+        let directory = self.place.path().shown();
+        match self.socket {
+            None if shown.expires_at.is_none() => return Ok(()),
+            None => tracing::info!(%directory, "ready: the first token is there"),
+            Some(left) if dir.entry(Entry::Socket, &self.keys) == Some(left) => return Ok(()),
+            Some(_) => tracing::warn!(%directory, "the socket was gone and is made again"),
+        }
+        let (listener, left) = socket::place(dir, &self.keys)?;
+        let listener = UnixListener::from_std(listener).map_err(|error| socket::unwatched(&error))?;
+        self.socket = Some(left);
+        // Each is taken at once, so there is room.
+        let _ = self.listeners.try_send(listener);
+        Ok(())
+    }
+
+    /// When to look again without any news: at the latest after a while, for what was written may vanish.
+    fn wake(&self) -> Uptime {
+        let pause = if self.problem.is_some() { RETRY } else { LOOK };
+        let look = self.clock.uptime().after(pause);
+        let expiry = self.shown.load().expires_at;
+        expiry.into_iter().fold(look, Uptime::min)
+    }
+
+    fn end(&mut self) {
+        if let Ok(dir) = AgentDir::shared(self.place.path()) {
+            let _ = dir.remove(Entry::Socket);
+        }
+        let shown = self.hand.show(self.clock.uptime(), Some(&Trouble::ended()));
+        if let Err(problem) = self.write_files(&shown) {
+            tracing::warn!("{problem}");
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! The way to the broker: a node's socket, or TLS with the pod's token. One HTTP/2 connection carries everything.
+
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
+use http_body_util::{BodyExt, Empty, Limited, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{Connected, Connection},
+    },
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    task::spawn_blocking,
+};
+use tokio_rustls::TlsConnector;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::source::Source;
+use crate::{
+    agent_api::google_compat::metadata,
+    file,
+    google::{authorities::Authorities, http::certificate_reason},
+    id::AgentName,
+    pod_api::AGENT,
+    text::{self, ShowPath},
+};
+
+/// No token of a pod's is longer, in bytes.
+const MAX_TOKEN: usize = 64 * 1024;
+/// Until a connection stands, the handshake included.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Until an answer begins. The broker gives up on the provider well before this.
+const ANSWER: Duration = Duration::from_secs(60);
+/// A broker that is gone without a word is found out after these two.
+const PING_AFTER: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Far more than any answer about one agent.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// What a request to the broker carries.
+pub(super) type Outgoing = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// A request without a body.
+pub(super) fn nothing() -> Outgoing {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A client of the broker.
+pub(super) struct Upstream {
+    source: Source,
+    client: Client<Connector, Outgoing>,
+    /// The header that names the agent, and where the pod's token is; over TLS alone.
+    credentials: Option<(HeaderValue, PathBuf)>,
+}
+
+impl Upstream {
+    /// Opens nothing yet. `agent` and the token are for TLS alone; without `ca_file` the system's authorities count.
+    pub(super) fn new(
+        source: &Source,
+        agent: Option<&AgentName>,
+        token_file: &Path,
+        ca_file: Option<PathBuf>,
+    ) -> Self {
+        let authorities = match &ca_file {
+            Some(file) => Authorities::in_file(file),
+            None => Authorities::from_environment(|name| std::env::var(name).ok()),
+        };
+        let connector = Connector(Arc::new(Place {
+            source: source.clone(),
+            ca_file,
+            authorities,
+        }));
+        let name = agent.and_then(|agent| HeaderValue::try_from(agent.as_str()).ok());
+        let credentials = match source {
+            Source::Socket(_) => None,
+            Source::Tls(_) => name.map(|name| (name, token_file.to_owned())),
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .http2_only(true)
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .http2_keep_alive_interval(PING_AFTER)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .build(connector);
+        Self {
+            source: source.clone(),
+            client,
+            credentials,
+        }
+    }
+
+    /// Which broker it is.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Sends a request on, with the pod's token as it is now.
+    ///
+    /// # Errors
+    /// A sentence, where there is no answer.
+    pub(super) async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, String> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path_and_query().cloned();
+        let mut onward = Request::new(body);
+        *onward.method_mut() = head.method;
+        *onward.uri_mut() = self.uri(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        *onward.headers_mut() = onward_headers(head.headers);
+        if let Some((name, file)) = &self.credentials {
+            let headers = onward.headers_mut();
+            headers.insert(AGENT, name.clone());
+            headers.insert(header::AUTHORIZATION, bearer(file.clone()).await?);
+        }
+        match tokio::time::timeout(ANSWER, self.client.request(onward)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.sentence(&error)),
+            Err(_) => Err(format!(
+                "{} did not answer within {} s",
+                self.source,
+                ANSWER.as_secs()
+            )),
+        }
+    }
+
+    /// `GET path`; the body has not been read yet.
+    pub(super) async fn open(&self, path: &'static str) -> Result<Response<Incoming>, String> {
+        let mut request = Request::new(nothing());
+        *request.uri_mut() = Uri::from_static(path);
+        self.send(request).await
+    }
+
+    /// The same for a path of the metadata protocol.
+    pub(super) async fn open_metadata(&self, path: &'static str) -> Result<Response<Incoming>, String> {
+        let mut request = Request::new(nothing());
+        *request.uri_mut() = Uri::from_static(path);
+        let flavor = HeaderValue::from_static("Google");
+        request.headers_mut().insert(metadata::FLAVOR, flavor);
+        self.send(request).await
+    }
+
+    /// The whole body of an answer.
+    pub(super) async fn read(&self, response: Response<Incoming>) -> Result<Zeroizing<Vec<u8>>, String> {
+        let whole = Limited::new(response.into_body(), MOST_BYTES).collect();
+        match tokio::time::timeout(ANSWER, whole).await {
+            Ok(Ok(body)) => Ok(Zeroizing::new(body.to_bytes().into())),
+            Ok(Err(error)) => Err(self.sentence(&*error)),
+            Err(_) => Err(format!("{} broke off in the middle of an answer", self.source)),
+        }
+    }
+
+    /// The same path at the broker. A socket has no name, and nobody reads one there.
+    fn uri(&self, path: PathAndQuery) -> Uri {
+        let (scheme, authority) = match &self.source {
+            Source::Socket(_) => ("http", "broker".to_owned()),
+            Source::Tls(url) => (
+                "https",
+                format!(
+                    "{}:{}",
+                    url.host_str().unwrap_or_default(),
+                    url.port_or_known_default().unwrap_or_default()
+                ),
+            ),
+        };
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(authority)
+            .path_and_query(path);
+        // Its parts were parts of addresses before.
+        uri.build().unwrap_or_default()
+    }
+
+    fn sentence(&self, error: &(dyn Error + 'static)) -> String {
+        let mut cause = error;
+        loop {
+            if let Some(Unreachable(sentence)) = cause.downcast_ref() {
+                return sentence.clone();
+            }
+            match cause.source() {
+                Some(next) => cause = next,
+                None => return format!("{} broke the connection: {cause}", self.source),
+            }
+        }
+    }
+}
+
+/// What is not for the next hop (RFC 9110, section 7.6.1), nor for another than us.
+fn onward_headers(mut headers: HeaderMap) -> HeaderMap {
+    const NOT_ONWARD: [HeaderName; 9] = [
+        header::CONNECTION,
+        header::HOST,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TE,
+        header::PROXY_AUTHORIZATION,
+        header::AUTHORIZATION,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static(AGENT),
+    ];
+    for name in NOT_ONWARD {
+        headers.remove(name);
+    }
+    headers
+}
+
+async fn bearer(path: PathBuf) -> Result<HeaderValue, String> {
+    let read = spawn_blocking(move || {
+        let unreadable = |error: io::Error| {
+            format!(
+                "the pod's token {} cannot be read: {error}: mount a projected volume with `serviceAccountToken` there",
+                path.shown()
+            )
+        };
+        let token = file::read_whole(&path, MAX_TOKEN).map_err(unreadable)?;
+        let token = text::of_file(&token).map_err(|reason| unreadable(io::Error::other(reason)))?;
+        let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
+        let mut value = HeaderValue::from_str(&bearer)
+            .map_err(|_| format!("{} holds no service-account token", path.shown()))?;
+        value.set_sensitive(true);
+        Ok(value)
+    });
+    read.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+/// Why no connection stands, as a sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unreachable(String);
+
+/// Connects to the one broker, whatever address is asked for.
+#[derive(Clone)]
+struct Connector(Arc<Place>);
+
+struct Place {
+    source: Source,
+    /// Where the authorities are, where that was said.
+    ca_file: Option<PathBuf>,
+    authorities: Authorities,
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Box<dyn Stream>>;
+    type Error = Unreachable;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Unreachable>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Unreachable>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let place = Arc::clone(&self.0);
+        Box::pin(async move {
+            let connected = tokio::time::timeout(CONNECT, place.connect()).await;
+            let slow = || {
+                format!(
+                    "{} did not take the connection within {} s",
+                    place.source,
+                    CONNECT.as_secs()
+                )
+            };
+            connected
+                .unwrap_or_else(|_| Err(slow()))
+                .map(TokioIo::new)
+                .map_err(Unreachable)
+        })
+    }
+}
+
+impl Place {
+    async fn connect(&self) -> Result<Box<dyn Stream>, String> {
+        match &self.source {
+            Source::Socket(path) => {
+                let stream = UnixStream::connect(path).await;
+                Ok(Box::new(stream.map_err(|error| no_socket(path, &error))?))
+            }
+            Source::Tls(url) => self.connect_tls(url).await,
+        }
+    }
+
+    async fn connect_tls(&self, url: &Url) -> Result<Box<dyn Stream>, String> {
+        let source = &self.source;
+        let host = url.host_str().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let port = url.port_or_known_default().unwrap_or_default();
+        let tcp = TcpStream::connect((bare, port)).await;
+        let tcp = tcp.map_err(|error| format!("{source} cannot be reached: {error}"))?;
+        let _ = tcp.set_nodelay(true);
+        let name = ServerName::try_from(bare.to_owned())
+            .map_err(|_| format!("{source} has a name that no certificate can have"))?;
+        let trusted = self.authorities.current().await;
+        let mut config =
+            rustls::ClientConfig::clone(&*trusted.map_err(|reason| self.nobody_trusted(reason))?);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
+        let stream = stream.map_err(|error| self.no_handshake(&error))?;
+        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(format!(
+                "{source} does not speak HTTP/2: is it a broker's `remote.listen`?"
+            ));
+        }
+        Ok(Box::new(stream))
+    }
+
+    fn nobody_trusted(&self, reason: String) -> String {
+        match self.ca_file {
+            Some(_) => reason,
+            None => format!(
+                "this system trusts no certificate authority ({reason}): name the broker's with --ca-file"
+            ),
+        }
+    }
+
+    fn no_handshake(&self, error: &io::Error) -> String {
+        let source = &self.source;
+        let tls = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(rustls::Error::InvalidCertificate(reason)) => {
+                let trusted = match &self.ca_file {
+                    Some(file) => format!("the authorities in {}", file.shown()),
+                    None => "the system's authorities (--ca-file names others)".to_owned(),
+                };
+                let reason = certificate_reason(reason);
+                format!("the certificate of {source} is not accepted by {trusted}: {reason}")
+            }
+            _ => format!("no TLS connection to {source} stands: {error}"),
+        }
+    }
+}
+
+fn no_socket(path: &Path, error: &io::Error) -> String {
+    let path = path.shown();
+    match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "there is no socket {path}: mount the agent's directory in the sidecar, and see whether the node's daemon runs"
+        ),
+        io::ErrorKind::ConnectionRefused => {
+            format!("nobody answers on {path}: the node's daemon is not running")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "the sidecar's user (uid {}) may not open {path}: it is for the uid and gid in the agent's manifest",
+            rustix::process::geteuid().as_raw()
+        ),
+        _ => format!("{path} cannot be opened: {error}"),
+    }
+}
+
+/// A connection of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Connection for Box<dyn Stream> {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_pods_token_is_a_text_in_a_regular_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("token"), "\u{feff}eyJ.x.y\n").unwrap();
+        assert_eq!(bearer(at("token")).await.unwrap(), "Bearer eyJ.x.y");
+        std::fs::write(at("wide"), b"\xff\xfee\0").unwrap();
+        std::fs::write(at("long"), "x".repeat(MAX_TOKEN + 1)).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), mode).unwrap();
+        for (name, why) in [
+            ("wide", "UTF-16"),
+            ("long", "it is longer than"),
+            ("fifo", "a FIFO, not a regular file"),
+            ("none", "cannot be read"),
+        ] {
+            let refused = bearer(at(name)).await.unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_for_us_is_not_sent_on() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "localhost"),
+            ("authorization", "Bearer mine"),
+            ("token-broker-agent", "another"),
+            ("connection", "close"),
+            ("te", "trailers"),
+            ("metadata-flavor", "Google"),
+            ("content-type", "application/grpc"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let mut left: Vec<_> = onward_headers(headers).keys().map(ToString::to_string).collect();
+        left.sort();
+        assert_eq!(left, ["content-type", "metadata-flavor"]);
+    }
+}
