@@ -9,8 +9,8 @@ pub fn query(text: &str) {
 
 /// The beginning of a connection: in whatever pieces it comes, the same passes, and nothing changes its length.
 pub fn connection(bytes: &[u8]) {
-    let whole = authority::passed([bytes]);
+    let whole = h2_authority::passed([bytes]);
     assert_eq!(whole.len(), bytes.len(), "as many bytes come out as go in");
-    let single = authority::passed(bytes.chunks(1));
+    let single = h2_authority::passed(bytes.chunks(1));
     assert_eq!(whole, single, "the pieces do not matter");
 }
