@@ -278,18 +278,18 @@ impl Connect {
         let session = visit.and_then(|visit| visit.session);
         let begun_here = session.filter(|_| pending.session.is_some());
         let actor = actor.or(begun_here.map(|session| session.admission.actor.clone()));
-        let (broker, connect_id) = (self.clone(), pending.connect_id.clone());
+        let (this, connect_id) = (self.clone(), pending.connect_id.clone());
         let work = async move {
             let actor = actor.unwrap_or_else(|| Actor::Person(pending.grant_request.owner.to_string()));
-            let ending = broker.finish(&pending, redirect.outcome, &actor).await;
+            let ending = this.finish(&pending, redirect.outcome, &actor).await;
             if matches!(
                 ending,
                 Err(ConnectError::Denied(_) | ConnectError::NothingGranted)
             ) {
-                broker.grants.note_declined(&pending.grant_request).await;
+                this.grants.note_declined(&pending.grant_request).await;
             }
-            broker.note_connect(&pending, &ending, actor);
-            broker.consents.end(&pending.connect_id, ending.clone());
+            this.note_connect(&pending, &ending, actor);
+            this.consents.end(&pending.connect_id, ending.clone());
             ending
         };
         self.single_flight.spawn(work).await.unwrap_or_else(|_| {

@@ -149,10 +149,10 @@ impl Disconnect {
         revocation: Revocation,
         actor: Actor,
     ) -> Result<Disconnected, AccountError> {
-        let (broker, which) = (self.clone(), which.clone());
+        let (this, which) = (self.clone(), which.clone());
         // To its end, also when the caller goes away: a disconnect that stops halfway would leave tokens with the
         // agents, or the grant alive at the provider.
-        let work = async move { broker.disconnect_now(&which, revocation, actor).await };
+        let work = async move { this.disconnect_now(&which, revocation, actor).await };
         self.single_flight
             .spawn(work)
             .await
@@ -168,8 +168,8 @@ impl Disconnect {
         let mut result = self.preview_disconnect(which, revocation)?;
         let id = result.account.record.id.clone();
         // A renewal under way may be rotating the grant: let it end, but not hold the deletion for long.
-        let (broker, held) = (self.clone(), id.clone());
-        let mut turn = Box::pin(async move { broker.turns.turn(&held).await });
+        let (this, held) = (self.clone(), id.clone());
+        let mut turn = Box::pin(async move { this.turns.turn(&held).await });
         let in_turn = tokio::time::timeout(DELIVERY_PATIENCE, turn.as_mut()).await;
         let deleted = self.delete_account(&id, revocation, &result, &actor).await;
         let deleted = match deleted {
@@ -298,10 +298,10 @@ impl Disconnect {
         revocation: Revocation,
         actor: &Actor,
     ) -> Result<bool, String> {
-        let (broker, actor) = (self.clone(), actor.clone());
+        let (this, actor) = (self.clone(), actor.clone());
         let work = async move {
             drop(renewal.await);
-            broker.revoke_now(owed, revocation, &actor).await
+            this.revoke_now(owed, revocation, &actor).await
         };
         let paying = self.single_flight.spawn(work);
         tokio::time::timeout(RENEWAL_PATIENCE, paying)

@@ -13,11 +13,12 @@ use crate::{
 
 /// Records what became of an account's grant, and takes disabled accounts back into use.
 pub(in crate::broker) struct AccountHealth {
-    pub(in crate::broker) announcing: Arc<tokio::sync::Mutex<()>>,
-    pub(in crate::broker) registry: Arc<SharedRegistry>,
-    pub(in crate::broker) store: SharedStore,
-    pub(in crate::broker) vault: Arc<Vault>,
-    pub(in crate::broker) publisher: Arc<Publisher>,
+    /// One security event is acted on at a time.
+    announcing: Arc<tokio::sync::Mutex<()>>,
+    registry: Arc<SharedRegistry>,
+    store: SharedStore,
+    vault: Arc<Vault>,
+    publisher: Arc<Publisher>,
 }
 
 impl AccountHealth {

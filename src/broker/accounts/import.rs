@@ -129,10 +129,10 @@ impl Import {
         actor: Actor,
     ) -> Result<Imported, ImportError> {
         let aim = self.targets.aim(target)?;
-        let (broker, owner) = (self.clone(), aim.owner.clone());
+        let (this, owner) = (self.clone(), aim.owner.clone());
         let work = async move {
-            let ending = broker.import_grant(aim, &grant, &actor).await;
-            broker.note_imported(&owner, &ending, actor);
+            let ending = this.import_grant(aim, &grant, &actor).await;
+            this.note_imported(&owner, &ending, actor);
             ending
         };
         let lost = |_| {

@@ -111,8 +111,8 @@ impl SecurityEventHandler {
     /// The database does not take it; tokens may have left the agents by then. The event is not remembered, so it may
     /// be pushed again.
     pub async fn handle(self: &Arc<Self>, events: SecurityEvents) -> Result<Announced, StoreError> {
-        let broker = self.clone();
-        let work = async move { broker.take_in(&events).await };
+        let this = self.clone();
+        let work = async move { this.take_in(&events).await };
         self.single_flight
             .spawn(work)
             .await
@@ -262,14 +262,12 @@ impl SecurityEventHandler {
         identifier: &TokenIdentifier,
     ) -> Result<Vec<IntegrationId>, StoreError> {
         let contents = self.store.load().await?;
-        let (broker, identifier) = (self.clone(), identifier.clone());
+        let (this, identifier) = (self.clone(), identifier.clone());
         let search = move || {
             let concerned = |record: &IntegrationRecord| {
-                record.authority == broker.context.authority
-                    && open_refresh_token(&broker.vault, &record.id, &record.secret, || {
-                        record.account.clone()
-                    })
-                    .is_ok_and(|token| identifier.names(&token))
+                record.authority == this.context.authority
+                    && open_refresh_token(&this.vault, &record.id, &record.secret, || record.account.clone())
+                        .is_ok_and(|token| identifier.names(&token))
             };
             let found = contents.integrations.into_iter().filter(concerned);
             found.map(|record| record.id).collect()
@@ -281,10 +279,10 @@ impl SecurityEventHandler {
 
     /// Asks the provider without making whoever announced something wait for its answer.
     fn check_later(self: &Arc<Self>, id: &IntegrationId) {
-        let (broker, which) = (self.clone(), AccountRef::Id(id.clone()));
+        let (this, which) = (self.clone(), AccountRef::Id(id.clone()));
         self.single_flight.spawn(async move {
             // What it finds out is in the account's view, and with the agents.
-            let _ = broker.account_checks.check_account(&which).await;
+            let _ = this.account_checks.check_account(&which).await;
         });
     }
 

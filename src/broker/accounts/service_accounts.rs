@@ -107,11 +107,11 @@ impl ServiceAccounts {
         new: NewServiceAccount,
         actor: Actor,
     ) -> Result<ServiceAccountAdded, ServiceAccountError> {
-        let broker = self.clone();
+        let this = self.clone();
         let work = async move {
             let owner = new.owner.clone();
-            let ending = broker.add(new, &actor).await;
-            broker.note_added(&owner, &ending, actor);
+            let ending = this.add(new, &actor).await;
+            this.note_added(&owner, &ending, actor);
             ending
         };
         let lost = |_| {

@@ -112,9 +112,9 @@ impl Agents {
         actor: Actor,
     ) -> Result<AgentView, AgentError> {
         manifest.validate(&self.context.catalog)?;
-        let broker = self.clone();
+        let this = self.clone();
         // To its end, so that memory and database agree also when the caller goes away.
-        let work = async move { broker.put(manifest, actor).await };
+        let work = async move { this.put(manifest, actor).await };
         self.single_flight
             .spawn(work)
             .await
@@ -166,8 +166,8 @@ impl Agents {
 
     /// Removes an agent that came over the API; its directory and socket go at once.
     pub async fn delete_agent(self: &Arc<Self>, name: &AgentName, actor: Actor) -> Result<(), AgentError> {
-        let (broker, name) = (self.clone(), name.clone());
-        let work = async move { broker.delete(&name, actor).await };
+        let (this, name) = (self.clone(), name.clone());
+        let work = async move { this.delete(&name, actor).await };
         self.single_flight
             .spawn(work)
             .await

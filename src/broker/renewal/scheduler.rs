@@ -114,9 +114,9 @@ impl Renewals {
         let (key, seen) = (sent.key.clone(), self.publisher.cached(&sent.key));
         let mut sent = Some(sent);
         let waiter = self.single_flight.start(&key, || {
-            let (broker, key, sent) = (self.clone(), key.clone(), sent.take());
+            let (this, key, sent) = (self.clone(), key.clone(), sent.take());
             async move {
-                let renewed = broker.renew_in_turn(&key, seen).await;
+                let renewed = this.renew_in_turn(&key, seen).await;
                 drop(sent);
                 renewed
             }
@@ -142,8 +142,8 @@ impl Renewals {
         seen: Option<Arc<IssuedToken>>,
     ) -> Renewed {
         let work = || {
-            let (broker, key) = (self.clone(), key.clone());
-            async move { broker.renew_in_turn(&key, seen).await }
+            let (this, key) = (self.clone(), key.clone());
+            async move { this.renew_in_turn(&key, seen).await }
         };
         let lost = || Err(lost());
         self.single_flight.join(key, work).await.unwrap_or_else(lost)
