@@ -2,7 +2,7 @@
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
 //! `address budget clock entropy followed health id secret proto telemetry text`, `config client`, `catalog`, `vault`, `store`,
-//! `google agent session`, `broker`, `net agent_view`, `agent_files kubernetes`, `agent_api`, `pod_api admin_api`, `sidecar delivery`,
+//! `google agent session`, `broker`, `net agent_view help`, `agent_files kubernetes`, `agent_api`, `pod_api admin_api`, `sidecar delivery`,
 //! `doctor supervisor`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod address;
@@ -26,6 +26,7 @@ mod file;
 mod followed;
 pub mod google;
 pub mod health;
+mod help;
 pub mod id;
 pub mod kubernetes;
 pub mod lifecycle;

@@ -13,7 +13,12 @@ use crate::{
     catalog::Catalog,
     cli::Exit,
     google::classify::{Call, FAILURES, Sign},
-    web::help::{self, Act, Actor, Step, Topic},
+    help::{
+        self,
+        chapters::{CONNECTING, SYMPTOMS},
+        text::{Span, Target, Text},
+        topic::{Act, Actor, Step, Topic},
+    },
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/FAILURES.md");
@@ -100,15 +105,22 @@ fn actors(topic: &Topic) -> String {
 }
 
 /// A text of the pages, whose links lead to a page of this daemon's or elsewhere.
-fn absolute(text: &str) -> String {
-    cell(&text.replace("](/help", &format!("]({PAGES}")))
+fn marked(text: &Text) -> String {
+    let span = |span: &Span| match span {
+        Span::Plain(words) => words.clone(),
+        Span::Code(words) => format!("`{words}`"),
+        Span::Strong(words) => format!("**{words}**"),
+        Span::Link(words, Target::Topic(slug)) => format!("[{words}]({PAGES}/{slug})"),
+        Span::Link(words, Target::Page(url)) => format!("[{words}]({url})"),
+    };
+    cell(&text.spans().iter().map(span).collect::<String>())
 }
 
 /// What everybody can do, in one cell.
 fn cure(topic: &Topic) -> String {
-    let step = |step: &Step| match step.command {
-        Some(command) => format!("{} `{command}`", absolute(step.text)),
-        None => absolute(step.text),
+    let step = |step: &Step| match &step.command {
+        Some(command) => format!("{} `{command}`", marked(&step.text)),
+        None => marked(&step.text),
     };
     let act = |act: &Act| {
         let steps: Vec<_> = act.steps.iter().map(step).collect();
@@ -267,12 +279,13 @@ fn states(text: &mut String) -> std::fmt::Result {
 fn document() -> Result<String, std::fmt::Error> {
     let mut text = HEAD.to_owned();
     text.push_str("## What people see\n\n| what you see | why | what to do | page |\n|---|---|---|---|\n");
-    for symptom in help::SYMPTOMS.topics() {
+    for symptom in &SYMPTOMS.topics {
+        let why: Vec<_> = symptom.what.iter().map(marked).collect();
         writeln!(
             text,
             "| {} | {} | {} | {} |",
-            symptom.title,
-            absolute(&symptom.what.join(" ")),
+            marked(&symptom.title),
+            why.join(" "),
             cure(symptom),
             link(symptom)
         )?;
@@ -302,7 +315,7 @@ fn every_page_about_connecting_is_about_an_ending_that_there_is() {
     let endings: BTreeSet<_> = connect_errors().iter().map(help::of_connect).collect();
     let rows = FAILURES.iter().map(|failure| failure.help);
     let known: BTreeSet<_> = endings.into_iter().chain(rows).collect();
-    for topic in help::CONNECTING.topics() {
+    for topic in &CONNECTING.topics {
         assert!(known.contains(topic.slug), "{} is about nothing", topic.slug);
     }
 }

@@ -3,13 +3,11 @@
 //! The page starts no consent by itself: whoever holds its address could otherwise bind an account of their
 //! own to somebody else's agent.
 
-use super::{
-    help,
-    page::{Item, Page, Tone},
-};
+use super::page::{Item, Page, Tone};
 use crate::{
     broker::{AgentSnapshot, AgentState, AgentView, Broker, CapabilityState},
     catalog::IntegrationKind,
+    help,
 };
 
 /// The page of an agent.

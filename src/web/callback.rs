@@ -5,13 +5,13 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::{
-    help,
     page::{Item, Page, Tone},
     sentence::sentence,
 };
 use crate::{
     broker::{Broker, ConnectError, Connected},
     google::FailureKind,
+    help::{self, topic::Topic},
     id::{CapabilityKey, IntegrationId},
     session::Visit,
 };
@@ -129,7 +129,7 @@ fn keys(keys: &[CapabilityKey]) -> String {
 fn failure(error: &ConnectError) -> (StatusCode, Page) {
     let slug = help::of_connect(error);
     let topic = help::find(slug);
-    let title = topic.map_or_else(|| "That did not work".to_owned(), help::Topic::heading);
+    let title = topic.map_or_else(|| "That did not work".to_owned(), Topic::heading);
     let (tone, said) = match (error, topic) {
         // Whoever declined need not read of an operator's settings.
         (ConnectError::Denied(_), Some(topic)) => (Tone::Calm, unchanged(topic.summary())),
@@ -138,7 +138,7 @@ fn failure(error: &ConnectError) -> (StatusCode, Page) {
     };
     let page = Page::new(tone, title)
         .says(said)
-        .closes(topic.map(help::Topic::next_step).unwrap_or_default())
+        .closes(topic.map(Topic::next_step).unwrap_or_default())
         .explained_by(Some(slug));
     (status(error), page)
 }

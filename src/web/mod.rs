@@ -8,7 +8,7 @@ mod console;
 mod figures;
 #[cfg(fuzzing)]
 pub mod fuzz;
-pub(crate) mod help;
+mod help;
 mod page;
 mod public_address;
 mod risc;

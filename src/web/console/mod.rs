@@ -29,13 +29,14 @@ use url::Url;
 
 use super::{
     answer::{Answer, html, redirect, text, typed, wrong_method},
-    help,
+    help as pages,
     sentence::sentence,
 };
 use crate::{
     broker::{AgentState, Broker, SignIn},
     budget::Refusals,
     config::ProxySection,
+    help,
     id::{IntegrationId, OwnerId},
     session::{BrowserId, Session, Sessions},
 };
@@ -282,7 +283,7 @@ impl Console {
     /// The address of the page that explains a state; none where all is well.
     fn explanation(&self, state: AgentState) -> Option<String> {
         let slug = help::of_state(state)?;
-        Some(format!("{}{}", self.prefix, help::path(slug)))
+        Some(format!("{}{}", self.prefix, pages::path(slug)))
     }
 
     fn frame<'a>(&'a self, session: Option<&'a Session>, tab: Tab, title: &str) -> Frame<'a> {

@@ -1,4 +1,4 @@
-//! Every failure has a page, and every page can be reached and read.
+//! Every page can be reached and read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,7 @@ use hyper::StatusCode;
 use url::Url;
 
 use super::*;
-use crate::{
-    broker::failure_state,
-    google::{
-        ProviderError,
-        classify::{Call, FAILURES},
-        http::TransportError,
-    },
-    web::page::STYLE_PATH,
-};
+use crate::web::page::STYLE_PATH;
 
 const HOME: &str = "http://broker.example";
 
@@ -29,7 +21,8 @@ async fn get(path: &str) -> (StatusCode, String) {
 
 /// The index and every page, by address.
 async fn pages() -> BTreeMap<String, String> {
-    let paths = all().map(|(_, topic)| path(topic.slug)).chain([PATH.to_owned()]);
+    let topics = chapters::all().into_iter().flat_map(|chapter| &chapter.topics);
+    let paths = topics.map(|topic| path(topic.slug)).chain([PATH.to_owned()]);
     let mut pages = BTreeMap::new();
     for path in paths {
         let (status, html) = get(&path).await;
@@ -46,94 +39,6 @@ fn values<'a>(html: &'a str, attribute: &str) -> impl Iterator<Item = String> + 
     values
         .into_iter()
         .map(|rest| rest.split('"').next().unwrap().replace("&#38;", "&"))
-}
-
-fn topic(slug: &str) -> &'static Topic {
-    find(slug).unwrap_or_else(|| panic!("no page explains {slug}"))
-}
-
-#[test]
-fn every_row_of_googles_answers_has_a_page_that_says_what_agents_see() {
-    for failure in FAILURES {
-        let page = topic(failure.help);
-        let connecting = !failure.calls.is_empty()
-            && failure
-                .calls
-                .iter()
-                .all(|c| matches!(c, Call::Authorize | Call::Exchange));
-        let expected = if connecting {
-            Meanwhile::Unchanged
-        } else {
-            Meanwhile::Renewal(failure_state(failure.kind))
-        };
-        assert_eq!(page.meanwhile, expected, "{}", failure.help);
-    }
-}
-
-#[test]
-fn getting_no_answer_has_pages_too() {
-    let errors = [
-        TransportError::NoRoots(String::new()),
-        TransportError::Certificate(String::new()),
-        TransportError::NoConnection,
-        TransportError::Timeout(std::time::Duration::from_secs(1)),
-        TransportError::TooLarge(1),
-        TransportError::Network(String::new()),
-    ];
-    let errors = errors.iter().map(|error| ProviderError::transport("h", error));
-    for error in errors.chain([ProviderError::malformed("")]) {
-        let seen = Meanwhile::Renewal(failure_state(error.kind));
-        assert_eq!(topic(error.help).meanwhile, seen, "{error}");
-    }
-    topic("identity-unproven");
-}
-
-#[test]
-fn every_state_and_code_has_a_page_of_its_name() {
-    for state in AgentState::ALL {
-        let Some(slug) = of_state(state) else {
-            assert_eq!(state, AgentState::Active);
-            continue;
-        };
-        assert_eq!(slug, state.as_str().replace('_', "-"));
-    }
-    for code in [
-        ProblemCode::UnknownCapability,
-        ProblemCode::NotDeclared,
-        ProblemCode::RateLimited,
-        ProblemCode::InvalidRequest,
-    ] {
-        let page = topic(&code.as_str().replace('_', "-"));
-        assert_eq!(page.meanwhile, Meanwhile::Answer(code));
-    }
-}
-
-#[test]
-fn no_two_pages_share_an_address_and_each_says_who_can_do_what() {
-    let mut seen = BTreeSet::new();
-    let word = |b: u8| b.is_ascii_lowercase() || b == b'-';
-    for (_, topic) in all() {
-        let slug = topic.slug;
-        assert!(seen.insert(slug), "two pages are {slug}");
-        assert!(slug.bytes().all(word), "{slug}");
-        assert!(!topic.what.is_empty() && !topic.acts.is_empty(), "{slug}");
-        for act in topic.acts {
-            assert!(!act.steps.is_empty(), "{slug}: {:?}", act.who);
-            let times = topic.acts.iter().filter(|other| other.who == act.who).count();
-            assert_eq!(times, 1, "{slug}: {:?}", act.who);
-        }
-        for text in texts(topic) {
-            assert!(text.ends_with(['.', ':', '?']), "{slug}: {text}");
-            assert!(!text.contains("  "), "{slug}: {text}");
-        }
-    }
-    assert!(seen.len() > 50, "{}", seen.len());
-}
-
-/// What a page says in sentences.
-fn texts(topic: &Topic) -> impl Iterator<Item = &'static str> {
-    let steps = topic.acts.iter().flat_map(|act| act.steps);
-    topic.what.iter().copied().chain(steps.map(|step| step.text))
 }
 
 #[tokio::test]

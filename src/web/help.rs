@@ -1,47 +1,54 @@
-//! The pages themselves.
+//! `/help`: a page for everything that can go wrong, made from the topics of [`crate::help`]. They hold no data, so anybody
+//! may read them.
 
 use askama::Template;
 use hyper::StatusCode;
 
-use super::{
-    Act, Actor, CHAPTERS, Chapter, Meanwhile, PATH, Step, Topic, all,
-    text::{Span, spans},
-};
+use super::answer::{Answer, html};
 use crate::{
     broker::AgentState,
     google::classify::{FAILURES, Sign},
-    web::answer::{Answer, html},
+    help::{
+        chapters::{self, Chapter, find_with_chapter},
+        inline,
+        text::{Span, Target, Text},
+        topic::{Act, Actor, Meanwhile, Step, Topic},
+    },
 };
 
+/// Where the pages are.
+const PATH: &str = "/help";
+
+/// The address of the page with this slug.
+pub(super) fn path(slug: &str) -> String {
+    format!("{PATH}/{slug}")
+}
+
 /// True when `path` is [`PATH`] or below it.
-pub(in crate::web) fn serves(path: &str) -> bool {
+pub(super) fn serves(path: &str) -> bool {
     path.strip_prefix(PATH)
         .is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// The page at `path`.
-pub(in crate::web) fn answer(path: &str) -> Answer {
+pub(super) fn answer(path: &str) -> Answer {
     let slug = path.strip_prefix(PATH).unwrap_or_default();
     // The links are relative, so that they hold behind a proxy that adds a path.
     let root = "../".repeat(slug.matches('/').count());
     // The stable codes are spelled with underscores: they lead to their page as well.
     let slug = slug.trim_start_matches('/').replace('_', "-");
     match find_with_chapter(&slug) {
-        Some((chapter, topic)) => html(StatusCode::OK, page(&chapter, topic)),
+        Some((chapter, topic)) => html(StatusCode::OK, page(chapter, topic)),
         None if slug.is_empty() => html(StatusCode::OK, index(&root, false)),
         None => html(StatusCode::NOT_FOUND, index(&root, true)),
     }
-}
-
-fn find_with_chapter(slug: &str) -> Option<(Chapter, &'static Topic)> {
-    all().find(|(_, topic)| topic.slug == slug)
 }
 
 /// A marked text as HTML.
 #[derive(Template)]
 #[template(path = "web/help/marked.html")]
 struct Marked {
-    spans: Vec<Span>,
+    text: Text,
     /// How the daemon's own address is reached from the page.
     root: &'static str,
 }
@@ -50,21 +57,21 @@ struct Marked {
 impl askama::filters::HtmlSafe for Marked {}
 
 impl Marked {
-    fn of(text: &'static str) -> Self {
-        Self::from(spans(text))
+    fn of(text: &Text) -> Self {
+        let text = text.clone();
+        Self { text, root: "../" }
     }
 
-    fn href(&self, target: &str) -> String {
-        match target.strip_prefix('/') {
-            Some(own) => format!("{}{own}", self.root),
-            None => target.to_owned(),
+    /// A sentence of the program's own, which is marked in the same way.
+    fn sentence(sentence: &str) -> Self {
+        Self::of(&inline(sentence).unwrap_or_else(|_| Text::verbatim(sentence)))
+    }
+
+    fn href(&self, target: &Target) -> String {
+        match target {
+            Target::Topic(slug) => format!("{}help/{slug}", self.root),
+            Target::Page(url) => url.clone(),
         }
-    }
-}
-
-impl From<Vec<Span>> for Marked {
-    fn from(spans: Vec<Span>) -> Self {
-        Self { spans, root: "../" }
     }
 }
 
@@ -92,20 +99,20 @@ struct Entry {
 }
 
 impl Entry {
-    fn of(topic: &'static Topic) -> Self {
+    fn of(topic: &Topic) -> Self {
         Self {
             slug: topic.slug,
-            title: Marked::of(topic.title),
+            title: Marked::of(&topic.title),
             who: topic.acts.first().map_or("", |act| act.who.name()),
         }
     }
 }
 
 fn index(root: &str, missed: bool) -> Result<String, askama::Error> {
-    let chapters = CHAPTERS.iter().map(|chapter| IndexChapter {
+    let chapters = chapters::all().into_iter().map(|chapter| IndexChapter {
         title: chapter.title,
         lead: chapter.lead,
-        entries: chapter.topics().map(Entry::of).collect(),
+        entries: chapter.topics.iter().map(Entry::of).collect(),
     });
     Index {
         root,
@@ -118,14 +125,14 @@ fn index(root: &str, missed: bool) -> Result<String, askama::Error> {
 
 #[derive(Template)]
 #[template(path = "web/help/topic.html")]
-struct TopicPage {
+struct TopicPage<'a> {
     root: &'static str,
     title: String,
     chapter: &'static str,
     heading: Marked,
     who: Vec<&'static str>,
     what: Vec<Marked>,
-    acts: Vec<Acts>,
+    acts: Vec<Acts<'a>>,
     turn_to: Option<&'static str>,
     /// Some step has a command with words to fill in.
     fill_in: bool,
@@ -135,49 +142,53 @@ struct TopicPage {
     causes: Vec<Entry>,
 }
 
-struct Acts {
+struct Acts<'a> {
     heading: &'static str,
     /// The steps follow each other, and are more than one.
     numbered: bool,
     /// The owner is told to get a link.
     needs_link: bool,
-    steps: Vec<(Marked, Option<&'static str>)>,
+    steps: Vec<(Marked, Option<&'a str>)>,
 }
 
-fn page(chapter: &Chapter, topic: &'static Topic) -> Result<String, askama::Error> {
+fn page(chapter: &Chapter, topic: &Topic) -> Result<String, askama::Error> {
     let rows = || FAILURES.iter().filter(|failure| failure.help == topic.slug);
     let mut said: Vec<&'static str> = rows().map(|failure| failure.sentence).collect();
     said.dedup();
     let mut words: Vec<String> = rows().flat_map(|failure| codes(failure.sign)).collect();
-    words.extend(topic.words.iter().map(|words| (*words).to_owned()));
+    words.extend(topic.words.iter().cloned());
     words.dedup();
     TopicPage {
         root: "../",
         title: topic.heading(),
         chapter: chapter.title,
-        heading: Marked::of(topic.title),
+        heading: Marked::of(&topic.title),
         who: topic.acts.iter().map(|act| act.who.name()).collect(),
-        what: topic.what.iter().copied().map(Marked::of).collect(),
+        what: topic.what.iter().map(Marked::of).collect(),
         acts: topic.acts.iter().map(acts).collect(),
         turn_to: topic.turn_to(),
         fill_in: topic
             .commands()
             .any(|command| command.split(' ').any(is_placeholder)),
-        meanwhile: meanwhile(topic.meanwhile).into(),
-        said: said.into_iter().map(Marked::of).collect(),
+        meanwhile: Marked::sentence(&meanwhile(topic.meanwhile)),
+        said: said.into_iter().map(Marked::sentence).collect(),
         words,
         causes: causes(topic),
     }
     .render()
 }
 
-fn acts(act: &'static Act) -> Acts {
-    let one = |step: &'static Step| (Marked::of(step.text), step.command);
+fn acts(act: &Act) -> Acts<'_> {
+    let leads_to_link = |step: &Step| step.text.plain().contains(" link");
     Acts {
         heading: act.who.heading(),
         numbered: act.ordered && act.steps.len() > 1,
-        needs_link: act.who == Actor::Owner && act.steps.iter().any(|step| step.text.contains(" link")),
-        steps: act.steps.iter().map(one).collect(),
+        needs_link: act.who == Actor::Owner && act.steps.iter().any(leads_to_link),
+        steps: act
+            .steps
+            .iter()
+            .map(|step| (Marked::of(&step.text), step.command.as_deref()))
+            .collect(),
     }
 }
 
@@ -200,47 +211,38 @@ fn codes(sign: Sign) -> Vec<String> {
     }
 }
 
-fn meanwhile(meanwhile: Meanwhile) -> Vec<Span> {
-    use Span::{Code, Plain};
+/// What agents see meanwhile, marked as topics are.
+fn meanwhile(meanwhile: Meanwhile) -> String {
     match meanwhile {
-        Meanwhile::State(state) if state == AgentState::ProviderUnavailable => vec![
-            Plain("Agents may still have a token that lives. Their state is "),
-            Code(state.as_str()),
-            Plain(", in the file "),
-            Code("env"),
-            Plain(", on their socket and over gRPC."),
-        ],
-        Meanwhile::State(state) => vec![
-            Plain("Agents that need it have no token. Their state is "),
-            Code(state.as_str()),
-            Plain(", in the file "),
-            Code("env"),
-            Plain(", on their socket and over gRPC."),
-        ],
-        Meanwhile::Renewal(state) => vec![
-            Plain(
-                "Agents keep the token that they have for as long as it lives. After that they have none, and their \
-                   state is ",
-            ),
-            Code(state.as_str()),
-            Plain(". If it happened while an account was being connected, nothing was changed."),
-        ],
-        Meanwhile::Answer(code) => vec![
-            Plain("The request is answered with "),
-            Code(code.as_str()),
-            Plain(". What the agent has already stays good."),
-        ],
-        Meanwhile::Unchanged => vec![Plain(
-            "Nothing of it: nothing was changed, and they go on with what they had.",
-        )],
-        Meanwhile::Ended => vec![Plain(
-            "What came of it the first time. That it was asked for again changes nothing for them.",
-        )],
-        Meanwhile::HasToken => vec![
-            Plain("The agent has a token, and its state is "),
-            Code(AgentState::Active.as_str()),
-            Plain(": it is an interface of Google's that refuses what the agent does with it."),
-        ],
+        Meanwhile::State(state) => {
+            let token = if state == AgentState::ProviderUnavailable {
+                "Agents may still have a token that lives."
+            } else {
+                "Agents that need it have no token."
+            };
+            let state = state.as_str();
+            format!("{token} Their state is `{state}`, in the file `env`, on their socket and over gRPC.")
+        }
+        Meanwhile::Renewal(state) => format!(
+            "Agents keep the token that they have for as long as it lives. After that they have none, and their state is \
+             `{}`. If it happened while an account was being connected, nothing was changed.",
+            state.as_str()
+        ),
+        Meanwhile::Answer(code) => format!(
+            "The request is answered with `{}`. What the agent has already stays good.",
+            code.as_str()
+        ),
+        Meanwhile::Unchanged => {
+            "Nothing of it: nothing was changed, and they go on with what they had.".to_owned()
+        }
+        Meanwhile::Ended => {
+            "What came of it the first time. That it was asked for again changes nothing for them.".to_owned()
+        }
+        Meanwhile::HasToken => format!(
+            "The agent has a token, and its state is `{}`: it is an interface of Google's that refuses what the agent does \
+             with it.",
+            AgentState::Active.as_str()
+        ),
     }
 }
 
@@ -249,9 +251,12 @@ fn causes(topic: &Topic) -> Vec<Entry> {
     let Meanwhile::State(state) = topic.meanwhile else {
         return Vec::new();
     };
-    all()
-        .map(|(_, topic)| topic)
+    let topics = chapters::all().into_iter().flat_map(|chapter| &chapter.topics);
+    topics
         .filter(|topic| topic.meanwhile == Meanwhile::Renewal(state))
         .map(Entry::of)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! Which topic tells of a consent that did not end well.
+
+use crate::broker::ConnectError;
+
+/// The slug of the topic about a consent that did not end well.
+pub(crate) fn of_connect(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::Capability(_) => "unknown-capability",
+        ConnectError::ReturnUrl(_) => "return-address",
+        ConnectError::TooMany => "too-many-connections",
+        ConnectError::BadRedirect(_) => "incomplete-address",
+        ConnectError::UnknownState | ConnectError::UnknownConnect(_) => "link-used",
+        ConnectError::OtherBrowser => "ended-already",
+        ConnectError::OtherSession => "other-session",
+        ConnectError::TimedOut => "consent-timed-out",
+        ConnectError::Denied(_) => "consent-denied",
+        ConnectError::NothingGranted => "nothing-granted",
+        ConnectError::Provider(error) => error.help,
+        ConnectError::NoRefreshToken => "no-refresh-token",
+        ConnectError::UnknownAccount(_) => "no-such-account",
+        ConnectError::ServiceAccount(_) => "nobody-consents",
+        ConnectError::Ambiguous(_) => "several-accounts",
+        ConnectError::OtherAccount { .. } | ConnectError::NotThatAccount { .. } => "other-account",
+        ConnectError::ConnectedAlready { .. } => "connected-already",
+        ConnectError::Narrower { .. } => "narrower-grant",
+        ConnectError::RevokedMeanwhile(_) => "revoked-meanwhile",
+        ConnectError::Store(_) => "account-not-kept",
+    }
+}
