@@ -14,7 +14,7 @@ use crate::{
     net::tls::ServedCertificate,
     session::{SessionLimits, Sessions},
     telemetry::Metrics,
-    web::{Console, ConsoleOptions, Figures, HealthFacts, PublicAddress, Web},
+    web::{HealthFacts, Web, WebParts},
 };
 
 /// What the pages are about, besides the broker.
@@ -47,27 +47,24 @@ pub(super) fn web(
     parts: &AppParts,
     around: Surroundings,
 ) -> anyhow::Result<Web> {
-    let health = HealthFacts {
-        metrics: around.metrics.clone(),
-        readiness: around.readiness.clone(),
+    let facts = HealthFacts {
+        metrics: around.metrics,
+        readiness: around.readiness,
         started_at: around.started_at,
         warnings: config.warnings().to_vec(),
         in_force: around.in_force,
     };
-    let options = ConsoleOptions {
-        public_url: config.public_url.clone(),
-        proxy: config.console.proxy.clone(),
-    };
-    Ok(Web {
-        address: PublicAddress::new(&config.public_url, &config.google.redirect_uri),
-        console: Console::new(broker.clone(), around.sessions, options, health, around.shutdown),
+    Ok(Web::new(WebParts {
         broker: broker.clone(),
-        metrics: around.metrics,
-        readiness: around.readiness,
+        sessions: around.sessions,
+        facts,
+        public_url: config.public_url.clone(),
+        redirect_uri: config.google.redirect_uri.clone(),
+        proxy: config.console.proxy.clone(),
         risc: receiver(config, parts)?,
-        figures: Figures::default(),
         certificate: around.certificate,
-    })
+        shutdown: around.shutdown,
+    }))
 }
 
 /// What takes security events, where they are wanted.

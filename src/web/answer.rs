@@ -1,16 +1,14 @@
 //! Answers, and the headers that keep a page to itself.
 
-use std::convert::Infallible;
-
+use axum::body::Body;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Response, StatusCode,
     header::{self, HeaderValue},
 };
 
 /// An answer: a page at once, or events as they come.
-pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+pub(super) type Answer = Response<Body>;
 
 /// What a page may load and do that says nothing else: no script, no form, nothing of others.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -32,7 +30,7 @@ pub(super) fn html(status: StatusCode, page: Result<String, askama::Error>) -> A
 }
 
 pub(super) fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()).boxed_unsync());
+    let mut answer = Response::new(Body::from(body.into()));
     *answer.status_mut() = status;
     answer
         .headers_mut()

@@ -1,11 +1,18 @@
 //! `/oauth/callback`: where a consent comes back to, with a page for each way it can end.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
-use hyper::StatusCode;
+use axum::{Router, body::Body, extract::State, routing::get};
+use bytes::Bytes;
+use futures_util::stream;
+use http::request::Parts;
+use hyper::{StatusCode, header::SET_COOKIE};
 
 use super::{
+    answer::{Answer, html, redirect},
+    auth::Visitors,
     page::{Item, Page, Tone},
+    paths::Paths,
     sentence::sentence,
 };
 use crate::{
@@ -19,8 +26,50 @@ use crate::{
 /// Where a consent comes back to.
 pub(super) const PATH: &str = "/oauth/callback";
 
+/// Ends consents.
+pub(super) struct Callback {
+    pub(super) broker: Arc<Broker>,
+    pub(super) visitors: Arc<Visitors>,
+    pub(super) paths: Arc<Paths>,
+}
+
+impl Callback {
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route(PATH, get(end).head(look))
+            .with_state(Arc::new(self))
+    }
+}
+
+async fn end(State(callback): State<Arc<Callback>>, request: Parts) -> Answer {
+    let session = callback.visitors.session(&request);
+    let (browser, cookie) = callback.visitors.browser(&request);
+    let query = request.uri.query().unwrap_or_default();
+    let visit = Visit {
+        session: session.as_ref(),
+        browser,
+    };
+    let (ending, ended) = ending(&callback.broker, &visit, query).await;
+    let mut answer = match ending {
+        Ending::Page(status, page) => page.answer(status, callback.paths.prefix()),
+        Ending::Redirect(url) => redirect(&url),
+        Ending::Console(account) => redirect(&callback.paths.connected(&account)),
+    };
+    if let Some(cookie) = cookie.filter(|_| ended) {
+        answer.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    answer
+}
+
+/// Only a browser that shows it to a person ends a consent: neither HEAD, which link checkers send, nor one that
+/// fetches ahead. How long the page would be is not known then, so no length is told.
+async fn look() -> Answer {
+    let nothing = stream::empty::<Result<Bytes, Infallible>>();
+    html(StatusCode::OK, Ok(String::new())).map(|_| Body::from_stream(nothing))
+}
+
 /// What the browser gets.
-pub(super) enum Ending {
+enum Ending {
     /// A page.
     Page(StatusCode, Page),
     /// The platform's own page.
@@ -31,7 +80,7 @@ pub(super) enum Ending {
 
 /// Finishes the consent that `query` belongs to; whether there was one. The browser that finished it is shown the same
 /// ending again.
-pub(super) async fn callback(broker: &Arc<Broker>, visit: &Visit<'_>, query: &str) -> (Ending, bool) {
+async fn ending(broker: &Arc<Broker>, visit: &Visit<'_>, query: &str) -> (Ending, bool) {
     match broker.connect.complete_connect_in(visit, query).await {
         Ok(connected) => (success(broker, &connected), true),
         Err(error) => {

@@ -11,7 +11,7 @@ use crate::{
 
 /// The figures as they were made last. Making them looks at every agent; sending them once more costs next to nothing.
 #[derive(Default)]
-pub struct Figures(Mutex<Made>);
+pub(super) struct Figures(Mutex<Made>);
 
 #[derive(Default)]
 struct Made {

@@ -2,7 +2,8 @@
 //! may read them.
 
 use askama::Template;
-use hyper::StatusCode;
+use axum::{Router, routing::get};
+use hyper::{StatusCode, Uri};
 
 use super::answer::{Answer, html};
 use crate::{
@@ -30,8 +31,16 @@ pub(super) fn serves(path: &str) -> bool {
         .is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
+pub(super) fn routes() -> Router {
+    let page = get(|address: Uri| async move { answer(address.path()) });
+    Router::new()
+        .route(PATH, page.clone())
+        .route("/help/", page.clone())
+        .route("/help/{*slug}", page)
+}
+
 /// The page at `path`.
-pub(super) fn answer(path: &str) -> Answer {
+fn answer(path: &str) -> Answer {
     let slug = path.strip_prefix(PATH).unwrap_or_default();
     // The links are relative, so that they hold behind a proxy that adds a path.
     let root = "../".repeat(slug.matches('/').count());

@@ -1,7 +1,8 @@
 //! What the daemon serves over HTTP: the console, the OAuth callback, a page per agent, metrics and health.
 
-mod action;
+mod agent_page;
 mod answer;
+mod auth;
 mod body;
 mod callback;
 mod console;
@@ -10,14 +11,14 @@ mod figures;
 pub mod fuzz;
 mod help;
 mod page;
+mod paths;
+mod probes;
 mod public_address;
 mod risc;
 mod routes;
 mod sentence;
 mod server;
 
-pub use console::{Console, ConsoleOptions, HealthFacts};
-pub use figures::Figures;
-pub use public_address::PublicAddress;
-pub use routes::Web;
+pub use console::HealthFacts;
+pub use routes::{Web, WebParts};
 pub use server::HttpServer;

@@ -1,8 +1,12 @@
 //! One kind of page: a title, some sentences, a list. Escaped by the template, without script.
 
 use askama::Template;
+use hyper::StatusCode;
 
-use super::help;
+use super::{
+    answer::{Answer, html},
+    help,
+};
 
 /// The address of the style sheet.
 pub(super) const STYLE_PATH: &str = "/style.css";
@@ -102,6 +106,11 @@ impl Page {
         self
     }
 
+    /// The answer that shows it.
+    pub(super) fn answer(&self, status: StatusCode, prefix: &str) -> Answer {
+        html(status, self.html(prefix))
+    }
+
     /// The HTML, where `prefix` is the path before those of all pages: a proxy may have taken it away.
     pub(super) fn html(&self, prefix: &str) -> Result<String, askama::Error> {
         PageTemplate {
@@ -111,6 +120,13 @@ impl Page {
         }
         .render()
     }
+}
+
+/// Nothing is shown at this address.
+pub(super) fn no_such_page(prefix: &str) -> Answer {
+    Page::new(Tone::Bad, "There is no such page")
+        .says("The address is wrong, or the agent is gone.")
+        .answer(StatusCode::NOT_FOUND, prefix)
 }
 
 #[derive(Template)]

@@ -29,7 +29,7 @@ use crate::{
 const MOST_SHOWN: usize = 100;
 
 /// How people reach the daemon.
-pub struct PublicAddress {
+pub(super) struct PublicAddress {
     /// The hosts of the configured addresses.
     hosts: Vec<Host<String>>,
     /// The path of `public_url`, without a slash at its end.
@@ -50,7 +50,7 @@ enum Misdirected {
 
 impl PublicAddress {
     /// The address that `public_url` states. The provider sends browsers to the host of `redirect_uri`.
-    pub fn new(public_url: &Url, redirect_uri: &Url) -> Self {
+    pub(super) fn new(public_url: &Url, redirect_uri: &Url) -> Self {
         let hosts = [public_url, redirect_uri].into_iter().filter_map(Url::host);
         Self {
             hosts: hosts.map(|host| without_dot(&host.to_owned())).collect(),
@@ -60,11 +60,6 @@ impl PublicAddress {
                  name that people asked for",
             ),
         }
-    }
-
-    /// The path before those of the pages.
-    pub(super) fn prefix(&self) -> &str {
-        &self.prefix
     }
 
     /// Refuses a request that names another host.

@@ -2,16 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use axum::{Router, body::Body, extract::State, routing::post};
 use hyper::{
     StatusCode,
-    body::Body,
     header::{CONTENT_LANGUAGE, HeaderValue, RETRY_AFTER},
 };
 use serde::Serialize;
 
 use super::{
-    answer::{Answer, text, typed},
+    answer::{Answer, text, typed, wrong_method},
     body::read,
 };
 use crate::{
@@ -27,20 +26,31 @@ struct Refusal<'a> {
     description: &'a str,
 }
 
+/// Takes them.
+pub(super) struct SecurityEvents {
+    pub(super) broker: Arc<Broker>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) receiver: Receiver,
+}
+
+impl SecurityEvents {
+    pub(super) fn routes(self) -> Router {
+        let refused = || async { wrong_method("POST") };
+        Router::new()
+            .route("/risc", post(take).fallback(refused))
+            .with_state(Arc::new(self))
+    }
+}
+
+async fn take(State(events): State<Arc<SecurityEvents>>, body: Body) -> Answer {
+    receive(&events.broker, &events.receiver, &events.metrics, body).await
+}
+
 /// Takes a pushed event: 202 when it was acted on, also before; 400 where it is at fault; 503 where it could not be
 /// checked or kept, so that it is pushed again.
 ///
 /// Its media type is not asked for: what it is shows in its signature.
-pub(super) async fn receive<B>(
-    broker: &Arc<Broker>,
-    receiver: &Receiver,
-    metrics: &Metrics,
-    body: B,
-) -> Answer
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+async fn receive(broker: &Arc<Broker>, receiver: &Receiver, metrics: &Metrics, body: Body) -> Answer {
     let pushed = read(body, MAX_SET).await;
     let events = match pushed.as_deref().and_then(|set| std::str::from_utf8(set).ok()) {
         Some(set) => receiver.verify(crate::text::plain(set).trim()).await,

@@ -1,258 +1,177 @@
 //! Which address shows what.
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http::request::Parts;
-use hyper::{
-    Method, Request, StatusCode,
-    body::Body,
-    header::{HeaderMap, SET_COOKIE},
-};
-use jiff::Timestamp;
+use axum::{Router, body::Body, routing::get};
+use hyper::{Method, Request, StatusCode, body::Incoming, header::HeaderMap};
+use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use url::Url;
 
 use super::{
-    action,
-    answer::{Answer, html, protect, redirect, text, typed, wrong_method},
-    callback::{self, Ending},
-    console::Console,
+    agent_page::{self, AgentPages},
+    answer::{Answer, protect, redirect, text, typed, wrong_method},
+    auth::Visitors,
+    callback::{self, Callback},
+    console::{ConsoleParts, HealthFacts, console},
     figures::Figures,
     help,
-    page::{Page, STYLE, STYLE_PATH, Tone},
+    page::{STYLE, STYLE_PATH, no_such_page},
+    paths::{Paths, is_of_console},
+    probes::{Probes, is_probe},
     public_address::PublicAddress,
-    risc,
+    risc::SecurityEvents,
 };
 use crate::{
-    broker::{AgentState, Broker},
-    google::risc::Receiver,
-    health::Readiness,
-    net::tls::ServedCertificate,
-    session::Visit,
-    telemetry::{Metrics, metrics::Gauges, stderr},
+    broker::Broker, config::ProxySection, google::risc::Receiver, net::tls::ServedCertificate,
+    session::Sessions,
 };
 
-const LIVE: &str = "/healthz";
-const READY: &str = "/readyz";
-const METRICS: &str = "/metrics";
-const PROBES: [&str; 3] = [LIVE, READY, METRICS];
-
-/// What the pages show.
-pub struct Web {
+/// What the pages are made of.
+pub struct WebParts {
     /// The broker.
     pub broker: Arc<Broker>,
-    /// Its figures.
-    pub metrics: Arc<Metrics>,
-    /// What the daemon cannot do.
-    pub readiness: Arc<Readiness>,
-    /// How people reach the pages.
-    pub address: PublicAddress,
-    /// The console.
-    pub console: Console,
+    /// Who is signed in.
+    pub sessions: Arc<Sessions>,
+    /// What the daemon says about itself.
+    pub facts: HealthFacts,
+    /// How a browser reaches the daemon.
+    pub public_url: Url,
+    /// Where the provider sends browsers.
+    pub redirect_uri: Url,
+    /// Who says who people are, where that is a proxy.
+    pub proxy: Option<ProxySection>,
     /// Takes security events at `/risc`, where that is configured.
     pub risc: Option<Receiver>,
     /// What sidecars are served with over TLS, where they are.
     pub certificate: Option<Arc<ServedCertificate>>,
-    /// What `/metrics` said last.
-    pub figures: Figures,
+    /// Ends what listens.
+    pub shutdown: CancellationToken,
 }
 
-/// True for what is asked to find out how the daemon is. It is answered whatever else there is no room for.
-pub(super) fn is_probe<B>(request: &Request<B>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD) && PROBES.contains(&request.uri().path())
+/// Everything that is served over HTTP to browsers, probes and the provider.
+pub struct Web {
+    address: PublicAddress,
+    proxy_addresses: Vec<IpNet>,
+    pages: Router,
 }
 
 impl Web {
+    /// Puts the pages together.
+    pub fn new(parts: WebParts) -> Self {
+        let visitors = Arc::new(Visitors::new(
+            parts.sessions.clone(),
+            parts.proxy.clone(),
+            &parts.public_url,
+        ));
+        Self {
+            address: PublicAddress::new(&parts.public_url, &parts.redirect_uri),
+            proxy_addresses: visitors.proxy_addresses().to_vec(),
+            pages: pages(parts, &visitors),
+        }
+    }
+
+    /// The addresses of the proxy that says who people are.
+    pub(super) fn proxy_addresses(&self) -> &[IpNet] {
+        &self.proxy_addresses
+    }
+
     /// Answers one request.
-    pub(super) async fn answer<B>(&self, request: Request<B>) -> Answer
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let (mut request, body) = request.into_parts();
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let (mut head, body) = request.into_parts();
         // Before the request's first line is changed, which may name a host.
-        let refusal = self.address.refuse(&request);
+        let refusal = self.address.refuse(&head);
         if let Some(path) = self
             .address
-            .strip(&request.uri)
-            .filter(|_| !is_page(request.uri.path()))
+            .strip(&head.uri)
+            .filter(|_| !is_page(head.uri.path()))
         {
-            request.uri = path;
+            head.uri = path;
         }
-        let mut answer = match self.probe(&request) {
-            Some(answer) => answer,
-            None => match refusal {
-                Some(refusal) => refusal,
-                None if is_ahead(&request.headers) => not_ahead(),
-                None => self.page(request, body).await,
+        let request = Request::from_parts(head, Body::new(body));
+        let refusal = match refusal {
+            _ if is_probe(&request) => None,
+            None if is_ahead(request.headers()) => Some(not_ahead()),
+            refusal => refusal,
+        };
+        let mut answer = match refusal {
+            Some(refusal) => refusal,
+            None => match self.pages.clone().oneshot(request).await {
+                Ok(answer) => answer,
+                Err(never) => match never {},
             },
         };
         protect(&mut answer);
         answer
     }
+}
 
-    /// What is asked by whatever name or address the asker has for this machine, and tells nobody's secrets.
-    fn probe(&self, request: &Parts) -> Option<Answer> {
-        if !matches!(request.method, Method::GET | Method::HEAD) {
-            return None;
+/// The pages by their addresses.
+fn pages(parts: WebParts, visitors: &Arc<Visitors>) -> Router {
+    let paths = Arc::new(Paths::new(&parts.public_url));
+    let (broker, facts) = (parts.broker, parts.facts);
+    let probes = Probes {
+        broker: broker.clone(),
+        metrics: facts.metrics.clone(),
+        readiness: facts.readiness.clone(),
+        certificate: parts.certificate,
+        figures: Figures::default(),
+    };
+    let callback = Callback {
+        broker: broker.clone(),
+        visitors: visitors.clone(),
+        paths: paths.clone(),
+    };
+    let agent_pages = AgentPages {
+        broker: broker.clone(),
+        visitors: visitors.clone(),
+        paths: paths.clone(),
+    };
+    let events = parts.risc.map(|receiver| SecurityEvents {
+        broker: broker.clone(),
+        metrics: facts.metrics.clone(),
+        receiver,
+    });
+    let first = paths.console("integrations");
+    let console = console(ConsoleParts {
+        broker,
+        visitors: visitors.clone(),
+        paths: paths.clone(),
+        sessions: parts.sessions,
+        origin: parts.public_url.origin().ascii_serialization(),
+        facts,
+        shutdown: parts.shutdown,
+    });
+    let nowhere = move |method: Method| async move {
+        match method {
+            Method::GET | Method::HEAD => no_such_page(paths.prefix()),
+            _ => only_shown().await,
         }
-        Some(match request.uri.path() {
-            LIVE => text(StatusCode::OK, "ok\n"),
-            READY => self.ready(),
-            METRICS => self.metrics(),
-            _ => return None,
-        })
-    }
+    };
+    Router::new()
+        .route("/", get(move || async move { redirect(&first) }))
+        .route(
+            STYLE_PATH,
+            get(|| async { typed(StatusCode::OK, "text/css; charset=utf-8", STYLE) }),
+        )
+        .merge(probes.routes())
+        .merge(callback.routes())
+        .merge(agent_pages.routes())
+        .merge(help::routes())
+        .merge(events.map(SecurityEvents::routes).unwrap_or_default())
+        .merge(console)
+        .method_not_allowed_fallback(only_shown)
+        .fallback(nowhere)
+}
 
-    async fn page<B>(&self, request: Parts, body: B) -> Answer
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let receiver = self.risc.as_ref().filter(|_| request.uri.path() == "/risc");
-        if Console::serves(request.uri.path()) {
-            self.console.answer(Request::from_parts(request, body)).await
-        } else if let Some(receiver) = receiver {
-            if request.method == Method::POST {
-                risc::receive(&self.broker, receiver, &self.metrics, body).await
-            } else {
-                wrong_method("POST")
-            }
-        } else if matches!(request.method, Method::GET | Method::HEAD) {
-            self.get(&request).await
-        } else {
-            wrong_method("GET, HEAD")
-        }
-    }
-
-    async fn get(&self, request: &Parts) -> Answer {
-        let path = request.uri.path();
-        match path {
-            "/" => redirect(&self.console.address("integrations")),
-            callback::PATH => self.callback(request).await,
-            STYLE_PATH => typed(StatusCode::OK, "text/css; charset=utf-8", STYLE),
-            _ if help::serves(path) => help::answer(path),
-            _ => match path
-                .strip_prefix("/agents/")
-                .and_then(|name| self.agent(request, name))
-            {
-                Some(answer) => answer,
-                None => self.show(
-                    StatusCode::NOT_FOUND,
-                    &Page::new(Tone::Bad, "There is no such page")
-                        .says("The address is wrong, or the agent is gone."),
-                ),
-            },
-        }
-    }
-
-    /// Only a browser that shows it to a person ends a consent: neither HEAD, which link checkers send, nor one that
-    /// fetches ahead.
-    async fn callback(&self, request: &Parts) -> Answer {
-        if request.method == Method::HEAD {
-            return html(StatusCode::OK, Ok(String::new()));
-        }
-        let session = self.console.session(request);
-        let (browser, cookie) = self.console.browser(request);
-        let query = request.uri.query().unwrap_or_default();
-        let visit = Visit {
-            session: session.as_ref(),
-            browser,
-        };
-        let (ending, ended) = callback::callback(&self.broker, &visit, query).await;
-        let mut answer = match ending {
-            Ending::Page(status, page) => self.show(status, &page),
-            Ending::Redirect(url) => redirect(&url),
-            Ending::Console(account) => redirect(&self.console.connected(&account)),
-        };
-        if let Some(cookie) = cookie.filter(|_| ended) {
-            answer.headers_mut().insert(SET_COOKIE, cookie);
-        }
-        answer
-    }
-
-    /// An agent's page: in the console for who is signed in there and may see it.
-    fn agent(&self, request: &Parts, name: &str) -> Option<Answer> {
-        let agent = self.broker.agent_list.agent(&name.parse().ok()?)?;
-        let session = self.console.session(request);
-        let owner = &agent.snapshot.manifest.owner;
-        if session.is_some_and(|session| session.admission.viewer.may_see(owner)) {
-            return Some(redirect(&self.console.address(&format!("agents/{name}"))));
-        }
-        Some(self.show(StatusCode::OK, &action::page(&self.broker, &agent)))
-    }
-
-    fn show(&self, status: StatusCode, page: &Page) -> Answer {
-        html(status, page.html(self.address.prefix()))
-    }
-
-    /// Whether this daemon can do its work, and what it cannot do. Whether it lives is `/healthz`.
-    fn ready(&self) -> Answer {
-        let unmet = self.readiness.unmet();
-        if unmet.is_empty() {
-            return text(StatusCode::OK, "ready\n");
-        }
-        let mut reasons = String::new();
-        for unmet in unmet {
-            let _ = writeln!(reasons, "not ready: {}", unmet.sentence);
-        }
-        text(StatusCode::SERVICE_UNAVAILABLE, &reasons)
-    }
-
-    fn metrics(&self) -> Answer {
-        let make = || self.metrics.render(&self.gauges());
-        match self.figures.at(self.broker.uptime(), make) {
-            Ok(figures) => typed(
-                StatusCode::OK,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                figures,
-            ),
-            Err(_) => text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the figures cannot be written\n",
-            ),
-        }
-    }
-
-    fn gauges(&self) -> Gauges {
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let integrations = self.broker.accounts.account_states();
-        let in_state = |state: AgentState| count(integrations.iter().filter(|s| **s == state).count());
-        let next = self
-            .broker
-            .next_renewal()
-            .and_then(|at| self.broker.uptime().until(at));
-        let handles = self.broker.agent_list.handles();
-        Gauges {
-            ready: self.readiness.is_ready().into(),
-            log_lines_dropped: stderr::dropped(),
-            agents_short_of_token: count(self.broker.agent_list.agents_short_of_token()),
-            agents: self
-                .broker
-                .agent_list
-                .agents_by_state()
-                .into_iter()
-                .map(|(s, n)| (s.as_str(), count(n)))
-                .collect(),
-            integrations: AgentState::ALL
-                .into_iter()
-                .map(|s| (s.as_str(), in_state(s)))
-                .collect(),
-            renewals_waiting: count(self.broker.renewals_waiting()),
-            delivery_problems: count(handles.iter().filter(|h| h.delivery_problem().is_some()).count()),
-            certificate_end: self
-                .certificate
-                .as_ref()
-                .and_then(|certificate| certificate.ends_at())
-                .map(Timestamp::as_second),
-            clock_skew: self.broker.clock_skew().as_secs(),
-            next_renewal: next.map_or(0, |wait| i64::try_from(wait.as_secs()).unwrap_or(i64::MAX)),
-        }
-    }
+async fn only_shown() -> Answer {
+    wrong_method("GET, HEAD")
 }
 
 /// True for the first part of an address that leads to a page of ours.
 fn is_page(path: &str) -> bool {
-    Console::serves(path) || help::serves(path) || path.starts_with("/agents/") || path == callback::PATH
+    is_of_console(path) || help::serves(path) || agent_page::serves(path) || path == callback::PATH
 }
 
 /// True where nobody looks at the answer yet, or ever: the browser fetches what a person may want next.

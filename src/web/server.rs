@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Web, routes::is_probe};
+use super::{Web, probes::is_probe};
 use crate::net::tcp::TcpServer;
 
 /// The HTTP listener, bound.
@@ -23,7 +23,7 @@ impl HttpServer {
 
     /// Serves until `shutdown`, then lets what is under way end.
     pub async fn serve(self, web: Arc<Web>, shutdown: CancellationToken) {
-        let proxies = web.console.proxy_addresses().to_vec();
+        let proxies = web.proxy_addresses().to_vec();
         let server = self.0.behind(proxies).with_probes(is_probe);
         let answer = move |request| {
             let web = web.clone();

@@ -1,37 +1,37 @@
 //! What happened: the audit trail as people read it, and the renewals of the last day as a picture.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use askama::Template;
+use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
-use jiff::Timestamp;
 use url::form_urlencoded::Serializer;
 
 use super::{
-    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab,
+    asked::Asked,
     deed::Deed,
-    form::Form,
-    html,
+    form::Fields,
+    frame::{Frame, Tab},
     picture::Picture,
-    sentence,
+    refusal::Refusal,
+    site::{Site, owner_of},
+    trail::{Chain, Trail, verifies},
     words::{Group, grouped},
 };
 use crate::{
     broker::names::going_by,
-    clock,
     id::{IntegrationId, OwnerId},
-    session::Viewer,
-    store::{StoreError, TrailFilter, TrailPlace},
-    telemetry::audit::ChainReport,
+    store::{StoreError, TrailFilter, TrailPage, TrailPlace},
+    web::{
+        answer::{Answer, html},
+        sentence::sentence,
+    },
 };
 
 /// Lines on one page.
 const LINES: u32 = 50;
 /// Names that a field suggests at most.
 const MOST_SUGGESTED: usize = 100;
-const HOUR: Duration = Duration::from_secs(3600);
-/// Hours in the picture.
-pub(super) const HOURS: u32 = 24;
 
 #[derive(Template)]
 #[template(path = "web/console/activity.html")]
@@ -74,72 +74,38 @@ struct Choices {
     capabilities: Vec<Group<(String, String)>>,
 }
 
-/// What a verification of the chain found, in words.
-pub(super) struct Chain {
-    pub(super) whole: bool,
-    pub(super) words: String,
+/// Shows what happened.
+pub(super) struct Activity {
+    pub(super) site: Site,
+    pub(super) trail: Trail,
 }
 
-impl From<ChainReport> for Chain {
-    fn from(report: ChainReport) -> Self {
-        let lines = match report.lines {
-            1 => "1 line".to_owned(),
-            n => format!("{n} lines"),
-        };
-        match report.problem {
-            None => Self {
-                whole: true,
-                words: format!("All {lines} follow from each other: nothing was changed or taken out."),
-            },
-            Some(problem) => Self {
-                whole: false,
-                words: format!("Somebody changed this record outside token-broker: {problem}."),
-            },
-        }
-    }
-}
-
-impl Console {
-    /// The page.
-    pub(super) async fn activity(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
-        let owner = Self::owner_of(asked.session, asked.query.get("owner"))?;
-        match self.activity_page(asked, owner).await {
-            Ok(page) => Ok(html(StatusCode::OK, page.render())),
-            Err(error) => Ok(self.unreadable(asked.session, &error)),
-        }
+impl Activity {
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/activity", get(show))
+            .with_state(Arc::new(self))
     }
 
-    async fn activity_page<'a>(
+    async fn page<'a>(
         &'a self,
-        asked: &'a Asked<'_>,
+        asked: &'a Asked,
         owner: Option<OwnerId>,
     ) -> Result<ActivityPage<'a>, StoreError> {
-        let query = &asked.query;
+        let (broker, query) = (&self.site.broker, &asked.query);
         // What the viewer did a moment ago is there.
-        self.broker.flush_audit().await;
+        broker.flush_audit().await;
         let place = place(query);
         let (page, problem) = match self.filter(query, owner.clone()) {
-            Ok(filter) => {
-                let page = self.broker.store().trail(filter, place, LINES).await?;
-                (page, String::new())
-            }
-            Err(problem) => (crate::store::TrailPage::default(), problem),
+            Ok(filter) => (broker.store().trail(filter, place, LINES).await?, String::new()),
+            Err(problem) => (TrailPage::default(), problem),
         };
-        let hours = self
-            .broker
-            .store()
-            .renewals(owner.as_ref(), last_day(self.broker.now()), HOURS)
-            .await?;
-        let verifies = Self::verifies(asked);
-        let chain = if verifies {
-            Some(self.broker.store().verify_audit(None).await?.into())
-        } else {
-            None
-        };
+        let picture = self.trail.day(owner.as_ref()).await?;
+        let chain = self.trail.verified(asked).await?;
         let viewer = &asked.session.admission.viewer;
-        let deed = |line| Deed::new(&self.broker, viewer, line);
+        let deed = |line| Deed::new(broker, viewer, line);
         Ok(ActivityPage {
-            frame: self.frame(Some(asked.session), Tab::Activity, "Activity"),
+            frame: self.site.frame(Some(&asked.session), Tab::Activity, "Activity"),
             wanted: Wanted {
                 agent: query.get("agent"),
                 address: query.get("address"),
@@ -152,15 +118,15 @@ impl Console {
             older: page.older.map(|line| again(query, "before", &line.to_string())),
             newer: page.newer.map(|line| again(query, "after", &line.to_string())),
             cut_short: page.cut_short,
-            live: place == TrailPlace::Newest && !verifies,
-            picture: Picture::new(&hours),
+            live: place == TrailPlace::Newest && !verifies(asked),
+            picture,
             verify: again(query, "verify", "1"),
             chain,
         })
     }
 
     /// The filter that a query stands for, or what is wrong with it.
-    fn filter(&self, query: &Form, owner: Option<OwnerId>) -> Result<TrailFilter, String> {
+    fn filter(&self, query: &Fields, owner: Option<OwnerId>) -> Result<TrailFilter, String> {
         let wrong = |error: &dyn std::fmt::Display| sentence(&error.to_string());
         let (agent, capability) = (query.get("agent"), query.get("capability"));
         let mut filter = TrailFilter {
@@ -186,7 +152,7 @@ impl Console {
         if let Ok(id) = address.parse() {
             return Ok(vec![id]);
         }
-        let accounts = self.broker.accounts.accounts(owner).into_iter();
+        let accounts = self.site.broker.accounts.accounts(owner).into_iter();
         let found = going_by(accounts, address, |view| &view.record);
         let found: Vec<_> = found.into_iter().map(|view| view.record.id).collect();
         if found.is_empty() {
@@ -196,14 +162,14 @@ impl Console {
     }
 
     fn choices(&self, owner: Option<&OwnerId>) -> Choices {
-        let capabilities = grouped(self.broker.catalog().iter().map(|capability| {
+        let capabilities = grouped(self.site.broker.catalog().iter().map(|capability| {
             let member = (capability.key.to_string(), capability.title.clone());
             (capability.group.clone(), member)
         }));
         // Of everybody there are too many to choose from.
         let of_owner = owner.map(|owner| {
-            let agents = self.broker.agent_list.agents(Some(owner)).into_iter();
-            let accounts = self.broker.accounts.accounts(Some(owner)).into_iter();
+            let agents = self.site.broker.agent_list.agents(Some(owner)).into_iter();
+            let accounts = self.site.broker.accounts.accounts(Some(owner)).into_iter();
             (
                 agents
                     .take(MOST_SUGGESTED)
@@ -222,23 +188,17 @@ impl Console {
             capabilities,
         }
     }
-
-    /// Whether the operator wants the chain verified now. It is read from end to end for that, so not everybody may
-    /// ask for it.
-    pub(super) fn verifies(asked: &Asked<'_>) -> bool {
-        asked.session.admission.viewer == Viewer::Operator && asked.query.get("verify") == "1"
-    }
-
-    /// The record cannot be read.
-    pub(super) fn unreadable(&self, session: &Session, error: &StoreError) -> Answer {
-        self.unreadable.count(error);
-        let message = Message::new("This cannot be shown now")
-            .says("The record of what happened could not be read. Whoever runs this machine finds the reason in the log.");
-        self.show_message(StatusCode::SERVICE_UNAVAILABLE, Some(session), message)
-    }
 }
 
-fn place(query: &Form) -> TrailPlace {
+/// The page.
+async fn show(State(pages): State<Arc<Activity>>, asked: Asked) -> Result<Answer, Refusal> {
+    let owner = owner_of(&asked.session, asked.query.get("owner"))?;
+    let page = pages.page(&asked, owner).await;
+    let page = page.map_err(|error| pages.trail.unreadable(&error))?;
+    Ok(html(StatusCode::OK, page.render()))
+}
+
+fn place(query: &Fields) -> TrailPlace {
     let number = |name| query.get(name).parse().ok();
     match (number("before"), number("after")) {
         (Some(line), _) => TrailPlace::Before(line),
@@ -248,7 +208,7 @@ fn place(query: &Form) -> TrailPlace {
 }
 
 /// The same query with another place in the trail, or with a wish.
-fn again(query: &Form, name: &str, value: &str) -> String {
+fn again(query: &Fields, name: &str, value: &str) -> String {
     let mut fields = Serializer::new(String::new());
     for kept in ["owner", "agent", "address", "capability"] {
         let value = query.get(kept);
@@ -257,12 +217,4 @@ fn again(query: &Form, name: &str, value: &str) -> String {
         }
     }
     fields.append_pair(name, value).finish()
-}
-
-/// When the last [`HOURS`] whole hours begin, the present one included.
-pub(super) fn last_day(now: Timestamp) -> Timestamp {
-    let hour = i64::try_from(HOUR.as_secs()).unwrap_or(i64::MAX);
-    let begun = now.as_second().rem_euclid(hour);
-    let this_hour = Timestamp::from_second(now.as_second() - begun).unwrap_or(now);
-    clock::before(this_hour, HOUR * (HOURS - 1))
 }

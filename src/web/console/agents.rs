@@ -1,18 +1,32 @@
 //! The agents: what each declared, what it has, and what it lacks.
 
+use std::sync::Arc;
+
 use askama::Template;
+use axum::{
+    Router,
+    extract::State,
+    routing::{get, post},
+};
 use http::StatusCode;
 
 use super::{
-    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, html, sentence,
+    asked::{Asked, Named, Sent},
+    frame::{Frame, Tab},
+    message::Message,
+    refusal::Refusal,
+    site::{Site, owner_of},
     words::{self, Moment, Mood, Offer, moment},
 };
 use crate::{
     broker::{AgentSnapshot, AgentState, AgentView, CapabilityState, CapabilityStatus},
     catalog::IntegrationKind,
-    id::AgentName,
-    session::{Admission, INVITATION_LIFE, Viewer},
+    session::{Admission, INVITATION_LIFE, Sessions, Viewer},
     telemetry::audit::Actor,
+    web::{
+        answer::{Answer, html},
+        sentence::sentence,
+    },
 };
 
 /// Agents on one page at most.
@@ -89,7 +103,7 @@ fn message(snapshot: &AgentSnapshot) -> String {
 }
 
 impl Row {
-    fn new(console: &Console, view: &AgentView) -> Self {
+    fn new(site: &Site, view: &AgentView) -> Self {
         let snapshot = &view.snapshot;
         let (mood, state) = words::state(snapshot.state);
         let lacking = snapshot.capabilities.iter().filter(|status| !status.granted);
@@ -99,52 +113,31 @@ impl Row {
             mood,
             state,
             message: message(snapshot),
-            help: console.explanation(snapshot.state),
+            help: site.paths.explanation(snapshot.state),
             lacks: lacking
-                .map(|status| Offer::of(&console.broker, &status.key).title)
+                .map(|status| Offer::of(&site.broker, &status.key).title)
                 .collect(),
         }
     }
 }
 
-impl Console {
-    /// The list.
-    pub(super) fn agents(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
-        let owner = Self::owner_of(asked.session, asked.query.get("owner"))?;
-        let after = asked.query.get("after");
-        let views = self.broker.agent_list.agents(owner.as_ref());
-        let later = |view: &&AgentView| view.snapshot.manifest.agent.as_str() > after;
-        let mut rest = views.iter().filter(later);
-        let rows: Vec<Row> = rest
-            .by_ref()
-            .take(MOST)
-            .map(|view| Row::new(self, view))
-            .collect();
-        let next = rest.next().and(rows.last()).map(|row| row.name.clone());
-        let page = AgentsPage {
-            frame: self.frame(Some(asked.session), Tab::Agents, "Agents"),
-            owner: owner.map(|owner| owner.to_string()),
-            rows,
-            next,
-        };
-        Ok(html(StatusCode::OK, page.render()))
+/// Shows the agents.
+pub(super) struct Agents {
+    pub(super) site: Site,
+    pub(super) sessions: Arc<Sessions>,
+}
+
+impl Agents {
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/agents", get(list))
+            .route("/agents/{name}", get(show))
+            .route("/agents/{name}/invite", post(invite_owner))
+            .with_state(Arc::new(self))
     }
 
-    /// An agent that the viewer may see.
-    pub(super) fn visible_agent(&self, session: &Session, name: &str) -> Result<AgentView, Refusal> {
-        let name: AgentName = name.parse().map_err(|_| Refusal::NotFound)?;
-        let view = self.broker.agent_list.agent(&name).ok_or(Refusal::NotFound)?;
-        let owner = &view.snapshot.manifest.owner;
-        if session.admission.viewer.may_see(owner) {
-            Ok(view)
-        } else {
-            Err(Refusal::NotFound)
-        }
-    }
-
-    /// One of them.
-    pub(super) fn agent(&self, asked: &Asked<'_>, name: &str) -> Result<Answer, Refusal> {
-        let view = self.visible_agent(asked.session, name)?;
+    fn page<'a>(&'a self, asked: &'a Asked, view: &AgentView) -> AgentPage<'a> {
+        let broker = &self.site.broker;
         let snapshot = &view.snapshot;
         let manifest = &snapshot.manifest;
         let (mood, state) = words::state(snapshot.state);
@@ -154,19 +147,21 @@ impl Console {
             AgentState::ReconnectRequired | AgentState::Revoked
         );
         let consent_helps = snapshot.capabilities.iter().any(|status| {
-            !status.granted && self.broker.catalog().kind_of(&status.key) == IntegrationKind::Google
+            !status.granted && broker.catalog().kind_of(&status.key) == IntegrationKind::Google
         });
-        let now = self.broker.moment();
+        let now = broker.moment();
         let token = snapshot.living_token(now.uptime);
         let account = |kind| snapshot.account(kind).map(str::to_owned);
-        let page = AgentPage {
-            frame: self.frame(Some(asked.session), Tab::Agents, manifest.agent.as_str()),
+        AgentPage {
+            frame: self
+                .site
+                .frame(Some(&asked.session), Tab::Agents, manifest.agent.as_str()),
             name: manifest.agent.to_string(),
             owner: manifest.owner.to_string(),
             mood,
             state,
             message: message(snapshot),
-            help: self.explanation(snapshot.state),
+            help: self.site.paths.explanation(snapshot.state),
             account: account(IntegrationKind::Google),
             service_account: account(IntegrationKind::GoogleServiceAccount),
             requirements: needs
@@ -178,8 +173,7 @@ impl Console {
             renewal: view.next_renewal.map(moment),
             last_used: view.last_used.map(moment),
             problem: view.delivery_problem.clone().unwrap_or_default(),
-        };
-        Ok(html(StatusCode::OK, page.render()))
+        }
     }
 
     fn need(&self, status: &CapabilityStatus, description: &str) -> Need {
@@ -190,41 +184,73 @@ impl Console {
             (CapabilityState::Missing, _) => (Mood::Waiting, "not allowed yet".to_owned()),
         };
         Need {
-            offer: Offer::of(&self.broker, &status.key),
+            offer: Offer::of(&self.site.broker, &status.key),
             description: description.to_owned(),
             optional: status.optional,
             mood,
             state,
         }
     }
+}
 
-    /// A link for an agent's owner, which the operator hands on.
-    pub(super) fn invite_owner(&self, session: &Session, name: &str) -> Result<Answer, Refusal> {
-        if session.admission.viewer != Viewer::Operator {
-            return Err(Refusal::NotFound);
-        }
-        let view = self.visible_agent(session, name)?;
-        let manifest = &view.snapshot.manifest;
-        let admission = Admission {
-            viewer: Viewer::Owner(manifest.owner.clone()),
-            actor: Actor::Person(manifest.owner.to_string()),
-            return_url: None,
-        };
-        let (sessions, actor) = (self.visitors.sessions(), session.admission.actor.clone());
-        let first_page = format!("agents/{name}");
-        let invitation = self
-            .broker
-            .journal
-            .invite(sessions, actor, admission, INVITATION_LIFE, &first_page);
-        let invitation = invitation
-            .map_err(|error| Message::new("No link can be made now").says(sentence(&error.to_string())))?;
-        let page = InvitedPage {
-            frame: self.frame(Some(session), Tab::Agents, &format!("Ask {}", manifest.owner)),
-            agent: name.to_owned(),
-            owner: manifest.owner.to_string(),
-            url: invitation.url,
-            until: moment(invitation.expires_at),
-        };
-        Ok(html(StatusCode::OK, page.render()))
+/// The list.
+async fn list(State(pages): State<Arc<Agents>>, asked: Asked) -> Result<Answer, Refusal> {
+    let site = &pages.site;
+    let owner = owner_of(&asked.session, asked.query.get("owner"))?;
+    let after = asked.query.get("after");
+    let views = site.broker.agent_list.agents(owner.as_ref());
+    let later = |view: &&AgentView| view.snapshot.manifest.agent.as_str() > after;
+    let mut rest = views.iter().filter(later);
+    let rows: Vec<Row> = rest
+        .by_ref()
+        .take(MOST)
+        .map(|view| Row::new(site, view))
+        .collect();
+    let next = rest.next().and(rows.last()).map(|row| row.name.clone());
+    let page = AgentsPage {
+        frame: site.frame(Some(&asked.session), Tab::Agents, "Agents"),
+        owner: owner.map(|owner| owner.to_string()),
+        rows,
+        next,
+    };
+    Ok(html(StatusCode::OK, page.render()))
+}
+
+/// One of them.
+async fn show(State(pages): State<Arc<Agents>>, Named(name): Named, asked: Asked) -> Result<Answer, Refusal> {
+    let view = pages.site.agent(&asked.session, &name)?;
+    Ok(html(StatusCode::OK, pages.page(&asked, &view).render()))
+}
+
+/// A link for an agent's owner, which the operator hands on.
+async fn invite_owner(
+    State(pages): State<Arc<Agents>>,
+    Named(name): Named,
+    Sent { session, .. }: Sent,
+) -> Result<Answer, Refusal> {
+    if session.admission.viewer != Viewer::Operator {
+        return Err(Refusal::NotFound);
     }
+    let view = pages.site.agent(&session, &name)?;
+    let manifest = &view.snapshot.manifest;
+    let admission = Admission {
+        viewer: Viewer::Owner(manifest.owner.clone()),
+        actor: Actor::Person(manifest.owner.to_string()),
+        return_url: None,
+    };
+    let (journal, actor) = (&pages.site.broker.journal, session.admission.actor.clone());
+    let first_page = format!("agents/{name}");
+    let invitation = journal.invite(&pages.sessions, actor, admission, INVITATION_LIFE, &first_page);
+    let invitation = invitation
+        .map_err(|error| Message::new("No link can be made now").says(sentence(&error.to_string())))?;
+    let page = InvitedPage {
+        frame: pages
+            .site
+            .frame(Some(&session), Tab::Agents, &format!("Ask {}", manifest.owner)),
+        agent: name,
+        owner: manifest.owner.to_string(),
+        url: invitation.url,
+        until: moment(invitation.expires_at),
+    };
+    Ok(html(StatusCode::OK, page.render()))
 }

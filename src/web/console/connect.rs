@@ -1,18 +1,29 @@
 //! Choosing what an account shall allow, and going to Google with it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use askama::Template;
+use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
 
 use super::{
-    Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, sentence,
+    asked::{Asked, Sent},
+    form::Fields,
+    frame::{Frame, Tab},
+    message::Message,
+    refusal::Refusal,
+    site::{Site, owner_of},
     words::{Group, Offer, grouped},
 };
 use crate::{
     broker::{AccountView, AgentView, CapabilityState, ConnectTarget, names::going_by},
     catalog::IntegrationKind,
     id::{CapabilityKey, OwnerId},
+    session::Session,
+    web::{
+        answer::{Answer, html},
+        sentence::sentence,
+    },
 };
 
 #[derive(Template)]
@@ -87,59 +98,35 @@ impl Subject {
     }
 }
 
-impl Console {
-    /// The form.
-    pub(super) fn choose_capabilities(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
-        let subject = self.subject(asked.session, &asked.query)?;
-        let page = self.connect_page(asked.session, &subject, "");
-        Ok(html(StatusCode::OK, page.render()))
+/// Connects accounts, and asks for more permissions.
+pub(super) struct Connect {
+    site: Site,
+}
+
+impl Connect {
+    pub(super) fn new(site: Site) -> Self {
+        Self { site }
     }
 
-    /// Sends the browser to Google.
-    pub(super) fn begin_consent(&self, session: &Session, form: &Form) -> Result<Answer, Refusal> {
-        let subject = self.subject(session, form)?;
-        let mut wanted: Vec<String> = form.all("capability").map(str::to_owned).collect();
-        if wanted.is_empty()
-            && subject.reconnects()
-            && let Some(view) = &subject.existing
-        {
-            wanted = view.capabilities.iter().map(ToString::to_string).collect();
-        }
-        if wanted.is_empty() {
-            let page = self.connect_page(session, &subject, "Choose at least one permission.");
-            return Ok(html(StatusCode::BAD_REQUEST, page.render()));
-        }
-        let begun = self
-            .broker
-            .connect
-            .begin_connect_in(session.id, &subject.target(), &wanted);
-        let begun = begun.map_err(|error| {
-            Message::new("Google cannot be asked for this")
-                .says(sentence(&error.to_string()))
-                .leads_to("integrations", "Back to the integrations")
-        })?;
-        // Not a redirect: browsers hold those that follow a form to `form-action`, wherever Google leads on to.
-        let page = LeavingPage {
-            frame: self.frame(Some(session), Tab::Integrations, "On to Google"),
-            url: begun.authorization_url.as_str(),
-            agents_in_doubt: begun.agents_in_doubt.iter().map(ToString::to_string).collect(),
-        };
-        Ok(html(StatusCode::OK, page.render()))
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/connect", get(choose).post(begin))
+            .with_state(Arc::new(self))
     }
 
-    fn subject(&self, session: &Session, form: &Form) -> Result<Subject, Refusal> {
+    fn subject(&self, session: &Session, form: &Fields) -> Result<Subject, Refusal> {
         let agent = match form.get("agent") {
             "" => None,
-            name => Some(self.visible_agent(session, name)?),
+            name => Some(self.site.agent(session, name)?),
         };
         let existing = match form.get("integration") {
             "" => None,
-            id => Some(self.visible(session, id)?),
+            id => Some(self.site.account(session, id)?),
         };
         let named = match (&agent, &existing) {
             (Some(view), _) => Some(view.snapshot.manifest.owner.clone()),
             (None, Some(view)) => Some(view.record.owner.clone()),
-            (None, None) => Self::owner_of(session, form.get("owner"))?,
+            (None, None) => owner_of(session, form.get("owner"))?,
         };
         let owner = named.ok_or_else(|| {
             Message::new("Whose account is it?")
@@ -165,7 +152,7 @@ impl Console {
     /// The account that an agent uses, or the only one that its owner has.
     fn account_of(&self, owner: &OwnerId, agent: Option<&AgentView>) -> Option<AccountView> {
         let address = agent.and_then(|view| view.snapshot.manifest.account.clone());
-        let views = self.broker.accounts.accounts(Some(owner)).into_iter();
+        let views = self.site.broker.accounts.accounts(Some(owner)).into_iter();
         let people = views.filter(|view| view.record.kind == IntegrationKind::Google);
         let mut views = match address {
             Some(address) => going_by(people, &address, |view| &view.record),
@@ -175,7 +162,7 @@ impl Console {
         views.is_empty().then_some(only)
     }
 
-    fn connect_page<'a>(&'a self, session: &'a Session, subject: &Subject, problem: &str) -> ConnectPage<'a> {
+    fn page<'a>(&'a self, session: &'a Session, subject: &Subject, problem: &str) -> ConnectPage<'a> {
         let granted: BTreeSet<&CapabilityKey> = subject
             .existing
             .iter()
@@ -189,9 +176,9 @@ impl Console {
             (Some(_), true) => "Connect the account again",
             (Some(_), false) => "Add permissions",
         };
-        let offer = |key: &&CapabilityKey| Offer::of(&self.broker, key);
+        let offer = |key: &&CapabilityKey| Offer::of(&self.site.broker, key);
         ConnectPage {
-            frame: self.frame(Some(session), Tab::Integrations, title),
+            frame: self.site.frame(Some(session), Tab::Integrations, title),
             owner: subject.owner.to_string(),
             account: subject.existing.as_ref().map(|view| view.record.account.clone()),
             integration: subject
@@ -216,7 +203,7 @@ impl Console {
     fn groups(&self, subject: &Subject, granted: &BTreeSet<&CapabilityKey>) -> Vec<Group<Choice>> {
         let agents = match &subject.agent {
             Some(_) => Vec::new(),
-            None => self.broker.agent_list.agents(Some(&subject.owner)),
+            None => self.site.broker.agent_list.agents(Some(&subject.owner)),
         };
         let existing = subject.existing.as_ref();
         let asking: Vec<&AgentView> = subject
@@ -228,7 +215,7 @@ impl Console {
                 None => !subject.another,
             } || subject.agent.is_some())
             .collect();
-        let open = self.broker.catalog().iter().filter(|capability| {
+        let open = self.site.broker.catalog().iter().filter(|capability| {
             capability.integration == IntegrationKind::Google && !granted.contains(&capability.key)
         });
         grouped(open.map(|capability| {
@@ -244,6 +231,45 @@ impl Console {
             (capability.group.clone(), choice)
         }))
     }
+}
+
+/// The form.
+async fn choose(State(pages): State<Arc<Connect>>, asked: Asked) -> Result<Answer, Refusal> {
+    let subject = pages.subject(&asked.session, &asked.query)?;
+    let page = pages.page(&asked.session, &subject, "");
+    Ok(html(StatusCode::OK, page.render()))
+}
+
+/// Sends the browser to Google.
+async fn begin(State(pages): State<Arc<Connect>>, Sent { session, form }: Sent) -> Result<Answer, Refusal> {
+    let subject = pages.subject(&session, &form)?;
+    let mut wanted: Vec<String> = form.all("capability").map(str::to_owned).collect();
+    if wanted.is_empty()
+        && subject.reconnects()
+        && let Some(view) = &subject.existing
+    {
+        wanted = view.capabilities.iter().map(ToString::to_string).collect();
+    }
+    if wanted.is_empty() {
+        let page = pages.page(&session, &subject, "Choose at least one permission.");
+        return Ok(html(StatusCode::BAD_REQUEST, page.render()));
+    }
+    let connect = &pages.site.broker.connect;
+    let begun = connect.begin_connect_in(session.id, &subject.target(), &wanted);
+    let begun = begun.map_err(|error| {
+        Message::new("Google cannot be asked for this")
+            .says(sentence(&error.to_string()))
+            .leads_to("integrations", "Back to the integrations")
+    })?;
+    // Not a redirect: browsers hold those that follow a form to `form-action`, wherever Google leads on to.
+    let page = LeavingPage {
+        frame: pages
+            .site
+            .frame(Some(&session), Tab::Integrations, "On to Google"),
+        url: begun.authorization_url.as_str(),
+        agents_in_doubt: begun.agents_in_doubt.iter().map(ToString::to_string).collect(),
+    };
+    Ok(html(StatusCode::OK, page.render()))
 }
 
 fn wish(view: &AgentView, key: &CapabilityKey) -> Option<Wish> {

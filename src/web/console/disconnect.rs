@@ -1,15 +1,26 @@
 //! Letting go of an account, after saying which agents lose what.
 
+use std::sync::Arc;
+
 use askama::Template;
+use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
 
 use super::{
-    Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, redirect, sentence,
+    asked::{Asked, Named, Sent},
+    frame::{Frame, Tab},
+    message::Message,
+    refusal::Refusal,
+    site::Site,
     words::Offer,
 };
 use crate::{
     broker::{AccountRef, AccountView, Disconnected, Revocation},
     catalog::IntegrationKind,
+    web::{
+        answer::{Answer, html, redirect},
+        sentence::sentence,
+    },
 };
 
 #[derive(Template)]
@@ -30,29 +41,20 @@ struct Loss {
     titles: Vec<String>,
 }
 
-impl Console {
-    /// The question.
-    pub(super) fn ask_to_disconnect(&self, asked: &Asked<'_>, id: &str) -> Result<Answer, Refusal> {
-        let view = self.visible(asked.session, id)?;
-        let which = AccountRef::Id(view.record.id.clone());
-        let preview = self
-            .broker
-            .disconnect
-            .preview_disconnect(&which, Revocation::WhenLast)
-            .map_err(|_| Refusal::NotFound)?;
-        let page = DisconnectPage {
-            frame: self.frame(
-                Some(asked.session),
-                Tab::Integrations,
-                &format!("Disconnect {}", view.record.account),
-            ),
-            id: id.to_owned(),
-            address: view.record.account.clone(),
-            is_service_account: view.record.kind == IntegrationKind::GoogleServiceAccount,
-            losses: self.losses(&view, &preview),
-            revokes: preview.revoked,
-        };
-        Ok(html(StatusCode::OK, page.render()))
+/// Disconnects accounts.
+pub(super) struct Disconnect {
+    site: Site,
+}
+
+impl Disconnect {
+    pub(super) fn new(site: Site) -> Self {
+        Self { site }
+    }
+
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/integrations/{id}/disconnect", get(ask).post(disconnect))
+            .with_state(Arc::new(self))
     }
 
     fn losses(&self, view: &AccountView, preview: &Disconnected) -> Vec<Loss> {
@@ -67,37 +69,65 @@ impl Console {
                     .filter(|standing| {
                         view.capabilities.contains(&standing.key) || standing.satisfied_by.is_some()
                     })
-                    .map(|standing| Offer::of(&self.broker, &standing.key).title)
+                    .map(|standing| Offer::of(&self.site.broker, &standing.key).title)
                     .collect(),
             })
             .collect()
     }
+}
 
-    /// Does it.
-    pub(super) async fn disconnect(
-        &self,
-        session: &Session,
-        id: &str,
-        form: &Form,
-    ) -> Result<Answer, Refusal> {
-        let view = self.visible(session, id)?;
-        let revocation = match form.get("revoke") {
-            "never" => Revocation::Never,
-            _ => Revocation::WhenLast,
-        };
-        let which = AccountRef::Id(view.record.id.clone());
-        let actor = session.admission.actor.clone();
-        let done = self.broker.disconnect.disconnect(&which, revocation, actor).await;
-        let done = done.map_err(|error| {
-            Message::new("Nothing was disconnected")
-                .says(sentence(&error.to_string()))
-                .leads_to("integrations", "Back to the integrations")
-        })?;
-        let code = if done.problem.is_some() {
-            "problem"
-        } else {
-            "disconnected"
-        };
-        Ok(redirect(&self.address(&format!("integrations?done={code}"))))
-    }
+/// The question.
+async fn ask(
+    State(pages): State<Arc<Disconnect>>,
+    Named(id): Named,
+    asked: Asked,
+) -> Result<Answer, Refusal> {
+    let site = &pages.site;
+    let view = site.account(&asked.session, &id)?;
+    let which = AccountRef::Id(view.record.id.clone());
+    let preview = site
+        .broker
+        .disconnect
+        .preview_disconnect(&which, Revocation::WhenLast)
+        .map_err(|_| Refusal::NotFound)?;
+    let title = format!("Disconnect {}", view.record.account);
+    let page = DisconnectPage {
+        frame: site.frame(Some(&asked.session), Tab::Integrations, &title),
+        id,
+        address: view.record.account.clone(),
+        is_service_account: view.record.kind == IntegrationKind::GoogleServiceAccount,
+        losses: pages.losses(&view, &preview),
+        revokes: preview.revoked,
+    };
+    Ok(html(StatusCode::OK, page.render()))
+}
+
+/// Does it.
+async fn disconnect(
+    State(pages): State<Arc<Disconnect>>,
+    Named(id): Named,
+    Sent { session, form }: Sent,
+) -> Result<Answer, Refusal> {
+    let site = &pages.site;
+    let view = site.account(&session, &id)?;
+    let revocation = match form.get("revoke") {
+        "never" => Revocation::Never,
+        _ => Revocation::WhenLast,
+    };
+    let which = AccountRef::Id(view.record.id.clone());
+    let actor = session.admission.actor.clone();
+    let done = site.broker.disconnect.disconnect(&which, revocation, actor).await;
+    let done = done.map_err(|error| {
+        Message::new("Nothing was disconnected")
+            .says(sentence(&error.to_string()))
+            .leads_to("integrations", "Back to the integrations")
+    })?;
+    let code = if done.problem.is_some() {
+        "problem"
+    } else {
+        "disconnected"
+    };
+    Ok(redirect(
+        &site.paths.console(&format!("integrations?done={code}")),
+    ))
 }

@@ -1,12 +1,14 @@
 //! What a form sent, and whether a page of this session sent it.
 
+use axum::{
+    Form,
+    body::Body,
+    extract::{FromRequest, Multipart, Query, Request},
+};
 use bytes::Bytes;
-use http::{HeaderMap, header, request::Parts};
-use hyper::body::Body;
-use multer::{Constraints, Multipart, SizeLimit};
-use url::form_urlencoded;
+use http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts};
 
-use super::super::body::read;
+use crate::web::body::read;
 
 /// The largest form; a service account's key file takes 2.4 KB.
 const MOST_BYTES: usize = 64 * 1024;
@@ -15,42 +17,42 @@ const MOST_FIELDS: usize = 200;
 /// The field that says which session's page sent the form.
 pub(super) const TOKEN_FIELD: &str = "form_token";
 
-/// The fields of a form, in order.
-pub(super) struct Form(Vec<(String, String)>);
+/// Names and values.
+type Pairs = Vec<(String, String)>;
 
-impl Form {
+/// The fields of a form, in order.
+#[derive(Clone)]
+pub(super) struct Fields(Pairs);
+
+impl Fields {
     /// Reads it, whichever of the two ways a browser sent it in. `None` when it is too large, breaks off, or is
     /// no form.
-    pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Option<Self>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let media_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-        let body = read(body, MOST_BYTES).await?;
-        Self::of_body(media_type, body).await
+    pub(super) async fn read(headers: &HeaderMap, body: Body) -> Option<Self> {
+        let media_type = headers.get(header::CONTENT_TYPE)?;
+        Self::of_body(media_type, &read(body, MOST_BYTES).await?).await
     }
 
-    async fn of_body(media_type: &str, body: Bytes) -> Option<Self> {
-        let fields = match multer::parse_boundary(media_type) {
-            Ok(boundary) => in_parts(body, boundary).await?,
-            Err(_) if media_type.starts_with("application/x-www-form-urlencoded") => {
-                let pairs = form_urlencoded::parse(&body).into_owned();
-                pairs.take(MOST_FIELDS).collect()
-            }
-            Err(_) => return None,
+    async fn of_body(media_type: &HeaderValue, body: &Bytes) -> Option<Self> {
+        let sent = || {
+            let mut sent = Request::new(Body::from(body.clone()));
+            *sent.method_mut() = Method::POST;
+            sent.headers_mut()
+                .insert(header::CONTENT_TYPE, media_type.clone());
+            sent
+        };
+        let fields = match Option::<Multipart>::from_request(sent(), &()).await.ok()? {
+            Some(parts) => in_parts(parts).await?,
+            None => first(Form::from_request(sent(), &()).await.ok()?.0),
         };
         Some(Self(fields))
     }
 
     /// A query, read as the form that made it.
-    pub(super) fn of_query(request: &Parts) -> Self {
-        let query = request.uri.query().unwrap_or_default();
+    pub(super) fn of_query(address: &Uri) -> Self {
         Self(
-            form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .take(MOST_FIELDS)
-                .collect(),
+            Query::try_from_uri(address)
+                .map(|query| first(query.0))
+                .unwrap_or_default(),
         )
     }
 
@@ -73,10 +75,13 @@ impl Form {
     }
 }
 
-async fn in_parts(body: Bytes, boundary: String) -> Option<Vec<(String, String)>> {
-    let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(MOST_BYTES as u64));
-    let whole = futures_util::stream::once(async { Ok::<_, std::io::Error>(body) });
-    let mut parts = Multipart::with_constraints(whole, boundary, limits);
+/// As many as a form may have.
+fn first(mut fields: Pairs) -> Pairs {
+    fields.truncate(MOST_FIELDS);
+    fields
+}
+
+async fn in_parts(mut parts: Multipart) -> Option<Pairs> {
     let mut fields = Vec::new();
     while let Some(part) = parts.next_field().await.ok()? {
         if fields.len() == MOST_FIELDS {
@@ -112,9 +117,11 @@ pub(in crate::web) fn fuzz(bytes: &[u8]) {
     use futures_util::FutureExt;
 
     let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
-    let media_type = lines.next().and_then(|line| std::str::from_utf8(line).ok());
+    let Ok(media_type) = HeaderValue::from_bytes(lines.next().unwrap_or_default()) else {
+        return;
+    };
     let body = Bytes::copy_from_slice(lines.next().unwrap_or_default());
-    let form = Form::of_body(media_type.unwrap_or_default(), body).now_or_never();
+    let form = Fields::of_body(&media_type, &body).now_or_never();
     let form = form.expect("the whole body is there, so nothing is waited for");
     assert!(form.is_none_or(|form| form.0.len() <= MOST_FIELDS));
 }
@@ -123,12 +130,11 @@ pub(in crate::web) fn fuzz(bytes: &[u8]) {
 mod tests {
     use super::*;
     use http::Request;
-    use http_body_util::Full;
 
-    async fn form(media_type: &str, body: impl Into<Bytes>) -> Option<Form> {
+    async fn form(media_type: &str, body: impl Into<Body>) -> Option<Fields> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, media_type.parse().unwrap());
-        Form::read(&headers, Full::new(body.into())).await
+        Fields::read(&headers, body.into()).await
     }
 
     #[tokio::test]

@@ -1,7 +1,10 @@
 //! What surrounds every page.
 
 use super::words::Mood;
-use crate::session::{Session, Viewer};
+use crate::{
+    session::{Session, Viewer},
+    web::paths::CONSOLE,
+};
 
 /// The part of the console that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ impl<'a> Frame<'a> {
 
     /// Where the console's pages are.
     pub(super) fn root(&self) -> String {
-        format!("{}{}", self.prefix, super::ROOT)
+        format!("{}{CONSOLE}", self.prefix)
     }
 
     /// The parts that the viewer may open: name, heading, whether it is the present one.

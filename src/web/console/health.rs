@@ -3,24 +3,28 @@
 use std::{sync::Arc, time::Duration};
 
 use askama::Template;
+use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
 use jiff::Timestamp;
 
 use super::{
-    Answer, Asked, Console, Frame, Refusal, Tab,
-    activity::{Chain, HOURS, last_day},
-    html,
+    asked::Asked,
+    frame::{Frame, Tab},
     picture::Picture,
+    refusal::Refusal,
+    site::Site,
+    trail::{Chain, Trail},
     words::{self, Moment, Mood, moment},
 };
 use crate::{
-    broker::AgentState,
+    broker::{AgentState, Broker},
     config::InForce,
     health::Readiness,
     session::Viewer,
     store::{DatabaseFacts, StoreError, TrailSize},
     telemetry::{Metrics, metrics::TimingSummary},
     text,
+    web::answer::{Answer, html},
 };
 
 /// Entries of one list at most.
@@ -100,27 +104,24 @@ impl AnswerTime {
     }
 }
 
-impl Console {
-    /// The page, which is the operator's alone.
-    pub(super) async fn health(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
-        if asked.session.admission.viewer != Viewer::Operator {
-            return Err(Refusal::NotFound);
-        }
-        match self.health_page(asked).await {
-            Ok(page) => Ok(html(StatusCode::OK, page.render())),
-            Err(error) => Ok(self.unreadable(asked.session, &error)),
-        }
+/// Shows how the daemon is.
+pub(super) struct Health {
+    pub(super) site: Site,
+    pub(super) trail: Trail,
+    pub(super) facts: HealthFacts,
+}
+
+impl Health {
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/health", get(show))
+            .with_state(Arc::new(self))
     }
 
-    async fn health_page<'a>(&'a self, asked: &'a Asked<'_>) -> Result<HealthPage<'a>, StoreError> {
-        let (broker, store) = (&self.broker, self.broker.store());
-        let hours = store.renewals(None, last_day(broker.now()), HOURS).await?;
-        let chain = if Self::verifies(asked) {
-            broker.flush_audit().await;
-            Some(Chain::from(store.verify_audit(None).await?))
-        } else {
-            None
-        };
+    async fn page<'a>(&'a self, asked: &'a Asked) -> Result<HealthPage<'a>, StoreError> {
+        let (broker, store) = (&self.site.broker, self.site.broker.store());
+        let picture = self.trail.day(None).await?;
+        let chain = self.trail.verified(asked).await?;
         let database = store.facts().await?;
         let changes = self.facts.in_force.look_for_changes().await;
         let metrics = &self.facts.metrics;
@@ -131,14 +132,14 @@ impl Console {
             (mood, words, count)
         };
         Ok(HealthPage {
-            frame: self.frame(Some(asked.session), Tab::Health, "Health"),
+            frame: self.site.frame(Some(&asked.session), Tab::Health, "Health"),
             concerns: self.concerns(chain.as_ref(), changes),
             since: moment(self.facts.started_at),
             waiting: broker.renewals_waiting(),
             next: broker
                 .next_renewal()
                 .map(|at| moment(broker.moment().wall_at(at))),
-            picture: Picture::new(&hours),
+            picture,
             outcomes: outcomes.map(|(kind, count)| (outcome(kind), count)).collect(),
             times: times.map(AnswerTime::new).collect(),
             agents: counted(broker.agent_list.agents_by_state())
@@ -154,7 +155,7 @@ impl Console {
     }
 
     fn accounts_by_state(&self) -> Vec<(AgentState, usize)> {
-        let states = self.broker.accounts.account_states();
+        let states = self.site.broker.accounts.account_states();
         let count = |state| states.iter().filter(|found| **found == state).count();
         AgentState::ALL
             .into_iter()
@@ -164,33 +165,13 @@ impl Console {
 
     /// What somebody has to look at; empty when all is well.
     fn concerns(&self, chain: Option<&Chain>, changes: Vec<String>) -> Vec<Concern> {
-        let revocations = self.broker.revocations.pending_revocations();
-        let revocations = revocations.iter().map(|pending| {
-            let record = &pending.record;
-            let tried = words::moment(self.broker.moment().wall_at(pending.retry_at)).words;
-            let why = if pending.problem.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", pending.problem)
-            };
-            format!(
-                "{} of {}{why}. It is tried again on {tried}.",
-                record.account, record.owner
-            )
-        });
-        let handles = self.broker.agent_list.handles();
-        let deliveries = handles.iter().filter_map(|handle| {
-            let problem = handle.delivery_problem()?;
-            Some(format!("{}: {problem}", handle.name()))
-        });
-        let stuck = handles.iter().filter_map(|handle| {
-            let snapshot = handle.snapshot();
-            (snapshot.state == AgentState::Misconfigured)
-                .then(|| format!("{}: {}", handle.name(), snapshot.message))
-        });
-        let skew = self.broker.clock_skew().as_secs();
+        let broker = &self.site.broker;
         let changed = chain.filter(|chain| !chain.whole);
         let unmet = self.facts.readiness.unmet();
+        let wrong_clock = match broker.clock_skew().as_secs() {
+            0 => None,
+            seconds => Some(format!("{} Set it by NTP.", skew(seconds))),
+        };
         [
             (
                 "This daemon is not ready",
@@ -200,26 +181,17 @@ impl Console {
                 "The record of what happened was changed",
                 changed.map(|chain| chain.words.clone()).into_iter().collect(),
             ),
-            ("Agents that need the operator", stuck.collect()),
-            ("Agents whose files cannot be written", deliveries.collect()),
+            ("Agents that need the operator", stuck(broker)),
+            ("Agents whose files cannot be written", undelivered(broker)),
             (
                 "Manifests that are not followed",
-                self.broker.agents.manifest_problems(),
+                broker.agents.manifest_problems(),
             ),
-            (
-                "Records that are not used",
-                self.broker.unusable.unusable_records(),
-            ),
-            (
-                "The clock is wrong",
-                (skew != 0)
-                    .then(|| format!("{} Set it by NTP.", self::skew(skew)))
-                    .into_iter()
-                    .collect(),
-            ),
+            ("Records that are not used", broker.unusable.unusable_records()),
+            ("The clock is wrong", wrong_clock.into_iter().collect()),
             (
                 "Google was not told yet of what was disconnected",
-                revocations.collect(),
+                revocations(broker),
             ),
             ("The configuration on disk is not in force", changes),
             ("Warnings about the configuration", self.facts.warnings.clone()),
@@ -228,6 +200,56 @@ impl Console {
         .filter_map(|(title, sentences)| Concern::new(title, sentences))
         .collect()
     }
+}
+
+/// The page, which is the operator's alone.
+async fn show(State(pages): State<Arc<Health>>, asked: Asked) -> Result<Answer, Refusal> {
+    if asked.session.admission.viewer != Viewer::Operator {
+        return Err(Refusal::NotFound);
+    }
+    let page = pages.page(&asked).await;
+    let page = page.map_err(|error| pages.trail.unreadable(&error))?;
+    Ok(html(StatusCode::OK, page.render()))
+}
+
+/// Agents that nobody but the operator can help.
+fn stuck(broker: &Broker) -> Vec<String> {
+    let handles = broker.agent_list.handles();
+    let stuck = handles.iter().filter_map(|handle| {
+        let snapshot = handle.snapshot();
+        (snapshot.state == AgentState::Misconfigured)
+            .then(|| format!("{}: {}", handle.name(), snapshot.message))
+    });
+    stuck.collect()
+}
+
+/// Agents whose files are not as they should be.
+fn undelivered(broker: &Broker) -> Vec<String> {
+    let handles = broker.agent_list.handles();
+    let problems = handles.iter().filter_map(|handle| {
+        let problem = handle.delivery_problem()?;
+        Some(format!("{}: {problem}", handle.name()))
+    });
+    problems.collect()
+}
+
+/// What Google was not told of yet.
+fn revocations(broker: &Broker) -> Vec<String> {
+    let pending = broker.revocations.pending_revocations();
+    let sentences = pending.iter().map(|pending| {
+        let record = &pending.record;
+        let tried = moment(broker.moment().wall_at(pending.retry_at)).words;
+        let why = if pending.problem.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", pending.problem)
+        };
+        format!(
+            "{} of {}{why}. It is tried again on {tried}.",
+            record.account, record.owner
+        )
+    });
+    sentences.collect()
 }
 
 impl Concern {

@@ -1,20 +1,32 @@
 //! The accounts: what is connected, what it may do, and what wants doing.
 
+use std::sync::Arc;
+
 use askama::Template;
+use axum::{
+    Router,
+    extract::State,
+    routing::{get, post},
+};
 use http::StatusCode;
 
 use super::{
-    Answer, Asked, Console, Frame, Message, Refusal, Session, Tab, html, redirect, sentence,
+    asked::{Asked, Named, Sent},
+    frame::{Frame, Tab},
+    message::Message,
+    refusal::Refusal,
+    site::{Site, asker, owner_of},
     words::{self, Moment, Mood, Offer, moment},
 };
 use crate::{
-    broker::{
-        AccountRef, AccountView, AgentState, Asker, CapabilityStanding, CapabilityState, PendingRevocation,
-    },
+    broker::{AccountRef, AccountView, AgentState, CapabilityStanding, CapabilityState, PendingRevocation},
     catalog::IntegrationKind,
-    id::{IntegrationId, OwnerId},
-    session::Viewer,
+    id::OwnerId,
     store::Health,
+    web::{
+        answer::{Answer, html, redirect},
+        sentence::sentence,
+    },
 };
 
 /// Accounts on one page at most; the operator names an owner to see the others.
@@ -72,12 +84,12 @@ struct Pending {
 }
 
 impl Card {
-    fn new(console: &Console, view: &AccountView) -> Self {
+    fn new(site: &Site, view: &AccountView) -> Self {
         let record = &view.record;
         let is_service_account = record.kind == IntegrationKind::GoogleServiceAccount;
         let (mood, state) = words::state(view.state());
         let line = |standing: &CapabilityStanding| Line {
-            offer: Offer::of(&console.broker, &standing.key),
+            offer: Offer::of(&site.broker, &standing.key),
             note: note(standing),
         };
         let stand = |wanted: [CapabilityState; 2]| {
@@ -98,7 +110,7 @@ impl Card {
             mood,
             state,
             message: view.message().to_owned(),
-            help: console.explanation(view.state()),
+            help: site.paths.explanation(view.state()),
             needs_reconnect: !is_service_account
                 && (record.health != Health::Active
                     || matches!(view.state(), AgentState::ReconnectRequired | AgentState::Revoked)),
@@ -141,19 +153,32 @@ fn note(standing: &CapabilityStanding) -> String {
     }
 }
 
-impl Console {
-    /// The page.
-    pub(super) fn integrations(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
-        let session = asked.session;
-        let owner = Self::owner_of(session, asked.query.get("owner"))?;
-        let views = self.broker.accounts.accounts(owner.as_ref());
+/// Shows the accounts.
+pub(super) struct Integrations {
+    site: Site,
+}
+
+impl Integrations {
+    pub(super) fn new(site: Site) -> Self {
+        Self { site }
+    }
+
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/integrations", get(show))
+            .route("/integrations/{id}/check", post(check))
+            .with_state(Arc::new(self))
+    }
+
+    fn page<'a>(&'a self, asked: &'a Asked, owner: Option<OwnerId>) -> IntegrationsPage<'a> {
+        let broker = &self.site.broker;
+        let views = broker.accounts.accounts(owner.as_ref());
         let more = views.len().saturating_sub(MOST);
         let pending = |pending: &PendingRevocation| Pending {
             address: pending.record.account.clone(),
             message: pending.problem.clone(),
         };
-        let pending = self
-            .broker
+        let pending = broker
             .revocations
             .pending_revocations()
             .iter()
@@ -169,26 +194,26 @@ impl Console {
             None => Vec::new(),
         };
         let frame = self
-            .frame(Some(session), Tab::Integrations, "Integrations")
+            .site
+            .frame(Some(&asked.session), Tab::Integrations, "Integrations")
             .notes(self.notice(asked, &views));
-        let page = IntegrationsPage {
+        IntegrationsPage {
             frame,
             owner: owner.map(|owner| owner.to_string()),
             cards: views
                 .iter()
                 .take(MOST)
-                .map(|view| Card::new(self, view))
+                .map(|view| Card::new(&self.site, view))
                 .collect(),
             more,
             waiting,
             pending,
-        };
-        Ok(html(StatusCode::OK, page.render()))
+        }
     }
 
     /// Agents of an owner that have no account to work with.
     fn waiting_agents(&self, owner: &OwnerId) -> Vec<String> {
-        let agents = self.broker.agent_list.agents(Some(owner));
+        let agents = self.site.broker.agent_list.agents(Some(owner));
         agents
             .iter()
             .filter(|view| view.snapshot.state == AgentState::NotConnected)
@@ -197,7 +222,7 @@ impl Console {
     }
 
     /// What was done before the browser came here, by its code in the address.
-    fn notice(&self, asked: &Asked<'_>, views: &[AccountView]) -> (Mood, String) {
+    fn notice(&self, asked: &Asked, views: &[AccountView]) -> (Mood, String) {
         let account = asked.query.get("account");
         let view = views.iter().find(|view| view.record.id.as_str() == account);
         match (asked.query.get("done"), view) {
@@ -237,7 +262,7 @@ impl Console {
             .iter()
             .filter(|s| s.state == CapabilityState::Declined);
         let declined: Vec<_> = declined
-            .map(|standing| Offer::of(&self.broker, &standing.key).title)
+            .map(|standing| Offer::of(&self.site.broker, &standing.key).title)
             .collect();
         if declined.is_empty() {
             return (Mood::Good, format!("{address} is connected."));
@@ -248,42 +273,26 @@ impl Console {
             format!("{address} is connected. Not ticked at Google, and so not allowed: {declined}."),
         )
     }
-
-    /// The account of this id, where the viewer may see it.
-    pub(super) fn visible(&self, session: &Session, id: &str) -> Result<AccountView, Refusal> {
-        let id: IntegrationId = id.parse().map_err(|_| Refusal::NotFound)?;
-        let view = self
-            .broker
-            .accounts
-            .account(&AccountRef::Id(id))
-            .map_err(|_| Refusal::NotFound)?;
-        if session.admission.viewer.may_see(&view.record.owner) {
-            Ok(view)
-        } else {
-            Err(Refusal::NotFound)
-        }
-    }
-
-    /// Asks Google now whether an account still works.
-    pub(super) async fn check(&self, session: &Session, id: &str) -> Result<Answer, Refusal> {
-        let view = self.visible(session, id)?;
-        let checked = self
-            .broker
-            .account_checks
-            .check_account_for(&AccountRef::Id(view.record.id.clone()), asker(session))
-            .await;
-        checked
-            .map_err(|error| Message::new("That could not be checked").says(sentence(&error.to_string())))?;
-        Ok(redirect(
-            &self.address(&format!("integrations?done=checked&account={id}")),
-        ))
-    }
 }
 
-/// Whose pace counts.
-pub(super) fn asker(session: &Session) -> Asker {
-    match session.admission.viewer {
-        Viewer::Operator => Asker::Operator,
-        Viewer::Owner(_) => Asker::Owner,
-    }
+/// The page.
+async fn show(State(pages): State<Arc<Integrations>>, asked: Asked) -> Result<Answer, Refusal> {
+    let owner = owner_of(&asked.session, asked.query.get("owner"))?;
+    let page = pages.page(&asked, owner);
+    Ok(html(StatusCode::OK, page.render()))
+}
+
+/// Asks Google now whether an account still works.
+async fn check(
+    State(pages): State<Arc<Integrations>>,
+    Named(id): Named,
+    Sent { session, .. }: Sent,
+) -> Result<Answer, Refusal> {
+    let view = pages.site.account(&session, &id)?;
+    let account = AccountRef::Id(view.record.id.clone());
+    let checks = &pages.site.broker.account_checks;
+    let checked = checks.check_account_for(&account, asker(&session)).await;
+    checked.map_err(|error| Message::new("That could not be checked").says(sentence(&error.to_string())))?;
+    let page = format!("integrations?done=checked&account={}", view.record.id);
+    Ok(redirect(&pages.site.paths.console(&page)))
 }

@@ -2,20 +2,23 @@
 
 use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
+use axum::{Router, body::Body, extract::State, routing::get};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame as BodyFrame;
+use http::{HeaderValue, StatusCode, header};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Asked, Console, shares::StreamShare, text};
+use super::{
+    asked::Asked,
+    shares::{Shares, StreamShare},
+};
 use crate::{
     broker::{AccountRef, Broker, Event},
     id::IntegrationId,
     net::event_stream,
     session::{Session, Sessions, Viewer},
+    web::answer::{Answer, text},
 };
 
 /// What the browser is told: nothing but to look.
@@ -111,36 +114,46 @@ impl Watch {
     }
 }
 
-impl Console {
-    /// The events of what this session may see.
-    pub(super) fn events(&self, asked: &Asked<'_>) -> Answer {
-        let session = asked.session.clone();
-        let Ok(share) = self.shares.stream(&session) else {
-            return too_many_pages();
-        };
-        let accounts = self.broker.accounts.accounts(session.admission.viewer.owner());
-        let watch = Watch {
-            broker: self.broker.clone(),
-            sessions: self.visitors.sessions().clone(),
-            events: self.broker.events(),
-            shutdown: asked.shutdown.clone(),
-            known: accounts.into_iter().map(|view| view.record.id).collect(),
-            greeted: false,
-            told: false,
-            _share: share,
-            session,
-        };
-        let events = stream::unfold(watch, |mut watch| async move {
-            let bytes = watch.next().await?;
-            Some((
-                Ok::<_, Infallible>(BodyFrame::data(Bytes::from_static(bytes))),
-                watch,
-            ))
-        });
-        let mut answer = Response::new(StreamBody::new(events).boxed_unsync());
-        event_stream::mark(answer.headers_mut());
-        answer
+/// Tells open pages of changes.
+pub(super) struct Live {
+    pub(super) broker: Arc<Broker>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) shares: Arc<Shares>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Live {
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/events", get(events))
+            .with_state(Arc::new(self))
     }
+}
+
+/// The events of what this session may see.
+async fn events(State(live): State<Arc<Live>>, Asked { session, .. }: Asked) -> Answer {
+    let Ok(share) = live.shares.stream(&session) else {
+        return too_many_pages();
+    };
+    let accounts = live.broker.accounts.accounts(session.admission.viewer.owner());
+    let watch = Watch {
+        broker: live.broker.clone(),
+        sessions: live.sessions.clone(),
+        events: live.broker.events(),
+        shutdown: live.shutdown.clone(),
+        known: accounts.into_iter().map(|view| view.record.id).collect(),
+        greeted: false,
+        told: false,
+        _share: share,
+        session,
+    };
+    let events = stream::unfold(watch, |mut watch| async move {
+        let bytes = watch.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from_static(bytes)), watch))
+    });
+    let mut answer = Answer::new(Body::from_stream(events));
+    event_stream::mark(answer.headers_mut());
+    answer
 }
 
 /// The page's script comes back after a while.

@@ -3,14 +3,26 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::{Answer, Console, Frame, Session, Tab, html};
+use super::frame::{Frame, Tab};
+use crate::{
+    session::Session,
+    web::answer::{Answer, html},
+};
 
 /// What it says.
+#[derive(Clone)]
 pub(super) struct Message {
     title: String,
     sentences: Vec<String>,
     /// Where to go on: page and words.
     link: Option<(String, String)>,
+}
+
+#[derive(Template)]
+#[template(path = "web/console/message.html")]
+struct MessagePage<'a> {
+    frame: Frame<'a>,
+    message: &'a Message,
 }
 
 impl Message {
@@ -31,23 +43,10 @@ impl Message {
         self.link = Some((page.into(), words.into()));
         self
     }
-}
 
-#[derive(Template)]
-#[template(path = "web/console/message.html")]
-struct MessagePage<'a> {
-    frame: Frame<'a>,
-    message: Message,
-}
-
-impl Console {
-    pub(super) fn show_message(
-        &self,
-        status: StatusCode,
-        session: Option<&Session>,
-        message: Message,
-    ) -> Answer {
-        let frame = self.frame(session, Tab::None, &message.title);
-        html(status, MessagePage { frame, message }.render())
+    /// The page, where `prefix` is the path before those of all pages.
+    pub(super) fn show(&self, status: StatusCode, prefix: &str, session: Option<&Session>) -> Answer {
+        let frame = Frame::new(prefix, session, Tab::None, &self.title);
+        html(status, MessagePage { frame, message: self }.render())
     }
 }

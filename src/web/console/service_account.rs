@@ -1,13 +1,26 @@
 //! Adding a service account's key.
 
+use std::sync::Arc;
+
 use askama::Template;
+use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
 
 use super::{
-    Answer, Asked, Console, Form, Frame, Message, Refusal, Session, Tab, html, integrations::asker, redirect,
-    sentence,
+    asked::{Asked, Sent},
+    frame::{Frame, Tab},
+    message::Message,
+    refusal::Refusal,
+    site::{Site, asker, owner_of},
 };
-use crate::broker::{Asker, NewServiceAccount, ServiceAccountError};
+use crate::{
+    broker::{Asker, NewServiceAccount, ServiceAccountError},
+    session::Session,
+    web::{
+        answer::{Answer, html, redirect},
+        sentence::sentence,
+    },
+};
 
 #[derive(Template)]
 #[template(path = "web/console/service_account.html")]
@@ -18,18 +31,23 @@ struct KeyPage<'a> {
     subject: String,
 }
 
-impl Console {
-    /// The form.
-    pub(super) fn choose_key(&self, asked: &Asked<'_>) -> Result<Answer, Refusal> {
-        let owner = Self::owner_of(asked.session, asked.query.get("owner"))?;
-        let owner = owner.map(|owner| owner.to_string()).unwrap_or_default();
-        Ok(html(
-            StatusCode::OK,
-            self.key_page(asked.session, owner, "", String::new()).render(),
-        ))
+/// Adds service accounts.
+pub(super) struct ServiceAccount {
+    site: Site,
+}
+
+impl ServiceAccount {
+    pub(super) fn new(site: Site) -> Self {
+        Self { site }
     }
 
-    fn key_page<'a>(
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/service-account", get(choose).post(add))
+            .with_state(Arc::new(self))
+    }
+
+    fn page<'a>(
         &'a self,
         session: &'a Session,
         owner: String,
@@ -37,63 +55,72 @@ impl Console {
         problem: String,
     ) -> KeyPage<'a> {
         KeyPage {
-            frame: self.frame(Some(session), Tab::Integrations, "Add a service account"),
+            frame: self
+                .site
+                .frame(Some(session), Tab::Integrations, "Add a service account"),
             owner,
             problem,
             subject: subject.to_owned(),
         }
     }
+}
 
-    /// Tries the key, and keeps it when it works.
-    pub(super) async fn add_key(&self, session: &Session, mut form: Form) -> Result<Answer, Refusal> {
-        let file = form.take("key").unwrap_or_default();
-        let subject = form.get("subject").to_owned();
-        let owner = Self::owner_of(session, form.get("owner"))?.ok_or_else(|| {
-            Message::new("Whose service account is it?")
-                .says("Name the owner. Nothing was stored.")
-                .leads_to("service-account", "Back to the form")
-        })?;
-        if file.trim().is_empty() {
-            let problem = "Choose the key file.".to_owned();
-            let page = self.key_page(session, owner.to_string(), &subject, problem);
-            return Ok(html(StatusCode::BAD_REQUEST, page.render()));
+/// The form.
+async fn choose(State(pages): State<Arc<ServiceAccount>>, asked: Asked) -> Result<Answer, Refusal> {
+    let owner = owner_of(&asked.session, asked.query.get("owner"))?;
+    let owner = owner.map(|owner| owner.to_string()).unwrap_or_default();
+    let page = pages.page(&asked.session, owner, "", String::new());
+    Ok(html(StatusCode::OK, page.render()))
+}
+
+/// Tries the key, and keeps it when it works.
+async fn add(
+    State(pages): State<Arc<ServiceAccount>>,
+    Sent { session, mut form }: Sent,
+) -> Result<Answer, Refusal> {
+    let file = form.take("key").unwrap_or_default();
+    let subject = form.get("subject").to_owned();
+    let owner = owner_of(&session, form.get("owner"))?.ok_or_else(|| {
+        Message::new("Whose service account is it?")
+            .says("Name the owner. Nothing was stored.")
+            .leads_to("service-account", "Back to the form")
+    })?;
+    let broker = &pages.site.broker;
+    let again = |status, problem| {
+        let page = pages.page(&session, owner.to_string(), &subject, problem);
+        Ok(html(status, page.render()))
+    };
+    if file.trim().is_empty() {
+        return again(StatusCode::BAD_REQUEST, "Choose the key file.".to_owned());
+    }
+    if asker(&session) == Asker::Owner
+        && let Err(wait) = broker.account_checks.count_request(&owner)
+    {
+        let problem = format!(
+            "Google was asked several times just now: try again in {} s. Nothing was stored.",
+            wait.as_secs() + 1
+        );
+        return again(StatusCode::TOO_MANY_REQUESTS, problem);
+    }
+    let new = NewServiceAccount {
+        owner: owner.clone(),
+        file: file.into(),
+        subject: Some(subject.clone()).filter(|subject| !subject.is_empty()),
+    };
+    let actor = session.admission.actor.clone();
+    match broker.service_accounts.add_service_account(new, actor).await {
+        Ok(added) => {
+            let page = format!("integrations?done=key&account={}", added.account.record.id);
+            Ok(redirect(&pages.site.paths.console(&page)))
         }
-        if asker(session) == Asker::Owner
-            && let Err(wait) = self.broker.account_checks.count_request(&owner)
-        {
-            let problem = format!(
-                "Google was asked several times just now: try again in {} s. Nothing was stored.",
-                wait.as_secs() + 1
-            );
-            let page = self.key_page(session, owner.to_string(), &subject, problem);
-            return Ok(html(StatusCode::TOO_MANY_REQUESTS, page.render()));
-        }
-        let new = NewServiceAccount {
-            owner: owner.clone(),
-            file: file.into(),
-            subject: Some(subject.clone()).filter(|subject| !subject.is_empty()),
-        };
-        match self
-            .broker
-            .service_accounts
-            .add_service_account(new, session.admission.actor.clone())
-            .await
-        {
-            Ok(added) => {
-                let id = &added.account.record.id;
-                Ok(redirect(
-                    &self.address(&format!("integrations?done=key&account={id}")),
-                ))
-            }
-            Err(error) => {
-                let status = match &error {
-                    ServiceAccountError::File(_) | ServiceAccountError::Subject(_) => StatusCode::BAD_REQUEST,
-                    ServiceAccountError::Provider(_) => StatusCode::BAD_GATEWAY,
-                    ServiceAccountError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
-                };
-                let page = self.key_page(session, owner.to_string(), &subject, sentence(&error.to_string()));
-                Ok(html(status, page.render()))
-            }
-        }
+        Err(error) => again(status(&error), sentence(&error.to_string())),
+    }
+}
+
+fn status(error: &ServiceAccountError) -> StatusCode {
+    match error {
+        ServiceAccountError::File(_) | ServiceAccountError::Subject(_) => StatusCode::BAD_REQUEST,
+        ServiceAccountError::Provider(_) => StatusCode::BAD_GATEWAY,
+        ServiceAccountError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -1,13 +1,30 @@
 //! Signing in with a one-time link, and out.
 
-use askama::Template;
-use http::{StatusCode, header};
+use std::sync::Arc;
 
-use super::{Answer, Console, Form, Frame, Message, Session, Tab, html, redirect};
+use askama::Template;
+use axum::{
+    Extension, Router,
+    extract::State,
+    routing::{get, post},
+};
+use http::{StatusCode, Uri, header};
+
+use super::{
+    asked::Sent,
+    form::Fields,
+    frame::{Frame, Tab},
+    message::Message,
+    site::Site,
+};
 use crate::{
-    broker::SignIn,
+    broker::SignIn as Way,
     secret::LinkToken,
-    session::{Admission, Viewer, is_page},
+    session::{Admission, Session, Sessions, Viewer, is_page},
+    web::{
+        answer::{Answer, html, redirect},
+        auth::Visitors,
+    },
 };
 
 #[derive(Template)]
@@ -35,62 +52,26 @@ fn named_page(page: &str) -> &str {
     if is_page(page) { page } else { "" }
 }
 
-impl Console {
-    /// Says how to sign in.
-    pub(super) fn show_sign_in(&self, path: &str) -> Answer {
-        let frame = self.frame(None, Tab::None, "Sign in");
-        let page = named_page(path);
-        html(StatusCode::UNAUTHORIZED, SignInPage { frame, page }.render())
-    }
+/// Says how to sign in, and lets nobody see the page that was asked for.
+pub(super) fn show_sign_in(site: &Site, path: &str) -> Answer {
+    let frame = site.frame(None, Tab::None, "Sign in");
+    let page = named_page(path);
+    html(StatusCode::UNAUTHORIZED, SignInPage { frame, page }.render())
+}
 
-    /// Says whom the link signs in, and asks. Whatever fetches the address ahead of the person uses nothing up, and
-    /// nobody is signed in as somebody else without seeing it.
-    pub(super) fn show_invitation(&self, session: Option<&Session>, query: &Form) -> Answer {
-        let link = query.get("link");
-        let Some(admission) = self.visitors.sessions().invited(&LinkToken::from(link)) else {
-            return self.link_is_gone(session);
-        };
-        let Admission { viewer, .. } = &*admission;
-        let frame = self.frame(None, Tab::None, "Sign in");
-        let signed_in = self.frame(session, Tab::None, "").who();
-        let page = InvitationPage {
-            frame,
-            link,
-            page: named_page(query.get("page")),
-            owner: match viewer {
-                Viewer::Operator => None,
-                Viewer::Owner(owner) => Some(owner.as_str()),
-            },
-            signed_in,
-        };
-        html(StatusCode::OK, page.render())
-    }
+/// Signs people in and out.
+pub(super) struct SignIn {
+    pub(super) site: Site,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) visitors: Arc<Visitors>,
+}
 
-    /// Opens a session, always a new one: whatever cookie the browser had is worth nothing from then on.
-    pub(super) fn sign_in(&self, session: Option<&Session>, form: &Form) -> Answer {
-        let sessions = self.visitors.sessions();
-        let Some((token, opened)) = sessions.open(&LinkToken::from(form.get("link"))) else {
-            return self.link_is_gone(session);
-        };
-        if let Some(before) = session {
-            sessions.close(before.id);
-        }
-        self.broker.journal.note_sign_in(&opened.admission, SignIn::Link);
-        let mut answer = redirect(&self.address(named_page(form.get("page"))));
-        if let Some(cookie) = self.visitors.cookie(&token) {
-            answer.headers_mut().insert(header::SET_COOKIE, cookie);
-        }
-        answer
-    }
-
-    pub(super) fn sign_out(&self, session: &Session) -> Answer {
-        self.visitors.sessions().close(session.id);
-        let message = Message::new("You are signed out").says("You can close this window.");
-        let mut answer = self.show_message(StatusCode::OK, None, message);
-        if let Some(cookie) = self.visitors.no_cookie() {
-            answer.headers_mut().insert(header::SET_COOKIE, cookie);
-        }
-        answer
+impl SignIn {
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/sign-in", get(ask).post(open))
+            .route("/sign-out", post(close))
+            .with_state(Arc::new(self))
     }
 
     fn link_is_gone(&self, session: Option<&Session>) -> Answer {
@@ -101,6 +82,65 @@ impl Console {
             Some(_) => message.leads_to("integrations", "You are signed in already: go on"),
             None => message,
         };
-        self.show_message(StatusCode::GONE, session, message)
+        message.show(StatusCode::GONE, self.site.paths.prefix(), session)
     }
+}
+
+/// Says whom the link signs in, and asks. Whatever fetches the address ahead of the person uses nothing up, and
+/// nobody is signed in as somebody else without seeing it.
+async fn ask(
+    State(pages): State<Arc<SignIn>>,
+    Extension(session): Extension<Option<Session>>,
+    address: Uri,
+) -> Answer {
+    let query = Fields::of_query(&address);
+    let link = query.get("link");
+    let Some(admission) = pages.sessions.invited(&LinkToken::from(link)) else {
+        return pages.link_is_gone(session.as_ref());
+    };
+    let Admission { viewer, .. } = &*admission;
+    let signed_in = pages.site.frame(session.as_ref(), Tab::None, "").who();
+    let page = InvitationPage {
+        frame: pages.site.frame(None, Tab::None, "Sign in"),
+        link,
+        page: named_page(query.get("page")),
+        owner: match viewer {
+            Viewer::Operator => None,
+            Viewer::Owner(owner) => Some(owner.as_str()),
+        },
+        signed_in,
+    };
+    html(StatusCode::OK, page.render())
+}
+
+/// Opens a session, always a new one: whatever cookie the browser had is worth nothing from then on.
+async fn open(
+    State(pages): State<Arc<SignIn>>,
+    Extension(session): Extension<Option<Session>>,
+    Extension(form): Extension<Fields>,
+) -> Answer {
+    let Some((token, opened)) = pages.sessions.open(&LinkToken::from(form.get("link"))) else {
+        return pages.link_is_gone(session.as_ref());
+    };
+    if let Some(before) = session {
+        pages.sessions.close(before.id);
+    }
+    let journal = &pages.site.broker.journal;
+    journal.note_sign_in(&opened.admission, Way::Link);
+    let page = named_page(form.get("page"));
+    let mut answer = redirect(&pages.site.paths.console(page));
+    if let Some(cookie) = pages.visitors.cookie(&token) {
+        answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    answer
+}
+
+async fn close(State(pages): State<Arc<SignIn>>, sent: Sent) -> Answer {
+    pages.sessions.close(sent.session.id);
+    let message = Message::new("You are signed out").says("You can close this window.");
+    let mut answer = message.show(StatusCode::OK, pages.site.paths.prefix(), None);
+    if let Some(cookie) = pages.visitors.no_cookie() {
+        answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    answer
 }

@@ -79,10 +79,6 @@ impl Visitors {
         self.proxy.as_ref().map_or(&[], |proxy| &proxy.addresses)
     }
 
-    pub(super) fn sessions(&self) -> &Arc<Sessions> {
-        &self.sessions
-    }
-
     /// The session that the request's cookie stands for.
     pub(super) fn session(&self, request: &Parts) -> Option<Session> {
         let watched = !request.headers.contains_key(UNWATCHED);

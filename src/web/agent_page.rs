@@ -3,15 +3,73 @@
 //! The page starts no consent by itself: whoever holds its address could otherwise bind an account of their
 //! own to somebody else's agent.
 
-use super::page::{Item, Page, Tone};
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, State, rejection::PathRejection},
+    routing::get,
+};
+use http::request::Parts;
+use hyper::StatusCode;
+
+use super::{
+    answer::{Answer, redirect},
+    auth::Visitors,
+    page::{Item, Page, Tone, no_such_page},
+    paths::Paths,
+};
 use crate::{
     broker::{AgentSnapshot, AgentState, AgentView, Broker, CapabilityState},
     catalog::IntegrationKind,
     help,
 };
 
+/// Where the pages are.
+const ROOT: &str = "/agents/";
+
+/// True for the addresses of these pages.
+pub(super) fn serves(path: &str) -> bool {
+    path.starts_with(ROOT)
+}
+
+/// Shows an agent to whoever has its address.
+pub(super) struct AgentPages {
+    pub(super) broker: Arc<Broker>,
+    pub(super) visitors: Arc<Visitors>,
+    pub(super) paths: Arc<Paths>,
+}
+
+impl AgentPages {
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route("/agents/{name}", get(show))
+            .with_state(Arc::new(self))
+    }
+
+    /// An agent's page: in the console for who is signed in there and may see it.
+    fn agent(&self, request: &Parts, name: &str) -> Option<Answer> {
+        let agent = self.broker.agent_list.agent(&name.parse().ok()?)?;
+        let session = self.visitors.session(request);
+        let owner = &agent.snapshot.manifest.owner;
+        if session.is_some_and(|session| session.admission.viewer.may_see(owner)) {
+            return Some(redirect(&self.paths.console(&format!("agents/{name}"))));
+        }
+        Some(page(&self.broker, &agent).answer(StatusCode::OK, self.paths.prefix()))
+    }
+}
+
+async fn show(
+    State(pages): State<Arc<AgentPages>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Parts,
+) -> Answer {
+    let answer = name.ok().and_then(|Path(name)| pages.agent(&request, &name));
+    answer.unwrap_or_else(|| no_such_page(pages.paths.prefix()))
+}
+
 /// The page of an agent.
-pub(super) fn page(broker: &Broker, agent: &AgentView) -> Page {
+fn page(broker: &Broker, agent: &AgentView) -> Page {
     let snapshot = &agent.snapshot;
     let name = &snapshot.manifest.agent;
     let page = match snapshot.state {

@@ -1,0 +1,114 @@
+//! How the daemon is, for whoever looks after it: `/healthz`, `/readyz` and `/metrics`.
+
+use std::{fmt::Write, sync::Arc};
+
+use axum::{Router, extract::State, routing::get};
+use hyper::{Method, Request, StatusCode};
+use jiff::Timestamp;
+
+use super::{
+    answer::{Answer, text, typed},
+    figures::Figures,
+};
+use crate::{
+    broker::{AgentState, Broker},
+    health::Readiness,
+    net::tls::ServedCertificate,
+    telemetry::{Metrics, metrics::Gauges, stderr},
+};
+
+const LIVE: &str = "/healthz";
+const READY: &str = "/readyz";
+const METRICS: &str = "/metrics";
+const PROBES: [&str; 3] = [LIVE, READY, METRICS];
+
+/// True for what is asked to find out how the daemon is. It is answered whatever else there is no room for, by whatever
+/// name or address the asker has for this machine, and tells nobody's secrets.
+pub(super) fn is_probe<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD) && PROBES.contains(&request.uri().path())
+}
+
+/// Answers them.
+pub(super) struct Probes {
+    pub(super) broker: Arc<Broker>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Arc<Readiness>,
+    /// What sidecars are served with over TLS, where they are.
+    pub(super) certificate: Option<Arc<ServedCertificate>>,
+    /// What `/metrics` said last.
+    pub(super) figures: Figures,
+}
+
+impl Probes {
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route(LIVE, get(|| async { text(StatusCode::OK, "ok\n") }))
+            .route(READY, get(ready))
+            .route(METRICS, get(metrics))
+            .with_state(Arc::new(self))
+    }
+
+    fn gauges(&self) -> Gauges {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let integrations = self.broker.accounts.account_states();
+        let in_state = |state: AgentState| count(integrations.iter().filter(|s| **s == state).count());
+        let next = self
+            .broker
+            .next_renewal()
+            .and_then(|at| self.broker.uptime().until(at));
+        let handles = self.broker.agent_list.handles();
+        Gauges {
+            ready: self.readiness.is_ready().into(),
+            log_lines_dropped: stderr::dropped(),
+            agents_short_of_token: count(self.broker.agent_list.agents_short_of_token()),
+            agents: self
+                .broker
+                .agent_list
+                .agents_by_state()
+                .into_iter()
+                .map(|(s, n)| (s.as_str(), count(n)))
+                .collect(),
+            integrations: AgentState::ALL
+                .into_iter()
+                .map(|s| (s.as_str(), in_state(s)))
+                .collect(),
+            renewals_waiting: count(self.broker.renewals_waiting()),
+            delivery_problems: count(handles.iter().filter(|h| h.delivery_problem().is_some()).count()),
+            certificate_end: self
+                .certificate
+                .as_ref()
+                .and_then(|certificate| certificate.ends_at())
+                .map(Timestamp::as_second),
+            clock_skew: self.broker.clock_skew().as_secs(),
+            next_renewal: next.map_or(0, |wait| i64::try_from(wait.as_secs()).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+/// Whether this daemon can do its work, and what it cannot do. Whether it lives is `/healthz`.
+async fn ready(State(probes): State<Arc<Probes>>) -> Answer {
+    let unmet = probes.readiness.unmet();
+    if unmet.is_empty() {
+        return text(StatusCode::OK, "ready\n");
+    }
+    let mut reasons = String::new();
+    for unmet in unmet {
+        let _ = writeln!(reasons, "not ready: {}", unmet.sentence);
+    }
+    text(StatusCode::SERVICE_UNAVAILABLE, &reasons)
+}
+
+async fn metrics(State(probes): State<Arc<Probes>>) -> Answer {
+    let make = || probes.metrics.render(&probes.gauges());
+    match probes.figures.at(probes.broker.uptime(), make) {
+        Ok(figures) => typed(
+            StatusCode::OK,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            figures,
+        ),
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the figures cannot be written\n",
+        ),
+    }
+}
