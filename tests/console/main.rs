@@ -14,6 +14,7 @@ mod callback;
 mod host;
 mod isolation;
 mod live;
+mod methods;
 mod nginx;
 mod proxy;
 mod scene;
