@@ -94,11 +94,11 @@ impl Plan {
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
-        if values.iter().any(|(key, _)| *key == "google.client_secret") {
-            return Err(Failure::usage(
-                "a secret does not belong on a command line, where others can see it: set \
-                 google.client_secret_file instead, and write the secret into that file",
-            ));
+        if let Some((key, _)) = values.iter().find(|(key, _)| config::is_secret(key)) {
+            return Err(Failure::usage(format!(
+                "a secret does not belong on a command line, where others can see it: set {key}_file instead, and \
+                 write the secret into that file"
+            )));
         }
         if !rustix::process::geteuid().is_root() {
             for (key, folder) in [("state_dir", "state"), ("runtime_dir", "run")] {

@@ -13,6 +13,7 @@ use crate::{
         environment::CREDENTIALS,
         exit::{Exit, Failure},
     },
+    config,
     text::ShowPath,
 };
 
@@ -35,9 +36,10 @@ pub(super) fn metadata(global: &Global) -> Result<Variables, Failure> {
     let config = settings::load(global)?;
     let Some(port) = config.metadata.port else {
         return Err(Failure::misconfigured(format!(
-            "{} has no metadata.listen and metadata.agent: set both in [metadata], or as \
-             TOKEN_BROKER_METADATA_LISTEN and TOKEN_BROKER_METADATA_AGENT",
-            config.file.shown()
+            "{} has no metadata.listen and metadata.agent: set both in [metadata], or as {} and {}",
+            config.file.shown(),
+            config::variable("metadata.listen"),
+            config::variable("metadata.agent")
         )));
     };
     if port.listen.port() == 0 {

@@ -49,7 +49,7 @@ fn runtime_dir(global: &Global) -> Result<PathBuf, Failure> {
     if may_read(global) {
         return Ok(load(global)?.runtime_dir);
     }
-    let given = std::env::var_os("TOKEN_BROKER_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let given = std::env::var_os(config::variable("runtime_dir")).filter(|dir| !dir.is_empty());
     Ok(given.map_or_else(|| config::DEFAULT_RUNTIME_DIR.into(), PathBuf::from))
 }
 

@@ -4,11 +4,39 @@ use std::net::SocketAddr;
 
 use url::Url;
 
-use super::{error::ConfigError, urls, values::Values};
+use super::{
+    error::ConfigError,
+    schema::{Key, Kind, Section, Unset},
+    urls,
+    values::Values,
+};
 use crate::address::is_loopback;
 
 /// The path of the token endpoint.
 const ENDPOINT: &str = "sts/v1/token";
+
+/// The keys of `[adc]`.
+pub(super) const SECTION: Section = Section {
+    name: "adc",
+    about: "The token endpoint for credential files, `adc.json` in each agent's directory",
+    keys: &[
+        Key {
+            path: "adc.listen",
+            kind: Kind::Address,
+            unset: Unset::Nothing("127.0.0.1:8421"),
+            doc: "Where agents' Google libraries get tokens that read `adc.json`, which is written into each agent's\n\
+             directory once this is set. Each agent has a secret of its own in that file.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "adc.url",
+            kind: Kind::Url,
+            unset: Unset::Nothing("http://127.0.0.1:8421"),
+            doc: "How agents reach it, where that is another address than adc.listen: from containers, say.",
+            ..Key::USUAL
+        },
+    ],
+};
 
 /// The `[adc]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +49,7 @@ pub struct AdcSection {
 impl AdcSection {
     /// `None` where nothing is to be served.
     pub(super) fn read(values: &Values) -> Result<Option<Self>, ConfigError> {
-        const URL: &str = "an http:// or https:// URL without user, query or fragment";
-        let listen = values.parsed("adc.listen", "an address and port, such as 127.0.0.1:8421")?;
-        let url: Option<Url> = values.parsed("adc.url", URL)?;
-        if url.as_ref().is_some_and(|url| !urls::is_plain_web(url)) {
-            return Err(values.wrong("adc.url", URL));
-        }
-        match (listen, url) {
+        match (values.address("adc.listen")?, values.url("adc.url")?) {
             (Some(listen), url) => Ok(Some(Self { listen, url })),
             (None, None) => Ok(None),
             (None, Some(_)) => Err(ConfigError::new(format!(

@@ -7,9 +7,11 @@ use toml::Spanned;
 
 use crate::{secret::shape::without_quotes, text::ShowPath};
 
+#[cfg(test)]
+use super::schema::{Key, Kind, Unset};
 use super::{
     error::ConfigError,
-    values::{from_toml, line_of},
+    toml_error::{from_toml, line_of},
 };
 
 /// A capability as a file spells it. The catalogue checks what it says.
@@ -44,13 +46,80 @@ pub struct CapabilityEntry {
     pub origin: String,
 }
 
+const OTHER: &str = "Other";
+const GOOGLE: &str = "google";
+
 fn other() -> String {
-    "Other".to_owned()
+    OTHER.to_owned()
 }
 
 fn google() -> String {
-    "google".to_owned()
+    GOOGLE.to_owned()
 }
+
+/// The keys of one `[[capabilities]]`, as the reference page tells them. They are read with serde.
+#[cfg(test)]
+pub(super) const FIELDS: &[Key] = &[
+    Key {
+        path: "key",
+        unset: Unset::Nothing("google.tasks.readonly"),
+        doc: "The key that agents ask for. Required.",
+        ..Key::USUAL
+    },
+    Key {
+        path: "title",
+        unset: Unset::Nothing("Read tasks"),
+        doc: "What it allows, in a few words. Required.",
+        ..Key::USUAL
+    },
+    Key {
+        path: "use",
+        unset: Unset::Nothing("Plan the day"),
+        doc: "What agents use it for.",
+        ..Key::USUAL
+    },
+    Key {
+        path: "group",
+        unset: Unset::Default(OTHER),
+        doc: "The heading that people see it under.",
+        ..Key::USUAL
+    },
+    Key {
+        path: "scopes",
+        kind: Kind::List,
+        unset: Unset::Nothing("https://www.googleapis.com/auth/tasks.readonly"),
+        doc: "The scopes that it needs, all of them. Required.",
+        ..Key::USUAL
+    },
+    Key {
+        path: "integration",
+        unset: Unset::Default(GOOGLE),
+        form: "`google` or `google-sa`",
+        doc: "The kind of account.",
+        ..Key::USUAL
+    },
+    Key {
+        path: "verification",
+        kind: Kind::Choice(&["basic", "sensitive", "restricted"]),
+        unset: Unset::Nothing("sensitive"),
+        doc: "How Google classifies its scopes; left out where that is unknown.",
+        ..Key::USUAL
+    },
+    Key {
+        path: "satisfied_by",
+        kind: Kind::List,
+        unset: Unset::Nothing("google.tasks"),
+        doc: "Wider keys. When one of them is granted, this one is.",
+        ..Key::USUAL
+    },
+    Key {
+        path: "satisfies",
+        kind: Kind::List,
+        unset: Unset::Nothing("google.tasks.lists"),
+        doc: "Narrower keys. When this one is granted, they are.",
+        ..Key::USUAL
+    },
+];
 
 /// The part of the file that this section reads; the rest is checked elsewhere.
 #[derive(Deserialize)]
@@ -85,4 +154,17 @@ pub(super) fn from_variable(value: &str) -> Result<Vec<CapabilityEntry>, ConfigE
         ..entry.into_inner()
     };
     Ok(parsed.capabilities.into_iter().map(with_origin).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_tells_each_field_that_is_read() {
+        let entry = toml::from_str::<CapabilityEntry>("other = 1").err().unwrap();
+        let names: Vec<_> = entry.message().split('`').skip(3).step_by(2).collect();
+        let told: Vec<_> = FIELDS.iter().map(|field| field.path).collect();
+        assert_eq!(names, told);
+    }
 }

@@ -4,7 +4,39 @@ use std::time::Duration;
 
 use url::{Origin, Url};
 
-use super::{error::ConfigError, urls::is_plain_web, values::Values};
+use super::{
+    error::ConfigError,
+    schema::{Key, Kind, Section, Unset},
+    urls::is_plain_web,
+    values::Values,
+};
+
+/// The keys of `[connect]`.
+pub(super) const SECTION: Section = Section {
+    name: "connect",
+    about: "How people connect their accounts",
+    keys: &[
+        Key {
+            path: "connect.return_url_origins",
+            kind: Kind::List,
+            unset: Unset::Default(""),
+            form: "origins, such as \"https://platform.example\", without a path",
+            doc: "Where a platform may send people back to after a consent, such as \"https://platform.example\".",
+            ..Key::USUAL
+        },
+        Key {
+            path: "connect.timeout_minutes",
+            kind: Kind::Number {
+                least: 1,
+                most: 1440,
+                unit: "minutes",
+            },
+            unset: Unset::Default("10"),
+            doc: "How long a person may take over a consent, 1 to 1440 minutes.",
+            ..Key::USUAL
+        },
+    ],
+};
 
 /// The `[connect]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,22 +49,14 @@ pub struct ConnectSection {
 
 impl ConnectSection {
     pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
-        const ORIGINS: &str = "origins, such as \"https://platform.example\", without a path";
-        let minutes = values.number("connect.timeout_minutes", 1..=1440)?;
-        let origin = |text: &String| {
-            let url = Url::parse(text)
-                .ok()
-                .filter(|url| is_plain_web(url) && url.path() == "/");
-            url.map(|url| url.origin())
-                .ok_or_else(|| values.wrong("connect.return_url_origins", ORIGINS))
+        let minutes: u64 = values.number("connect.timeout_minutes")?;
+        let origin = |text: &str| {
+            let url = Url::parse(text).ok()?;
+            (is_plain_web(&url) && url.path() == "/").then(|| url.origin())
         };
         Ok(Self {
-            return_url_origins: values
-                .list("connect.return_url_origins")?
-                .iter()
-                .map(origin)
-                .collect::<Result<_, _>>()?,
-            timeout: Duration::from_secs(u64::from(minutes) * 60),
+            return_url_origins: values.list_of("connect.return_url_origins", origin)?,
+            timeout: Duration::from_secs(minutes * 60),
         })
     }
 

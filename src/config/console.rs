@@ -5,8 +5,67 @@ use std::{net::IpAddr, time::Duration};
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::{error::ConfigError, values::Values};
+use super::{
+    error::ConfigError,
+    schema::{Key, Kind, Section, Unset},
+    values::Values,
+};
 use crate::id::OwnerId;
+
+/// The keys of `[console]`.
+pub(super) const SECTION: Section = Section {
+    name: "console",
+    about: "How long people stay signed in, and a proxy that says who they are",
+    keys: &[
+        Key {
+            path: "console.idle_minutes",
+            kind: Kind::Number {
+                least: 1,
+                most: 1440,
+                unit: "minutes",
+            },
+            unset: Unset::Default("30"),
+            doc: "How long somebody stays signed in to the console without looking at it, 1 to 1440 minutes.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "console.session_hours",
+            kind: Kind::Number {
+                least: 1,
+                most: 168,
+                unit: "hours",
+            },
+            unset: Unset::Default("12"),
+            doc: "How long they stay signed in in all, 1 to 168 hours.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "console.proxy_addresses",
+            kind: Kind::List,
+            unset: Unset::Default(""),
+            form: "addresses or networks, such as \"10.0.0.7\" or \"10.244.0.0/16\"",
+            doc: "Where a reverse proxy that authenticates people connects from (addresses or networks), so that nobody needs\n\
+             a link to the console. Whoever connects from there is believed.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "console.proxy_header",
+            unset: Unset::Nothing("x-forwarded-user"),
+            form: "the name of a header that the proxy sets and never passes on, such as {example}",
+            doc: "The header in which that proxy names the person: the owner of that name. It has to remove it from what\n\
+             people send.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "console.operators",
+            kind: Kind::List,
+            unset: Unset::Default(""),
+            form: "names as the proxy gives them, such as \"ops@example.com\"",
+            doc: "The people among them who see every owner's accounts and agents.",
+            ..Key::USUAL
+        },
+    ],
+};
 
 /// Headers that mean something else already.
 const TAKEN: [&str; 5] = ["authorization", "cookie", "host", "origin", "connection"];
@@ -35,11 +94,11 @@ pub struct ProxySection {
 
 impl ConsoleSection {
     pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
-        let idle = values.number("console.idle_minutes", 1..=1440)?;
-        let whole = values.number("console.session_hours", 1..=168)?;
+        let idle: u64 = values.number("console.idle_minutes")?;
+        let whole: u64 = values.number("console.session_hours")?;
         Ok(Self {
-            idle: Duration::from_secs(u64::from(idle) * 60),
-            whole: Duration::from_secs(u64::from(whole) * 60 * 60),
+            idle: Duration::from_secs(idle * 60),
+            whole: Duration::from_secs(whole * 60 * 60),
             proxy: ProxySection::read(values)?,
         })
     }
@@ -47,32 +106,15 @@ impl ConsoleSection {
 
 impl ProxySection {
     fn read(values: &Values) -> Result<Option<Self>, ConfigError> {
-        const ADDRESSES: &str = "addresses or networks, such as \"10.0.0.7\" or \"10.244.0.0/16\"";
-        const HEADER: &str =
-            "the name of a header that the proxy sets and never passes on, such as x-forwarded-user";
-        const OPERATORS: &str = "names as the proxy gives them, such as \"ops@example.com\"";
-        let network = |text: &String| {
-            let net = text.parse::<IpNet>();
-            net.or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-                .map_err(|_| values.wrong("console.proxy_addresses", ADDRESSES))
+        let network = |text: &str| {
+            let network = text.parse().ok();
+            network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
         };
-        let addresses: Vec<IpNet> = values
-            .list("console.proxy_addresses")?
-            .iter()
-            .map(network)
-            .collect::<Result<_, _>>()?;
-        let operator = |text: &String| {
-            text.parse()
-                .map_err(|_| values.wrong("console.operators", OPERATORS))
-        };
-        let operators: Vec<OwnerId> = values
-            .list("console.operators")?
-            .iter()
-            .map(operator)
-            .collect::<Result<_, _>>()?;
-        let header: Option<HeaderName> = values.parsed("console.proxy_header", HEADER)?;
+        let addresses = values.list_of("console.proxy_addresses", network)?;
+        let operators: Vec<OwnerId> = values.list_of("console.operators", |text| text.parse().ok())?;
+        let header: Option<HeaderName> = values.parsed("console.proxy_header")?;
         if header.as_ref().is_some_and(|name| TAKEN.contains(&name.as_str())) {
-            return Err(values.wrong("console.proxy_header", HEADER));
+            return Err(values.wrong("console.proxy_header"));
         }
         match header {
             Some(header) if !addresses.is_empty() => Ok(Some(Self {

@@ -10,14 +10,68 @@ use url::Url;
 use super::{
     client_secret,
     error::ConfigError,
+    schema::{Key, Kind, Section, Unset, variable},
     secret_file::{self, Access},
-    urls::{below, is_plain_web},
-    values::Values,
+    urls::below,
+    values::{Values, required},
 };
 use crate::{
     address::is_at_loopback,
     secret::{ClientSecret, shape::redacted},
     text::ShowPath,
+};
+
+/// The keys of `[google]`.
+pub(super) const SECTION: Section = Section {
+    name: "google",
+    about: "The OAuth client",
+    keys: &[
+        Key {
+            path: "google.client_id",
+            unset: Unset::Nothing("….apps.googleusercontent.com"),
+            form: "a client id, such as 1234-abcd.apps.googleusercontent.com",
+            doc: "The OAuth client, from https://console.cloud.google.com/auth/clients.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "google.client_secret_file",
+            kind: Kind::Path,
+            unset: Unset::Nothing("/etc/token-broker/client_secret"),
+            doc: "A file that nobody else can read, with its secret or the whole client_secret.json.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "google.client_secret",
+            unset: Unset::Nothing("…"),
+            doc: "The secret itself, better kept in the environment than here.",
+            is_secret: true,
+            ..Key::USUAL
+        },
+        Key {
+            path: "google.client_type",
+            kind: Kind::Choice(&["web", "desktop"]),
+            unset: Unset::Default("web"),
+            doc: "\"web\", or \"desktop\" for a client of that type: Google adds no permissions to its grants, so\n\
+             old and new ones are asked for together.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "google.redirect_uri",
+            kind: Kind::Url,
+            unset: Unset::Derived("http://127.0.0.1:8420/oauth/callback"),
+            doc: "Must be registered with the client exactly so. <public_url>/oauth/callback unless set.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "google.endpoint_base",
+            kind: Kind::Url,
+            unset: Unset::Nothing("http://127.0.0.1:9005"),
+            form: "an origin, such as https://emulator.example; plain http:// only on a loopback address, because \
+                   secrets travel there",
+            doc: "An emulator that serves Google's paths. HTTPS, or plain HTTP on a loopback address.",
+            ..Key::USUAL
+        },
+    ],
 };
 
 /// The `[google]` section. No `Debug`: it may hold the client's secret.
@@ -72,19 +126,18 @@ pub struct OAuthClient {
 
 impl GoogleSection {
     pub(super) fn read(values: &mut Values, public_url: &Url) -> Result<Self, ConfigError> {
-        const CLIENT_ID: &str = "a client id, such as 1234-abcd.apps.googleusercontent.com";
         let client_id = values.text("google.client_id")?;
         let fits = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'');
         let printable = |id: &String| id.len() <= 256 && id.bytes().all(fits);
         if !client_id.as_ref().is_none_or(printable) {
-            return Err(values.wrong("google.client_id", CLIENT_ID));
+            return Err(values.wrong("google.client_id"));
         }
         Ok(Self {
             client_id,
-            client_type: values
-                .parsed("google.client_type", "\"web\" or \"desktop\"")?
-                .unwrap_or(ClientType::Web),
-            redirect_uri: redirect_uri(values, public_url)?,
+            client_type: required(values, values.parsed("google.client_type")?, "google.client_type")?,
+            redirect_uri: values
+                .url("google.redirect_uri")?
+                .unwrap_or_else(|| below(public_url, "oauth/callback")),
             endpoint_base: endpoint_base(values)?,
             secret: secret(values)?,
         })
@@ -106,10 +159,11 @@ impl GoogleSection {
     /// The client with its secret, which is read now where it is in a file.
     pub fn client(&self) -> Result<OAuthClient, ConfigError> {
         let Some(id) = self.client_id.clone() else {
-            return Err(ConfigError::new(
+            return Err(ConfigError::new(format!(
                 "google.client_id is not set: create an OAuth client at \
-                 https://console.cloud.google.com/auth/clients and set it, or TOKEN_BROKER_GOOGLE_CLIENT_ID",
-            ));
+                 https://console.cloud.google.com/auth/clients and set it, or {}",
+                variable("google.client_id")
+            )));
         };
         let secret = match &self.secret {
             Secret::Value(secret) => {
@@ -127,10 +181,10 @@ impl GoogleSection {
                 })?)
             }
             Secret::None if self.client_type == ClientType::Web => {
-                return Err(ConfigError::new(
-                    "google.client_secret_file is not set: a web client has a secret; set the file, or \
-                     TOKEN_BROKER_GOOGLE_CLIENT_SECRET",
-                ));
+                return Err(ConfigError::new(format!(
+                    "google.client_secret_file is not set: a web client has a secret; set the file, or {}",
+                    variable("google.client_secret")
+                )));
             }
             Secret::None => None,
         };
@@ -169,26 +223,10 @@ fn check_config_is_private(values: &Values) -> Result<(), ConfigError> {
     })
 }
 
-fn redirect_uri(values: &Values, public_url: &Url) -> Result<Url, ConfigError> {
-    const EXPECTED: &str = "an http:// or https:// URL without user, query or fragment";
-    let given: Option<Url> = values.parsed("google.redirect_uri", EXPECTED)?;
-    match given {
-        None => Ok(below(public_url, "oauth/callback")),
-        Some(url) if is_plain_web(&url) => Ok(url),
-        Some(_) => Err(values.wrong("google.redirect_uri", EXPECTED)),
-    }
-}
-
 fn endpoint_base(values: &Values) -> Result<Option<Url>, ConfigError> {
-    const EXPECTED: &str = "an origin, such as https://emulator.example; plain http:// only on a loopback \
-                            address, because secrets travel there";
-    let given: Option<Url> = values.parsed("google.endpoint_base", EXPECTED)?;
-    let safe = |url: &Url| {
-        let origin = is_plain_web(url) && url.path() == "/";
-        origin && (url.scheme() == "https" || is_at_loopback(url))
-    };
-    match given {
-        Some(url) if !safe(&url) => Err(values.wrong("google.endpoint_base", EXPECTED)),
+    let safe = |url: &Url| url.path() == "/" && (url.scheme() == "https" || is_at_loopback(url));
+    match values.url("google.endpoint_base")? {
+        Some(url) if !safe(&url) => Err(values.wrong("google.endpoint_base")),
         other => Ok(other),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Config, ConfigError, OAuthClient, environment, values::Written};
+use super::{Config, ConfigError, OAuthClient, environment, keys::KEYS, written::Written};
 use crate::text::ShowPath;
 
 /// The configuration that a daemon was started with. No derived `Debug`: it holds the client's secret.
@@ -84,11 +84,11 @@ impl InForce {
 }
 
 impl Config {
-    /// The keys whose values in `fresh`, read later, take a restart. Those that a variable sets are no such, and neither is
-    /// the log's level.
+    /// The keys whose values in `fresh`, read later, take a restart. Those that a variable sets are no such, and neither
+    /// are those that a running daemon takes over.
     pub fn changed_keys(&self, fresh: &Self) -> Vec<String> {
         let mut keys = Written::differences(&self.written, &fresh.written);
-        keys.retain(|key| *key != "log.level");
+        keys.retain(|path| KEYS.find(path).is_none_or(|key| !key.is_live));
         let mut keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
         if !self.google.has_same_secret(&fresh.google)
             && !keys.iter().any(|key| key.starts_with("google.client_s"))

@@ -9,6 +9,7 @@ use crate::{secret::shape::is_key, text::ShowPath};
 use super::{
     error::ConfigError,
     helper,
+    schema::{Key, Kind, Section, Unset},
     secret_file::{self, Access},
     values::Values,
 };
@@ -17,6 +18,37 @@ use super::{
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 const FORM: &str = "file:PATH, env:VARIABLE, credential:NAME or command:PROGRAM ARGUMENTS";
+
+/// The keys of `[key]`.
+pub(super) const SECTION: Section = Section {
+    name: "key",
+    about: "Where the master key comes from",
+    keys: &[
+        Key {
+            path: "key.source",
+            unset: Unset::Derived("file:/etc/token-broker/master.key"),
+            form: FORM,
+            doc: "Where the master key comes from: file:PATH, env:VARIABLE, credential:NAME (systemd) or\n\
+             command:PROGRAM ARGUMENTS (its output). master.key beside this file unless set.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "key.previous",
+            kind: Kind::List,
+            unset: Unset::Default(""),
+            form: FORM,
+            doc: "Keys from before a rotation, in the same form: still needed to read what they sealed.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "key.command_environment",
+            kind: Kind::List,
+            unset: Unset::Default(""),
+            doc: "Variables of the daemon's environment that a command: gets besides PATH, HOME and LANG.",
+            ..Key::USUAL
+        },
+    ],
+};
 
 /// The `[key]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,10 +149,10 @@ impl KeySource {
 
 impl KeySection {
     pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
-        let parse = |path: &'static str, text: &str| match text.parse() {
+        let parse = |path: &str, text: &str| match text.parse() {
             Ok(KeySource::File(file)) => Ok(KeySource::File(values.resolve(path, &file)?)),
             Ok(source) => Ok(source),
-            Err(InvalidKeySource) => Err(values.wrong(path, FORM)),
+            Err(InvalidKeySource) => Err(values.wrong(path)),
         };
         Ok(Self {
             source: match values.text("key.source")? {

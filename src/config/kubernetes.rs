@@ -6,10 +6,55 @@ use url::Url;
 
 use super::{
     error::ConfigError,
-    urls,
+    schema::{Key, Kind, Section, Unset},
     values::{Values, required},
 };
 use crate::address::is_at_loopback;
+
+/// The keys of `[kubernetes]`.
+pub(super) const SECTION: Section = Section {
+    name: "kubernetes",
+    about: "The cluster that this node belongs to",
+    keys: &[
+        Key {
+            path: "kubernetes.node_name",
+            unset: Unset::Derived("node-1"),
+            doc: "This node's name in Kubernetes. The machine's host name unless set.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "kubernetes.api_url",
+            kind: Kind::Url,
+            unset: Unset::Derived("https://10.96.0.1:443"),
+            form: "the API server's https:// address (plain http:// only on a loopback address, because tokens \
+                   travel there)",
+            doc: "The Kubernetes API, which says whether pods' tokens are genuine. Inside a cluster it is found by itself.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "kubernetes.api_ca_file",
+            kind: Kind::Path,
+            unset: Unset::Default("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
+            doc: "The certificate authorities of the Kubernetes API, in PEM. Read for each request.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "kubernetes.api_token_file",
+            kind: Kind::Path,
+            unset: Unset::Default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+            doc: "What the daemon proves itself with there. Read for each request.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "kubernetes.startup_taint",
+            unset: Unset::Nothing("token-broker.dev/agent-not-ready"),
+            form: "a taint's key, such as {example}",
+            doc: "The key of a taint that nodes begin with. It is removed from this node once every agent has its files and\n\
+             the kubelet has registered the driver, so that no pod that needs them comes too early.",
+            ..Key::USUAL
+        },
+    ],
+};
 
 /// The `[kubernetes]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +89,7 @@ pub struct KubernetesApi {
 
 impl KubernetesSection {
     pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
-        let path = |key: &'static str| required(values, values.path(key)?, key);
+        let path = |key: &str| required(values, values.path(key)?, key);
         let (ca_file, token_file) = (
             path("kubernetes.api_ca_file")?,
             path("kubernetes.api_token_file")?,
@@ -64,12 +109,11 @@ impl KubernetesSection {
 
     fn taint(&self, values: &Values) -> Result<Option<TaintSection>, ConfigError> {
         const KEY: &str = "kubernetes.startup_taint";
-        const EXPECTED: &str = "a taint's key, such as token-broker.dev/agent-not-ready";
         let Some(key) = values.text(KEY)? else {
             return Ok(None);
         };
         if !is_qualified_name(&key) {
-            return Err(values.wrong(KEY, EXPECTED));
+            return Err(values.wrong(KEY));
         }
         let api = self.api_for(values, KEY, "to remove the taint")?;
         Ok(Some(TaintSection { key, api }))
@@ -109,16 +153,10 @@ fn is_qualified_name(text: &str) -> bool {
 }
 
 fn api_url(values: &Values) -> Result<Option<Url>, ConfigError> {
-    const EXPECTED: &str = "the API server's https:// address (plain http:// only on a loopback address, because \
-                            tokens travel there)";
-    let Some(url) = values.parsed::<Url>("kubernetes.api_url", EXPECTED)? else {
-        return Ok(values.kubernetes_service.in_cluster());
-    };
-    let safe = url.scheme() == "https" || is_at_loopback(&url);
-    if urls::is_plain_web(&url) && safe {
-        Ok(Some(url))
-    } else {
-        Err(values.wrong("kubernetes.api_url", EXPECTED))
+    match values.url("kubernetes.api_url")? {
+        None => Ok(values.kubernetes_service().in_cluster()),
+        Some(url) if url.scheme() == "https" || is_at_loopback(&url) => Ok(Some(url)),
+        Some(_) => Err(values.wrong("kubernetes.api_url")),
     }
 }
 

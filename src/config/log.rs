@@ -4,7 +4,34 @@ use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{error::ConfigError, values::Values};
+use super::{
+    error::ConfigError,
+    schema::{Key, Kind, Section, Unset},
+    values::{Values, required},
+};
+
+/// The keys of `[log]`.
+pub(super) const SECTION: Section = Section {
+    name: "log",
+    about: "How the daemon logs",
+    keys: &[
+        Key {
+            path: "log.format",
+            kind: Kind::Choice(&["text", "json"]),
+            unset: Unset::Default("text"),
+            doc: "\"text\" for people, \"json\" for programs.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "log.level",
+            unset: Unset::Default("info"),
+            form: "error, warn, info, debug or trace, or a list such as \"info,token_broker=debug\"",
+            doc: "error, warn, info, debug or trace; also per module, as in \"info,token_broker::broker=debug\".",
+            is_live: true,
+            ..Key::USUAL
+        },
+    ],
+};
 
 /// The `[log]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,18 +65,15 @@ impl FromStr for LogFormat {
 
 impl LogSection {
     pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
-        let level = values.text("log.level")?.unwrap_or_default();
+        let level = required(values, values.text("log.level")?, "log.level")?;
         // A lone word that is no level would be taken for the name of a module, and nothing be logged.
         let lone_word = !level.contains(['=', ',', ':']);
         let no_level = lone_word && level.parse::<tracing_subscriber::filter::LevelFilter>().is_err();
         if no_level || EnvFilter::builder().parse(&level).is_err() {
-            let expected = "error, warn, info, debug or trace, or a list such as \"info,token_broker=debug\"";
-            return Err(values.wrong("log.level", expected));
+            return Err(values.wrong("log.level"));
         }
         Ok(Self {
-            format: values
-                .parsed("log.format", "\"text\" or \"json\"")?
-                .unwrap_or(LogFormat::Text),
+            format: required(values, values.parsed("log.format")?, "log.format")?,
             level,
         })
     }

@@ -5,9 +5,41 @@ use std::net::SocketAddr;
 
 use super::{
     error::ConfigError,
+    schema::{Key, Kind, Section, Unset},
     values::{Values, required},
 };
 use crate::{address::is_loopback, id::AgentName};
+
+/// The keys of `[metadata]`.
+pub(super) const SECTION: Section = Section {
+    name: "metadata",
+    about: "The GCE metadata protocol on a port of its own, for the one agent that has the network namespace to itself",
+    keys: &[
+        Key {
+            path: "metadata.listen",
+            kind: Kind::Address,
+            unset: Unset::Nothing("127.0.0.1:8422"),
+            form: "a loopback address and port, such as {example}",
+            doc: "Where one agent's Google libraries find a GCE metadata server. Loopback only, and only where that\n\
+             agent has the network namespace to itself: whoever reaches it gets the agent's tokens.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "metadata.agent",
+            unset: Unset::Nothing("invoice-bot"),
+            form: "the name of an agent",
+            doc: "Which agent that is.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "metadata.project_id",
+            unset: Unset::Default("token-broker"),
+            form: "a project id: 6 to 30 lower-case letters, digits and hyphens, starting with a letter",
+            doc: "The Google Cloud project that agents are told they run in; nothing is charged to it.",
+            ..Key::USUAL
+        },
+    ],
+};
 
 /// The `[metadata]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +61,9 @@ pub struct MetadataPort {
 
 impl MetadataSection {
     pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
-        const PROJECT: &str =
-            "a project id: 6 to 30 lower-case letters, digits and hyphens, starting with a letter";
         let project_id = required(values, values.text("metadata.project_id")?, "metadata.project_id")?;
         if !is_project_id(&project_id) {
-            return Err(values.wrong("metadata.project_id", PROJECT));
+            return Err(values.wrong("metadata.project_id"));
         }
         Ok(Self {
             project_id,
@@ -44,13 +74,11 @@ impl MetadataSection {
 
 impl MetadataPort {
     fn read(values: &Values) -> Result<Option<Self>, ConfigError> {
-        const LISTEN: &str = "a loopback address and port, such as 127.0.0.1:8422";
-        let listen: Option<SocketAddr> = values.parsed("metadata.listen", LISTEN)?;
+        let listen = values.address("metadata.listen")?;
         if listen.is_some_and(|listen| !is_loopback(listen.ip())) {
-            let why = format!("{LISTEN}: whoever reaches it gets the agent's tokens");
-            return Err(values.wrong("metadata.listen", &why));
+            return Err(values.wrong_because("metadata.listen", "whoever reaches it gets the agent's tokens"));
         }
-        let agent = values.parsed("metadata.agent", "the name of an agent")?;
+        let agent = values.parsed("metadata.agent")?;
         match (listen, agent) {
             (Some(listen), Some(agent)) => Ok(Some(Self { listen, agent })),
             (None, None) => Ok(None),

@@ -1,10 +1,13 @@
 //! The configuration file and its environment variables.
 //!
-//! Values are collected from both first, with where they came from; then each section takes its own, checks
-//! them, and names key, value and place of what it cannot use.
+//! Each section is a file: a table of its keys (`schema` says what a row holds), and the code that reads them. `sources`
+//! collects what the file and the environment say, with where it came from. Each section then takes its own through
+//! `values`, checks it, and names key, value and place of what it cannot use. `template` makes the file that `init` writes
+//! from the same tables, and `reference` makes `docs/src/reference/configuration.md`.
 
 pub mod adc;
 pub mod audit;
+mod base;
 pub mod capabilities;
 mod client_secret;
 pub mod connect;
@@ -25,17 +28,23 @@ mod kubernetes_service;
 pub mod log;
 pub mod metadata;
 mod places;
+#[cfg(test)]
+mod reference;
 pub mod remote;
 pub mod renewal;
 pub mod risc;
+mod schema;
 mod secret_file;
+mod sources;
 pub(crate) mod suggest;
 pub mod template;
+mod toml_error;
 mod twice;
 mod urls;
 mod values;
 pub mod way;
 pub mod writers;
+mod written;
 
 use std::{
     ffi::OsString,
@@ -49,6 +58,7 @@ use zeroize::Zeroizing;
 
 pub use adc::AdcSection;
 pub use audit::AuditSection;
+pub use base::DEFAULT_RUNTIME_DIR;
 pub use capabilities::CapabilityEntry;
 pub use connect::ConnectSection;
 pub use console::{ConsoleSection, ProxySection};
@@ -57,19 +67,24 @@ pub use error::ConfigError;
 pub use google::{ClientType, GoogleSection, OAuthClient};
 pub use in_force::InForce;
 pub use key::{KeySection, KeySource};
-pub use keys::DEFAULT_RUNTIME_DIR;
+pub use keys::is_secret;
 pub use kubernetes::{KubernetesApi, KubernetesSection, TaintSection};
 pub use log::{LogFormat, LogSection};
 pub use metadata::{MetadataPort, MetadataSection};
 pub use remote::RemoteSection;
 pub use renewal::RenewalSection;
 pub use risc::RiscSection;
+pub use schema::variable;
 pub use template::template;
 
 use crate::{address, text, text::ShowPath};
 
-use keys::VARIABLE_PREFIX;
-use values::{Values, Written, required};
+use base::Base;
+use keys::KEYS;
+use schema::VARIABLE_PREFIX;
+use sources::Sources;
+use values::Values;
+use written::Written;
 
 /// Where the configuration file is unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/token-broker/config.toml";
@@ -190,33 +205,29 @@ impl Config {
         text: Option<&str>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut values = Values::new(file);
-        values.read_file(text.unwrap_or_default())?;
-        values.read_env(env);
-        let http_listen = required(
-            &values,
-            values.parsed("http_listen", "an address and port, such as 127.0.0.1:8420")?,
-            "http_listen",
-        )?;
-        let given_url = public_url(&values)?;
-        let derived = Derived {
-            public_url: given_url.is_none(),
-            redirect_uri: values.text("google.redirect_uri")?.is_none(),
-        };
-        let public_url = match given_url {
-            Some(url) => url,
-            None => urls::local("http_listen", http_listen)?,
-        };
-        let capabilities = match &values.capabilities_variable {
+        let mut sources = Sources::new(file, KEYS);
+        sources.read_file(text.unwrap_or_default())?;
+        sources.read_env(env);
+        let capabilities = match &sources.capabilities_variable {
             Some(value) => capabilities::from_variable(value)?,
             None => capabilities::from_file(file, text.unwrap_or_default())?,
+        };
+        let mut values = Values::new(sources);
+        let base = Base::read(&values)?;
+        let derived = Derived {
+            public_url: base.public_url.is_none(),
+            redirect_uri: values.text("google.redirect_uri")?.is_none(),
+        };
+        let public_url = match base.public_url {
+            Some(url) => url,
+            None => urls::local("http_listen", base.http_listen)?,
         };
         let kubernetes = KubernetesSection::read(&values)?;
         let config = Self {
             file: file.to_owned(),
-            state_dir: required(&values, values.path("state_dir")?, "state_dir")?,
-            runtime_dir: required(&values, values.path("runtime_dir")?, "runtime_dir")?,
-            http_listen,
+            state_dir: base.state_dir,
+            runtime_dir: base.runtime_dir,
+            http_listen: base.http_listen,
             key: KeySection::read(&values)?,
             log: LogSection::read(&values)?,
             renewal: RenewalSection::read(&values)?,
@@ -234,8 +245,8 @@ impl Config {
             capabilities,
             derived,
             has_file: text.is_some(),
-            written: values.written(),
-            warnings: values.warnings,
+            written: Written::of(values.sources()),
+            warnings: values.sources().warnings.clone(),
         };
         config.checked()
     }
@@ -341,15 +352,6 @@ fn unreadable(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such file: `token-broker init` writes one".to_owned(),
         _ => error.to_string(),
-    }
-}
-
-fn public_url(values: &Values) -> Result<Option<Url>, ConfigError> {
-    const EXPECTED: &str = "an http:// or https:// URL without user, query or fragment";
-    let url: Option<Url> = values.parsed("public_url", EXPECTED)?;
-    match url {
-        Some(url) if !urls::is_plain_web(&url) => Err(values.wrong("public_url", EXPECTED)),
-        other => Ok(other),
     }
 }
 

@@ -5,7 +5,44 @@ use std::{net::SocketAddr, path::PathBuf};
 use super::{
     error::ConfigError,
     kubernetes::{KubernetesApi, KubernetesSection},
+    schema::{Key, Kind, Section, Unset},
     values::{Values, required},
+};
+
+/// The keys of `[remote]`.
+pub(super) const SECTION: Section = Section {
+    name: "remote",
+    about: "Where sidecars of other places reach the broker over TLS, with their pods' tokens",
+    keys: &[
+        Key {
+            path: "remote.listen",
+            kind: Kind::Address,
+            unset: Unset::Nothing("0.0.0.0:8443"),
+            doc: "Where `token-broker sidecar` of pods on other nodes reaches the broker over TLS, with the pod's projected\n\
+             service-account token. Nobody is served so without it.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "remote.certificate_file",
+            kind: Kind::Path,
+            unset: Unset::Nothing("/etc/token-broker/tls/tls.crt"),
+            doc: "The certificate for it, in PEM. It and its key are read again when they change.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "remote.key_file",
+            kind: Kind::Path,
+            unset: Unset::Nothing("/etc/token-broker/tls/tls.key"),
+            doc: "The certificate's private key, in PEM.",
+            ..Key::USUAL
+        },
+        Key {
+            path: "remote.audience",
+            unset: Unset::Default("token-broker.dev"),
+            doc: "The audience of the pods' tokens, as their projected volumes ask for it.",
+            ..Key::USUAL
+        },
+    ],
 };
 
 /// The `[remote]` section, where there is to be such a listener.
@@ -26,11 +63,10 @@ pub struct RemoteSection {
 impl RemoteSection {
     /// `None` where nobody is to be served over TLS.
     pub(super) fn read(values: &Values, kubernetes: &KubernetesSection) -> Result<Option<Self>, ConfigError> {
-        let listen = values.parsed("remote.listen", "an address and port, such as 0.0.0.0:8443")?;
-        let Some(listen) = listen else {
+        let Some(listen) = values.address("remote.listen")? else {
             return Ok(None);
         };
-        let file = |key: &'static str, what: &str| {
+        let file = |key: &str, what: &str| {
             values.path(key)?.ok_or_else(|| {
                 ConfigError::new(format!(
                     "{} needs {key}: {what} in PEM, as a Kubernetes secret of type kubernetes.io/tls has it",

@@ -1,6 +1,25 @@
 //! `[risc]`: what Google announces by itself (Cross-Account Protection).
 
-use super::{error::ConfigError, values::Values};
+use super::{
+    error::ConfigError,
+    schema::{Key, Kind, Section, Unset},
+    values::Values,
+};
+
+/// The keys of `[risc]`.
+pub(super) const SECTION: Section = Section {
+    name: "risc",
+    about: "What Google announces by itself (Cross-Account Protection)",
+    keys: &[Key {
+        path: "risc.audiences",
+        kind: Kind::List,
+        unset: Unset::Default(""),
+        form: "client ids, such as \"1234-abcd.apps.googleusercontent.com\"",
+        doc: "The client ids of the Google project whose security events are taken at POST /risc (Cross-Account\n\
+             Protection). Nothing is taken without any.",
+        ..Key::USUAL
+    }],
+};
 
 /// The `[risc]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,13 +30,11 @@ pub struct RiscSection {
 
 impl RiscSection {
     pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
-        const EXPECTED: &str = "client ids, such as \"1234-abcd.apps.googleusercontent.com\"";
-        let audiences = values.list("risc.audiences")?;
-        let fits = |id: &String| (1..=256).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-        if !audiences.iter().all(fits) {
-            return Err(values.wrong("risc.audiences", EXPECTED));
-        }
-        Ok(Self { audiences })
+        let fits = |id: &str| (1..=256).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+        let audience = |id: &str| fits(id).then(|| id.to_owned());
+        Ok(Self {
+            audiences: values.list_of("risc.audiences", audience)?,
+        })
     }
 
     /// What deserves attention.

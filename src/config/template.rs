@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::{
     error::ConfigError,
-    keys::{self, KEYS, Key, Kind},
+    keys::KEYS,
+    schema::{Key, Kind},
 };
 
 const HEAD: &str = "\
@@ -32,29 +33,25 @@ const CAPABILITIES: &str = "
 /// The whole file, commented, with every key and every default. `values` are set, each as an environment
 /// variable would spell it; a path that is no key is an error.
 pub fn template(values: &[(&str, &str)]) -> Result<String, ConfigError> {
-    if let Some((path, _)) = values.iter().find(|(path, _)| keys::find(path).is_none()) {
+    if let Some((path, _)) = values.iter().find(|(path, _)| KEYS.find(path).is_none()) {
         return Err(ConfigError::new(format!("{path}: there is no such key")));
     }
     let mut text = HEAD.to_owned();
-    let mut section = "";
-    for key in KEYS {
-        let (own_section, name) = (
-            keys::section(key.path),
-            key.path.rsplit('.').next().unwrap_or(key.path),
-        );
-        if own_section != section {
-            section = own_section;
-            push(&mut text, format_args!("\n[{section}]"));
+    for section in KEYS.0 {
+        if !section.name.is_empty() {
+            push(&mut text, format_args!("\n[{}]", section.name));
         }
-        text.push('\n');
-        for line in key.doc.lines() {
-            push(&mut text, format_args!("# {line}"));
-        }
-        if let Some((_, value)) = values.iter().find(|(path, _)| *path == key.path) {
-            push(&mut text, format_args!("{name} = {}", literal(key, value)));
-        } else {
-            let shown = key.default.unwrap_or(key.example);
-            push(&mut text, format_args!("# {name} = {}", literal(key, shown)));
+        for key in section.keys {
+            text.push('\n');
+            for line in key.doc.lines() {
+                push(&mut text, format_args!("# {line}"));
+            }
+            let given = values.iter().find(|(path, _)| *path == key.path);
+            let (mark, value) = given.map_or(("# ", key.shown()), |(_, value)| ("", value));
+            push(
+                &mut text,
+                format_args!("{mark}{} = {}", key.name(), literal(key, value)),
+            );
         }
     }
     text.push_str(CAPABILITIES);
@@ -66,15 +63,16 @@ fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{line}");
 }
 
-fn literal(key: &Key, value: &str) -> String {
+/// A value as the file spells it, given as a variable would have it.
+pub(super) fn literal(key: &Key, value: &str) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     match key.kind {
-        Kind::Text => quoted(value),
-        Kind::Number => value.to_owned(),
+        Kind::Number { .. } => value.to_owned(),
         Kind::List => {
             let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
             format!("[{}]", items.map(quoted).collect::<Vec<_>>().join(", "))
         }
+        Kind::Text | Kind::Choice(_) | Kind::Path | Kind::Address | Kind::Url => quoted(value),
     }
 }
 
@@ -106,14 +104,10 @@ mod tests {
         let defaults = load(dir.path(), "");
         let text = template(&[]).unwrap();
         let mut active = text.clone();
-        for key in KEYS {
-            let name = key.path.rsplit('.').next().unwrap();
-            let shown = format!(
-                "# {name} = {}\n",
-                literal(key, key.default.unwrap_or(key.example))
-            );
+        for key in KEYS.keys() {
+            let shown = format!("# {} = {}\n", key.name(), literal(key, key.shown()));
             assert!(text.contains(&shown), "{shown}");
-            if key.default.is_some() {
+            if key.default().is_some() {
                 active = active.replace(&shown, &shown[2..]);
             }
         }

@@ -1,161 +1,46 @@
-//! Values by key, from the file and the environment, before any of them means something.
+//! Values by key, read as what their section needs: a text, a path, a number in the key's range.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Display,
-    ops::RangeInclusive,
+    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use toml::de::{DeTable, DeValue};
+use url::Url;
 
-use crate::{
-    secret::shape::{is_field_name, redacted, without_quotes},
-    text::{self, ShowPath},
-};
+use crate::{secret::shape::redacted, text};
 
 use super::{
     error::ConfigError,
-    keys::{self, KEYS, VARIABLE_PREFIX},
     kubernetes_service::KubernetesService,
-    suggest, twice,
+    schema::{Key, LIST, TEXT},
+    sources::{Data, Origin, Sources, Value},
+    urls::is_plain_web,
 };
 
-#[derive(Clone)]
-enum Data {
-    Text(String),
-    Number(Option<i64>),
-    List(Vec<String>),
-    /// Of a type that no key has; its name.
-    Other(&'static str),
-}
-
-#[derive(Clone)]
-enum Origin {
-    Line(usize),
-    Variable(String),
-    Default,
-}
-
-#[derive(Clone)]
-struct Value {
-    data: Data,
-    origin: Origin,
-}
-
-/// What each key is by the file, or by default, as a variable would spell it; nothing where a variable says it. Secrets are
-/// not in it.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Written(BTreeMap<&'static str, Option<String>>);
-
-impl Written {
-    /// The keys that the file has otherwise, and no variable has, in one and the other.
-    pub(super) fn differences(one: &Self, other: &Self) -> Vec<&'static str> {
-        let keys: BTreeSet<&'static str> = one.0.keys().chain(other.0.keys()).copied().collect();
-        let is_variable = |value: Option<&Option<String>>| value.is_some_and(Option::is_none);
-        keys.into_iter()
-            .filter(|key| {
-                let (one, other) = (one.0.get(key), other.0.get(key));
-                one != other && !is_variable(one) && !is_variable(other)
-            })
-            .collect()
-    }
-}
-
-/// What was found for each key, with its origin for messages.
-pub(super) struct Values {
-    file: PathBuf,
-    found: HashMap<&'static str, Value>,
-    /// The text of `[[capabilities]]` in the environment.
-    pub(super) capabilities_variable: Option<String>,
-    /// What Kubernetes tells every container.
-    pub(super) kubernetes_service: KubernetesService,
-    /// Variables that look like a slip.
-    pub(super) warnings: Vec<String>,
-}
+/// What was found for each key, for the sections to take.
+pub(super) struct Values(Sources);
 
 impl Values {
-    /// No values, for a configuration whose file is or would be `file`.
-    pub(super) fn new(file: &Path) -> Self {
-        Self {
-            file: file.to_owned(),
-            found: HashMap::new(),
-            capabilities_variable: None,
-            kubernetes_service: KubernetesService::default(),
-            warnings: Vec::new(),
-        }
+    /// What these sources say.
+    pub(super) fn new(sources: Sources) -> Self {
+        Self(sources)
     }
 
-    /// Takes the values of the file's text.
-    pub(super) fn read_file(&mut self, text: &str) -> Result<(), ConfigError> {
-        let table = DeTable::parse(text).map_err(|error| from_toml(&self.file, text, &error))?;
-        self.read_table(text, "", table.get_ref())
+    /// Where they come from.
+    pub(super) fn sources(&self) -> &Sources {
+        &self.0
     }
 
-    fn read_table(&mut self, text: &str, section: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
-        for (name, value) in table {
-            let path = join(section, name.get_ref());
-            let line = line_of(text, name.span().start);
-            match value.get_ref() {
-                // It is read by itself: its form is that of the catalogue.
-                _ if path == "capabilities" => {}
-                DeValue::Table(inner) if keys::is_section(&path) => self.read_table(text, &path, inner)?,
-                _ if keys::is_section(&path) => {
-                    let message = format!("{path}: expected a section, written as [{path}]");
-                    return Err(ConfigError::in_line(&self.file, line, message));
-                }
-                value => {
-                    let Some(key) = keys::find(&path) else {
-                        return Err(ConfigError::in_line(&self.file, line, unknown(&path)));
-                    };
-                    let value = Value {
-                        data: data(value),
-                        origin: Origin::Line(line),
-                    };
-                    self.found.insert(key.path, value);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the values of the environment; they win. An empty variable is none.
-    pub(super) fn read_env(&mut self, env: impl Iterator<Item = (String, String)>) {
-        let by_variable: HashMap<_, _> = KEYS.iter().map(|key| (keys::variable(key.path), key)).collect();
-        for (name, text) in env.filter(|(_, text)| !text.is_empty()) {
-            let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else {
-                self.kubernetes_service.take(&name, &text);
-                continue;
-            };
-            if let Some(key) = by_variable.get(&name) {
-                let value = Value {
-                    data: Data::Text(text),
-                    origin: Origin::Variable(name),
-                };
-                self.found.insert(key.path, value);
-            } else if rest == "CAPABILITIES" {
-                self.capabilities_variable = Some(text);
-            } else {
-                let names = KEYS
-                    .iter()
-                    .map(|key| key.path.replace('.', "_"))
-                    .collect::<Vec<_>>();
-                // Others use the prefix too (Kubernetes for a service of that name), so no error.
-                if let Some(meant) = suggest::closest(rest, names.iter().map(String::as_str)) {
-                    let meant = keys::variable(meant);
-                    self.warnings
-                        .push(format!("{name} is not used: did you mean {meant}?"));
-                }
-            }
-        }
-        self.warnings.sort();
+    /// What Kubernetes tells every container.
+    pub(super) fn kubernetes_service(&self) -> &KubernetesService {
+        &self.0.kubernetes_service
     }
 
     /// True when the value was written in the file.
     pub(super) fn is_in_file(&self, path: &str) -> bool {
         matches!(
-            self.found.get(path),
+            self.0.found(path),
             Some(Value {
                 origin: Origin::Line(_),
                 ..
@@ -165,7 +50,7 @@ impl Values {
 
     /// Which of two keys that exclude each other counts: the environment's one before the file's.
     pub(super) fn prefer<'k>(&self, one: &'k str, other: &'k str) -> Result<Option<&'k str>, ConfigError> {
-        let origin = |path| self.found.get(path).map(|value: &Value| &value.origin);
+        let origin = |path| self.0.found(path).map(|value: &Value| &value.origin);
         match (origin(one), origin(other)) {
             (None, None) => Ok(None),
             (Some(_), None) | (Some(Origin::Variable(_)), Some(Origin::Line(_))) => Ok(Some(one)),
@@ -180,89 +65,89 @@ impl Values {
     }
 
     /// A text; `None` without value and default.
-    pub(super) fn text(&self, path: &'static str) -> Result<Option<String>, ConfigError> {
-        match self.value(path) {
+    pub(super) fn text(&self, path: &str) -> Result<Option<String>, ConfigError> {
+        match self.value(path)? {
             None => Ok(None),
             Some(Value {
                 data: Data::Text(text),
                 ..
             }) => Ok(Some(text)),
-            Some(_) => Err(self.wrong(path, "a text in quotes")),
+            Some(_) => Err(self.unlike(path, TEXT)),
         }
     }
 
     /// A value that is spelled as a text.
-    pub(super) fn parsed<T: FromStr>(
-        &self,
-        path: &'static str,
-        expected: &str,
-    ) -> Result<Option<T>, ConfigError> {
-        let parse = |text: String| text.parse().map_err(|_| self.wrong(path, expected));
+    pub(super) fn parsed<T: FromStr>(&self, path: &str) -> Result<Option<T>, ConfigError> {
+        let parse = |text: String| text.parse().map_err(|_| self.wrong(path));
         self.text(path)?.map(parse).transpose()
     }
 
+    /// An address and port.
+    pub(super) fn address(&self, path: &str) -> Result<Option<SocketAddr>, ConfigError> {
+        self.parsed(path)
+    }
+
+    /// A URL of the web, without user, query or fragment.
+    pub(super) fn url(&self, path: &str) -> Result<Option<Url>, ConfigError> {
+        match self.parsed(path)? {
+            Some(url) if !is_plain_web(&url) => Err(self.wrong(path)),
+            other => Ok(other),
+        }
+    }
+
     /// A path: relative to the folder of the file where it was written there, else to the working directory.
-    pub(super) fn path(&self, path: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    pub(super) fn path(&self, path: &str) -> Result<Option<PathBuf>, ConfigError> {
         self.text(path)?
             .map(|text| match text.trim() {
                 // The folder that relative paths begin at would be meant by it.
-                "" => Err(self.wrong(path, "a path")),
+                "" => Err(self.wrong(path)),
                 _ => self.resolve(path, Path::new(&text)),
             })
             .transpose()
     }
 
     /// A path inside the value of a key, made absolute like [`Values::path`].
-    pub(super) fn resolve(&self, path: &'static str, value: &Path) -> Result<PathBuf, ConfigError> {
-        let from_file = self.file.parent().filter(|_| self.is_in_file(path));
+    pub(super) fn resolve(&self, path: &str, value: &Path) -> Result<PathBuf, ConfigError> {
+        let from_file = self.file().parent().filter(|_| self.is_in_file(path));
         let value = from_file.map_or_else(|| value.to_owned(), |folder| folder.join(value));
-        std::path::absolute(value).map_err(|_| self.wrong(path, "a path"))
+        std::path::absolute(value).map_err(|_| self.unlike(path, "a path"))
     }
 
     /// A file in the folder of the configuration file.
     pub(super) fn beside_file(&self, name: &str) -> Result<PathBuf, ConfigError> {
-        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        let folder = self.file().parent().unwrap_or(Path::new("/"));
         std::path::absolute(folder.join(name))
-            .map_err(|error| ConfigError::in_file(&self.file, error.to_string()))
+            .map_err(|error| ConfigError::in_file(self.file(), error.to_string()))
     }
 
     /// The configuration file, present or not.
     pub(super) fn file(&self) -> &Path {
-        &self.file
+        self.0.file()
     }
 
-    /// A whole number in this range.
-    pub(super) fn number(&self, path: &'static str, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
-        self.whole(path, range)
-    }
-
-    /// A whole number of this type, in this range.
-    pub(super) fn whole<N>(&self, path: &'static str, range: RangeInclusive<N>) -> Result<N, ConfigError>
-    where
-        N: TryFrom<i64> + FromStr + PartialOrd + Display,
-    {
-        let number = match self.value(path) {
+    /// A whole number in the key's range.
+    pub(super) fn number<N: TryFrom<i64>>(&self, path: &str) -> Result<N, ConfigError> {
+        let number = match self.value(path)? {
             Some(Value {
                 data: Data::Number(number),
                 ..
-            }) => number.and_then(|n| N::try_from(n).ok()),
+            }) => number,
             Some(Value {
                 data: Data::Text(text),
                 origin,
             }) if !matches!(origin, Origin::Line(_)) => text.parse().ok(),
             _ => None,
         };
-        number.filter(|n| range.contains(n)).ok_or_else(|| {
-            self.wrong(
-                path,
-                &format!("a whole number from {} to {}", range.start(), range.end()),
-            )
-        })
+        let range = self.key(path)?.range();
+        number
+            .filter(|number| range.is_some_and(|range| range.contains(number)))
+            .and_then(|number| N::try_from(number).ok())
+            .ok_or_else(|| self.wrong(path))
     }
 
     /// A list of texts.
-    pub(super) fn list(&self, path: &'static str) -> Result<Vec<String>, ConfigError> {
-        match self.value(path) {
+    pub(super) fn list(&self, path: &str) -> Result<Vec<String>, ConfigError> {
+        match self.value(path)? {
             None => Ok(Vec::new()),
             Some(Value {
                 data: Data::List(list),
@@ -275,14 +160,38 @@ impl Values {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Ok(parts.map(str::to_owned).collect())
             }
-            Some(_) => Err(self.wrong(path, "a list of texts, such as [\"one\", \"two\"]")),
+            Some(_) => Err(self.unlike(path, LIST)),
         }
     }
 
-    /// The error that names a key, its value and what is expected instead.
-    pub(super) fn wrong(&self, path: &str, expected: &str) -> ConfigError {
-        let value = match self.found.get(path).map(|value| &value.data) {
-            _ if path == "google.client_secret" => "not usable".to_owned(),
+    /// A list of texts that each mean something.
+    pub(super) fn list_of<T>(
+        &self,
+        path: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let texts = self.list(path)?;
+        let parsed: Option<_> = texts.iter().map(|text| parse(text)).collect();
+        parsed.ok_or_else(|| self.wrong(path))
+    }
+
+    /// The error that names a key, its value and what its table expects instead.
+    pub(super) fn wrong(&self, path: &str) -> ConfigError {
+        let expected = self.0.keys().find(path).map(Key::expected);
+        self.unlike(path, &expected.unwrap_or_default())
+    }
+
+    /// The same, with a reason.
+    pub(super) fn wrong_because(&self, path: &str, why: &str) -> ConfigError {
+        let expected = self.0.keys().find(path).map(Key::expected);
+        self.unlike(path, &format!("{}: {why}", expected.unwrap_or_default()))
+    }
+
+    /// The same, with something else that is expected.
+    pub(super) fn unlike(&self, path: &str, expected: &str) -> ConfigError {
+        let is_secret = self.0.keys().find(path).is_some_and(|key| key.is_secret);
+        let value = match self.0.found(path).map(|value| &value.data) {
+            _ if is_secret => "not usable".to_owned(),
             Some(Data::Text(text)) => format!("\"{}\"", shown(text)),
             Some(Data::Number(Some(number))) => number.to_string(),
             Some(Data::Number(None)) => "a number too large".to_owned(),
@@ -295,125 +204,40 @@ impl Values {
 
     /// Where a value comes from, and its key.
     pub(super) fn place(&self, path: &str) -> String {
-        match self.found.get(path).map(|value| &value.origin) {
-            Some(Origin::Line(line)) => format!("{}:{line}: {path}", self.file.shown()),
-            Some(Origin::Variable(name)) => name.clone(),
-            Some(Origin::Default) | None => path.to_owned(),
-        }
+        self.0.place(path)
     }
 
     /// Takes a secret text out, so that no copy stays behind.
-    pub(super) fn take_secret(&mut self, path: &'static str) -> Result<Option<String>, ConfigError> {
-        match self.found.remove(path) {
-            None => Ok(None),
-            Some(Value {
-                data: Data::Text(text),
-                ..
-            }) => Ok(Some(text)),
-            Some(other) => {
-                self.found.insert(path, other);
-                Err(self.wrong(path, "a text in quotes"))
-            }
+    pub(super) fn take_secret(&mut self, path: &str) -> Result<Option<String>, ConfigError> {
+        if let Some(value) = self.0.found(path)
+            && !matches!(value.data, Data::Text(_))
+        {
+            return Err(self.unlike(path, TEXT));
         }
+        Ok(self.0.take(path).and_then(|value| match value.data {
+            Data::Text(text) => Some(text),
+            _ => None,
+        }))
     }
 
-    /// What holds, without where it is written.
-    pub(super) fn written(&self) -> Written {
-        let spelled = |value: Value| match (value.origin, value.data) {
-            (Origin::Variable(_), _) => None,
-            (_, Data::Text(text)) => Some(text),
-            (_, Data::Number(number)) => Some(number.map_or_else(String::new, |number| number.to_string())),
-            (_, Data::List(list)) => Some(list.join(",")),
-            (_, Data::Other(kind)) => Some(kind.to_owned()),
-        };
-        let keys = KEYS
-            .iter()
-            .filter_map(|key| Some((key.path, spelled(self.value(key.path)?))));
-        Written(keys.collect())
+    fn value(&self, path: &str) -> Result<Option<Value>, ConfigError> {
+        Ok(self.0.value(self.key(path)?))
     }
 
-    fn value(&self, path: &'static str) -> Option<Value> {
-        self.found.get(path).cloned().or_else(|| {
-            let default = keys::find(path)?.default?;
-            Some(Value {
-                data: Data::Text(default.to_owned()),
-                origin: Origin::Default,
-            })
-        })
+    /// The key that a section reads. One that its table lacks is a mistake in the code, which every start shows.
+    fn key(&self, path: &str) -> Result<&'static Key, ConfigError> {
+        let key = self.0.keys().find(path);
+        key.ok_or_else(|| ConfigError::new(format!("{path}: there is no such key")))
     }
 }
 
 /// A key that has a default in the table has a value.
 pub(super) fn required<T>(values: &Values, value: Option<T>, path: &str) -> Result<T, ConfigError> {
-    value.ok_or_else(|| values.wrong(path, "a value"))
-}
-
-fn join(section: &str, name: &str) -> String {
-    if section.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{section}.{name}")
-    }
-}
-
-fn data(value: &DeValue<'_>) -> Data {
-    match value {
-        DeValue::String(text) => Data::Text(text.to_string()),
-        DeValue::Integer(number) => {
-            let digits = number.as_str().replace('_', "");
-            Data::Number(i64::from_str_radix(&digits, number.radix()).ok())
-        }
-        DeValue::Array(items) => {
-            let texts = items
-                .iter()
-                .map(|item| item.get_ref().as_str().map(str::to_owned));
-            texts
-                .collect::<Option<_>>()
-                .map_or(Data::Other("array"), Data::List)
-        }
-        other => Data::Other(other.type_str()),
-    }
-}
-
-fn unknown(path: &str) -> String {
-    let paths = KEYS.iter().map(|key| key.path);
-    match suggest::closest(path, paths) {
-        Some(meant) => format!("{}there is no such key: did you mean {meant}?", named(path)),
-        None => format!("{}there is no such key", named(path)),
-    }
-}
-
-/// A key before what is said of it, where it can be the name of one: a file that is no configuration may hold a secret.
-fn named(path: &str) -> String {
-    if path.split('.').all(is_field_name) {
-        format!("{path}: ")
-    } else {
-        String::new()
-    }
+    value.ok_or_else(|| values.unlike(path, "a value"))
 }
 
 /// A text that a person wrote, neither endless nor able to move their cursor. A secret in the wrong place stays
 /// out of it.
 fn shown(text: &str) -> String {
     text::quoted(&redacted(text), 120)
-}
-
-/// The line of a position, from 1.
-pub(super) fn line_of(text: &str, position: usize) -> usize {
-    let before = text.as_bytes().iter().take(position);
-    before.filter(|&&byte| byte == b'\n').count() + 1
-}
-
-/// An error of the TOML reader, with file and line.
-pub(super) fn from_toml(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let message = without_quotes(&error.message().replace('\n', ", "));
-    match error.span() {
-        Some(span) => {
-            let line = line_of(text, span.start);
-            let again = twice::section(text, line)
-                .or_else(|| twice::key(text, &span).filter(|_| message == twice::MESSAGE));
-            ConfigError::in_line(file, line, again.unwrap_or(message))
-        }
-        None => ConfigError::in_file(file, message),
-    }
 }
