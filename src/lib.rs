@@ -27,6 +27,7 @@ mod followed;
 pub mod google;
 pub mod health;
 mod help;
+pub mod http_client;
 pub mod id;
 pub mod kubernetes;
 pub mod lifecycle;

@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{google::Limits, supervisor::Echoes};
+use crate::{http_client::Limits, supervisor::Echoes};
 
 /// How long what is under way may take after the signal to end, unless the provider has been asked for something.
 pub const DRAIN: Duration = Duration::from_secs(10);

@@ -9,8 +9,9 @@ use super::parts::{AppParts, endpoints};
 use crate::{
     broker::Broker,
     config::{Config, InForce},
-    google::{Limits, risc::Receiver},
+    google::risc::Receiver,
     health::Readiness,
+    http_client::Limits,
     net::tls::ServedCertificate,
     session::{SessionLimits, Sessions},
     telemetry::Metrics,

@@ -6,7 +6,8 @@ use crate::{
     clock::{SharedClock, SystemClock},
     config::Config,
     entropy::{SharedEntropy, SystemEntropy},
-    google::{Egress, Endpoints},
+    google::Endpoints,
+    http_client::Egress,
 };
 
 /// What a test may hold still.

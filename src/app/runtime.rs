@@ -45,7 +45,7 @@ pub(super) fn failure(error: &anyhow::Error) -> Failure {
     );
     let of_operator = error.is::<crate::config::ConfigError>()
         || error.is::<crate::vault::key::KeyError>()
-        || error.is::<crate::google::InvalidProxy>();
+        || error.is::<crate::http_client::InvalidProxy>();
     if wrong_key || of_operator {
         return Failure::misconfigured(message);
     }

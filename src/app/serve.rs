@@ -9,7 +9,7 @@ use crate::{
     budget::descriptors,
     cli::{Exit, Failure, Global, Outcome, ServeArgs},
     config::{self, Config, ConfigError, LogFormat},
-    google::Egress,
+    http_client::Egress,
     lifecycle::{self, Signals, Wish, privileges},
     telemetry::log,
 };

@@ -12,11 +12,7 @@ use super::{daemon, finding::Finding};
 use crate::{
     clock::SharedClock,
     config::Config,
-    google::{
-        Egress,
-        egress::Connector,
-        http::{http_date, innermost},
-    },
+    http_client::{Egress, egress::Connector, http_date, innermost},
 };
 
 const CHECK: &str = "endpoints";

@@ -78,7 +78,8 @@ mod tests {
     use super::*;
     use crate::{
         entropy::SystemEntropy,
-        google::{Egress, Endpoints, http::Limits},
+        google::Endpoints,
+        http_client::{Egress, Limits},
     };
 
     fn options(client_type: ClientType) -> ClientOptions {

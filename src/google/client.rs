@@ -10,17 +10,17 @@ use crate::{
     clock::SharedClock,
     config::ClientType,
     entropy::SharedEntropy,
+    http_client::{Egress, Form, Http, Limits, Repeat, Reply},
     secret::{AccessToken, AuthorizationCode, ClientSecret, PkceVerifier, RefreshToken},
 };
 
 use super::{
-    AssertionRequest, Consent, ConsentRequest, Egress, GrantFuture, Identity, NoToken, Provider,
-    ProviderError, ProviderFuture, TokenAnswer, authorize,
+    AssertionRequest, Consent, ConsentRequest, GrantFuture, Identity, NoToken, Provider, ProviderError,
+    ProviderFuture, TokenAnswer, authorize,
     classify::Call,
     endpoints::Endpoints,
     error,
     fields::Fields,
-    http::{Form, Http, Limits, Repeat, Reply},
     idtoken,
     jwks::{Keys, NamedBy},
     refusal, revocation,

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock::Moment;
+use crate::{
+    clock::Moment,
+    http_client::{Reply, TransportError},
+};
 
 use super::{
     classify::{Call, Failure, FailureKind, Said, classify},
     code::code,
-    http::{Reply, TransportError},
     refusal::Refusal,
     scrub::{plain, scrub},
     service_account::InvalidKeyFile,

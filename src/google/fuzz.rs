@@ -13,17 +13,14 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{
-    ProviderError, authorized_user,
-    classify::Call,
-    fields::Fields,
-    http::{Reply, encoding::decoded},
-    idtoken,
-    redirect::Redirect,
-    risc,
-    service_account::ServiceAccountKey,
-    token,
+    ProviderError, authorized_user, classify::Call, fields::Fields, idtoken, redirect::Redirect, risc,
+    service_account::ServiceAccountKey, token,
 };
-use crate::{catalog::ScopeSet, text::without_bom};
+use crate::{
+    catalog::ScopeSet,
+    http_client::{Reply, encoding::decoded},
+    text::without_bom,
+};
 
 const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 /// Bytes of an answer.

@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::clock::{SharedClock, Uptime};
 
-use super::{FailureKind, ProviderError, classify::Call, http::Http, refusal::is_told};
+use super::{FailureKind, ProviderError, classify::Call, refusal::is_told};
 use published::{MIN_BITS, Published, age, parse};
 
 /// Where strangers name the keys, reading them is not begun more often than this, however it ends.

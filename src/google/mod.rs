@@ -2,19 +2,16 @@
 //!
 //! [`Provider`] is the seam to the outside world; [`Client`] implements it over HTTPS.
 
-pub(crate) mod authorities;
 mod authorize;
 pub mod authorized_user;
 pub mod classify;
 mod client;
 mod code;
-pub mod egress;
 pub mod endpoints;
 pub mod error;
 mod fields;
 #[cfg(fuzzing)]
 pub mod fuzz;
-pub(crate) mod http;
 mod idtoken;
 mod jwks;
 mod jws;
@@ -43,10 +40,8 @@ use crate::{
 pub use self::{
     classify::{FailureKind, testing_mode_hint},
     client::{Client, ClientOptions},
-    egress::{Egress, InvalidProxy},
     endpoints::Endpoints,
     error::ProviderError,
-    http::Limits,
     redirect::Redirect,
     service_account::{InvalidKeyFile, ServiceAccountKey},
 };

@@ -107,7 +107,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::google::testing::{key_file, pem};
+    use crate::{google::testing::key_file, http_client::testing::pem};
 
     fn whole() -> String {
         key_file("https://oauth2.googleapis.com/token")["private_key"]

@@ -9,11 +9,8 @@ use zeroize::Zeroizing;
 use crate::{
     config::KubernetesApi,
     file,
-    google::{
-        Egress, Limits, ProviderError,
-        authorities::Authorities,
-        http::{Http, JSON, Reply, TransportError},
-    },
+    google::ProviderError,
+    http_client::{Egress, Http, JSON, Limits, Reply, TransportError, authorities::Authorities},
     secret::AccessToken,
     text::{self, ShowPath},
 };

@@ -17,7 +17,7 @@ use super::{
     source::Source,
     upstream::Upstream,
 };
-use crate::{entropy::SharedEntropy, google::http::http_date, id::AgentName, text::ShowPath};
+use crate::{entropy::SharedEntropy, http_client::http_date, id::AgentName, text::ShowPath};
 
 /// The broker says that it is still there more often than this.
 const SILENCE: Duration = Duration::from_secs(50);

@@ -34,7 +34,7 @@ use super::source::Source;
 use crate::{
     agent_api::google_compat::metadata,
     file,
-    google::{authorities::Authorities, http::certificate_reason},
+    http_client::{authorities::Authorities, certificate_reason},
     id::AgentName,
     pod_api::AGENT,
     text::{self, ShowPath},

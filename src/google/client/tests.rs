@@ -6,14 +6,7 @@ use ::http::Method;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    clock::ManualClock,
-    entropy::SystemEntropy,
-    google::{
-        FailureKind, ServiceAccountKey,
-        testing::{Answer, Play, Seen, Signer, deserted, key_file},
-    },
-};
+use crate::{clock::ManualClock, entropy::SystemEntropy, google::{FailureKind, ServiceAccountKey, testing::{Signer, key_file}}, http_client::testing::{Answer, Play, Seen, deserted}};
 
 const NOW: &str = "2024-01-15T10:30:00Z";
 const CODE: &str = "4/0canary-authorization-code";

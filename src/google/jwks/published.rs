@@ -7,10 +7,8 @@ use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 
 use crate::{
-    google::{
-        http::Reply,
-        jws::{name, unsigned_integer},
-    },
+    google::jws::{name, unsigned_integer},
+    http_client::Reply,
     text::without_bom,
 };
 

@@ -10,15 +10,7 @@ use super::{
     published::{MAX_AGE, MAX_KEYS, MIN_AGE},
     *,
 };
-use crate::{
-    clock::ManualClock,
-    google::{
-        Egress,
-        http::{Limits, Reply},
-        jws::Jws,
-        testing::{Answer, Play, Signer},
-    },
-};
+use crate::{clock::ManualClock, google::{jws::Jws, testing::Signer}, http_client::{testing::{Answer, Play}, Egress, Limits, Reply}};
 
 struct Scene {
     play: Play,

@@ -11,12 +11,12 @@ use url::Url;
 use crate::{
     clock::{SharedClock, Uptime},
     google::{
-        Egress, ProviderError,
+        ProviderError,
         classify::Call,
-        http::{Http, Limits},
         jwks::{Keys, NamedBy, STRANGERS_PAUSE},
         refusal::is_told,
     },
+    http_client::{Egress, Http, Limits},
     text::without_bom,
 };
 

@@ -10,12 +10,16 @@ use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 use url::Url;
 
-use crate::{address::is_at_loopback, budget::Refusals, clock::SharedClock};
+use crate::{
+    address::is_at_loopback,
+    budget::Refusals,
+    clock::SharedClock,
+    http_client::{Egress, Limits},
+};
 
 use super::{
-    Egress, ProviderError,
+    ProviderError,
     endpoints::Endpoints,
-    http::Limits,
     jws::{Jws, Malformed, same_issuer},
     scrub::plain,
     seconds,

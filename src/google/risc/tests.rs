@@ -3,14 +3,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::{
-    clock::{Clock, ManualClock},
-    google::{
-        FailureKind,
-        jwks::STRANGERS_PAUSE,
-        testing::{Answer, Play, Signer, deserted, unsigned},
-    },
-};
+use crate::{clock::{Clock, ManualClock}, google::{FailureKind, jwks::STRANGERS_PAUSE, testing::{Signer, unsigned}}, http_client::testing::{Answer, Play, deserted}};
 
 const NOW: &str = "2026-03-01T12:00:00Z";
 const OURS: &str = "100-ours.apps.googleusercontent.com";

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::google::testing::{key_file, pem};
+use crate::{google::testing::key_file, http_client::testing::pem};
 
 const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 

@@ -6,7 +6,7 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 use zeroize::Zeroizing;
 
-use super::TransportError;
+use super::error::TransportError;
 
 /// What a gzip file begins with (RFC 1952, section 2.3.1).
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -15,7 +15,7 @@ const LAYERS: usize = 2;
 
 /// The body as it was before it was compressed, as far as it can be had, and why there is no more of it. What a body begins
 /// with counts more than its label: some servers forget the one, some proxies the other.
-pub(in crate::google) fn decoded(
+pub(crate) fn decoded(
     headers: &HeaderMap,
     body: Zeroizing<Vec<u8>>,
     limit: usize,

@@ -25,7 +25,7 @@ use tower::{Service, ServiceExt};
 
 use super::{
     authorities::{self, Authorities},
-    http::innermost,
+    error::{NoRoots, ProxyCredentials, innermost},
 };
 use crate::address::is_loopback;
 
@@ -173,11 +173,6 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Nobody is trusted, for this reason.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct NoRoots(pub(super) String);
-
 /// Connects over TCP.
 #[derive(Clone)]
 struct Tcp {
@@ -211,11 +206,6 @@ impl Service<Uri> for Tcp {
         })
     }
 }
-
-/// The proxy wants a name and a password, or others.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct ProxyCredentials(String);
 
 /// One sentence, so that whoever looks for the cause at the bottom finds the proxy's name in it.
 fn no_tunnel(proxy: &Proxy, address: &Uri, error: &(dyn Error + 'static)) -> io::Error {

@@ -9,13 +9,7 @@ use rustls::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::{
-    clock::{BootId, Clock, ManualClock, Sleep},
-    google::{
-        authorities::Authorities,
-        testing::{Answer, Play, TestProxy, pem},
-    },
-};
+use crate::{clock::{BootId, Clock, ManualClock, Sleep}, http_client::{testing::{Answer, Play, TestProxy, pem}, authorities::Authorities}};
 
 fn localhost() -> (ServerConfig, CertificateDer<'static>) {
     server("localhost", IsCa::NoCa)

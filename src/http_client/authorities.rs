@@ -184,7 +184,7 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
-    use crate::google::testing::pem;
+    use crate::http_client::testing::pem;
 
     fn authority() -> String {
         let key = KeyPair::generate().unwrap();

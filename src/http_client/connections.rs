@@ -11,8 +11,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::Repeat;
-use crate::google::egress::{Connector, Egress};
+use super::{
+    egress::{Connector, Egress},
+    message::Repeat,
+};
 
 /// Connections that wait for the next request.
 const IDLE_CONNECTIONS: usize = 64;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::google::testing::TestProxy;
+use crate::http_client::testing::TestProxy;
 
 fn egress(variables: &[(&str, &str)]) -> Result<Egress, InvalidProxy> {
     let variables: HashMap<&str, &str> = variables.iter().copied().collect();
