@@ -64,6 +64,15 @@ macro_rules! id {
 }
 
 id! {
+    /// Who gives tokens: a provider, as people name it in a manifest's `integrations` (`google`, `google-sa`).
+    ProviderId, "a provider",
+    "1 to 32 lower-case letters, digits and hyphens, starting with a letter",
+    |v| (1..=32).contains(&v.len())
+        && v.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && v.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+id! {
     /// Whose account it is: a user or a team. Opaque, chosen by the platform.
     OwnerId, "an owner",
     "1 to 128 visible ASCII characters, without spaces, quotes, backslashes or `$`",

@@ -1,8 +1,8 @@
 //! token-broker keeps agents supplied with short-lived Google access tokens.
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
-//! `address budget clock entropy followed health id secret proto telemetry text`, `config client`, `catalog`, `vault`, `store`,
-//! `google agent session`, `broker`, `net agent_view help`, `agent_files kubernetes`, `agent_api`, `pod_api admin_api`, `sidecar delivery`,
+//! `address budget clock entropy followed health http_client id secret proto telemetry text`, `config client`, `catalog`, `vault`, `store`,
+//! `provider`, `agent session`, `broker`, `net agent_view help`, `agent_files kubernetes`, `agent_api`, `pod_api admin_api`, `sidecar delivery`,
 //! `doctor supervisor`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
 pub mod address;
@@ -24,7 +24,6 @@ mod doctor;
 pub mod entropy;
 mod file;
 mod followed;
-pub mod google;
 pub mod health;
 mod help;
 pub mod http_client;
@@ -34,6 +33,7 @@ pub mod lifecycle;
 pub mod net;
 pub mod pod_api;
 pub mod proto;
+pub mod provider;
 pub mod secret;
 pub mod session;
 pub mod sidecar;

@@ -10,10 +10,11 @@ use tokio::{
 
 use crate::{
     agent::{Manifest, Requirement},
-    broker::{AgentSnapshot, AgentState, CapabilityStatus, Feed, IssuedToken},
-    catalog::{IntegrationKind, ScopeSet},
+    broker::{AgentSnapshot, AgentState, CapabilityStatus, CredentialView, IssuedToken},
+    catalog::ScopeSet,
     clock::{Clock, ManualClock, Moment},
     id::AgentName,
+    provider::google,
 };
 
 /// This time of the day on which the scenes play, by a wall clock that nobody sets.
@@ -135,6 +136,7 @@ pub(crate) fn snapshot(agent: &str) -> AgentSnapshot {
             owner: "alice".parse().unwrap(),
             account: None,
             service_account: None,
+            accounts: std::collections::BTreeMap::new(),
             uid: None,
             gid: None,
             kubernetes: None,
@@ -152,23 +154,22 @@ pub(crate) fn snapshot(agent: &str) -> AgentSnapshot {
             status("google.calendar.readonly", true, true, Some("google.calendar")),
             status("google.drive.readonly", false, true, None),
         ]),
-        main: Feed {
-            kind: IntegrationKind::Google,
+        credentials: Box::new([CredentialView {
+            profile: Arc::new(google::account()),
             account: Some("alice@example.com".into()),
             granted: Arc::new([
                 "google.gmail.send".parse().unwrap(),
                 "google.calendar.readonly".parse().unwrap(),
             ]),
             token: None,
-        },
-        beside: None,
+        }]),
     }
 }
 
 /// A service account with this token.
-pub(crate) fn service_feed(token: Option<Arc<IssuedToken>>) -> Feed {
-    Feed {
-        kind: IntegrationKind::GoogleServiceAccount,
+pub(crate) fn service_view(token: Option<Arc<IssuedToken>>) -> CredentialView {
+    CredentialView {
+        profile: Arc::new(google::service_accounts()),
         account: Some("robot@project.iam.gserviceaccount.com".into()),
         granted: token.iter().map(|_| "google.sa".parse().unwrap()).collect(),
         token,
@@ -177,7 +178,7 @@ pub(crate) fn service_feed(token: Option<Arc<IssuedToken>>) -> Feed {
 
 impl AgentSnapshot {
     pub(crate) fn with_token(mut self, token: Arc<IssuedToken>) -> Self {
-        self.main.token = Some(token);
+        self.credentials[0].token = Some(token);
         self
     }
 
@@ -198,7 +199,8 @@ impl AgentSnapshot {
             declined: false,
         };
         self.capabilities = self.capabilities.iter().cloned().chain([status]).collect();
-        self.beside = Some(Box::new(service_feed(token)));
+        let all = std::mem::take(&mut self.credentials).into_vec().into_iter();
+        self.credentials = all.chain([service_view(token)]).collect();
         self
     }
 

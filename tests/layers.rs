@@ -27,6 +27,7 @@ const LAYERS: &[&[&str]] = &[
         "file",
         "followed",
         "health",
+        "http_client",
         "id",
         "proto",
         "secret",
@@ -37,7 +38,8 @@ const LAYERS: &[&[&str]] = &[
     &["catalog"],
     &["vault"],
     &["store"],
-    &["google", "agent", "session"],
+    &["provider"],
+    &["agent", "session"],
     &["broker"],
     // What tests of the layers after it share.
     &["testing"],
@@ -84,14 +86,6 @@ const TO_COME_APART: &[&str] = &[
     "src/agent_api/service.rs",
     "src/agent_files/tree.rs",
     "src/agent_api/watch.rs",
-    "src/google/authorize.rs",
-    "src/google/client.rs",
-    "src/google/egress.rs",
-    "src/google/http.rs",
-    "src/google/http/connections.rs",
-    "src/google/http/encoding.rs",
-    "src/google/risc/issuer.rs",
-    "src/google/risc/mod.rs",
     "src/session/mod.rs",
     "src/session/table.rs",
     "src/store/sqlite/mod.rs",
@@ -260,5 +254,5 @@ fn what_is_for_tests_or_says_who_may_see_is_no_use() {
 #[test]
 fn the_table_of_layers_allows_what_it_should() {
     assert!(allowed("broker", "store") && !allowed("store", "broker"));
-    assert!(!allowed("google", "agent") && !allowed("cli", "app") && allowed("clock", "id"));
+    assert!(!allowed("provider", "agent") && !allowed("cli", "app") && allowed("clock", "id"));
 }

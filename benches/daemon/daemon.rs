@@ -154,7 +154,7 @@ impl Daemon {
     pub(crate) fn token(&self, number: usize) -> String {
         let snapshot = self.handles[number].snapshot();
         snapshot
-            .main
+            .main()
             .token
             .as_ref()
             .map(|token| token.access_token.expose().to_owned())
@@ -191,7 +191,7 @@ impl Due {
     pub(crate) fn is_past(&self, agent: &AgentHandle) -> bool {
         agent
             .peek()
-            .main
+            .main()
             .token
             .as_ref()
             .is_some_and(|token| token.issued_at > self.since)

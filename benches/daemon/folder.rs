@@ -12,12 +12,12 @@ use futures_util::future::try_join_all;
 use google_emulator::{Account, Options};
 use tempfile::TempDir;
 use token_broker::{
-    catalog::{Catalog, IntegrationKind, ScopeSet},
+    catalog::{Catalog, ScopeSet},
     clock::{self, BootMoment, Clock},
     config::{self, Config},
     entropy::{SharedEntropy, SystemEntropy},
-    google::Endpoints,
     id::IntegrationId,
+    provider::google::Endpoints,
     store::{Health, IntegrationRecord, RenewalOutcome, SqliteStore, Store, TokenRecord},
     vault::{self, Binding, Keyring, Vault},
 };
@@ -158,12 +158,12 @@ impl Folder {
         let (id, scopes) = (integration(number), scopes());
         let record = IntegrationRecord {
             id: id.clone(),
-            kind: IntegrationKind::Google,
+            provider: "google".parse().expect("a provider"),
             owner: owner_name(number).parse().expect("an owner"),
             subject: Account::new(&account(number)).sub,
             account: account(number),
             former: Arc::default(),
-            authority: self.authority.as_str().into(),
+            issuer_binding: self.authority.as_str().into(),
             scopes: scopes.clone(),
             health: Health::Active,
             version: 0,

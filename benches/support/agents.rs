@@ -5,12 +5,13 @@ use std::{path::Path, sync::Arc, time::Duration};
 use token_broker::{
     agent::{Manifest, Requirement},
     broker::{
-        AgentHandle, AgentSnapshot, AgentState, CapabilityStatus, ChangeSender, Feed, IssuedToken,
+        AgentHandle, AgentSnapshot, AgentState, CapabilityStatus, ChangeSender, CredentialView, IssuedToken,
         handle::changes,
     },
-    catalog::{IntegrationKind, ScopeSet},
+    catalog::ScopeSet,
     clock::{Clock, SharedClock, SystemClock},
     delivery::{Delivery, DeliveryOptions},
+    provider::google,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +70,7 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
             owner: "alice".parse().expect("an owner"),
             account: None,
             service_account: None,
+            accounts: std::collections::BTreeMap::new(),
             uid: None,
             gid: None,
             kubernetes: None,
@@ -88,12 +90,11 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
             satisfied_by: None,
             declined: false,
         }]),
-        main: Feed {
-            kind: IntegrationKind::Google,
+        credentials: Box::new([CredentialView {
+            profile: Arc::new(google::account()),
             account: Some("alice@example.com".into()),
             granted: Arc::new([key.parse().expect("a key")]),
             token: Some(token),
-        },
-        beside: None,
+        }]),
     }
 }

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| token_broker::google::fuzz::grant_file(text));
+libfuzzer_sys::fuzz_target!(|text: &str| token_broker::provider::google::fuzz::grant_file(text));

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| token_broker::google::fuzz::id_token(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| token_broker::provider::google::fuzz::id_token(bytes));

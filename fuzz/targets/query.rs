@@ -4,5 +4,5 @@
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     token_broker::delivery::fuzz::query(text);
-    token_broker::google::fuzz::redirect(text);
+    token_broker::provider::google::fuzz::redirect(text);
 });

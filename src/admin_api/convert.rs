@@ -1,6 +1,5 @@
 //! From the broker's views to messages.
 
-use crate::agent_view::message::agent_state;
 use crate::agent_view::message::capability_state;
 use crate::{
     agent::{Manifest, PodIdentity, Requirement},
@@ -8,7 +7,7 @@ use crate::{
         AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, CapabilityStanding, Event,
         PendingRevocation,
     },
-    catalog::{Capability, IntegrationKind, Verification},
+    catalog::{Capability, Verification},
     clock::Moment,
     health::Unmet,
     id::{IntegrationId, InvalidId},
@@ -16,6 +15,7 @@ use crate::{
     store::{IntegrationRecord, TrailSize},
     telemetry::audit::{AuditLine, ChainPoint},
 };
+use crate::{agent_view::message::agent_state, provider::AccountField};
 
 pub(super) fn capability(capability: &Capability) -> v1::Capability {
     v1::Capability {
@@ -87,7 +87,7 @@ pub(super) fn pending_revocation(pending: PendingRevocation, now: Moment) -> v1:
 pub(super) fn integration(view: &AccountView) -> v1::Integration {
     let IntegrationRecord {
         id,
-        kind,
+        provider,
         owner,
         account,
         subject,
@@ -100,7 +100,7 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
     } = &view.record;
     v1::Integration {
         id: id.to_string(),
-        kind: kind.as_str().to_owned(),
+        kind: provider.to_string(),
         owner: owner.to_string(),
         account: account.clone(),
         grant_expires_at: grant_expires_at.map(timestamp),
@@ -114,12 +114,15 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
         renewed_at: renewed_at.map(timestamp),
         agents: view.agents.iter().map(ToString::to_string).collect(),
         action_url: view.action_url.clone().unwrap_or_default(),
-        acts_for: if kind == &IntegrationKind::GoogleServiceAccount && subject != account {
+        acts_for: if view.keyed && subject != account {
             subject.clone()
         } else {
             String::new()
         },
         capability_states: view.standings.iter().map(standing).collect(),
+        provider_name: view.provider_name.clone(),
+        keyed: view.keyed,
+        connections_url: view.connections_url.clone(),
     }
 }
 
@@ -139,7 +142,7 @@ pub(super) fn without_account(id: &IntegrationId, problem: String) -> v1::Discon
 /// An agent's situation as a message.
 pub fn agent_status(snapshot: &AgentSnapshot) -> v1::AgentStatus {
     let described = snapshot.capabilities.iter().zip(&snapshot.manifest.integrations);
-    let account = |kind| snapshot.account(kind).unwrap_or_default().to_owned();
+    let account = |field| snapshot.account_in(field).unwrap_or_default().to_owned();
     v1::AgentStatus {
         agent: snapshot.manifest.agent.to_string(),
         owner: snapshot.manifest.owner.to_string(),
@@ -160,8 +163,13 @@ pub fn agent_status(snapshot: &AgentSnapshot) -> v1::AgentStatus {
                 state: capability_state(status.state()).into(),
             })
             .collect(),
-        account: account(IntegrationKind::Google),
-        service_account: account(IntegrationKind::GoogleServiceAccount),
+        account: account(&AccountField::Account),
+        service_account: account(&AccountField::ServiceAccount),
+        accounts: snapshot
+            .other_accounts()
+            .into_iter()
+            .map(|(provider, address)| (provider.to_string(), address.to_owned()))
+            .collect(),
     }
 }
 
@@ -184,6 +192,11 @@ pub fn spec(manifest: &Manifest) -> v1::AgentSpec {
             service_account: pod.service_account.as_ref().to_owned(),
         }),
         integrations: manifest.integrations.iter().map(requirement).collect(),
+        accounts: manifest
+            .accounts
+            .iter()
+            .map(|(provider, address)| (provider.to_string(), address.to_string()))
+            .collect(),
     }
 }
 
@@ -201,6 +214,11 @@ pub(super) fn manifest(spec: v1::AgentSpec) -> Result<Manifest, InvalidId> {
         owner: spec.owner.parse()?,
         account: address(spec.account),
         service_account: address(spec.service_account),
+        accounts: spec
+            .accounts
+            .into_iter()
+            .map(|(provider, address)| Ok((provider.parse()?, address.into())))
+            .collect::<Result<_, InvalidId>>()?,
         uid: spec.uid,
         gid: spec.gid,
         kubernetes: spec.kubernetes.map(|pod| {
@@ -228,8 +246,9 @@ pub(super) fn agent(view: &AgentView, directory: String, now: Moment) -> v1::Age
         },
         expires_at: view
             .snapshot
-            .feeds()
-            .filter_map(|feed| feed.token.as_ref())
+            .credentials
+            .iter()
+            .filter_map(|view| view.token.as_ref())
             .map(|token| token.expires_at)
             .min()
             .map(|end| timestamp(now.wall_at(end))),

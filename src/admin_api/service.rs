@@ -150,6 +150,7 @@ impl AdminService for Service {
             .broker
             .connect
             .begin_connect(&target, &request.capabilities, return_url)
+            .await
             .map_err(|error| connect(&error))?;
         Ok(Response::new(v1::BeginConnectResponse {
             authorization_url: started.authorization_url.into(),

@@ -1,11 +1,13 @@
 //! Who holds an agent: for whom it acts, and who may have what it is given.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::{Manifest, PodIdentity};
 use crate::{
-    catalog::IntegrationKind,
-    id::{AgentName, OwnerId},
+    id::{AgentName, OwnerId, ProviderId},
+    provider::AccountField,
 };
 
 /// The part of a manifest that says whose agent it is. An agent with another holder is another agent, also where it has
@@ -17,6 +19,8 @@ pub struct Holder {
     account: Option<Box<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service_account: Option<Box<str>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    accounts: BTreeMap<ProviderId, Box<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,6 +36,7 @@ impl Holder {
             owner: manifest.owner.clone(),
             account: manifest.account.clone(),
             service_account: manifest.service_account.clone(),
+            accounts: manifest.accounts.clone(),
             uid: manifest.uid,
             gid: manifest.gid,
             kubernetes: manifest.kubernetes.clone(),
@@ -45,6 +50,7 @@ impl Holder {
             owner: self.owner.clone(),
             account: self.account.clone(),
             service_account: self.service_account.clone(),
+            accounts: self.accounts.clone(),
             uid: self.uid,
             gid: self.gid,
             kubernetes: self.kubernetes.clone(),
@@ -57,38 +63,40 @@ impl Holder {
         &self.owner
     }
 
-    /// The address that names the account of this kind, where one does.
-    pub fn account(&self, kind: IntegrationKind) -> Option<&str> {
-        match kind {
-            IntegrationKind::Google => self.account.as_deref(),
-            IntegrationKind::GoogleServiceAccount => self.service_account.as_deref(),
+    /// The address in one of the fields that name accounts.
+    pub fn account_in(&self, field: &AccountField) -> Option<&str> {
+        match field {
+            AccountField::Account => self.account.as_deref(),
+            AccountField::ServiceAccount => self.service_account.as_deref(),
+            AccountField::Accounts(provider) => self.accounts.get(provider).map(|address| &**address),
         }
     }
 
     /// The manifest's fields that make `other` another holder; none when it is the same. Where the addresses of an
     /// account differ, `same_account` says whether the two mean the same one.
-    pub fn differences(
-        &self,
-        other: &Self,
-        same_account: impl Fn(IntegrationKind) -> bool,
-    ) -> Vec<&'static str> {
+    pub fn differences(&self, other: &Self, same_account: impl Fn(&AccountField) -> bool) -> Vec<String> {
         let same_owner = self.owner == other.owner;
-        let named_alike = |kind| {
-            let (a, b) = (self.account(kind), other.account(kind));
-            a.map(str::to_ascii_lowercase) == b.map(str::to_ascii_lowercase)
+        let same = |field: &AccountField| {
+            let (a, b) = (self.account_in(field), other.account_in(field));
+            let named_alike = a.map(str::to_ascii_lowercase) == b.map(str::to_ascii_lowercase);
+            named_alike || (same_owner && same_account(field))
         };
-        let same = |kind| named_alike(kind) || (same_owner && same_account(kind));
-        [
-            ("owner", same_owner),
-            ("account", same(IntegrationKind::Google)),
-            ("service_account", same(IntegrationKind::GoogleServiceAccount)),
+        let named: BTreeSet<&ProviderId> = self.accounts.keys().chain(other.accounts.keys()).collect();
+        let others = named.into_iter().cloned().map(AccountField::Accounts);
+        let accounts = [AccountField::Account, AccountField::ServiceAccount]
+            .into_iter()
+            .chain(others)
+            .map(|field| (field.to_string(), same(&field)));
+        let rest = [
             ("uid", self.uid == other.uid),
             ("gid", self.gid == other.gid),
             ("kubernetes", self.kubernetes == other.kubernetes),
-        ]
-        .into_iter()
-        .filter_map(|(field, same)| (!same).then_some(field))
-        .collect()
+        ];
+        std::iter::once(("owner".to_owned(), same_owner))
+            .chain(accounts)
+            .chain(rest.map(|(field, same)| (field.to_owned(), same)))
+            .filter_map(|(field, same)| (!same).then_some(field))
+            .collect()
     }
 
     /// This holder as one line of JSON: equal for equal holders.
@@ -124,6 +132,13 @@ mod tests {
             differs(&full.replace("a@", "A@")).is_empty(),
             "addresses have no case"
         );
+        let with_accounts = |address: &str| format!(r#"{full},"accounts":{{"acme":"{address}"}}"#);
+        assert_eq!(differs(&with_accounts("a@acme")), ["accounts.acme"]);
+        assert!(
+            holder(&with_accounts("a@acme"))
+                .differences(&holder(&with_accounts("A@acme")), |_| false)
+                .is_empty()
+        );
         for (from, to, field) in [
             ("a@example", "b@example", "account"),
             ("r@p", "q@p", "service_account"),
@@ -145,7 +160,7 @@ mod tests {
     #[test]
     fn two_addresses_of_one_account_are_the_same_for_one_owner_alone() {
         let (old, new) = (holder(r#","account":"old@x""#), holder(r#","account":"new@x""#));
-        let google = |kind| kind == IntegrationKind::Google;
+        let google = |field: &AccountField| *field == AccountField::Account;
         assert!(old.differences(&new, google).is_empty());
         let mut of_bob = new.clone();
         of_bob.owner = "bob".parse().unwrap();

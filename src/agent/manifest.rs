@@ -1,12 +1,16 @@
 //! An agent's manifest.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     catalog::Catalog,
-    id::{AgentName, CapabilityKey, OwnerId},
+    id::{AgentName, CapabilityKey, OwnerId, ProviderId},
+    provider::AccountField,
     text,
 };
 
@@ -33,6 +37,10 @@ pub struct Manifest {
     /// Which of the owner's service accounts, by its address. Needed where the owner has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<Box<str>>,
+    /// Which of the owner's accounts at other providers, by its address, under the provider's key. Needed where the owner
+    /// has several.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub accounts: BTreeMap<ProviderId, Box<str>>,
     /// Who may read its directory; the daemon's own user when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
@@ -161,6 +169,10 @@ impl Manifest {
     /// Checks what no single field can check for itself, and that every declared capability is in the catalogue.
     pub fn validate(&self, catalog: &Catalog) -> Result<(), ManifestError> {
         self.check()?;
+        if let Some(unknown) = self.accounts.keys().find(|provider| !catalog.knows(provider)) {
+            let message = format!("there is no provider `{unknown}`");
+            return Err(ManifestError::in_field(format!("accounts.{unknown}"), message));
+        }
         for (index, requirement) in self.integrations.iter().enumerate() {
             if let Err(unknown) = catalog.require(&requirement.key) {
                 let field = format!("integrations[{index}].key");
@@ -185,6 +197,15 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The address in one of the fields that name accounts.
+    pub fn account_in(&self, field: &AccountField) -> Option<&str> {
+        match field {
+            AccountField::Account => self.account.as_deref(),
+            AccountField::ServiceAccount => self.service_account.as_deref(),
+            AccountField::Accounts(provider) => self.accounts.get(provider).map(|address| &**address),
+        }
+    }
+
     /// This manifest as one line of JSON.
     #[expect(
         clippy::missing_panics_doc,
@@ -196,19 +217,19 @@ impl Manifest {
 
     /// The rules that no single field can check for itself.
     pub(super) fn check(&self) -> Result<(), ManifestError> {
-        let addresses = [
-            ("account", &self.account),
-            ("service_account", &self.service_account),
-        ];
-        for (field, account) in addresses {
-            let Some(account) = account.as_deref().filter(|account| !is_address(account)) else {
+        let others = self.accounts.keys().cloned().map(AccountField::Accounts);
+        for field in [AccountField::Account, AccountField::ServiceAccount]
+            .into_iter()
+            .chain(others)
+        {
+            let Some(account) = self.account_in(&field).filter(|account| !is_address(account)) else {
                 continue;
             };
             let message = format!(
                 "`{}` is not the address of an account, such as alice@example.com",
                 text::quoted(account, 80)
             );
-            return Err(ManifestError::in_field(field, message));
+            return Err(ManifestError::in_field(field.to_string(), message));
         }
         for (field, id) in [("uid", self.uid), ("gid", self.gid)] {
             // (uid_t)-1 means "leave it as it is" to chown(2).
@@ -381,6 +402,7 @@ mod tests {
                 owner,
                 account: None,
                 service_account: None,
+                accounts: BTreeMap::new(),
                 uid: None,
                 gid: None,
                 kubernetes: None,

@@ -5,8 +5,8 @@
 
 use super::manifest::Requirement;
 use crate::{
-    catalog::{Catalog, Coverage, IntegrationKind, ScopeSet, UnknownCapability},
-    id::CapabilityKey,
+    catalog::{Catalog, Coverage, ScopeSet, UnknownCapability},
+    id::{CapabilityKey, ProviderId},
 };
 
 /// How one requirement stands.
@@ -24,10 +24,10 @@ pub struct ResolvedCapability {
     pub scopes: ScopeSet,
 }
 
-/// How an agent's requirements of one kind of account stand.
+/// How an agent's requirements of one provider stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resolution {
-    /// Each requirement of this kind, in the order it was declared.
+    /// Each requirement of this provider, in the order it was declared.
     pub capabilities: Vec<ResolvedCapability>,
     /// The literally granted scopes that the granted ones need, and no others.
     pub scopes: ScopeSet,
@@ -62,18 +62,21 @@ pub enum NarrowError {
     NotGranted(CapabilityKey),
 }
 
-/// Compares what an agent declared of one kind of account with the scopes that such an account has.
+/// Compares what an agent declared of one provider with the scopes that an account there has.
 ///
 /// A capability's own scopes are preferred; where only a wider capability's were granted, those stand in.
-/// What is exercised with an account of another kind is left out: neither can stand for the other.
+/// What is exercised with another provider's account is left out: neither can stand for the other.
 pub fn resolve(
-    kind: IntegrationKind,
+    provider: &ProviderId,
     catalog: &Catalog,
     requirements: &[Requirement],
     granted: &ScopeSet,
 ) -> Resolution {
     let mut resolution = Resolution::default();
-    for requirement in requirements.iter().filter(|r| catalog.kind_of(&r.key) == kind) {
+    for requirement in requirements
+        .iter()
+        .filter(|r| catalog.provider_of(&r.key) == provider)
+    {
         let capability = catalog.get(&requirement.key);
         if capability.is_none() {
             resolution.unknown.push(requirement.key.clone());
@@ -148,6 +151,10 @@ mod tests {
 
     use super::*;
 
+    fn google() -> ProviderId {
+        "google".parse().unwrap()
+    }
+
     fn key(text: &str) -> CapabilityKey {
         text.parse().unwrap()
     }
@@ -173,12 +180,7 @@ mod tests {
     }
 
     fn resolved(requirements: &[Requirement], granted: &[&str]) -> Resolution {
-        resolve(
-            IntegrationKind::Google,
-            &Catalog::builtin(),
-            requirements,
-            &scopes(granted),
-        )
+        resolve(&google(), &Catalog::builtin(), requirements, &scopes(granted))
     }
 
     #[test]
@@ -243,8 +245,12 @@ mod tests {
         assert_eq!(of_person.scopes, scopes(&["spreadsheets"]));
         // Nobody knows what it is for: it is the person's.
         assert_eq!(of_person.missing_required, [key("google.tasks")]);
-        let kind = IntegrationKind::GoogleServiceAccount;
-        let of_account = resolve(kind, &Catalog::builtin(), &wants, &scopes(&all));
+        let of_account = resolve(
+            &"google-sa".parse().unwrap(),
+            &Catalog::builtin(),
+            &wants,
+            &scopes(&all),
+        );
         assert_eq!(of_account.scopes, scopes(&all));
         assert_eq!(of_account.granted().collect::<Vec<_>>(), [&key("google.sa")]);
         assert_eq!(of_account.capabilities.len(), 1);
@@ -307,7 +313,7 @@ mod tests {
         #[test]
         fn scopes_are_granted_and_within_the_declared_needs(wants in any_requirements(), grant in any_grant()) {
             let catalog = Catalog::builtin();
-            let resolution = resolve(IntegrationKind::Google, &catalog, &wants, &grant);
+            let resolution = resolve(&google(), &catalog, &wants, &grant);
             prop_assert!(resolution.scopes.is_subset(&grant));
             // Independently of how it was resolved: what the declared keys and their wider keys need.
             let mut needs = ScopeSet::default();
@@ -324,9 +330,9 @@ mod tests {
         #[test]
         fn missing_is_reported_exactly_when_nothing_covers_it(wants in any_requirements(), grant in any_grant()) {
             let catalog = Catalog::builtin();
-            let resolution = resolve(IntegrationKind::Google, &catalog, &wants, &grant);
-            let covered = catalog.covered_by(IntegrationKind::Google, &grant);
-            let of_person = |want: &&Requirement| catalog.kind_of(&want.key) == IntegrationKind::Google;
+            let resolution = resolve(&google(), &catalog, &wants, &grant);
+            let covered = catalog.covered_by(&google(), &grant);
+            let of_person = |want: &&Requirement| *catalog.provider_of(&want.key) == google();
             for want in wants.iter().filter(of_person) {
                 let missing = !covered.contains(&want.key);
                 prop_assert_eq!(resolution.missing_required.contains(&want.key), missing && !want.optional);
@@ -338,7 +344,7 @@ mod tests {
         #[test]
         fn narrowing_to_all_that_is_granted_changes_nothing(wants in any_requirements(), grant in any_grant()) {
             let catalog = Catalog::builtin();
-            let resolution = resolve(IntegrationKind::Google, &catalog, &wants, &grant);
+            let resolution = resolve(&google(), &catalog, &wants, &grant);
             let all: Vec<_> = resolution.granted().cloned().collect();
             let narrowed = resolution.narrow(&catalog, &all).unwrap();
             prop_assert_eq!(&narrowed.scopes, &resolution.scopes);

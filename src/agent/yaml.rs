@@ -416,7 +416,7 @@ integrations:
         }
         assert_eq!(
             refused("hunter2: x\n"),
-            "bot.yaml:1:1: there is no such field: expected one of agent, owner, account, service_account, uid, gid, \
+            "bot.yaml:1:1: there is no such field: expected one of agent, owner, account, service_account, accounts, uid, gid, \
              kubernetes, integrations"
         );
     }

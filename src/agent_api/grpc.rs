@@ -18,7 +18,7 @@ use tonic::{
 use super::{
     answer_cache::Form,
     grpc::framing::{read, streaming, unary},
-    http::integration_kind,
+    http::provider_named,
     refusal::Refusal,
     server::Endpoint,
     service::Answer,
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     broker::TokenRequest,
-    catalog::IntegrationKind,
+    id::ProviderId,
     proto::v1::{GetAccessTokenRequest, GetStatusRequest, WatchAccessTokenRequest},
     text::quoted,
 };
@@ -76,7 +76,7 @@ async fn get_access_token(
     request: GetAccessTokenRequest,
 ) -> Result<Response<Body>, Status> {
     let query = TokenRequest {
-        integration: kind(&request.integration)?,
+        integration: provider(endpoint, &request.integration)?,
         min_ttl: Duration::from_secs(request.min_ttl_seconds.into()),
         capabilities: request.capabilities,
         refresh: request.force_refresh,
@@ -86,7 +86,7 @@ async fn get_access_token(
             .server
             .broker
             .issuer
-            .current_of(&endpoint.agent, query.integration)
+            .current_of(&endpoint.agent, query.integration.as_ref())
     });
     let grant = match current.flatten() {
         Some(grant) => grant,
@@ -102,8 +102,8 @@ fn watch_access_token(
     endpoint: &Arc<Endpoint>,
     request: &WatchAccessTokenRequest,
 ) -> Result<Response<Body>, Status> {
-    let kind = kind(&request.integration)?;
-    let watch = Watch::begin(endpoint, kind).map_err(Refusal::into_grpc)?;
+    let provider = provider(endpoint, &request.integration)?;
+    let watch = Watch::begin(endpoint, provider).map_err(Refusal::into_grpc)?;
     // `None` after the error that ends the stream.
     let changes = stream::unfold(Some(watch), |watch| async move {
         let mut watch = watch?;
@@ -123,9 +123,10 @@ fn get_status(endpoint: &Endpoint, _: GetStatusRequest) -> Response<Body> {
     unary(Bytes::from_owner(status))
 }
 
-fn kind(name: &str) -> Result<Option<IntegrationKind>, Status> {
+fn provider(endpoint: &Endpoint, name: &str) -> Result<Option<ProviderId>, Status> {
     if name.is_empty() {
         return Ok(None);
     }
-    integration_kind(name).map(Some).map_err(Refusal::into_grpc)
+    let found = provider_named(name, endpoint.server.broker.providers());
+    found.map(Some).map_err(Refusal::into_grpc)
 }

@@ -99,7 +99,7 @@ impl Holdings {
         who: &Holder,
         query: &TokenRequest,
     ) -> Result<TokenGrant, Refusal> {
-        let current = || broker.issuer.current_of(agent, query.integration);
+        let current = || broker.issuer.current_of(agent, query.integration.as_ref());
         if let Some(grant) = query.is_plain().then(current).flatten() {
             return Ok(grant);
         }

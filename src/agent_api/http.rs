@@ -20,9 +20,10 @@ use super::{
 use crate::{
     agent_view::render::View,
     broker::{TokenGrant, TokenRequest},
-    catalog::IntegrationKind,
     clock::{self, Moment},
+    id::ProviderId,
     net::event_stream,
+    provider::Providers,
 };
 
 /// How often an event stream says that it is still there.
@@ -66,7 +67,12 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
         let body = endpoint.answers.get(Form::Json, &grant, server.uptime(), render);
         return Answer::now(respond(body.into(), JSON));
     }
-    let query = match query.map_or_else(|| Ok(TokenRequest::default()), parse_query) {
+    let providers = endpoint.server.broker.providers();
+    let parsed = query.map_or_else(
+        || Ok(TokenRequest::default()),
+        |query| parse_query(query, providers),
+    );
+    let query = match parsed {
         Ok(query) => query,
         Err(refusal) => return Answer::now(refusal.into_http()),
     };
@@ -91,7 +97,7 @@ impl Endpoint {
 }
 
 /// Reads the query of `/v1/token`.
-pub(crate) fn parse_query(query: &str) -> Result<TokenRequest, Refusal> {
+pub(crate) fn parse_query(query: &str, providers: &Providers) -> Result<TokenRequest, Refusal> {
     let mut parsed = TokenRequest::default();
     let (mut min_ttl, mut integration, mut refresh) = (None, None, None);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -105,7 +111,7 @@ pub(crate) fn parse_query(query: &str) -> Result<TokenRequest, Refusal> {
                 })?;
                 min_ttl = Some(Duration::from_secs(seconds.into()));
             }
-            "integration" if integration.is_none() => integration = Some(integration_kind(&value)?),
+            "integration" if integration.is_none() => integration = Some(provider_named(&value, providers)?),
             "refresh" if refresh.is_none() => {
                 let refused = || Refusal::invalid(format!("refresh is true or false, not {value:?}."));
                 refresh = Some(value.parse().map_err(|_| refused())?);
@@ -127,16 +133,13 @@ pub(crate) fn parse_query(query: &str) -> Result<TokenRequest, Refusal> {
     Ok(parsed)
 }
 
-/// Reads the name of a kind of account.
-pub(crate) fn integration_kind(name: &str) -> Result<IntegrationKind, Refusal> {
-    [IntegrationKind::Google, IntegrationKind::GoogleServiceAccount]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
-        .ok_or_else(|| {
-            Refusal::invalid(format!(
-                "There is no integration {name:?}; there are google and google-sa."
-            ))
-        })
+/// Reads the key of a provider.
+pub(crate) fn provider_named(name: &str, providers: &Providers) -> Result<ProviderId, Refusal> {
+    let found = providers.named(name).map(|provider| provider.id().clone());
+    found.ok_or_else(|| {
+        let there = providers.names().join(" and ");
+        Refusal::invalid(format!("There is no integration {name:?}; there are {there}."))
+    })
 }
 
 /// The token as JSON.
@@ -210,7 +213,8 @@ fn shown(
 }
 
 fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
-    let kind = match query.map(watched) {
+    let providers = endpoint.server.broker.providers();
+    let kind = match query.map(|query| watched(query, providers)) {
         None => None,
         Some(Ok(kind)) => Some(kind),
         Some(Err(refusal)) => return Answer::now(refusal.into_http()),
@@ -240,10 +244,10 @@ fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
 }
 
 /// Reads the query of `/v1/watch`.
-fn watched(query: &str) -> Result<IntegrationKind, Refusal> {
+fn watched(query: &str, providers: &Providers) -> Result<ProviderId, Refusal> {
     let mut parameters = url::form_urlencoded::parse(query.as_bytes());
     match (parameters.next(), parameters.next()) {
-        (Some((name, value)), None) if name == "integration" => integration_kind(&value),
+        (Some((name, value)), None) if name == "integration" => provider_named(&value, providers),
         (first, second) => {
             let (name, _) = second.or(first).unwrap_or_default();
             let detail = format!("There is no query parameter {name:?}; there is integration, once.");

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 use super::{answer_cache::Form, holding::Held, refusal::Refusal, server::Endpoint};
 use crate::{
     agent_view::render::View,
-    broker::{AgentSnapshot, Feed, IssuedToken, Issuer, TokenGrant},
-    catalog::IntegrationKind,
+    broker::{AgentSnapshot, CredentialView, IssuedToken, TokenGrant},
     clock::Moment,
+    id::ProviderId,
 };
 
 /// One change.
@@ -30,7 +30,7 @@ pub(crate) enum Change {
 pub(crate) struct Watch {
     endpoint: Arc<Endpoint>,
     /// Whose token it tells.
-    kind: Option<IntegrationKind>,
+    provider: Option<ProviderId>,
     /// The token that was told, as a hash.
     token: Option<u64>,
     /// The situation that was told, as a hash.
@@ -40,19 +40,21 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// A watch that begins with what is so now. It tells the token of this kind of account; `None` for the main one.
+    /// A watch that begins with what is so now. It tells this provider's token; `None` for the main one.
     ///
     /// # Errors
-    /// When no token of that kind will ever come, because the agent declares nothing of it; and when as many streams are
+    /// When no token of that provider will ever come, because the agent declares nothing of it; and when as many streams are
     /// open as may be.
-    pub(crate) fn begin(endpoint: &Arc<Endpoint>, kind: Option<IntegrationKind>) -> Result<Self, Refusal> {
+    pub(crate) fn begin(endpoint: &Arc<Endpoint>, provider: Option<ProviderId>) -> Result<Self, Refusal> {
         let agent = &endpoint.agent;
-        if let Some(kind) = kind.filter(|kind| agent.peek().feed(*kind).is_none()) {
-            return Err(Issuer::not_declared(agent.name(), kind).into());
+        let undeclared = |provider: &&ProviderId| agent.peek().credential(provider).is_none();
+        if let Some(provider) = provider.as_ref().filter(undeclared) {
+            let issuer = &endpoint.server.broker.issuer;
+            return Err(issuer.not_declared(agent.name(), provider).into());
         }
         Ok(Self {
             endpoint: Arc::clone(endpoint),
-            kind,
+            provider,
             token: None,
             situation: None,
             begun: false,
@@ -103,34 +105,37 @@ impl Watch {
         let keys = &server.keys;
         let view = View::new(snapshot, server.moment());
         let situation = view.situation(keys);
-        let feed = self.kind.map_or(Some(&snapshot.main), |kind| snapshot.feed(kind));
-        let shown = feed.and_then(|feed| Some((feed, view.token_of(feed.kind)?)));
-        let token = shown.map(|(feed, token)| {
-            keys.hash_one((token.access_token.expose(), token.expires_at, &feed.granted))
+        let asked = match &self.provider {
+            Some(provider) => snapshot.credential(provider),
+            None => Some(snapshot.main()),
+        };
+        let shown = asked.and_then(|asked| Some((asked, view.token_of(asked.provider())?)));
+        let token = shown.map(|(asked, token)| {
+            keys.hash_one((token.access_token.expose(), token.expires_at, &asked.granted))
         });
         if !std::mem::replace(&mut self.begun, true) && view.is_well() {
             // The token says it all.
             self.situation = Some(situation);
         }
         let told = std::mem::replace(&mut self.token, token);
-        if let Some((feed, issued)) = shown
+        if let Some((asked, issued)) = shown
             && told != token
         {
-            return Some(Change::Token(self.grant(feed, issued)));
+            return Some(Change::Token(self.grant(asked, issued)));
         }
         let told = self.situation.replace(situation);
         (told != Some(situation)).then(|| Change::Status(Arc::clone(snapshot)))
     }
 
     /// The token as the broker hands it out, which counts as a use.
-    fn grant(&self, feed: &Feed, token: &Arc<IssuedToken>) -> TokenGrant {
+    fn grant(&self, asked: &CredentialView, token: &Arc<IssuedToken>) -> TokenGrant {
         let Endpoint { agent, server, .. } = &*self.endpoint;
-        let current = server.broker.issuer.current_of(agent, Some(feed.kind));
+        let current = server.broker.issuer.current_of(agent, Some(asked.provider()));
         current
             .filter(|grant| Arc::ptr_eq(&grant.token, token))
             .unwrap_or_else(|| TokenGrant {
                 token: Arc::clone(token),
-                capabilities: Arc::clone(&feed.granted),
+                capabilities: Arc::clone(&asked.granted),
             })
     }
 }

@@ -149,7 +149,7 @@ impl Files {
         let status = view.status_json();
         let adc = credentials.map(|files| files.adc.as_slice());
         let external = credentials.map(|files| files.external.as_slice());
-        let access_token = view.token.map(|token| token.access_token.expose().as_bytes());
+        let access_token = view.token().map(|token| token.access_token.expose().as_bytes());
         [
             put(dir, Entry::Env, Some(env.as_bytes()), &mut self.env, keys),
             put(

@@ -4,6 +4,7 @@
 //! They disagree about quotes, so nothing is quoted: a value that needs quoting is not written at all.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     hash::{BuildHasher, RandomState},
     sync::Arc,
@@ -13,13 +14,11 @@ use serde::{Serialize, Serializer, ser::SerializeSeq};
 use zeroize::Zeroizing;
 
 use crate::{
-    broker::{AgentSnapshot, AgentState, CapabilityState, Feed, IssuedToken},
-    catalog::IntegrationKind,
+    broker::{AgentSnapshot, AgentState, CapabilityState, CredentialView, IssuedToken},
     clock::{self, Moment, Uptime},
-    id::CapabilityKey,
+    id::{CapabilityKey, ProviderId},
+    provider::AccountField,
 };
-
-const SERVICE: IntegrationKind = IntegrationKind::GoogleServiceAccount;
 
 /// What an agent's files and streams may show at one moment.
 ///
@@ -32,10 +31,8 @@ pub(crate) struct View<'a> {
     pub(crate) state: AgentState,
     /// A sentence a person can act on; empty when all is well.
     pub(crate) message: &'a str,
-    /// The main token, if it may be shown.
-    pub(crate) token: Option<&'a Arc<IssuedToken>>,
-    /// The service account's token beside it, if it may be shown.
-    beside: Option<&'a Arc<IssuedToken>>,
+    /// Tokens may be shown.
+    shows_tokens: bool,
 }
 
 /// The words for a token that cannot be written.
@@ -51,16 +48,13 @@ impl<'a> View<'a> {
             snapshot.state,
             AgentState::Active | AgentState::ProviderUnavailable
         );
-        let living = |feed: &'a Feed| feed.living_token(now.uptime).filter(|_| may_hold);
-        let (main, beside) = (
-            living(&snapshot.main),
-            snapshot.beside.as_deref().and_then(living),
-        );
-        let shown = || main.into_iter().chain(beside);
+        let living = |view: &'a CredentialView| view.living_token(now.uptime).filter(|_| may_hold);
+        let shown = || snapshot.credentials.iter().filter_map(living);
         // It was there when the snapshot was made, and the successor has not come.
         let expired = snapshot
-            .feeds()
-            .any(|feed| feed.token.is_some() && living(feed).is_none());
+            .credentials
+            .iter()
+            .any(|view| view.token.is_some() && living(view).is_none());
         let (state, message) = if shown().any(|token| !is_bearer_token(token.access_token.expose())) {
             (AgentState::Misconfigured, UNSAFE_TOKEN)
         } else if snapshot.state == AgentState::Active && (expired || shown().next().is_none()) {
@@ -68,73 +62,88 @@ impl<'a> View<'a> {
         } else {
             (snapshot.state, snapshot.message.as_str())
         };
-        let safe = |_: &&Arc<IssuedToken>| state != AgentState::Misconfigured;
         Self {
             snapshot,
             now,
             state,
             message,
-            token: main.filter(safe),
-            beside: beside.filter(safe),
+            shows_tokens: may_hold && state != AgentState::Misconfigured,
         }
     }
 
-    /// The token of this kind of account, if it may be shown.
-    pub(crate) fn token_of(&self, kind: IntegrationKind) -> Option<&'a Arc<IssuedToken>> {
-        if self.snapshot.main.kind == kind {
-            return self.token;
-        }
-        self.beside.filter(|_| self.snapshot.feed(kind).is_some())
+    /// The main token, if it may be shown.
+    pub(crate) fn token(&self) -> Option<&'a Arc<IssuedToken>> {
+        self.shown(self.snapshot.main())
+    }
+
+    /// The token of this provider, if it may be shown.
+    pub(crate) fn token_of(&self, provider: &ProviderId) -> Option<&'a Arc<IssuedToken>> {
+        self.shown(self.snapshot.credential(provider)?)
     }
 
     /// Every token that may be shown.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = &'a Arc<IssuedToken>> {
-        self.token.into_iter().chain(self.beside)
+        let credentials = self.snapshot.credentials.iter();
+        credentials.filter_map(|view| self.shown(view))
     }
 
-    /// True where the agent declares something of a person's account.
-    fn has_person(&self) -> bool {
-        self.snapshot.main.kind == IntegrationKind::Google
+    fn shown(&self, view: &'a CredentialView) -> Option<&'a Arc<IssuedToken>> {
+        view.living_token(self.now.uptime).filter(|_| self.shows_tokens)
     }
 
     /// The content of `env`.
     pub(crate) fn env(&self) -> Zeroizing<String> {
         let action_url = self.action_url().filter(|url| is_plain_value(url));
         let mut text = Zeroizing::new(String::with_capacity(self.env_capacity()));
-        if let Some(token) = self.token_of(IntegrationKind::Google) {
-            self.token_lines(
-                &mut text,
-                ["GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_OAUTH_TOKEN_EXPIRES_AT"],
-                token,
-            );
-        }
-        if self.has_person() && self.tokens().next().is_some() {
-            text.push_str("GOOGLE_OAUTH_CAPABILITIES=");
-            for (index, key) in self.snapshot.granted().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                text.push_str(key.as_str());
+        let any_token = self.tokens().next().is_some();
+        for view in &self.snapshot.credentials {
+            let names = &view.profile.env;
+            let token = self.shown(view);
+            if let Some(token) = token {
+                self.token_lines(&mut text, [&names.access_token, &names.expires_at], token);
             }
-            text.push('\n');
-        }
-        if let Some(token) = self.token_of(SERVICE) {
-            self.token_lines(
-                &mut text,
-                ["GOOGLE_SA_ACCESS_TOKEN", "GOOGLE_SA_TOKEN_EXPIRES_AT"],
-                token,
-            );
-            line(
-                &mut text,
-                "GOOGLE_SA_EMAIL",
-                self.snapshot.account(SERVICE).unwrap_or_default(),
-            );
+            if let Some(name) = names.capabilities.as_ref().filter(|_| any_token) {
+                self.capabilities_line(&mut text, name, view);
+            }
+            if let (Some(name), Some(_)) = (&names.account, token) {
+                line(&mut text, name, view.account.as_deref().unwrap_or_default());
+            }
         }
         line(&mut text, "TOKEN_BROKER_STATE", self.state.as_str());
         if let Some(url) = action_url {
             line(&mut text, "TOKEN_BROKER_ACTION_URL", url);
         }
         text
+    }
+
+    /// What the token serves. The first line of this kind tells as well what the tokens serve that have none.
+    fn capabilities_line(&self, text: &mut String, name: &str, of: &CredentialView) {
+        let own = |view: &&CredentialView| view.profile.env.capabilities.is_some();
+        let is_first = self
+            .snapshot
+            .credentials
+            .iter()
+            .find(own)
+            .is_some_and(|first| std::ptr::eq(first, of));
+        let is_told = |view: &CredentialView| {
+            std::ptr::eq(view, of) || (is_first && view.profile.env.capabilities.is_none())
+        };
+        let told: Vec<&CredentialView> = self
+            .snapshot
+            .credentials
+            .iter()
+            .filter(|view| is_told(view))
+            .collect();
+        let served = |key: &&CapabilityKey| told.iter().any(|view| view.granted.contains(key));
+        text.push_str(name);
+        text.push('=');
+        for (index, key) in self.snapshot.granted().filter(served).enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(key.as_str());
+        }
+        text.push('\n');
     }
 
     /// The token, and when it ends by the node's own clock, since that is what its readers compare with.
@@ -151,8 +160,13 @@ impl<'a> View<'a> {
     fn env_capacity(&self) -> usize {
         let tokens: usize = self.tokens().map(|token| token.access_token.expose().len()).sum();
         let capabilities: usize = self.snapshot.granted().map(|key| key.as_str().len() + 1).sum();
-        let account = self.snapshot.account(SERVICE).map_or(0, str::len);
-        tokens + capabilities + account + self.action_url().map_or(0, str::len) + 384
+        let names = self.snapshot.credentials.iter().map(|view| {
+            let names = &view.profile.env;
+            let given = [&names.access_token, &names.expires_at].into_iter();
+            let given = given.chain(&names.capabilities).chain(&names.account);
+            given.map(String::len).sum::<usize>() + view.account.as_deref().map_or(0, str::len) + 64
+        });
+        tokens + capabilities + names.sum::<usize>() + self.action_url().map_or(0, str::len) + 128
     }
 
     /// The content of `status.json`. It holds no secret and nothing that changes with each renewal.
@@ -168,7 +182,7 @@ impl<'a> View<'a> {
         let tokens = self
             .tokens()
             .map(|token| (token.integration.as_str(), token.scopes.to_string()));
-        let granted = self.snapshot.feeds().map(|feed| &feed.granted);
+        let granted = self.snapshot.credentials.iter().map(|view| &view.granted);
         let manifest = &self.snapshot.manifest;
         let reader = (manifest.owner.as_str(), manifest.uid, manifest.gid);
         keys.hash_one((tokens.collect::<Vec<_>>(), reader, granted.collect::<Vec<_>>()))
@@ -186,7 +200,7 @@ impl<'a> View<'a> {
 
     /// True when there is every token and nothing to say about it.
     pub(crate) fn is_well(&self) -> bool {
-        self.tokens().count() == self.snapshot.feeds().count()
+        self.tokens().count() == self.snapshot.credentials.len()
             && self.state == AgentState::Active
             && self.message.is_empty()
     }
@@ -300,6 +314,8 @@ impl Serialize for View<'_> {
             account: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             service_account: Option<&'a str>,
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            accounts: BTreeMap<&'a ProviderId, &'a str>,
             capabilities: Capabilities<'a>,
         }
         Status {
@@ -308,8 +324,9 @@ impl Serialize for View<'_> {
             state: self.state,
             message: self.message,
             action_url: self.action_url(),
-            account: self.snapshot.account(IntegrationKind::Google),
-            service_account: self.snapshot.account(SERVICE),
+            account: self.snapshot.account_in(&AccountField::Account),
+            service_account: self.snapshot.account_in(&AccountField::ServiceAccount),
+            accounts: self.snapshot.other_accounts(),
             capabilities: Capabilities(self.snapshot),
         }
         .serialize(serializer)

@@ -20,10 +20,13 @@ use crate::{
     broker::{Broker, BrokerOptions, BrokerParts},
     catalog::Catalog,
     config::Config,
-    google::{Client, ClientOptions},
     health::Readiness,
     http_client::Limits,
     lifecycle::{DRAIN, PROVIDER_DRAIN},
+    provider::{
+        Providers,
+        google::{self, ClientOptions},
+    },
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
     vault::{Vault, configured},
@@ -202,7 +205,7 @@ pub fn start_broker(
     if let Some(proxy) = parts.egress.proxy_before(options.endpoints.token.as_str()) {
         tracing::info!(endpoint = %options.endpoints.token, "the provider is reached through {proxy}");
     }
-    let provider = Client::new(options, parts.clock.clone(), parts.entropy.clone());
+    let providers = google::providers(options, parts.clock.clone(), parts.entropy.clone());
     let options = BrokerOptions {
         public_url: config.public_url.as_str().trim_end_matches('/').to_owned(),
         concurrency: config.renewal.concurrency,
@@ -214,7 +217,7 @@ pub fn start_broker(
         clock: parts.clock.clone(),
         entropy: parts.entropy.clone(),
         store: store.clone(),
-        provider: Arc::new(provider),
+        providers: Arc::new(Providers::new(providers)),
         vault,
         catalog,
         metrics: metrics.clone(),

@@ -12,12 +12,15 @@ use crate::{
     broker::{AgentState, ConnectError, ProblemCode, SeveralAccounts, failure_state},
     catalog::Catalog,
     cli::Exit,
-    google::classify::{Call, FAILURES, Sign},
     help::{
         self,
         chapters::{CONNECTING, SYMPTOMS},
         text::{Span, Target, Text},
         topic::{Act, Actor, Step, Topic},
+    },
+    provider::{
+        failure::{Call, Sign},
+        google::failure_table::FAILURES,
     },
 };
 
@@ -142,7 +145,7 @@ fn google(text: &mut String) -> std::fmt::Result {
         "## What Google answers\n\nThe first row that fits counts. `error` and `error_subtype` decide, never the \
          description.\n\n| answer | during | state | who can act | sentence | page |\n|---|---|---|---|---|---|\n",
     );
-    for failure in FAILURES {
+    for failure in FAILURES.rows() {
         let during: Vec<_> = failure.calls.iter().map(|call| call_name(*call)).collect();
         let during = if during.is_empty() {
             "any call".to_owned()
@@ -313,7 +316,7 @@ fn failures_md_says_what_the_code_does() {
 #[test]
 fn every_page_about_connecting_is_about_an_ending_that_there_is() {
     let endings: BTreeSet<_> = connect_errors().iter().map(help::of_connect).collect();
-    let rows = FAILURES.iter().map(|failure| failure.help);
+    let rows = FAILURES.rows().iter().map(|failure| failure.help);
     let known: BTreeSet<_> = endings.into_iter().chain(rows).collect();
     for topic in &CONNECTING.topics {
         assert!(known.contains(topic.slug), "{} is about nothing", topic.slug);

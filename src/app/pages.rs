@@ -9,10 +9,10 @@ use super::parts::{AppParts, endpoints};
 use crate::{
     broker::Broker,
     config::{Config, InForce},
-    google::risc::Receiver,
     health::Readiness,
     http_client::Limits,
     net::tls::ServedCertificate,
+    provider::google::risc::Receiver,
     session::{SessionLimits, Sessions},
     telemetry::Metrics,
     web::{HealthFacts, Web, WebParts},

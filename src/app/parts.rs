@@ -6,8 +6,8 @@ use crate::{
     clock::{SharedClock, SystemClock},
     config::Config,
     entropy::{SharedEntropy, SystemEntropy},
-    google::Endpoints,
     http_client::Egress,
+    provider::google::Endpoints,
 };
 
 /// What a test may hold still.

@@ -84,5 +84,5 @@ pub use problem::{Problem, ProblemCode};
 pub use registry::{names, state::AgentSource};
 pub(crate) use renewal::backoff;
 pub use service::{Broker, Pulses};
-pub use snapshot::{AgentSnapshot, CapabilityStatus, Feed, IssuedToken};
+pub use snapshot::{AgentSnapshot, CapabilityStatus, CredentialView, IssuedToken};
 pub use state::{AgentState, CapabilityState};

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    catalog::Catalog, entropy::SharedEntropy, google::SharedProvider, store::SharedStore, telemetry::Metrics,
+    catalog::Catalog, entropy::SharedEntropy, provider::Providers, store::SharedStore, telemetry::Metrics,
     vault::Vault,
 };
 
@@ -29,8 +29,8 @@ pub struct BrokerParts {
     pub entropy: SharedEntropy,
     /// Durable records.
     pub store: SharedStore,
-    /// Google.
-    pub provider: SharedProvider,
+    /// Who gives tokens.
+    pub providers: Arc<Providers>,
     /// Seals and opens.
     pub vault: Arc<Vault>,
     /// Capabilities.

@@ -10,7 +10,7 @@ use super::{
     handle::{AgentHandle, ChangeSender},
     policy::{
         context::{PolicyContext, state_of_health},
-        evaluate::{same, situation},
+        evaluate::evaluate,
     },
     registry::{
         keys::TokenKey,
@@ -87,7 +87,7 @@ impl Publisher {
             .get(name)
             .filter(|entry| entry.standing == Standing::Settled)?;
         let (handle, manifest) = (entry.handle.clone(), entry.manifest.clone());
-        let situation = situation(registry, &self.context, &manifest, self.clock.uptime());
+        let situation = evaluate(registry, &self.context, &manifest, self.clock.uptime());
         for orphan in registry.assign(name, &situation.keys) {
             self.orphaned(registry, &orphan);
         }
@@ -95,7 +95,7 @@ impl Publisher {
             self.keep_scheduled(registry, key);
         }
         let before = handle.snapshot();
-        if same(&before, &situation.snapshot) {
+        if before.says_the_same_as(&situation.snapshot) {
             return None;
         }
         let state = situation.snapshot.state;
@@ -267,7 +267,9 @@ impl Publisher {
 
     /// The grant worked when it was last used, and belongs to the client and endpoint that are configured.
     pub(in crate::broker) fn works(&self, record: &IntegrationRecord) -> bool {
-        record.health == Health::Active && record.authority == *self.context.authority_of(record.kind)
+        let provider = self.context.providers.get(&record.provider);
+        record.health == Health::Active
+            && provider.is_some_and(|provider| provider.issuer_binding == record.issuer_binding)
     }
 
     /// Takes over a grant in place of the one before, if any. The tokens of a grant that still worked are used

@@ -26,6 +26,8 @@ use crate::{
     catalog::Catalog,
     clock::{Moment, Uptime},
     health::{Probe, Pulse, pulse},
+    id::ProviderId,
+    provider::Providers,
     store::SharedStore,
 };
 
@@ -110,6 +112,16 @@ impl Broker {
     /// The capabilities there are.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.services.context.catalog
+    }
+
+    /// Who gives tokens.
+    pub fn providers(&self) -> &Arc<Providers> {
+        &self.services.context.providers
+    }
+
+    /// True when a person consents to what this provider's accounts are used for.
+    pub fn is_consented(&self, provider: &ProviderId) -> bool {
+        self.services.context.is_consented(provider)
     }
 
     /// Where people reach the daemon, without a slash at the end.

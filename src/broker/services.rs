@@ -16,13 +16,12 @@ use super::{
     policy::context::PolicyContext,
     registry::{keys::TokenKey, state::SharedRegistry},
     renewal::{
-        outcome::Renewed, queue::Queue, rotation::Rotation, single_flight::SingleFlight, unkept::Unkept,
+        outcome::Renewed, queue::Queue, rotation::Rotations, single_flight::SingleFlight, unkept::Unkept,
     },
     time::BrokerClock,
 };
 use crate::{
-    entropy::SharedEntropy, google::SharedProvider, id::IntegrationId, store::SharedStore,
-    telemetry::Metrics, vault::Vault,
+    entropy::SharedEntropy, id::IntegrationId, store::SharedStore, telemetry::Metrics, vault::Vault,
 };
 
 /// What several parts share.
@@ -31,7 +30,6 @@ pub(super) struct Services {
     pub(super) clock: Arc<BrokerClock>,
     pub(super) entropy: SharedEntropy,
     pub(super) store: SharedStore,
-    pub(super) provider: SharedProvider,
     pub(super) vault: Arc<Vault>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) context: Arc<PolicyContext>,
@@ -52,7 +50,7 @@ pub(super) struct Services {
     pub(super) asks: Arc<Asks>,
     pub(super) audit: Arc<AuditWriter>,
     pub(super) provider_accounts: Arc<ProviderAccounts>,
-    pub(super) rotation: Arc<Rotation>,
+    pub(super) rotations: Arc<Rotations>,
     pub(super) unkept: Arc<Unkept>,
     pub(super) unusable: Arc<Unusable>,
     pub(super) changes: ChangeSender,
@@ -70,16 +68,14 @@ impl Services {
         let context = PolicyContext {
             catalog: parts.catalog,
             public_url: options.public_url.clone(),
-            authority: parts.provider.authority().into(),
-            token_endpoint: parts.provider.token_endpoint().into(),
+            providers: parts.providers.clone(),
         };
         let audit = AuditWriter::start(parts.store.clone(), parts.clock.clone(), parts.metrics.clone());
         Self {
             clock: Arc::new(BrokerClock::new(parts.clock)),
             entropy: parts.entropy,
             store: parts.store,
-            rotation: Arc::new(Rotation::new(parts.provider.keeps_grants())),
-            provider: parts.provider,
+            rotations: Arc::new(Rotations::new(&parts.providers)),
             vault: parts.vault,
             metrics: parts.metrics,
             context: Arc::new(context),

@@ -1,6 +1,6 @@
 //! An agent's situation at one moment, as every surface shows it. Readers share it without a lock.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     AgentState, CapabilityState,
@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{
     agent::Manifest,
-    catalog::{IntegrationKind, ScopeSet},
+    catalog::ScopeSet,
     clock::Uptime,
-    id::{CapabilityKey, IntegrationId},
+    id::{CapabilityKey, IntegrationId, ProviderId},
+    provider::{AccountField, Profile},
     secret::AccessToken,
 };
 
@@ -119,11 +120,11 @@ impl IssuedToken {
     }
 }
 
-/// What an agent has of one account.
+/// What an agent has of one provider's account.
 #[derive(Clone)]
-pub struct Feed {
-    /// What kind of account.
-    pub kind: IntegrationKind,
+pub struct CredentialView {
+    /// Whose account it is.
+    pub profile: Arc<Profile>,
     /// The account's address.
     pub account: Option<Arc<str>>,
     /// What the token serves: the granted ones among the declared capabilities, in the manifest's order.
@@ -132,15 +133,20 @@ pub struct Feed {
     pub token: Option<Arc<IssuedToken>>,
 }
 
-impl Feed {
+impl CredentialView {
     /// What an agent has of an account that it cannot use.
-    pub fn empty(kind: IntegrationKind, account: Option<Arc<str>>) -> Self {
+    pub fn empty(profile: Arc<Profile>, account: Option<Arc<str>>) -> Self {
         Self {
-            kind,
+            profile,
             account,
             granted: Arc::default(),
             token: None,
         }
+    }
+
+    /// Whose account it is.
+    pub fn provider(&self) -> &ProviderId {
+        &self.profile.id
     }
 
     /// The token, if it still works.
@@ -149,14 +155,14 @@ impl Feed {
     }
 
     /// True when the two say the same, the token by identity.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    fn is(&self, other: &Self) -> bool {
         let same_token = match (&self.token, &other.token) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             (None, None) => true,
             _ => false,
         };
         same_token
-            && self.kind == other.kind
+            && self.profile.id == other.profile.id
             && self.account == other.account
             && self.granted == other.granted
     }
@@ -174,37 +180,70 @@ pub struct AgentSnapshot {
     pub action_url: Option<String>,
     /// Each declared capability, in the manifest's order.
     pub capabilities: Arc<[CapabilityStatus]>,
-    /// What it has of the person's account, or of the service account where it declares nothing of a person's.
-    pub main: Feed,
-    /// What it has of the service account where it declares something of a person's account as well.
-    pub beside: Option<Box<Feed>>,
+    /// What it has of each provider that it declares something of, at least one: the first is the main one.
+    pub credentials: Box<[CredentialView]>,
 }
 
 impl AgentSnapshot {
-    /// What it has of each account that it declares something of.
-    pub fn feeds(&self) -> impl Iterator<Item = &Feed> {
-        std::iter::once(&self.main).chain(self.beside.as_deref())
+    /// What it has of the provider whose token it gets where it does not say whose it wants.
+    pub fn main(&self) -> &CredentialView {
+        &self.credentials[0]
     }
 
-    /// What it has of this kind of account; `None` where it declares nothing of it.
-    pub fn feed(&self, kind: IntegrationKind) -> Option<&Feed> {
-        self.feeds().find(|feed| feed.kind == kind)
+    /// What it has of this provider's account; `None` where it declares nothing of it.
+    pub fn credential(&self, provider: &ProviderId) -> Option<&CredentialView> {
+        self.credentials.iter().find(|view| view.provider() == provider)
     }
 
-    /// The address of the account of this kind.
-    pub fn account(&self, kind: IntegrationKind) -> Option<&str> {
-        self.feed(kind)?.account.as_deref()
+    /// The address of the account at this provider.
+    pub fn account_at(&self, provider: &ProviderId) -> Option<&str> {
+        self.credential(provider)?.account.as_deref()
+    }
+
+    /// The address of the account whose address this field of `status.json` holds.
+    pub fn account_in(&self, field: &AccountField) -> Option<&str> {
+        let view = self
+            .credentials
+            .iter()
+            .find(|view| view.profile.account_field == *field)?;
+        view.account.as_deref()
+    }
+
+    /// The addresses of accounts that have no field of their own, by provider.
+    pub fn other_accounts(&self) -> BTreeMap<&ProviderId, &str> {
+        let named =
+            |view: &'_ CredentialView| matches!(view.profile.account_field, AccountField::Accounts(_));
+        let others = self.credentials.iter().filter(|view| named(view));
+        others
+            .filter_map(|view| Some((view.provider(), view.account.as_deref()?)))
+            .collect()
+    }
+
+    /// True when the two say the same, so that nobody has to be told.
+    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+        let same_credentials = self.credentials.len() == other.credentials.len()
+            && self
+                .credentials
+                .iter()
+                .zip(&other.credentials)
+                .all(|(a, b)| a.is(b));
+        same_credentials
+            && self.state == other.state
+            && self.message == other.message
+            && self.action_url == other.action_url
+            && self.capabilities == other.capabilities
+            && (Arc::ptr_eq(&self.manifest, &other.manifest) || self.manifest == other.manifest)
     }
 
     /// Every capability that a token of the agent's serves, in the manifest's order.
     pub fn granted(&self) -> impl Iterator<Item = &CapabilityKey> {
         let keys = self.capabilities.iter().map(|status| &status.key);
-        keys.filter(|key| self.feeds().any(|feed| feed.granted.contains(key)))
+        keys.filter(|key| self.credentials.iter().any(|view| view.granted.contains(key)))
     }
 
     /// Its main token, if it still works.
     pub fn living_token(&self, now: Uptime) -> Option<&Arc<IssuedToken>> {
-        self.main.living_token(now)
+        self.main().living_token(now)
     }
 
     /// True when it could have a token, since no person has anything to do for it, and has none that works.
@@ -213,7 +252,7 @@ impl AgentSnapshot {
             self.state,
             AgentState::Active | AgentState::ProviderUnavailable | AgentState::Misconfigured
         );
-        nobody_has_to_act && self.main.account.is_some() && self.living_token(now).is_none()
+        nobody_has_to_act && self.main().account.is_some() && self.living_token(now).is_none()
     }
 
     /// What an agent is told that asks for a token it cannot have.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     agent::Manifest,
-    catalog::{IntegrationKind, ScopeSet},
+    catalog::ScopeSet,
     secret::AccessToken,
     store::{Contents, Health, TokenRecord},
     vault::Binding,
@@ -105,14 +105,18 @@ impl Broker {
             }
             // The record in memory says what is so; the sealed grant is read where it is needed.
             record.secret = crate::vault::Sealed::from_bytes(Vec::new());
-            if record.kind == IntegrationKind::GoogleServiceAccount && record.subject == record.account {
+            let context = &self.services.context;
+            let provider = context.providers.get(&record.provider);
+            if provider.is_some_and(|provider| provider.keys().is_some()) && record.subject == record.account
+            {
                 // Nobody granted it anything: it may ask for whatever the catalogue has by now.
-                record.scopes = self.services.context.catalog.scopes_of(record.kind);
+                record.scopes = context.catalog.scopes_of(&record.provider);
             }
             sets.share(&mut record.scopes);
-            let authority = self.services.context.authority_of(record.kind);
-            if record.authority == *authority {
-                record.authority = authority.clone();
+            if let Some(provider) = provider.filter(|known| known.issuer_binding == record.issuer_binding) {
+                // Equal texts share their memory.
+                record.provider = provider.id().clone();
+                record.issuer_binding = provider.issuer_binding.clone();
             }
             let id = record.id.clone();
             registry.insert_account(record, now);

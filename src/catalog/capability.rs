@@ -1,7 +1,5 @@
 //! One capability.
 
-use std::str::FromStr;
-
 use serde::{Serialize, Serializer};
 
 use super::{
@@ -9,48 +7,11 @@ use super::{
     scope::{Scope, ScopeSet},
     verification::Verification,
 };
-use crate::{config::CapabilityEntry, id::CapabilityKey};
-
-/// What kind of account a capability is exercised with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IntegrationKind {
-    /// A person's Google account (`google`).
-    Google,
-    /// A Google service account (`google-sa`).
-    GoogleServiceAccount,
-}
-
-impl IntegrationKind {
-    /// The name that users see.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Google => "google",
-            Self::GoogleServiceAccount => "google-sa",
-        }
-    }
-}
-
-impl FromStr for IntegrationKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Google, Self::GoogleServiceAccount]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| {
-                format!(
-                    "integration is `{}`: expected `google` or `google-sa`",
-                    crate::text::quoted(text, 80)
-                )
-            })
-    }
-}
-
-impl Serialize for IntegrationKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
+use crate::{
+    config::CapabilityEntry,
+    id::{CapabilityKey, ProviderId},
+    text,
+};
 
 /// Something an agent can be allowed to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,8 +25,8 @@ pub struct Capability {
     pub usage: String,
     /// The heading that it is listed under.
     pub group: String,
-    /// The kind of account that it is exercised with.
-    pub integration: IntegrationKind,
+    /// Whose accounts it is exercised with.
+    pub integration: ProviderId,
     /// The strictest class among its scopes; none where it is unknown, or where no person is asked.
     pub verification: Option<Verification>,
     /// The scopes that it needs, all of them.
@@ -85,8 +46,9 @@ pub(super) struct Parsed {
     pub(super) satisfies: Vec<CapabilityKey>,
 }
 
-/// Checks an entry by itself; whether the keys that it names exist is the catalogue's to say.
-pub(super) fn parse(entry: &CapabilityEntry) -> Result<Parsed, CatalogError> {
+/// Checks an entry by itself, with the providers that it may name; whether the keys that it names exist is the
+/// catalogue's to say.
+pub(super) fn parse(entry: &CapabilityEntry, providers: &[ProviderId]) -> Result<Parsed, CatalogError> {
     let wrong = |reason: String| CatalogError::new(entry, reason);
     let key: CapabilityKey = entry.key.parse().map_err(|e| wrong(format!("key {e}")))?;
     let keys = |field: &str, texts: &[String]| {
@@ -132,7 +94,7 @@ pub(super) fn parse(entry: &CapabilityEntry) -> Result<Parsed, CatalogError> {
             title: entry.title.clone(),
             usage: entry.usage.clone(),
             group: entry.group.clone(),
-            integration: entry.integration.parse().map_err(wrong)?,
+            integration: provider(&entry.integration, providers).map_err(wrong)?,
             verification: entry
                 .verification
                 .as_deref()
@@ -143,5 +105,18 @@ pub(super) fn parse(entry: &CapabilityEntry) -> Result<Parsed, CatalogError> {
             key,
             scopes,
         },
+    })
+}
+
+/// The provider that an entry names.
+fn provider(name: &str, providers: &[ProviderId]) -> Result<ProviderId, String> {
+    let found = providers.iter().find(|provider| provider.as_str() == name);
+    found.cloned().ok_or_else(|| {
+        let known: Vec<String> = providers.iter().map(|provider| format!("`{provider}`")).collect();
+        format!(
+            "integration is `{}`: expected {}",
+            text::quoted(name, 80),
+            known.join(" or ")
+        )
     })
 }

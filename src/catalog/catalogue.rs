@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::{
-    capability::{self, Capability, IntegrationKind},
+    capability::{self, Capability},
     scope::ScopeSet,
 };
 use crate::{
     config::{CapabilityEntry, suggest},
-    id::CapabilityKey,
+    id::{CapabilityKey, ProviderId},
     text,
 };
 
@@ -55,6 +55,8 @@ fn hint(suggestion: Option<&CapabilityKey>) -> String {
 /// The capabilities, built in and added.
 #[derive(Debug, Clone)]
 pub struct Catalog {
+    /// Whose accounts there can be; the first is meant where nobody says.
+    providers: Vec<ProviderId>,
     capabilities: Vec<Capability>,
     index: HashMap<CapabilityKey, usize>,
 }
@@ -73,20 +75,43 @@ impl Catalog {
     pub fn builtin() -> Self {
         let file: CatalogueFile =
             toml::from_str(include_str!("catalogue.toml")).expect("the built-in catalogue is valid TOML");
-        let empty = Self {
+        let mut empty = Self {
+            providers: Vec::new(),
             capabilities: Vec::new(),
             index: HashMap::new(),
         };
+        for entry in &file.capabilities {
+            let provider = entry.integration.parse();
+            empty.know(provider.expect("the built-in catalogue names providers"));
+        }
         empty
             .with(&file.capabilities)
             .expect("the built-in catalogue is consistent")
+    }
+
+    /// This catalogue, where capabilities may also be exercised with accounts of this provider.
+    #[must_use]
+    pub fn knowing(mut self, provider: ProviderId) -> Self {
+        self.know(provider);
+        self
+    }
+
+    /// Whether capabilities may be exercised with accounts of this provider.
+    pub fn knows(&self, provider: &ProviderId) -> bool {
+        self.providers.contains(provider)
+    }
+
+    fn know(&mut self, provider: ProviderId) {
+        if !self.providers.contains(&provider) {
+            self.providers.push(provider);
+        }
     }
 
     /// This catalogue and the operator's additions after it.
     pub fn with(mut self, additions: &[CapabilityEntry]) -> Result<Self, CatalogError> {
         let mut satisfies = Vec::new();
         for entry in additions {
-            let parsed = capability::parse(entry)?;
+            let parsed = capability::parse(entry, &self.providers)?;
             let key = parsed.capability.key.clone();
             let place = self.capabilities.len();
             if self.index.insert(key.clone(), place).is_some() {
@@ -116,7 +141,7 @@ impl Catalog {
         Ok(self)
     }
 
-    /// Every wider key exists, is another one, and is for the same kind of account.
+    /// Every wider key exists, is another one, and is for the same provider's accounts.
     fn check_wider(&self, entry: &CapabilityEntry) -> Result<(), CatalogError> {
         let named = entry.satisfied_by.iter().chain(&entry.satisfies);
         for name in named {
@@ -208,23 +233,30 @@ impl Catalog {
             .map_or(Coverage::None, Coverage::Wider)
     }
 
-    /// What kind of account a capability is exercised with. A key that is not in the catalogue (any more) counts as
-    /// a person's.
-    pub fn kind_of(&self, key: &CapabilityKey) -> IntegrationKind {
-        self.get(key).map_or(IntegrationKind::Google, |c| c.integration)
+    /// Whose accounts a capability is exercised with. A key that is not in the catalogue (any more) is of the provider
+    /// that it begins with, or of the first.
+    pub fn provider_of(&self, key: &CapabilityKey) -> &ProviderId {
+        if let Some(capability) = self.get(key) {
+            return &capability.integration;
+        }
+        let named = key.as_str().split('.').next().unwrap_or_default();
+        let mut known = self.providers.iter();
+        known
+            .find(|provider| provider.as_str() == named)
+            .unwrap_or(&self.providers[0])
     }
 
-    /// The scopes of all capabilities of one kind of account.
-    pub fn scopes_of(&self, kind: IntegrationKind) -> ScopeSet {
-        let mine = self.iter().filter(|c| c.integration == kind);
+    /// The scopes of all capabilities of one provider.
+    pub fn scopes_of(&self, provider: &ProviderId) -> ScopeSet {
+        let mine = self.iter().filter(|c| c.integration == *provider);
         mine.flat_map(|c| c.scopes.iter().cloned()).collect()
     }
 
-    /// The capabilities of one kind of account that its granted scopes cover, by themselves or through a wider one,
+    /// The capabilities of one provider that an account's granted scopes cover, by themselves or through a wider one,
     /// in the order they are shown.
-    pub fn covered_by(&self, kind: IntegrationKind, granted: &ScopeSet) -> Vec<CapabilityKey> {
+    pub fn covered_by(&self, provider: &ProviderId, granted: &ScopeSet) -> Vec<CapabilityKey> {
         self.iter()
-            .filter(|c| c.integration == kind)
+            .filter(|c| c.integration == *provider)
             .filter(|c| !matches!(self.coverage(c, granted), Coverage::None))
             .map(|c| c.key.clone())
             .collect()

@@ -5,7 +5,7 @@ pub mod catalogue;
 pub mod scope;
 pub mod verification;
 
-pub use capability::{Capability, IntegrationKind};
+pub use capability::Capability;
 pub use catalogue::{Catalog, CatalogError, Coverage, UnknownCapability};
 pub use scope::{Scope, ScopeSet};
 pub use verification::Verification;

@@ -15,6 +15,7 @@ pub(super) fn show(status: &AgentStatus, output: &mut Output) -> Result<(), Fail
         ("owner", status.owner.as_str().into()),
         ("account", text(&status.account).into()),
         ("service account", text(&status.service_account).into()),
+        ("other accounts", tables::accounts(&status.accounts).into()),
         ("state", Text::state(&status.state)),
         (
             "message",

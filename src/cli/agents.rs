@@ -21,7 +21,7 @@ use crate::{
         admin::{Admin, refused, required},
         exit::{Exit, Failure, Outcome},
     },
-    id::{AgentName, CapabilityKey, OwnerId},
+    id::{AgentName, CapabilityKey, InvalidId, OwnerId, ProviderId},
     proto::v1,
     text::time_format,
 };
@@ -78,7 +78,7 @@ pub(super) struct AddArgs {
     #[arg(
         short, long, value_name = "MANIFEST",
         conflicts_with_all = [
-            "agent", "owner", "account", "service_account", "capabilities", "optional", "uid", "gid",
+            "agent", "owner", "account", "service_account", "accounts", "capabilities", "optional", "uid", "gid",
             "kubernetes"
         ]
     )]
@@ -92,6 +92,9 @@ pub(super) struct AddArgs {
     /// The service account's address, where the owner has several
     #[arg(long, value_name = "ADDRESS")]
     service_account: Option<String>,
+    /// The account's address at another provider, where the owner has several there (repeatable)
+    #[arg(long = "account-at", value_name = "PROVIDER=ADDRESS", value_parser = account_at)]
+    accounts: Vec<(ProviderId, Box<str>)>,
     /// A capability it cannot work without (repeatable)
     #[arg(long = "capability", value_name = "KEY")]
     capabilities: Vec<CapabilityKey>,
@@ -107,6 +110,15 @@ pub(super) struct AddArgs {
     /// On Kubernetes: the pods that may have its directory as a volume, by namespace and service account
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pods)]
     kubernetes: Option<PodIdentity>,
+}
+
+/// Reads `acme=alice@example.com`; what can be an address is checked with the whole manifest.
+fn account_at(text: &str) -> Result<(ProviderId, Box<str>), String> {
+    let (provider, address) = text
+        .split_once('=')
+        .ok_or("write the provider and the address, such as `acme=alice@example.com`")?;
+    let provider: ProviderId = provider.parse().map_err(|error: InvalidId| error.to_string())?;
+    Ok((provider, address.into()))
 }
 
 /// Reads `billing/invoice-bot`; what Kubernetes takes as names is checked with the whole manifest.
@@ -196,6 +208,7 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
         ("owner", agent.owner.as_str().into()),
         ("account", agent.account.as_str().into()),
         ("service account", agent.service_account.as_str().into()),
+        ("other accounts", tables::accounts(&agent.accounts).into()),
         ("state", Text::state(&agent.state)),
         (
             "message",
@@ -250,6 +263,7 @@ impl AddArgs {
             owner,
             account: self.account.map(Into::into),
             service_account: self.service_account.map(Into::into),
+            accounts: self.accounts.into_iter().collect(),
             uid: self.uid,
             gid: self.gid,
             kubernetes: self.kubernetes.map(Box::new),

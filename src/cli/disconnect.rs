@@ -12,7 +12,6 @@ use super::{
     style::Tone,
 };
 use crate::{
-    catalog::IntegrationKind,
     client::{
         admin::{Admin, refused, required},
         exit::{Exit, Failure, Outcome},
@@ -198,20 +197,30 @@ fn report(done: &Disconnected, output: &mut Output) -> Result<(), Failure> {
         done.agents.join(", ")
     };
     output.line(&format!("  agents that {lose} access: {agents}"))?;
-    let of_service = done.integration.kind == IntegrationKind::GoogleServiceAccount.as_str();
+    let page = &done.integration.connections_url;
     let revocation = match (done.dry_run, done.revoked, done.problem.is_empty()) {
-        _ if of_service => "none; the key lives on there until it is deleted in the Google Cloud console",
-        (true, true, _) => "would be asked for",
-        (true, false, _) => "would not be asked for",
-        (false, true, _) => "confirmed",
-        (false, false, false) => "not confirmed",
-        (false, false, true) => {
-            "not asked for; the person can see to it at https://myaccount.google.com/connections"
+        _ if done.integration.keyed => {
+            format!("none; the key lives on there until it is deleted{}", at(page))
         }
+        (true, true, _) => "would be asked for".to_owned(),
+        (true, false, _) => "would not be asked for".to_owned(),
+        (false, true, _) => "confirmed".to_owned(),
+        (false, false, false) => "not confirmed".to_owned(),
+        (false, false, true) => format!("not asked for; the person can see to it{}", at(page)),
     };
-    output.line(&format!("  revocation at Google: {revocation}"))?;
+    let provider = &done.integration.provider_name;
+    output.line(&format!("  revocation at {provider}: {revocation}"))?;
     if !done.problem.is_empty() {
         output.toned(Tone::Warn, &format!("  not done: {}", done.problem))?;
     }
     Ok(())
+}
+
+/// Where something can be done, where that is known.
+fn at(page: &str) -> String {
+    if page.is_empty() {
+        String::new()
+    } else {
+        format!(" at {page}")
+    }
 }

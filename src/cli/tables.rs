@@ -1,5 +1,7 @@
 //! The tables that more than one command shows: agents, and capabilities.
 
+use std::collections::BTreeMap;
+
 use super::{
     json::{Agent, IntegrationCapability},
     output::Output,
@@ -9,6 +11,12 @@ use crate::{
     client::{agent_status::Capability, exit::Failure},
     text::time_format,
 };
+
+/// Addresses of accounts by their providers, in one line.
+pub(super) fn accounts(accounts: &BTreeMap<String, String>) -> String {
+    let one = |(provider, address): (&String, &String)| format!("{provider}: {address}");
+    accounts.iter().map(one).collect::<Vec<_>>().join(", ")
+}
 
 /// A row for each agent, then a sentence for each one that has something to say.
 pub(super) fn agents(agents: &[Agent], output: &mut Output) -> Result<(), Failure> {

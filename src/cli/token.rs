@@ -11,12 +11,11 @@ use super::{
     output::Output,
 };
 use crate::{
-    catalog::IntegrationKind,
     client::{
         environment::{CREDENTIALS, Environment},
         exit::{Exit, Failure, Outcome},
     },
-    id::CapabilityKey,
+    id::{CapabilityKey, ProviderId},
     secret::AccessToken,
     text::time_format,
 };
@@ -45,7 +44,7 @@ pub(super) struct TokenArgs {
     min_ttl: Option<Duration>,
     /// Of which account: google or google-sa; the agent's main one when absent
     #[arg(long, value_name = "KIND")]
-    integration: Option<IntegrationKind>,
+    integration: Option<ProviderId>,
     /// Another token, because an API refused the one at hand; limited to a few in a row
     #[arg(long)]
     refresh: bool,
@@ -104,7 +103,8 @@ impl TokenArgs {
         let min_ttl = self.min_ttl.map(|ttl| format!("min_ttl={}", ttl.as_secs()));
         let integration = self
             .integration
-            .map(|kind| format!("integration={}", kind.as_str()));
+            .as_ref()
+            .map(|provider| format!("integration={provider}"));
         let refresh = self.refresh.then(|| "refresh=true".to_owned());
         let query: Vec<String> = capabilities
             .chain(min_ttl)

@@ -1,5 +1,7 @@
 //! The state of an agent and of what it declared, as its socket's `/v1/status` says it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -18,6 +20,8 @@ pub(crate) struct AgentStatus {
     pub(crate) action_url: Option<String>,
     pub(crate) account: Option<String>,
     pub(crate) service_account: Option<String>,
+    #[serde(default)]
+    pub(crate) accounts: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) capabilities: Vec<Capability>,
 }

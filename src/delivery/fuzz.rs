@@ -1,10 +1,10 @@
 //! What bytes from agents reach first, for the fuzzers in `fuzz/`.
 
-use crate::{agent_api::http, net::h2_authority};
+use crate::{agent_api::http, net::h2_authority, provider::google::fuzz::PROVIDERS};
 
 /// The query of a request for a token.
 pub fn query(text: &str) {
-    let _ = http::parse_query(text);
+    let _ = http::parse_query(text, &PROVIDERS);
 }
 
 /// The beginning of a connection: in whatever pieces it comes, the same passes, and nothing changes its length.

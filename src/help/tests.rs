@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     broker::{AgentState, ProblemCode, failure_state},
-    google::{
+    http_client::TransportError,
+    provider::{
         ProviderError,
-        classify::{Call, FAILURES, TESTING_MODE},
-        http::TransportError,
+        failure::Call,
+        google::failure_table::{FAILURES, TESTING_MODE},
     },
 };
 
@@ -29,7 +30,7 @@ fn all() -> impl Iterator<Item = &'static Topic> {
 
 #[test]
 fn every_row_of_googles_answers_has_a_page_that_says_what_agents_see() {
-    for failure in FAILURES {
+    for failure in FAILURES.rows() {
         let page = topic(failure.help);
         let connecting = !failure.calls.is_empty()
             && failure

@@ -56,7 +56,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     /// The answer, unless its end is missing.
-    fn whole(self) -> Result<Self, TransportError> {
+    pub(super) fn whole(self) -> Result<Self, TransportError> {
         match self.cut {
             None => Ok(self),
             Some(error) => Err(error),

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use crate::{
     config::KubernetesApi,
     file,
-    google::ProviderError,
     http_client::{Egress, Http, JSON, Limits, Reply, TransportError, authorities::Authorities},
+    provider::ProviderError,
     secret::AccessToken,
     text::{self, ShowPath},
 };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    catalog::{IntegrationKind, ScopeSet},
+    catalog::ScopeSet,
     clock::BootMoment,
-    id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
+    id::{AgentName, CapabilityKey, IntegrationId, OwnerId, ProviderId},
     vault::Sealed,
 };
 
@@ -40,8 +40,8 @@ pub struct RenewalIntent {
 pub struct IntegrationRecord {
     /// Its id.
     pub id: IntegrationId,
-    /// What kind it is.
-    pub kind: IntegrationKind,
+    /// Whose account it is.
+    pub provider: ProviderId,
     /// Whose it is.
     pub owner: OwnerId,
     /// The provider's own id of the account: the id token's `sub`. A service account's is the address that its tokens
@@ -52,7 +52,7 @@ pub struct IntegrationRecord {
     /// The addresses that it had before, the latest last. They still name it.
     pub former: Arc<[String]>,
     /// The OAuth client and token endpoint that the grant belongs to; it is never sent elsewhere.
-    pub authority: Arc<str>,
+    pub issuer_binding: Arc<str>,
     /// What the person really granted, or the service account may ask for.
     pub scopes: ScopeSet,
     /// What a consent asked for and the person did not give, as far as it is still missing. Sorted.
@@ -119,7 +119,7 @@ pub struct RevocationRecord {
     /// The account's address, for people.
     pub account: String,
     /// The OAuth client and token endpoint that the grant belongs to.
-    pub authority: Arc<str>,
+    pub issuer_binding: Arc<str>,
     /// When it was let go of.
     pub since: Timestamp,
     /// The refresh token.

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     broker::{AgentSnapshot, AgentState, AgentView, Broker, CapabilityState},
-    catalog::IntegrationKind,
     help,
+    provider::Origin,
 };
 
 /// Where the pages are.
@@ -133,13 +133,19 @@ fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
 
 fn with_command(page: Page, broker: &Broker, snapshot: &AgentSnapshot) -> Page {
     let manifest = &snapshot.manifest;
-    let service = snapshot.feed(IntegrationKind::GoogleServiceAccount);
+    let mut keyed = snapshot
+        .credentials
+        .iter()
+        .filter_map(|view| match &view.profile.origin {
+            Origin::Key { command, .. } if view.account.is_none() => Some(command),
+            _ => None,
+        });
     if snapshot.state == AgentState::NotConnected
         && snapshot.action_url.is_none()
-        && service.is_some_and(|feed| feed.account.is_none())
+        && let Some(command) = keyed.next()
     {
         return page.command(format!(
-            "token-broker service-account add --owner {} --key FILE",
+            "{command} --owner {} --key FILE",
             shell_word(manifest.owner.as_str())
         ));
     }
@@ -157,7 +163,7 @@ fn with_command(page: Page, broker: &Broker, snapshot: &AgentSnapshot) -> Page {
     let wanted: Vec<String> = snapshot
         .capabilities
         .iter()
-        .filter(|status| broker.catalog().kind_of(&status.key) == IntegrationKind::Google)
+        .filter(|status| broker.is_consented(broker.catalog().provider_of(&status.key)))
         .filter(|status| reconnect || !status.granted)
         .map(|status| format!("--capability {}", status.key))
         .collect();

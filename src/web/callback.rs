@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     broker::{Broker, ConnectError, Connected},
-    google::FailureKind,
     help::{self, topic::Topic},
     id::{CapabilityKey, IntegrationId},
+    provider::FailureKind,
     session::Visit,
 };
 
@@ -226,7 +226,26 @@ fn status(error: &ConnectError) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::google::ProviderError;
+    use crate::{
+        http_client::{Egress, Limits},
+        provider::{ConsentProvider, ProviderError, google},
+    };
+
+    /// What Google's own page leads back with where an administrator has not allowed the app.
+    fn blocked() -> ProviderError {
+        let options = google::ClientOptions {
+            client_id: "client".to_owned(),
+            client_secret: None,
+            client_type: crate::config::ClientType::Web,
+            redirect_uri: "http://127.0.0.1:1/oauth/callback".parse().unwrap(),
+            endpoints: google::Endpoints::google(),
+            limits: Limits::default(),
+            egress: Egress::default(),
+        };
+        let clock = std::sync::Arc::new(crate::clock::SystemClock);
+        let entropy = std::sync::Arc::new(crate::entropy::SystemEntropy);
+        google::Client::new(options, clock, entropy).refused_consent("admin_policy_enforced", None)
+    }
 
     #[test]
     fn a_consent_that_fails_says_what_to_do_and_links_to_its_page() {
@@ -245,7 +264,7 @@ mod tests {
             html.contains("Show this page to whoever runs this machine."),
             "{html}"
         );
-        let blocked = ProviderError::of_redirect("admin_policy_enforced", None);
+        let blocked = blocked();
         let (_, html) = shown(ConnectError::Provider(blocked));
         assert!(
             html.contains("href=\"/broker/help/blocked-by-organisation\""),

@@ -8,13 +8,13 @@ use hyper::{StatusCode, Uri};
 use super::answer::{Answer, html};
 use crate::{
     broker::AgentState,
-    google::classify::{FAILURES, Sign},
     help::{
         chapters::{self, Chapter, find_with_chapter},
         inline,
         text::{Span, Target, Text},
         topic::{Act, Actor, Meanwhile, Step, Topic},
     },
+    provider::{failure::Sign, google::failure_table::FAILURES},
 };
 
 /// Where the pages are.
@@ -161,7 +161,12 @@ struct Acts<'a> {
 }
 
 fn page(chapter: &Chapter, topic: &Topic) -> Result<String, askama::Error> {
-    let rows = || FAILURES.iter().filter(|failure| failure.help == topic.slug);
+    let rows = || {
+        FAILURES
+            .rows()
+            .iter()
+            .filter(|failure| failure.help == topic.slug)
+    };
     let mut said: Vec<&'static str> = rows().map(|failure| failure.sentence).collect();
     said.dedup();
     let mut words: Vec<String> = rows().flat_map(|failure| codes(failure.sign)).collect();

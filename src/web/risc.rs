@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     broker::{Announced, Broker},
-    google::risc::{Fault, MAX_SET, Receiver, Rejected},
+    provider::google::risc::{Fault, MAX_SET, Receiver, Rejected},
     telemetry::Metrics,
 };
 

@@ -24,7 +24,7 @@ use super::{
     risc::SecurityEvents,
 };
 use crate::{
-    broker::Broker, config::ProxySection, google::risc::Receiver, net::tls::ServedCertificate,
+    broker::Broker, config::ProxySection, net::tls::ServedCertificate, provider::google::risc::Receiver,
     session::Sessions,
 };
 

@@ -48,9 +48,9 @@ async fn an_agent_uses_the_account_that_it_names() {
     );
     assert_eq!(scene.google.asked_for(ALICE)[0].scopes, scopes(&[SEND]));
     assert_eq!(scene.google.asked_for(WORK)[0].scopes, scopes(&[CALENDAR]));
-    assert_eq!(planner.snapshot().main.account.as_deref(), Some(WORK));
+    assert_eq!(planner.snapshot().main().account.as_deref(), Some(WORK));
     let integration = |agent: &token_broker::broker::AgentHandle| {
-        let token = agent.snapshot().main.token.clone();
+        let token = agent.snapshot().main().token.clone();
         token.map(|token| token.integration.clone())
     };
     assert_eq!(
@@ -76,10 +76,10 @@ async fn an_agent_uses_the_account_that_it_names() {
     // It is so after a restart as well, and in a manifest that changes.
     let scene = scene.restart().await;
     let planner = scene.handle("planner");
-    assert_eq!(planner.snapshot().main.account.as_deref(), Some(WORK));
+    assert_eq!(planner.snapshot().main().account.as_deref(), Some(WORK));
     let moved = scene.put_on("planner", "alice", ALICE, &[SEND]).await;
     assert_eq!(
-        (state(&moved), moved.snapshot().main.account.as_deref()),
+        (state(&moved), moved.snapshot().main().account.as_deref()),
         (AgentState::Active, Some(ALICE))
     );
 }
@@ -130,7 +130,7 @@ async fn an_account_that_was_renamed_goes_by_its_former_addresses_too() {
     scene.idle().await;
     for agent in [&mailer, &unnamed] {
         assert_eq!(state(agent), AgentState::Active, "{}", agent.snapshot().message);
-        assert_eq!(agent.snapshot().main.account.as_deref(), Some(NEW));
+        assert_eq!(agent.snapshot().main().account.as_deref(), Some(NEW));
     }
     let lines = scene.audited("integration.connected").await;
     assert!(
@@ -178,8 +178,8 @@ async fn an_address_that_another_account_has_by_now_means_that_one() {
             .id
     };
     assert_eq!((id_of(ALICE), id_of(NEW)), (second.clone(), first));
-    assert_eq!(bot.snapshot().main.account.as_deref(), Some(ALICE));
-    let token = bot.snapshot().main.token.clone();
+    assert_eq!(bot.snapshot().main().account.as_deref(), Some(ALICE));
+    let token = bot.snapshot().main().token.clone();
     assert_eq!(token.map(|token| token.integration.clone()), Some(second));
 }
 
@@ -223,7 +223,7 @@ async fn an_account_that_is_needed_and_not_named_is_not_guessed() {
     gone.unwrap();
     scene.idle().await;
     assert_eq!(
-        (state(&bot), bot.snapshot().main.account.as_deref()),
+        (state(&bot), bot.snapshot().main().account.as_deref()),
         (AgentState::Active, Some(WORK))
     );
 }

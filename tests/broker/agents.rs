@@ -27,7 +27,7 @@ async fn another_owner_means_another_account() {
     let bot = scene.put("bot", "carol", &[SEND]).await;
     assert_eq!(token(&bot), None, "it keeps another's token");
     assert!(before.is_removed() && token(&before).is_none());
-    assert_eq!(bot.snapshot().main.account.as_deref(), Some(&*email("carol")));
+    assert_eq!(bot.snapshot().main().account.as_deref(), Some(&*email("carol")));
     scene.idle().await;
     assert_eq!(scene.disk.token("bot"), None);
     scene.google.let_go(&email("carol"));

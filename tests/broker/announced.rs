@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use token_broker::{
     broker::{AccountRef, AgentState, Announced, EventKind, Revocation},
-    google::risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
+    provider::google::risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
     store::{Health, IntegrationRecord, Store},
 };
 
@@ -72,7 +72,7 @@ async fn withdrawn_access_leaves_every_place_and_is_no_longer_asked_for() {
     assert!(scene.broker.issuer.current(&bot).is_none());
     seen = bot.next_snapshot(&seen).await.expect("the stream sees it");
     assert!(
-        seen.main.token.is_none() && seen.message.contains("withdrawn at Google"),
+        seen.main().token.is_none() && seen.message.contains("withdrawn at Google"),
         "{}",
         seen.message
     );

@@ -3,7 +3,6 @@
 use token_broker::{
     broker::{AgentState, ProblemCode, TokenRequest},
     budget::table::NARROWED_TOKENS,
-    catalog::IntegrationKind,
 };
 
 use crate::support::*;
@@ -104,7 +103,7 @@ async fn what_was_not_declared_or_does_not_exist_is_refused_and_google_not_asked
         assert_eq!(problem.code.as_str(), code);
     }
     let sa = TokenRequest {
-        integration: Some(IntegrationKind::GoogleServiceAccount),
+        integration: Some("google-sa".parse().unwrap()),
         ..TokenRequest::default()
     };
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AgentState, ConnectError, ConnectTarget, NewServiceAccount},
-    google::FailureKind,
+    provider::FailureKind,
 };
 
 use crate::support::*;

@@ -1,5 +1,6 @@
 //! A person connects an account, adds a permission, or does not.
 
+use futures_util::FutureExt;
 use token_broker::{
     broker::{AgentState, ConnectError, ConnectTarget, EventKind},
     catalog::ScopeSet,
@@ -26,12 +27,13 @@ async fn a_consent_connects_the_account_and_every_agent_of_its_owner() {
     );
     let mut events = scene.broker.events();
 
-    let started = scene.broker.connect.begin_connect(
-        &ConnectTarget::Owner(owner("alice")),
-        &[SEND.to_owned()],
-        Some("https://app.example/done?x=1"),
-    );
-    let started = started.unwrap();
+    let (target, capabilities) = (ConnectTarget::Owner(owner("alice")), [SEND.to_owned()]);
+    let started =
+        scene
+            .broker
+            .connect
+            .begin_connect(&target, &capabilities, Some("https://app.example/done?x=1"));
+    let started = started.await.unwrap();
     assert_eq!(scene.google.begun().granted, None);
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     let connected = scene.complete(&redirect).await.unwrap();
@@ -103,7 +105,7 @@ async fn what_was_granted_is_recorded_not_what_was_asked_for() {
     assert_eq!(snapshot.state, AgentState::Active);
     assert_eq!(
         snapshot
-            .main
+            .main()
             .granted
             .iter()
             .map(ToString::to_string)
@@ -260,7 +262,8 @@ async fn what_nobody_can_consent_to_is_refused_with_a_hint() {
     let begin = |names: &[&str], url: Option<&str>| {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let target = ConnectTarget::Owner(owner("alice"));
-        refusal(scene.broker.connect.begin_connect(&target, &names, url)).to_string()
+        let begun = scene.broker.connect.begin_connect(&target, &names, url);
+        refusal(begun.now_or_never().unwrap()).to_string()
     };
     assert!(begin(&["google.gmail.sned"], None).contains("did you mean `google.gmail.send`?"));
     assert!(begin(&[], None).contains("at least one capability"));

@@ -3,7 +3,7 @@
 use token_broker::{
     broker::{AccountRef, AgentState},
     clock::rfc3339,
-    google::FailureKind,
+    provider::FailureKind,
     store::Store,
 };
 

@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AccountRef, AgentState, EventKind, ProblemCode},
-    google::FailureKind,
+    provider::FailureKind,
     store::{Health, Store},
 };
 
@@ -86,7 +86,7 @@ async fn a_dead_grant_takes_its_tokens_from_everywhere_at_once() {
         assert_eq!(problem.code.as_str(), "reconnect_required");
     }
     seen = sender.next_snapshot(&seen).await.expect("the stream sees it");
-    assert!(seen.main.token.is_none());
+    assert!(seen.main().token.is_none());
     let mut kinds = Vec::new();
     while let Ok(event) = events.try_recv() {
         kinds.push(event.kind);
@@ -192,7 +192,7 @@ async fn what_the_token_carries_is_the_truth() {
     assert_eq!(state(&easy), AgentState::Active);
     let granted: Vec<_> = easy
         .snapshot()
-        .main
+        .main()
         .granted
         .iter()
         .map(ToString::to_string)

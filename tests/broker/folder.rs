@@ -53,7 +53,7 @@ async fn the_folder_is_followed() {
     assert_eq!(names(&scene), ["a", "c"]);
     assert!(!scene.disk.has_directory("b"));
     assert_eq!(
-        a.snapshot().main.token.as_ref().unwrap().scopes,
+        a.snapshot().main().token.as_ref().unwrap().scopes,
         scopes(&[CALENDAR])
     );
     assert!(Arc::ptr_eq(&a, &scene.handle("a")), "a change is not a new agent");

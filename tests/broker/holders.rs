@@ -171,7 +171,7 @@ async fn nothing_is_told_before_the_directory_is_cleared_and_the_database_knows(
     putting.await.unwrap();
     let bobs = scene.broker.agent_list.handle(&name()).unwrap();
     assert_eq!(state(&bobs), AgentState::Active);
-    assert_eq!(bobs.snapshot().main.account.as_deref(), Some(BOB));
+    assert_eq!(bobs.snapshot().main().account.as_deref(), Some(BOB));
     assert_eq!(scene.disk.token("bot"), token(&bobs));
     assert_ne!(secret(&bobs), before);
     assert!(row(&scene).await.holder.unwrap().contains("bob"));

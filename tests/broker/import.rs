@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AgentState, ConnectTarget, ImportError, Imported},
-    google::FailureKind,
+    provider::FailureKind,
     store::Store,
 };
 

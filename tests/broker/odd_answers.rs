@@ -3,7 +3,7 @@
 use token_broker::{
     broker::{AgentState, ConnectTarget},
     catalog::ScopeSet,
-    google::FailureKind,
+    provider::FailureKind,
 };
 
 use crate::support::*;

@@ -256,7 +256,7 @@ async fn a_token_that_carries_more_or_less_than_was_asked_for_is_told() {
             .message
             .contains("does not carry https://www.googleapis.com/auth/calendar.")
     );
-    assert_eq!(snapshot.main.granted.len(), 1);
+    assert_eq!(snapshot.main().granted.len(), 1);
     let lacking = || {
         let standings = scene.account("alice").standings.into_iter();
         let lacking = standings.filter(|standing| !standing.lacking.is_empty());
@@ -291,11 +291,11 @@ async fn a_token_that_carries_more_or_less_than_was_asked_for_is_told() {
         snapshot.message
     );
     assert_eq!(
-        snapshot.main.token.as_ref().unwrap().scopes,
+        snapshot.main().token.as_ref().unwrap().scopes,
         scopes(&[SEND, CALENDAR, DRIVE])
     );
     assert_eq!(
-        snapshot.main.granted.len(),
+        snapshot.main().granted.len(),
         2,
         "what was not declared is not among what it may"
     );

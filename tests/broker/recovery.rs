@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AgentHandle, AgentState},
-    google::FailureKind,
+    provider::FailureKind,
 };
 
 use crate::support::*;

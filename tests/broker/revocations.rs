@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AccountRef, AgentState, ConnectError, ConnectTarget, Disconnected, Revocation},
-    google::FailureKind,
+    provider::FailureKind,
     store::Store,
 };
 

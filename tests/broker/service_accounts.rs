@@ -8,14 +8,15 @@ use token_broker::{
         AccountRef, AccountView, AgentHandle, AgentState, NewServiceAccount, ProblemCode, Revocation,
         ServiceAccountAdded, ServiceAccountError, TokenRequest,
     },
-    catalog::{Catalog, IntegrationKind},
-    google::FailureKind,
+    catalog::Catalog,
+    provider::FailureKind,
     store::Store,
 };
 
 use crate::support::*;
 
-const KIND: IntegrationKind = IntegrationKind::GoogleServiceAccount;
+/// The provider of service accounts.
+const KEYED: &str = "google-sa";
 const OTHER: &str = "second@project.iam.gserviceaccount.com";
 
 impl Scene {
@@ -76,14 +77,14 @@ impl Scene {
 
 fn of_robot() -> TokenRequest {
     TokenRequest {
-        integration: Some(KIND),
+        integration: Some(KEYED.parse().unwrap()),
         ..TokenRequest::default()
     }
 }
 
 fn of_person() -> TokenRequest {
     TokenRequest {
-        integration: Some(IntegrationKind::Google),
+        integration: Some("google".parse().unwrap()),
         ..TokenRequest::default()
     }
 }
@@ -92,7 +93,10 @@ fn of_person() -> TokenRequest {
 async fn a_key_that_works_is_kept_sealed_and_gives_tokens() {
     let (scene, bot) = Scene::with_robot().await;
     let view = scene.robot();
-    assert_eq!((view.record.kind, &*view.record.account), (KIND, ROBOT));
+    assert_eq!(
+        (view.record.provider.as_str(), &*view.record.account),
+        (KEYED, ROBOT)
+    );
     assert_eq!(view.capabilities, ["google.sa".parse().unwrap()]);
     assert_eq!(view.agents, ["bot".parse().unwrap()]);
     assert_eq!(scene.ask(&bot).await.ok(), token(&bot));
@@ -371,8 +375,8 @@ async fn a_person_and_a_service_account_are_used_side_by_side() {
     scene.idle().await;
     let snapshot = bot.snapshot();
     assert_eq!(snapshot.state, AgentState::Active);
-    assert_eq!(snapshot.account(IntegrationKind::Google), Some(ALICE));
-    assert_eq!(snapshot.account(KIND), Some(ROBOT));
+    assert_eq!(snapshot.account_at(&"google".parse().unwrap()), Some(ALICE));
+    assert_eq!(snapshot.account_at(&KEYED.parse().unwrap()), Some(ROBOT));
     let granted: Vec<_> = snapshot.granted().map(ToString::to_string).collect();
     assert_eq!(granted, [SEND, SA]);
     let (person, robot) = (token(&bot), service_token(&bot));
@@ -495,7 +499,7 @@ async fn several_service_accounts_have_to_be_told_apart() {
     scene.idle().await;
     let bot = scene.handle("bot");
     assert_eq!(state(&bot), AgentState::Active);
-    assert_eq!(bot.snapshot().account(KIND), Some(OTHER));
+    assert_eq!(bot.snapshot().account_at(&KEYED.parse().unwrap()), Some(OTHER));
     // Beside a person's account nothing is ambiguous, neither for agents nor for a consent.
     scene.connect("alice", &[SEND]).await;
     let person = scene.put("person", "alice", &[SEND]).await;

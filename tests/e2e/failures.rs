@@ -11,7 +11,10 @@ mod service_account;
 mod surfaces;
 
 use serde_json::{Value, json};
-use token_broker::google::classify::{Call, FAILURES, Failure, Said, Sign, classify};
+use token_broker::provider::{
+    failure::{Call, Failure, Said, Sign},
+    google::failure_table::FAILURES,
+};
 
 const SEND: &str = "google.gmail.send";
 const SCOPE_SEND: &str = "https://www.googleapis.com/auth/gmail.send";
@@ -59,7 +62,7 @@ impl Case {
 /// The rows that a request can meet, each once for every answer that leads to it.
 fn cases(call: Call) -> Vec<Case> {
     assert!(CALLS.contains(&call), "{call:?} has a scene and is not listed");
-    let all = FAILURES.iter().flat_map(|failure| {
+    let all = FAILURES.rows().iter().flat_map(|failure| {
         let case = |fault| Case { failure, fault };
         faults(failure).into_iter().map(case)
     });
@@ -77,10 +80,10 @@ fn leads_to(call: Call, fault: &Value, failure: &Failure) -> bool {
     let found = match call {
         // Not answered with a status, but by sending the browser back with an error, which has no subtype.
         Call::Authorize if error.is_empty() => return false,
-        Call::Authorize => classify(call, 302, Said::code(error)),
+        Call::Authorize => FAILURES.classify(call, 302, Said::code(error)),
         _ => {
             let subtype = fault["error_subtype"].as_str();
-            classify(
+            FAILURES.classify(
                 call,
                 status.unwrap(),
                 Said {
@@ -130,7 +133,7 @@ fn forbidden(reason: &str) -> Value {
 
 #[test]
 fn every_row_is_seen_in_a_scene() {
-    for failure in FAILURES {
+    for failure in FAILURES.rows() {
         for fault in faults(failure) {
             let seen = CALLS.iter().any(|call| leads_to(*call, &fault, failure));
             assert!(seen, "nothing leads to {failure:?} by {fault}");

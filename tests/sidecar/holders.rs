@@ -210,6 +210,7 @@ fn spec(owner: &str) -> AgentSpec {
         }],
         account: String::new(),
         service_account: String::new(),
+        accounts: std::collections::HashMap::new(),
         kubernetes: Some(PodIdentity {
             namespace: "billing".to_owned(),
             service_account: "invoice-bot".to_owned(),

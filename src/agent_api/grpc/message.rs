@@ -9,7 +9,6 @@ use crate::{
         render::{self, View},
     },
     broker::{AgentSnapshot, TokenGrant},
-    catalog::IntegrationKind,
     clock::Moment,
     proto::{
         self,
@@ -18,6 +17,7 @@ use crate::{
             watch_access_token_response::Event,
         },
     },
+    provider::AccountField,
 };
 
 /// A token as a message of a stream, and as an answer: both have it in their field 1.
@@ -64,7 +64,7 @@ fn access_token(grant: &TokenGrant, now: Moment) -> v1::AccessToken {
 /// An agent's situation as protobuf carries it.
 fn agent_status(snapshot: &AgentSnapshot, now: Moment) -> v1::AgentStatus {
     let view = View::new(snapshot, now);
-    let account = |kind| snapshot.account(kind).unwrap_or_default().to_owned();
+    let account = |field| snapshot.account_in(field).unwrap_or_default().to_owned();
     let capabilities = snapshot.capabilities.iter().map(|status| v1::CapabilityStatus {
         key: status.key.as_str().to_owned(),
         granted: status.granted,
@@ -84,8 +84,13 @@ fn agent_status(snapshot: &AgentSnapshot, now: Moment) -> v1::AgentStatus {
         message: view.message.to_owned(),
         action_url: view.action_url().unwrap_or_default().to_owned(),
         capabilities: capabilities.collect(),
-        account: account(IntegrationKind::Google),
-        service_account: account(IntegrationKind::GoogleServiceAccount),
+        account: account(&AccountField::Account),
+        service_account: account(&AccountField::ServiceAccount),
+        accounts: snapshot
+            .other_accounts()
+            .into_iter()
+            .map(|(provider, address)| (provider.to_string(), address.to_owned()))
+            .collect(),
     }
 }
 

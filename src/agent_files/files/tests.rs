@@ -210,7 +210,7 @@ fn a_token_with_other_rights_does_not_stay() {
     scene.write(&snapshot("a").with_token(token("wide")), NOW);
     scene.fill();
     let mut narrow = snapshot("a").with_token(token("narrow"));
-    narrow.main.granted = Arc::new(["google.gmail.send".parse().unwrap()]);
+    narrow.credentials[0].granted = Arc::new(["google.gmail.send".parse().unwrap()]);
     scene.write(&narrow, NOW);
     let env = fs::read_to_string(scene.path("env")).unwrap_or_default();
     assert!(!env.contains("=wide\n"), "{env}");

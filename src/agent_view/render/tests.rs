@@ -1,7 +1,7 @@
 //! What an agent is shown, situation by situation.
 
 use super::*;
-use crate::testing::{at, service_feed, snapshot, token};
+use crate::testing::{at, service_view, snapshot, token};
 
 const NOW: &str = "2024-01-15T09:31:00Z";
 
@@ -47,7 +47,7 @@ fn a_service_accounts_lines_stand_beside_a_persons() {
     );
     // Without the person's account, which it can do without, the list tells what is left.
     let mut robot = snapshot("a").with_service(Some(token("robot")));
-    robot.main.granted = Arc::default();
+    robot.credentials[0].granted = Arc::default();
     insta::assert_snapshot!(View::new(&robot, at(NOW)).env().as_str(), @r"
     GOOGLE_OAUTH_CAPABILITIES=google.sa
     GOOGLE_SA_ACCESS_TOKEN=robot
@@ -56,7 +56,7 @@ fn a_service_accounts_lines_stand_beside_a_persons() {
     TOKEN_BROKER_STATE=active
     ");
     assert!(
-        View::new(&robot, at(NOW)).token.is_none(),
+        View::new(&robot, at(NOW)).token().is_none(),
         "access_token stays the person's"
     );
 }
@@ -64,7 +64,7 @@ fn a_service_accounts_lines_stand_beside_a_persons() {
 #[test]
 fn an_agent_with_a_service_account_alone_has_only_its_lines() {
     let mut robot = snapshot("a");
-    robot.main = service_feed(Some(token("robot")));
+    robot.credentials = Box::new([service_view(Some(token("robot")))]);
     let view = View::new(&robot, at(NOW));
     insta::assert_snapshot!(view.env().as_str(), @r"
     GOOGLE_SA_ACCESS_TOKEN=robot
@@ -72,7 +72,7 @@ fn an_agent_with_a_service_account_alone_has_only_its_lines() {
     GOOGLE_SA_EMAIL=robot@project.iam.gserviceaccount.com
     TOKEN_BROKER_STATE=active
     ");
-    assert!(view.token.is_some());
+    assert!(view.token().is_some());
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn no_state_but_the_good_ones_shows_either_token() {
 
 #[test]
 fn a_token_is_shown_only_alive_and_only_in_states_that_allow_it() {
-    let shown = |snapshot: &AgentSnapshot, now| View::new(snapshot, at(now)).token.is_some();
+    let shown = |snapshot: &AgentSnapshot, now| View::new(snapshot, at(now)).token().is_some();
     let active = snapshot("a").with_token(token("t"));
     assert!(shown(&active, "2024-01-15T10:29:59Z"));
     assert!(!shown(&active, "2024-01-15T10:30:00Z"));

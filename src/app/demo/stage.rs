@@ -104,11 +104,12 @@ impl Stage {
     /// Alice connects her account: the demo plays her browser. Consents after this one show Google's page.
     pub(super) async fn connect(&self) -> anyhow::Result<()> {
         let owner = ConnectTarget::Owner(OWNER.parse()?);
-        let started =
-            self.app
-                .broker
-                .connect
-                .begin_connect(&owner, &CAPABILITIES.map(str::to_owned), None)?;
+        let started = self
+            .app
+            .broker
+            .connect
+            .begin_connect(&owner, &CAPABILITIES.map(str::to_owned), None)
+            .await?;
         self.google.set_auto_approve(Some(AutoApprove::default()));
         let visited = self.visitor.browse(started.authorization_url.as_str()).await;
         self.google.set_auto_approve(None);

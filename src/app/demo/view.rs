@@ -131,7 +131,7 @@ impl View {
     /// What an agent's token may do, tried on the emulated APIs.
     pub(super) async fn powers(&mut self, stage: &Stage, agent: &AgentName) -> anyhow::Result<()> {
         let view = stage.app.broker.agent_list.agent(agent);
-        let Some(token) = view.and_then(|view| view.snapshot.main.token.clone()) else {
+        let Some(token) = view.and_then(|view| view.snapshot.main().token.clone()) else {
             return Ok(());
         };
         let base = stage.google.base_url();
@@ -173,7 +173,7 @@ impl View {
                 .and_then(|name| stage.app.broker.agent_list.agent(&name))?;
             let seconds = view
                 .snapshot
-                .main
+                .main()
                 .token
                 .as_ref()?
                 .remaining(now.uptime)?

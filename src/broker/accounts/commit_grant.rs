@@ -32,11 +32,11 @@ use crate::{
         services::Services,
         time::BrokerClock,
     },
-    catalog::{IntegrationKind, ScopeSet},
+    catalog::ScopeSet,
     clock,
     entropy::SharedEntropy,
-    google::Identity,
-    id::{CapabilityKey, IntegrationId, OwnerId},
+    id::{CapabilityKey, IntegrationId, OwnerId, ProviderId},
+    provider::Identity,
     store::{Health, IntegrationRecord, SharedStore, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
     text::same_address,
@@ -122,7 +122,11 @@ impl Grants {
     ) -> Result<GrantCommitted, ConnectError> {
         // An older grant of the same account may be being revoked at this moment, which would end this one.
         let _alone = self.provider_accounts.lock(&identity.subject).await;
-        if !self.first_use.survived(grant, &identity.subject).await {
+        if !self
+            .first_use
+            .survived(&grant_request.provider, grant, &identity.subject)
+            .await
+        {
             return Err(ConnectError::RevokedMeanwhile(identity.email));
         }
         let held = self
@@ -130,14 +134,17 @@ impl Grants {
             .await?;
         let existing = held.existing.as_ref();
         let before = existing.map(|existing| existing.scopes.clone());
-        let withdrawn = self.lost(before.as_ref(), &granted);
+        let provider = &grant_request.provider;
+        let withdrawn = self.lost(provider, before.as_ref(), &granted);
         self.refuse_less(grant_request, existing, &withdrawn)?;
         let unasked = self.lost(
+            provider,
             Some(&granted),
             &grant_request.assumed.union(&before.unwrap_or_default()),
         );
         let declined = existing.map(|existing| existing.declined.clone());
         let declined = self.declined(
+            provider,
             &declined.unwrap_or_default(),
             &grant_request.capabilities,
             &granted,
@@ -149,12 +156,12 @@ impl Grants {
                 .vault
                 .seal(&Binding::RefreshToken(&id), grant.token.expose().as_bytes()),
             id: id.clone(),
-            kind: IntegrationKind::Google,
+            provider: provider.clone(),
             owner: grant_request.owner.clone(),
             subject: identity.subject,
             former: names::former(existing, &identity.email),
             account: identity.email,
-            authority: self.context.authority.clone(),
+            issuer_binding: self.binding_of(provider),
             scopes: granted,
             declined,
             health: Health::Active,
@@ -178,6 +185,12 @@ impl Grants {
             .await
             .map_err(|error| ConnectError::Store(explain_store(&error)))?;
         Ok(kept)
+    }
+
+    /// What grants of this provider belong to.
+    fn binding_of(&self, provider: &ProviderId) -> Arc<str> {
+        let provider = self.context.providers.get(provider);
+        provider.map_or_else(Arc::default, |provider| provider.issuer_binding.clone())
     }
 
     /// The id of the account that is replaced, or a new one.
@@ -227,7 +240,9 @@ impl Grants {
             .put_integration(record.clone(), replaces, vec![event])
             .await?;
         self.unusable.forget(record.id.as_str());
-        self.revocations.give_up_revocations(&record.subject).await;
+        self.revocations
+            .give_up_revocations(&record.subject, &record.issuer_binding)
+            .await;
         let owner = record.owner.clone();
         {
             let mut registry = self.registry.lock();
@@ -254,12 +269,12 @@ impl Grants {
     }
 
     /// What `before` covers and `now` does not.
-    fn lost(&self, before: Option<&ScopeSet>, now: &ScopeSet) -> Vec<CapabilityKey> {
+    fn lost(&self, provider: &ProviderId, before: Option<&ScopeSet>, now: &ScopeSet) -> Vec<CapabilityKey> {
         let Some(before) = before else {
             return Vec::new();
         };
-        let now = self.context.catalog.covered_by(IntegrationKind::Google, now);
-        let mut lost = self.context.catalog.covered_by(IntegrationKind::Google, before);
+        let now = self.context.catalog.covered_by(provider, now);
+        let mut lost = self.context.catalog.covered_by(provider, before);
         lost.retain(|key| !now.contains(key));
         lost
     }
@@ -284,11 +299,12 @@ impl Grants {
     /// What was asked for, now or before, and is not granted.
     fn declined(
         &self,
+        provider: &ProviderId,
         before: &[CapabilityKey],
         asked: &[CapabilityKey],
         granted: &ScopeSet,
     ) -> Arc<[CapabilityKey]> {
-        let covered = self.context.catalog.covered_by(IntegrationKind::Google, granted);
+        let covered = self.context.catalog.covered_by(provider, granted);
         let all: BTreeSet<&CapabilityKey> = before.iter().chain(asked).collect();
         let open = all.into_iter().filter(|key| !covered.contains(key));
         open.cloned().collect()
@@ -307,7 +323,12 @@ impl Grants {
                 return;
             };
             let record = &account.record;
-            self.declined(&record.declined, &grant_request.capabilities, &record.scopes)
+            self.declined(
+                &record.provider,
+                &record.declined,
+                &grant_request.capabilities,
+                &record.scopes,
+            )
         };
         if let Err(error) = self.store.set_declined(id, declined.clone()).await {
             tracing::error!(integration = %id, %error, "what was declined could not be stored");

@@ -26,13 +26,13 @@ use crate::{
         services::Services,
         time::BrokerClock,
     },
-    catalog::{Capability, IntegrationKind, ScopeSet},
+    catalog::{Capability, ScopeSet},
     entropy::{Entropy, SharedEntropy},
-    google::{
-        Consent, ConsentRequest, NoToken, ProviderError, Redirect, SharedProvider, TokenAnswer,
-        redirect::Outcome,
+    id::{CapabilityKey, OwnerId, ProviderId},
+    provider::{
+        Consent, ConsentProvider, ConsentRequest, NoToken, Provider, TokenAnswer,
+        oauth::{Redirect, redirect::Outcome},
     },
-    id::{CapabilityKey, OwnerId},
     secret::AuthorizationCode,
     session::{SessionId, Visit},
     store::IntegrationRecord,
@@ -48,7 +48,6 @@ pub struct Connect {
     entropy: SharedEntropy,
     single_flight: Arc<SingleFlight<TokenKey, Renewed>>,
     options: Arc<BrokerOptions>,
-    provider: SharedProvider,
     account_checks: Arc<AccountChecks>,
     account_list: Arc<AccountList>,
     first_use: Arc<FirstUse>,
@@ -76,7 +75,6 @@ impl Connect {
             entropy: services.entropy.clone(),
             single_flight: services.single_flight.clone(),
             options: services.options.clone(),
-            provider: services.provider.clone(),
             account_checks: account_checks.clone(),
             account_list: account_list.clone(),
             first_use: first_use.clone(),
@@ -89,40 +87,40 @@ impl Connect {
 
     /// Begins a consent. On a connected account it adds permissions: it asks for what is new, and what was
     /// granted before is kept.
-    pub fn begin_connect(
+    pub async fn begin_connect(
         &self,
         target: &ConnectTarget,
         capabilities: &[String],
         return_url: Option<&str>,
     ) -> Result<ConnectStarted, ConnectError> {
         let return_url = return_url.map(|url| self.allowed_return(url)).transpose()?;
-        self.begin(target, capabilities, return_url, None)
+        self.begin(target, capabilities, return_url, None).await
     }
 
     /// Like [`Broker::begin_connect`], for a person in the console: only their session can finish it.
-    pub fn begin_connect_in(
+    pub async fn begin_connect_in(
         &self,
         session: SessionId,
         target: &ConnectTarget,
         capabilities: &[String],
     ) -> Result<ConnectStarted, ConnectError> {
-        self.begin(target, capabilities, None, Some(session))
+        self.begin(target, capabilities, None, Some(session)).await
     }
 
-    fn begin(
+    async fn begin(
         &self,
         target: &ConnectTarget,
         capabilities: &[String],
         return_url: Option<String>,
         session: Option<SessionId>,
     ) -> Result<ConnectStarted, ConnectError> {
-        let mut capabilities = self.grantable(capabilities)?;
-        let aim = self.targets.aim(target)?;
+        let (provider, mut capabilities) = self.grantable(capabilities)?;
+        let aim = self.targets.aim(target, provider)?;
         self.account_checks
             .count_request(&aim.owner)
             .map_err(|_| ConnectError::TooMany)?;
         let place = self.consents.place(self.clock.uptime(), &aim.owner)?;
-        let asked = self.to_ask_for(&mut capabilities, aim.existing.as_ref())?;
+        let asked = self.to_ask_for(provider.id(), &mut capabilities, aim.existing.as_ref())?;
         let granted = aim.existing.as_ref().map(|record| &record.scopes);
         let request = ConsentRequest {
             scopes: &asked,
@@ -135,13 +133,18 @@ impl Connect {
             nonce,
             verifier,
             cumulative,
-        } = self.provider.consent(&request).map_err(ConnectError::Provider)?;
+        } = self
+            .consents_of(provider.id())?
+            .consent(&request)
+            .await
+            .map_err(ConnectError::Provider)?;
         let now = self.clock.moment();
         let pending = Pending {
             connect_id: new_connect_id(&*self.entropy),
             grant_request: GrantRequest {
                 assumed: granted.map_or_else(|| asked.clone(), |granted| granted.union(&asked)),
                 owner: aim.owner,
+                provider: provider.id().clone(),
                 expected: aim.expected,
                 cumulative,
                 capabilities,
@@ -167,13 +170,13 @@ impl Connect {
     /// again as a whole, because the provider may have forgotten it; its capabilities are added to the list.
     fn to_ask_for(
         &self,
+        provider: &ProviderId,
         capabilities: &mut Vec<CapabilityKey>,
         existing: Option<&IntegrationRecord>,
     ) -> Result<ScopeSet, ConnectError> {
         if let Some(record) = existing.filter(|record| !self.publisher.works(record)) {
             let granted = |capability: &&Capability| {
-                capability.integration == IntegrationKind::Google
-                    && capability.scopes.is_subset(&record.scopes)
+                capability.integration == *provider && capability.scopes.is_subset(&record.scopes)
             };
             for capability in self.context.catalog.iter().filter(granted) {
                 if !capabilities.contains(&capability.key) {
@@ -193,7 +196,8 @@ impl Connect {
         Ok(new.filter(|new| !new.is_empty()).unwrap_or(scopes))
     }
 
-    fn grantable(&self, names: &[String]) -> Result<Vec<CapabilityKey>, ConnectError> {
+    /// The capabilities of these names, and the provider that all of them are asked of.
+    fn grantable(&self, names: &[String]) -> Result<(&Provider, Vec<CapabilityKey>), ConnectError> {
         if names.is_empty() {
             return Err(ConnectError::Capability(
                 "name at least one capability: `token-broker capabilities` lists them".to_owned(),
@@ -205,9 +209,7 @@ impl Connect {
                 .ok()
                 .and_then(|key| self.context.catalog.get(&key));
             match found {
-                Some(capability) if capability.integration == IntegrationKind::Google => {
-                    Ok(capability.key.clone())
-                }
+                Some(capability) if self.context.is_consented(&capability.integration) => Ok(capability),
                 Some(_) => Err(ConnectError::Capability(format!(
                     "`{name}` belongs to a service account: nobody can consent to it"
                 ))),
@@ -225,7 +227,26 @@ impl Connect {
                 }
             }
         };
-        names.iter().map(one).collect()
+        let capabilities = names.iter().map(one).collect::<Result<Vec<&Capability>, _>>()?;
+        let provider = &capabilities[0].integration;
+        if let Some(other) = capabilities.iter().find(|one| one.integration != *provider) {
+            return Err(ConnectError::Capability(format!(
+                "`{}` is asked of `{provider}` and `{}` of `{}`: connect the two apart",
+                capabilities[0].key, other.key, other.integration
+            )));
+        }
+        let provider = self.context.providers.get(provider);
+        let provider = provider.unwrap_or(self.context.providers.first());
+        Ok((
+            provider,
+            capabilities.into_iter().map(|one| one.key.clone()).collect(),
+        ))
+    }
+
+    /// Whom consents of this provider are asked of.
+    fn consents_of(&self, provider: &ProviderId) -> Result<&Arc<dyn ConsentProvider>, ConnectError> {
+        let provider = self.context.providers.get(provider).and_then(Provider::consent);
+        provider.ok_or_else(|| ConnectError::Capability("nobody can consent to this".to_owned()))
     }
 
     /// A URL that people may be sent to: the configuration lists its origin.
@@ -337,23 +358,30 @@ impl Connect {
                 return Err(ConnectError::Denied(pending.grant_request.owner.clone()));
             }
             Outcome::Error { error, description } => {
-                return Err(ConnectError::Provider(ProviderError::of_redirect(
-                    &error,
-                    description.as_deref(),
-                )));
+                let provider = self.consents_of(&pending.grant_request.provider)?;
+                return Err(ConnectError::Provider(
+                    provider.refused_consent(&error, description.as_deref()),
+                ));
             }
         };
         let (answer, mut grant, nonce) = self.exchanged(&code, pending).await?;
         let identity = self
             .first_use
-            .whose(&answer, nonce)
+            .whose(
+                &**self.consents_of(&pending.grant_request.provider)?,
+                &answer,
+                nonce,
+            )
             .await
             .map_err(ConnectError::Provider)?;
         let granted = answer
             .scopes
             .clone()
             .unwrap_or_else(|| pending.grant_request.assumed.clone());
-        let covered = self.context.catalog.covered_by(IntegrationKind::Google, &granted);
+        let covered = self
+            .context
+            .catalog
+            .covered_by(&pending.grant_request.provider, &granted);
         if covered.is_empty() {
             return Err(ConnectError::NothingGranted);
         }
@@ -387,6 +415,7 @@ impl Connect {
         code: &AuthorizationCode,
         pending: &'a Pending,
     ) -> Result<(TokenAnswer, FirstGrant, Option<&'a str>), ConnectError> {
+        let provider = self.consents_of(&pending.grant_request.provider)?;
         let since = self.clock.uptime();
         let grant = |token, expires_in| FirstGrant {
             token,
@@ -396,7 +425,7 @@ impl Connect {
         };
         match self
             .recovery
-            .once_more(|| self.provider.exchange(code, &pending.verifier))
+            .once_more(|| provider.exchange(code, &pending.verifier))
             .await
         {
             Ok(mut answer) => {
@@ -412,7 +441,10 @@ impl Connect {
             }) => {
                 tracing::warn!(%error, "the grant of a consent came with an answer that cannot be used");
                 let mut grant = grant(token, refresh_token_expires_in);
-                let answer = self.first_use.first_answer(&mut grant).await;
+                let answer = self
+                    .first_use
+                    .first_answer(&pending.grant_request.provider, &mut grant)
+                    .await;
                 Ok((answer.map_err(ConnectError::Provider)?, grant, None))
             }
             Err(failure) => Err(ConnectError::Provider(*failure.error)),

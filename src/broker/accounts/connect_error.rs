@@ -5,8 +5,8 @@ use crate::{
         context::list,
         select_account::{NotFound, SeveralAccounts},
     },
-    google::{ProviderError, classify::DECLINED},
     id::{CapabilityKey, OwnerId},
+    provider::{ProviderError, google::failure_table::DECLINED},
 };
 
 /// A consent that did not end well. Holds no secret.

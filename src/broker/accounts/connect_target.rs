@@ -18,9 +18,8 @@ use crate::{
         },
         services::Services,
     },
-    catalog::IntegrationKind,
-    google::Identity,
     id::{AgentName, IntegrationId, OwnerId},
+    provider::{Identity, Provider},
     store::IntegrationRecord,
     text::same_address,
 };
@@ -74,10 +73,14 @@ impl Targets {
         })
     }
 
-    /// What a target means now.
-    pub(in crate::broker) fn aim(&self, target: &ConnectTarget) -> Result<Aim, ConnectError> {
+    /// What a target means now, where consents of this provider are meant.
+    pub(in crate::broker) fn aim(
+        &self,
+        target: &ConnectTarget,
+        provider: &Provider,
+    ) -> Result<Aim, ConnectError> {
         let registry = self.registry.lock();
-        let people = |owner| registry.accounts_of_kind(owner, IntegrationKind::Google);
+        let people = |owner| registry.accounts_at(owner, provider.id());
         let at = |account: &Account| Aim {
             owner: account.record.owner.clone(),
             expected: Expected::Connected(account.record.id.clone()),
@@ -87,9 +90,7 @@ impl Targets {
         match target {
             ConnectTarget::Integration(id) => {
                 let account = find(&registry, &AccountRef::Id(id.clone()))?;
-                if account.record.kind != IntegrationKind::Google {
-                    return Err(ConnectError::ServiceAccount(account.record.account.clone()));
-                }
+                self.check_consent(account, provider)?;
                 Ok(at(account))
             }
             ConnectTarget::Owner(owner) => {
@@ -103,7 +104,7 @@ impl Targets {
                 };
                 let mut found = people(owner);
                 match (found.next(), found.next()) {
-                    (None, _) => Ok(self.added(&registry, owner, Expected::Any)),
+                    (None, _) => Ok(self.added(&registry, owner, provider, Expected::Any)),
                     (Some(one), None) => Ok(at(one)),
                     (Some(_), Some(_)) => Err(several()),
                 }
@@ -111,12 +112,42 @@ impl Targets {
             ConnectTarget::Address(owner, address) => {
                 let found = going_by(people(owner), address, |account| &account.record);
                 Ok(found.first().copied().map_or_else(
-                    || self.added(&registry, owner, Expected::Address(address.clone())),
+                    || self.added(&registry, owner, provider, Expected::Address(address.clone())),
                     at,
                 ))
             }
-            ConnectTarget::Another(owner) => Ok(self.added(&registry, owner, Expected::Another)),
+            ConnectTarget::Another(owner) => Ok(self.added(&registry, owner, provider, Expected::Another)),
         }
+    }
+
+    /// The provider that consents are asked of for this target, where nobody says what for.
+    pub(in crate::broker) fn provider_of(&self, target: &ConnectTarget) -> &Provider {
+        let providers = &self.context.providers;
+        let ConnectTarget::Integration(id) = target else {
+            return providers.first();
+        };
+        let registry = self.registry.lock();
+        let account = registry.accounts.get(id);
+        account
+            .and_then(|account| providers.get(&account.record.provider))
+            .unwrap_or(providers.first())
+    }
+
+    /// Nobody consents for an account of keys, and capabilities of one provider are not asked of another.
+    fn check_consent(&self, account: &Account, provider: &Provider) -> Result<(), ConnectError> {
+        let record = &account.record;
+        if record.provider == *provider.id() {
+            return Ok(());
+        }
+        if !self.context.is_consented(&record.provider) {
+            return Err(ConnectError::ServiceAccount(record.account.clone()));
+        }
+        Err(ConnectError::Capability(format!(
+            "{} is an account of `{}`, and what was asked for is of `{}`",
+            record.account,
+            record.provider,
+            provider.id()
+        )))
     }
 
     /// The account whose grant this consent replaces; `None` when it is a new one.
@@ -127,7 +158,7 @@ impl Targets {
     ) -> Result<Option<IntegrationRecord>, ConnectError> {
         let registry = self.registry.lock();
         let owner = &grant_request.owner;
-        let people = || registry.accounts_of_kind(owner, IntegrationKind::Google);
+        let people = || registry.accounts_at(owner, &grant_request.provider);
         let of_owner = || people().map(|account| &account.record);
         let same = of_owner().find(|record| record.subject == identity.subject);
         let other = |expected: &IntegrationRecord| ConnectError::OtherAccount {
@@ -162,15 +193,15 @@ impl Targets {
     }
 
     /// A consent that adds an account.
-    fn added(&self, registry: &Registry, owner: &OwnerId, expected: Expected) -> Aim {
-        let kind = IntegrationKind::Google;
+    fn added(&self, registry: &Registry, owner: &OwnerId, provider: &Provider, expected: Expected) -> Aim {
         let in_doubt = |name: &AgentName| {
             let entry = registry.agents.get(name);
             entry.is_some_and(|entry| {
-                entry.manifest.account.is_none() && self.context.declares(&entry.manifest, kind)
+                let named = entry.manifest.account_in(&provider.profile.account_field);
+                named.is_none() && self.context.declares(&entry.manifest, provider.id())
             })
         };
-        let agents_in_doubt = if registry.accounts_of_kind(owner, kind).count() == 1 {
+        let agents_in_doubt = if registry.accounts_at(owner, provider.id()).count() == 1 {
             registry.agents_of(owner).into_iter().filter(in_doubt).collect()
         } else {
             Vec::new()

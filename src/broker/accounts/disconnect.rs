@@ -16,7 +16,10 @@ use crate::{
     broker::{
         audit::audit_writer::AuditWriter,
         events::{Event, EventKind, Events},
-        policy::select_account::{AccountRef, find},
+        policy::{
+            context::PolicyContext,
+            select_account::{AccountRef, find},
+        },
         publisher::{Publisher, Told},
         registry::{
             keys::TokenKey,
@@ -25,14 +28,13 @@ use crate::{
         renewal::{
             outcome::Renewed,
             parts::Renewing,
-            rotation::Rotation,
+            rotation::Rotations,
             single_flight::SingleFlight,
             turns::{Turn, Turns},
         },
         services::Services,
         time::BrokerClock,
     },
-    catalog::IntegrationKind,
     id::{AgentName, IntegrationId},
     store::{IntegrationRecord, RevocationRecord, SharedStore, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
@@ -76,11 +78,12 @@ pub struct Disconnected {
 pub struct Disconnect {
     audit: Arc<AuditWriter>,
     clock: Arc<BrokerClock>,
+    context: Arc<PolicyContext>,
     events: Events,
     single_flight: Arc<SingleFlight<TokenKey, Renewed>>,
     provider_accounts: Arc<ProviderAccounts>,
     registry: Arc<SharedRegistry>,
-    rotation: Arc<Rotation>,
+    rotations: Arc<Rotations>,
     store: SharedStore,
     unusable: Arc<Unusable>,
     account_list: Arc<AccountList>,
@@ -101,11 +104,12 @@ impl Disconnect {
         Arc::new(Self {
             audit: services.audit.clone(),
             clock: services.clock.clone(),
+            context: services.context.clone(),
             events: services.events.clone(),
             single_flight: services.single_flight.clone(),
             provider_accounts: services.provider_accounts.clone(),
             registry: services.registry.clone(),
-            rotation: services.rotation.clone(),
+            rotations: services.rotations.clone(),
             store: services.store.clone(),
             unusable: services.unusable.clone(),
             account_list: account_list.clone(),
@@ -129,11 +133,11 @@ impl Disconnect {
             agents: agents_with_tokens(&registry, &account.record),
             revoked: {
                 let record = &account.record;
-                // A service account has no grant to revoke: its key ends where it was made.
-                record.kind != IntegrationKind::GoogleServiceAccount
+                // A key is no grant to revoke: it ends where it was made.
+                !self.is_keyed(record)
                     && revokes(
                         &registry,
-                        (&record.id, &record.subject, &record.authority),
+                        (&record.id, &record.subject, &record.issuer_binding),
                         revocation,
                     )
             },
@@ -189,7 +193,9 @@ impl Disconnect {
             problems.push(unrevoked("its record could not be read"));
         }
         if let Some(owed) = deleted.owed {
-            let paid = match under_way.filter(|_| !self.rotation.is_known_to_keep()) {
+            let paid = match under_way
+                .filter(|_| !self.rotations.is_known_to_keep(&result.account.record.provider))
+            {
                 None => self.revoke_now(owed, revocation, &actor).await,
                 Some(renewal) => self.revoke_after(renewal, owed, revocation, &actor).await,
             };
@@ -198,8 +204,7 @@ impl Disconnect {
                 Err(problem) => problems.push(problem),
             }
         }
-        let is_service_account = result.account.record.kind == IntegrationKind::GoogleServiceAccount;
-        if is_service_account && revocation == Revocation::Always {
+        if self.is_keyed(&result.account.record) && revocation == Revocation::Always {
             problems.push(
                 "a service account has no grant to revoke: delete its key in the Google Cloud console"
                     .to_owned(),
@@ -251,7 +256,7 @@ impl Disconnect {
                 owner: stored.owner,
                 subject: stored.subject,
                 account: stored.account,
-                authority: stored.authority,
+                issuer_binding: stored.issuer_binding,
                 since,
                 secret: stored.secret,
             });
@@ -280,13 +285,19 @@ impl Disconnect {
         let registry = self.registry.lock();
         let record = &registry.accounts.get(id)?.record;
         Some(
-            record.kind != IntegrationKind::GoogleServiceAccount
+            !self.is_keyed(record)
                 && revokes(
                     &registry,
-                    (&record.id, &record.subject, &record.authority),
+                    (&record.id, &record.subject, &record.issuer_binding),
                     revocation,
                 ),
         )
+    }
+
+    /// True for an account of a key, which nobody can revoke from here. A provider that is gone had grants.
+    fn is_keyed(&self, record: &IntegrationRecord) -> bool {
+        let provider = self.context.providers.get(&record.provider);
+        provider.is_some_and(|provider| provider.keys().is_some())
     }
 
     /// Revokes what was deleted when the renewal that is under way has ended: its answer may hold the grant that lives.
@@ -322,7 +333,7 @@ impl Disconnect {
         let Some(owed) = self.revocations.owed(&owed.id) else {
             return Ok(false);
         };
-        let account = (&owed.id, owed.subject.as_str(), &*owed.authority);
+        let account = (&owed.id, owed.subject.as_str(), &*owed.issuer_binding);
         if !revokes(&self.registry.lock(), account, revocation) {
             let how = "given up: the account was connected again";
             self.revocations
@@ -360,7 +371,7 @@ impl Disconnect {
         let record = &result.account.record;
         let how = if owed {
             "forgotten here, and to be revoked at the provider"
-        } else if record.kind == IntegrationKind::GoogleServiceAccount {
+        } else if self.is_keyed(record) {
             "its key was forgotten here and lives on at the provider"
         } else {
             "forgotten here"
@@ -395,7 +406,7 @@ impl Disconnect {
         let record = &result.account.record;
         let how = if result.revoked {
             "revoked at the provider"
-        } else if record.kind == IntegrationKind::GoogleServiceAccount {
+        } else if self.is_keyed(record) {
             "its key was forgotten here and lives on at the provider"
         } else {
             "forgotten here"
@@ -464,14 +475,16 @@ fn agents_with_tokens(registry: &Registry, record: &IntegrationRecord) -> Vec<Ag
         .collect()
 }
 
-/// Whether an account (its id, subject and authority) is to be revoked at the provider.
+/// Whether an account (its id, subject and issuer's binding) is to be revoked at the provider.
 fn revokes(registry: &Registry, account: (&IntegrationId, &str, &str), revocation: Revocation) -> bool {
-    let (id, subject, authority) = account;
+    let (id, subject, issuer_binding) = account;
     match revocation {
         Revocation::Never => false,
         Revocation::Always => true,
         Revocation::WhenLast => !registry.accounts.values().any(|other| {
-            other.record.id != *id && other.record.subject == subject && *other.record.authority == *authority
+            other.record.id != *id
+                && other.record.subject == subject
+                && *other.record.issuer_binding == *issuer_binding
         }),
     }
 }

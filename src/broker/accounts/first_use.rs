@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::provider_accounts::ProviderAccounts;
 use crate::{
     broker::{
+        policy::context::PolicyContext,
         renewal::{
-            backoff, once_more::is_worth_a_try, parts::Renewing, recovery::Recovery, rotation::Rotation,
+            backoff, once_more::is_worth_a_try, parts::Renewing, recovery::Recovery, rotation::Rotations,
         },
         services::Services,
         time::BrokerClock,
@@ -14,7 +15,8 @@ use crate::{
     catalog::ScopeSet,
     clock::Uptime,
     entropy::SharedEntropy,
-    google::{FailureKind, Identity, NoToken, ProviderError, SharedProvider, TokenAnswer},
+    id::ProviderId,
+    provider::{ConsentProvider, FailureKind, Identity, NoToken, Provider, ProviderError, TokenAnswer},
     secret::RefreshToken,
     telemetry::Metrics,
 };
@@ -58,9 +60,9 @@ pub(in crate::broker) struct FirstUse {
     pub(in crate::broker) clock: Arc<BrokerClock>,
     pub(in crate::broker) entropy: SharedEntropy,
     pub(in crate::broker) metrics: Arc<Metrics>,
-    pub(in crate::broker) provider: SharedProvider,
+    pub(in crate::broker) context: Arc<PolicyContext>,
     pub(in crate::broker) provider_accounts: Arc<ProviderAccounts>,
-    pub(in crate::broker) rotation: Arc<Rotation>,
+    pub(in crate::broker) rotations: Arc<Rotations>,
     pub(in crate::broker) recovery: Arc<Recovery>,
 }
 
@@ -71,9 +73,9 @@ impl FirstUse {
             clock: services.clock.clone(),
             entropy: services.entropy.clone(),
             metrics: services.metrics.clone(),
-            provider: services.provider.clone(),
+            context: services.context.clone(),
             provider_accounts: services.provider_accounts.clone(),
-            rotation: services.rotation.clone(),
+            rotations: services.rotations.clone(),
             recovery: renewing.recovery.clone(),
         })
     }
@@ -82,15 +84,21 @@ impl FirstUse {
     /// otherwise; where nobody else has the grant, or the provider is busy, it is asked again before the grant is given up.
     pub(in crate::broker) async fn first_answer(
         &self,
+        provider: &ProviderId,
         grant: &mut FirstGrant,
     ) -> Result<TokenAnswer, ProviderError> {
+        let consents = self.context.providers.get(provider).and_then(Provider::consent);
+        let Some(consents) = consents else {
+            let what = format!("There is no provider `{provider}` that grants belong to");
+            return Err(ProviderError::malformed(&what));
+        };
         let mut tries = 1;
         loop {
             let asked = std::time::Instant::now();
             // Without a scope the answer tells all that the grant holds.
-            let answer = self.provider.refresh(&grant.token, &ScopeSet::default()).await;
+            let answer = consents.refresh(&grant.token, &ScopeSet::default()).await;
             self.metrics.provider_request("refresh", asked.elapsed());
-            self.rotation.learn_from(&answer);
+            self.rotations.learn_from(provider, &answer);
             let (error, is_new) = match answer {
                 Ok(mut answer) => {
                     self.recovery.note_accepted(answer.server_time);
@@ -125,12 +133,17 @@ impl FirstUse {
 
     /// False when the grant ended with an older one of the same account, which was revoked after it was asked for. The
     /// caller deals with the account alone.
-    pub(in crate::broker) async fn survived(&self, grant: &mut FirstGrant, subject: &str) -> bool {
+    pub(in crate::broker) async fn survived(
+        &self,
+        provider: &ProviderId,
+        grant: &mut FirstGrant,
+        subject: &str,
+    ) -> bool {
         if !self.provider_accounts.may_be_revoked(subject, grant.since) {
             return true;
         }
         // Where the provider does not say, it is kept: it may be the only one.
-        let answer = self.first_answer(grant).await;
+        let answer = self.first_answer(provider, grant).await;
         answer
             .err()
             .is_none_or(|error| error.kind != FailureKind::Reconnect)
@@ -140,6 +153,7 @@ impl FirstUse {
     /// the answer belongs to, if it does.
     pub(in crate::broker) async fn whose(
         &self,
+        provider: &dyn ConsentProvider,
         answer: &TokenAnswer,
         nonce: Option<&str>,
     ) -> Result<Identity, ProviderError> {
@@ -148,17 +162,17 @@ impl FirstUse {
                 let now = self.clock.provider_now();
                 let identified = self
                     .recovery
-                    .once_more(|| self.provider.identify(id_token, nonce, now))
+                    .once_more(|| provider.identify(id_token, nonce, now))
                     .await;
                 // The provider's `Date` may be any proxy's: a token that is good by either clock is good.
                 match self.clock.if_differing().filter(|_| identified.is_err()) {
-                    Some(now) => self.provider.identify(id_token, nonce, now).await,
+                    Some(now) => provider.identify(id_token, nonce, now).await,
                     None => identified,
                 }
             }
             None => {
                 self.recovery
-                    .once_more(|| self.provider.userinfo(&answer.access_token))
+                    .once_more(|| provider.userinfo(&answer.access_token))
                     .await
             }
         }

@@ -2,12 +2,14 @@
 
 use crate::{
     catalog::ScopeSet,
-    id::{CapabilityKey, IntegrationId, OwnerId},
+    id::{CapabilityKey, IntegrationId, OwnerId, ProviderId},
 };
 
 /// What a grant is to be kept for.
 pub(in crate::broker) struct GrantRequest {
     pub(in crate::broker) owner: OwnerId,
+    /// Whose account it is.
+    pub(in crate::broker) provider: ProviderId,
     /// Which account it has to be of.
     pub(in crate::broker) expected: Expected,
     /// What the grant holds where the answer does not say (RFC 6749, section 5.1).

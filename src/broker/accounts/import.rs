@@ -21,12 +21,9 @@ use crate::{
         services::Services,
         time::BrokerClock,
     },
-    catalog::{IntegrationKind, ScopeSet},
-    google::{
-        ProviderError, SharedProvider, TokenAnswer,
-        authorized_user::{self, InvalidGrantFile},
-    },
-    id::{CapabilityKey, OwnerId},
+    catalog::ScopeSet,
+    id::{CapabilityKey, OwnerId, ProviderId},
+    provider::{ConsentProvider, InvalidGrantFile, Provider, ProviderError, TokenAnswer},
     secret::RefreshToken,
     telemetry::audit::{Actor, Decision},
 };
@@ -92,7 +89,6 @@ pub struct Import {
     clock: Arc<BrokerClock>,
     context: Arc<PolicyContext>,
     single_flight: Arc<SingleFlight<TokenKey, Renewed>>,
-    provider: SharedProvider,
     account_list: Arc<AccountList>,
     first_use: Arc<FirstUse>,
     grants: Arc<Grants>,
@@ -112,7 +108,6 @@ impl Import {
             clock: services.clock.clone(),
             context: services.context.clone(),
             single_flight: services.single_flight.clone(),
-            provider: services.provider.clone(),
             account_list: account_list.clone(),
             first_use: first_use.clone(),
             grants: grants.clone(),
@@ -128,10 +123,11 @@ impl Import {
         grant: RefreshToken,
         actor: Actor,
     ) -> Result<Imported, ImportError> {
-        let aim = self.targets.aim(target)?;
-        let (this, owner) = (self.clone(), aim.owner.clone());
+        let provider = self.targets.provider_of(target);
+        let aim = self.targets.aim(target, provider)?;
+        let (this, owner, provider) = (self.clone(), aim.owner.clone(), provider.clone());
         let work = async move {
-            let ending = this.import_grant(aim, &grant, &actor).await;
+            let ending = this.import_grant(&provider, aim, &grant, &actor).await;
             this.note_imported(&owner, &ending, actor);
             ending
         };
@@ -144,15 +140,22 @@ impl Import {
 
     async fn import_grant(
         self: &Arc<Self>,
+        provider: &Provider,
         aim: Aim,
         grant: &RefreshToken,
         actor: &Actor,
     ) -> Result<Imported, ImportError> {
-        let (client, endpoint) = (self.provider.client_id(), self.provider.token_endpoint());
-        let given = authorized_user::parse(grant.expose(), client, endpoint)?;
+        let consents = provider.consent().ok_or_else(|| InvalidGrantFile {
+            reason: format!("`{}` has no grants", provider.id()),
+            other_client: false,
+        })?;
+        let given = consents.read_grant(grant.expose())?;
         let mut grant = FirstGrant::held_elsewhere(given, self.clock.uptime());
-        let kept = match self.first_use.first_answer(&mut grant).await {
-            Ok(answer) => self.keep_imported(aim, answer, &mut grant, actor).await,
+        let kept = match self.first_use.first_answer(provider.id(), &mut grant).await {
+            Ok(answer) => {
+                self.keep_imported((provider.id(), &**consents), aim, answer, &mut grant, actor)
+                    .await
+            }
             Err(error) => Err(ImportError::Provider(error)),
         };
         kept.map_err(|error| {
@@ -166,6 +169,7 @@ impl Import {
 
     async fn keep_imported(
         self: &Arc<Self>,
+        (provider, consents): (&ProviderId, &dyn ConsentProvider),
         aim: Aim,
         mut answer: TokenAnswer,
         grant: &mut FirstGrant,
@@ -173,16 +177,17 @@ impl Import {
     ) -> Result<Imported, ImportError> {
         let identity = self
             .first_use
-            .whose(&answer, None)
+            .whose(consents, &answer, None)
             .await
             .map_err(ImportError::Provider)?;
         let granted = answer.scopes.take().unwrap_or_default();
-        let covered = self.context.catalog.covered_by(IntegrationKind::Google, &granted);
+        let covered = self.context.catalog.covered_by(provider, &granted);
         if covered.is_empty() {
             return Err(ImportError::Useless(granted));
         }
         let grant_request = GrantRequest {
             owner: aim.owner,
+            provider: provider.clone(),
             expected: aim.expected,
             assumed: granted.clone(),
             cumulative: false,

@@ -18,7 +18,7 @@ use crate::{
         state::{AgentState, CapabilityState},
         time::BrokerClock,
     },
-    catalog::{Capability, Coverage, IntegrationKind},
+    catalog::{Capability, Coverage},
     id::{AgentName, CapabilityKey, OwnerId},
     store::{Health, IntegrationRecord, StoreError},
 };
@@ -81,6 +81,12 @@ pub struct AccountView {
     pub agents_by_former: Vec<AgentName>,
     /// Its grant ends soon, by itself.
     pub ends_soon: bool,
+    /// It is an account of a key: nobody consents for it, and nothing can be revoked from here.
+    pub keyed: bool,
+    /// Who runs its provider.
+    pub provider_name: String,
+    /// Where the person sees and removes what was allowed; empty where the provider has no such page.
+    pub connections_url: String,
     /// A page that says what to do, when somebody has to do something.
     pub action_url: Option<String>,
 }
@@ -175,9 +181,10 @@ impl AccountList {
             .find_map(|(_, token_entry)| token_entry.last_failure.as_deref());
         match last_failure {
             Some(last_failure) => (state_of(last_failure.kind), last_failure.message.clone()),
-            None if account.check_at.is_some() => {
-                (AgentState::ProviderUnavailable, context::unchecked(account))
-            }
+            None if account.check_at.is_some() => (
+                AgentState::ProviderUnavailable,
+                context::unchecked(&self.context, account),
+            ),
             None => {
                 let notice = ending::notice(&account.record, account.ending, self.clock.uptime());
                 (AgentState::Active, notice.unwrap_or_default())
@@ -195,11 +202,18 @@ impl AccountList {
             .iter()
             .filter_map(|name| registry.agents.get(name))
             .find(|_| {
-                record.kind == IntegrationKind::Google && (record.health != Health::Active || ends_soon)
+                self.context.is_consented(&record.provider) && (record.health != Health::Active || ends_soon)
             })
             .map(|entry| action_url(&self.context, &entry.manifest));
-        let capabilities = self.context.catalog.covered_by(record.kind, &record.scopes);
+        let capabilities = self.context.catalog.covered_by(&record.provider, &record.scopes);
+        let provider = self.context.providers.get(&record.provider);
         AccountView {
+            keyed: provider.is_some_and(|provider| provider.keys().is_some()),
+            provider_name: self.context.name_of(&record.provider),
+            connections_url: provider
+                .and_then(|provider| provider.profile.origin.connections())
+                .unwrap_or_default()
+                .to_owned(),
             record,
             standing,
             capabilities,
@@ -245,11 +259,11 @@ impl AccountList {
                 agents: agents.cloned().unwrap_or_default(),
             })
         };
-        let of_this_kind = |c: &&Capability| c.integration == record.kind;
+        let of_this_provider = |c: &&Capability| c.integration == record.provider;
         self.context
             .catalog
             .iter()
-            .filter(of_this_kind)
+            .filter(of_this_provider)
             .filter_map(one)
             .collect()
     }

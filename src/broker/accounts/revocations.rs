@@ -20,8 +20,8 @@ use crate::{
     },
     clock::Uptime,
     entropy::SharedEntropy,
-    google::{FailureKind, ProviderError, SharedProvider},
     id::IntegrationId,
+    provider::{FailureKind, Provider, ProviderError},
     secret::RefreshToken,
     store::{RevocationRecord, SharedStore},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
@@ -76,11 +76,11 @@ impl PendingRevocations {
     }
 
     /// Those of an account.
-    fn those_of(&self, subject: &str, authority: &str) -> Vec<RevocationRecord> {
+    fn those_of(&self, subject: &str, issuer_binding: &str) -> Vec<RevocationRecord> {
         let pending = self.list();
         let records = pending.values().map(|pending| &pending.record);
         records
-            .filter(|record| record.subject == subject && *record.authority == *authority)
+            .filter(|record| record.subject == subject && *record.issuer_binding == *issuer_binding)
             .cloned()
             .collect()
     }
@@ -119,7 +119,6 @@ pub struct Revocations {
     entropy: SharedEntropy,
     single_flight: Arc<SingleFlight<TokenKey, Renewed>>,
     pending: PendingRevocations,
-    provider: SharedProvider,
     provider_accounts: Arc<ProviderAccounts>,
     store: SharedStore,
     vault: Arc<Vault>,
@@ -133,7 +132,6 @@ impl Revocations {
             context: services.context.clone(),
             entropy: services.entropy.clone(),
             pending: PendingRevocations::default(),
-            provider: services.provider.clone(),
             provider_accounts: services.provider_accounts.clone(),
             store: services.store.clone(),
             vault: services.vault.clone(),
@@ -155,12 +153,13 @@ impl Revocations {
                 not_before: Some(OPERATORS_PAUSE),
             })
         };
-        if record.authority != self.context.authority {
+        let provider = self.context.providers.bound_to(&record.issuer_binding);
+        let Some(provider) = provider.and_then(Provider::consent) else {
             return operator(format!(
                 "it belongs to {}, which is not the client and endpoint in the configuration",
-                record.authority
+                record.issuer_binding
             ));
-        }
+        };
         let opened = self
             .vault
             .open(&Binding::RefreshToken(&record.id), &record.secret);
@@ -175,7 +174,7 @@ impl Revocations {
             // It was deleted when the provider announced its end.
             return Attempt::Done;
         }
-        let answer = self.provider.revoke(&token).await;
+        let answer = provider.revoke(&token).await;
         self.provider_accounts
             .note_revocation(&record.subject, self.clock.uptime());
         match answer {
@@ -197,8 +196,8 @@ impl Revocations {
 
     /// The account was connected again: revoking its old grant would end the new one with it. The caller deals with
     /// the account alone.
-    pub(in crate::broker) async fn give_up_revocations(&self, subject: &str) {
-        for record in self.pending.those_of(subject, &self.context.authority) {
+    pub(in crate::broker) async fn give_up_revocations(&self, subject: &str, issuer_binding: &str) {
+        for record in self.pending.those_of(subject, issuer_binding) {
             let how = "given up: the account was connected again";
             self.complete_revocation(&record, Actor::Daemon, Decision::Denied, how)
                 .await;

@@ -22,8 +22,8 @@ use crate::{
         time::BrokerClock,
     },
     clock,
-    google::risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
     id::IntegrationId,
+    provider::google::risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
     store::{Health, IntegrationRecord, SharedStore, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
     vault::Vault,
@@ -241,9 +241,7 @@ impl SecurityEventHandler {
 
     fn accounts_of_subject(&self, subject: &str) -> Vec<IntegrationId> {
         let registry = self.registry.lock();
-        let concerned = |record: &&IntegrationRecord| {
-            record.subject == subject && record.authority == self.context.authority
-        };
+        let concerned = |record: &&IntegrationRecord| record.subject == subject && self.is_announced(record);
         let mut found: Vec<IntegrationId> = registry
             .accounts
             .values()
@@ -253,6 +251,11 @@ impl SecurityEventHandler {
             .collect();
         found.sort();
         found
+    }
+
+    /// True for an account of the provider that announces: the first.
+    fn is_announced(&self, record: &IntegrationRecord) -> bool {
+        record.issuer_binding == self.context.providers.first().issuer_binding
     }
 
     /// The accounts whose refresh token this is: each is opened and compared, so that the database need not hold
@@ -265,7 +268,7 @@ impl SecurityEventHandler {
         let (this, identifier) = (self.clone(), identifier.clone());
         let search = move || {
             let concerned = |record: &IntegrationRecord| {
-                record.authority == this.context.authority
+                this.is_announced(record)
                     && open_refresh_token(&this.vault, &record.id, &record.secret, || record.account.clone())
                         .is_ok_and(|token| identifier.names(&token))
             };
@@ -312,7 +315,7 @@ impl SecurityEventHandler {
             action: "integration.security_event",
             integration,
             capabilities: record
-                .map(|record| self.context.catalog.covered_by(record.kind, &record.scopes))
+                .map(|record| self.context.catalog.covered_by(&record.provider, &record.scopes))
                 .unwrap_or_default(),
             decision: Decision::Allowed,
             detail,

@@ -17,17 +17,15 @@ use crate::{
         services::Services,
         time::BrokerClock,
     },
-    catalog::{Capability, IntegrationKind, ScopeSet},
-    google::{InvalidKeyFile, ProviderError, ServiceAccountKey},
-    id::OwnerId,
+    catalog::{Capability, ScopeSet},
+    id::{OwnerId, ProviderId},
+    provider::{AccountKey, AssertionProvider, InvalidKeyFile, ProviderError},
     secret::PrivateKey,
     store::{Health, IntegrationRecord},
     telemetry::audit::{Actor, Decision},
     text,
     vault::{Binding, Vault},
 };
-
-const KIND: IntegrationKind = IntegrationKind::GoogleServiceAccount;
 
 /// A key that is to be added. No `Debug`: it holds a secret.
 pub struct NewServiceAccount {
@@ -64,6 +62,13 @@ pub enum ServiceAccountError {
     /// It could not be kept.
     #[error("the key could not be kept: {0}. Nothing was changed")]
     Store(String),
+}
+
+/// A provider whose accounts are added by keys.
+struct KeyedProvider<'a> {
+    id: &'a ProviderId,
+    issuer_binding: &'a Arc<str>,
+    keys: &'a Arc<dyn AssertionProvider>,
 }
 
 /// Adds service accounts by their keys.
@@ -127,31 +132,33 @@ impl ServiceAccounts {
         new: NewServiceAccount,
         actor: &Actor,
     ) -> Result<ServiceAccountAdded, ServiceAccountError> {
-        let key = ServiceAccountKey::parse(new.file.expose(), &self.context.token_endpoint)?;
+        let provider = self.provider()?;
+        let key = provider.keys.read_key(new.file.expose())?;
         if let Some(subject) = new.subject.as_deref().filter(|subject| !is_address(subject)) {
             let shown = text::quoted(subject, 80);
             return Err(ServiceAccountError::Subject(shown));
         }
-        let find = || Ok::<_, ServiceAccountError>(self.service_account(&new.owner, &key.email));
+        let find =
+            || Ok::<_, ServiceAccountError>(self.service_account(provider.id, &new.owner, &key.address));
         let before = find()?;
         let subject = new.subject.or_else(|| before.map(|before| before.subject));
-        let subject = subject.unwrap_or_else(|| key.email.clone());
+        let subject = subject.unwrap_or_else(|| key.address.clone());
         // Nobody waits for this but whoever asked: the account's turn is not needed to try a key.
         let scopes = self
-            .try_key(&key, &subject)
+            .try_key(&provider, &key, &subject)
             .await
             .map_err(ServiceAccountError::Provider)?;
         let held = self.grants.hold(find).await?;
         let id = self.grants.id_of(held.existing.as_ref());
         let record = IntegrationRecord {
-            secret: self.vault.seal(&Binding::ServiceAccountKey(&id), &key.to_json()),
+            secret: self.vault.seal(&Binding::ServiceAccountKey(&id), &key.text),
             id: id.clone(),
-            kind: KIND,
+            provider: provider.id.clone(),
             owner: new.owner,
             subject,
-            account: key.email,
+            account: key.address,
             former: Arc::default(),
-            authority: self.context.token_endpoint.clone(),
+            issuer_binding: provider.issuer_binding.clone(),
             scopes,
             declined: Arc::default(),
             health: Health::Active,
@@ -165,8 +172,8 @@ impl ServiceAccounts {
         let replaced = held.existing.is_some();
         let telling = Telling {
             actor: actor.clone(),
-            capabilities: self.context.catalog.covered_by(KIND, &record.scopes),
-            detail: told_of(&record, &key.key_id, replaced),
+            capabilities: self.context.catalog.covered_by(provider.id, &record.scopes),
+            detail: told_of(&record, &key.id, replaced),
         };
         self.grants
             .put_account(record, telling)
@@ -178,14 +185,33 @@ impl ServiceAccounts {
             .map_err(|error| stored(&error))?;
         Ok(ServiceAccountAdded {
             account,
-            key_id: key.key_id,
+            key_id: key.id,
             replaced,
         })
     }
 
-    fn service_account(&self, owner: &OwnerId, email: &str) -> Option<IntegrationRecord> {
+    /// The provider whose accounts are added by keys.
+    fn provider(&self) -> Result<KeyedProvider<'_>, InvalidKeyFile> {
+        let found = self.context.providers.iter().find_map(|provider| {
+            Some(KeyedProvider {
+                id: provider.id(),
+                issuer_binding: &provider.issuer_binding,
+                keys: provider.keys()?,
+            })
+        });
+        found.ok_or_else(|| InvalidKeyFile {
+            reason: "no provider is configured whose accounts have keys".to_owned(),
+        })
+    }
+
+    fn service_account(
+        &self,
+        provider: &ProviderId,
+        owner: &OwnerId,
+        email: &str,
+    ) -> Option<IntegrationRecord> {
         let registry = self.registry.lock();
-        let mut accounts = registry.accounts_of_kind(owner, KIND);
+        let mut accounts = registry.accounts_at(owner, provider);
         let found = accounts.find(|account| account.record.account == email);
         found.map(|account| account.record.clone())
     }
@@ -193,17 +219,23 @@ impl ServiceAccounts {
     /// Asks for a token with a new key, which shows whether it works, and which scopes it may ask for. A service account
     /// that speaks for itself may ask for any; one that acts for a person for what the domain's administrator
     /// delegated to it.
-    async fn try_key(&self, key: &ServiceAccountKey, subject: &str) -> Result<ScopeSet, ProviderError> {
-        let all = self.context.catalog.scopes_of(KIND);
+    async fn try_key(
+        &self,
+        provider: &KeyedProvider<'_>,
+        key: &AccountKey,
+        subject: &str,
+    ) -> Result<ScopeSet, ProviderError> {
+        let keys = &**provider.keys;
+        let all = self.context.catalog.scopes_of(provider.id);
         let refused = match self
             .recovery
-            .once_more(|| self.assertions.assert(key, subject, &all))
+            .once_more(|| self.assertions.assert(keys, key, subject, &all))
             .await
         {
             Ok(answer) => return Ok(answer.scopes.unwrap_or(all)),
             Err(error) => error,
         };
-        let delegation = subject != key.email
+        let delegation = subject != key.address
             && matches!(
                 refused.code.as_str(),
                 "unauthorized_client" | "access_denied" | "invalid_scope"
@@ -215,14 +247,14 @@ impl ServiceAccounts {
             .context
             .catalog
             .iter()
-            .filter(|c| c.integration == KIND)
+            .filter(|c| c.integration == *provider.id)
             .collect();
         let mut delegated = ScopeSet::default();
         if capabilities.len() > 1 {
             for capability in capabilities {
                 if self
                     .assertions
-                    .assert(key, subject, &capability.scopes)
+                    .assert(keys, key, subject, &capability.scopes)
                     .await
                     .is_ok()
                 {

@@ -14,7 +14,7 @@ use crate::{
         audit::audit_writer::AuditWriter,
         events::{Event, EventKind, Events},
         handle::{AgentHandle, ChangeSender},
-        policy::{context::PolicyContext, evaluate::situation},
+        policy::{context::PolicyContext, evaluate::evaluate},
         publisher::Publisher,
         registry::{
             keys::{Keys, TokenKey},
@@ -52,7 +52,7 @@ pub enum AgentError {
 }
 
 /// Whom it concerned that an agent was taken from its holder, and the fields that say that it was.
-type Replaced = (Concern, Vec<&'static str>);
+type Replaced = (Concern, Vec<String>);
 
 /// What putting an agent changed.
 #[derive(Default)]
@@ -259,9 +259,9 @@ impl Agents {
         }
         let is_arriving = registry.leaving.contains(&name);
         let (standing, snapshot) = if is_arriving {
-            (Standing::Arriving, arriving(&manifest))
+            (Standing::Arriving, arriving(&self.context, &manifest))
         } else {
-            let situation = situation(registry, &self.context, &manifest, self.clock.uptime());
+            let situation = evaluate(registry, &self.context, &manifest, self.clock.uptime());
             (Standing::Settled, situation.snapshot)
         };
         let state = snapshot.state;
@@ -295,14 +295,14 @@ impl Agents {
         let (concern, fields) = match registry.agents.get(name) {
             Some(entry) => (
                 entry.handle.concern(),
-                changes(registry, &Holder::of(&entry.manifest), &holder),
+                changes(&self.context, registry, &Holder::of(&entry.manifest), &holder),
             ),
             None => match self.holders.held_before(name) {
                 Before::Nobody => return None,
-                Before::Somebody => (Concern::default(), vec!["owner"]),
+                Before::Somebody => (Concern::default(), vec!["owner".to_owned()]),
                 Before::Holder(before) => (
                     Concern::agent(before.owner(), name),
-                    changes(registry, &before, &holder),
+                    changes(&self.context, registry, &before, &holder),
                 ),
             },
         };
@@ -319,7 +319,7 @@ impl Agents {
         // no request.
         let (handle, keys) = (entry.handle.clone(), std::mem::take(&mut entry.keys));
         let standing = if entry.is_arriving() {
-            handle.publish(arriving(&manifest));
+            handle.publish(arriving(&self.context, &manifest));
             Standing::Arriving
         } else {
             Standing::Settled
@@ -348,7 +348,9 @@ impl Agents {
             }
         }
         self.audit.last_uses(self.clock.now(), &entry.handle);
-        entry.handle.mark_removed(farewell(&entry.manifest), succeeded);
+        entry
+            .handle
+            .mark_removed(farewell(&self.context, &entry.manifest), succeeded);
         registry.leaving.add(&entry.handle);
         self.holders.disown(name);
         self.changes.changed(&entry.handle);

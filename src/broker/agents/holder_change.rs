@@ -5,19 +5,28 @@ use std::sync::Arc;
 use crate::{
     agent::{Holder, Manifest},
     broker::{
-        policy::select_account::the_account,
+        policy::{context::PolicyContext, select_account::the_account},
         registry::state::Registry,
-        snapshot::{AgentSnapshot, Feed},
+        snapshot::{AgentSnapshot, CredentialView},
         state::AgentState,
     },
-    catalog::IntegrationKind,
 };
 
 /// The manifest's fields that make `after` another holder than `before`; none when it is the same.
-pub(in crate::broker) fn changes(registry: &Registry, before: &Holder, after: &Holder) -> Vec<&'static str> {
-    before.differences(after, |kind| {
+pub(in crate::broker) fn changes(
+    context: &PolicyContext,
+    registry: &Registry,
+    before: &Holder,
+    after: &Holder,
+) -> Vec<String> {
+    before.differences(after, |field| {
+        let mut providers = context.providers.iter();
+        let Some(provider) = providers.find(|provider| provider.profile.account_field == *field) else {
+            return false;
+        };
         let used = |holder: &Holder| {
-            let account = the_account(registry, holder.owner(), kind, holder.account(kind))?;
+            let named = holder.account_in(field);
+            let account = the_account(registry, holder.owner(), provider.id(), named)?;
             Some(account.record.id.clone())
         };
         // One account may have several addresses, and needs none where the owner has no other.
@@ -26,28 +35,38 @@ pub(in crate::broker) fn changes(registry: &Registry, before: &Holder, after: &H
 }
 
 /// What an agent is told that is gone.
-pub(in crate::broker) fn farewell(manifest: &Arc<Manifest>) -> AgentSnapshot {
-    without_token(manifest, format!("The agent `{}` was removed.", manifest.agent))
+pub(in crate::broker) fn farewell(context: &PolicyContext, manifest: &Arc<Manifest>) -> AgentSnapshot {
+    without_token(
+        context,
+        manifest,
+        format!("The agent `{}` was removed.", manifest.agent),
+    )
 }
 
 /// What is so of an agent that is given to another holder, until the one before has nothing left.
-pub(in crate::broker) fn arriving(manifest: &Arc<Manifest>) -> AgentSnapshot {
+pub(in crate::broker) fn arriving(context: &PolicyContext, manifest: &Arc<Manifest>) -> AgentSnapshot {
     let message = format!(
         "The agent `{}` was given to another holder. What the one before had is taken away first.",
         manifest.agent
     );
-    without_token(manifest, message)
+    without_token(context, manifest, message)
 }
 
 /// An agent's situation when it has no token, for what is to be done to its manifest.
-pub(in crate::broker) fn without_token(manifest: &Arc<Manifest>, message: String) -> AgentSnapshot {
+pub(in crate::broker) fn without_token(
+    context: &PolicyContext,
+    manifest: &Arc<Manifest>,
+    message: String,
+) -> AgentSnapshot {
     AgentSnapshot {
         manifest: manifest.clone(),
         state: AgentState::Misconfigured,
         message,
         action_url: None,
         capabilities: Arc::default(),
-        main: Feed::empty(IntegrationKind::Google, None),
-        beside: None,
+        credentials: Box::new([CredentialView::empty(
+            context.providers.first().profile.clone(),
+            None,
+        )]),
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     agent::{Holder, Manifest},
     broker::{
         handle::AgentHandle,
+        policy::context::PolicyContext,
         registry::{
             keys::Keys,
             state::{AgentEntry, AgentSource, Registry, Standing},
@@ -60,7 +61,7 @@ impl Agents {
         source: AgentSource,
     ) {
         let manifest = Arc::new(holder.undeclared(name.clone()));
-        let handle = AgentHandle::new(name.clone(), kept(&manifest));
+        let handle = AgentHandle::new(name.clone(), kept(&self.context, &manifest));
         self.changes.changed(&handle);
         registry.insert_agent(AgentEntry {
             handle,
@@ -95,13 +96,13 @@ impl Agents {
     }
 }
 
-fn kept(manifest: &Arc<Manifest>) -> AgentSnapshot {
+fn kept(context: &PolicyContext, manifest: &Arc<Manifest>) -> AgentSnapshot {
     let message = format!(
         "What the agent `{}` declares cannot be read since the daemon was started. It keeps its directory, without a \
          token, until it can: `token-broker status` tells the operator what is wrong.",
         manifest.agent
     );
-    without_token(manifest, message)
+    without_token(context, manifest, message)
 }
 
 /// Which agents are kept because of manifests that cannot be read, in a sentence.

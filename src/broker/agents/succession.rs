@@ -21,8 +21,8 @@ use crate::{
 impl Agents {
     /// Somebody held this agent while a daemon ran last, and it is another's now: the delivery side clears what it finds.
     pub(in crate::broker) fn take_out_of_before(&self, registry: &mut Registry, manifest: &Arc<Manifest>) {
-        let before = AgentHandle::new(manifest.agent.clone(), farewell(manifest));
-        before.mark_removed(farewell(manifest), true);
+        let before = AgentHandle::new(manifest.agent.clone(), farewell(&self.context, manifest));
+        before.mark_removed(farewell(&self.context, manifest), true);
         registry.leaving.add(&before);
         self.holders.disown(&manifest.agent);
         self.changes.changed(&before);
@@ -72,14 +72,14 @@ impl Agents {
             kind: EventKind::AgentDelivered,
             agent: Some(agent.name().clone()),
             integration: snapshot
-                .main
+                .main()
                 .token
                 .as_ref()
                 .map(|token| token.integration.clone()),
             state: Some(snapshot.state),
             message: problem.clone().unwrap_or_default(),
             capabilities: snapshot.granted().cloned().collect(),
-            expires_at: self.publisher.shown_end(snapshot.main.token.as_deref()),
+            expires_at: self.publisher.shown_end(snapshot.main().token.as_deref()),
         };
         let is_cleared = agent.is_gone_by(revision) && problem.is_none();
         agent.set_delivered(revision, problem);

@@ -22,7 +22,7 @@ use crate::{
             single_flight::SingleFlight,
         },
         services::Services,
-        snapshot::{AgentSnapshot, CapabilityStatus, Feed, IssuedToken},
+        snapshot::{AgentSnapshot, CapabilityStatus, CredentialView, IssuedToken},
         state::AgentState,
         time::BrokerClock,
     },
@@ -30,10 +30,9 @@ use crate::{
         Budget,
         table::{NARROWED_TOKENS, TRIES_ON_DEMAND},
     },
-    catalog::IntegrationKind,
     clock::Uptime,
-    google::FailureKind,
-    id::{AgentName, CapabilityKey},
+    id::{AgentName, CapabilityKey, ProviderId},
+    provider::FailureKind,
     secret::shape::redacted,
     text,
 };
@@ -83,26 +82,26 @@ impl Issuer {
 
     /// The agent's main token, when it is fresh enough to hand out as it is: no wait, no lock, no disk.
     pub fn current(&self, agent: &AgentHandle) -> Option<TokenGrant> {
-        self.current_in(agent, &agent.peek().main)
+        self.current_in(agent, agent.peek().main())
     }
 
-    /// Like [`Self::current`], of the account of this kind; `None` for the main one.
-    pub fn current_of(&self, agent: &AgentHandle, kind: Option<IntegrationKind>) -> Option<TokenGrant> {
+    /// Like [`Self::current`], of this provider; `None` for the main one.
+    pub fn current_of(&self, agent: &AgentHandle, provider: Option<&ProviderId>) -> Option<TokenGrant> {
         let snapshot = agent.peek();
         self.current_in(
             agent,
-            kind.map_or(Some(&snapshot.main), |kind| snapshot.feed(kind))?,
+            provider.map_or(Some(snapshot.main()), |provider| snapshot.credential(provider))?,
         )
     }
 
-    fn current_in(&self, agent: &AgentHandle, feed: &Feed) -> Option<TokenGrant> {
+    fn current_in(&self, agent: &AgentHandle, view: &CredentialView) -> Option<TokenGrant> {
         let now = self.clock.uptime();
-        let token = feed.token.as_ref().filter(|token| token.is_fresh(now))?;
+        let token = view.token.as_ref().filter(|token| token.is_fresh(now))?;
         self.audit
-            .token_used(self.clock.now(), agent, token, &feed.granted);
+            .token_used(self.clock.now(), agent, token, &view.granted);
         Some(TokenGrant {
             token: token.clone(),
-            capabilities: feed.granted.clone(),
+            capabilities: view.granted.clone(),
         })
     }
 
@@ -113,7 +112,7 @@ impl Issuer {
         query: &TokenRequest,
     ) -> Result<TokenGrant, Problem> {
         if query.is_plain()
-            && let Some(grant) = self.current_of(agent, query.integration)
+            && let Some(grant) = self.current_of(agent, query.integration.as_ref())
         {
             return Ok(grant);
         }
@@ -139,10 +138,10 @@ impl Issuer {
         );
         let token = snapshot.living_token(self.clock.uptime()).filter(|_| may_hold)?;
         self.audit
-            .token_used(self.clock.now(), agent, token, &snapshot.main.granted);
+            .token_used(self.clock.now(), agent, token, &snapshot.main().granted);
         Some(TokenGrant {
             token: token.clone(),
-            capabilities: snapshot.main.granted.clone(),
+            capabilities: snapshot.main().granted.clone(),
         })
     }
 
@@ -191,9 +190,9 @@ impl Issuer {
         let Some(entry) = entry else {
             return Err(snapshot.problem());
         };
-        let feed = self.feed_for(&snapshot, query)?;
-        let capabilities = self.wanted(&snapshot, feed, &query.capabilities)?;
-        let Some(key) = entry.keys.of(feed.kind) else {
+        let view = self.credential_for(&snapshot, query)?;
+        let capabilities = self.wanted(&snapshot, view, &query.capabilities)?;
+        let Some(key) = entry.keys.of(view.provider()) else {
             return Err(snapshot.problem());
         };
         if capabilities.is_empty() {
@@ -204,7 +203,7 @@ impl Issuer {
                 return Err(snapshot.problem());
             }
         }
-        let key = if capabilities.len() == feed.granted.len() {
+        let key = if capabilities.len() == view.granted.len() {
             key.clone()
         } else {
             let account = registry
@@ -212,7 +211,7 @@ impl Issuer {
                 .get(&key.integration)
                 .ok_or_else(|| snapshot.problem())?;
             let resolution = resolve(
-                feed.kind,
+                view.provider(),
                 &self.context.catalog,
                 &snapshot.manifest.integrations,
                 &account.record.scopes,
@@ -227,7 +226,7 @@ impl Issuer {
         };
         let at_hand = living(&registry, &key, self.clock.uptime());
         Ok(Asked {
-            kind: feed.kind,
+            provider: view.provider().clone(),
             snapshot: snapshot.clone(),
             capabilities,
             key,
@@ -236,7 +235,11 @@ impl Issuer {
     }
 
     /// Which of its accounts the agent asks about: the one it names, or that of the capabilities, or its main one.
-    fn feed_for<'a>(&self, snapshot: &'a AgentSnapshot, query: &TokenRequest) -> Result<&'a Feed, Problem> {
+    fn credential_for<'a>(
+        &self,
+        snapshot: &'a AgentSnapshot,
+        query: &TokenRequest,
+    ) -> Result<&'a CredentialView, Problem> {
         let declared = |name: &String| {
             snapshot
                 .capabilities
@@ -244,22 +247,21 @@ impl Issuer {
                 .find(|status| status.key.as_str() == name)
         };
         let of_capability = || query.capabilities.iter().find_map(declared);
-        let of_capability = || Some(self.context.catalog.kind_of(&of_capability()?.key));
-        let kind = query
+        let of_capability = || Some(self.context.catalog.provider_of(&of_capability()?.key));
+        let provider = query
             .integration
+            .as_ref()
             .or_else(of_capability)
-            .unwrap_or(snapshot.main.kind);
+            .unwrap_or(snapshot.main().provider());
         snapshot
-            .feed(kind)
-            .ok_or_else(|| Self::not_declared(&snapshot.manifest.agent, kind))
+            .credential(provider)
+            .ok_or_else(|| self.not_declared(&snapshot.manifest.agent, provider))
     }
 
-    /// What an agent is told that asks about a kind of account that it declares nothing of.
-    pub fn not_declared(agent: &AgentName, kind: IntegrationKind) -> Problem {
-        let lacking = match kind {
-            IntegrationKind::Google => "a person's account",
-            IntegrationKind::GoogleServiceAccount => "a service account, such as `google.sa`",
-        };
+    /// What an agent is told that asks about a provider that it declares nothing of.
+    pub fn not_declared(&self, agent: &AgentName, provider: &ProviderId) -> Problem {
+        let known = self.context.providers.get(provider);
+        let lacking = known.map_or(provider.as_str(), |known| known.profile.described.as_str());
         let message = format!("The agent `{agent}` declares no capability of {lacking}.");
         Problem::new(ProblemCode::NotDeclared, message)
     }
@@ -268,7 +270,7 @@ impl Issuer {
     fn wanted(
         &self,
         snapshot: &AgentSnapshot,
-        feed: &Feed,
+        view: &CredentialView,
         names: &[String],
     ) -> Result<Arc<[CapabilityKey]>, Problem> {
         for name in names {
@@ -295,12 +297,12 @@ impl Issuer {
                 );
                 return Err(Problem::new(ProblemCode::NotDeclared, message));
             };
-            if self.context.catalog.kind_of(&key) != feed.kind {
+            if self.context.catalog.provider_of(&key) != view.provider() {
                 let message = format!(
                     "`{key}` is exercised with the integration `{}`, not with `{}`: a token is of one account, so ask \
                      for the two apart.",
-                    self.context.catalog.kind_of(&key).as_str(),
-                    feed.kind.as_str()
+                    self.context.catalog.provider_of(&key),
+                    view.provider()
                 );
                 return Err(Problem::new(ProblemCode::InvalidRequest, message));
             }
@@ -314,9 +316,9 @@ impl Issuer {
             }
         }
         if names.is_empty() {
-            return Ok(feed.granted.clone());
+            return Ok(view.granted.clone());
         }
-        Ok(feed
+        Ok(view
             .granted
             .iter()
             .filter(|key| names.iter().any(|name| name == key.as_str()))
@@ -331,7 +333,7 @@ impl Issuer {
         } else {
             format!("`{key}` has not been granted.")
         };
-        let of_person = self.context.catalog.kind_of(key) == IntegrationKind::Google;
+        let of_person = self.context.is_consented(self.context.catalog.provider_of(key));
         Problem {
             code: ProblemCode::State(AgentState::PermissionMissing),
             message,
@@ -346,7 +348,7 @@ impl Issuer {
             return Ok(());
         }
         let carried = resolve(
-            asked.kind,
+            &asked.provider,
             &self.context.catalog,
             &asked.snapshot.manifest.integrations,
             &token.scopes,
@@ -499,7 +501,7 @@ impl Issuer {
 
 /// What an agent asked for, as it stands.
 struct Asked {
-    kind: IntegrationKind,
+    provider: ProviderId,
     snapshot: Arc<AgentSnapshot>,
     capabilities: Arc<[CapabilityKey]>,
     key: TokenKey,

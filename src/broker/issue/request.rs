@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{broker::snapshot::IssuedToken, catalog::IntegrationKind, id::CapabilityKey};
+use crate::{
+    broker::snapshot::IssuedToken,
+    id::{CapabilityKey, ProviderId},
+};
 
 /// What an agent asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +14,8 @@ pub struct TokenRequest {
     pub capabilities: Vec<String>,
     /// At least this much life.
     pub min_ttl: Duration,
-    /// Which kind of account; `None` for that of the capabilities, or for the agent's main one.
-    pub integration: Option<IntegrationKind>,
+    /// Whose token; `None` for that of the capabilities, or for the agent's main one.
+    pub integration: Option<ProviderId>,
     /// The token at hand was refused by an API: another one.
     pub refresh: bool,
 }
@@ -29,7 +32,7 @@ impl Default for TokenRequest {
 }
 
 impl TokenRequest {
-    /// True when whatever token the agent has of that kind of account will do.
+    /// True when whatever token the agent has of that provider will do.
     pub fn is_plain(&self) -> bool {
         self.capabilities.is_empty() && self.min_ttl.is_zero() && !self.refresh
     }

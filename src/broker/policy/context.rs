@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::{
     agent::Manifest,
     broker::{registry::state::Account, state::AgentState},
-    catalog::{Catalog, IntegrationKind},
-    google::FailureKind,
-    id::CapabilityKey,
+    catalog::Catalog,
+    id::{CapabilityKey, ProviderId},
+    provider::{FailureKind, Origin, Provider, Providers},
     store::Health,
 };
 
@@ -16,27 +16,36 @@ pub(in crate::broker) struct PolicyContext {
     pub(in crate::broker) catalog: Arc<Catalog>,
     /// Where people reach the daemon, without a slash at the end.
     pub(in crate::broker) public_url: String,
-    /// The client and endpoint that people's grants must belong to.
-    pub(in crate::broker) authority: Arc<str>,
-    /// The endpoint that service accounts' keys must belong to.
-    pub(in crate::broker) token_endpoint: Arc<str>,
+    /// Who gives tokens.
+    pub(in crate::broker) providers: Arc<Providers>,
 }
 
 impl PolicyContext {
-    /// What an account of this kind must belong to: it is never sent elsewhere.
-    pub(in crate::broker) fn authority_of(&self, kind: IntegrationKind) -> &Arc<str> {
-        match kind {
-            IntegrationKind::Google => &self.authority,
-            IntegrationKind::GoogleServiceAccount => &self.token_endpoint,
-        }
+    /// Those of which the agent declares something, in the order of the providers.
+    pub(in crate::broker) fn declared_by(&self, manifest: &Manifest) -> Vec<&Provider> {
+        let all = self.providers.iter();
+        all.filter(|provider| self.declares(manifest, provider.id()))
+            .collect()
     }
 
-    /// True when the agent declares something of this kind of account.
-    pub(in crate::broker) fn declares(&self, manifest: &Manifest, kind: IntegrationKind) -> bool {
+    /// True when the agent declares something of this provider.
+    pub(in crate::broker) fn declares(&self, manifest: &Manifest, provider: &ProviderId) -> bool {
         manifest
             .integrations
             .iter()
-            .any(|requirement| self.catalog.kind_of(&requirement.key) == kind)
+            .any(|requirement| self.catalog.provider_of(&requirement.key) == provider)
+    }
+
+    /// True when a person consents to what this provider's accounts are used for, and so can mend it.
+    pub(in crate::broker) fn is_consented(&self, provider: &ProviderId) -> bool {
+        let provider = self.providers.get(provider);
+        provider.is_some_and(|provider| provider.profile.origin.is_consent())
+    }
+
+    /// Who runs a provider, for people.
+    pub(in crate::broker) fn name_of(&self, provider: &ProviderId) -> String {
+        let known = self.providers.get(provider);
+        known.map_or_else(|| provider.to_string(), |provider| provider.profile.name.clone())
     }
 }
 
@@ -48,21 +57,29 @@ pub(in crate::broker) fn action_url(context: &PolicyContext, manifest: &Manifest
 /// Why the account as a whole cannot be used.
 pub(in crate::broker) fn refused(context: &PolicyContext, account: &Account) -> Option<(AgentState, String)> {
     let record = &account.record;
-    let configured = context.authority_of(record.kind);
-    if record.authority != *configured {
-        let (what, remedy) = match record.kind {
-            IntegrationKind::Google => (
+    let Some(provider) = context.providers.get(&record.provider) else {
+        let message = format!(
+            "{} is an account of `{}`, a provider that the daemon is not configured for: configure it again, or \
+             disconnect the account.",
+            record.account, record.provider
+        );
+        return Some((AgentState::Misconfigured, message));
+    };
+    let configured = &provider.issuer_binding;
+    if record.issuer_binding != *configured {
+        let (what, remedy) = match provider.profile.origin {
+            Origin::Consent { .. } => (
                 "grant",
                 "configure that client again, or disconnect the account and connect it anew",
             ),
-            IntegrationKind::GoogleServiceAccount => (
+            Origin::Key { .. } => (
                 "key",
                 "configure that endpoint again, or disconnect the account and add another key",
             ),
         };
         let message = format!(
             "The {what} of {} belongs to {}, but the daemon is configured for {configured}: {remedy}.",
-            record.account, record.authority
+            record.account, record.issuer_binding
         );
         return Some((AgentState::Misconfigured, message));
     }
@@ -98,9 +115,10 @@ pub(crate) fn state_of(kind: FailureKind) -> AgentState {
 }
 
 /// What is said of an account that is held and was not refused.
-pub(in crate::broker) fn unchecked(account: &Account) -> String {
+pub(in crate::broker) fn unchecked(context: &PolicyContext, account: &Account) -> String {
     format!(
-        "The database was restored from a backup, so {} is checked with Google before it is used again.",
-        account.record.account
+        "The database was restored from a backup, so {} is checked with {} before it is used again.",
+        account.record.account,
+        context.name_of(&account.record.provider)
     )
 }

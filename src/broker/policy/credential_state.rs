@@ -15,12 +15,13 @@ use crate::{
             state::{Account, Registry},
             tokens::{LastFailure, TokenEntry},
         },
-        snapshot::{CapabilityStatus, Feed, IssuedToken},
+        snapshot::{CapabilityStatus, CredentialView, IssuedToken},
         state::AgentState,
     },
-    catalog::{IntegrationKind, ScopeSet},
+    catalog::ScopeSet,
     clock::Uptime,
     id::CapabilityKey,
+    provider::{Origin, Provider},
     store::IntegrationRecord,
 };
 
@@ -32,10 +33,10 @@ pub(in crate::broker) struct Part {
     pub(in crate::broker) message: String,
     /// The account's owner can mend it.
     pub(in crate::broker) person_can_act: bool,
-    pub(in crate::broker) feed: Feed,
+    pub(in crate::broker) view: CredentialView,
     /// The token that the agent uses.
     pub(in crate::broker) key: Option<TokenKey>,
-    /// The agent's requirements of this kind of account, in the manifest's order.
+    /// The agent's requirements of this provider, in the manifest's order.
     pub(in crate::broker) statuses: Vec<CapabilityStatus>,
 }
 
@@ -47,26 +48,27 @@ impl Part {
 
     /// Its token is not handed out, whatever its own state.
     pub(in crate::broker) fn withhold(&mut self) {
-        self.feed.granted = Arc::default();
-        self.feed.token = None;
+        self.view.granted = Arc::default();
+        self.view.token = None;
     }
 }
 
-/// What the account of this kind gives the agent.
+/// What this provider's account gives the agent.
 pub(in crate::broker) fn part(
     registry: &Registry,
     context: &PolicyContext,
     manifest: &Manifest,
-    kind: IntegrationKind,
+    provider: &Provider,
     now: Uptime,
 ) -> Part {
-    let account = match select_account(registry, manifest, kind) {
+    let account = match select_account(registry, manifest, provider) {
         Ok(account) => account,
-        Err(none) => return without_account(context, manifest, kind, none),
+        Err(none) => return without_account(context, manifest, provider, none),
     };
     let case = CredentialContext {
         context,
         manifest,
+        provider,
         account,
         now,
     };
@@ -89,11 +91,11 @@ pub(in crate::broker) fn part(
 fn without_account(
     context: &PolicyContext,
     manifest: &Manifest,
-    kind: IntegrationKind,
+    provider: &Provider,
     none: NoAccount,
 ) -> Part {
     let resolution = resolve(
-        kind,
+        provider.id(),
         &context.catalog,
         &manifest.integrations,
         &ScopeSet::default(),
@@ -102,8 +104,8 @@ fn without_account(
         required: is_required(&resolution),
         state: none.state,
         message: none.message,
-        person_can_act: kind == IntegrationKind::Google && none.state != AgentState::Misconfigured,
-        feed: Feed::empty(kind, None),
+        person_can_act: provider.profile.origin.is_consent() && none.state != AgentState::Misconfigured,
+        view: CredentialView::empty(provider.profile.clone(), None),
         key: None,
         statuses: statuses(&resolution, &[]),
     }
@@ -113,6 +115,7 @@ fn without_account(
 struct CredentialContext<'a> {
     context: &'a PolicyContext,
     manifest: &'a Manifest,
+    provider: &'a Provider,
     account: &'a Account,
     now: Uptime,
 }
@@ -123,8 +126,8 @@ impl CredentialContext<'_> {
     }
 
     fn resolve(&self, scopes: &ScopeSet) -> Resolution {
-        let (kind, catalog) = (self.record().kind, &self.context.catalog);
-        resolve(kind, catalog, &self.manifest.integrations, scopes)
+        let (provider, catalog) = (self.provider.id(), &self.context.catalog);
+        resolve(provider, catalog, &self.manifest.integrations, scopes)
     }
 
     /// Which capability keeps the agent from having a token at all.
@@ -146,10 +149,12 @@ impl CredentialContext<'_> {
 
     fn not_granted(&self, words: &str, missing: &[CapabilityKey]) -> String {
         let (record, what) = (self.record(), list(missing));
-        if record.kind == IntegrationKind::GoogleServiceAccount {
+        if let Origin::Key {
+            command, allowing, ..
+        } = &self.provider.profile.origin
+        {
             return format!(
-                "{} may not use {what} for {}: the domain's administrator has to delegate the scopes to it; then add \
-                 the key again with `token-broker service-account add`.",
+                "{} may not use {what} for {}: {allowing}; then add the key again with `{command}`.",
                 record.account, record.subject
             );
         }
@@ -169,14 +174,17 @@ impl CredentialContext<'_> {
             state,
             message,
             person_can_act: false,
-            feed: Feed::empty(record.kind, Some(record.account.as_str().into())),
+            view: CredentialView::empty(
+                self.provider.profile.clone(),
+                Some(record.account.as_str().into()),
+            ),
             key: None,
             statuses: statuses(resolution, &record.declined),
         }
     }
 
     fn without_token(&self, resolution: &Resolution, state: AgentState, message: String) -> Part {
-        let of_person = self.record().kind == IntegrationKind::Google;
+        let of_person = self.provider.profile.origin.is_consent();
         Part {
             person_can_act: of_person
                 && state != AgentState::Misconfigured
@@ -235,21 +243,21 @@ impl CredentialContext<'_> {
             (_, None) => (
                 AgentState::ProviderUnavailable,
                 if self.account.check_at.is_some() {
-                    context::unchecked(self.account)
+                    context::unchecked(self.context, self.account)
                 } else {
                     "A fresh token is being obtained.".to_owned()
                 },
             ),
         };
         let mut part = self.part(resolution, state, message);
-        let of_person = self.record().kind == IntegrationKind::Google;
+        let of_person = self.provider.profile.origin.is_consent();
         part.person_can_act = of_person
             && matches!(
                 state,
                 AgentState::PermissionMissing | AgentState::ReconnectRequired
             );
-        part.feed.granted = resolution.granted().cloned().collect();
-        part.feed.token = token.cloned();
+        part.view.granted = resolution.granted().cloned().collect();
+        part.view.token = token.cloned();
         part
     }
 }

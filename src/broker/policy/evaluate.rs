@@ -13,7 +13,6 @@ use crate::{
         snapshot::{AgentSnapshot, CapabilityStatus},
         state::AgentState,
     },
-    catalog::IntegrationKind,
     clock::Uptime,
     id::CapabilityKey,
 };
@@ -25,39 +24,33 @@ pub(in crate::broker) struct Evaluation {
 }
 
 /// Computes an agent's situation.
-pub(in crate::broker) fn situation(
+pub(in crate::broker) fn evaluate(
     registry: &Registry,
     context: &PolicyContext,
     manifest: &Arc<Manifest>,
     now: Uptime,
 ) -> Evaluation {
-    use IntegrationKind::{Google, GoogleServiceAccount};
-
-    let of = |kind| part(registry, context, manifest, kind, now);
-    let mut parts = match (
-        context.declares(manifest, Google),
-        context.declares(manifest, GoogleServiceAccount),
-    ) {
-        (_, false) => vec![of(Google)],
-        (false, true) => vec![of(GoogleServiceAccount)],
-        (true, true) => vec![of(Google), of(GoogleServiceAccount)],
-    };
-    let verdict = verdict(&mut parts);
-    let mut keys = Keys::default();
-    for part in &mut parts {
-        keys.set(part.feed.kind, part.key.take());
+    let mut declared = context.declared_by(manifest);
+    if declared.is_empty() {
+        // Somebody has to say that there is nothing to have a token for.
+        declared.push(context.providers.first());
     }
-    let capabilities = in_order(manifest, &parts);
-    let mut feeds = parts.into_iter().map(|part| part.feed);
-    let main = feeds.next().expect("each of the cases above has a part");
+    let mut parts: Vec<Part> = declared
+        .into_iter()
+        .map(|provider| part(registry, context, manifest, provider, now))
+        .collect();
+    let verdict = verdict(&mut parts);
+    let keys = parts
+        .iter_mut()
+        .filter_map(|part| Some((part.view.provider().clone(), part.key.take()?)));
+    let keys = keys.collect();
     let snapshot = AgentSnapshot {
         manifest: manifest.clone(),
         state: verdict.state,
         message: verdict.message,
         action_url: verdict.person_can_act.then(|| action_url(context, manifest)),
-        capabilities,
-        main,
-        beside: feeds.next().map(Box::new),
+        capabilities: in_order(manifest, &parts),
+        credentials: parts.into_iter().map(|part| part.view).collect(),
     };
     Evaluation { snapshot, keys }
 }
@@ -124,20 +117,4 @@ fn in_order(manifest: &Manifest, parts: &[Part]) -> Arc<[CapabilityStatus]> {
         .filter_map(|r| of(&r.key))
         .cloned()
         .collect()
-}
-
-/// True when the two say the same, so that nobody has to be told.
-pub(in crate::broker) fn same(a: &AgentSnapshot, b: &AgentSnapshot) -> bool {
-    let same_beside = match (&a.beside, &b.beside) {
-        (Some(a), Some(b)) => a.is(b),
-        (None, None) => true,
-        _ => false,
-    };
-    same_beside
-        && a.main.is(&b.main)
-        && a.state == b.state
-        && a.message == b.message
-        && a.action_url == b.action_url
-        && a.capabilities == b.capabilities
-        && (Arc::ptr_eq(&a.manifest, &b.manifest) || a.manifest == b.manifest)
 }

@@ -10,8 +10,8 @@ use crate::{
         },
         state::AgentState,
     },
-    catalog::IntegrationKind,
-    id::{AgentName, IntegrationId, OwnerId},
+    id::{AgentName, IntegrationId, OwnerId, ProviderId},
+    provider::{Origin, Profile, Provider},
 };
 
 /// Names an account: by id, or by owner, and address where the owner has several.
@@ -94,14 +94,14 @@ fn nothing_found(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> Strin
     }
 }
 
-/// The owner's accounts of this kind that go by this address; without one, enough of them to see whether there are several.
+/// The owner's accounts at this provider that go by this address; without one, enough of them to see whether there are several.
 fn fitting<'a>(
     registry: &'a Registry,
     owner: &OwnerId,
-    kind: IntegrationKind,
+    provider: &ProviderId,
     wanted: Option<&str>,
 ) -> Vec<&'a Account> {
-    let all = registry.accounts_of_kind(owner, kind);
+    let all = registry.accounts_at(owner, provider);
     match wanted {
         Some(wanted) => going_by(all, wanted, |account| &account.record),
         None => all.take(2).collect(),
@@ -112,77 +112,83 @@ fn fitting<'a>(
 pub(in crate::broker) fn the_account<'a>(
     registry: &'a Registry,
     owner: &OwnerId,
-    kind: IntegrationKind,
+    provider: &ProviderId,
     wanted: Option<&str>,
 ) -> Option<&'a Account> {
-    match fitting(registry, owner, kind, wanted).as_slice() {
+    match fitting(registry, owner, provider, wanted).as_slice() {
         [one] => Some(one),
         _ => None,
     }
 }
 
-/// The account of this kind that an agent uses.
+/// The account at this provider that an agent uses.
 pub(in crate::broker) fn select_account<'a>(
     registry: &'a Registry,
     manifest: &'a Manifest,
-    kind: IntegrationKind,
+    provider: &Provider,
 ) -> Result<&'a Account, NoAccount> {
-    let owner = &manifest.owner;
-    let wanted = match kind {
-        IntegrationKind::Google => manifest.account.as_deref(),
-        IntegrationKind::GoogleServiceAccount => manifest.service_account.as_deref(),
-    };
-    let found = fitting(registry, owner, kind, wanted);
-    let there = || addresses(registry.accounts_of_kind(owner, kind));
+    let (owner, profile) = (&manifest.owner, &provider.profile);
+    let wanted = manifest.account_in(&profile.account_field);
+    let found = fitting(registry, owner, &profile.id, wanted);
+    let there = || addresses(registry.accounts_at(owner, &profile.id));
     match found.as_slice() {
         [one] => Ok(one),
         [] => Err(NoAccount {
             state: AgentState::NotConnected,
-            message: match kind {
-                IntegrationKind::Google => not_connected(owner, wanted, &there()),
-                IntegrationKind::GoogleServiceAccount => not_added(owner, wanted, &there()),
+            message: match &profile.origin {
+                Origin::Consent { .. } => not_connected(owner, profile, wanted, &there()),
+                Origin::Key { command, .. } => not_added(owner, profile, command, wanted, &there()),
             },
         }),
         // To guess would be to act in the wrong name.
-        [_, ..] => Err(NoAccount {
-            state: AgentState::Misconfigured,
-            message: match kind {
-                IntegrationKind::Google => format!(
-                    "{owner} has connected several Google accounts ({}), and the agent does not say which one it uses: \
-                     add `account:` with one of these addresses to its manifest.",
-                    there().join(", ")
+        [_, ..] => {
+            let has = match profile.origin {
+                Origin::Consent { .. } => "has connected several",
+                Origin::Key { .. } => "has several",
+            };
+            Err(NoAccount {
+                state: AgentState::Misconfigured,
+                message: format!(
+                    "{owner} {has} {} ({}), and the agent does not say which one it uses: add `{}:` with one of these \
+                     addresses to its manifest.",
+                    profile.accounts,
+                    there().join(", "),
+                    profile.account_field
                 ),
-                IntegrationKind::GoogleServiceAccount => format!(
-                    "{owner} has several service accounts ({}), and the agent does not say which one it uses: add \
-                     `service_account:` with one of these addresses to its manifest.",
-                    there().join(", ")
-                ),
-            },
-        }),
+            })
+        }
     }
 }
 
-fn not_connected(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
+fn not_connected(owner: &OwnerId, profile: &Profile, wanted: Option<&str>, there: &[&str]) -> String {
+    let account = &profile.account;
     match (wanted, there) {
-        (None, _) => format!("{owner} has not connected a Google account."),
-        (Some(wanted), []) => format!("{owner} has not connected the Google account {wanted}."),
+        (None, _) => format!("{owner} has not connected a {account}."),
+        (Some(wanted), []) => format!("{owner} has not connected the {account} {wanted}."),
         (Some(wanted), there) => format!(
-            "{owner} has not connected the Google account {wanted}, which the agent uses. Connected: {}.",
+            "{owner} has not connected the {account} {wanted}, which the agent uses. Connected: {}.",
             there.join(", ")
         ),
     }
 }
 
-fn not_added(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
+fn not_added(
+    owner: &OwnerId,
+    profile: &Profile,
+    command: &str,
+    wanted: Option<&str>,
+    there: &[&str],
+) -> String {
+    let account = &profile.account;
     let lacking = match (wanted, there) {
-        (None, _) => format!("{owner} has no service account"),
-        (Some(wanted), []) => format!("{owner} has no service account {wanted}"),
+        (None, _) => format!("{owner} has no {account}"),
+        (Some(wanted), []) => format!("{owner} has no {account} {wanted}"),
         (Some(wanted), there) => format!(
-            "{owner} has no service account {wanted}, which the agent uses, but {}",
+            "{owner} has no {account} {wanted}, which the agent uses, but {}",
             there.join(", ")
         ),
     };
-    format!("{lacking}: the operator adds one with `token-broker service-account add`.")
+    format!("{lacking}: the operator adds one with `{command}`.")
 }
 
 /// The addresses of accounts, sorted.
@@ -198,12 +204,14 @@ pub(in crate::broker) fn agents_on(
     context: &PolicyContext,
     account: &Account,
 ) -> Vec<AgentName> {
-    let kind = account.record.kind;
+    let Some(provider) = context.providers.get(&account.record.provider) else {
+        return Vec::new();
+    };
     let uses = |name: &AgentName| {
         let entry = registry.agents.get(name);
         entry.is_some_and(|entry| {
-            context.declares(&entry.manifest, kind)
-                && select_account(registry, &entry.manifest, kind)
+            context.declares(&entry.manifest, provider.id())
+                && select_account(registry, &entry.manifest, provider)
                     .is_ok_and(|used| used.record.id == account.record.id)
         })
     };

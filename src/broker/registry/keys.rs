@@ -3,8 +3,8 @@
 use std::hash::{Hash, Hasher};
 
 use crate::{
-    catalog::{IntegrationKind, ScopeSet},
-    id::IntegrationId,
+    catalog::ScopeSet,
+    id::{IntegrationId, ProviderId},
 };
 
 /// What a token is kept under: the account, and literally what was asked for.
@@ -21,34 +21,25 @@ impl Hash for TokenKey {
     }
 }
 
-/// The tokens that an agent uses: one per kind of account at most.
+/// The tokens that an agent uses: one per provider at most.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::broker) struct Keys {
-    /// The person's account.
-    person: Option<TokenKey>,
-    /// The service account. Boxed: few agents use one.
-    service: Option<Box<TokenKey>>,
-}
+pub(in crate::broker) struct Keys(Box<[(ProviderId, TokenKey)]>);
 
 impl Keys {
-    /// The one of this kind of account.
-    pub(in crate::broker) fn of(&self, kind: IntegrationKind) -> Option<&TokenKey> {
-        match kind {
-            IntegrationKind::Google => self.person.as_ref(),
-            IntegrationKind::GoogleServiceAccount => self.service.as_deref(),
-        }
-    }
-
-    /// Sets the one of this kind of account.
-    pub(in crate::broker) fn set(&mut self, kind: IntegrationKind, key: Option<TokenKey>) {
-        match kind {
-            IntegrationKind::Google => self.person = key,
-            IntegrationKind::GoogleServiceAccount => self.service = key.map(Box::new),
-        }
+    /// The one of this provider.
+    pub(in crate::broker) fn of(&self, provider: &ProviderId) -> Option<&TokenKey> {
+        let found = self.0.iter().find(|(known, _)| known == provider);
+        found.map(|(_, key)| key)
     }
 
     /// All of them.
     pub(in crate::broker) fn iter(&self) -> impl Iterator<Item = &TokenKey> {
-        self.person.iter().chain(self.service.as_deref())
+        self.0.iter().map(|(_, key)| key)
+    }
+}
+
+impl FromIterator<(ProviderId, TokenKey)> for Keys {
+    fn from_iter<I: IntoIterator<Item = (ProviderId, TokenKey)>>(keys: I) -> Self {
+        Self(keys.into_iter().collect())
     }
 }

@@ -47,21 +47,17 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{
-        catalog::{IntegrationKind, ScopeSet},
-        store::Health,
-        vault::Sealed,
-    };
+    use crate::{catalog::ScopeSet, store::Health, vault::Sealed};
 
     fn record() -> IntegrationRecord {
         IntegrationRecord {
             id: "int_00000000000000000000".parse().unwrap(),
-            kind: IntegrationKind::Google,
+            provider: "google".parse().unwrap(),
             owner: "alice".parse().unwrap(),
             subject: "1098".to_owned(),
             account: "alice@x".to_owned(),
             former: Arc::default(),
-            authority: "https://oauth2.example/token#client".into(),
+            issuer_binding: "https://oauth2.example/token#client".into(),
             scopes: ScopeSet::default(),
             declined: Arc::default(),
             health: Health::Active,

@@ -19,9 +19,8 @@ use crate::{
     agent::{Manifest, ManifestFile},
     broker::handle::AgentHandle,
     budget::Pace,
-    catalog::IntegrationKind,
     clock::{Moment, Uptime},
-    id::{AgentName, IntegrationId, OwnerId},
+    id::{AgentName, IntegrationId, OwnerId, ProviderId},
     store::IntegrationRecord,
 };
 
@@ -209,14 +208,15 @@ impl Registry {
         Some(*account)
     }
 
-    /// The owner's accounts of one kind.
-    pub(in crate::broker) fn accounts_of_kind<'a>(
+    /// The owner's accounts at one provider.
+    pub(in crate::broker) fn accounts_at<'a>(
         &'a self,
         owner: &OwnerId,
-        kind: IntegrationKind,
+        provider: &ProviderId,
     ) -> impl Iterator<Item = &'a Account> + use<'a> {
+        let provider = provider.clone();
         self.accounts_of(owner)
-            .filter(move |account| account.record.kind == kind)
+            .filter(move |account| account.record.provider == provider)
     }
 
     /// The owner's accounts.

@@ -8,8 +8,8 @@ use crate::{
     budget::Share,
     catalog::ScopeSet,
     clock::Uptime,
-    google::FailureKind,
     id::{AgentName, IntegrationId},
+    provider::FailureKind,
 };
 
 /// What lacked when a token could not be obtained.

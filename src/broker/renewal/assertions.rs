@@ -6,11 +6,9 @@ use jiff::Timestamp;
 
 use super::{outcome::Failure, recovery::Recovery};
 use crate::{
-    broker::{
-        policy::context::PolicyContext, registry::tokens::Cause, services::Services, time::BrokerClock,
-    },
+    broker::{registry::tokens::Cause, services::Services, time::BrokerClock},
     catalog::ScopeSet,
-    google::{AssertionRequest, ProviderError, ServiceAccountKey, SharedProvider, TokenAnswer},
+    provider::{AccountKey, AssertionProvider, AssertionRequest, ProviderError, TokenAnswer},
     store::IntegrationRecord,
     telemetry::Metrics,
     vault::{Binding, Sealed, Vault},
@@ -19,9 +17,7 @@ use crate::{
 /// Obtains tokens with the keys of service accounts.
 pub(in crate::broker) struct Assertions {
     pub(in crate::broker) clock: Arc<BrokerClock>,
-    pub(in crate::broker) context: Arc<PolicyContext>,
     pub(in crate::broker) metrics: Arc<Metrics>,
-    pub(in crate::broker) provider: SharedProvider,
     pub(in crate::broker) vault: Arc<Vault>,
     pub(in crate::broker) recovery: Arc<Recovery>,
 }
@@ -31,9 +27,7 @@ impl Assertions {
     pub(in crate::broker) fn new(services: &Services, recovery: &Arc<Recovery>) -> Arc<Self> {
         Arc::new(Self {
             clock: services.clock.clone(),
-            context: services.context.clone(),
             metrics: services.metrics.clone(),
-            provider: services.provider.clone(),
             vault: services.vault.clone(),
             recovery: recovery.clone(),
         })
@@ -43,12 +37,13 @@ impl Assertions {
     /// provider whose clock shows something else, is made once more by that.
     pub(in crate::broker) async fn assert(
         &self,
-        key: &ServiceAccountKey,
+        provider: &dyn AssertionProvider,
+        key: &AccountKey,
         subject: &str,
         scopes: &ScopeSet,
     ) -> Result<TokenAnswer, ProviderError> {
         let refused = match self
-            .assert_at(self.clock.provider_now(), key, subject, scopes)
+            .assert_at(self.clock.provider_now(), provider, key, subject, scopes)
             .await
         {
             Err(error) if error.code == "invalid_grant" => error,
@@ -60,7 +55,7 @@ impl Assertions {
             // What was heard before may have been any proxy's.
             .or_else(|| self.clock.if_differing());
         match corrected {
-            Some(now) => self.assert_at(now, key, subject, scopes).await,
+            Some(now) => self.assert_at(now, provider, key, subject, scopes).await,
             None => Err(refused),
         }
     }
@@ -69,18 +64,19 @@ impl Assertions {
     async fn assert_at(
         &self,
         now: Timestamp,
-        key: &ServiceAccountKey,
+        provider: &dyn AssertionProvider,
+        key: &AccountKey,
         subject: &str,
         scopes: &ScopeSet,
     ) -> Result<TokenAnswer, ProviderError> {
         let request = AssertionRequest {
             key,
-            subject: (subject != key.email).then_some(subject),
+            subject: (subject != key.address).then_some(subject),
             scopes,
             now,
         };
         let asked = std::time::Instant::now();
-        let answer = self.provider.assert(&request).await;
+        let answer = provider.assert(&request).await;
         self.metrics.provider_request("assertion", asked.elapsed());
         let answer = answer?;
         self.recovery.note_accepted(answer.server_time);
@@ -90,15 +86,16 @@ impl Assertions {
     /// Asks with the key of a record.
     pub(in crate::broker) async fn assert_with(
         &self,
+        provider: &dyn AssertionProvider,
         record: &IntegrationRecord,
         secret: &Sealed,
         scopes: &ScopeSet,
     ) -> Result<TokenAnswer, Failure> {
         let key = self
-            .open_key(record, secret)
+            .open_key(provider, record, secret)
             .map_err(|message| Failure::Local(Cause::Other, message))?;
         let answer = self
-            .assert(&key, &record.subject, scopes)
+            .assert(provider, &key, &record.subject, scopes)
             .await
             .map_err(Failure::Provider)?;
         Ok(TokenAnswer {
@@ -108,7 +105,12 @@ impl Assertions {
         })
     }
 
-    fn open_key(&self, record: &IntegrationRecord, secret: &Sealed) -> Result<ServiceAccountKey, String> {
+    fn open_key(
+        &self,
+        provider: &dyn AssertionProvider,
+        record: &IntegrationRecord,
+        secret: &Sealed,
+    ) -> Result<AccountKey, String> {
         let failed = |reason: &dyn std::fmt::Display| {
             format!("The key of {} cannot be opened: {reason}", record.account)
         };
@@ -118,6 +120,6 @@ impl Assertions {
             .open(&binding, secret)
             .map_err(|error| failed(&error))?;
         let text = std::str::from_utf8(&plain).map_err(|error| failed(&error))?;
-        ServiceAccountKey::parse(text, &self.context.token_endpoint).map_err(|error| failed(&error))
+        provider.read_key(text).map_err(|error| failed(&error))
     }
 }

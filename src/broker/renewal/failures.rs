@@ -10,8 +10,8 @@ use crate::{
         registry::{keys::TokenKey, tokens::Cause},
     },
     clock,
-    google::{FailureKind, ProviderError, testing_mode_hint},
     id::IntegrationId,
+    provider::{FailureKind, ProviderError},
     store::{Grant, Health, RenewalOutcome, StoreError},
     telemetry::audit::Decision,
 };
@@ -84,13 +84,11 @@ impl Renewer {
             );
             return message;
         }
-        let connected_at = self
-            .registry
-            .lock()
-            .accounts
-            .get(id)
-            .map(|a| a.record.connected_at);
-        if let Some(hint) = connected_at.and_then(|at| testing_mode_hint(at, self.clock.now())) {
+        let hint = self.recorded(id).and_then(|account| {
+            let provider = self.context.providers.get(&account.provider)?.consent()?;
+            provider.explain_end(account.connected_at, self.clock.now())
+        });
+        if let Some(hint) = hint {
             message.push(' ');
             message.push_str(hint);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{backoff, recovery::Recovery};
-use crate::google::{NoToken, ProviderError};
+use crate::provider::{NoToken, ProviderError};
 
 /// A provider that asks for a longer pause is not waited for: somebody sits before a browser.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     broker::{registry::tokens::Cause, snapshot::IssuedToken},
-    google::{FailureKind, ProviderError},
+    provider::{FailureKind, ProviderError},
 };
 
 /// What came of a renewal, for everybody who waited for it.

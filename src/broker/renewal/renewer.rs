@@ -13,7 +13,7 @@ use super::{
     outcome::{Failure, Refused, Renewed},
     queue::Queue,
     recovery::Recovery,
-    rotation::Rotation,
+    rotation::Rotations,
     secrets::open_refresh_token,
     unkept::Unkept,
 };
@@ -29,11 +29,10 @@ use crate::{
         snapshot::IssuedToken,
         time::{self, BrokerClock},
     },
-    catalog::IntegrationKind,
     clock::Uptime,
     entropy::SharedEntropy,
-    google::{FailureKind, NoToken, SharedProvider, TokenAnswer},
     id::IntegrationId,
+    provider::{ConsentProvider, FailureKind, NoToken, TokenAnswer, TokenSource},
     secret::RefreshToken,
     store::{Grant, Health, IntegrationRecord, RenewalOutcome, SharedStore, StoreError, TokenRecord},
     telemetry::{
@@ -57,10 +56,9 @@ pub(in crate::broker) struct Renewer {
     pub(in crate::broker) events: Events,
     pub(in crate::broker) expiries: Arc<Queue>,
     pub(in crate::broker) metrics: Arc<Metrics>,
-    pub(in crate::broker) provider: SharedProvider,
     pub(in crate::broker) registry: Arc<SharedRegistry>,
     pub(in crate::broker) requests: Arc<Semaphore>,
-    pub(in crate::broker) rotation: Arc<Rotation>,
+    pub(in crate::broker) rotations: Arc<Rotations>,
     pub(in crate::broker) store: SharedStore,
     pub(in crate::broker) unkept: Arc<Unkept>,
     pub(in crate::broker) vault: Arc<Vault>,
@@ -88,10 +86,9 @@ impl Renewer {
             events: services.events.clone(),
             expiries: services.expiries.clone(),
             metrics: services.metrics.clone(),
-            provider: services.provider.clone(),
             registry: services.registry.clone(),
             requests: services.requests.clone(),
-            rotation: services.rotation.clone(),
+            rotations: services.rotations.clone(),
             store: services.store.clone(),
             unkept: services.unkept.clone(),
             vault: services.vault.clone(),
@@ -131,8 +128,8 @@ impl Renewer {
     /// The grant of an account whose intent to renew could not be recorded, where that is only there for the case that
     /// the provider replaces the grant, and this one does not: then a full disk costs nobody a token.
     async fn grant_without_intent(&self, id: &IntegrationId) -> Option<Grant> {
-        let kind = self.recorded(id)?.kind;
-        if kind != IntegrationKind::GoogleServiceAccount && !self.rotation.is_known_to_keep() {
+        let provider = self.recorded(id)?.provider;
+        if !self.rotations.is_known_to_keep(&provider) {
             return None;
         }
         let stored = self.store.integration(id).await.ok()??;
@@ -156,11 +153,12 @@ impl Renewer {
         }
         let asked_at = self.clock.uptime();
         let account = self.recorded(&key.integration).ok_or(Failure::Gone)?;
-        let answer = match account.kind {
-            IntegrationKind::Google => self.refresh(&account, key, grant).await,
-            IntegrationKind::GoogleServiceAccount => {
+        let provider = self.context.providers.get(&account.provider);
+        let answer = match provider.ok_or(Failure::Gone)?.tokens.clone() {
+            TokenSource::Consent(provider) => self.refresh(&*provider, &account, key, grant).await,
+            TokenSource::Key(provider) => {
                 self.assertions
-                    .assert_with(&account, &grant.secret, &key.scopes)
+                    .assert_with(&*provider, &account, &grant.secret, &key.scopes)
                     .await
             }
         };
@@ -172,6 +170,7 @@ impl Renewer {
     /// Asks with a person's refresh token. A rotated one is kept before anything else is made of the answer.
     async fn refresh(
         &self,
+        provider: &dyn ConsentProvider,
         account: &IntegrationRecord,
         key: &TokenKey,
         grant: &Grant,
@@ -181,9 +180,9 @@ impl Renewer {
         })
         .map_err(|message| Failure::Local(Cause::Other, message))?;
         let asked = std::time::Instant::now();
-        let answer = self.provider.refresh(&refresh_token, &key.scopes).await;
+        let answer = provider.refresh(&refresh_token, &key.scopes).await;
         self.metrics.provider_request("refresh", asked.elapsed());
-        self.rotation.learn_from(&answer);
+        self.rotations.learn_from(&account.provider, &answer);
         let NoToken {
             mut error,
             refresh_token: rotated,
@@ -209,8 +208,17 @@ impl Renewer {
         Err(Failure::Provider(*error))
     }
 
+    /// Who runs the provider of an account, for people.
+    fn provider_of(&self, id: &IntegrationId) -> String {
+        let account = self.recorded(id);
+        account.map_or_else(
+            || "The provider".to_owned(),
+            |account| self.context.name_of(&account.provider),
+        )
+    }
+
     /// An account as it is known; its secret is read from the store.
-    fn recorded(&self, id: &IntegrationId) -> Option<IntegrationRecord> {
+    pub(super) fn recorded(&self, id: &IntegrationId) -> Option<IntegrationRecord> {
         let registry = self.registry.lock();
         registry.accounts.get(id).map(|account| account.record.clone())
     }
@@ -294,7 +302,8 @@ impl Renewer {
                         unkept = Some(self.unkept.note(&key.integration, account.unwrap_or_default()));
                     }
                     let message = format!(
-                        "Google gave a new grant that cannot be stored, so its token is not handed out yet: {error}"
+                        "{} gave a new grant that cannot be stored, so its token is not handed out yet: {error}",
+                        self.provider_of(&key.integration)
                     );
                     self.recovery
                         .back_off(key, &Refused::operator(Cause::Store, message), true);
@@ -399,11 +408,11 @@ impl Renewer {
     ) {
         let now = self.clock.now();
         let scopes = token.map_or(&key.scopes, |token| &token.scopes);
-        let (kind_of_account, users, concern) = {
+        let (provider, users, concern) = {
             let registry = self.registry.lock();
             let account = registry.accounts.get(&key.integration);
             (
-                account.map_or(IntegrationKind::Google, |account| account.record.kind),
+                account.map(|account| account.record.provider.clone()),
                 registry
                     .tokens
                     .get(key)
@@ -411,7 +420,8 @@ impl Renewer {
                 account.map_or_else(Concern::default, |account| Concern::owner(&account.record.owner)),
             )
         };
-        let capabilities = self.context.catalog.covered_by(kind_of_account, scopes);
+        let provider = provider.as_ref().unwrap_or(self.context.providers.first().id());
+        let capabilities = self.context.catalog.covered_by(provider, scopes);
         let detail = match token {
             Some(_) if message.is_empty() && users == 1 => "for 1 agent".to_owned(),
             Some(_) if message.is_empty() => format!("for {users} agents"),

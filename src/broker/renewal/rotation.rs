@@ -1,24 +1,56 @@
-//! Whether the provider replaces refresh tokens when they are used.
+//! Whether a provider replaces refresh tokens when they are used.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU8, Ordering},
+};
 
-use crate::google::{NoToken, TokenAnswer};
+use crate::{
+    id::ProviderId,
+    provider::{ConsentProvider, NoToken, Providers, TokenAnswer},
+};
 
 const UNKNOWN: u8 = 0;
 const KEEPS: u8 = 1;
 const ROTATES: u8 = 2;
 
-/// What the provider's answers told so far. Who rotated once is taken to rotate from then on.
-pub(in crate::broker) struct Rotation(AtomicU8);
+/// What each provider's answers told so far.
+pub(in crate::broker) struct Rotations(HashMap<ProviderId, Rotation>);
+
+impl Rotations {
+    /// What is known before any answer.
+    pub(in crate::broker) fn new(providers: &Providers) -> Self {
+        let known = |consent: &dyn ConsentProvider| Rotation::new(consent.keeps_grants());
+        let all = providers.iter();
+        let each = all.filter_map(|provider| Some((provider.id().clone(), known(&**provider.consent()?))));
+        Self(each.collect())
+    }
+
+    /// A refresh token of this provider's was used.
+    pub(in crate::broker) fn learn_from(&self, provider: &ProviderId, answer: &Result<TokenAnswer, NoToken>) {
+        if let Some(rotation) = self.0.get(provider) {
+            rotation.learn_from(answer);
+        }
+    }
+
+    /// True when an account's secret can be used without a place to keep its successor. What has no refresh tokens has
+    /// nothing that could be replaced.
+    pub(in crate::broker) fn is_known_to_keep(&self, provider: &ProviderId) -> bool {
+        self.0.get(provider).is_none_or(Rotation::is_known_to_keep)
+    }
+}
+
+/// What one provider's answers told so far. Who rotated once is taken to rotate from then on.
+struct Rotation(AtomicU8);
 
 impl Rotation {
     /// `keeps`: it is known beforehand that refresh tokens stay.
-    pub(in crate::broker) fn new(keeps: bool) -> Self {
+    fn new(keeps: bool) -> Self {
         Self(AtomicU8::new(if keeps { KEEPS } else { UNKNOWN }))
     }
 
     /// A refresh token was used. An answer that cannot be used says nothing, unless it holds another one.
-    pub(in crate::broker) fn learn_from(&self, answer: &Result<TokenAnswer, NoToken>) {
+    fn learn_from(&self, answer: &Result<TokenAnswer, NoToken>) {
         match answer {
             Ok(answer) => self.learn(answer.refresh_token.is_some()),
             Err(failure) if failure.refresh_token.is_some() => self.learn(true),
@@ -33,7 +65,7 @@ impl Rotation {
     }
 
     /// True when a refresh token can be used without a place to keep its successor.
-    pub(in crate::broker) fn is_known_to_keep(&self) -> bool {
+    fn is_known_to_keep(&self) -> bool {
         self.0.load(Ordering::Relaxed) == KEEPS
     }
 }

@@ -23,9 +23,9 @@ use crate::{
         state::AgentState,
         time::BrokerClock,
     },
-    google::FailureKind,
     health::Pulse,
     id::IntegrationId,
+    provider::FailureKind,
 };
 
 /// Renewals under way for each request that may run at once: while some wait for the provider, others wait for

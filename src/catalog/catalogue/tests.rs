@@ -61,7 +61,7 @@ fn the_built_in_catalogue_has_the_promised_keys_in_order() {
 
 #[test]
 fn a_wider_grant_covers_the_readonly_twin_and_nothing_else() {
-    let covered = Catalog::builtin().covered_by(IntegrationKind::Google, &google("calendar gmail.send"));
+    let covered = Catalog::builtin().covered_by(&"google".parse().unwrap(), &google("calendar gmail.send"));
     assert_eq!(
         covered,
         [
@@ -74,8 +74,10 @@ fn a_wider_grant_covers_the_readonly_twin_and_nothing_else() {
 
 #[test]
 fn a_persons_grant_is_no_service_account() {
-    let covered =
-        Catalog::builtin().covered_by(IntegrationKind::Google, &google("drive documents spreadsheets"));
+    let covered = Catalog::builtin().covered_by(
+        &"google".parse().unwrap(),
+        &google("drive documents spreadsheets"),
+    );
     assert!(!covered.contains(&key("google.sa")));
     assert_eq!(covered.len(), 6);
 }
@@ -110,7 +112,7 @@ fn an_operator_adds_a_wider_key_for_built_in_ones() {
     let catalog = Catalog::builtin().with(&[mail]).unwrap();
     assert_eq!(
         catalog.covered_by(
-            IntegrationKind::Google,
+            &"google".parse().unwrap(),
             &ScopeSet::parse("https://mail.google.com/").unwrap()
         ),
         [

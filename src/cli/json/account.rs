@@ -14,6 +14,15 @@ pub(in crate::cli) struct Integration {
     pub id: String,
     /// `google` or `google-sa`.
     pub kind: String,
+    /// Who runs its provider.
+    #[serde(skip)]
+    pub provider_name: String,
+    /// Nobody consents for it: it is an account of a key.
+    #[serde(skip)]
+    pub keyed: bool,
+    /// Where the person, or the operator, sees what is allowed.
+    #[serde(skip)]
+    pub connections_url: String,
     /// Whose it is.
     pub owner: String,
     /// The account's address.
@@ -103,6 +112,9 @@ impl From<v1::Integration> for Integration {
             state: proto::code(from.state().as_str_name(), "INTEGRATION_STATE_"),
             id: from.id,
             kind: from.kind,
+            provider_name: from.provider_name,
+            keyed: from.keyed,
+            connections_url: from.connections_url,
             owner: from.owner,
             account: from.account,
             former_accounts: from.former_accounts,

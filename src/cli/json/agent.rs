@@ -1,5 +1,7 @@
 //! An agent, as JSON shows it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -35,6 +37,9 @@ pub(in crate::cli) struct Agent {
     /// The service account's address.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub service_account: String,
+    /// The addresses of accounts at other providers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub accounts: BTreeMap<String, String>,
     /// Each declared capability.
     pub capabilities: Vec<Capability>,
     /// Who may read its directory.
@@ -96,6 +101,7 @@ impl From<v1::Agent> for Agent {
             action_url: status.action_url,
             account: status.account,
             service_account: status.service_account,
+            accounts: status.accounts.into_iter().collect(),
             capabilities: status.capabilities.into_iter().map(Capability::from).collect(),
             uid: spec.uid,
             gid: spec.gid,

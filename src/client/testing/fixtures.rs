@@ -17,6 +17,7 @@ pub(crate) fn alice() -> v1::Integration {
     v1::Integration {
         id: "int_00000000000000000001".to_owned(),
         kind: "google".to_owned(),
+        provider_name: "Google".to_owned(),
         owner: "alice".to_owned(),
         account: "alice@example.com".to_owned(),
         state: IntegrationState::Active.into(),

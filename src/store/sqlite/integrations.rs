@@ -3,10 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params, types::ValueRef};
 
 use crate::{
-    catalog::IntegrationKind,
     id::{CapabilityKey, IntegrationId},
     store::{Health, IntegrationRecord, RenewalIntent, StoreError, UnusableRecord},
-    text,
     vault::{MacError, Sealed, Vault},
 };
 
@@ -96,12 +94,12 @@ pub(super) fn put(
     let former = column::list(&record.former);
     let account = bound::Integration {
         id: record.id.as_str(),
-        kind: record.kind.as_str(),
+        kind: record.provider.as_str(),
         owner: record.owner.as_str(),
         subject: &record.subject,
         account: &record.account,
         former: &former,
-        authority: &record.authority,
+        authority: &record.issuer_binding,
         scopes: &scopes,
         declined: &declined,
         connected_at: micros(record.connected_at),
@@ -272,12 +270,12 @@ fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
     };
     Ok(IntegrationRecord {
         id: column::parsed(row, "id")?,
-        kind: kind(column::text(row, "kind")?)?,
+        provider: column::parsed(row, "kind")?,
         owner: column::parsed(row, "owner")?,
         subject: column::text(row, "subject")?.to_owned(),
         account: column::text(row, "account")?.to_owned(),
         former: column::texts(row, "former")?,
-        authority: column::text(row, "authority")?.into(),
+        issuer_binding: column::text(row, "authority")?.into(),
         scopes: column::scopes(row, "scopes")?,
         health: health(row)?,
         version: column::number(row, "version")?,
@@ -288,13 +286,6 @@ fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
         secret: column::sealed(row, "secret")?,
         declined: column::keys(row, "declined")?,
     })
-}
-
-pub(super) fn kind(name: &str) -> Result<IntegrationKind, Unreadable> {
-    [IntegrationKind::Google, IntegrationKind::GoogleServiceAccount]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
-        .ok_or_else(|| format!("its kind `{}` is unknown", text::quoted(name, 80)))
 }
 
 fn keys_column(keys: &[CapabilityKey]) -> String {

@@ -41,7 +41,7 @@ pub(super) fn owe(
         owner: account.owner,
         subject: account.subject,
         account: account.account,
-        authority: account.authority,
+        issuer_binding: account.issuer_binding,
         since,
         secret: account.secret,
     };
@@ -79,7 +79,7 @@ fn bound_of(owed: &RevocationRecord) -> bound::Revocation<'_> {
         owner: owed.owner.as_str(),
         subject: &owed.subject,
         account: &owed.account,
-        authority: &owed.authority,
+        authority: &owed.issuer_binding,
         since: micros(owed.since),
         secret: owed.secret.as_bytes(),
     }
@@ -113,7 +113,7 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<RevocationRecord, StoreError> {
             owner: column::parsed(row, "owner")?,
             subject: bound.subject.to_owned(),
             account: bound.account.to_owned(),
-            authority: bound.authority.into(),
+            issuer_binding: bound.authority.into(),
             since: column::time(row, "since")?,
             secret: column::sealed(row, "secret")?,
         })

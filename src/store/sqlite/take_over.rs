@@ -8,7 +8,6 @@
 use rusqlite::{Connection, Row, Transaction, params};
 
 use crate::{
-    catalog::IntegrationKind,
     id::{AgentName, IntegrationId},
     vault::{Binding, Mac, Sealed, Vault},
 };
@@ -17,10 +16,12 @@ use super::{
     bound::{self, Bound},
     column::{self, Unreadable},
     fault::Fault,
-    integrations,
     key_check::{self, BoundPart},
     trail_ends,
 };
+
+/// The kind of account whose secret is a key, in databases of those days; all others had refresh tokens.
+const KEYS: &str = "google-sa";
 
 /// Takes over what is not in `bound` and can be read and opened. The rest stays unbound, and is said when it is loaded.
 pub(super) fn run(connection: &mut Connection, vault: &Vault, bound: BoundPart) -> Result<(), Fault> {
@@ -107,9 +108,10 @@ fn accounts(transaction: &Transaction<'_>, vault: &Vault) -> Result<usize, Fault
     }
     let read = |row: &Row<'_>| {
         let id: IntegrationId = column::parsed(row, "id")?;
-        let binding = match integrations::kind(column::text(row, "kind")?)? {
-            IntegrationKind::Google => Binding::RefreshToken(&id),
-            IntegrationKind::GoogleServiceAccount => Binding::ServiceAccountKey(&id),
+        let binding = if column::text(row, "kind")? == KEYS {
+            Binding::ServiceAccountKey(&id)
+        } else {
+            Binding::RefreshToken(&id)
         };
         let secret = sealed_anew(row, vault, &binding)?;
         let account = bound::Integration::of(row)?;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     broker::{AgentSnapshot, AgentState, AgentView, CapabilityState, CapabilityStatus},
-    catalog::IntegrationKind,
+    provider::AccountField,
     session::{Admission, INVITATION_LIFE, Sessions, Viewer},
     telemetry::audit::Actor,
     web::{
@@ -146,12 +146,13 @@ impl Agents {
             snapshot.state,
             AgentState::ReconnectRequired | AgentState::Revoked
         );
-        let consent_helps = snapshot.capabilities.iter().any(|status| {
-            !status.granted && broker.catalog().kind_of(&status.key) == IntegrationKind::Google
-        });
+        let consent_helps = snapshot
+            .capabilities
+            .iter()
+            .any(|status| !status.granted && broker.is_consented(broker.catalog().provider_of(&status.key)));
         let now = broker.moment();
         let token = snapshot.living_token(now.uptime);
-        let account = |kind| snapshot.account(kind).map(str::to_owned);
+        let account = |field| snapshot.account_in(field).map(str::to_owned);
         AgentPage {
             frame: self
                 .site
@@ -162,8 +163,8 @@ impl Agents {
             state,
             message: message(snapshot),
             help: self.site.paths.explanation(snapshot.state),
-            account: account(IntegrationKind::Google),
-            service_account: account(IntegrationKind::GoogleServiceAccount),
+            account: account(&AccountField::Account),
+            service_account: account(&AccountField::ServiceAccount),
             requirements: needs
                 .map(|(status, requirement)| self.need(status, &requirement.description))
                 .collect(),

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     broker::{AccountView, AgentView, CapabilityState, ConnectTarget, names::going_by},
-    catalog::IntegrationKind,
     id::{CapabilityKey, OwnerId},
     session::Session,
     web::{
@@ -133,10 +132,9 @@ impl Connect {
                 .says("Name the owner first: choose one on the page of the integrations.")
                 .leads_to("integrations", "Back to the integrations")
         })?;
-        if existing
-            .as_ref()
-            .is_some_and(|view| view.record.owner != owner || view.record.kind != IntegrationKind::Google)
-        {
+        if existing.as_ref().is_some_and(|view| {
+            view.record.owner != owner || !self.site.broker.is_consented(&view.record.provider)
+        }) {
             return Err(Refusal::NotFound);
         }
         let another = form.get("account") == "new";
@@ -153,7 +151,7 @@ impl Connect {
     fn account_of(&self, owner: &OwnerId, agent: Option<&AgentView>) -> Option<AccountView> {
         let address = agent.and_then(|view| view.snapshot.manifest.account.clone());
         let views = self.site.broker.accounts.accounts(Some(owner)).into_iter();
-        let people = views.filter(|view| view.record.kind == IntegrationKind::Google);
+        let people = views.filter(|view| self.site.broker.is_consented(&view.record.provider));
         let mut views = match address {
             Some(address) => going_by(people, &address, |view| &view.record),
             None => people.collect(),
@@ -216,7 +214,7 @@ impl Connect {
             } || subject.agent.is_some())
             .collect();
         let open = self.site.broker.catalog().iter().filter(|capability| {
-            capability.integration == IntegrationKind::Google && !granted.contains(&capability.key)
+            self.site.broker.is_consented(&capability.integration) && !granted.contains(&capability.key)
         });
         grouped(open.map(|capability| {
             let wanted: Vec<Wish> = asking
@@ -255,7 +253,9 @@ async fn begin(State(pages): State<Arc<Connect>>, Sent { session, form }: Sent) 
         return Ok(html(StatusCode::BAD_REQUEST, page.render()));
     }
     let connect = &pages.site.broker.connect;
-    let begun = connect.begin_connect_in(session.id, &subject.target(), &wanted);
+    let begun = connect
+        .begin_connect_in(session.id, &subject.target(), &wanted)
+        .await;
     let begun = begun.map_err(|error| {
         Message::new("Google cannot be asked for this")
             .says(sentence(&error.to_string()))

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     broker::{AccountRef, AccountView, Disconnected, Revocation},
-    catalog::IntegrationKind,
     web::{
         answer::{Answer, html, redirect},
         sentence::sentence,
@@ -95,7 +94,7 @@ async fn ask(
         frame: site.frame(Some(&asked.session), Tab::Integrations, &title),
         id,
         address: view.record.account.clone(),
-        is_service_account: view.record.kind == IntegrationKind::GoogleServiceAccount,
+        is_service_account: view.keyed,
         losses: pages.losses(&view, &preview),
         revokes: preview.revoked,
     };

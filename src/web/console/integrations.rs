@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     broker::{AccountRef, AccountView, AgentState, CapabilityStanding, CapabilityState, PendingRevocation},
-    catalog::IntegrationKind,
     id::OwnerId,
     store::Health,
     web::{
@@ -86,7 +85,7 @@ struct Pending {
 impl Card {
     fn new(site: &Site, view: &AccountView) -> Self {
         let record = &view.record;
-        let is_service_account = record.kind == IntegrationKind::GoogleServiceAccount;
+        let is_service_account = view.keyed;
         let (mood, state) = words::state(view.state());
         let line = |standing: &CapabilityStanding| Line {
             offer: Offer::of(&site.broker, &standing.key),

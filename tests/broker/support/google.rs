@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -10,9 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 use token_broker::{
     catalog::ScopeSet,
     clock::{Clock, ManualClock, Moment},
-    google::{
-        AssertionRequest, Consent, ConsentRequest, FailureKind, GrantFuture, Identity, NoToken, Provider,
-        ProviderError, ProviderFuture, TokenAnswer,
+    config::ClientType,
+    entropy::SystemEntropy,
+    http_client::{Egress, Limits},
+    provider::{
+        AccountKey, AssertionProvider, AssertionRequest, Consent, ConsentProvider, ConsentRequest,
+        FailureKind, GrantFuture, Identity, InvalidGrantFile, InvalidKeyFile, NoToken, Provider,
+        ProviderError, ProviderFuture, Providers, TokenAnswer, TokenSource, google,
     },
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
 };
@@ -22,9 +26,6 @@ use super::{
     key_file::key_file,
     script::{Asked, Asserted, Begun, CANARY, Fault, Habits, Person},
 };
-
-/// The OAuth client that the broker is configured for.
-const CLIENT: &str = "client";
 
 struct Grant {
     email: String,
@@ -67,6 +68,8 @@ struct Books {
 pub(crate) struct Google {
     clock: ManualClock,
     authority: String,
+    /// Reads files as Google's own client does, and is never asked for anything else.
+    real: google::Client,
     books: Mutex<Books>,
     habits: Mutex<Habits>,
     held: watch::Sender<BTreeSet<String>>,
@@ -80,7 +83,9 @@ impl Google {
     }
 
     pub(crate) fn with_authority(clock: ManualClock, authority: &str) -> Self {
+        let (token, client) = authority.split_once('#').unwrap();
         Self {
+            real: real(token, client, &clock),
             clock,
             authority: authority.to_owned(),
             books: Mutex::default(),
@@ -239,7 +244,7 @@ impl Google {
     /// A service account's new key: its key file. The keys before it go on working.
     pub(crate) fn new_key(&self, email: &str, key: &str) -> String {
         self.books().keys.insert(format!("{email}/{key}"));
-        key_file(email, key, self.token_endpoint())
+        key_file(email, key, self.authority.split_once('#').unwrap().0)
     }
 
     /// A key is deleted in the console.
@@ -455,20 +460,44 @@ impl Books {
     }
 }
 
-impl Provider for Google {
-    fn authority(&self) -> &str {
-        &self.authority
-    }
+/// Google's own client, for this token endpoint.
+fn real(token_endpoint: &str, client_id: &str, clock: &ManualClock) -> google::Client {
+    let options = google::ClientOptions {
+        client_id: client_id.to_owned(),
+        client_secret: None,
+        client_type: ClientType::Web,
+        redirect_uri: "http://127.0.0.1:1/oauth/callback".parse().unwrap(),
+        endpoints: google::Endpoints {
+            token: token_endpoint.parse().unwrap(),
+            ..google::Endpoints::google()
+        },
+        limits: Limits::default(),
+        egress: Egress::default(),
+    };
+    google::Client::new(options, Arc::new(clock.clone()), Arc::new(SystemEntropy))
+}
 
-    fn client_id(&self) -> &str {
-        CLIENT
+impl Google {
+    /// The providers that it plays.
+    pub(crate) fn providers(self: &Arc<Self>) -> Arc<Providers> {
+        let (token_endpoint, _) = self.authority.split_once('#').unwrap();
+        Arc::new(Providers::new(vec![
+            Provider {
+                profile: Arc::new(google::account()),
+                issuer_binding: self.authority.as_str().into(),
+                tokens: TokenSource::Consent(self.clone()),
+            },
+            Provider {
+                profile: Arc::new(google::service_accounts()),
+                issuer_binding: token_endpoint.into(),
+                tokens: TokenSource::Key(self.clone()),
+            },
+        ]))
     }
+}
 
-    fn token_endpoint(&self) -> &str {
-        self.authority.split_once('#').unwrap().0
-    }
-
-    fn consent(&self, request: &ConsentRequest<'_>) -> Result<Consent, ProviderError> {
+impl ConsentProvider for Google {
+    fn consent<'a>(&'a self, request: &'a ConsentRequest<'a>) -> ProviderFuture<'a, Consent> {
         let mut books = self.books();
         books.serial += 1;
         books.begun.push(Begun {
@@ -477,7 +506,7 @@ impl Provider for Google {
             login_hint: request.login_hint.map(str::to_owned),
         });
         let state = format!("state-{CANARY}-{}", books.serial);
-        Ok(Consent {
+        let consent = Consent {
             authorization_url: format!("https://accounts.example/auth?state={state}")
                 .parse()
                 .unwrap(),
@@ -485,7 +514,12 @@ impl Provider for Google {
             nonce: format!("nonce-{}", books.serial),
             verifier: format!("verifier-{CANARY}-{}", books.serial).into(),
             cumulative: self.habits().cumulative,
-        })
+        };
+        Box::pin(std::future::ready(Ok(consent)))
+    }
+
+    fn refused_consent(&self, error: &str, description: Option<&str>) -> ProviderError {
+        self.real.refused_consent(error, description)
     }
 
     fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a> {
@@ -582,22 +616,6 @@ impl Provider for Google {
         })
     }
 
-    fn assert<'a>(&'a self, request: &'a AssertionRequest<'a>) -> ProviderFuture<'a, TokenAnswer> {
-        Box::pin(async move {
-            let email = request.key.email.clone();
-            let asserted = Asserted {
-                email: email.clone(),
-                key: request.key.key_id.clone(),
-                subject: request.subject.map(str::to_owned),
-                scopes: request.scopes.clone(),
-                now: request.now,
-            };
-            self.books().assertions.push(asserted.clone());
-            self.held(&email).await;
-            self.redeem(&asserted)
-        })
-    }
-
     fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()> {
         Box::pin(async move {
             let mut held = self.revocations_held.subscribe();
@@ -617,6 +635,36 @@ impl Provider for Google {
             }
             books.revoked.push(email);
             Ok(())
+        })
+    }
+
+    fn read_grant(&self, text: &str) -> Result<RefreshToken, InvalidGrantFile> {
+        self.real.read_grant(text)
+    }
+
+    fn explain_end(&self, connected_at: Timestamp, refused_at: Timestamp) -> Option<&'static str> {
+        self.real.explain_end(connected_at, refused_at)
+    }
+}
+
+impl AssertionProvider for Google {
+    fn read_key(&self, text: &str) -> Result<AccountKey, InvalidKeyFile> {
+        self.real.read_key(text)
+    }
+
+    fn assert<'a>(&'a self, request: &'a AssertionRequest<'a>) -> ProviderFuture<'a, TokenAnswer> {
+        Box::pin(async move {
+            let email = request.key.address.clone();
+            let asserted = Asserted {
+                email: email.clone(),
+                key: request.key.id.clone(),
+                subject: request.subject.map(str::to_owned),
+                scopes: request.scopes.clone(),
+                now: request.now,
+            };
+            self.books().assertions.push(asserted.clone());
+            self.held(&email).await;
+            self.redeem(&asserted)
         })
     }
 }

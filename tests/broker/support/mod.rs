@@ -15,7 +15,7 @@ use std::time::Duration;
 use token_broker::{
     agent::{Manifest, Requirement},
     broker::{AgentHandle, AgentState, TokenRequest},
-    catalog::{Catalog, IntegrationKind, ScopeSet},
+    catalog::{Catalog, ScopeSet},
     id::OwnerId,
     telemetry::audit::Actor,
 };
@@ -80,6 +80,7 @@ pub(crate) fn manifest(agent: &str, of: &str, capabilities: &[&str]) -> Manifest
         owner: owner(of),
         account: None,
         service_account: None,
+        accounts: std::collections::BTreeMap::new(),
         uid: None,
         gid: None,
         kubernetes: None,
@@ -113,7 +114,7 @@ pub(crate) fn state(agent: &AgentHandle) -> AgentState {
 pub(crate) fn token(agent: &AgentHandle) -> Option<String> {
     agent
         .snapshot()
-        .main
+        .main()
         .token
         .as_ref()
         .map(|token| token.access_token.expose().to_owned())
@@ -122,8 +123,8 @@ pub(crate) fn token(agent: &AgentHandle) -> Option<String> {
 /// The service account's token that the agent would get without asking anybody.
 pub(crate) fn service_token(agent: &AgentHandle) -> Option<String> {
     let snapshot = agent.snapshot();
-    let feed = snapshot.feed(IntegrationKind::GoogleServiceAccount)?;
-    feed.token
+    let view = snapshot.credential(&"google-sa".parse().unwrap())?;
+    view.token
         .as_ref()
         .map(|token| token.access_token.expose().to_owned())
 }
@@ -131,7 +132,7 @@ pub(crate) fn service_token(agent: &AgentHandle) -> Option<String> {
 pub(crate) fn life_left(scene: &Scene, agent: &AgentHandle) -> Duration {
     let snapshot = agent.snapshot();
     snapshot
-        .main
+        .main()
         .token
         .as_ref()
         .and_then(|token| token.remaining(scene.broker.uptime()))

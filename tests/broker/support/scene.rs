@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use token_broker::{
@@ -118,7 +119,7 @@ impl Scene {
                 .unwrap_or_else(|| Arc::new(setting.clock.clone())),
             entropy: setting.entropy,
             store: store.clone(),
-            provider: setting.google.clone(),
+            providers: setting.google.providers(),
             vault,
             catalog: setting.catalog,
             metrics: metrics.clone(),
@@ -265,7 +266,8 @@ impl Scene {
         capabilities: &[&str],
     ) -> Result<ConnectStarted, ConnectError> {
         let capabilities: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
-        self.broker.connect.begin_connect(target, &capabilities, None)
+        let begun = self.broker.connect.begin_connect(target, &capabilities, None);
+        begun.now_or_never().expect("the provider answers at once")
     }
 
     /// The redirect that the person's browser brings back.

@@ -1,7 +1,7 @@
 //! A platform's grant that is not taken over: Google does not renew it, or does not say whose it is.
 
 use serde_json::{Value, json};
-use token_broker::{google::classify::Call, proto::v1::ImportIntegrationRequest};
+use token_broker::{proto::v1::ImportIntegrationRequest, provider::failure::Call};
 
 use super::{
     SCOPE_SEND, SEND, cases,

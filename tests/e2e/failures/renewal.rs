@@ -1,7 +1,7 @@
 //! A person's grant that is not renewed.
 
 use serde_json::json;
-use token_broker::google::classify::Call;
+use token_broker::provider::failure::Call;
 
 use super::{
     SEND, cases,

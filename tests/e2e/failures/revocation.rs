@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use token_broker::{
-    google::{FailureKind, classify::Call},
     proto::v1::{DisconnectRequest, ImportIntegrationRequest, IntegrationRef},
+    provider::{FailureKind, failure::Call},
 };
 
 use super::{

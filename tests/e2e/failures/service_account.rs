@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use token_broker::{google::classify::Call, proto::v1::AddServiceAccountRequest};
+use token_broker::{proto::v1::AddServiceAccountRequest, provider::failure::Call};
 
 use super::{
     Case, cases,

@@ -3,8 +3,8 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use token_broker::{
-    google::FailureKind,
     proto::v1::{AgentState, GetStatusRequest, IntegrationRef, IntegrationState},
+    provider::FailureKind,
 };
 use tonic::Code;
 

@@ -15,11 +15,11 @@ async fn two_of_everything() -> (TempDir, SqliteStore) {
     let (folder, store) = fresh();
     // Versions of their own: the second account is connected a second time.
     let mut robot = IntegrationRecord {
-        kind: IntegrationKind::GoogleServiceAccount,
+        provider: "google-sa".parse().unwrap(),
         owner: "bob".parse().unwrap(),
         account: "robot@example.com".to_owned(),
         former: ["machine@example.com".to_owned()].into(),
-        authority: "https://oauth2.example.com/token".into(),
+        issuer_binding: "https://oauth2.example.com/token".into(),
         scopes: scopes("c"),
         connected_at: at(60),
         grant_expires_at: None,
@@ -53,7 +53,7 @@ async fn two_of_everything() -> (TempDir, SqliteStore) {
         let gone = IntegrationRecord {
             owner: owner.parse().unwrap(),
             account: format!("{owner}@example.com"),
-            authority: format!("https://oauth2.example.com/token#{owner}").into(),
+            issuer_binding: format!("https://oauth2.example.com/token#{owner}").into(),
             ..account(number)
         };
         store.put_integration(gone, None, Vec::new()).await.unwrap();
@@ -97,12 +97,12 @@ fn told(contents: &Contents) -> BTreeSet<String> {
     for record in &contents.integrations {
         let IntegrationRecord {
             id,
-            kind,
+            provider,
             owner,
             subject,
             account,
             former,
-            authority,
+            issuer_binding,
             scopes,
             declined,
             health,
@@ -114,7 +114,15 @@ fn told(contents: &Contents) -> BTreeSet<String> {
             secret,
         } = record;
         let fields = (
-            id, kind, owner, subject, account, former, authority, scopes, declined,
+            id,
+            provider,
+            owner,
+            subject,
+            account,
+            former,
+            issuer_binding,
+            scopes,
+            declined,
         );
         if secret.as_bytes().is_empty() {
             // Its agents are told why they have no token; nothing can be done with it.
@@ -147,7 +155,7 @@ fn told(contents: &Contents) -> BTreeSet<String> {
             &owed.owner,
             &owed.subject,
             &owed.account,
-            &owed.authority,
+            &owed.issuer_binding,
             owed.since,
         );
         told.insert(format!("{fields:?} {:?}", owed.secret.as_bytes()));

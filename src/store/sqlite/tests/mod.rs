@@ -23,7 +23,6 @@ use tempfile::TempDir;
 
 use super::{SqliteStore, folder::DATABASE, key_check, operation::Rank, schema};
 use crate::{
-    catalog::IntegrationKind,
     catalog::ScopeSet,
     clock::{self, BootId, BootMoment, Uptime},
     entropy::SystemEntropy,
@@ -107,12 +106,12 @@ fn at(seconds: u64) -> Timestamp {
 fn account(number: u32) -> IntegrationRecord {
     let id = id(number);
     IntegrationRecord {
-        kind: IntegrationKind::Google,
+        provider: "google".parse().unwrap(),
         owner: "alice".parse().unwrap(),
         subject: format!("10{number}"),
         account: "alice@example.com".to_owned(),
         former: Arc::default(),
-        authority: "https://oauth2.example.com/token#client".into(),
+        issuer_binding: "https://oauth2.example.com/token#client".into(),
         scopes: scopes("a b"),
         health: Health::Active,
         version: 0,

@@ -7,7 +7,7 @@ use crate::store::{AgentRecord, RenewalIntent, StoreError};
 async fn every_field_of_an_account_survives_a_restart() {
     let (folder, store) = fresh();
     let sent = IntegrationRecord {
-        kind: IntegrationKind::GoogleServiceAccount,
+        provider: "google-sa".parse().unwrap(),
         health: Health::Misconfigured("the client is gone; set client_id".into()),
         renewed_at: Some(at(7)),
         ..account(1)
@@ -35,11 +35,14 @@ async fn every_field_of_an_account_survives_a_restart() {
         panic!("two accounts")
     };
     assert_eq!(
-        (&first.id, first.kind, &first.owner),
-        (&sent.id, sent.kind, &sent.owner)
+        (&first.id, &first.provider, &first.owner),
+        (&sent.id, &sent.provider, &sent.owner)
     );
     assert_eq!((&first.subject, &first.account), (&sent.subject, &sent.account));
-    assert_eq!((&first.authority, &first.scopes), (&sent.authority, &sent.scopes));
+    assert_eq!(
+        (&first.issuer_binding, &first.scopes),
+        (&sent.issuer_binding, &sent.scopes)
+    );
     assert_eq!(
         (first.connected_at, first.grant_expires_at),
         (sent.connected_at, sent.grant_expires_at)

@@ -1,0 +1,63 @@
+//! What Google's two kinds of accounts are called, and where their tokens go.
+
+use crate::{
+    id::ProviderId,
+    provider::profile::{AccountField, EnvNames, Origin, Profile},
+};
+
+/// Where a person sees which apps have access, and takes it from them.
+const CONNECTIONS: &str = "https://myaccount.google.com/connections";
+
+fn id(text: &str) -> ProviderId {
+    text.parse().expect("a constant, as a test shows")
+}
+
+/// A person's account (`google`).
+pub fn account() -> Profile {
+    Profile {
+        id: id("google"),
+        name: "Google".to_owned(),
+        account: "Google account".to_owned(),
+        accounts: "Google accounts".to_owned(),
+        described: "a person's account".to_owned(),
+        account_field: AccountField::Account,
+        env: EnvNames::oauth("GOOGLE"),
+        origin: Origin::Consent {
+            connections: Some(CONNECTIONS.to_owned()),
+        },
+    }
+}
+
+/// A service account (`google-sa`).
+pub fn service_account() -> Profile {
+    Profile {
+        id: id("google-sa"),
+        name: "Google".to_owned(),
+        account: "service account".to_owned(),
+        accounts: "service accounts".to_owned(),
+        described: "a service account, such as `google.sa`".to_owned(),
+        account_field: AccountField::ServiceAccount,
+        env: EnvNames {
+            access_token: "GOOGLE_SA_ACCESS_TOKEN".to_owned(),
+            expires_at: "GOOGLE_SA_TOKEN_EXPIRES_AT".to_owned(),
+            capabilities: None,
+            account: Some("GOOGLE_SA_EMAIL".to_owned()),
+        },
+        origin: Origin::Key {
+            command: "token-broker service-account add".to_owned(),
+            allowing: "the domain's administrator has to delegate the scopes to it".to_owned(),
+            made_at: "https://console.cloud.google.com/iam-admin/serviceaccounts".to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constants_are_keys() {
+        assert_eq!(account().id.as_str(), "google");
+        assert_eq!(service_account().id.as_str(), "google-sa");
+    }
+}

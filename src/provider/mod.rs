@@ -1,0 +1,25 @@
+//! Who gives tokens: what providers say of themselves, what is asked of them, and what their failures mean.
+//!
+//! A provider is a folder here and a line where the daemon is put together.
+
+mod code;
+mod conversation;
+mod error;
+pub mod failure;
+mod file;
+pub mod google;
+pub mod oauth;
+mod profile;
+mod registry;
+mod scrub;
+mod seam;
+
+pub use conversation::{
+    AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, NoToken, TokenAnswer,
+};
+pub use error::ProviderError;
+pub use failure::FailureKind;
+pub use file::{InvalidGrantFile, InvalidKeyFile};
+pub use profile::{AccountField, EnvNames, Origin, Profile};
+pub use registry::{Provider, Providers, TokenSource};
+pub use seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture};

@@ -1,0 +1,27 @@
+//! OAuth 2.0 and `OpenID` Connect, as every server speaks them; what differs is a [`Dialect`].
+
+mod authorize;
+mod client;
+mod dialect;
+mod endpoints;
+pub(in crate::provider) mod fields;
+pub(in crate::provider) mod idtoken;
+pub(in crate::provider) mod jwks;
+pub(in crate::provider) mod jws;
+mod options;
+pub mod redirect;
+pub(in crate::provider) mod refusal;
+mod refused;
+mod revocation;
+pub(in crate::provider) mod seconds;
+#[cfg(test)]
+pub(in crate::provider) mod testing;
+pub(in crate::provider) mod token;
+
+pub use client::Client;
+pub use dialect::Dialect;
+pub use endpoints::Endpoints;
+pub use options::ClientOptions;
+pub use redirect::Redirect;
+
+pub(in crate::provider) use refused::{refused, refused_consent};

@@ -1,0 +1,107 @@
+//! What a provider says of itself to people and to agents, as data.
+
+use std::fmt;
+
+use crate::id::ProviderId;
+
+/// The words, names and addresses by which people and agents know a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// The key by which manifests, commands and messages name it: `google`.
+    pub id: ProviderId,
+    /// Who runs it: `Google`.
+    pub name: String,
+    /// What one of its accounts is called, and several: `Google account`.
+    pub account: String,
+    /// Several of them: `Google accounts`.
+    pub accounts: String,
+    /// What an agent that has no such account lacks: `a person's account`.
+    pub described: String,
+    /// The field of a manifest that names one of an owner's accounts by its address: `account`.
+    pub account_field: AccountField,
+    /// The lines of `env` that are its tokens'.
+    pub env: EnvNames,
+    /// How accounts come here.
+    pub origin: Origin,
+}
+
+/// The field of manifests and of `status.json` that holds an account's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountField {
+    /// `account`.
+    Account,
+    /// `service_account`.
+    ServiceAccount,
+    /// `accounts`, under the provider's id.
+    Accounts(ProviderId),
+}
+
+impl fmt::Display for AccountField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account => f.write_str("account"),
+            Self::ServiceAccount => f.write_str("service_account"),
+            Self::Accounts(provider) => write!(f, "accounts.{provider}"),
+        }
+    }
+}
+
+/// Names of environment variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvNames {
+    /// Of the access token.
+    pub access_token: String,
+    /// Of the moment when it ends.
+    pub expires_at: String,
+    /// Of the list of capabilities. Without one, what the token serves stands in the list of the first credential that
+    /// has one.
+    pub capabilities: Option<String>,
+    /// Of the account's address.
+    pub account: Option<String>,
+}
+
+impl EnvNames {
+    /// `PREFIX_OAUTH_ACCESS_TOKEN` and its like.
+    pub fn oauth(prefix: &str) -> Self {
+        Self {
+            access_token: format!("{prefix}_OAUTH_ACCESS_TOKEN"),
+            expires_at: format!("{prefix}_OAUTH_TOKEN_EXPIRES_AT"),
+            capabilities: Some(format!("{prefix}_OAUTH_CAPABILITIES")),
+            account: None,
+        }
+    }
+}
+
+/// How a provider's accounts come here, which decides who can mend what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A person consents.
+    Consent {
+        /// Where the person sees and removes what was allowed, where the provider has such a page.
+        connections: Option<String>,
+    },
+    /// The operator adds a key.
+    Key {
+        /// With this command.
+        command: String,
+        /// What has to happen before a key may be used for more.
+        allowing: String,
+        /// Where keys are made and deleted.
+        made_at: String,
+    },
+}
+
+impl Origin {
+    /// Where the person sees and removes what was allowed, or the operator deletes keys, where that is known.
+    pub fn connections(&self) -> Option<&str> {
+        match self {
+            Self::Consent { connections } => connections.as_deref(),
+            Self::Key { made_at, .. } => Some(made_at),
+        }
+    }
+
+    /// True where a person consents, and so can mend what a consent mends.
+    pub fn is_consent(&self) -> bool {
+        matches!(self, Self::Consent { .. })
+    }
+}

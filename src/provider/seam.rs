@@ -1,0 +1,74 @@
+//! The seam to the outside world: what the broker asks of providers.
+
+use std::pin::Pin;
+
+use jiff::Timestamp;
+
+use super::{
+    conversation::{AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, NoToken, TokenAnswer},
+    error::ProviderError,
+    file::{InvalidGrantFile, InvalidKeyFile},
+};
+use crate::{
+    catalog::ScopeSet,
+    secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
+};
+
+/// What a provider's method returns.
+pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProviderError>> + Send + 'a>>;
+
+/// What a provider's method returns whose answer may hold a grant.
+pub type GrantFuture<'a> = Pin<Box<dyn Future<Output = Result<TokenAnswer, NoToken>> + Send + 'a>>;
+
+/// A server at which people consent: its tokens are obtained with refresh tokens (RFC 6749).
+pub trait ConsentProvider: Send + Sync + 'static {
+    /// True when it is known beforehand that a refresh token stays the same however often it is used.
+    fn keeps_grants(&self) -> bool {
+        false
+    }
+
+    /// Begins a consent.
+    fn consent<'a>(&'a self, request: &'a ConsentRequest<'a>) -> ProviderFuture<'a, Consent>;
+
+    /// What a redirect without a code means: its `error`, and its words.
+    fn refused_consent(&self, error: &str, description: Option<&str>) -> ProviderError;
+
+    /// Exchanges the code of a redirect.
+    fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a>;
+
+    /// Checks an id token (signature, `iss`, `aud`, `exp`, `nonce`) and says whose it is. Without a nonce the id token
+    /// came with a refresh: it belongs to no consent of ours. `now` is the present moment, as the provider's clock shows
+    /// it.
+    fn identify<'a>(
+        &'a self,
+        id_token: &'a str,
+        nonce: Option<&'a str>,
+        now: Timestamp,
+    ) -> ProviderFuture<'a, Identity>;
+
+    /// Asks whose an access token is (`OpenID` Connect Core 1.0, section 5.3).
+    fn userinfo<'a>(&'a self, token: &'a AccessToken) -> ProviderFuture<'a, Identity>;
+
+    /// Obtains an access token, narrowed to `scopes` literally.
+    fn refresh<'a>(&'a self, token: &'a RefreshToken, scopes: &'a ScopeSet) -> GrantFuture<'a>;
+
+    /// Ends the grant and everything else of that account in the provider's project.
+    fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()>;
+
+    /// Finds the refresh token in what somebody else keeps of a grant, unless that says that it belongs elsewhere.
+    fn read_grant(&self, text: &str) -> Result<RefreshToken, InvalidGrantFile>;
+
+    /// What the end of a grant that was connected then and refused now may be due to, in a sentence.
+    fn explain_end(&self, _connected_at: Timestamp, _refused_at: Timestamp) -> Option<&'static str> {
+        None
+    }
+}
+
+/// A server that gives tokens for what a key signs (RFC 7523).
+pub trait AssertionProvider: Send + Sync + 'static {
+    /// Reads a key's file, and what was kept of one.
+    fn read_key(&self, text: &str) -> Result<AccountKey, InvalidKeyFile>;
+
+    /// Obtains an access token with a key.
+    fn assert<'a>(&'a self, request: &'a AssertionRequest<'a>) -> ProviderFuture<'a, TokenAnswer>;
+}
