@@ -13,7 +13,7 @@ use super::{
     auth::Visitors,
     page::{Item, Page, Tone},
     paths::Paths,
-    sentence::sentence,
+    text::sentence,
 };
 use crate::{
     broker::{Broker, ConnectError, Connected},

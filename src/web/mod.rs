@@ -16,8 +16,8 @@ mod probes;
 mod public_address;
 mod risc;
 mod routes;
-mod sentence;
 mod server;
+mod text;
 
 pub use console::HealthFacts;
 pub use routes::{Web, WebParts};

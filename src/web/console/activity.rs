@@ -9,14 +9,14 @@ use url::form_urlencoded::Serializer;
 
 use super::{
     asked::Asked,
-    deed::Deed,
+    audit_row::AuditRow,
+    chart::Chart,
     form::Fields,
-    frame::{Frame, Tab},
-    picture::Picture,
+    labels::{Group, grouped},
+    layout::{Layout, Tab},
     refusal::Refusal,
     site::{Site, owner_of},
     trail::{Chain, Trail, verifies},
-    words::{Group, grouped},
 };
 use crate::{
     broker::names::going_by,
@@ -24,7 +24,7 @@ use crate::{
     store::{StoreError, TrailFilter, TrailPage, TrailPlace},
     web::{
         answer::{Answer, html},
-        sentence::sentence,
+        text::sentence,
     },
 };
 
@@ -36,19 +36,19 @@ const MOST_SUGGESTED: usize = 100;
 #[derive(Template)]
 #[template(path = "web/console/activity.html")]
 struct ActivityPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     owner: Option<String>,
     wanted: Wanted<'a>,
     choices: Choices,
     /// What is wrong with the filter.
     problem: String,
-    deeds: Vec<Deed>,
+    rows: Vec<AuditRow>,
     older: Option<String>,
     newer: Option<String>,
     cut_short: bool,
     /// The page shows the present, and follows it.
     live: bool,
-    picture: Picture,
+    chart: Chart,
     verify: String,
     chain: Option<Chain>,
 }
@@ -100,12 +100,12 @@ impl Activity {
             Ok(filter) => (broker.store().trail(filter, place, LINES).await?, String::new()),
             Err(problem) => (TrailPage::default(), problem),
         };
-        let picture = self.trail.day(owner.as_ref()).await?;
+        let chart = self.trail.day(owner.as_ref()).await?;
         let chain = self.trail.verified(asked).await?;
         let viewer = &asked.session.admission.viewer;
-        let deed = |line| Deed::new(broker, viewer, line);
+        let row = |line| AuditRow::new(broker, viewer, line);
         Ok(ActivityPage {
-            frame: self.site.frame(Some(&asked.session), Tab::Activity, "Activity"),
+            layout: self.site.layout(Some(&asked.session), Tab::Activity, "Activity"),
             wanted: Wanted {
                 agent: query.get("agent"),
                 address: query.get("address"),
@@ -114,12 +114,12 @@ impl Activity {
             choices: self.choices(owner.as_ref()),
             owner: owner.map(|owner| owner.to_string()),
             problem,
-            deeds: page.lines.iter().map(deed).collect(),
+            rows: page.lines.iter().map(row).collect(),
             older: page.older.map(|line| again(query, "before", &line.to_string())),
             newer: page.newer.map(|line| again(query, "after", &line.to_string())),
             cut_short: page.cut_short,
             live: place == TrailPlace::Newest && !verifies(asked),
-            picture,
+            chart,
             verify: again(query, "verify", "1"),
             chain,
         })

@@ -12,11 +12,11 @@ use http::StatusCode;
 
 use super::{
     asked::{Asked, Named, Sent},
-    frame::{Frame, Tab},
-    message::Message,
+    labels::{self, Moment, Mood, Offer, moment},
+    layout::{Layout, Tab},
+    notice::Notice,
     refusal::Refusal,
     site::{Site, owner_of},
-    words::{self, Moment, Mood, Offer, moment},
 };
 use crate::{
     broker::{AgentSnapshot, AgentState, AgentView, CapabilityState, CapabilityStatus},
@@ -25,7 +25,7 @@ use crate::{
     telemetry::audit::Actor,
     web::{
         answer::{Answer, html},
-        sentence::sentence,
+        text::sentence,
     },
 };
 
@@ -35,7 +35,7 @@ const MOST: usize = 100;
 #[derive(Template)]
 #[template(path = "web/console/agents.html")]
 struct AgentsPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     owner: Option<String>,
     rows: Vec<Row>,
     /// The name to go on after, where there are more.
@@ -56,7 +56,7 @@ struct Row {
 #[derive(Template)]
 #[template(path = "web/console/agent.html")]
 struct AgentPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     name: String,
     owner: String,
     mood: Mood,
@@ -87,7 +87,7 @@ struct Need {
 #[derive(Template)]
 #[template(path = "web/console/invited.html")]
 struct InvitedPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     agent: String,
     owner: String,
     url: String,
@@ -105,7 +105,7 @@ fn message(snapshot: &AgentSnapshot) -> String {
 impl Row {
     fn new(site: &Site, view: &AgentView) -> Self {
         let snapshot = &view.snapshot;
-        let (mood, state) = words::state(snapshot.state);
+        let (mood, state) = labels::state(snapshot.state);
         let lacking = snapshot.capabilities.iter().filter(|status| !status.granted);
         Self {
             name: snapshot.manifest.agent.to_string(),
@@ -140,7 +140,7 @@ impl Agents {
         let broker = &self.site.broker;
         let snapshot = &view.snapshot;
         let manifest = &snapshot.manifest;
-        let (mood, state) = words::state(snapshot.state);
+        let (mood, state) = labels::state(snapshot.state);
         let needs = snapshot.capabilities.iter().zip(&manifest.integrations);
         let reconnect = matches!(
             snapshot.state,
@@ -154,9 +154,9 @@ impl Agents {
         let token = snapshot.living_token(now.uptime);
         let account = |field| snapshot.account_in(field).map(str::to_owned);
         AgentPage {
-            frame: self
+            layout: self
                 .site
-                .frame(Some(&asked.session), Tab::Agents, manifest.agent.as_str()),
+                .layout(Some(&asked.session), Tab::Agents, manifest.agent.as_str()),
             name: manifest.agent.to_string(),
             owner: manifest.owner.to_string(),
             mood,
@@ -209,7 +209,7 @@ async fn list(State(pages): State<Arc<Agents>>, asked: Asked) -> Result<Answer, 
         .collect();
     let next = rest.next().and(rows.last()).map(|row| row.name.clone());
     let page = AgentsPage {
-        frame: site.frame(Some(&asked.session), Tab::Agents, "Agents"),
+        layout: site.layout(Some(&asked.session), Tab::Agents, "Agents"),
         owner: owner.map(|owner| owner.to_string()),
         rows,
         next,
@@ -243,11 +243,11 @@ async fn invite_owner(
     let first_page = format!("agents/{name}");
     let invitation = journal.invite(&pages.sessions, actor, admission, INVITATION_LIFE, &first_page);
     let invitation = invitation
-        .map_err(|error| Message::new("No link can be made now").says(sentence(&error.to_string())))?;
+        .map_err(|error| Notice::new("No link can be made now").says(sentence(&error.to_string())))?;
     let page = InvitedPage {
-        frame: pages
+        layout: pages
             .site
-            .frame(Some(&session), Tab::Agents, &format!("Ask {}", manifest.owner)),
+            .layout(Some(&session), Tab::Agents, &format!("Ask {}", manifest.owner)),
         agent: name,
         owner: manifest.owner.to_string(),
         url: invitation.url,

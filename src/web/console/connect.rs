@@ -9,11 +9,11 @@ use http::StatusCode;
 use super::{
     asked::{Asked, Sent},
     form::Fields,
-    frame::{Frame, Tab},
-    message::Message,
+    labels::{Group, Offer, grouped},
+    layout::{Layout, Tab},
+    notice::Notice,
     refusal::Refusal,
     site::{Site, owner_of},
-    words::{Group, Offer, grouped},
 };
 use crate::{
     broker::{AccountView, AgentView, CapabilityState, ConnectTarget, names::going_by},
@@ -21,14 +21,14 @@ use crate::{
     session::Session,
     web::{
         answer::{Answer, html},
-        sentence::sentence,
+        text::sentence,
     },
 };
 
 #[derive(Template)]
 #[template(path = "web/console/connect.html")]
 struct ConnectPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     owner: String,
     /// The account that gets more permissions, or is connected again.
     account: Option<String>,
@@ -46,7 +46,7 @@ struct ConnectPage<'a> {
 #[derive(Template)]
 #[template(path = "web/console/leaving.html")]
 struct LeavingPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     url: &'a str,
     /// Agents that would not know any more which account to use.
     agents_in_doubt: Vec<String>,
@@ -128,7 +128,7 @@ impl Connect {
             (None, None) => owner_of(session, form.get("owner"))?,
         };
         let owner = named.ok_or_else(|| {
-            Message::new("Whose account is it?")
+            Notice::new("Whose account is it?")
                 .says("Name the owner first: choose one on the page of the integrations.")
                 .leads_to("integrations", "Back to the integrations")
         })?;
@@ -176,7 +176,7 @@ impl Connect {
         };
         let offer = |key: &&CapabilityKey| Offer::of(&self.site.broker, key);
         ConnectPage {
-            frame: self.site.frame(Some(session), Tab::Integrations, title),
+            layout: self.site.layout(Some(session), Tab::Integrations, title),
             owner: subject.owner.to_string(),
             account: subject.existing.as_ref().map(|view| view.record.account.clone()),
             integration: subject
@@ -257,15 +257,15 @@ async fn begin(State(pages): State<Arc<Connect>>, Sent { session, form }: Sent) 
         .begin_connect_in(session.id, &subject.target(), &wanted)
         .await;
     let begun = begun.map_err(|error| {
-        Message::new("Google cannot be asked for this")
+        Notice::new("Google cannot be asked for this")
             .says(sentence(&error.to_string()))
             .leads_to("integrations", "Back to the integrations")
     })?;
     // Not a redirect: browsers hold those that follow a form to `form-action`, wherever Google leads on to.
     let page = LeavingPage {
-        frame: pages
+        layout: pages
             .site
-            .frame(Some(&session), Tab::Integrations, "On to Google"),
+            .layout(Some(&session), Tab::Integrations, "On to Google"),
         url: begun.authorization_url.as_str(),
         agents_in_doubt: begun.agents_in_doubt.iter().map(ToString::to_string).collect(),
     };

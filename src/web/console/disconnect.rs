@@ -8,24 +8,24 @@ use http::StatusCode;
 
 use super::{
     asked::{Asked, Named, Sent},
-    frame::{Frame, Tab},
-    message::Message,
+    labels::Offer,
+    layout::{Layout, Tab},
+    notice::Notice,
     refusal::Refusal,
     site::Site,
-    words::Offer,
 };
 use crate::{
     broker::{AccountRef, AccountView, Disconnected, Revocation},
     web::{
         answer::{Answer, html, redirect},
-        sentence::sentence,
+        text::sentence,
     },
 };
 
 #[derive(Template)]
 #[template(path = "web/console/disconnect.html")]
 struct DisconnectPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     id: String,
     address: String,
     is_service_account: bool,
@@ -91,7 +91,7 @@ async fn ask(
         .map_err(|_| Refusal::NotFound)?;
     let title = format!("Disconnect {}", view.record.account);
     let page = DisconnectPage {
-        frame: site.frame(Some(&asked.session), Tab::Integrations, &title),
+        layout: site.layout(Some(&asked.session), Tab::Integrations, &title),
         id,
         address: view.record.account.clone(),
         is_service_account: view.keyed,
@@ -117,7 +117,7 @@ async fn disconnect(
     let actor = session.admission.actor.clone();
     let done = site.broker.disconnect.disconnect(&which, revocation, actor).await;
     let done = done.map_err(|error| {
-        Message::new("Nothing was disconnected")
+        Notice::new("Nothing was disconnected")
             .says(sentence(&error.to_string()))
             .leads_to("integrations", "Back to the integrations")
     })?;

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
     form::{Fields, TOKEN_FIELD, is_of_own_page},
-    message::Message,
+    notice::Notice,
     refusal::Refusal,
     shares::Shares,
     sign_in::show_sign_in,
@@ -111,26 +111,26 @@ impl Gate {
         request: &mut Parts,
         body: Body,
     ) -> Option<Answer> {
-        let say = |status, message: &Message| Some(message.show(status, self.site.paths.prefix(), session));
+        let say = |status, notice: &Notice| Some(notice.show(status, self.site.paths.prefix(), session));
         if !is_of_own_page(request, &self.origin) {
-            let message = Message::new("This form was sent by another site")
+            let notice = Notice::new("This form was sent by another site")
                 .says("Nothing was changed. Open the console itself, and do it there.");
-            return say(StatusCode::FORBIDDEN, &message);
+            return say(StatusCode::FORBIDDEN, &notice);
         }
         let Some(form) = Fields::read(&request.headers, body).await else {
-            let message = Message::new("The form did not arrive")
+            let notice = Notice::new("The form did not arrive")
                 .says("It is too large, or the connection broke off. Nothing was changed.");
-            return say(StatusCode::BAD_REQUEST, &message);
+            return say(StatusCode::BAD_REQUEST, &notice);
         };
         if page(request) != SIGN_IN {
             let Some(session) = session else {
                 return Some(show_sign_in(&self.site, ""));
             };
             if !session.sent(form.get(TOKEN_FIELD)) {
-                let message = Message::new("This page was out of date").says(
+                let notice = Notice::new("This page was out of date").says(
                     "It was opened before you signed in last. Nothing was changed: open it again, and repeat what you did.",
                 );
-                return say(StatusCode::FORBIDDEN, &message);
+                return say(StatusCode::FORBIDDEN, &notice);
             }
         }
         request.extensions.insert(form);
@@ -138,9 +138,9 @@ impl Gate {
     }
 
     fn too_much_at_once(&self, session: Option<&Session>) -> Answer {
-        let message = Message::new("Too much at once")
+        let notice = Notice::new("Too much at once")
             .says("You have as many requests under way as one person may. Nothing was changed: wait until some have ended.");
-        let mut answer = message.show(StatusCode::TOO_MANY_REQUESTS, self.site.paths.prefix(), session);
+        let mut answer = notice.show(StatusCode::TOO_MANY_REQUESTS, self.site.paths.prefix(), session);
         let headers = answer.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         answer

@@ -9,12 +9,12 @@ use jiff::Timestamp;
 
 use super::{
     asked::Asked,
-    frame::{Frame, Tab},
-    picture::Picture,
+    chart::Chart,
+    labels::{self, Moment, Mood, moment},
+    layout::{Layout, Tab},
     refusal::Refusal,
     site::Site,
     trail::{Chain, Trail},
-    words::{self, Moment, Mood, moment},
 };
 use crate::{
     broker::{AgentState, Broker},
@@ -47,12 +47,12 @@ pub struct HealthFacts {
 #[derive(Template)]
 #[template(path = "web/console/health.html")]
 struct HealthPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     concerns: Vec<Concern>,
     since: Moment,
     waiting: usize,
     next: Option<Moment>,
-    picture: Picture,
+    chart: Chart,
     outcomes: Vec<(&'static str, u64)>,
     times: Vec<AnswerTime>,
     agents: Vec<(Mood, &'static str, usize)>,
@@ -120,7 +120,7 @@ impl Health {
 
     async fn page<'a>(&'a self, asked: &'a Asked) -> Result<HealthPage<'a>, StoreError> {
         let (broker, store) = (&self.site.broker, self.site.broker.store());
-        let picture = self.trail.day(None).await?;
+        let chart = self.trail.day(None).await?;
         let chain = self.trail.verified(asked).await?;
         let database = store.facts().await?;
         let changes = self.facts.in_force.look_for_changes().await;
@@ -128,18 +128,18 @@ impl Health {
         let outcomes = metrics.renewal_outcomes().into_iter();
         let times = metrics.provider_times().into_iter();
         let in_words = |(state, count)| {
-            let (mood, words) = words::state(state);
+            let (mood, words) = labels::state(state);
             (mood, words, count)
         };
         Ok(HealthPage {
-            frame: self.site.frame(Some(&asked.session), Tab::Health, "Health"),
+            layout: self.site.layout(Some(&asked.session), Tab::Health, "Health"),
             concerns: self.concerns(chain.as_ref(), changes),
             since: moment(self.facts.started_at),
             waiting: broker.renewals_waiting(),
             next: broker
                 .next_renewal()
                 .map(|at| moment(broker.moment().wall_at(at))),
-            picture,
+            chart,
             outcomes: outcomes.map(|(kind, count)| (outcome(kind), count)).collect(),
             times: times.map(AnswerTime::new).collect(),
             agents: counted(broker.agent_list.agents_by_state())

@@ -12,11 +12,11 @@ use http::StatusCode;
 
 use super::{
     asked::{Asked, Named, Sent},
-    frame::{Frame, Tab},
-    message::Message,
+    labels::{self, Moment, Mood, Offer, moment},
+    layout::{Layout, Tab},
+    notice::Notice,
     refusal::Refusal,
     site::{Site, asker, owner_of},
-    words::{self, Moment, Mood, Offer, moment},
 };
 use crate::{
     broker::{AccountRef, AccountView, AgentState, CapabilityStanding, CapabilityState, PendingRevocation},
@@ -24,7 +24,7 @@ use crate::{
     store::Health,
     web::{
         answer::{Answer, html, redirect},
-        sentence::sentence,
+        text::sentence,
     },
 };
 
@@ -34,7 +34,7 @@ const MOST: usize = 100;
 #[derive(Template)]
 #[template(path = "web/console/integrations.html")]
 struct IntegrationsPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     owner: Option<String>,
     cards: Vec<Card>,
     /// Accounts beyond those that are shown.
@@ -86,7 +86,7 @@ impl Card {
     fn new(site: &Site, view: &AccountView) -> Self {
         let record = &view.record;
         let is_service_account = view.keyed;
-        let (mood, state) = words::state(view.state());
+        let (mood, state) = labels::state(view.state());
         let line = |standing: &CapabilityStanding| Line {
             offer: Offer::of(&site.broker, &standing.key),
             note: note(standing),
@@ -192,12 +192,12 @@ impl Integrations {
             Some(owner) => self.waiting_agents(owner),
             None => Vec::new(),
         };
-        let frame = self
+        let layout = self
             .site
-            .frame(Some(&asked.session), Tab::Integrations, "Integrations")
-            .notes(self.notice(asked, &views));
+            .layout(Some(&asked.session), Tab::Integrations, "Integrations")
+            .tells(self.news(asked, &views));
         IntegrationsPage {
-            frame,
+            layout,
             owner: owner.map(|owner| owner.to_string()),
             cards: views
                 .iter()
@@ -221,11 +221,11 @@ impl Integrations {
     }
 
     /// What was done before the browser came here, by its code in the address.
-    fn notice(&self, asked: &Asked, views: &[AccountView]) -> (Mood, String) {
+    fn news(&self, asked: &Asked, views: &[AccountView]) -> (Mood, String) {
         let account = asked.query.get("account");
         let view = views.iter().find(|view| view.record.id.as_str() == account);
         match (asked.query.get("done"), view) {
-            ("connected", Some(view)) => self.connected_notice(view),
+            ("connected", Some(view)) => self.connected_news(view),
             ("checked", Some(view)) => match view.state() {
                 AgentState::Active => (
                     Mood::Good,
@@ -233,7 +233,7 @@ impl Integrations {
                 ),
                 // The card says the rest.
                 state => {
-                    let (mood, words) = words::state(state);
+                    let (mood, words) = labels::state(state);
                     (mood, format!("{}: {}.", view.record.account, words.to_lowercase()))
                 }
             },
@@ -254,7 +254,7 @@ impl Integrations {
         }
     }
 
-    fn connected_notice(&self, view: &AccountView) -> (Mood, String) {
+    fn connected_news(&self, view: &AccountView) -> (Mood, String) {
         let address = &view.record.account;
         let declined = view
             .standings
@@ -291,7 +291,7 @@ async fn check(
     let account = AccountRef::Id(view.record.id.clone());
     let checks = &pages.site.broker.account_checks;
     let checked = checks.check_account_for(&account, asker(&session)).await;
-    checked.map_err(|error| Message::new("That could not be checked").says(sentence(&error.to_string())))?;
+    checked.map_err(|error| Notice::new("That could not be checked").says(sentence(&error.to_string())))?;
     let page = format!("integrations?done=checked&account={}", view.record.id);
     Ok(redirect(&pages.site.paths.console(&page)))
 }

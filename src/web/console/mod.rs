@@ -5,17 +5,18 @@
 mod activity;
 mod agents;
 mod asked;
+mod audit_row;
+mod chart;
 mod connect;
-mod deed;
 mod disconnect;
 mod form;
-mod frame;
 mod gate;
 mod health;
 mod integrations;
+mod labels;
+mod layout;
 mod live;
-mod message;
-mod picture;
+mod notice;
 mod refusal;
 mod routes;
 mod service_account;
@@ -23,7 +24,6 @@ mod shares;
 mod sign_in;
 mod site;
 mod trail;
-mod words;
 
 #[cfg(fuzzing)]
 pub(super) use form::fuzz;

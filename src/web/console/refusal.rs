@@ -3,7 +3,7 @@
 use axum::response::IntoResponse;
 use http::StatusCode;
 
-use super::message::Message;
+use super::notice::Notice;
 use crate::{session::Session, web::answer::Answer};
 
 /// What is answered to a request that cannot be followed.
@@ -12,12 +12,12 @@ pub(super) enum Refusal {
     /// There is no such thing, or it is somebody else's.
     NotFound,
     /// Something is wrong, in words.
-    Message(StatusCode, Box<Message>),
+    Notice(StatusCode, Box<Notice>),
 }
 
-impl From<Message> for Refusal {
-    fn from(message: Message) -> Self {
-        Self::Message(StatusCode::BAD_REQUEST, Box::new(message))
+impl From<Notice> for Refusal {
+    fn from(notice: Notice) -> Self {
+        Self::Notice(StatusCode::BAD_REQUEST, Box::new(notice))
     }
 }
 
@@ -25,10 +25,10 @@ impl Refusal {
     /// The page that says so.
     pub(super) fn show(self, prefix: &str, session: Option<&Session>) -> Answer {
         match self {
-            Self::NotFound => Message::new("There is no such page")
+            Self::NotFound => Notice::new("There is no such page")
                 .says("The address is wrong, or what it showed is gone.")
                 .show(StatusCode::NOT_FOUND, prefix, session),
-            Self::Message(status, message) => message.show(status, prefix, session),
+            Self::Notice(status, notice) => notice.show(status, prefix, session),
         }
     }
 }

@@ -8,8 +8,8 @@ use http::StatusCode;
 
 use super::{
     asked::{Asked, Sent},
-    frame::{Frame, Tab},
-    message::Message,
+    layout::{Layout, Tab},
+    notice::Notice,
     refusal::Refusal,
     site::{Site, asker, owner_of},
 };
@@ -18,14 +18,14 @@ use crate::{
     session::Session,
     web::{
         answer::{Answer, html, redirect},
-        sentence::sentence,
+        text::sentence,
     },
 };
 
 #[derive(Template)]
 #[template(path = "web/console/service_account.html")]
 struct KeyPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     owner: String,
     problem: String,
     subject: String,
@@ -55,9 +55,9 @@ impl ServiceAccount {
         problem: String,
     ) -> KeyPage<'a> {
         KeyPage {
-            frame: self
+            layout: self
                 .site
-                .frame(Some(session), Tab::Integrations, "Add a service account"),
+                .layout(Some(session), Tab::Integrations, "Add a service account"),
             owner,
             problem,
             subject: subject.to_owned(),
@@ -81,7 +81,7 @@ async fn add(
     let file = form.take("key").unwrap_or_default();
     let subject = form.get("subject").to_owned();
     let owner = owner_of(&session, form.get("owner"))?.ok_or_else(|| {
-        Message::new("Whose service account is it?")
+        Notice::new("Whose service account is it?")
             .says("Name the owner. Nothing was stored.")
             .leads_to("service-account", "Back to the form")
     })?;

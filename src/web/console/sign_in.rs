@@ -13,8 +13,8 @@ use http::{StatusCode, Uri, header};
 use super::{
     asked::Sent,
     form::Fields,
-    frame::{Frame, Tab},
-    message::Message,
+    layout::{Layout, Tab},
+    notice::Notice,
     site::Site,
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
 #[derive(Template)]
 #[template(path = "web/console/sign_in.html")]
 struct SignInPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     /// The page that was asked for.
     page: &'a str,
 }
@@ -38,7 +38,7 @@ struct SignInPage<'a> {
 #[derive(Template)]
 #[template(path = "web/console/invitation.html")]
 struct InvitationPage<'a> {
-    frame: Frame<'a>,
+    layout: Layout<'a>,
     link: &'a str,
     page: &'a str,
     /// Whom the link signs in; `None` for the operator.
@@ -54,9 +54,9 @@ fn named_page(page: &str) -> &str {
 
 /// Says how to sign in, and lets nobody see the page that was asked for.
 pub(super) fn show_sign_in(site: &Site, path: &str) -> Answer {
-    let frame = site.frame(None, Tab::None, "Sign in");
+    let layout = site.layout(None, Tab::None, "Sign in");
     let page = named_page(path);
-    html(StatusCode::UNAUTHORIZED, SignInPage { frame, page }.render())
+    html(StatusCode::UNAUTHORIZED, SignInPage { layout, page }.render())
 }
 
 /// Signs people in and out.
@@ -75,14 +75,14 @@ impl SignIn {
     }
 
     fn link_is_gone(&self, session: Option<&Session>) -> Answer {
-        let message = Message::new("This link is no longer good")
+        let notice = Notice::new("This link is no longer good")
             .says("Each link signs one browser in, once, within five minutes.")
             .says("Ask for a new one where you got this one.");
-        let message = match session {
-            Some(_) => message.leads_to("integrations", "You are signed in already: go on"),
-            None => message,
+        let notice = match session {
+            Some(_) => notice.leads_to("integrations", "You are signed in already: go on"),
+            None => notice,
         };
-        message.show(StatusCode::GONE, self.site.paths.prefix(), session)
+        notice.show(StatusCode::GONE, self.site.paths.prefix(), session)
     }
 }
 
@@ -99,9 +99,9 @@ async fn ask(
         return pages.link_is_gone(session.as_ref());
     };
     let Admission { viewer, .. } = &*admission;
-    let signed_in = pages.site.frame(session.as_ref(), Tab::None, "").who();
+    let signed_in = pages.site.layout(session.as_ref(), Tab::None, "").who();
     let page = InvitationPage {
-        frame: pages.site.frame(None, Tab::None, "Sign in"),
+        layout: pages.site.layout(None, Tab::None, "Sign in"),
         link,
         page: named_page(query.get("page")),
         owner: match viewer {
@@ -137,8 +137,8 @@ async fn open(
 
 async fn close(State(pages): State<Arc<SignIn>>, sent: Sent) -> Answer {
     pages.sessions.close(sent.session.id);
-    let message = Message::new("You are signed out").says("You can close this window.");
-    let mut answer = message.show(StatusCode::OK, pages.site.paths.prefix(), None);
+    let notice = Notice::new("You are signed out").says("You can close this window.");
+    let mut answer = notice.show(StatusCode::OK, pages.site.paths.prefix(), None);
     if let Some(cookie) = pages.visitors.no_cookie() {
         answer.headers_mut().insert(header::SET_COOKIE, cookie);
     }

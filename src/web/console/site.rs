@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::{
-    frame::{Frame, Tab},
-    message::Message,
+    layout::{Layout, Tab},
+    notice::Notice,
     refusal::Refusal,
 };
 use crate::{
     broker::{AccountRef, AccountView, AgentView, Asker, Broker},
     id::{AgentName, IntegrationId, OwnerId},
     session::{Session, Viewer},
-    web::{paths::Paths, sentence::sentence},
+    web::{paths::Paths, text::sentence},
 };
 
 /// The broker, and where the pages about it are.
@@ -23,8 +23,8 @@ pub(super) struct Site {
 
 impl Site {
     /// What surrounds a page.
-    pub(super) fn frame<'a>(&'a self, session: Option<&'a Session>, tab: Tab, title: &str) -> Frame<'a> {
-        Frame::new(self.paths.prefix(), session, tab, title)
+    pub(super) fn layout<'a>(&'a self, session: Option<&'a Session>, tab: Tab, title: &str) -> Layout<'a> {
+        Layout::new(self.paths.prefix(), session, tab, title)
     }
 
     /// The account of this id, where the viewer may see it.
@@ -62,7 +62,7 @@ pub(super) fn owner_of(session: &Session, named: &str) -> Result<Option<OwnerId>
         Some(_) => Err(Refusal::NotFound),
         None if named.is_empty() => Ok(None),
         None => named.parse::<OwnerId>().map(Some).map_err(|error| {
-            Message::new("That is no owner's name")
+            Notice::new("That is no owner's name")
                 .says(sentence(&error.to_string()))
                 .into()
         }),

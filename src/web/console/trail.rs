@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::{asked::Asked, message::Message, picture::Picture, refusal::Refusal};
+use super::{asked::Asked, chart::Chart, notice::Notice, refusal::Refusal};
 use crate::{
     broker::Broker, budget::Refusals, clock, id::OwnerId, session::Viewer, store::StoreError,
     telemetry::audit::ChainReport,
@@ -63,10 +63,10 @@ impl Trail {
     }
 
     /// The renewals of the last day, of this owner or of all.
-    pub(super) async fn day(&self, owner: Option<&OwnerId>) -> Result<Picture, StoreError> {
+    pub(super) async fn day(&self, owner: Option<&OwnerId>) -> Result<Chart, StoreError> {
         let since = last_day(self.broker.now());
         let hours = self.broker.store().renewals(owner, since, HOURS).await?;
-        Ok(Picture::new(&hours))
+        Ok(Chart::new(&hours))
     }
 
     /// Whether the chain is whole, where that was asked for.
@@ -82,9 +82,9 @@ impl Trail {
     /// It cannot be read.
     pub(super) fn unreadable(&self, error: &StoreError) -> Refusal {
         self.unreadable.count(error);
-        let message = Message::new("This cannot be shown now")
+        let notice = Notice::new("This cannot be shown now")
             .says("The record of what happened could not be read. Whoever runs this machine finds the reason in the log.");
-        Refusal::Message(StatusCode::SERVICE_UNAVAILABLE, Box::new(message))
+        Refusal::Notice(StatusCode::SERVICE_UNAVAILABLE, Box::new(notice))
     }
 }
 

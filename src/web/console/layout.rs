@@ -1,6 +1,6 @@
 //! What surrounds every page.
 
-use super::words::Mood;
+use super::labels::Mood;
 use crate::{
     session::{Session, Viewer},
     web::paths::CONSOLE,
@@ -16,19 +16,19 @@ pub(super) enum Tab {
     Health,
 }
 
-/// What a page's frame shows.
-pub(super) struct Frame<'a> {
+/// What a page's layout shows.
+pub(super) struct Layout<'a> {
     pub(super) prefix: &'a str,
     pub(super) title: String,
     pub(super) version: &'static str,
     session: Option<&'a Session>,
     tab: Tab,
     /// What was done just now.
-    pub(super) notice: String,
-    pub(super) notice_mood: Mood,
+    pub(super) news: String,
+    pub(super) news_mood: Mood,
 }
 
-impl<'a> Frame<'a> {
+impl<'a> Layout<'a> {
     pub(super) fn new(prefix: &'a str, session: Option<&'a Session>, tab: Tab, title: &str) -> Self {
         Self {
             prefix,
@@ -36,14 +36,14 @@ impl<'a> Frame<'a> {
             version: env!("CARGO_PKG_VERSION"),
             session,
             tab,
-            notice: String::new(),
-            notice_mood: Mood::Good,
+            news: String::new(),
+            news_mood: Mood::Good,
         }
     }
 
-    pub(super) fn notes(mut self, (mood, notice): (Mood, String)) -> Self {
-        self.notice_mood = mood;
-        self.notice = notice;
+    pub(super) fn tells(mut self, (mood, news): (Mood, String)) -> Self {
+        self.news_mood = mood;
+        self.news = news;
         self
     }
 

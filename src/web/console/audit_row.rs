@@ -6,10 +6,10 @@ use crate::{
     telemetry::audit::AuditLine,
 };
 
-use super::words::{Moment, Mood, Offer, moment};
+use super::labels::{Moment, Mood, Offer, moment};
 
 /// What somebody did, as a row of a table.
-pub(super) struct Deed {
+pub(super) struct AuditRow {
     pub(super) sequence: u64,
     pub(super) when: Moment,
     pub(super) who: String,
@@ -20,7 +20,7 @@ pub(super) struct Deed {
     pub(super) decision: &'static str,
 }
 
-impl Deed {
+impl AuditRow {
     /// The line as this viewer reads it.
     pub(super) fn new(broker: &Broker, viewer: &Viewer, line: &AuditLine) -> Self {
         let (mood, decision) = match line.decision.as_str() {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn told(viewer: &Viewer, line: &AuditLine) -> String {
-        let deed = Deed::new(&idle(Arc::new(SystemClock)), viewer, line);
+        let deed = AuditRow::new(&idle(Arc::new(SystemClock)), viewer, line);
         format!("{} {}", deed.who, deed.what)
     }
 

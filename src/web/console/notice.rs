@@ -3,7 +3,7 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::frame::{Frame, Tab};
+use super::layout::{Layout, Tab};
 use crate::{
     session::Session,
     web::answer::{Answer, html},
@@ -11,7 +11,7 @@ use crate::{
 
 /// What it says.
 #[derive(Clone)]
-pub(super) struct Message {
+pub(super) struct Notice {
     title: String,
     sentences: Vec<String>,
     /// Where to go on: page and words.
@@ -19,13 +19,13 @@ pub(super) struct Message {
 }
 
 #[derive(Template)]
-#[template(path = "web/console/message.html")]
-struct MessagePage<'a> {
-    frame: Frame<'a>,
-    message: &'a Message,
+#[template(path = "web/console/notice.html")]
+struct NoticePage<'a> {
+    layout: Layout<'a>,
+    notice: &'a Notice,
 }
 
-impl Message {
+impl Notice {
     pub(super) fn new(title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
@@ -46,7 +46,7 @@ impl Message {
 
     /// The page, where `prefix` is the path before those of all pages.
     pub(super) fn show(&self, status: StatusCode, prefix: &str, session: Option<&Session>) -> Answer {
-        let frame = Frame::new(prefix, session, Tab::None, &self.title);
-        html(status, MessagePage { frame, message: self }.render())
+        let layout = Layout::new(prefix, session, Tab::None, &self.title);
+        html(status, NoticePage { layout, notice: self }.render())
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::store::RenewalHour;
 
-use super::words::{Moment, moment};
+use super::labels::{Moment, moment};
 
 /// The picture's size, in its own units; the style sheet stretches it.
 const WIDTH: u32 = 240;
@@ -15,7 +15,7 @@ const BELOW: u64 = 36;
 const LEAST: u64 = 4;
 
 /// The picture and its figures.
-pub(super) struct Picture {
+pub(super) struct Chart {
     pub(super) width: u32,
     pub(super) height: u64,
     /// Where the line between the two kinds is.
@@ -44,7 +44,7 @@ impl Hour {
     }
 }
 
-impl Picture {
+impl Chart {
     pub(super) fn new(hours: &[RenewalHour]) -> Self {
         let most = |of: fn(&RenewalHour) -> u64| hours.iter().map(of).max().unwrap_or_default();
         let (most_renewed, most_failed) = (most(|hour| hour.renewed), most(|hour| hour.failed));
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn day(counts: &[(u64, u64); 24]) -> Picture {
+    fn day(counts: &[(u64, u64); 24]) -> Chart {
         let start = "2026-03-05T00:00:00Z".parse().unwrap();
         let hours: Vec<_> = (0..)
             .zip(*counts)
@@ -97,7 +97,7 @@ mod tests {
                 failed,
             })
             .collect();
-        Picture::new(&hours)
+        Chart::new(&hours)
     }
 
     #[test]
