@@ -1,6 +1,10 @@
 //! A reverse proxy that says who people are.
 
-use crate::{browser::Browser, scene::two_owners, support::wait_for};
+use crate::{
+    browser::Browser,
+    scene::two_owners,
+    support::{wait_for, wait_until},
+};
 
 const SETTINGS: [(&str, &str); 3] = [
     ("console.proxy_addresses", "127.0.0.0/8"),
@@ -102,5 +106,7 @@ fn a_name_that_came_twice_or_is_none_signs_nobody_in() {
         named(&mut browser, wrong);
         assert_eq!(browser.get("/console/agents").status, 401, "{wrong:?}");
     }
+    // The log is written beside the answers.
+    wait_until("the log tells of it", || told() > 0);
     assert_eq!(told(), 1, "{}", daemon.log());
 }
