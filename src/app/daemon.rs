@@ -24,8 +24,9 @@ use crate::{
     http_client::Limits,
     lifecycle::{DRAIN, PROVIDER_DRAIN},
     provider::{
-        Providers,
+        Providers, Surroundings,
         google::{self, ClientOptions},
+        kinds,
     },
     store::{Contents, SqliteStore, Store},
     telemetry::Metrics,
@@ -67,7 +68,7 @@ impl App {
         let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
         store.tell_of_restore(parts.clock.now()).await?;
         let contents = store.load().await?;
-        let catalog = Arc::new(Catalog::builtin().with(&config.capabilities)?);
+        let catalog = Arc::new(Catalog::configured(&config)?);
         let metrics = Arc::new(Metrics::default());
         let (broker, changes) = start_broker(
             &config,
@@ -205,7 +206,21 @@ pub fn start_broker(
     if let Some(proxy) = parts.egress.proxy_before(options.endpoints.token.as_str()) {
         tracing::info!(endpoint = %options.endpoints.token, "the provider is reached through {proxy}");
     }
-    let providers = google::providers(options, parts.clock.clone(), parts.entropy.clone());
+    let surroundings = Surroundings {
+        redirect_uri: options.redirect_uri.clone(),
+        limits: options.limits,
+        egress: options.egress.clone(),
+        clock: parts.clock.clone(),
+        entropy: parts.entropy.clone(),
+    };
+    let mut providers = google::providers(options, parts.clock.clone(), parts.entropy.clone());
+    for entry in &config.providers {
+        let provider = kinds::build(entry, &surroundings)?;
+        if providers.iter().any(|known| known.id() == provider.id()) {
+            return Err(entry.wrong("there is such a provider already").into());
+        }
+        providers.push(provider);
+    }
     let options = BrokerOptions {
         public_url: config.public_url.as_str().trim_end_matches('/').to_owned(),
         concurrency: config.renewal.concurrency,

@@ -9,7 +9,7 @@ use super::{
     scope::ScopeSet,
 };
 use crate::{
-    config::{CapabilityEntry, suggest},
+    config::{CapabilityEntry, Config, suggest},
     id::{CapabilityKey, ProviderId},
     text,
 };
@@ -87,6 +87,14 @@ impl Catalog {
         empty
             .with(&file.capabilities)
             .expect("the built-in catalogue is consistent")
+    }
+
+    /// The catalogue of a configuration: what is built in, the operator's providers, and the operator's additions.
+    pub fn configured(config: &Config) -> Result<Self, CatalogError> {
+        let providers = config.providers.iter().map(|provider| provider.id.clone());
+        providers
+            .fold(Self::builtin(), Self::knowing)
+            .with(&config.capabilities)
     }
 
     /// This catalogue, where capabilities may also be exercised with accounts of this provider.

@@ -35,14 +35,10 @@ pub(super) fn agent_socket(agent: &AgentName, global: &Global) -> Result<PathBuf
 
 /// The capabilities that agents can ask for.
 pub(super) fn catalog(global: &Global) -> Result<Catalog, Failure> {
-    let catalog = Catalog::builtin();
     if !may_read(global) {
-        return Ok(catalog);
+        return Ok(Catalog::builtin());
     }
-    let config = load(global)?;
-    catalog
-        .with(&config.capabilities)
-        .map_err(|error| Failure::misconfigured(error.to_string()))
+    Catalog::configured(&load(global)?).map_err(|error| Failure::misconfigured(error.to_string()))
 }
 
 fn runtime_dir(global: &Global) -> Result<PathBuf, Failure> {

@@ -30,7 +30,7 @@ pub struct CapabilityEntry {
     pub group: String,
     /// The scopes that it needs, all of them.
     pub scopes: Vec<String>,
-    /// The kind of account: `google` or `google-sa`.
+    /// Whose accounts: `google`, `google-sa`, or the `id` of one of `[[providers]]`.
     #[serde(default = "google")]
     pub integration: String,
     /// How Google classifies its scopes: `basic`, `sensitive` or `restricted`; none where that is unknown.
@@ -94,8 +94,8 @@ pub(super) const FIELDS: &[Key] = &[
     Key {
         path: "integration",
         unset: Unset::Default(GOOGLE),
-        form: "`google` or `google-sa`",
-        doc: "The kind of account.",
+        form: "`google`, `google-sa`, or the `id` of one of `[[providers]]`",
+        doc: "Whose accounts it is exercised with.",
         ..Key::USUAL
     },
     Key {

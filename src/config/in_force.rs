@@ -95,6 +95,9 @@ impl Config {
         {
             keys.push("google.client_secret".to_owned());
         }
+        if self.providers != fresh.providers {
+            keys.push("[[providers]]".to_owned());
+        }
         if self.capabilities != fresh.capabilities {
             keys.push("[[capabilities]]".to_owned());
         }

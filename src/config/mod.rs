@@ -28,6 +28,7 @@ mod kubernetes_service;
 pub mod log;
 pub mod metadata;
 mod places;
+pub mod providers;
 #[cfg(test)]
 mod reference;
 pub mod remote;
@@ -71,6 +72,7 @@ pub use keys::is_secret;
 pub use kubernetes::{KubernetesApi, KubernetesSection, TaintSection};
 pub use log::{LogFormat, LogSection};
 pub use metadata::{MetadataPort, MetadataSection};
+pub use providers::ProviderEntry;
 pub use remote::RemoteSection;
 pub use renewal::RenewalSection;
 pub use risc::RiscSection;
@@ -130,6 +132,8 @@ pub struct Config {
     pub csi: Option<CsiSection>,
     /// `[remote]`, where sidecars are to be served over TLS.
     pub remote: Option<RemoteSection>,
+    /// `[[providers]]`: who gives tokens besides Google.
+    pub providers: Vec<ProviderEntry>,
     /// `[[capabilities]]`: the operator's additions to the catalogue.
     pub capabilities: Vec<CapabilityEntry>,
     derived: Derived,
@@ -242,6 +246,7 @@ impl Config {
             kubernetes,
             google: GoogleSection::read(&mut values, &public_url)?,
             public_url,
+            providers: providers::from_file(file, text.unwrap_or_default())?,
             capabilities,
             derived,
             has_file: text.is_some(),

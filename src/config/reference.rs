@@ -38,6 +38,14 @@ Capabilities beyond the built-in ones, which `token-broker capabilities` lists. 
 variable `TOKEN_BROKER_CAPABILITIES` holds all of them as a TOML array of inline tables.
 ";
 
+const PROVIDERS: &str = "
+## [[providers]]
+
+Who gives tokens besides Google. There is one such section for each. It has an `id`, by which manifests and capabilities name
+the provider, and a `type`, on which the other keys depend. A change takes a restart. What a provider's accounts can be used
+for is said in `[[capabilities]]` with its `integration`.
+";
+
 fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Text => "text",
@@ -107,6 +115,7 @@ fn page() -> Result<String, std::fmt::Error> {
     for one in KEYS.0 {
         section(&mut text, one)?;
     }
+    text.push_str(PROVIDERS);
     text.push_str(CAPABILITIES);
     for field in capabilities::FIELDS {
         describe(&mut text, field)?;

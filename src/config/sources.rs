@@ -81,8 +81,8 @@ impl Sources {
             let path = join(section, name.get_ref());
             let line = line_of(text, name.span().start);
             match value.get_ref() {
-                // It is read by itself: its form is that of the catalogue.
-                _ if path == "capabilities" => {}
+                // They are read by themselves: their forms are those of the catalogue, and of each type of provider.
+                _ if path == "capabilities" || path == "providers" => {}
                 DeValue::Table(inner) if self.keys.is_section(&path) => {
                     self.read_table(text, &path, inner)?;
                 }

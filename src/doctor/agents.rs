@@ -56,9 +56,7 @@ pub(super) fn manifests(config: &Config, user: u32) -> (Scan, Vec<Finding>) {
     let path = config.agents_dir();
     let shown = path.shown();
     // What is wrong with the additions is said elsewhere.
-    let catalog = Catalog::builtin()
-        .with(&config.capabilities)
-        .unwrap_or_else(|_| Catalog::builtin());
+    let catalog = Catalog::configured(config).unwrap_or_else(|_| Catalog::builtin());
     let scan = Folder::new(path.clone(), Arc::new(catalog)).of_user(user).scan();
     if scan.problems.is_empty() && !path.exists() {
         return (

@@ -37,7 +37,7 @@ pub(super) fn check(file: Option<&Path>) -> (Option<Config>, Vec<Finding>) {
     }];
     let warnings = config.warnings().iter();
     findings.extend(warnings.map(|warning| Finding::warn(CHECK, warning.as_str(), "")));
-    if let Err(error) = Catalog::builtin().with(&config.capabilities) {
+    if let Err(error) = Catalog::configured(&config) {
         findings.push(Finding::fail(
             "capabilities",
             error.to_string(),

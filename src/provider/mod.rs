@@ -8,11 +8,13 @@ mod error;
 pub mod failure;
 mod file;
 pub mod google;
+pub mod kinds;
 pub mod oauth;
 mod profile;
 mod registry;
 mod scrub;
 mod seam;
+mod surroundings;
 
 pub use conversation::{
     AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, NoToken, TokenAnswer,
@@ -23,3 +25,4 @@ pub use file::{InvalidGrantFile, InvalidKeyFile};
 pub use profile::{AccountField, EnvNames, Origin, Profile};
 pub use registry::{Provider, Providers, TokenSource};
 pub use seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture};
+pub use surroundings::Surroundings;

@@ -11,8 +11,10 @@ pub struct Profile {
     pub id: ProviderId,
     /// Who runs it: `Google`.
     pub name: String,
-    /// What one of its accounts is called, and several: `Google account`.
+    /// What one of its accounts is called: `Google account`.
     pub account: String,
+    /// One that is not known: `a Google account`.
+    pub any_account: String,
     /// Several of them: `Google accounts`.
     pub accounts: String,
     /// What an agent that has no such account lacks: `a person's account`.

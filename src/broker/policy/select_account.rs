@@ -163,7 +163,7 @@ pub(in crate::broker) fn select_account<'a>(
 fn not_connected(owner: &OwnerId, profile: &Profile, wanted: Option<&str>, there: &[&str]) -> String {
     let account = &profile.account;
     match (wanted, there) {
-        (None, _) => format!("{owner} has not connected a {account}."),
+        (None, _) => format!("{owner} has not connected {}.", profile.any_account),
         (Some(wanted), []) => format!("{owner} has not connected the {account} {wanted}."),
         (Some(wanted), there) => format!(
             "{owner} has not connected the {account} {wanted}, which the agent uses. Connected: {}.",

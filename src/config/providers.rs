@@ -1,0 +1,179 @@
+//! `[[providers]]`: who gives tokens besides Google.
+//!
+//! What there is to say of a provider depends on its `type`, so each type reads its own settings.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use toml::{Spanned, Table};
+
+use crate::{
+    id::ProviderId,
+    secret::{ClientSecret, shape::without_quotes},
+    text::ShowPath,
+};
+
+use super::{
+    error::ConfigError,
+    secret_file::{self, Access},
+    toml_error::{from_toml, line_of},
+};
+
+/// A provider as the file spells it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProviderEntry {
+    /// Its key, by which manifests and capabilities name it.
+    pub id: ProviderId,
+    /// Of which type it is.
+    pub kind: String,
+    /// Everything else, as TOML.
+    settings: String,
+    /// The folder of the configuration file: other files are named from there.
+    folder: PathBuf,
+    /// Where it was written, such as `config.toml:31`.
+    origin: String,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    id: ProviderId,
+    r#type: String,
+    #[serde(flatten)]
+    settings: Table,
+}
+
+/// The part of the file that this section reads; the rest is checked elsewhere.
+#[derive(Deserialize)]
+struct Additions {
+    #[serde(default)]
+    providers: Vec<Spanned<Entry>>,
+}
+
+/// The providers in the text of the file `file`.
+pub(super) fn from_file(file: &Path, text: &str) -> Result<Vec<ProviderEntry>, ConfigError> {
+    let parsed: Additions = toml::from_str(text).map_err(|error| from_toml(file, text, &error))?;
+    let mut entries: Vec<ProviderEntry> = Vec::new();
+    for entry in parsed.providers {
+        let line = line_of(text, entry.span().start);
+        let Entry { id, r#type, settings } = entry.into_inner();
+        if entries.iter().any(|other| other.id == id) {
+            let message = format!("providers: there is `{id}` twice");
+            return Err(ConfigError::in_line(file, line, message));
+        }
+        entries.push(ProviderEntry {
+            id,
+            kind: r#type,
+            settings: settings.to_string(),
+            folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
+            origin: format!("{}:{line}", file.shown()),
+        });
+    }
+    Ok(entries)
+}
+
+impl ProviderEntry {
+    /// Its settings as its type reads them.
+    ///
+    /// # Errors
+    /// A setting that is missing, of another type, or unknown: with the place of the entry.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(&self.settings).map_err(|error| self.wrong(without_quotes(error.message())))
+    }
+
+    /// An error about it.
+    pub fn wrong(&self, message: impl AsRef<str>) -> ConfigError {
+        ConfigError::new(format!(
+            "{}: provider `{}`: {}",
+            self.origin,
+            self.id,
+            message.as_ref()
+        ))
+    }
+
+    /// The secret in a file that its settings name. Nobody else may be able to read the file.
+    ///
+    /// # Errors
+    /// A file that is not there, that others may read, or that is empty.
+    pub fn secret_in(&self, file: &Path) -> Result<ClientSecret, ConfigError> {
+        let path = self.folder.join(file);
+        let access = Access::of(&path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref());
+        let wrong = |reason: &str| self.wrong(format!("client_secret_file {}: {reason}", path.shown()));
+        let secret = secret_file::read(&path, access).map_err(|reason| wrong(&reason))?;
+        if secret.is_empty() {
+            return Err(wrong("it is empty"));
+        }
+        Ok(secret.as_str().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Settings {
+        issuer: String,
+    }
+
+    fn read(text: &str) -> Result<Vec<ProviderEntry>, String> {
+        from_file(Path::new("/etc/token-broker/config.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_provider_has_a_key_a_type_and_what_its_type_reads() {
+        let text = "[[providers]]\nid = 'acme'\ntype = 'oidc'\nissuer = 'https://acme.example'\n";
+        let entries = read(text).unwrap();
+        let [acme] = entries.as_slice() else { panic!("one") };
+        assert_eq!((acme.id.as_str(), acme.kind.as_str()), ("acme", "oidc"));
+        let issuer = "https://acme.example".to_owned();
+        assert_eq!(acme.settings::<Settings>().ok(), Some(Settings { issuer }));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_entry_is_said_with_its_place() {
+        let twice = "[[providers]]\nid = 'a'\ntype = 'x'\n[[providers]]\nid = 'a'\ntype = 'x'\n";
+        assert!(
+            read(twice)
+                .err()
+                .unwrap()
+                .contains("config.toml:4: providers: there is `a` twice")
+        );
+        assert!(
+            read("[[providers]]\ntype = 'x'\n")
+                .err()
+                .unwrap()
+                .contains("missing field")
+        );
+        assert!(
+            read("[[providers]]\nid = 'A b'\ntype = 'x'\n")
+                .err()
+                .unwrap()
+                .contains("is not a provider")
+        );
+        let text = "\n[[providers]]\nid = 'acme'\ntype = 'oidc'\nissuer = 'x'\nisuer = 'y'\n";
+        let entries = read(text).unwrap();
+        let error = entries[0].settings::<Settings>().unwrap_err().to_string();
+        assert!(
+            error.contains("config.toml:2: provider `acme`: unknown field"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_read_from_beside_the_configuration_and_only_where_nobody_else_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        let text = "[[providers]]\nid = 'acme'\ntype = 'oidc'\n";
+        let entries = from_file(&file, text).unwrap();
+        let secret = folder.path().join("acme.secret");
+        fs::write(&secret, "sesame\n").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        let read = || entries[0].secret_in(Path::new("acme.secret"));
+        assert_eq!(read().unwrap().expose(), "sesame");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(read().is_err());
+    }
+}
