@@ -149,9 +149,23 @@ static ANSWERS: LazyLock<Chapter> = LazyLock::new(|| {
     )
 });
 
+/// What any other provider may answer.
+static OTHERS: LazyLock<Chapter> = LazyLock::new(|| {
+    Chapter::new(
+        "What another provider answers",
+        "Another provider's server was asked for something and refused it.",
+        files![
+            "server-ended-access"
+            "server-lacks-permission"
+            "server-refuses-client"
+            "server-busy"
+        ],
+    )
+});
+
 /// All of them, in the order that the index shows.
-pub(crate) fn all() -> [&'static Chapter; 4] {
-    [&SYMPTOMS, &STATES, &CONNECTING, &ANSWERS]
+pub(crate) fn all() -> [&'static Chapter; 5] {
+    [&SYMPTOMS, &STATES, &CONNECTING, &ANSWERS, &OTHERS]
 }
 
 /// The topic with this slug, and the chapter that it is in.

@@ -1,12 +1,12 @@
 //! Providers that the configuration adds, by their type.
 
-use super::{registry::Provider, surroundings::Surroundings};
+use super::{oidc, registry::Provider, surroundings::Surroundings};
 use crate::config::{ConfigError, ProviderEntry};
 
 type Build = fn(&ProviderEntry, &Surroundings) -> Result<Provider, ConfigError>;
 
 /// Each type, and how one of it is built from its entry.
-const KINDS: &[(&str, Build)] = &[];
+const KINDS: &[(&str, Build)] = &[("oidc", oidc::build)];
 
 /// Builds the provider of an entry. Asks nobody yet.
 ///

@@ -10,6 +10,7 @@ mod file;
 pub mod google;
 pub mod kinds;
 pub mod oauth;
+mod oidc;
 mod profile;
 mod registry;
 mod scrub;

@@ -9,6 +9,7 @@ mod support;
 
 mod browser;
 mod connect;
+mod other_provider;
 mod provider;
 mod revoke;
 mod rotation;

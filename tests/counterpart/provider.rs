@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) const CLIENT_ID: &str = "counterpart-client";
-const CLIENT_SECRET: &str = "canary-secret-of-the-counterpart-client";
+pub(crate) const CLIENT_SECRET: &str = "canary-secret-of-the-counterpart-client";
 
 pub(crate) const SCOPE: &str = "https://www.googleapis.com/auth/";
 

@@ -89,7 +89,7 @@ function provide(issuer) {
     pkce: { required: () => true },
     rotateRefreshToken: true,
     issueRefreshToken: () => true,
-    scopes: ['openid', 'email', ...SCOPES],
+    scopes: ['openid', 'email', 'files.read', 'notes.write', ...SCOPES],
     claims: { openid: ['sub'], email: ['email', 'email_verified'] },
     conformIdTokenClaims: false,
     findAccount: (_, sub) => ({

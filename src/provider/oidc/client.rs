@@ -1,0 +1,131 @@
+//! The client for such a server: the first request reads where it is.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
+
+use super::{discovery, failure_table::FAILURES, settings::Settings};
+use crate::{
+    catalog::ScopeSet,
+    http_client::Http,
+    provider::{
+        conversation::{Consent, ConsentRequest, Identity},
+        error::ProviderError,
+        file::InvalidGrantFile,
+        oauth::{self, Dialect, refused_consent},
+        seam::{ConsentProvider, GrantFuture, ProviderFuture},
+        surroundings::Surroundings,
+    },
+    secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
+};
+
+/// A refresh token is not longer.
+const MAX_GRANT: usize = 16 * 1024;
+
+/// `OpenID` Connect over HTTPS.
+pub(super) struct Client {
+    settings: Settings,
+    surroundings: Surroundings,
+    http: Http,
+    /// As soon as the server has said where it is.
+    oauth: OnceCell<oauth::Client>,
+}
+
+impl Client {
+    pub(super) fn new(settings: Settings, surroundings: Surroundings) -> Self {
+        Self {
+            http: Http::new(surroundings.limits, surroundings.egress.clone()),
+            settings,
+            surroundings,
+            oauth: OnceCell::new(),
+        }
+    }
+
+    /// The client of the server where it is. What could not be read is asked for again by the next request.
+    async fn oauth(&self) -> Result<&oauth::Client, ProviderError> {
+        self.oauth.get_or_try_init(|| self.discover()).await
+    }
+
+    async fn discover(&self) -> Result<oauth::Client, ProviderError> {
+        let found = discovery::read(&self.http, &self.settings.issuer).await?;
+        let options = oauth::ClientOptions {
+            client_id: self.settings.client_id.clone(),
+            client_secret: self.settings.client_secret.clone(),
+            redirect_uri: self.surroundings.redirect_uri.clone(),
+            endpoints: found.endpoints,
+            dialect: Arc::new(self.dialect(found.has_offline_access)),
+            limits: self.surroundings.limits,
+            egress: self.surroundings.egress.clone(),
+        };
+        let (clock, entropy) = (self.surroundings.clock.clone(), self.surroundings.entropy.clone());
+        Ok(oauth::Client::new(options, clock, entropy))
+    }
+
+    fn dialect(&self, has_offline_access: bool) -> Dialect {
+        let setting = |name: &str| format!("{name} of the provider {}", self.settings.id);
+        let offline = has_offline_access.then_some("offline_access");
+        Dialect {
+            name: self.settings.name.clone(),
+            failures: FAILURES,
+            endpoint_setting: setting("issuer"),
+            client_setting: setting("client_id"),
+            sign_in_scopes: ["openid", "email"]
+                .into_iter()
+                .chain(offline)
+                .map(str::to_owned)
+                .collect(),
+            // Many servers give a refresh token with a consent alone (OpenID Connect Core 1.0, section 11).
+            authorize_parameters: vec![("prompt".to_owned(), "consent".to_owned())],
+            adds_granted: None,
+            keeps_grants: false,
+        }
+    }
+}
+
+impl ConsentProvider for Client {
+    fn consent<'a>(&'a self, request: &'a ConsentRequest<'a>) -> ProviderFuture<'a, Consent> {
+        Box::pin(async move { Ok(self.oauth().await?.consent(request)) })
+    }
+
+    fn refused_consent(&self, error: &str, description: Option<&str>) -> ProviderError {
+        refused_consent(FAILURES, error, description)
+    }
+
+    fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a> {
+        Box::pin(async move { self.oauth().await?.exchange(code, verifier).await })
+    }
+
+    fn identify<'a>(
+        &'a self,
+        id_token: &'a str,
+        nonce: Option<&'a str>,
+        now: Timestamp,
+    ) -> ProviderFuture<'a, Identity> {
+        Box::pin(async move { self.oauth().await?.identify(id_token, nonce, now).await })
+    }
+
+    fn userinfo<'a>(&'a self, token: &'a AccessToken) -> ProviderFuture<'a, Identity> {
+        Box::pin(async move { self.oauth().await?.userinfo(token).await })
+    }
+
+    fn refresh<'a>(&'a self, token: &'a RefreshToken, scopes: &'a ScopeSet) -> GrantFuture<'a> {
+        Box::pin(async move { self.oauth().await?.refresh(token, scopes).await })
+    }
+
+    fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()> {
+        Box::pin(async move { self.oauth().await?.revoke(token).await })
+    }
+
+    fn read_grant(&self, text: &str) -> Result<RefreshToken, InvalidGrantFile> {
+        let token = text.trim();
+        let visible = token.bytes().all(|b| b.is_ascii_graphic());
+        if token.is_empty() || token.len() > MAX_GRANT || !visible || token.starts_with('{') {
+            return Err(InvalidGrantFile {
+                reason: "it is not a refresh token, which is one line of visible characters".to_owned(),
+                other_client: false,
+            });
+        }
+        Ok(token.into())
+    }
+}

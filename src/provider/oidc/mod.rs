@@ -1,0 +1,39 @@
+//! Any server that speaks `OpenID` Connect and tells where it is (`OpenID` Connect Discovery 1.0).
+
+mod client;
+mod discovery;
+mod failure_table;
+mod settings;
+
+use std::sync::Arc;
+
+use super::{
+    profile::{AccountField, EnvNames, Origin, Profile},
+    registry::{Provider, TokenSource},
+    surroundings::Surroundings,
+};
+use crate::config::{ConfigError, ProviderEntry};
+
+use client::Client;
+use settings::Settings;
+
+/// The provider of an entry of the type `oidc`. Asks nobody yet.
+pub(super) fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Result<Provider, ConfigError> {
+    let settings = Settings::read(entry)?;
+    let profile = Profile {
+        id: entry.id.clone(),
+        name: settings.name.clone(),
+        account: format!("account at {}", settings.name),
+        any_account: format!("an account at {}", settings.name),
+        accounts: format!("accounts at {}", settings.name),
+        described: format!("`{}`", entry.id),
+        account_field: AccountField::Accounts(entry.id.clone()),
+        env: EnvNames::oauth(&settings.env_prefix),
+        origin: Origin::Consent { connections: None },
+    };
+    Ok(Provider {
+        profile: Arc::new(profile),
+        issuer_binding: format!("{}#{}", settings.issuer, settings.client_id).into(),
+        tokens: TokenSource::Consent(Arc::new(Client::new(settings, surroundings.clone()))),
+    })
+}

@@ -1,0 +1,189 @@
+//! A provider that is not Google: the configuration names its issuer, and everything else is as for Google, up to the file
+//! that an agent reads.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
+use serde_json::json;
+
+use crate::{
+    browser::Browser,
+    provider::{CLIENT_ID, CLIENT_SECRET, Provider, connect},
+    support::{Connecting, Daemon, Emulator},
+};
+
+const MAIL: &str = "google.gmail.send";
+const FILES: &str = "acme.files.read";
+const NOTES: &str = "acme.notes.write";
+
+/// A daemon with Google, as emulated, and with the counterpart as a provider beside it.
+fn daemon(google: &Emulator, acme: &Provider) -> Daemon {
+    let daemon = Daemon::new(google);
+    let secret = daemon.config_dir().join("acme.secret");
+    fs::write(&secret, CLIENT_SECRET).unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let mut config = fs::read_to_string(daemon.config_file()).unwrap();
+    let more = format!(
+        r#"
+[[providers]]
+id = "acme"
+type = "oidc"
+name = "Acme"
+issuer = "{}"
+client_id = "{CLIENT_ID}"
+client_secret_file = "acme.secret"
+
+[[capabilities]]
+key = "{FILES}"
+title = "Read files"
+group = "Acme"
+integration = "acme"
+scopes = ["files.read"]
+
+[[capabilities]]
+key = "{NOTES}"
+title = "Write notes"
+group = "Acme"
+integration = "acme"
+scopes = ["notes.write"]
+"#,
+        acme.base_url
+    );
+    config.push_str(&more);
+    fs::write(daemon.config_file(), config).unwrap();
+    daemon
+}
+
+#[test]
+fn an_agent_has_a_token_of_another_provider_beside_googles() {
+    let (google, acme) = (Emulator::start(&[]), Provider::start());
+    let daemon = daemon(&google, &acme);
+    daemon.write_manifest("both-bot", "alice", &[MAIL, FILES]);
+    daemon.write_manifest("acme-bot", "alice", &[FILES]);
+    daemon.start();
+    let missing = daemon.wait_for_state("acme-bot", "not_connected");
+    assert!(
+        missing.status()["message"]
+            .as_str()
+            .unwrap()
+            .contains("an account at Acme")
+    );
+
+    let connected = connect(&daemon, ("alice", "alice"), &[FILES, NOTES], &[]).expect_ok();
+    assert!(connected.stdout.contains("alice@example.com"), "{connected:?}");
+    let alone = daemon.wait_for_state("acme-bot", "active");
+    let env = alone.env();
+    assert!(
+        env.contains("ACME_OAUTH_ACCESS_TOKEN=") && env.contains("ACME_OAUTH_TOKEN_EXPIRES_AT="),
+        "{env}"
+    );
+    assert!(env.contains("ACME_OAUTH_CAPABILITIES=acme.files.read\n"), "{env}");
+    assert!(!env.contains("GOOGLE_"), "{env}");
+    let token = alone.get("/v1/token").expect_ok().json()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        acme.scopes_of(&token).unwrap(),
+        ["files.read"],
+        "narrowed to what it declares"
+    );
+
+    // Google's account is another account of the same owner: neither replaces the other.
+    let connecting = Connecting::start(&daemon, "alice", &[MAIL], &[]).unwrap();
+    connecting.approve();
+    connecting.finish().expect_ok();
+    let both = daemon.wait_for_state("both-bot", "active");
+    let env = both.env();
+    let lines: Vec<&str> = env
+        .lines()
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "GOOGLE_OAUTH_ACCESS_TOKEN",
+            "GOOGLE_OAUTH_TOKEN_EXPIRES_AT",
+            "GOOGLE_OAUTH_CAPABILITIES",
+            "ACME_OAUTH_ACCESS_TOKEN",
+            "ACME_OAUTH_TOKEN_EXPIRES_AT",
+            "ACME_OAUTH_CAPABILITIES",
+            "TOKEN_BROKER_STATE",
+        ]
+    );
+    assert!(
+        env.contains("GOOGLE_OAUTH_CAPABILITIES=google.gmail.send\n"),
+        "{env}"
+    );
+    let asked = |query: &str| {
+        let answer = both.get(&format!("/v1/token{query}")).expect_ok().json();
+        answer["access_token"].as_str().unwrap().to_owned()
+    };
+    assert!(acme.is_alive(&asked("?integration=acme")));
+    assert_eq!(asked("?capability=acme.files.read"), asked("?integration=acme"));
+    assert_ne!(asked(""), asked("?integration=acme"));
+    assert_eq!(both.status()["accounts"], json!({ "acme": "alice@example.com" }));
+    assert_eq!(both.get("/v1/token?integration=other").status, 400);
+}
+
+#[test]
+fn its_tokens_are_renewed_in_the_file_and_rotated_grants_are_kept() {
+    let (google, acme) = (Emulator::start(&[]), Provider::start());
+    acme.order("lifetime", &json!({ "seconds": 20 }));
+    let daemon = daemon(&google, &acme);
+    daemon.write_manifest("acme-bot", "alice", &[FILES]);
+    daemon.start();
+    connect(&daemon, ("alice", "alice"), &[FILES], &[]).expect_ok();
+    let bot = daemon.wait_for_state("acme-bot", "active");
+    let first = bot.env();
+    crate::support::wait_until("the file to have another token", || {
+        let env = bot.env();
+        env.contains("ACME_OAUTH_ACCESS_TOKEN=") && env != first
+    });
+    daemon.restart();
+    let before = acme.count("refreshes");
+    acme.wait_for_count("refreshes", before + 1);
+    acme.expect_no_reuse();
+}
+
+#[test]
+fn a_grant_that_ends_there_and_a_disconnect_are_told_as_for_google() {
+    let (google, acme) = (Emulator::start(&[]), Provider::start());
+    let daemon = daemon(&google, &acme);
+    daemon.write_manifest("acme-bot", "alice", &[FILES]);
+    daemon.start();
+    let connecting = Connecting::start(&daemon, "alice", &[FILES], &[]).unwrap();
+    Browser::default().decline(connecting.url.as_str());
+    assert_ne!(connecting.finish().code, 0);
+    connect(&daemon, ("alice", "alice"), &[FILES], &[]).expect_ok();
+    daemon.wait_for_state("acme-bot", "active");
+    let listed = daemon
+        .cli(&["integrations", "list", "--output", "json"])
+        .expect_ok();
+    assert!(
+        listed.stdout.contains("\"kind\":\"acme\"") || listed.stdout.contains("\"kind\": \"acme\""),
+        "{listed:?}"
+    );
+
+    // Both kinds of capabilities are not asked of one provider.
+    let mixed = daemon.cli(&[
+        "connect",
+        "--owner",
+        "alice",
+        "--no-browser",
+        "--capability",
+        FILES,
+        "--capability",
+        MAIL,
+    ]);
+    assert!(mixed.stderr.contains("connect the two apart"), "{mixed:?}");
+
+    let gone = daemon
+        .cli(&["integrations", "disconnect", "--owner", "alice", "--yes"])
+        .expect_ok();
+    assert!(gone.stdout.contains("revocation at Acme: confirmed"), "{gone:?}");
+    daemon.wait_for_state("acme-bot", "not_connected");
+    assert_eq!(acme.refresh_tokens(false), Vec::<String>::new(), "revoked there");
+}
