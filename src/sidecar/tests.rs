@@ -73,7 +73,7 @@ async fn answer(request: Request<Incoming>) -> Result<Told, Infallible> {
         _ => whole(String::new()),
     };
     let mut response = Response::new(body);
-    let date = HeaderValue::try_from(httpdate::fmt_http_date(now.into())).unwrap();
+    let date = HeaderValue::try_from(httpdate::fmt_http_date(now.try_into().unwrap())).unwrap();
     response.headers_mut().insert(header::DATE, date);
     Ok(response)
 }

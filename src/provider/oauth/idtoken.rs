@@ -359,7 +359,7 @@ mod tests {
         for secret in signer.public_forms() {
             let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
             header.kid = Some("one".into());
-            let key = jsonwebtoken::EncodingKey::from_secret(&secret);
+            let key = jsonwebtoken::EncodingKey::from_secret(&secret).unwrap();
             let token = jsonwebtoken::encode(&header, &claims(), &key).unwrap();
             assert!(checked(&token, signer).unwrap_err().message.contains("RS256"));
             // Not even a caller who forgets to look at the header first gets it through.

@@ -47,7 +47,7 @@ pub(super) struct Moment {
 
 /// A moment. In UTC, since the daemon does not know where its reader is; the page's script says it in local time.
 pub(super) fn moment(at: Timestamp) -> Moment {
-    let civil = at.to_zoned(TimeZone::UTC);
+    let civil = at.to_zoned_datetime(TimeZone::UTC);
     Moment {
         machine: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         words: civil.strftime("%-d %B %Y, %H:%M UTC").to_string(),

@@ -148,14 +148,19 @@ fn parse_bound(name: &str, text: &str) -> Result<Timestamp, ApiError> {
 /// The moment that `{"dateTime": …}` or `{"date": …}` names; without an offset it is read as UTC.
 fn moment(time: &Value) -> Option<Timestamp> {
     if let Some(text) = time["dateTime"].as_str() {
-        let local = |text: &str| text.parse::<civil::DateTime>().ok()?.to_zoned(TimeZone::UTC).ok();
+        let local = |text: &str| {
+            text.parse::<civil::DateTime>()
+                .ok()?
+                .to_zoned_datetime(TimeZone::UTC)
+                .ok()
+        };
         return text
             .parse()
             .ok()
             .or_else(|| local(text).map(|zoned| zoned.timestamp()));
     }
     let date: civil::Date = time["date"].as_str()?.parse().ok()?;
-    Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    Some(date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp())
 }
 
 #[cfg(test)]

@@ -194,7 +194,7 @@ async fn a_forged_event_is_refused() {
     for secret in Signer::one().public_forms() {
         let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
         header.kid = Some("one".into());
-        let key = jsonwebtoken::EncodingKey::from_secret(&secret);
+        let key = jsonwebtoken::EncodingKey::from_secret(&secret).unwrap();
         let set = jsonwebtoken::encode(&header, &claims(), &key).unwrap();
         assert_eq!(fault(&receiver, &set).await, Fault::InvalidKey);
     }
