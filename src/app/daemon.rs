@@ -1,4 +1,4 @@
-//! A running daemon.
+//! The running daemon: its parts, and the order in which they end.
 
 use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ use crate::{
     vault::{Vault, configured},
 };
 
-/// How long answers may take to reach whoever waits for them, once the last request to the provider has ended.
+/// How long answers may take to reach those who wait for them, once the last request to the provider has ended.
 const ANSWERS: Duration = Duration::from_secs(2);
 
 /// A daemon that runs until [`App::stop`].

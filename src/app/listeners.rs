@@ -1,4 +1,4 @@
-//! The listeners that are bound before anything else: where one cannot be, nothing was touched.
+//! The TCP listeners. They are bound before anything else, so that a failure to bind changes nothing.
 
 use std::sync::Arc;
 

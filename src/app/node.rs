@@ -1,4 +1,4 @@
-//! What the daemon is to its Kubernetes node, where it has one: a CSI driver, and the end of its start-up taint.
+//! The daemon's part on a Kubernetes node: it serves the CSI driver, and removes the start-up taint.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the daemon is given: time, randomness, and the way to the provider.
+//! What the daemon takes from outside: clock, entropy, and the way to the provider.
 
 use std::sync::Arc;
 

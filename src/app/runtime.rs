@@ -1,4 +1,4 @@
-//! What a long-running program runs on, and what its end means for the shell.
+//! The async runtime of long-running commands, and the exit code of their end.
 
 use std::ffi::OsStr;
 

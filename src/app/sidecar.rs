@@ -28,7 +28,7 @@ pub(super) fn run(global: &Global, args: SidecarArgs) -> Outcome {
     let runtime = builder.worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| failed(format!("no async runtime: {error}")))?;
     let ended = runtime.block_on(serve(options)).map_err(failed);
-    // Whoever is connected does not hold the end up.
+    // Open connections do not delay the end.
     runtime.shutdown_background();
     ended.map(|()| Exit::Ok)
 }

@@ -1,4 +1,4 @@
-//! Sees to it that the parts that everything depends on go on: it asks each of them again and again.
+//! Asks the parts that everything depends on, every few seconds, whether they still do their work.
 //!
 //! A part that cannot do its work, or does not answer, makes the daemon not ready. systemd's watchdog is fed while all of
 //! them answer: what cannot be done is no reason to start again, but what hangs is.

@@ -1,4 +1,4 @@
-//! The tasks of a running daemon, none of which ends unseen.
+//! The tasks of a running daemon. One that panics or ends by itself ends the daemon.
 
 use std::{collections::HashMap, future::Future};
 

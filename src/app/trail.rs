@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Routine lines that are older than this are counted.
 const KEPT_WHOLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// At the start and once a day: drops the lines that are too old, and tells the log how the trail ends, so that whoever
+/// At the start and once a day: drops the lines that are too old, and tells the log how the trail ends: a reader who
 /// keeps the log can tell later whether an older trail took its place. Once an hour: lets the trail's time come to the
 /// present, and counts what is routine and old. All the time: drops the oldest lines where the trail takes too much of the
 /// disk.

@@ -1,4 +1,4 @@
-//! `agents`: who gets tokens, and for what.
+//! `agents`: lists, shows, adds and removes agents, and checks manifests.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `audit`: who used what, and whether the trail is whole.
+//! `audit`: lists the lines of the audit trail, and verifies it.
 
 use clap::{Args, Subcommand};
 

@@ -87,7 +87,7 @@ impl Plan {
     }
 
     /// The configuration's text. A secret is refused here, and not by the arguments' parser, whose messages
-    /// repeat what they refuse. Whoever is not root cannot use the system's folders, and gets their own.
+    /// repeat what they refuse. A user other than root cannot use the system's folders, and gets folders of their own.
     fn text(args: &InitArgs) -> Result<String, Failure> {
         let mut values: Vec<(&str, &str)> = args
             .set

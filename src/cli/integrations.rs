@@ -1,4 +1,4 @@
-//! `integrations`: connected accounts, shown, checked, given more, and let go.
+//! `integrations`: shows connected accounts, checks them, asks for more permissions, and disconnects them.
 
 use clap::{Args, Subcommand};
 

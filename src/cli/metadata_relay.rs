@@ -29,7 +29,7 @@ pub(super) fn serve(socket: &AgentSocket, address: SocketAddr) -> Result<Variabl
             *value = format!("{others},{value}");
         }
     }
-    // Whoever asks ends with this process at the latest.
+    // Its clients end with this process at the latest.
     tokio::spawn(relay.serve(CancellationToken::new()));
     Ok(variables)
 }

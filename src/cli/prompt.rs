@@ -1,4 +1,4 @@
-//! Asks before something is taken away.
+//! Asks for confirmation before a command takes something away.
 
 use std::io::{self, BufRead};
 

@@ -49,7 +49,7 @@ impl AgentStatus {
         &self.agent
     }
 
-    /// How that agent stands, in one word.
+    /// The state of that agent, in one word.
     pub(crate) fn state(&self) -> &str {
         &self.state
     }
@@ -75,7 +75,7 @@ impl AgentStatus {
     }
 }
 
-/// A declared capability and how it stands.
+/// A declared capability and its state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Capability {
     /// The declared key.

@@ -1,7 +1,6 @@
 //! Clients of a running daemon: its admin socket (gRPC), an agent's socket (HTTP), and why either was of no use.
 //!
-//! What they tell is for whoever asked, so a failure says what to do and carries the exit code of a command that ends
-//! by it.
+//! A failure is told to the person who asked: it says what to do, and carries the exit code of a command that ends by it.
 
 pub(crate) mod admin;
 pub(crate) mod agent;

@@ -1,4 +1,4 @@
-//! What is wrong with the configuration.
+//! The error of a configuration that cannot be used.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Who else could change what decides what the daemon starts, trusts and hands out.
+//! What others could change of the files that decide what the daemon starts, trusts and hands out.
 
 use std::path::Path;
 

@@ -59,9 +59,9 @@ async fn start(mut command: Command) -> io::Result<Child> {
         .name("helper".to_owned())
         .spawn(move || {
             let _runtime = runtime.enter();
-            // What this process opens is for itself alone; whoever started it may have left it something that is not.
+            // What this process opens is for itself alone. What it was started with may not be.
             close_fds::set_fds_cloexec(3, &[]);
-            // Whoever waits for it may have gone away.
+            // The one who waits for it may have gone away.
             let _ = started.send(give_up_privileges().and_then(|()| command.spawn()));
         })?;
     child

@@ -53,7 +53,7 @@ pub struct MetadataSection {
 /// A port, and whom it speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetadataPort {
-    /// Where the protocol is served: whoever reaches it is the agent, so it is a loopback address.
+    /// Where the protocol is served. It is a loopback address, because everybody who reaches it is taken for the agent.
     pub listen: SocketAddr,
     /// Whose tokens are served.
     pub agent: AgentName,

@@ -1,4 +1,4 @@
-//! Where the daemon keeps what is its own.
+//! Which folders `state_dir` and `runtime_dir` may be.
 
 use std::path::{Component, Path, PathBuf};
 

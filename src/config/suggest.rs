@@ -1,4 +1,4 @@
-//! "Did you mean …?"
+//! The known word that an unknown one is most likely a slip of.
 
 /// The candidate that `word` is most likely a slip of, if one is close enough to be worth saying.
 pub(crate) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

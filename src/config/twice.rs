@@ -1,4 +1,4 @@
-//! What a configuration file says twice, and where it said it first.
+//! Messages for a key or section that a configuration file has twice.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Who may write what decides something: manifests say who gets which token.
+//! Whether others than the owner may write a file or folder that decides who gets which token.
 
 use std::{
     fs::{File, Metadata},

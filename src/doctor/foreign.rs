@@ -23,7 +23,7 @@ const MOST_READ: u64 = 1024 * 1024;
 pub(super) enum Unseen {
     /// It is something else than was looked for.
     Other,
-    /// Somebody keeps it so that whoever looks would have to wait.
+    /// Somebody keeps it so that a look at it would have to wait.
     Held(&'static str),
     /// The system refused.
     Os(io::Error),
@@ -122,7 +122,7 @@ mod tests {
         rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         assert!(matches!(connect(&path), Err(Unseen::Os(_))), "nobody listens");
         rustix::net::listen(&socket, 0).unwrap();
-        // Each that is not accepted keeps its place, though whoever came has gone.
+        // Each that is not accepted keeps its place, though its client has gone.
         let full = (0..16).find_map(|_| connect(&path).err());
         assert!(matches!(full, Some(Unseen::Held(_))), "{full:?}");
         symlink(&path, folder.path().join("link")).unwrap();

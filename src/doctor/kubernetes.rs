@@ -279,7 +279,7 @@ mod tests {
             mount_above(&covered, Path::new("/var/lib/kubelet/pods")),
             found("/var/lib/kubelet", true)
         );
-        // What stands behind the hyphen is the file system's.
+        // What follows the hyphen is the file system's.
         let odd = "21 1 8:1 / / rw - fuse shared:1 rw\n";
         assert_eq!(mount_above(odd, Path::new("/x")), found("/", false));
     }

@@ -16,7 +16,7 @@ pub struct StartupTaint {
     key: String,
 }
 
-/// What came of one try.
+/// The outcome of one try.
 #[derive(Debug, PartialEq, Eq)]
 enum Tried {
     /// It was removed.

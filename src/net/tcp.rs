@@ -127,7 +127,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Whoever connects has the listener's sizes.
+    // A connection has the listener's sizes.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     // What an earlier daemon had open does not keep this one out.

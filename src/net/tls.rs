@@ -68,7 +68,7 @@ impl fmt::Debug for ServedCertificate {
     }
 }
 
-/// What came of the last look.
+/// What the last look found.
 #[derive(Default)]
 struct State {
     /// What is served.
@@ -181,7 +181,7 @@ pub(crate) fn check(certificate: &NamedFile, key: &NamedFile, now: Timestamp) ->
     })
 }
 
-/// How a certificate that can be served stands.
+/// What is known of a certificate that can be served.
 pub struct Checked {
     /// What there is to say of it.
     pub trouble: Option<String>,

@@ -17,7 +17,7 @@ pub(crate) struct Validity {
     until: Timestamp,
 }
 
-/// How a certificate stands at a moment.
+/// Whether a certificate holds at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It holds for long enough.
@@ -38,7 +38,7 @@ impl Validity {
         let time = |seconds| Timestamp::from_second(seconds);
         Some(Self {
             from: time(validity.not_before.timestamp()).unwrap_or(Timestamp::MIN),
-            // The end that stands for none is the last second of the year 9999 (RFC 5280, section 4.1.2.5).
+            // The end that means none is the last second of the year 9999 (RFC 5280, section 4.1.2.5).
             until: time(validity.not_after.timestamp()).unwrap_or(Timestamp::MAX),
         })
     }
@@ -48,7 +48,7 @@ impl Validity {
         self.until
     }
 
-    /// How it stands.
+    /// Whether it holds.
     pub(crate) fn standing(self, now: Timestamp) -> Standing {
         let life = Duration::try_from(self.until.duration_since(self.from)).unwrap_or_default();
         let left = Duration::try_from(self.until.duration_since(now));

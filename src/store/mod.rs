@@ -1,4 +1,4 @@
-//! What survives a restart, behind one narrow interface.
+//! The trait `Store`: the durable records of accounts, agents, tokens and the audit trail.
 //!
 //! The broker sees records and the [`Store`] trait. Where they are kept is the implementation's business:
 //! `SQLite` today, a database shared by many nodes later.
@@ -130,7 +130,7 @@ pub trait Store: Send + Sync + 'static {
     /// one that is still there was cut short by a crash. `None` when the account is gone.
     fn begin_renewal(&self, id: &IntegrationId, now: Timestamp) -> StoreFuture<'_, Option<Grant>>;
 
-    /// Commits what came of a renewal and clears its intent, if the account still has `version`. A grant that does
+    /// Commits the outcome of a renewal and clears its intent, if the account still has `version`. A grant that does
     /// not work any more loses its access tokens with it. Returns the version after the commit;
     /// [`StoreError::Conflict`] when the account was replaced or deleted meanwhile.
     fn finish_renewal(
@@ -164,7 +164,7 @@ pub trait Store: Send + Sync + 'static {
     /// Adds or replaces an agent that came over the API.
     fn put_agent(&self, agent: AgentRecord, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
 
-    /// Deletes such an agent, and notes that whoever has its name from now on is another. False when it was not there.
+    /// Deletes such an agent, and notes that the next holder of its name is another. False when it was not there.
     fn delete_agent(&self, name: &AgentName, audit: Vec<AuditEvent>) -> StoreFuture<'_, bool>;
 
     /// Deletes the record of an agent whose name a file has. False when it was not there.

@@ -1,4 +1,4 @@
-//! The records as the broker sees them. Secrets in them are sealed.
+//! The records that the store keeps, as the broker sees them. Secrets in them are sealed.
 
 use std::sync::Arc;
 
@@ -126,7 +126,7 @@ pub struct RevocationRecord {
     pub secret: Sealed,
 }
 
-/// What came of a renewal, committed in one transaction.
+/// The outcome of a renewal, committed in one transaction.
 pub struct RenewalOutcome {
     /// The refresh token that replaces the one before; `None` keeps it.
     pub rotated: Option<Sealed>,

@@ -24,7 +24,7 @@ pub(super) fn is_plain_script(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::NOEXEC)
 }
 
-/// The file that a command's name stands for, as `execvp` finds it.
+/// The file that a command's name means, as `execvp` finds it.
 pub(super) fn file_of(program: &OsStr) -> Option<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return Some(program.into()).filter(|path: &PathBuf| path.exists());

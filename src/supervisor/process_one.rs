@@ -10,7 +10,7 @@ use crate::telemetry::stderr;
 
 /// The signals that end a program which does nothing about them.
 const ENDING: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP];
-/// How long the end waits for whoever reads standard error.
+/// How long the end waits for the reader of standard error.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Where this is process 1: lets signals end it as they end any other process, whatever it is doing.

@@ -1,4 +1,4 @@
-//! What becomes of the token while the command runs.
+//! Follows the token while the command runs, and tells the command of each renewal.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -147,7 +147,7 @@ impl<S: FnMut(&str)> Supervisor<'_, S> {
             return Ok(self.child.ended().map(Exit::OfCommand));
         };
         if self.told_to_end {
-            // No restart any more: whoever asked waits for the end as always.
+            // No restart any more: the one who asked waits for the end as always.
             self.stopping = None;
             return Ok(self.child.ended().map(Exit::OfCommand));
         }

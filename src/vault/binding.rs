@@ -1,4 +1,4 @@
-//! What a sealed secret is for: the identity that its ciphertext is bound to.
+//! The identity and purpose that a sealed secret is bound to.
 
 use std::{fmt, io::Write};
 

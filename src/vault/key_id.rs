@@ -1,4 +1,4 @@
-//! What a master key is called.
+//! The id of a master key.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Binds what lies in the open to the master key: whoever lacks the key cannot write it.
+//! Binds what lies in the open to the master key: without the key nobody can write it.
 //!
 //! A MAC is HMAC-SHA-256 under a key that is derived from the master key (HKDF-SHA-256), and names that key:
 //!

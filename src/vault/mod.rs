@@ -1,4 +1,4 @@
-//! Seals what must not be read at rest.
+//! Encrypts secrets for the database, and opens them again.
 //!
 //! Each secret gets a data key of its own; the data key is wrapped by the master key. Both layers are
 //! XChaCha20-Poly1305 with random 192-bit nonces and carry, as associated data, the format version, what

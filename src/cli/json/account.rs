@@ -36,7 +36,7 @@ pub(in crate::cli) struct Integration {
     /// The person that a service account acts for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub acts_for: String,
-    /// How it stands.
+    /// Its state.
     pub state: String,
     /// A sentence about the state.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -50,7 +50,7 @@ pub(in crate::cli) struct Integration {
     pub scopes: Vec<String>,
     /// The agents that use it.
     pub agents: Vec<String>,
-    /// How each capability stands that is granted, waited for or declined.
+    /// The state of each capability that is granted, waited for or declined.
     pub capability_states: Vec<IntegrationCapability>,
     /// When it was connected last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +133,7 @@ impl From<v1::Integration> for Integration {
     }
 }
 
-/// How one capability of an account stands.
+/// The state of one capability of an account.
 #[derive(Debug, Clone, Serialize)]
 pub(in crate::cli) struct IntegrationCapability {
     /// Its key.

@@ -23,7 +23,7 @@ pub(in crate::cli) struct Agent {
     pub agent: String,
     /// Whose account it uses.
     pub owner: String,
-    /// Where it stands.
+    /// Its state.
     pub state: String,
     /// A sentence a person can act on.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -34,7 +34,7 @@ pub(in crate::cli) struct AuditEvent {
     /// Hash of this line and the one before.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hash: String,
-    /// How many lines it stands for that are counted and not kept any more.
+    /// How many lines it replaces that are counted and not kept any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// When the first of them was.

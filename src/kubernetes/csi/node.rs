@@ -208,8 +208,8 @@ fn is_free(volumes: &Volumes, volume: &Volume) -> Result<(), Status> {
     }
 }
 
-/// Mounts, and takes it back where it is allowed no longer. The volume is known before it is looked whether it is
-/// allowed: whoever withdraws the permission after that finds it.
+/// Mounts, and takes it back where it is allowed no longer. The volume is known before its permission is
+/// checked, so a withdrawal after that finds it.
 fn mount_checked(
     (volumes, failures): (&Volumes, &Refusals),
     volume: &Volume,

@@ -1,5 +1,5 @@
 //! How the kubelet learns of the driver (plugin registration API, version 1): it finds a socket in the folder that it
-//! watches, asks who is there, calls the driver, and says what came of it.
+//! watches, asks who is there, calls the driver, and tells the result.
 
 use std::path::PathBuf;
 

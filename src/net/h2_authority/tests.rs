@@ -1,4 +1,4 @@
-//! Frames in, frames out.
+//! What becomes of frames that name a socket by its path.
 
 use super::*;
 

@@ -66,7 +66,7 @@ pub(super) fn tidy(folder: &Path) {
             .as_encoded_bytes()
             .starts_with(PREFIX.as_bytes())
         {
-            // Whoever is still at it has it open.
+            // A process that still uses it has it open.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -80,7 +80,7 @@ pub(super) fn take(source: &Connection, folder: &Path) -> Result<DatabaseCopy, F
         &made.file,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    // In one step, which is one read of the source: whoever writes it goes on meanwhile.
+    // In one step, which is one read of the source: the writer goes on meanwhile.
     match Backup::new(source, &mut copy)?.step(-1)? {
         StepResult::Done => {}
         _ => return Err(storage(folder, "the database is busy: try again").into()),

@@ -1,5 +1,5 @@
-//! Binds what a row says to the master key: whoever can write the database without the key can make rows unusable, never
-//! give them to somebody else.
+//! Binds what a row says to the master key. Without the key, somebody who writes the database can make rows unusable, and
+//! never give them to another owner.
 //!
 //! Each row carries a MAC over all that it says, its sealed secret and what it belongs to included. An account lies in
 //! two rows, so that a renewal writes one of them; both say the generation, which is the account's version when it was

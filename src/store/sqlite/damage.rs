@@ -1,5 +1,5 @@
-//! Whether a database is damaged. Whoever hears that may give up what is in it, so it is said only where a second look, with
-//! a connection of its own, finds the same: a disk that failed once, and reads well again, has damaged nothing.
+//! Whether a database is damaged. A reader of that word may give up what is in it. So it is said only where a second look,
+//! with a connection of its own, finds the same: a disk that failed once, and reads well again, has damaged nothing.
 
 use std::{
     path::{Path, PathBuf},

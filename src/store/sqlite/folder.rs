@@ -18,7 +18,7 @@ pub(super) const DATABASE: &str = "broker.db";
 /// What a daemon holds locked while it owns the folder.
 pub(super) const LOCK: &str = "broker.lock";
 
-/// Held as long as this daemon owns the state folder. The kernel lets go of it when the process ends, however
+/// Held as long as this daemon owns the state folder. The kernel releases it when the process ends, however
 /// it ends.
 pub(super) struct FolderLock(#[expect(dead_code, reason = "open as long as the lock is held")] File);
 

@@ -50,7 +50,7 @@ pub(super) fn begin(
     Ok(Some(grant))
 }
 
-/// Records what came of a renewal; returns the version after it.
+/// Records the outcome of a renewal; returns the version after it.
 pub(super) fn finish(
     connection: &Connection,
     vault: &Vault,

@@ -1,4 +1,4 @@
-//! The columns that say how a grant stands.
+//! The columns that say in which health a grant is.
 
 use rusqlite::Row;
 

@@ -15,8 +15,8 @@ use super::{
     rows,
 };
 
-/// Every row, and what is wrong with those that cannot be read. One that somebody else wrote stands for a holder that
-/// nobody knows: whoever holds the agent now is another.
+/// Every row, and what is wrong with those that cannot be read. One that somebody else wrote names a holder that
+/// nobody knows: the agent's holder now is another.
 pub(super) fn load(
     connection: &Connection,
     vault: &Vault,
@@ -73,7 +73,7 @@ pub(super) fn change(
     Ok(())
 }
 
-/// Whoever has this name from now on is not who the row says, and what lies in its directory is another's.
+/// The next holder of this name is not the one that the row names, and what lies in its directory is another's.
 pub(super) fn disown(connection: &Connection, vault: &Vault, agent: &AgentName) -> Result<(), Fault> {
     let bound = bound::HolderOf {
         agent: agent.as_str(),

@@ -183,7 +183,7 @@ impl SqliteStore {
         verified.map(|_| true)
     }
 
-    /// Commits what waits, empties the write-ahead log into the database and lets go of the folder. Whatever
+    /// Commits what waits, empties the write-ahead log into the database and releases the folder. Whatever
     /// is asked afterwards gets [`StoreError::Closed`]. Dropping the store does the same and blocks meanwhile.
     pub async fn close(&self) {
         self.readers.close().await;

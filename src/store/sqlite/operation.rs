@@ -1,4 +1,4 @@
-//! What the thread that writes is asked to do, and what came of it.
+//! What the thread that writes is asked to do, and the results.
 
 use std::path::Path;
 
@@ -70,7 +70,7 @@ impl Lost {
 
 /// An operation that waits for its commit.
 pub(super) trait Operation: Send {
-    /// Runs it, perhaps once more, and keeps what came of it. False when it failed and is to be undone.
+    /// Runs it, perhaps once more, and keeps the result. False when it failed and is to be undone.
     fn run(&mut self, connection: &Connection, path: &Path) -> bool;
 
     /// Why the disk or the file did not take it when it ran last, if that is so.
@@ -78,7 +78,7 @@ pub(super) trait Operation: Send {
 
     fn rank(&self) -> Rank;
 
-    /// Answers the caller: what came of it when the batch was committed, else what ended the batch.
+    /// Answers the caller: its result when the batch was committed, else what ended the batch.
     fn answer(self: Box<Self>, batch: Result<(), StoreError>);
 }
 

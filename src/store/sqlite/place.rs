@@ -65,7 +65,7 @@ impl Place {
         match (self.known_log.get(), identity(&self.log)) {
             (Some(known), _) => Self::compare(&self.log, *known),
             (None, Ok(first)) => {
-                // Whoever was first to see it saw the same.
+                // The first to see it saw the same.
                 let _ = self.known_log.set(first);
                 Ok(())
             }

@@ -1,4 +1,4 @@
-//! The tables, brought up to date one version at a time. `PRAGMA user_version` says where a database stands.
+//! The tables, brought up to date one version at a time. `PRAGMA user_version` says which version a database has.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Where the audit trail begins and ends, bound to the master key: whoever can write the database without the key can
-//! neither cut the trail at an end nor write it anew without a trace.
+//! Where the audit trail begins and ends, bound to the master key. Without the key nobody who writes the database can cut
+//! the trail at an end, or write it anew, without a trace.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -101,7 +101,7 @@ impl Bound for Ends {
     }
 }
 
-/// The ends as the database has them, whoever wrote them: for what shows lines and proves nothing.
+/// The ends as the database has them, no matter who wrote them: for what shows lines and proves nothing.
 pub(super) fn as_found(connection: &Connection) -> Result<Ends, Fault> {
     let found = read(connection, |row| Ok(Ends::of(row)))?;
     match found {

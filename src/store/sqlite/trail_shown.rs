@@ -1,4 +1,4 @@
-//! The audit trail as it is shown: lines, and counts in the place of the last line that each stands for.
+//! The audit trail as it is shown: lines, and counts in the place of the last line that each replaces.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 

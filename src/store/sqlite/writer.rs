@@ -86,7 +86,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs `work` in a transaction; resolves when that is on disk. Whoever stops waiting does not undo it. Where
+    /// Runs `work` in a transaction; resolves when that is on disk. A caller that stops waiting does not undo it. Where
     /// another operation fails, it is rolled back and run again.
     pub(super) async fn run<T, F>(&self, rank: Rank, work: F) -> Result<T, StoreError>
     where
@@ -102,7 +102,7 @@ impl Writer {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Commits what waits, empties the write-ahead log into the database and lets go of the folder.
+    /// Commits what waits, empties the write-ahead log into the database and releases the folder.
     pub(super) async fn close(&self) {
         let (reply, closed) = oneshot::channel();
         if self.inbox.send(Message::Close(reply)).await.is_ok() {

@@ -1,4 +1,4 @@
-//! Who may have what.
+//! Which pods may have which agent's directory.
 
 use super::*;
 use crate::telemetry::captured::Captured;

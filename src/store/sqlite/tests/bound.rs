@@ -170,7 +170,7 @@ fn told(contents: &Contents) -> BTreeSet<String> {
     } in &contents.holders
     {
         let Some(secret) = secret else {
-            // Whoever held it, nobody knows.
+            // Nobody knows who held it.
             assert_eq!(holder.as_deref(), Some(""));
             continue;
         };

@@ -1,4 +1,4 @@
-/* Stands between SQLite and the disk: a sync of the write-ahead log fails while a file says so. What was written is in the
+/* Sits between SQLite and the disk: a sync of the write-ahead log fails while a file says so. What was written is in the
  * file all the same, as it may be on a disk that failed. */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,4 +1,4 @@
-//! Commits that the disk does not confirm. Each scene runs in a process of its own, under a library that stands between the
+//! Commits that the disk does not confirm. Each scene runs in a process of its own, under a library between the
 //! database and the disk (`disk.c`), and is killed at its end.
 
 use std::{env, future::Future, path::PathBuf, process::Command};
