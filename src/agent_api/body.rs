@@ -10,7 +10,7 @@ use futures_util::Stream;
 use http::{Method, Response, header};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::holding::Held;
+use super::holder::Held;
 
 /// Events as they come.
 pub(crate) type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;

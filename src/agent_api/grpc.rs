@@ -20,11 +20,10 @@ use super::{
     grpc::framing::{read, streaming, unary},
     http::provider_named,
     refusal::Refusal,
-    server::Endpoint,
-    service::Answer,
     watch::{Change, Watch},
 };
 use crate::{
+    agent_api::{answer::Answer, endpoint::Endpoint},
     broker::TokenRequest,
     id::ProviderId,
     proto::v1::{GetAccessTokenRequest, GetStatusRequest, WatchAccessTokenRequest},

@@ -2,34 +2,17 @@
 
 use std::sync::Arc;
 
-use super::refusal::Refusal;
+use super::{
+    holder::{Held, Holder},
+    refusal::Refusal,
+};
 use crate::{
     broker::{AgentHandle, Broker, TokenGrant, TokenRequest},
     budget::{
-        Budget, Limits, Refusals, Share,
+        Budget, Limits, Refusals,
         table::{REQUESTS, STREAMS, WAITS},
     },
-    id::AgentName,
-    kubernetes::Proven,
 };
-
-/// Who holds something.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Holder {
-    /// An agent, on whatever surface of this machine.
-    Agent(AgentName),
-    /// A pod at `remote.listen`: an agent may have many.
-    Pod(Arc<Proven>),
-}
-
-impl Holder {
-    pub(crate) fn of(agent: &AgentHandle) -> Self {
-        Self::Agent(agent.name().clone())
-    }
-}
-
-/// What is held; given back when dropped.
-pub(crate) type Held = Share<Holder>;
 
 /// What one may hold of one kind.
 struct Kind {

@@ -13,11 +13,13 @@ use super::{
     body::{AgentBody, Events},
     google_compat::metadata,
     refusal::{Reason, Refusal},
-    server::{Endpoint, Server},
-    service::Answer,
     watch::{Change, Watch},
 };
 use crate::{
+    agent_api::{
+        answer::Answer,
+        endpoint::{Endpoint, Server},
+    },
     agent_view::render::View,
     broker::{TokenGrant, TokenRequest},
     clock::{self, Moment},

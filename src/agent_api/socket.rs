@@ -17,13 +17,15 @@ use rustix::{
 };
 use tokio::task::JoinHandle;
 
-use super::{
-    holding::Holder,
-    server::{Endpoint, Server},
-};
 use crate::{
+    agent_api::{
+        endpoint::{Endpoint, Server},
+        holder::Holder,
+        listener,
+    },
     agent_files::{
-        directory::{AgentDir, Entry, Owner},
+        directory::AgentDir,
+        entry::{Entry, Owner},
         error::FileError,
         mark::Mark,
     },
@@ -59,7 +61,7 @@ impl Socket {
         let (listener, mark) = place(dir, &server.keys)?;
         let endpoint = server.endpoint(agent, Holder::of(agent), server.stop());
         Ok(Self {
-            accepting: endpoint.accept(listener).map_err(|error| unwatched(&error))?,
+            accepting: listener::start(&endpoint, listener).map_err(|error| unwatched(&error))?,
             endpoint,
             owner: dir.owner(),
             mark,
@@ -70,7 +72,7 @@ impl Socket {
     /// Puts another socket in the place of one that is gone. Connections stay.
     pub(crate) fn open_again(&mut self, dir: &AgentDir) -> Result<(), FileError> {
         let (listener, mark) = place(dir, &self.endpoint.server.keys)?;
-        let accepting = self.endpoint.accept(listener);
+        let accepting = listener::start(&self.endpoint, listener);
         let accepting = accepting.map_err(|error| unwatched(&error))?;
         std::mem::replace(&mut self.accepting, accepting).abort();
         self.mark = mark;

@@ -5,8 +5,9 @@ use std::{hash::BuildHasher, sync::Arc};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::{answer_cache::Form, holding::Held, refusal::Refusal, server::Endpoint};
+use super::{answer_cache::Form, refusal::Refusal};
 use crate::{
+    agent_api::{endpoint::Endpoint, holder::Held},
     agent_view::render::View,
     broker::{AgentSnapshot, CredentialView, IssuedToken, TokenGrant},
     clock::Moment,

@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use rustix::io::Errno;
 
-use super::directory::{Entry, Owner};
+use super::entry::{Entry, Owner};
 
 /// Why delivery could not start at all.
 #[derive(Debug, thiserror::Error)]

@@ -3,11 +3,12 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::{
-    directory::{AgentDir, Entry, Look},
+    directory::{AgentDir, Look},
     error::FileError,
     mark::Mark,
 };
 use crate::{
+    agent_files::entry::Entry,
     agent_view::{adc::CredentialFiles, render::View},
     clock::Uptime,
 };

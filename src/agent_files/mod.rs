@@ -1,6 +1,7 @@
 //! An agent's directory and files on disk.
 
 pub(crate) mod directory;
+pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod mark;

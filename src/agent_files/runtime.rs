@@ -23,12 +23,17 @@ use rustix::{
 };
 
 use super::{
-    directory::{AgentDir, Look, OPEN_DIR, Owner, refused, unlink_entries},
+    directory::{AgentDir, Look, refused, unlink_entries},
     error::{DeliveryError, FileError},
     mark, room,
     tree::{self, Trash},
 };
-use crate::{id::AgentName, net::folders::make_folders, text::ShowPath};
+use crate::{
+    agent_files::{entry::Owner, tree::OPEN_DIR},
+    id::AgentName,
+    net::folders::make_folders,
+    text::ShowPath,
+};
 
 /// The mode of folders that agents pass through to what is theirs.
 const PASS_THROUGH: Mode = Mode::RWXU.union(Mode::XGRP).union(Mode::XOTH);

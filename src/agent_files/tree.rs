@@ -19,7 +19,11 @@ use rustix::{
     path::Arg,
 };
 
-use super::directory::OPEN_DIR;
+/// Directories are opened like this: never through a link, never kept by a child process.
+pub(crate) const OPEN_DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// How names of directories start that are being removed. No agent can be called like that.
 pub(crate) const REMOVED: &str = ".removed-";

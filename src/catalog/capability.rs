@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::{
-    CatalogError,
+    error::CatalogError,
     scope::{Scope, ScopeSet},
     verification::Verification,
 };

@@ -6,34 +6,13 @@ use serde::Deserialize;
 
 use super::{
     capability::{self, Capability},
+    error::CatalogError,
     scope::ScopeSet,
 };
 use crate::{
     config::{CapabilityEntry, Config, suggest},
     id::{CapabilityKey, ProviderId},
-    text,
 };
-
-/// A capability that the catalogue cannot take.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}capability `{key}`: {reason}")]
-pub struct CatalogError {
-    place: String,
-    key: String,
-    reason: String,
-}
-
-impl CatalogError {
-    pub(super) fn new(entry: &CapabilityEntry, reason: String) -> Self {
-        let place = if entry.origin.is_empty() {
-            String::new()
-        } else {
-            format!("{}: ", entry.origin)
-        };
-        let key = text::quoted(&entry.key, 80);
-        Self { place, key, reason }
-    }
-}
 
 /// A key that the catalogue does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -23,7 +23,7 @@ use self::{
     writer::{Command, Writer},
 };
 use crate::{
-    agent_api::{holding::Holdings, server::Server},
+    agent_api::{endpoint::Server, holding::Holdings},
     agent_files::{error::DeliveryError, runtime::Runtime},
     broker::{Broker, ChangeReceiver},
     budget::Refusals,

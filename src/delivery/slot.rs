@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use crate::{
-    agent_api::{server::Server, socket::Socket},
+    agent_api::{endpoint::Server, socket::Socket},
     agent_files::{
-        directory::{Entry, Owner},
+        entry::{Entry, Owner},
         error::FileError,
         files::Files,
         mark::Mark,

@@ -11,14 +11,14 @@ use super::{
 };
 use crate::{
     agent_api::{
+        endpoint::Server,
         refusal::{Reason, Refusal},
-        server::Server,
     },
-    broker::AgentHandle,
     budget::{Peer, Refusals},
     clock::Uptime,
     id::AgentName,
-    kubernetes::{Proven, ReviewError, permit},
+    kubernetes::{Proven, ReviewError},
+    pod_api::pass::Pass,
     secret::AccessToken,
 };
 
@@ -32,28 +32,6 @@ pub(super) struct Gate {
     pub(super) notes: Notes,
     pub(super) places: PodPlaces,
     pub(super) busy: Refusals,
-}
-
-/// A request that may pass. No `Debug`: it holds a token.
-pub(super) struct Pass {
-    pub(super) agent: Arc<AgentHandle>,
-    pub(super) pod: Arc<Proven>,
-    pub(super) token: AccessToken,
-    /// When the pod has to be proven again.
-    pub(super) until: Uptime,
-}
-
-impl Pass {
-    /// Whether the agent is given to the pod, as its manifest is now.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
-        let identity = &self.pod.identity;
-        permit(
-            &self.agent.peek().manifest,
-            identity,
-            &format!("a pod that runs as {identity}"),
-        )
-        .map_err(|sentence| Refusal::new(Reason::WrongPod, as_sentence(&sentence)))
-    }
 }
 
 /// A request that is to be judged. No `Debug`: it holds a token.
@@ -215,13 +193,6 @@ fn bearer(headers: &mut HeaderMap) -> Result<AccessToken, Refusal> {
             "The header Authorization has to hold the pod's projected service-account token: `Bearer TOKEN`.";
         Refusal::new(Reason::Unproven, detail)
     })
-}
-
-/// With a capital letter and a full stop, as the other refusals are.
-fn as_sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    first.into_iter().chain(letters).chain(['.']).collect()
 }
 
 #[cfg(test)]

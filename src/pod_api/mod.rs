@@ -6,6 +6,7 @@
 mod caller;
 mod gate;
 mod notes;
+mod pass;
 mod proof;
 mod service;
 
@@ -31,7 +32,7 @@ use self::{
     service::RemoteService,
 };
 use crate::{
-    agent_api::server::Server,
+    agent_api::endpoint::Server,
     budget::{
         Peer, Refusals,
         descriptors::part,

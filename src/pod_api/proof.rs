@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     caller::{Asking, Caller},
-    gate::Pass,
+    pass::Pass,
 };
 use crate::{
     budget::{

@@ -10,7 +10,7 @@ use super::{caller::Caller, gate::Gate};
 use crate::{
     agent_api::{
         body::AgentBody,
-        holding::Holder,
+        holder::Holder,
         refusal::Refusal,
         service::{AgentService, is_grpc},
     },

@@ -3,6 +3,8 @@
 //! Both are kept in memory alone, by the digests of their tokens: a restart signs everybody out, and nothing that is
 //! stored opens a session. All times are uptimes, so that setting the clock neither keeps a session nor ends it.
 
+mod digest;
+mod records;
 mod table;
 
 use std::{
@@ -10,8 +12,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
-use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
@@ -19,10 +19,15 @@ use crate::{
     entropy::SharedEntropy,
     id::OwnerId,
     secret::{BrowserToken, FormToken, LinkToken, SessionToken},
-    telemetry::audit::Actor,
 };
 
-use table::{Digest, Table};
+pub use records::{
+    Admission, BrowserId, Ended, Link, Principal, Session, SessionId, SessionLimits, TooManyLinks, Viewer,
+    Visit,
+};
+
+use digest::digest;
+use table::Table;
 
 /// The console's page that a one-time link leads to.
 pub const SIGN_IN: &str = "/console/sign-in";
@@ -37,138 +42,6 @@ pub fn is_page(page: &str) -> bool {
 pub const LINK_LIFE: Duration = Duration::from_secs(5 * 60);
 /// How long one works that is handed on to somebody else.
 pub const INVITATION_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What a session may see.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Viewer {
-    /// Everything.
-    Operator,
-    /// What is this owner's.
-    Owner(OwnerId),
-}
-
-impl Viewer {
-    /// True where what is this owner's may be seen and changed.
-    pub fn may_see(&self, owner: &OwnerId) -> bool {
-        match self {
-            Self::Operator => true,
-            Self::Owner(own) => own == owner,
-        }
-    }
-
-    /// The owner that it is restricted to.
-    pub fn owner(&self) -> Option<&OwnerId> {
-        match self {
-            Self::Operator => None,
-            Self::Owner(owner) => Some(owner),
-        }
-    }
-}
-
-/// What a link or a proxy admits to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admission {
-    /// What may be seen.
-    pub viewer: Viewer,
-    /// Who the audit trail says it was.
-    pub actor: Actor,
-    /// Where the platform's own pages are.
-    pub return_url: Option<String>,
-}
-
-impl Admission {
-    /// Whom its sessions are charged to: one person, for what that person may see.
-    pub fn principal(&self) -> Principal {
-        Principal {
-            viewer: self.viewer.clone(),
-            actor: self.actor.clone(),
-        }
-    }
-}
-
-/// One person, as budgets tell people apart.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Principal {
-    viewer: Viewer,
-    actor: Actor,
-}
-
-/// A one-time link.
-pub struct Link {
-    /// What it carries.
-    pub token: LinkToken,
-    /// When it stops working.
-    pub expires_at: Timestamp,
-}
-
-/// Names a session without being able to open it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SessionId(Digest);
-
-/// An open session.
-#[derive(Clone)]
-pub struct Session {
-    /// Names it.
-    pub id: SessionId,
-    /// What it may see, and for whom it acts.
-    pub admission: Arc<Admission>,
-    /// What every form of its pages carries, so that no other page can send one (CSRF).
-    pub form_token: FormToken,
-}
-
-impl Session {
-    /// True when a form carries this session's token. Takes the same time whatever it resembles.
-    pub fn sent(&self, form_token: &str) -> bool {
-        self.form_token
-            .expose()
-            .as_bytes()
-            .ct_eq(form_token.as_bytes())
-            .into()
-    }
-}
-
-/// Names a browser, in which perhaps nobody is signed in, by a cookie of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BrowserId(Digest);
-
-impl BrowserId {
-    /// The browser that sends this token.
-    pub fn of(token: &BrowserToken) -> Self {
-        Self(table::digest(token.expose()))
-    }
-}
-
-/// A browser that comes back from the provider.
-#[derive(Clone, Copy)]
-pub struct Visit<'a> {
-    /// What it has open in the console.
-    pub session: Option<&'a Session>,
-    /// The browser itself.
-    pub browser: BrowserId,
-}
-
-/// How long sessions last.
-#[derive(Debug, Clone, Copy)]
-pub struct SessionLimits {
-    /// Without a look at any page.
-    pub idle: Duration,
-    /// In all.
-    pub whole: Duration,
-}
-
-/// What was ended at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
-    /// Sessions that were open.
-    pub sessions: usize,
-    /// Links that nobody had used yet.
-    pub links: usize,
-}
-
-/// More of them than anybody can use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many links to the console are open; wait until some have ended")]
-pub struct TooManyLinks;
 
 /// The links and the sessions.
 pub struct Sessions {
@@ -205,22 +78,21 @@ impl Sessions {
         let now = self.clock.moment();
         let until = now.uptime.after(life);
         self.table()
-            .add_link(now.uptime, table::digest(token.expose()), admission, until)?;
+            .add_link(now.uptime, digest(token.expose()), admission, until)?;
         let expires_at = now.wall_at(until);
         Ok(Link { token, expires_at })
     }
 
     /// What a link admits to, while it works. It goes on working.
     pub fn invited(&self, token: &LinkToken) -> Option<Arc<Admission>> {
-        self.table()
-            .link(self.clock.uptime(), &table::digest(token.expose()))
+        self.table().link(self.clock.uptime(), &digest(token.expose()))
     }
 
     /// Opens a session with a link, which works no more then.
     pub fn open(&self, token: &LinkToken) -> Option<(SessionToken, Session)> {
         let admission = self
             .table()
-            .take_link(self.clock.uptime(), &table::digest(token.expose()))?;
+            .take_link(self.clock.uptime(), &digest(token.expose()))?;
         Some(self.admit(admission))
     }
 
@@ -236,7 +108,7 @@ impl Sessions {
     pub fn passing(&self, admission: Arc<Admission>) -> (SessionToken, Session) {
         let token = SessionToken::from(self.entropy.token());
         let session = Session {
-            id: SessionId(table::digest(token.expose())),
+            id: SessionId(digest(token.expose())),
             admission,
             form_token: FormToken::from(self.entropy.token()),
         };
@@ -252,7 +124,7 @@ impl Sessions {
     /// itself does not.
     pub fn find(&self, token: &SessionToken, looked: bool) -> Option<Session> {
         let now = self.clock.uptime();
-        let id = table::digest(token.expose());
+        let id = digest(token.expose());
         self.table().session(now, self.limits, &id, looked)
     }
 

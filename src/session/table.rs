@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Admission, Ended, Principal, Session, SessionLimits, TooManyLinks, Viewer};
+use super::{
+    digest::Digest,
+    records::{Admission, Ended, Principal, Session, SessionLimits, TooManyLinks, Viewer},
+};
 use crate::{
     budget::{
         Budget, Exhausted, Privileged, Share,
@@ -11,17 +14,6 @@ use crate::{
     clock::Uptime,
     id::OwnerId,
 };
-
-/// SHA-256 of a token: looking one up takes the same time whatever it resembles.
-pub(super) type Digest = [u8; 32];
-
-/// The digest of a token.
-pub(super) fn digest(token: &str) -> Digest {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
-}
 
 struct OpenLink {
     admission: Arc<Admission>,

@@ -7,6 +7,7 @@ use crate::{
     budget::table::{CONSOLE_LINKS, CONSOLE_SESSIONS},
     clock::ManualClock,
     entropy::SystemEntropy,
+    telemetry::audit::Actor,
 };
 
 const LIMITS: SessionLimits = SessionLimits {

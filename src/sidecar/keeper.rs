@@ -14,7 +14,8 @@ use super::{
 use crate::{
     agent_api::socket,
     agent_files::{
-        directory::{AgentDir, Entry},
+        directory::AgentDir,
+        entry::Entry,
         error::FileError,
         files::{self, Seen},
         mark::Mark,

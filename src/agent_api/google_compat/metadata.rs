@@ -13,10 +13,11 @@ use zeroize::Zeroizing;
 use super::metadata_tree::{Alt, Entry, Form, lines};
 use crate::{
     agent_api::{
+        answer::Answer,
         body::AgentBody,
-        holding::{Holder, Holdings},
+        holder::Holder,
+        holding::Holdings,
         refusal::{Reason, Refusal},
-        service::Answer,
     },
     broker::{AgentHandle, AgentState, Broker, Problem, ProblemCode, TokenGrant, TokenRequest},
     clock::Uptime,

@@ -19,7 +19,8 @@ use super::metadata::token_json;
 use crate::{
     agent_api::{
         body::{AgentBody, for_method},
-        holding::{Holder, Holdings},
+        holder::Holder,
+        holding::Holdings,
         refusal::{Reason, Refusal},
     },
     agent_view::adc,

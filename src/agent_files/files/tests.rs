@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
 use super::*;
 use crate::{
-    agent_files::{directory::Owner, runtime::Runtime},
+    agent_files::{entry::Owner, runtime::Runtime},
     broker::{AgentSnapshot, AgentState},
     testing::{Mounted, at, in_memory, name, small_tmpfs, snapshot, token},
 };

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use crate::store::StoreError;
 
 use super::{
-    SqliteStore, file_system, give_back,
+    database::SqliteStore,
+    file_system, give_back,
     operation::Rank,
     trail_count::{self, Progress},
     trail_prune, trail_size,

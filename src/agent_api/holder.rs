@@ -1,0 +1,23 @@
+//! Who holds something open, and what is held.
+
+use std::sync::Arc;
+
+use crate::{broker::AgentHandle, budget::Share, id::AgentName, kubernetes::Proven};
+
+/// Who holds something.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    /// An agent, on whatever surface of this machine.
+    Agent(AgentName),
+    /// A pod at `remote.listen`: an agent may have many.
+    Pod(Arc<Proven>),
+}
+
+impl Holder {
+    pub(crate) fn of(agent: &AgentHandle) -> Self {
+        Self::Agent(agent.name().clone())
+    }
+}
+
+/// What is held; given back when dropped.
+pub(crate) type Held = Share<Holder>;
