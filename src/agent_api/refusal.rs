@@ -55,31 +55,7 @@ impl Reason {
         use StatusCode as S;
         use tonic::Code as G;
         let (code, status, grpc, title) = match self {
-            Self::Broker(ProblemCode::State(state)) => return Form::of_state(state),
-            Self::Broker(code @ ProblemCode::UnknownCapability) => (
-                code.as_str(),
-                S::BAD_REQUEST,
-                G::InvalidArgument,
-                "Unknown capability",
-            ),
-            Self::Broker(code @ ProblemCode::NotDeclared) => (
-                code.as_str(),
-                S::FORBIDDEN,
-                G::PermissionDenied,
-                "Not declared by the agent",
-            ),
-            Self::Broker(code @ ProblemCode::RateLimited) => (
-                code.as_str(),
-                S::TOO_MANY_REQUESTS,
-                G::ResourceExhausted,
-                "Asked too often",
-            ),
-            Self::Broker(code @ ProblemCode::InvalidRequest) => (
-                code.as_str(),
-                S::BAD_REQUEST,
-                G::InvalidArgument,
-                "Invalid request",
-            ),
+            Self::Broker(code) => return Form::of_broker(code),
             Self::AgentRemoved => ("agent_removed", S::GONE, G::NotFound, "The agent was removed"),
             Self::Stopping => (
                 "stopping",
@@ -129,6 +105,24 @@ pub(crate) fn refusal_form(code: ProblemCode) -> (u16, tonic::Code) {
 }
 
 impl Form {
+    fn of_broker(code: ProblemCode) -> Self {
+        use StatusCode as S;
+        use tonic::Code as G;
+        let (status, grpc, title) = match code {
+            ProblemCode::State(state) => return Self::of_state(state),
+            ProblemCode::UnknownCapability => (S::BAD_REQUEST, G::InvalidArgument, "Unknown capability"),
+            ProblemCode::NotDeclared => (S::FORBIDDEN, G::PermissionDenied, "Not declared by the agent"),
+            ProblemCode::RateLimited => (S::TOO_MANY_REQUESTS, G::ResourceExhausted, "Asked too often"),
+            ProblemCode::InvalidRequest => (S::BAD_REQUEST, G::InvalidArgument, "Invalid request"),
+        };
+        Self {
+            code: code.as_str(),
+            status,
+            grpc,
+            title,
+        }
+    }
+
     fn of_state(state: AgentState) -> Self {
         use StatusCode as S;
         use tonic::Code as G;

@@ -214,13 +214,7 @@ pub fn start_broker(
         entropy: parts.entropy.clone(),
     };
     let mut providers = google::providers(options, parts.clock.clone(), parts.entropy.clone());
-    for entry in &config.providers {
-        let provider = kinds::build(entry, &surroundings)?;
-        if providers.iter().any(|known| known.id() == provider.id()) {
-            return Err(entry.wrong("there is such a provider already").into());
-        }
-        providers.push(provider);
-    }
+    kinds::add(&mut providers, &config.providers, &surroundings)?;
     let options = BrokerOptions {
         public_url: config.public_url.as_str().trim_end_matches('/').to_owned(),
         concurrency: config.renewal.concurrency,

@@ -21,7 +21,7 @@ use crate::{
     agent::Manifest,
     catalog::ScopeSet,
     secret::AccessToken,
-    store::{Contents, Health, TokenRecord},
+    store::{Contents, Health, IntegrationRecord, TokenRecord},
     vault::Binding,
 };
 
@@ -95,34 +95,8 @@ impl Broker {
         }
         let mut registry = self.services.registry.lock();
         let mut sets = ScopeSets::default();
-        let now = self.services.clock.moment();
-        for mut record in contents.integrations {
-            if let Some(cut) = &record.renewal {
-                tracing::warn!(
-                    integration = %record.id, begun = %cut.started_at,
-                    "a renewal was cut off between its beginning and its end; it is tried once more"
-                );
-            }
-            // The record in memory says what is so; the sealed grant is read where it is needed.
-            record.secret = crate::vault::Sealed::from_bytes(Vec::new());
-            let context = &self.services.context;
-            let provider = context.providers.get(&record.provider);
-            if provider.is_some_and(|provider| provider.keys().is_some()) && record.subject == record.account
-            {
-                // Nobody granted it anything: it may ask for whatever the catalogue has by now.
-                record.scopes = context.catalog.scopes_of(&record.provider);
-            }
-            sets.share(&mut record.scopes);
-            if let Some(provider) = provider.filter(|known| known.issuer_binding == record.issuer_binding) {
-                // Equal texts share their memory.
-                record.provider = provider.id().clone();
-                record.issuer_binding = provider.issuer_binding.clone();
-            }
-            let id = record.id.clone();
-            registry.insert_account(record, now);
-            if let Some(account) = registry.accounts.get(&id) {
-                self.publisher.schedule_ending(account);
-            }
+        for record in contents.integrations {
+            self.take_over_account(&mut registry, &mut sets, record);
         }
         let time = StoredTime::new(&self.services.clock, &contents.tokens);
         self.restored.hold_unchecked(&mut registry, &contents.unchecked);
@@ -145,6 +119,40 @@ impl Broker {
                     self.agents.keep_unusable(&mut registry, &agent.name);
                 }
             }
+        }
+    }
+
+    fn take_over_account(
+        &self,
+        registry: &mut Registry,
+        sets: &mut ScopeSets,
+        mut record: IntegrationRecord,
+    ) {
+        if let Some(cut) = &record.renewal {
+            tracing::warn!(
+                integration = %record.id, begun = %cut.started_at,
+                "a renewal was cut off between its beginning and its end; it is tried once more"
+            );
+        }
+        // The record in memory says what is so; the sealed grant is read where it is needed.
+        record.secret = crate::vault::Sealed::from_bytes(Vec::new());
+        let context = &self.services.context;
+        let provider = context.providers.get(&record.provider);
+        let keyed = provider.is_some_and(|provider| provider.keys().is_some());
+        if keyed && record.subject == record.account {
+            // Nobody granted it anything: it may ask for whatever the catalogue has by now.
+            record.scopes = context.catalog.scopes_of(&record.provider);
+        }
+        sets.share(&mut record.scopes);
+        if let Some(provider) = provider.filter(|known| known.issuer_binding == record.issuer_binding) {
+            // Equal texts share their memory.
+            record.provider = provider.id().clone();
+            record.issuer_binding = provider.issuer_binding.clone();
+        }
+        let id = record.id.clone();
+        registry.insert_account(record, self.services.clock.moment());
+        if let Some(account) = registry.accounts.get(&id) {
+            self.publisher.schedule_ending(account);
         }
     }
 

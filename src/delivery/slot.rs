@@ -13,8 +13,10 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use crate::{
+    agent::Manifest,
     agent_api::{endpoint::Server, socket::Socket},
     agent_files::{
+        directory::AgentDir,
         entry::{Entry, Owner},
         error::FileError,
         files::Files,
@@ -307,22 +309,8 @@ impl Slot {
         };
         let path = context.runtime.path_of(&self.name);
         let sentence = |error: &FileError| format!("{}{error}", path.shown());
-        if let Some(volumes) = &context.volumes
-            && volumes.has_stranger(&self.name, manifest.kubernetes.as_deref())
-        {
-            tracing::warn!(
-                agent = %self.name,
-                "a pod that has the agent's directory may have it no longer: it is exchanged for another, and the \
-                 agent's other pods have to be restarted"
-            );
-            place.socket = None;
-            place.directory = None;
-            place.files = Files::default();
-            // Only another directory keeps out whoever has this one mounted.
-            if let Err(error) = context.runtime.remove(&self.name) {
-                return Some(sentence(&error));
-            }
-            volumes.cut_off(&self.name);
+        if let Err(error) = self.cut_off_stranger(context, place, manifest) {
+            return Some(sentence(&error));
         }
         let keys = &context.server.keys;
         let dir = match context.runtime.agent(&self.name, owner) {
@@ -351,19 +339,35 @@ impl Slot {
             .as_ref()
             .and_then(|url| Some(CredentialFiles::new(agent.name(), agent.secret()?, url)));
         let mut errors = place.files.write(&dir, view, credentials.as_ref(), now, keys);
-        let listening = match &mut place.socket {
-            Some(socket) => {
-                socket.forget_answer();
-                if dir.entry(Entry::Socket, keys) == Some(socket.mark()) {
-                    Ok(())
-                } else {
-                    socket.open_again(&dir)
-                }
-            }
-            None => Socket::open(&dir, &context.server, agent).map(|socket| place.socket = Some(socket)),
-        };
+        let listening = listen(context, place, agent, &dir);
         errors.extend(listening.err());
         errors.iter().map(sentence).reduce(join)
+    }
+
+    /// Where a pod has the directory that may have it no longer, exchanges it for another.
+    fn cut_off_stranger(
+        &self,
+        context: &Context,
+        place: &mut Place,
+        manifest: &Manifest,
+    ) -> Result<(), FileError> {
+        let stranger =
+            |volumes: &&Arc<Volumes>| volumes.has_stranger(&self.name, manifest.kubernetes.as_deref());
+        let Some(volumes) = context.volumes.as_ref().filter(stranger) else {
+            return Ok(());
+        };
+        tracing::warn!(
+            agent = %self.name,
+            "a pod that has the agent's directory may have it no longer: it is exchanged for another, and the \
+             agent's other pods have to be restarted"
+        );
+        place.socket = None;
+        place.directory = None;
+        place.files = Files::default();
+        // Only another directory keeps out whoever has this one mounted.
+        context.runtime.remove(&self.name)?;
+        volumes.cut_off(&self.name);
+        Ok(())
     }
 
     /// The directory was gone, and another was made in its place: who had the one before mounted has nothing any more.
@@ -506,4 +510,24 @@ fn join(a: String, b: String) -> String {
 /// Tells the broker what is on disk.
 fn report(context: &Context, agent: &Arc<AgentHandle>, revision: u64, problem: Option<String>) {
     context.server.note_delivered(agent, revision, problem);
+}
+
+/// Puts the agent's socket into its directory, where it is not there as it was left.
+fn listen(
+    context: &Context,
+    place: &mut Place,
+    agent: &Arc<AgentHandle>,
+    dir: &AgentDir,
+) -> Result<(), FileError> {
+    match &mut place.socket {
+        Some(socket) => {
+            socket.forget_answer();
+            if dir.entry(Entry::Socket, &context.server.keys) == Some(socket.mark()) {
+                Ok(())
+            } else {
+                socket.open_again(dir)
+            }
+        }
+        None => Socket::open(dir, &context.server, agent).map(|socket| place.socket = Some(socket)),
+    }
 }

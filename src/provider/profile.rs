@@ -63,6 +63,14 @@ pub struct EnvNames {
 }
 
 impl EnvNames {
+    /// All of them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let always = [self.access_token.as_str(), self.expires_at.as_str()].into_iter();
+        always
+            .chain(self.capabilities.as_deref())
+            .chain(self.account.as_deref())
+    }
+
     /// `PREFIX_OAUTH_ACCESS_TOKEN` and its like.
     pub fn oauth(prefix: &str) -> Self {
         Self {

@@ -23,7 +23,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -78,7 +78,7 @@ pub async fn run(
 ) -> Result<(), String> {
     refuse_own_source(&options)?;
     let shown = Arc::new(ArcSwap::from_pointee(Shown::default()));
-    let (listeners, mut listening) = mpsc::channel(1);
+    let (listeners, listening) = mpsc::channel(1);
     let keeper = Keeper::open(
         options.directory,
         options.agent.as_ref(),
@@ -86,13 +86,11 @@ pub async fn run(
         Arc::clone(&shown),
         listeners,
     )?;
-    let metadata = match options.metadata {
-        None => None,
-        Some(address) => {
-            let server = TcpServer::bind(address);
-            Some(server.map_err(|error| format!("--metadata {address} cannot be bound: {error}"))?)
-        }
+    let bound = |address| {
+        let server = TcpServer::bind(address);
+        server.map_err(|error| format!("--metadata {address} cannot be bound: {error}"))
     };
+    let metadata = options.metadata.map(bound).transpose()?;
     let upstream = Upstream::new(
         &options.source,
         options.agent.as_ref(),
@@ -112,17 +110,7 @@ pub async fn run(
         tracing::info!(listen = %server.address(), "metadata server");
         tokio::spawn(Arc::clone(&forwarder).serve_metadata(server, shutdown.clone()));
     }
-    let stop = shutdown.clone();
-    tokio::spawn(async move {
-        let mut serving: Option<JoinHandle<()>> = None;
-        while let Some(listener) = listening.recv().await {
-            let next = tokio::spawn(Arc::clone(&forwarder).serve(listener, stop.clone()));
-            // Nobody comes by the one that is gone. Connections stay.
-            if let Some(before) = serving.replace(next) {
-                before.abort();
-            }
-        }
-    });
+    tokio::spawn(serve_each(listening, forwarder, shutdown.clone()));
     let (news, came) = mpsc::channel(1);
     let follower = Follower {
         upstream,
@@ -134,6 +122,22 @@ pub async fn run(
     tokio::spawn(follower.run());
     keeper.run(came, shutdown).await;
     Ok(())
+}
+
+/// Serves the newest of the listeners that come.
+async fn serve_each(
+    mut listening: mpsc::Receiver<UnixListener>,
+    forwarder: Arc<Forwarder>,
+    stop: CancellationToken,
+) {
+    let mut serving: Option<JoinHandle<()>> = None;
+    while let Some(listener) = listening.recv().await {
+        let next = tokio::spawn(Arc::clone(&forwarder).serve(listener, stop.clone()));
+        // Nobody comes by the one that is gone. Connections stay.
+        if let Some(before) = serving.replace(next) {
+            before.abort();
+        }
+    }
 }
 
 #[cfg(test)]

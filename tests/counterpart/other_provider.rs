@@ -129,6 +129,51 @@ fn an_agent_has_a_token_of_another_provider_beside_googles() {
 }
 
 #[test]
+fn a_provider_that_cannot_be_told_from_another_is_refused_at_the_start() {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    let written = fs::read_to_string(daemon.config_file()).unwrap();
+    let entry = |id: &str, rest: &str| {
+        format!(
+            "\n[[providers]]\nid = \"{id}\"\ntype = \"oidc\"\nissuer = \"https://{id}.example\"\nclient_id = \"x\"\n{rest}\n"
+        )
+    };
+    let acme = entry("acme", "");
+    for (more, words) in [
+        (
+            entry("google", ""),
+            "provider `google`: there is such a provider already",
+        ),
+        (
+            entry("acme", "env_prefix = \"GOOGLE\""),
+            "env_prefix: expected capital letters",
+        ),
+        (
+            format!("{acme}{}", entry("other", "env_prefix = \"ACME\"")),
+            "another provider has `ACME_OAUTH_ACCESS_TOKEN`",
+        ),
+        (
+            entry("acme", "").replace("oidc", "saml"),
+            "type: expected \"oidc\"",
+        ),
+        (entry("acme", "isuer = \"x\""), "unknown field"),
+        (
+            entry("acme", "").replace("https", "http"),
+            "issuer: expected an https address",
+        ),
+        (
+            entry("acme", "client_secret_file = \"gone\""),
+            "client_secret_file",
+        ),
+    ] {
+        fs::write(daemon.config_file(), format!("{written}{more}")).unwrap();
+        let refused = daemon.try_start().unwrap_err();
+        assert_eq!(refused.code, 7, "{refused:?}");
+        assert!(refused.stderr.contains(words), "{words}: {refused:?}");
+    }
+}
+
+#[test]
 fn its_tokens_are_renewed_in_the_file_and_rotated_grants_are_kept() {
     let (google, acme) = (Emulator::start(&[]), Provider::start());
     acme.order("lifetime", &json!({ "seconds": 20 }));

@@ -142,37 +142,9 @@ impl Grants {
             Some(&granted),
             &grant_request.assumed.union(&before.unwrap_or_default()),
         );
-        let declined = existing.map(|existing| existing.declined.clone());
-        let declined = self.declined(
-            provider,
-            &declined.unwrap_or_default(),
-            &grant_request.capabilities,
-            &granted,
-        );
-        let id = self.id_of(existing);
-        let now = self.clock.now();
-        let record = IntegrationRecord {
-            secret: self
-                .vault
-                .seal(&Binding::RefreshToken(&id), grant.token.expose().as_bytes()),
-            id: id.clone(),
-            provider: provider.clone(),
-            owner: grant_request.owner.clone(),
-            subject: identity.subject,
-            former: names::former(existing, &identity.email),
-            account: identity.email,
-            issuer_binding: self.binding_of(provider),
-            scopes: granted,
-            declined,
-            health: Health::Active,
-            version: 0,
-            connected_at: now,
-            renewed_at: None,
-            grant_expires_at: grant.expires_in.map(|life| clock::after(now, life)),
-            renewal: None,
-        };
+        let record = self.record_of(grant_request, existing, identity, granted, grant);
         let kept = GrantCommitted {
-            account: id,
+            account: record.id.clone(),
             address: record.account.clone(),
             renamed_from: existing
                 .map(|existing| existing.account.clone())
@@ -185,6 +157,46 @@ impl Grants {
             .await
             .map_err(|error| ConnectError::Store(explain_store(&error)))?;
         Ok(kept)
+    }
+
+    /// The account as this grant makes it, in place of the one that there may be.
+    fn record_of(
+        &self,
+        grant_request: &GrantRequest,
+        existing: Option<&IntegrationRecord>,
+        identity: Identity,
+        granted: ScopeSet,
+        grant: &FirstGrant,
+    ) -> IntegrationRecord {
+        let provider = &grant_request.provider;
+        let declined_before = existing.map(|existing| existing.declined.clone());
+        let id = self.id_of(existing);
+        let now = self.clock.now();
+        IntegrationRecord {
+            secret: self
+                .vault
+                .seal(&Binding::RefreshToken(&id), grant.token.expose().as_bytes()),
+            id,
+            provider: provider.clone(),
+            owner: grant_request.owner.clone(),
+            subject: identity.subject,
+            former: names::former(existing, &identity.email),
+            account: identity.email,
+            issuer_binding: self.binding_of(provider),
+            declined: self.declined(
+                provider,
+                &declined_before.unwrap_or_default(),
+                &grant_request.capabilities,
+                &granted,
+            ),
+            scopes: granted,
+            health: Health::Active,
+            version: 0,
+            connected_at: now,
+            renewed_at: None,
+            grant_expires_at: grant.expires_in.map(|life| clock::after(now, life)),
+            renewal: None,
+        }
     }
 
     /// What grants of this provider belong to.

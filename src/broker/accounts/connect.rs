@@ -352,18 +352,7 @@ impl Connect {
         outcome: Outcome,
         actor: &Actor,
     ) -> Result<Connected, ConnectError> {
-        let code: AuthorizationCode = match outcome {
-            Outcome::Code { code } => code,
-            Outcome::Error { error, .. } if error == "access_denied" => {
-                return Err(ConnectError::Denied(pending.grant_request.owner.clone()));
-            }
-            Outcome::Error { error, description } => {
-                let provider = self.consents_of(&pending.grant_request.provider)?;
-                return Err(ConnectError::Provider(
-                    provider.refused_consent(&error, description.as_deref()),
-                ));
-            }
-        };
+        let code = self.code_of(pending, outcome)?;
         let (answer, mut grant, nonce) = self.exchanged(&code, pending).await?;
         let identity = self
             .first_use
@@ -406,6 +395,22 @@ impl Connect {
             return_url: pending.return_url.clone(),
             in_console: pending.session.is_some(),
         })
+    }
+
+    /// The code that a redirect brought, or why it brought none.
+    fn code_of(&self, pending: &Pending, outcome: Outcome) -> Result<AuthorizationCode, ConnectError> {
+        let grant_request = &pending.grant_request;
+        match outcome {
+            Outcome::Code { code } => Ok(code),
+            Outcome::Error { error, .. } if error == "access_denied" => {
+                Err(ConnectError::Denied(grant_request.owner.clone()))
+            }
+            Outcome::Error { error, description } => {
+                let provider = self.consents_of(&grant_request.provider)?;
+                let refused = provider.refused_consent(&error, description.as_deref());
+                Err(ConnectError::Provider(refused))
+            }
+        }
     }
 
     /// What a code is worth, and the nonce that an id token in the answer has to carry. A grant whose answer cannot be

@@ -18,7 +18,7 @@ use crate::{
         time::BrokerClock,
     },
     catalog::{Capability, ScopeSet},
-    id::{OwnerId, ProviderId},
+    id::{IntegrationId, OwnerId, ProviderId},
     provider::{AccountKey, AssertionProvider, InvalidKeyFile, ProviderError},
     secret::PrivateKey,
     store::{Health, IntegrationRecord},
@@ -69,6 +69,13 @@ struct KeyedProvider<'a> {
     id: &'a ProviderId,
     issuer_binding: &'a Arc<str>,
     keys: &'a Arc<dyn AssertionProvider>,
+}
+
+/// Whose a key's account is, for whom it speaks, and what it may ask for.
+struct Whose {
+    owner: OwnerId,
+    subject: String,
+    scopes: ScopeSet,
 }
 
 /// Adds service accounts by their keys.
@@ -150,24 +157,12 @@ impl ServiceAccounts {
             .map_err(ServiceAccountError::Provider)?;
         let held = self.grants.hold(find).await?;
         let id = self.grants.id_of(held.existing.as_ref());
-        let record = IntegrationRecord {
-            secret: self.vault.seal(&Binding::ServiceAccountKey(&id), &key.text),
-            id: id.clone(),
-            provider: provider.id.clone(),
+        let whose = Whose {
             owner: new.owner,
             subject,
-            account: key.address,
-            former: Arc::default(),
-            issuer_binding: provider.issuer_binding.clone(),
             scopes,
-            declined: Arc::default(),
-            health: Health::Active,
-            version: 0,
-            connected_at: self.clock.now(),
-            renewed_at: None,
-            grant_expires_at: None,
-            renewal: None,
         };
+        let record = self.record_of(&provider, &id, whose, &key);
         let stored = |error: &dyn std::fmt::Display| ServiceAccountError::Store(error.to_string());
         let replaced = held.existing.is_some();
         let telling = Telling {
@@ -188,6 +183,34 @@ impl ServiceAccounts {
             key_id: key.id,
             replaced,
         })
+    }
+
+    /// The account as this key makes it.
+    fn record_of(
+        &self,
+        provider: &KeyedProvider<'_>,
+        id: &IntegrationId,
+        whose: Whose,
+        key: &AccountKey,
+    ) -> IntegrationRecord {
+        IntegrationRecord {
+            secret: self.vault.seal(&Binding::ServiceAccountKey(id), &key.text),
+            id: id.clone(),
+            provider: provider.id.clone(),
+            owner: whose.owner,
+            subject: whose.subject,
+            account: key.address.clone(),
+            former: Arc::default(),
+            issuer_binding: provider.issuer_binding.clone(),
+            scopes: whose.scopes,
+            declined: Arc::default(),
+            health: Health::Active,
+            version: 0,
+            connected_at: self.clock.now(),
+            renewed_at: None,
+            grant_expires_at: None,
+            renewal: None,
+        }
     }
 
     /// The provider whose accounts are added by keys.

@@ -301,18 +301,23 @@ impl Renewer {
                         let account = self.recorded(&key.integration).map(|record| record.account);
                         unkept = Some(self.unkept.note(&key.integration, account.unwrap_or_default()));
                     }
-                    let message = format!(
-                        "{} gave a new grant that cannot be stored, so its token is not handed out yet: {error}",
-                        self.provider_of(&key.integration)
-                    );
-                    self.recovery
-                        .back_off(key, &Refused::operator(Cause::Store, message), true);
                     wait += 1;
-                    let pause = backoff::delay(&*self.entropy, wait, None).min(KEEP_AGAIN);
-                    self.clock.sleep_until(self.clock.uptime().after(pause)).await;
+                    self.wait_for_store(key, wait, &error).await;
                 }
             }
         }
+    }
+
+    /// Says that a grant cannot be kept yet, and pauses before it is tried again for the `wait`th time.
+    async fn wait_for_store(&self, key: &TokenKey, wait: u32, error: &StoreError) {
+        let message = format!(
+            "{} gave a new grant that cannot be stored, so its token is not handed out yet: {error}",
+            self.provider_of(&key.integration)
+        );
+        self.recovery
+            .back_off(key, &Refused::operator(Cause::Store, message), true);
+        let pause = backoff::delay(&*self.entropy, wait, None).min(KEEP_AGAIN);
+        self.clock.sleep_until(self.clock.uptime().after(pause)).await;
     }
 
     fn token_record(&self, key: &TokenKey, token: &IssuedToken) -> TokenRecord {

@@ -119,11 +119,22 @@ pub(super) fn put(
         ":generation": account.generation,
         ":mac": account.mac(vault).as_bytes(),
     })?;
+    insert_grant(connection, vault, record, account.generation)?;
+    Ok(version)
+}
+
+/// Adds the grant of the account whose row was added last.
+fn insert_grant(
+    connection: &Connection,
+    vault: &Vault,
+    record: &IntegrationRecord,
+    generation: i64,
+) -> Result<(), Fault> {
     let (health, health_reason) = health_columns(&record.health);
     let grant = bound::Grant {
-        integration: account.id,
-        generation: account.generation,
-        version: integer(version),
+        integration: record.id.as_str(),
+        generation,
+        version: generation,
         health,
         health_reason,
         obtained_at: record.renewed_at.map(micros),
@@ -141,7 +152,7 @@ pub(super) fn put(
         ":generation": grant.generation,
         ":mac": grant.mac(vault).as_bytes(),
     })?;
-    Ok(version)
+    Ok(())
 }
 
 /// Records what the person did not give. False when the account is gone.

@@ -35,18 +35,7 @@ pub(super) fn page(
     // The trail's own bounds, so that a page reaches its ends whatever was removed from it in between.
     let ends = trail_ends::as_found(connection)?;
     let (first, last) = (ends.start.sequence.saturating_add(1), ends.end.sequence);
-    let (low, high) = match place {
-        TrailPlace::Newest => (last.saturating_sub(MOST_LOOKED_AT - 1), last),
-        TrailPlace::Before(line) => {
-            let high = line.saturating_sub(1).min(last);
-            (high.saturating_sub(MOST_LOOKED_AT - 1), high)
-        }
-        TrailPlace::After(line) => {
-            let low = line.saturating_add(1).max(first);
-            (low, low.saturating_add(MOST_LOOKED_AT - 1).min(last))
-        }
-    };
-    let low = low.max(first);
+    let (low, high) = looked_at(place, (first, last));
     let towards_the_past = !matches!(place, TrailPlace::After(_));
     // One more than the page holds tells whether there is another.
     let shown = trail_shown::source(connection)?;
@@ -85,6 +74,22 @@ pub(super) fn page(
         newer,
         cut_short: !full && beyond.is_some(),
     })
+}
+
+/// The lines that a page at this place looks at.
+fn looked_at(place: TrailPlace, (first, last): (u64, u64)) -> (u64, u64) {
+    let (low, high) = match place {
+        TrailPlace::Newest => (last.saturating_sub(MOST_LOOKED_AT - 1), last),
+        TrailPlace::Before(line) => {
+            let high = line.saturating_sub(1).min(last);
+            (high.saturating_sub(MOST_LOOKED_AT - 1), high)
+        }
+        TrailPlace::After(line) => {
+            let low = line.saturating_add(1).max(first);
+            (low, low.saturating_add(MOST_LOOKED_AT - 1).min(last))
+        }
+    };
+    (low.max(first), high)
 }
 
 /// Where lines are counted, few are left of many: as many are looked at as anywhere else, whatever their numbers.
