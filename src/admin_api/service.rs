@@ -234,7 +234,7 @@ impl AdminService for Service {
         let imported = self
             .broker
             .import
-            .import(&target, grant, actor)
+            .import(&target, &request.integration, grant, actor)
             .await
             .map_err(|error| import(&error))?;
         Ok(Response::new(v1::ImportIntegrationResponse {

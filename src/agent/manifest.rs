@@ -169,8 +169,12 @@ impl Manifest {
     /// Checks what no single field can check for itself, and that every declared capability is in the catalogue.
     pub fn validate(&self, catalog: &Catalog) -> Result<(), ManifestError> {
         self.check()?;
-        if let Some(unknown) = self.accounts.keys().find(|provider| !catalog.knows(provider)) {
-            let message = format!("there is no provider `{unknown}`");
+        let is_other = |provider: &&ProviderId| !catalog.added().contains(provider);
+        if let Some(unknown) = self.accounts.keys().find(is_other) {
+            let message = format!(
+                "`{unknown}` is none of the configuration's `[[providers]]`; Google's accounts are named in `account` and \
+                 `service_account`"
+            );
             return Err(ManifestError::in_field(format!("accounts.{unknown}"), message));
         }
         for (index, requirement) in self.integrations.iter().enumerate() {
@@ -385,6 +389,22 @@ mod tests {
         ] {
             assert_eq!(refused(json), message, "{json}");
         }
+    }
+
+    #[test]
+    fn accounts_are_named_for_the_configurations_providers_alone() {
+        let read = |accounts: &str| {
+            let text = format!(r#"{{"agent":"a","owner":"b","accounts":{accounts}}}"#);
+            let manifest = Manifest::from_json(&text).map_err(|error| error.to_string())?;
+            let catalog = Catalog::builtin().knowing("acme".parse().unwrap());
+            manifest.validate(&catalog).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(r#"{"acme":"alice@example.com"}"#), Ok(()));
+        for other in ["google", "google-sa", "other"] {
+            let error = read(&format!(r#"{{"{other}":"alice@example.com"}}"#)).unwrap_err();
+            assert!(error.contains(&format!("`{other}` is none of")), "{error}");
+        }
+        assert!(read(r#"{"acme":"work"}"#).unwrap_err().contains("accounts.acme"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     broker::{AgentSnapshot, AgentState, CapabilityState, CredentialView, IssuedToken},
     clock::{self, Moment, Uptime},
     id::{CapabilityKey, ProviderId},
-    provider::AccountField,
+    provider::{AccountField, Listed},
 };
 
 /// What an agent's files and streams may show at one moment.
@@ -102,7 +102,7 @@ impl<'a> View<'a> {
             if let Some(token) = token {
                 self.token_lines(&mut text, [&names.access_token, &names.expires_at], token);
             }
-            if let Some(name) = names.capabilities.as_ref().filter(|_| any_token) {
+            if let Some(name) = names.capabilities.name().filter(|_| any_token) {
                 self.capabilities_line(&mut text, name, view);
             }
             if let (Some(name), Some(_)) = (&names.account, token) {
@@ -116,24 +116,14 @@ impl<'a> View<'a> {
         text
     }
 
-    /// What the token serves. The first line of this kind tells as well what the tokens serve that have none.
+    /// What the token serves, and what those serve that are listed with it.
     fn capabilities_line(&self, text: &mut String, name: &str, of: &CredentialView) {
-        let own = |view: &&CredentialView| view.profile.env.capabilities.is_some();
-        let is_first = self
-            .snapshot
-            .credentials
-            .iter()
-            .find(own)
-            .is_some_and(|first| std::ptr::eq(first, of));
-        let is_told = |view: &CredentialView| {
-            std::ptr::eq(view, of) || (is_first && view.profile.env.capabilities.is_none())
+        let is_told = |view: &CredentialView| match &view.profile.env.capabilities {
+            Listed::In(_) => view.provider() == of.provider(),
+            Listed::With(provider) => provider == of.provider(),
         };
-        let told: Vec<&CredentialView> = self
-            .snapshot
-            .credentials
-            .iter()
-            .filter(|view| is_told(view))
-            .collect();
+        let credentials = self.snapshot.credentials.iter();
+        let told: Vec<&CredentialView> = credentials.filter(|view| is_told(view)).collect();
         let served = |key: &&CapabilityKey| told.iter().any(|view| view.granted.contains(key));
         text.push_str(name);
         text.push('=');
@@ -162,9 +152,7 @@ impl<'a> View<'a> {
         let capabilities: usize = self.snapshot.granted().map(|key| key.as_str().len() + 1).sum();
         let names = self.snapshot.credentials.iter().map(|view| {
             let names = &view.profile.env;
-            let given = [&names.access_token, &names.expires_at].into_iter();
-            let given = given.chain(&names.capabilities).chain(&names.account);
-            given.map(String::len).sum::<usize>() + view.account.as_deref().map_or(0, str::len) + 64
+            names.names().map(str::len).sum::<usize>() + view.account.as_deref().map_or(0, str::len) + 64
         });
         tokens + capabilities + names.sum::<usize>() + self.action_url().map_or(0, str::len) + 128
     }

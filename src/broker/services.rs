@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use super::{
     accounts::{
         asks::Asks, consents::Consents, provider_accounts::ProviderAccounts, unusable_records::Unusable,
@@ -21,7 +19,8 @@ use super::{
     time::BrokerClock,
 };
 use crate::{
-    entropy::SharedEntropy, id::IntegrationId, store::SharedStore, telemetry::Metrics, vault::Vault,
+    broker::renewal::request_places::RequestPlaces, entropy::SharedEntropy, id::IntegrationId,
+    store::SharedStore, telemetry::Metrics, vault::Vault,
 };
 
 /// What several parts share.
@@ -41,8 +40,8 @@ pub(super) struct Services {
     /// Whose grant ends soon.
     pub(super) endings: Arc<Queue<IntegrationId>>,
     pub(super) single_flight: Arc<SingleFlight<TokenKey, Renewed>>,
-    /// Requests to the provider for access tokens that run at once.
-    pub(super) requests: Arc<Semaphore>,
+    /// Requests to providers for access tokens that run at once.
+    pub(super) requests: Arc<RequestPlaces>,
     /// One security event is acted on at a time.
     pub(super) announcing: Arc<tokio::sync::Mutex<()>>,
     pub(super) holders: Arc<Holders>,
@@ -65,17 +64,18 @@ impl Services {
         holders: Holders,
         changes: ChangeSender,
     ) -> Self {
+        let providers = parts.providers;
         let context = PolicyContext {
             catalog: parts.catalog,
             public_url: options.public_url.clone(),
-            providers: parts.providers.clone(),
+            providers: providers.clone(),
         };
         let audit = AuditWriter::start(parts.store.clone(), parts.clock.clone(), parts.metrics.clone());
         Self {
             clock: Arc::new(BrokerClock::new(parts.clock)),
             entropy: parts.entropy,
             store: parts.store,
-            rotations: Arc::new(Rotations::new(&parts.providers)),
+            rotations: Arc::new(Rotations::new(&providers)),
             vault: parts.vault,
             metrics: parts.metrics,
             context: Arc::new(context),
@@ -84,7 +84,7 @@ impl Services {
             expiries: Arc::default(),
             endings: Arc::default(),
             single_flight: Arc::default(),
-            requests: Arc::new(Semaphore::new(options.concurrency.max(1))),
+            requests: Arc::new(RequestPlaces::new(&providers, options.concurrency)),
             announcing: Arc::default(),
             holders: Arc::new(holders),
             consents: Arc::default(),

@@ -195,6 +195,13 @@ impl AgentSnapshot {
         self.credentials.iter().find(|view| view.provider() == provider)
     }
 
+    /// What it has of the first provider whose tokens Google's libraries take.
+    pub fn for_google_libraries(&self) -> Option<&CredentialView> {
+        self.credentials
+            .iter()
+            .find(|view| view.profile.serves_google_libraries)
+    }
+
     /// The address of the account at this provider.
     pub fn account_at(&self, provider: &ProviderId) -> Option<&str> {
         self.credential(provider)?.account.as_deref()

@@ -36,6 +36,8 @@ fn hint(suggestion: Option<&CapabilityKey>) -> String {
 pub struct Catalog {
     /// Whose accounts there can be; the first is meant where nobody says.
     providers: Vec<ProviderId>,
+    /// Those of them that the configuration added.
+    added: Vec<ProviderId>,
     capabilities: Vec<Capability>,
     index: HashMap<CapabilityKey, usize>,
 }
@@ -56,6 +58,7 @@ impl Catalog {
             toml::from_str(include_str!("catalogue.toml")).expect("the built-in catalogue is valid TOML");
         let mut empty = Self {
             providers: Vec::new(),
+            added: Vec::new(),
             capabilities: Vec::new(),
             index: HashMap::new(),
         };
@@ -79,13 +82,14 @@ impl Catalog {
     /// This catalogue, where capabilities may also be exercised with accounts of this provider.
     #[must_use]
     pub fn knowing(mut self, provider: ProviderId) -> Self {
+        self.added.push(provider.clone());
         self.know(provider);
         self
     }
 
-    /// Whether capabilities may be exercised with accounts of this provider.
-    pub fn knows(&self, provider: &ProviderId) -> bool {
-        self.providers.contains(provider)
+    /// The providers that the configuration added.
+    pub fn added(&self) -> &[ProviderId] {
+        &self.added
     }
 
     fn know(&mut self, provider: ProviderId) {

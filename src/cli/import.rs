@@ -11,7 +11,7 @@ use crate::{
         admin::{Admin, refused, required},
         exit::{Exit, Outcome},
     },
-    id::OwnerId,
+    id::{OwnerId, ProviderId},
     proto::v1,
 };
 
@@ -38,6 +38,9 @@ pub(super) struct ImportArgs {
     /// Which of the owner's accounts: an address, or `new` for another one; needed where there are several
     #[arg(long, value_name = "ADDRESS|new")]
     account: Option<String>,
+    /// Whose grant it is: google, or the id of one of the configuration's providers; needed where there are several
+    #[arg(long, value_name = "PROVIDER")]
+    integration: Option<ProviderId>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +56,11 @@ pub(super) async fn import(args: &ImportArgs, admin: &mut Admin, output: &mut Ou
         owner: args.owner.to_string(),
         grant: secret_input::read(&args.from)?.to_string(),
         account: args.account.clone().unwrap_or_default(),
+        integration: args
+            .integration
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     };
     let answer = progress::during(output, "trying the grant", admin.import_integration(request)).await;
     let answer = answer.map_err(refused)?.into_inner();

@@ -24,7 +24,7 @@ use crate::{
         runtime::Runtime,
     },
     agent_view::{adc::CredentialFiles, render::View},
-    broker::AgentHandle,
+    broker::{AgentHandle, AgentSnapshot},
     budget::Refusals,
     clock::{SharedClock, Uptime},
     health::Readiness,
@@ -337,6 +337,7 @@ impl Slot {
         let credentials = context
             .token_url
             .as_ref()
+            .filter(|_| serves_google_libraries(view.snapshot()))
             .and_then(|url| Some(CredentialFiles::new(agent.name(), agent.secret()?, url)));
         let mut errors = place.files.write(&dir, view, credentials.as_ref(), now, keys);
         let listening = listen(context, place, agent, &dir);
@@ -510,6 +511,12 @@ fn join(a: String, b: String) -> String {
 /// Tells the broker what is on disk.
 fn report(context: &Context, agent: &Arc<AgentHandle>, revision: u64, problem: Option<String>) {
     context.server.note_delivered(agent, revision, problem);
+}
+
+/// Whether Google's libraries may find credentials in the agent's directory. One that declares nothing yet may declare
+/// something of Google's next.
+fn serves_google_libraries(snapshot: &AgentSnapshot) -> bool {
+    snapshot.for_google_libraries().is_some()
 }
 
 /// Puts the agent's socket into its directory, where it is not there as it was left.

@@ -7,7 +7,7 @@ use crate::{
     catalog::Catalog,
     config::{self, Config, KeySource, writers},
     entropy::SystemEntropy,
-    file,
+    file, provider,
     secret::Key,
     store::{SqliteStore, StoreError},
     text::ShowPath,
@@ -43,6 +43,10 @@ pub(super) fn check(file: Option<&Path>) -> (Option<Config>, Vec<Finding>) {
             error.to_string(),
             "correct the section [[capabilities]]",
         ));
+    }
+    if let Err(error) = provider::kinds::check(&config.providers, &config.google.redirect_uri) {
+        let advice = "correct the section [[providers]]: the daemon does not start with it";
+        findings.push(Finding::fail("providers", error.to_string(), advice));
     }
     (Some(config), findings)
 }

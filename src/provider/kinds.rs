@@ -1,7 +1,16 @@
 //! Providers that the configuration adds, by their type.
 
+use std::sync::Arc;
+
+use url::Url;
+
 use super::{oidc, registry::Provider, surroundings::Surroundings};
-use crate::config::{ConfigError, ProviderEntry};
+use crate::{
+    clock::SystemClock,
+    config::{ConfigError, ProviderEntry},
+    entropy::SystemEntropy,
+    http_client::{Egress, Limits},
+};
 
 type Build = fn(&ProviderEntry, &Surroundings) -> Result<Provider, ConfigError>;
 
@@ -22,6 +31,14 @@ pub fn add(
             return Err(entry.wrong("there is such a provider already: give it another `id`"));
         }
         let provider = build(entry, surroundings)?;
+        if providers
+            .iter()
+            .any(|known| known.issuer_binding == provider.issuer_binding)
+        {
+            return Err(
+                entry.wrong("another provider has the same issuer and client: one of the two is enough")
+            );
+        }
         let taken = |name: &&str| {
             providers
                 .iter()
@@ -35,6 +52,21 @@ pub fn add(
         providers.push(provider);
     }
     Ok(())
+}
+
+/// Whether the providers of these entries could be added. Asks nobody.
+///
+/// # Errors
+/// As [`add`], but for what they have in common with the built-in ones.
+pub fn check(entries: &[ProviderEntry], redirect_uri: &Url) -> Result<(), ConfigError> {
+    let surroundings = Surroundings {
+        redirect_uri: redirect_uri.clone(),
+        limits: Limits::default(),
+        egress: Egress::default(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+    };
+    add(&mut Vec::new(), entries, &surroundings)
 }
 
 fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Result<Provider, ConfigError> {

@@ -23,7 +23,7 @@ pub use conversation::{
 pub use error::ProviderError;
 pub use failure::FailureKind;
 pub use file::{InvalidGrantFile, InvalidKeyFile};
-pub use profile::{AccountField, EnvNames, Origin, Profile};
+pub use profile::{AccountField, EnvNames, Listed, Origin, Profile};
 pub use registry::{Provider, Providers, TokenSource};
 pub use seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture};
 pub use surroundings::Surroundings;

@@ -23,6 +23,8 @@ pub struct Profile {
     pub account_field: AccountField,
     /// The lines of `env` that are its tokens'.
     pub env: EnvNames,
+    /// Google's own libraries take its tokens: what they ask for is answered with them, and with no other provider's.
+    pub serves_google_libraries: bool,
     /// How accounts come here.
     pub origin: Origin,
 }
@@ -55,11 +57,29 @@ pub struct EnvNames {
     pub access_token: String,
     /// Of the moment when it ends.
     pub expires_at: String,
-    /// Of the list of capabilities. Without one, what the token serves stands in the list of the first credential that
-    /// has one.
-    pub capabilities: Option<String>,
+    /// Of the list of capabilities.
+    pub capabilities: Listed,
     /// Of the account's address.
     pub account: Option<String>,
+}
+
+/// Where it is told what a token serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// In a variable of this name.
+    In(String),
+    /// In that of another provider, where the agent has something of it.
+    With(ProviderId),
+}
+
+impl Listed {
+    /// The variable's name, where there is one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::In(name) => Some(name),
+            Self::With(_) => None,
+        }
+    }
 }
 
 impl EnvNames {
@@ -67,7 +87,7 @@ impl EnvNames {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let always = [self.access_token.as_str(), self.expires_at.as_str()].into_iter();
         always
-            .chain(self.capabilities.as_deref())
+            .chain(self.capabilities.name())
             .chain(self.account.as_deref())
     }
 
@@ -76,7 +96,7 @@ impl EnvNames {
         Self {
             access_token: format!("{prefix}_OAUTH_ACCESS_TOKEN"),
             expires_at: format!("{prefix}_OAUTH_TOKEN_EXPIRES_AT"),
-            capabilities: Some(format!("{prefix}_OAUTH_CAPABILITIES")),
+            capabilities: Listed::In(format!("{prefix}_OAUTH_CAPABILITIES")),
             account: None,
         }
     }

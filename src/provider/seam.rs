@@ -33,6 +33,12 @@ pub trait ConsentProvider: Send + Sync + 'static {
     /// What a redirect without a code means: its `error`, and its words.
     fn refused_consent(&self, error: &str, description: Option<&str>) -> ProviderError;
 
+    /// Whether a redirect may come from this provider, by the issuer that it names (RFC 9207): a code of another server's
+    /// is sent to nobody.
+    fn accepts_issuer<'a>(&'a self, _issuer: Option<&'a str>) -> ProviderFuture<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Exchanges the code of a redirect.
     fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a>;
 

@@ -20,7 +20,7 @@ use super::{
     paths::Paths,
 };
 use crate::{
-    broker::{AgentSnapshot, AgentState, AgentView, Broker, CapabilityState},
+    broker::{AgentSnapshot, AgentState, AgentView, Broker, CapabilityState, CapabilityStatus},
     help,
     provider::Origin,
 };
@@ -160,17 +160,27 @@ fn with_command(page: Page, broker: &Broker, snapshot: &AgentSnapshot) -> Page {
         snapshot.state,
         AgentState::ReconnectRequired | AgentState::Revoked
     );
-    let wanted: Vec<String> = snapshot
+    let catalog = broker.catalog();
+    let of_owner = |status: &&CapabilityStatus| broker.is_consented(catalog.provider_of(&status.key));
+    let asked = snapshot
         .capabilities
         .iter()
-        .filter(|status| broker.is_consented(broker.catalog().provider_of(&status.key)))
-        .filter(|status| reconnect || !status.granted)
+        .filter(of_owner)
+        .filter(|status| reconnect || !status.granted);
+    // What one consent asks for is of one provider; the page names the next when this one is there.
+    let first = asked
+        .clone()
+        .next()
+        .map(|status| catalog.provider_of(&status.key));
+    let wanted: Vec<String> = asked
+        .filter(|status| Some(catalog.provider_of(&status.key)) == first)
         .map(|status| format!("--capability {}", status.key))
         .collect();
     if !owner_must_act || wanted.is_empty() || snapshot.action_url.is_none() {
         return page;
     }
-    let account = manifest.account.as_deref();
+    let profile = first.and_then(|provider| broker.providers().get(provider));
+    let account = profile.and_then(|provider| manifest.account_in(&provider.profile.account_field));
     let account = account.map(|account| format!(" --account {}", shell_word(account)));
     page.command(format!(
         "token-broker connect --owner {}{} {}",

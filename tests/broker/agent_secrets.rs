@@ -237,7 +237,7 @@ async fn who_cannot_wait_gets_the_token_at_hand_as_long_as_it_lives_and_may_be_u
     let (scene, bot) = Scene::of_alice().await;
     let before = token(&bot).unwrap();
     let at_hand = || {
-        let grant = scene.broker.issuer.at_hand(&bot)?;
+        let grant = scene.broker.issuer.at_hand(&bot, &"google".parse().unwrap())?;
         Some(grant.token.access_token.expose().to_owned())
     };
     // The provider is slow, and the token is fresh no more.

@@ -237,7 +237,7 @@ async fn what_somebody_is_told_is_done_has_its_line_at_that_moment() {
     let imported = scene
         .broker
         .import
-        .import(&target, grant.as_str().into(), admin())
+        .import(&target, "", grant.as_str().into(), admin())
         .await;
     assert!(imported.is_ok());
     expect_last(&scene, "admin:uid=0 integration.connected allowed").await;

@@ -133,7 +133,7 @@ async fn a_key_and_a_grant_that_were_given_are_tried_once_more() {
     let import = scene
         .broker
         .import
-        .import(&target, grant.as_str().into(), admin());
+        .import(&target, "", grant.as_str().into(), admin());
     scene.while_waiting(import).await.ok().unwrap();
     assert_eq!(scene.google.requests(), 2);
 }

@@ -12,7 +12,7 @@ const WORK: &str = "alice@work.example";
 
 impl Scene {
     async fn import(&self, target: &ConnectTarget, grant: &str) -> Result<Imported, ImportError> {
-        self.broker.import.import(target, grant.into(), admin()).await
+        self.broker.import.import(target, "", grant.into(), admin()).await
     }
 
     async fn import_for(&self, of: &str, grant: &str) -> Result<Imported, ImportError> {

@@ -147,7 +147,7 @@ async fn an_import_goes_on_with_the_grant_that_took_the_place_of_the_one_given()
     let import = scene
         .broker
         .import
-        .import(&target, grant.as_str().into(), admin());
+        .import(&target, "", grant.as_str().into(), admin());
     let imported = meanwhile(&scene, import).await;
     imported.unwrap_or_else(|error| panic!("{error}"));
     let bot = scene.put("bot", "alice", &[SEND]).await;
@@ -169,7 +169,7 @@ async fn a_grant_that_others_hold_is_tried_once() {
     let refused = scene
         .broker
         .import
-        .import(&target, grant.as_str().into(), admin())
+        .import(&target, "", grant.as_str().into(), admin())
         .await;
     assert!(refused.is_err());
     assert_eq!(scene.google.requests(), 1);

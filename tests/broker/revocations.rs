@@ -145,7 +145,7 @@ async fn revocations_that_hang_hold_up_nobody_else() {
     let imported = scene
         .broker
         .import
-        .import(&target, grant.as_str().into(), admin())
+        .import(&target, "", grant.as_str().into(), admin())
         .await;
     assert!(imported.is_ok());
     let which = AccountRef::Owner {
@@ -217,7 +217,7 @@ async fn what_survived_a_revocation_that_failed_is_kept_and_what_did_not_is_not_
             let target = ConnectTarget::Owner(owner("bob"));
             let outcome = broker
                 .import
-                .import(&target, imported.as_str().into(), admin())
+                .import(&target, "", imported.as_str().into(), admin())
                 .await;
             outcome.map(|_| ()).map_err(|error| error.to_string())
         });

@@ -3,7 +3,8 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
 };
 
 use serde_json::json;
@@ -11,7 +12,7 @@ use serde_json::json;
 use crate::{
     browser::Browser,
     provider::{CLIENT_ID, CLIENT_SECRET, Provider, connect},
-    support::{Connecting, Daemon, Emulator},
+    support::{Agent, Connecting, Daemon, Emulator},
 };
 
 const MAIL: &str = "google.gmail.send";
@@ -63,6 +64,11 @@ fn an_agent_has_a_token_of_another_provider_beside_googles() {
     daemon.write_manifest("both-bot", "alice", &[MAIL, FILES]);
     daemon.write_manifest("acme-bot", "alice", &[FILES]);
     daemon.start();
+    let page = daemon.page("/agents/both-bot").text().to_owned();
+    assert!(
+        page.contains("--capability google.gmail.send") && !page.contains("--capability acme."),
+        "{page}"
+    );
     let missing = daemon.wait_for_state("acme-bot", "not_connected");
     assert!(
         missing.status()["message"]
@@ -89,6 +95,17 @@ fn an_agent_has_a_token_of_another_provider_beside_googles() {
         acme.scopes_of(&token).unwrap(),
         ["files.read"],
         "narrowed to what it declares"
+    );
+
+    // Google's own libraries are not given what means nothing to Google.
+    let refused = metadata_token(&alone);
+    assert!(
+        refused.starts_with("HTTP/1.1 403") && !refused.contains(&token),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("declares no capability of a person's account"),
+        "{refused}"
     );
 
     // Google's account is another account of the same owner: neither replaces the other.
@@ -126,6 +143,17 @@ fn an_agent_has_a_token_of_another_provider_beside_googles() {
     assert_ne!(asked(""), asked("?integration=acme"));
     assert_eq!(both.status()["accounts"], json!({ "acme": "alice@example.com" }));
     assert_eq!(both.get("/v1/token?integration=other").status, 400);
+}
+
+/// What Google's libraries are answered that ask for a token on the agent's socket.
+fn metadata_token(agent: &Agent) -> String {
+    let mut socket = UnixStream::connect(agent.socket()).unwrap();
+    let request = "GET /computeMetadata/v1/instance/service-accounts/default/token HTTP/1.1\r\nhost: broker\r\n\
+                   metadata-flavor: Google\r\nconnection: close\r\n\r\n";
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]
@@ -171,6 +199,46 @@ fn a_provider_that_cannot_be_told_from_another_is_refused_at_the_start() {
         assert_eq!(refused.code, 7, "{refused:?}");
         assert!(refused.stderr.contains(words), "{words}: {refused:?}");
     }
+}
+
+#[test]
+fn a_grant_is_imported_for_the_provider_that_is_named_and_never_sent_to_another() {
+    let (google, acme) = (Emulator::start(&[]), Provider::start());
+    let daemon = daemon(&google, &acme);
+    daemon.start();
+    connect(&daemon, ("alice", "alice"), &[FILES], &[]).expect_ok();
+    let grant = acme.refresh_tokens(false).pop().unwrap();
+    let file = daemon.config_dir().join("grant");
+    fs::write(&file, &grant).unwrap();
+    let import = |more: &[&str]| {
+        let mut args = vec![
+            "integrations",
+            "import",
+            "--owner",
+            "bob",
+            "--from",
+            file.to_str().unwrap(),
+        ];
+        args.extend(more);
+        daemon.cli(&args)
+    };
+    let before = google.count("refresh");
+    let unclear = import(&[]);
+    assert!(
+        unclear.stderr.contains("`--integration`: google or acme"),
+        "{unclear:?}"
+    );
+    let unknown = import(&["--integration", "other"]);
+    assert!(
+        unknown.stderr.contains("there is no integration `other`"),
+        "{unknown:?}"
+    );
+    assert_eq!(google.count("refresh"), before, "Google saw nothing of it");
+    let imported = import(&["--integration", "acme"]).expect_ok();
+    assert!(
+        imported.stdout.contains("Imported alice@example.com for bob"),
+        "{imported:?}"
+    );
 }
 
 #[test]

@@ -15,11 +15,12 @@ use crate::{
     agent_api::{
         answer::Answer,
         body::AgentBody,
+        google_compat::wanted,
         holder::Holder,
         holding::Holdings,
         refusal::{Reason, Refusal},
     },
-    broker::{AgentHandle, AgentState, Broker, Problem, ProblemCode, TokenGrant, TokenRequest},
+    broker::{AgentHandle, AgentState, Broker, Problem, ProblemCode, TokenGrant},
     clock::Uptime,
 };
 
@@ -181,7 +182,8 @@ impl Desk {
     /// What the agent's token carries; nothing as long as there is none.
     fn scopes(&self) -> Vec<String> {
         let snapshot = self.agent.snapshot();
-        let token = snapshot.living_token(self.broker.uptime());
+        let view = snapshot.for_google_libraries();
+        let token = view.and_then(|view| view.living_token(self.broker.uptime()));
         token.map_or_else(Vec::new, |token| {
             token.scopes.iter().map(ToString::to_string).collect()
         })
@@ -199,12 +201,17 @@ impl Desk {
 
     /// A fresh token, or the one at hand where that takes longer than the libraries wait.
     async fn obtain(&self) -> Result<TokenGrant, Refusal> {
-        let (query, holder) = (TokenRequest::default(), Holder::of(&self.agent));
+        let query = wanted::token(&self.broker, &self.agent);
+        let holder = Holder::of(&self.agent);
         let asked = self.holdings.obtain(&self.broker, &self.agent, &holder, &query);
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(answer) => answer,
             Err(_) if self.agent.is_removed() => Err(Refusal::removed()),
-            Err(_) => self.broker.issuer.at_hand(&self.agent).ok_or_else(too_slow),
+            Err(_) => {
+                let provider = wanted::provider(&self.broker, &self.agent);
+                let at_hand = self.broker.issuer.at_hand(&self.agent, &provider);
+                at_hand.ok_or_else(too_slow)
+            }
         }
     }
 }

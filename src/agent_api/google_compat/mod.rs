@@ -8,6 +8,7 @@ pub(crate) mod metadata;
 mod metadata_port;
 mod metadata_tree;
 mod token_endpoint;
+mod wanted;
 
 pub use metadata_port::{MetadataSource, serve as serve_metadata};
 pub(crate) use metadata_port::{alone, port_objection};

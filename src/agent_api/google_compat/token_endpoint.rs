@@ -19,12 +19,13 @@ use super::metadata::token_json;
 use crate::{
     agent_api::{
         body::{AgentBody, for_method},
+        google_compat::wanted,
         holder::Holder,
         holding::Holdings,
         refusal::{Reason, Refusal},
     },
     agent_view::adc,
-    broker::{AgentHandle, AgentState, Broker, ProblemCode, TokenRequest},
+    broker::{AgentHandle, AgentState, Broker, ProblemCode},
     budget::Peer,
     net::tcp::{PeerAddress, TcpServer},
     secret::AgentSecret,
@@ -114,7 +115,12 @@ async fn token(
     let form = Form(read_form(request.into_body(), most).await?);
     let agent = form.authenticated(&gate, known)?;
     let grant = holdings
-        .obtain(broker, &agent, &Holder::of(&agent), &TokenRequest::default())
+        .obtain(
+            broker,
+            &agent,
+            &Holder::of(&agent),
+            &wanted::token(broker, &agent),
+        )
         .await?;
     let issued_type = (form.field("grant_type").as_deref() == Some(EXCHANGE)).then_some(ACCESS_TOKEN_TYPE);
     Ok(token_json(&grant, issued_type, broker.uptime()))

@@ -1,7 +1,11 @@
 //! What an agent is shown, situation by situation.
 
 use super::*;
-use crate::testing::{at, service_view, snapshot, token};
+use crate::{
+    broker::{CapabilityStatus, CredentialView},
+    provider::{EnvNames, Profile, google},
+    testing::{at, service_view, snapshot, token},
+};
 
 const NOW: &str = "2024-01-15T09:31:00Z";
 
@@ -222,4 +226,50 @@ fn status_does_not_change_with_a_renewal() {
         View::new(&a, at(NOW)).status_json(),
         View::new(&b, later).status_json()
     );
+}
+
+#[test]
+fn what_a_token_serves_is_listed_with_its_own_provider() {
+    let acme = Profile {
+        id: "acme".parse().unwrap(),
+        env: EnvNames::oauth("ACME"),
+        ..google::account()
+    };
+    let view = |profile: Profile, key: &str, value: &str| CredentialView {
+        profile: Arc::new(profile),
+        account: Some("alice@example.com".into()),
+        granted: Arc::new([key.parse().unwrap()]),
+        token: Some(token(value)),
+    };
+    let line = |credentials: Vec<CredentialView>, name: &str| {
+        let mut snapshot = snapshot("bot").with_service(Some(token("robot")));
+        let robot = snapshot.credentials[1].clone();
+        let status = |view: &CredentialView| CapabilityStatus {
+            key: view.granted[0].clone(),
+            granted: true,
+            optional: false,
+            satisfied_by: None,
+            declined: false,
+        };
+        let all: Vec<CredentialView> = credentials.into_iter().chain([robot]).collect();
+        snapshot.capabilities = all.iter().map(status).collect();
+        snapshot.credentials = all.into();
+        let env = View::new(&snapshot, at("2024-01-15T09:31:00Z")).env().to_string();
+        let found = env
+            .lines()
+            .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned()));
+        found.unwrap_or_default()
+    };
+    let (googles, acmes) = ("GOOGLE_OAUTH_CAPABILITIES", "ACME_OAUTH_CAPABILITIES");
+    let both = || {
+        vec![
+            view(google::account(), "google.gmail.send", "ya29"),
+            view(acme.clone(), "acme.read", "acme"),
+        ]
+    };
+    assert_eq!(line(both(), googles), "google.gmail.send,google.sa");
+    assert_eq!(line(both(), acmes), "acme.read");
+    let alone = || vec![view(acme.clone(), "acme.read", "acme")];
+    assert_eq!(line(alone(), acmes), "acme.read", "a service account is Google's");
+    assert_eq!(line(alone(), googles), "");
 }

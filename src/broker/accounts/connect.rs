@@ -352,7 +352,7 @@ impl Connect {
         outcome: Outcome,
         actor: &Actor,
     ) -> Result<Connected, ConnectError> {
-        let code = self.code_of(pending, outcome)?;
+        let code = self.code_of(pending, outcome).await?;
         let (answer, mut grant, nonce) = self.exchanged(&code, pending).await?;
         let identity = self
             .first_use
@@ -398,10 +398,15 @@ impl Connect {
     }
 
     /// The code that a redirect brought, or why it brought none.
-    fn code_of(&self, pending: &Pending, outcome: Outcome) -> Result<AuthorizationCode, ConnectError> {
+    async fn code_of(&self, pending: &Pending, outcome: Outcome) -> Result<AuthorizationCode, ConnectError> {
         let grant_request = &pending.grant_request;
         match outcome {
-            Outcome::Code { code } => Ok(code),
+            Outcome::Code { code, issuer } => {
+                let provider = self.consents_of(&grant_request.provider)?;
+                let accepted = provider.accepts_issuer(issuer.as_deref()).await;
+                accepted.map_err(ConnectError::Provider)?;
+                Ok(code)
+            }
             Outcome::Error { error, .. } if error == "access_denied" => {
                 Err(ConnectError::Denied(grant_request.owner.clone()))
             }

@@ -21,7 +21,7 @@ use crate::{
     id::{AgentName, IntegrationId, OwnerId},
     provider::{Identity, Provider},
     store::IntegrationRecord,
-    text::same_address,
+    text::{quoted, same_address},
 };
 
 /// Which account a consent is asked for.
@@ -120,17 +120,43 @@ impl Targets {
         }
     }
 
-    /// The provider that consents are asked of for this target, where nobody says what for.
-    pub(in crate::broker) fn provider_of(&self, target: &ConnectTarget) -> &Provider {
+    /// The provider whose grant is meant: the one that is named, that of the account, or the only one that there is. To
+    /// guess would be to send a grant to somebody else.
+    pub(in crate::broker) fn provider_of(
+        &self,
+        target: &ConnectTarget,
+        named: &str,
+    ) -> Result<&Provider, ConnectError> {
         let providers = &self.context.providers;
-        let ConnectTarget::Integration(id) = target else {
-            return providers.first();
+        let consented: Vec<&Provider> = providers.iter().filter(|one| one.consent().is_some()).collect();
+        let keys = || {
+            let keys: Vec<&str> = consented.iter().map(|one| one.id().as_str()).collect();
+            keys.join(" or ")
         };
-        let registry = self.registry.lock();
-        let account = registry.accounts.get(id);
-        account
-            .and_then(|account| providers.get(&account.record.provider))
-            .unwrap_or(providers.first())
+        if !named.is_empty() {
+            let found = consented.iter().find(|one| one.id().as_str() == named);
+            return found.copied().ok_or_else(|| {
+                let named = quoted(named, 80);
+                ConnectError::Capability(format!(
+                    "there is no integration `{named}` with grants: name {}",
+                    keys()
+                ))
+            });
+        }
+        if let ConnectTarget::Integration(id) = target {
+            let registry = self.registry.lock();
+            let account = registry.accounts.get(id);
+            if let Some(provider) = account.and_then(|account| providers.get(&account.record.provider)) {
+                return Ok(provider);
+            }
+        }
+        match consented.as_slice() {
+            [only] => Ok(only),
+            _ => Err(ConnectError::Capability(format!(
+                "say whose grant it is with `--integration`: {}",
+                keys()
+            ))),
+        }
     }
 
     /// Nobody consents for an account of keys, and capabilities of one provider are not asked of another.

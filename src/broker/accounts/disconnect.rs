@@ -190,7 +190,10 @@ impl Disconnect {
         let mut problems = uncleared(deleted.waiting).await;
         result.revoked = false;
         if deleted.unreadable {
-            problems.push(unrevoked("its record could not be read"));
+            problems.push(unrevoked(
+                "its record could not be read",
+                &result.account.connections_url,
+            ));
         }
         if let Some(owed) = deleted.owed {
             let paid = match under_way
@@ -294,6 +297,14 @@ impl Disconnect {
         )
     }
 
+    /// Where the owner of a grant can remove it.
+    fn connections_of(&self, owed: &RevocationRecord) -> &str {
+        let provider = self.context.providers.bound_to(&owed.issuer_binding);
+        provider
+            .and_then(|provider| provider.profile.origin.connections())
+            .unwrap_or_default()
+    }
+
     /// True for an account of a key, which nobody can revoke from here. A provider that is gone had grants.
     fn is_keyed(&self, record: &IntegrationRecord) -> bool {
         let provider = self.context.providers.get(&record.provider);
@@ -361,7 +372,7 @@ impl Disconnect {
                 self.revocations
                     .complete_revocation(&owed, actor.clone(), Decision::Failed, &given_up(&reason))
                     .await;
-                Err(unrevoked(&reason))
+                Err(unrevoked(&reason, self.connections_of(&owed)))
             }
         }
     }
@@ -429,11 +440,13 @@ impl Disconnect {
     }
 }
 
-fn unrevoked(reason: &str) -> String {
-    format!(
-        "the grant could not be revoked at the provider ({reason}): the owner can remove it at \
-         https://myaccount.google.com/connections"
-    )
+fn unrevoked(reason: &str, connections: &str) -> String {
+    let place = if connections.is_empty() {
+        "there".to_owned()
+    } else {
+        format!("at {connections}")
+    };
+    format!("the grant could not be revoked at the provider ({reason}): the owner can remove it {place}")
 }
 
 /// An account that was deleted.

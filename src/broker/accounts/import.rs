@@ -116,14 +116,16 @@ impl Import {
     }
 
     /// Imports a refresh token, or an `authorized_user` file that holds one, for one of an owner's accounts. Runs to
-    /// its end even when the caller goes away.
+    /// its end even when the caller goes away. `provider` names whose grant it is; it may be empty where there is one
+    /// provider alone that people consent at.
     pub async fn import(
         self: &Arc<Self>,
         target: &ConnectTarget,
+        provider: &str,
         grant: RefreshToken,
         actor: Actor,
     ) -> Result<Imported, ImportError> {
-        let provider = self.targets.provider_of(target);
+        let provider = self.targets.provider_of(target, provider)?;
         let aim = self.targets.aim(target, provider)?;
         let (this, owner, provider) = (self.clone(), aim.owner.clone(), provider.clone());
         let work = async move {

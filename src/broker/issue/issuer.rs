@@ -128,20 +128,21 @@ impl Issuer {
         answer
     }
 
-    /// The token that the agent has, however little is left of its life: for those who cannot wait for a fresher
-    /// one.
-    pub fn at_hand(&self, agent: &AgentHandle) -> Option<TokenGrant> {
+    /// The token that the agent has of this provider, however little is left of its life: for those who cannot wait for
+    /// a fresher one.
+    pub fn at_hand(&self, agent: &AgentHandle, provider: &ProviderId) -> Option<TokenGrant> {
         let snapshot = agent.snapshot();
         let may_hold = matches!(
             snapshot.state,
             AgentState::Active | AgentState::ProviderUnavailable
         );
-        let token = snapshot.living_token(self.clock.uptime()).filter(|_| may_hold)?;
+        let view = snapshot.credential(provider)?;
+        let token = view.living_token(self.clock.uptime()).filter(|_| may_hold)?;
         self.audit
-            .token_used(self.clock.now(), agent, token, &snapshot.main().granted);
+            .token_used(self.clock.now(), agent, token, &view.granted);
         Some(TokenGrant {
             token: token.clone(),
-            capabilities: snapshot.main().granted.clone(),
+            capabilities: view.granted.clone(),
         })
     }
 

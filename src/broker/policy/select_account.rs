@@ -77,11 +77,27 @@ pub(in crate::broker) fn find<'a>(
                 ))),
                 several => Err(NotFound::Several(SeveralAccounts {
                     owner: owner.clone(),
-                    accounts: several.iter().map(|a| a.record.account.clone()).collect(),
+                    accounts: told_apart(several),
                 })),
             }
         }
     }
+}
+
+/// How accounts are called among each other: by address, and where two have the same one, by provider and id as well.
+fn told_apart(accounts: &[&Account]) -> Vec<String> {
+    let name = |account: &&Account| {
+        let record = &account.record;
+        let same = accounts
+            .iter()
+            .filter(|other| other.record.account == record.account);
+        if same.count() > 1 {
+            format!("{} of {}: {}", record.account, record.provider, record.id)
+        } else {
+            record.account.clone()
+        }
+    };
+    accounts.iter().map(name).collect()
 }
 
 fn nothing_found(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {

@@ -10,6 +10,7 @@ pub(super) mod parts;
 pub(super) mod queue;
 pub(super) mod recovery;
 pub(super) mod renewer;
+pub(in crate::broker) mod request_places;
 pub(super) mod rotation;
 pub(super) mod scheduler;
 pub(super) mod secrets;

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 
 use super::{
     assertions::Assertions,
@@ -25,6 +25,7 @@ use crate::{
         policy::context::PolicyContext,
         publisher::Publisher,
         registry::{ending::Ending, keys::TokenKey, state::SharedRegistry, tokens::Cause},
+        renewal::request_places::RequestPlaces,
         services::Services,
         snapshot::IssuedToken,
         time::{self, BrokerClock},
@@ -57,7 +58,7 @@ pub(in crate::broker) struct Renewer {
     pub(in crate::broker) expiries: Arc<Queue>,
     pub(in crate::broker) metrics: Arc<Metrics>,
     pub(in crate::broker) registry: Arc<SharedRegistry>,
-    pub(in crate::broker) requests: Arc<Semaphore>,
+    pub(in crate::broker) requests: Arc<RequestPlaces>,
     pub(in crate::broker) rotations: Arc<Rotations>,
     pub(in crate::broker) store: SharedStore,
     pub(in crate::broker) unkept: Arc<Unkept>,
@@ -103,7 +104,10 @@ impl Renewer {
     /// this client and endpoint: it is never sent elsewhere.
     pub(in crate::broker) async fn renew_alone(&self, key: &TokenKey) -> Renewed {
         // Before the intent: what is recorded is also sent.
-        let Ok(permit) = self.requests.acquire().await else {
+        let Some(account) = self.recorded(&key.integration) else {
+            return Err(Refused::gone());
+        };
+        let Some(permit) = self.requests.take(&account.provider).await else {
             return Err(Refused::ending());
         };
         match self.store.begin_renewal(&key.integration, self.clock.now()).await {

@@ -106,6 +106,10 @@ impl ConsentProvider for Client {
         refused_consent(FAILURES, error, description)
     }
 
+    fn accepts_issuer<'a>(&'a self, issuer: Option<&'a str>) -> ProviderFuture<'a, ()> {
+        Box::pin(std::future::ready(self.oauth.accept_issuer(issuer)))
+    }
+
     fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a> {
         Box::pin(self.oauth.exchange(code, verifier))
     }

@@ -85,6 +85,7 @@ impl Endpoints {
             keys: self.keys.clone(),
             userinfo: Some(self.userinfo.clone()),
             issuers: self.issuers.clone(),
+            names_itself: false,
         }
     }
 

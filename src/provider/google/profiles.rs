@@ -2,7 +2,7 @@
 
 use crate::{
     id::ProviderId,
-    provider::profile::{AccountField, EnvNames, Origin, Profile},
+    provider::profile::{AccountField, EnvNames, Listed, Origin, Profile},
 };
 
 /// Where a person sees which apps have access, and takes it from them.
@@ -23,6 +23,7 @@ pub fn account() -> Profile {
         described: "a person's account".to_owned(),
         account_field: AccountField::Account,
         env: EnvNames::oauth("GOOGLE"),
+        serves_google_libraries: true,
         origin: Origin::Consent {
             connections: Some(CONNECTIONS.to_owned()),
         },
@@ -42,9 +43,10 @@ pub fn service_account() -> Profile {
         env: EnvNames {
             access_token: "GOOGLE_SA_ACCESS_TOKEN".to_owned(),
             expires_at: "GOOGLE_SA_TOKEN_EXPIRES_AT".to_owned(),
-            capabilities: None,
+            capabilities: Listed::With(id("google")),
             account: Some("GOOGLE_SA_EMAIL".to_owned()),
         },
+        serves_google_libraries: true,
         origin: Origin::Key {
             command: "token-broker service-account add".to_owned(),
             allowing: "the domain's administrator has to delegate the scopes to it".to_owned(),

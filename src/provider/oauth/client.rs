@@ -10,6 +10,7 @@ use super::{
     fields::Fields,
     idtoken,
     jwks::{Keys, NamedBy},
+    jws::same_issuer,
     options::ClientOptions,
     refusal,
     refused::{is_gone, refused},
@@ -25,6 +26,7 @@ use crate::{
         conversation::{Consent, ConsentRequest, Identity, NoToken, TokenAnswer},
         error::ProviderError,
         failure::{Call, FailureKind},
+        scrub::plain,
     },
     secret::{AccessToken, AuthorizationCode, ClientSecret, PkceVerifier, RefreshToken},
 };
@@ -74,6 +76,24 @@ impl Client {
     /// Begins a consent.
     pub fn consent(&self, request: &ConsentRequest<'_>) -> Consent {
         authorize::consent(&self.options, self.entropy.as_ref(), request)
+    }
+
+    /// Whether a redirect that names this issuer can be this server's (RFC 9207, section 2.4).
+    pub fn accept_issuer(&self, issuer: Option<&str>) -> Result<(), ProviderError> {
+        let endpoints = &self.options.endpoints;
+        let is_own = |issuer: &str| endpoints.issuers.iter().any(|own| same_issuer(own, issuer));
+        let found = match issuer {
+            Some(issuer) if is_own(issuer) => return Ok(()),
+            None if !endpoints.names_itself => return Ok(()),
+            Some(issuer) => format!("`{}`", plain(issuer)),
+            None => "nobody".to_owned(),
+        };
+        let message = format!(
+            "The browser came back with an answer of {found}, not of `{}`, so the code was sent to nobody. Begin the \
+             connection again.",
+            endpoints.issuers.join("` or `")
+        );
+        Err(ProviderError::id_token(FailureKind::Reconnect, message))
     }
 
     /// Exchanges the code of a redirect (RFC 6749, section 4.1.3).

@@ -17,4 +17,6 @@ pub struct Endpoints {
     pub userinfo: Option<Url>,
     /// What `iss` of an id token may be.
     pub issuers: Vec<String>,
+    /// Its answers to consents always name it (RFC 9207, section 3).
+    pub names_itself: bool,
 }

@@ -26,6 +26,8 @@ pub enum Outcome {
     Code {
         /// To be exchanged once, within minutes.
         code: AuthorizationCode,
+        /// Who says that it comes from them (RFC 9207).
+        issuer: Option<String>,
     },
     /// The person declined, or the provider refused.
     Error {
@@ -102,7 +104,10 @@ impl Redirect {
         let outcome = match (value("code")?, value("error")?) {
             (Some(_), Some(_)) => return Err(InvalidRedirect::Both),
             (None, None) => return Err(InvalidRedirect::NoOutcome),
-            (Some(code), None) => Outcome::Code { code: code.into() },
+            (Some(code), None) => Outcome::Code {
+                code: code.into(),
+                issuer: value("iss")?,
+            },
             (None, Some(error)) => Outcome::Error {
                 error: standard(&error).map_or_else(|| code::code(error.trim()), str::to_owned),
                 description: value("error_description")?.map(|text| scrub(&text, &[&state])),
@@ -132,7 +137,7 @@ mod tests {
         )
         .unwrap();
         assert!(redirect.state == StateToken::from("s+1"));
-        let Outcome::Code { code } = redirect.outcome else {
+        let Outcome::Code { code, .. } = redirect.outcome else {
             panic!("a code");
         };
         assert!(code == AuthorizationCode::from("4/0Ab"));

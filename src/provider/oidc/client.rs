@@ -1,6 +1,6 @@
 //! The client for such a server: the first request reads where it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use super::{discovery, failure_table::FAILURES, settings::Settings};
 use crate::{
     catalog::ScopeSet,
+    clock::Uptime,
     http_client::Http,
     provider::{
         conversation::{Consent, ConsentRequest, Identity},
@@ -30,6 +31,8 @@ pub(super) struct Client {
     http: Http,
     /// As soon as the server has said where it is.
     oauth: OnceCell<oauth::Client>,
+    /// Why it has not, the last time that it was asked.
+    failure: Mutex<Option<(Uptime, ProviderError)>>,
 }
 
 impl Client {
@@ -39,12 +42,30 @@ impl Client {
             settings,
             surroundings,
             oauth: OnceCell::new(),
+            failure: Mutex::default(),
         }
     }
 
-    /// The client of the server where it is. What could not be read is asked for again by the next request.
+    /// The client of the server where it is. What could not be read is asked for again by the next request; who waited
+    /// for an answer that did not come does not wait for another.
     async fn oauth(&self) -> Result<&oauth::Client, ProviderError> {
-        self.oauth.get_or_try_init(|| self.discover()).await
+        let asked_at = self.surroundings.clock.uptime();
+        let discover = || async {
+            if let Some((failed_at, error)) = &*self.failure()
+                && *failed_at >= asked_at
+            {
+                return Err(error.clone());
+            }
+            let found = self.discover().await;
+            let failed = found.as_ref().err().cloned();
+            *self.failure() = failed.map(|error| (self.surroundings.clock.uptime(), error));
+            found
+        };
+        self.oauth.get_or_try_init(discover).await
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<(Uptime, ProviderError)>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn discover(&self) -> Result<oauth::Client, ProviderError> {
@@ -54,7 +75,7 @@ impl Client {
             client_secret: self.settings.client_secret.clone(),
             redirect_uri: self.surroundings.redirect_uri.clone(),
             endpoints: found.endpoints,
-            dialect: Arc::new(self.dialect(found.has_offline_access)),
+            dialect: Arc::new(self.dialect(found.scopes.as_deref())),
             limits: self.surroundings.limits,
             egress: self.surroundings.egress.clone(),
         };
@@ -62,16 +83,21 @@ impl Client {
         Ok(oauth::Client::new(options, clock, entropy))
     }
 
-    fn dialect(&self, has_offline_access: bool) -> Dialect {
+    /// `scopes` are those that the server says it has.
+    fn dialect(&self, scopes: Option<&[String]>) -> Dialect {
         let setting = |name: &str| format!("{name} of the provider {}", self.settings.id);
-        let offline = has_offline_access.then_some("offline_access");
+        let has = |wanted: &str| scopes.map(|all| all.iter().any(|scope| scope == wanted));
+        let email = has("email").unwrap_or(true).then_some("email");
+        // It makes a server give refresh tokens (OpenID Connect Core 1.0, section 11), where the server has it.
+        let offline = has("offline_access").unwrap_or(false).then_some("offline_access");
         Dialect {
             name: self.settings.name.clone(),
             failures: FAILURES,
             endpoint_setting: setting("issuer"),
             client_setting: setting("client_id"),
-            sign_in_scopes: ["openid", "email"]
+            sign_in_scopes: ["openid"]
                 .into_iter()
+                .chain(email)
                 .chain(offline)
                 .map(str::to_owned)
                 .collect(),
@@ -90,6 +116,10 @@ impl ConsentProvider for Client {
 
     fn refused_consent(&self, error: &str, description: Option<&str>) -> ProviderError {
         refused_consent(FAILURES, error, description)
+    }
+
+    fn accepts_issuer<'a>(&'a self, issuer: Option<&'a str>) -> ProviderFuture<'a, ()> {
+        Box::pin(async move { self.oauth().await?.accept_issuer(issuer) })
     }
 
     fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a> {

@@ -1,6 +1,7 @@
 //! Where a server says that it is (`OpenID` Connect Discovery 1.0, section 4).
 
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use crate::{
@@ -8,30 +9,41 @@ use crate::{
     http_client::Http,
     provider::{
         error::ProviderError,
+        failure::FailureKind,
         oauth::{Endpoints, jws::same_issuer},
         scrub::plain,
     },
+    secret::shape::without_quotes,
     text::without_bom,
 };
 
-/// What of its document is of use here.
+/// What of its document is of use here. What is optional and not what it should be counts as absent.
 #[derive(Deserialize)]
 struct Document {
     issuer: String,
     authorization_endpoint: Url,
     token_endpoint: Url,
     jwks_uri: Url,
-    userinfo_endpoint: Option<Url>,
-    revocation_endpoint: Option<Url>,
     #[serde(default)]
-    scopes_supported: Vec<String>,
+    userinfo_endpoint: Value,
+    #[serde(default)]
+    revocation_endpoint: Value,
+    #[serde(default)]
+    scopes_supported: Value,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: Value,
+}
+
+/// An address that is one; `None` for anything else.
+fn address(value: &Value) -> Option<Url> {
+    value.as_str()?.parse().ok()
 }
 
 /// What a server says of itself.
 pub(super) struct Discovered {
     pub(super) endpoints: Endpoints,
-    /// Asking for `offline_access` makes it give refresh tokens (`OpenID` Connect Core 1.0, section 11).
-    pub(super) has_offline_access: bool,
+    /// The scopes that it says it has; `None` where it does not say.
+    pub(super) scopes: Option<Vec<String>>,
 }
 
 /// The document's address: below the issuer, also where that has a path.
@@ -53,63 +65,87 @@ pub(super) async fn read(http: &Http, issuer: &Url) -> Result<Discovered, Provid
         .get(&url)
         .await
         .map_err(|error| ProviderError::transport(host, &error))?;
-    let document = reply
-        .status
-        .is_success()
-        .then(|| serde_json::from_slice::<Document>(without_bom(&reply.body)).ok())
-        .flatten();
-    let document = document.ok_or_else(|| {
+    if !reply.status.is_success() {
+        let what = format!("What answers at {url} has the status {}", reply.status.as_u16());
+        return Err(ProviderError::malformed(&what));
+    }
+    let document = serde_json::from_slice::<Document>(without_bom(&reply.body)).map_err(|error| {
         let what = format!(
-            "What answers at {url} (status {}) does not say where the OAuth server's endpoints are",
-            reply.status.as_u16()
+            "The document at {url} cannot be used: {}",
+            without_quotes(&error.to_string())
         );
-        ProviderError::malformed(&what)
+        wrong(&what)
     })?;
     judge(document, issuer)
+}
+
+/// What the operator has to mend: asking again would not.
+fn wrong(what: &str) -> ProviderError {
+    let message =
+        format!("{what}. Compare the provider's `issuer` with what the server's documentation says.");
+    ProviderError::new(
+        FailureKind::Operator,
+        "invalid_discovery_document",
+        message,
+        "server-refuses-client",
+    )
 }
 
 /// Whether the document is the issuer's own, and sends nothing where others can read it.
 fn judge(document: Document, issuer: &Url) -> Result<Discovered, ProviderError> {
     if !same_issuer(&document.issuer, issuer.as_str()) {
         let what = format!(
-            "The document of {issuer} is that of the issuer `{}`, so it is not used: correct the provider's `issuer`",
+            "The document of {issuer} is that of the issuer `{}`, so it is not used",
             plain(&document.issuer)
         );
-        return Err(ProviderError::malformed(&what));
+        return Err(wrong(&what));
     }
+    let userinfo = address(&document.userinfo_endpoint);
+    let revocation = address(&document.revocation_endpoint);
     let named = [
         Some(&document.authorization_endpoint),
         Some(&document.token_endpoint),
         Some(&document.jwks_uri),
-        document.userinfo_endpoint.as_ref(),
-        document.revocation_endpoint.as_ref(),
+        userinfo.as_ref(),
+        revocation.as_ref(),
     ];
-    let unsafe_ = |url: &&Url| url.scheme() != "https" && !(issuer.scheme() == "http" && is_at_loopback(url));
+    let at_loopback = |url: &Url| issuer.scheme() == "http" && url.scheme() == "http" && is_at_loopback(url);
+    let unsafe_ = |url: &&Url| {
+        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        !plain || (url.scheme() != "https" && !at_loopback(url))
+    };
     if let Some(url) = named.into_iter().flatten().find(unsafe_) {
         let what = format!(
-            "The document of {issuer} names the endpoint {url}, which is not HTTPS, so it is not used"
+            "The document of {issuer} names the endpoint {url}, which is not plain HTTPS, so it is not used"
         );
-        return Err(ProviderError::malformed(&what));
+        return Err(wrong(&what));
     }
     Ok(Discovered {
-        has_offline_access: document
-            .scopes_supported
-            .iter()
-            .any(|scope| scope == "offline_access"),
+        scopes: scopes(&document.scopes_supported),
         endpoints: Endpoints {
             authorization: document.authorization_endpoint,
             token: document.token_endpoint,
-            revocation: document.revocation_endpoint,
+            revocation,
             keys: document.jwks_uri,
-            userinfo: document.userinfo_endpoint,
+            userinfo,
             issuers: vec![document.issuer],
+            names_itself: document.authorization_response_iss_parameter_supported == Value::Bool(true),
         },
     })
 }
 
+fn scopes(supported: &Value) -> Option<Vec<String>> {
+    let listed = supported.as_array()?.iter();
+    Some(
+        listed
+            .filter_map(|scope| scope.as_str().map(str::to_owned))
+            .collect(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -134,7 +170,8 @@ mod tests {
     fn a_document_is_used_where_it_is_the_issuers_own() {
         let issuer = "https://acme.example/tenant";
         let found = judged(|_| {}, issuer).ok().unwrap();
-        assert!(found.has_offline_access && found.endpoints.revocation.is_none());
+        assert_eq!(found.scopes.unwrap(), ["openid", "offline_access"]);
+        assert!(found.endpoints.revocation.is_none() && !found.endpoints.names_itself);
         let other = judged(|_| {}, "https://acme.example/other").err().unwrap();
         assert!(other.contains("`https://acme.example/tenant`"), "{other}");
     }
@@ -149,8 +186,28 @@ mod tests {
         ] {
             let plain = |value: &mut Value| value[endpoint] = json!("http://acme.example/x");
             let error = judged(plain, "https://acme.example/tenant").err().unwrap();
-            assert!(error.contains("is not HTTPS"), "{endpoint}: {error}");
+            assert!(error.contains("is not plain HTTPS"), "{endpoint}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_optional_spoils_nothing_and_what_is_not_is_named() {
+        let issuer = "https://acme.example/tenant";
+        for odd in [json!(null), json!(""), json!(7), json!({})] {
+            for optional in ["scopes_supported", "userinfo_endpoint", "revocation_endpoint"] {
+                let found = judged(|value| value[optional] = odd.clone(), issuer);
+                assert!(found.is_ok(), "{optional}: {odd}");
+            }
+        }
+        let mut value = document();
+        value.as_object_mut().unwrap().remove("jwks_uri");
+        let error = serde_json::from_value::<Document>(value).err().unwrap();
+        assert!(error.to_string().contains("jwks_uri"));
+        let named = judged(
+            |value| value["authorization_endpoint"] = json!("https://a.example/#x"),
+            issuer,
+        );
+        assert!(named.is_err(), "a fragment");
     }
 
     #[test]

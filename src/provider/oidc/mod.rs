@@ -29,6 +29,7 @@ pub(super) fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Resul
         described: format!("`{}`", entry.id),
         account_field: AccountField::Accounts(entry.id.clone()),
         env: EnvNames::oauth(&settings.env_prefix),
+        serves_google_libraries: false,
         origin: Origin::Consent { connections: None },
     };
     Ok(Provider {

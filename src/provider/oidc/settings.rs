@@ -9,6 +9,7 @@ use crate::{
     address::is_at_loopback,
     config::{ConfigError, ProviderEntry},
     secret::ClientSecret,
+    text::is_shown,
 };
 
 /// As the file spells it.
@@ -41,7 +42,7 @@ impl Settings {
     pub(super) fn read(entry: &ProviderEntry) -> Result<Self, ConfigError> {
         let written: Written = entry.settings()?;
         let name = written.name.unwrap_or_else(|| entry.id.to_string());
-        if name.trim().is_empty() || name.chars().count() > 40 || name.chars().any(char::is_control) {
+        if name.trim().is_empty() || name.chars().count() > 40 || !name.chars().all(is_shown) {
             return Err(entry.wrong("name: expected one line of at most 40 characters"));
         }
         let safe = match written.issuer.scheme() {
@@ -49,10 +50,11 @@ impl Settings {
             "http" => is_at_loopback(&written.issuer),
             _ => false,
         };
-        if !safe || written.issuer.query().is_some() || written.issuer.fragment().is_some() {
-            return Err(
-                entry.wrong("issuer: expected an https address, or http on loopback, without a query")
-            );
+        let bare = written.issuer.username().is_empty() && written.issuer.password().is_none();
+        if !safe || !bare || written.issuer.query().is_some() || written.issuer.fragment().is_some() {
+            return Err(entry.wrong(
+                "issuer: expected an https address, or http on loopback, without a query or a password",
+            ));
         }
         let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'');
         if written.client_id.is_empty() || !written.client_id.bytes().all(plain) {

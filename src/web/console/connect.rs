@@ -18,6 +18,7 @@ use super::{
 use crate::{
     broker::{AccountView, AgentView, CapabilityState, ConnectTarget, names::going_by},
     id::{CapabilityKey, OwnerId},
+    provider::Profile,
     session::Session,
     web::{
         answer::{Answer, html},
@@ -41,6 +42,8 @@ struct ConnectPage<'a> {
     granted: Vec<Offer>,
     groups: Vec<Group<Choice>>,
     problem: String,
+    provider: String,
+    provider_name: String,
 }
 
 #[derive(Template)]
@@ -50,6 +53,7 @@ struct LeavingPage<'a> {
     url: &'a str,
     /// Agents that would not know any more which account to use.
     agents_in_doubt: Vec<String>,
+    provider_name: &'a str,
 }
 
 /// What can be ticked.
@@ -72,14 +76,17 @@ struct Subject {
     existing: Option<AccountView>,
     another: bool,
     agent: Option<AgentView>,
+    /// Where the consent is given.
+    provider: Arc<Profile>,
 }
 
 impl Subject {
     fn target(&self) -> ConnectTarget {
+        let field = &self.provider.account_field;
         let address = self
             .agent
             .as_ref()
-            .and_then(|view| view.snapshot.manifest.account.as_deref());
+            .and_then(|view| view.snapshot.manifest.account_in(field));
         match (&self.existing, address) {
             (Some(view), _) => ConnectTarget::Integration(view.record.id.clone()),
             (None, Some(address)) => ConnectTarget::Address(self.owner.clone(), address.to_owned()),
@@ -138,20 +145,60 @@ impl Connect {
             return Err(Refusal::NotFound);
         }
         let another = form.get("account") == "new";
-        let existing = existing.or_else(|| self.account_of(&owner, agent.as_ref()).filter(|_| !another));
+        let provider = self.provider(form, existing.as_ref(), agent.as_ref())?;
+        let existing = existing.or_else(|| {
+            self.account_of(&owner, &provider, agent.as_ref())
+                .filter(|_| !another)
+        });
         Ok(Subject {
             owner,
             existing,
             another,
             agent,
+            provider,
         })
     }
 
-    /// The account that an agent uses, or the only one that its owner has.
-    fn account_of(&self, owner: &OwnerId, agent: Option<&AgentView>) -> Option<AccountView> {
-        let address = agent.and_then(|view| view.snapshot.manifest.account.clone());
+    /// Where the consent is given: where the account is, or as the form says, or where the agent lacks something.
+    fn provider(
+        &self,
+        form: &Fields,
+        existing: Option<&AccountView>,
+        agent: Option<&AgentView>,
+    ) -> Result<Arc<Profile>, Refusal> {
+        let broker = &self.site.broker;
+        let lacking = || {
+            let missing = agent?
+                .snapshot
+                .capabilities
+                .iter()
+                .filter(|status| !status.granted);
+            let mut providers = missing.map(|status| broker.catalog().provider_of(&status.key));
+            providers.find(|provider| broker.is_consented(provider))
+        };
+        let named = form.get("provider");
+        let provider = match existing {
+            Some(view) => broker.providers().get(&view.record.provider),
+            None if !named.is_empty() => broker.providers().named(named),
+            None => lacking().map_or(Some(broker.providers().first()), |id| broker.providers().get(id)),
+        };
+        let provider = provider.filter(|provider| provider.consent().is_some());
+        provider
+            .map(|provider| provider.profile.clone())
+            .ok_or(Refusal::NotFound)
+    }
+
+    /// The account that an agent uses, or the only one that its owner has at this provider.
+    fn account_of(
+        &self,
+        owner: &OwnerId,
+        provider: &Profile,
+        agent: Option<&AgentView>,
+    ) -> Option<AccountView> {
+        let named = agent.and_then(|view| view.snapshot.manifest.account_in(&provider.account_field));
+        let address = named.map(str::to_owned);
         let views = self.site.broker.accounts.accounts(Some(owner)).into_iter();
-        let people = views.filter(|view| self.site.broker.is_consented(&view.record.provider));
+        let people = views.filter(|view| view.record.provider == provider.id);
         let mut views = match address {
             Some(address) => going_by(people, &address, |view| &view.record),
             None => people.collect(),
@@ -170,7 +217,7 @@ impl Connect {
             .collect();
         let reconnect = subject.reconnects();
         let title = match (&subject.existing, reconnect) {
-            (None, _) => "Connect a Google account",
+            (None, _) => &*format!("Connect {}", subject.provider.any_account),
             (Some(_), true) => "Connect the account again",
             (Some(_), false) => "Add permissions",
         };
@@ -193,6 +240,8 @@ impl Connect {
             granted: granted.iter().map(offer).collect(),
             groups: self.groups(subject, &granted),
             problem: problem.to_owned(),
+            provider: subject.provider.id.to_string(),
+            provider_name: subject.provider.name.clone(),
         }
     }
 
@@ -208,13 +257,13 @@ impl Connect {
             .agent
             .iter()
             .chain(&agents)
-            .filter(|view| match &view.snapshot.manifest.account {
+            .filter(|view| match view.snapshot.manifest.account_in(&subject.provider.account_field) {
                 Some(_) => existing.is_some_and(|account| account.agents.contains(&view.snapshot.manifest.agent)),
                 None => !subject.another,
             } || subject.agent.is_some())
             .collect();
         let open = self.site.broker.catalog().iter().filter(|capability| {
-            self.site.broker.is_consented(&capability.integration) && !granted.contains(&capability.key)
+            capability.integration == subject.provider.id && !granted.contains(&capability.key)
         });
         grouped(open.map(|capability| {
             let wanted: Vec<Wish> = asking
@@ -257,17 +306,20 @@ async fn begin(State(pages): State<Arc<Connect>>, Sent { session, form }: Sent) 
         .begin_connect_in(session.id, &subject.target(), &wanted)
         .await;
     let begun = begun.map_err(|error| {
-        Notice::new("Google cannot be asked for this")
+        Notice::new(format!("{} cannot be asked for this", subject.provider.name))
             .says(sentence(&error.to_string()))
             .leads_to("integrations", "Back to the integrations")
     })?;
     // Not a redirect: browsers hold those that follow a form to `form-action`, wherever Google leads on to.
     let page = LeavingPage {
-        layout: pages
-            .site
-            .layout(Some(&session), Tab::Integrations, "On to Google"),
+        layout: pages.site.layout(
+            Some(&session),
+            Tab::Integrations,
+            &format!("On to {}", subject.provider.name),
+        ),
         url: begun.authorization_url.as_str(),
         agents_in_doubt: begun.agents_in_doubt.iter().map(ToString::to_string).collect(),
+        provider_name: &subject.provider.name,
     };
     Ok(html(StatusCode::OK, page.render()))
 }

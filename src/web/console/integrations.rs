@@ -42,6 +42,15 @@ struct IntegrationsPage<'a> {
     /// Agents that wait for a first account.
     waiting: Vec<String>,
     pending: Vec<Pending>,
+    ways: Vec<Way>,
+}
+
+/// A provider that accounts can be connected at.
+struct Way {
+    id: String,
+    /// One of its accounts that is not known yet: `a Google account`.
+    any: String,
+    account: String,
 }
 
 /// One account.
@@ -53,6 +62,8 @@ struct Card {
     former: Vec<String>,
     by_former: Vec<String>,
     acts_for: Option<String>,
+    /// What kind of account it is, as a heading.
+    kind: String,
     is_service_account: bool,
     mood: Mood,
     state: &'static str,
@@ -82,6 +93,32 @@ struct Pending {
     message: String,
 }
 
+/// What kind of account it is, as a heading.
+fn kind(site: &Site, view: &AccountView) -> String {
+    let provider = site.broker.providers().get(&view.record.provider);
+    match provider.map(|provider| &provider.profile) {
+        Some(profile) if view.keyed => format!("{} Service Account", profile.name),
+        Some(profile) => format!("{} Account", profile.name),
+        None => view.record.provider.to_string(),
+    }
+}
+
+/// The providers that accounts can be connected at, the first in front.
+fn ways(site: &Site) -> Vec<Way> {
+    let consented = site
+        .broker
+        .providers()
+        .iter()
+        .filter(|provider| provider.consent().is_some());
+    consented
+        .map(|provider| Way {
+            id: provider.id().to_string(),
+            any: provider.profile.any_account.clone(),
+            account: provider.profile.account.clone(),
+        })
+        .collect()
+}
+
 impl Card {
     fn new(site: &Site, view: &AccountView) -> Self {
         let record = &view.record;
@@ -105,6 +142,7 @@ impl Card {
             by_former: view.agents_by_former.iter().map(ToString::to_string).collect(),
             acts_for: Some(record.subject.clone())
                 .filter(|subject| is_service_account && *subject != record.account),
+            kind: kind(site, view),
             is_service_account,
             mood,
             state,
@@ -206,6 +244,7 @@ impl Integrations {
                 .collect(),
             more,
             waiting,
+            ways: ways(&self.site),
             pending,
         }
     }

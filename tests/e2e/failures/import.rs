@@ -41,6 +41,7 @@ fn refusals_of(call: Call, endpoint: &str, more: &Value) {
             owner: "alice".to_owned(),
             grant: grant.to_owned(),
             account: String::new(),
+            integration: String::new(),
         };
         let status = block_on(daemon.admin().import_integration(request)).unwrap_err();
         refused(&status, &form, &sentence, &fault);

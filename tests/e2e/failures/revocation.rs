@@ -48,6 +48,7 @@ fn import(google: &Emulator, daemon: &Daemon) -> String {
         owner: "alice".to_owned(),
         grant: seeded["refresh_token"].as_str().unwrap().to_owned(),
         account: String::new(),
+        integration: String::new(),
     };
     let imported = block_on(daemon.admin().import_integration(request)).unwrap();
     imported.into_inner().integration.unwrap().id

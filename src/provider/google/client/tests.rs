@@ -595,6 +595,29 @@ async fn an_id_token_is_checked_by_the_published_keys() {
 }
 
 #[tokio::test]
+async fn a_code_that_another_server_gave_is_not_accepted() {
+    let client = client(options("http://127.0.0.1:9005"));
+    for own in [
+        "http://127.0.0.1:9005",
+        "https://accounts.google.com",
+        "accounts.google.com",
+    ] {
+        assert!(client.accepts_issuer(Some(own)).await.is_ok(), "{own}");
+    }
+    // Google names itself, and its standard does not say that it always will.
+    assert!(client.accepts_issuer(None).await.is_ok());
+    let error = client
+        .accepts_issuer(Some("https://evil.example"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (FailureKind::Reconnect, "invalid_id_token")
+    );
+    assert!(error.message.contains("`https://evil.example`"), "{error}");
+}
+
+#[tokio::test]
 async fn grants_belong_to_a_client_at_an_endpoint() {
     let mut options = options("http://127.0.0.1:9005");
     let bindings = |options: ClientOptions| {
