@@ -63,16 +63,16 @@ fn connect_form(error: &ConnectError) -> (Code, &'static str) {
         ConnectError::ServiceAccount(_) => (Code::InvalidArgument, "invalid_request"),
         ConnectError::Ambiguous(_) => (Code::FailedPrecondition, "ambiguous"),
         ConnectError::OtherSession => (Code::FailedPrecondition, "other_session"),
-        ConnectError::TimedOut => (Code::DeadlineExceeded, "consent_timed_out"),
-        ConnectError::Denied(_) => (Code::PermissionDenied, "consent_denied"),
-        ConnectError::NothingGranted => (Code::PermissionDenied, "nothing_granted"),
-        ConnectError::NoRefreshToken => (Code::FailedPrecondition, "no_refresh_token"),
+        ConnectError::TimedOut(_) => (Code::DeadlineExceeded, "consent_timed_out"),
+        ConnectError::Denied(..) => (Code::PermissionDenied, "consent_denied"),
+        ConnectError::NothingGranted(_) => (Code::PermissionDenied, "nothing_granted"),
+        ConnectError::NoRefreshToken(_) => (Code::FailedPrecondition, "no_refresh_token"),
         ConnectError::OtherAccount { .. } | ConnectError::NotThatAccount { .. } => {
             (Code::FailedPrecondition, "other_account")
         }
         ConnectError::ConnectedAlready { .. } => (Code::FailedPrecondition, "connected_already"),
         ConnectError::Narrower { .. } => (Code::FailedPrecondition, "narrower_grant"),
-        ConnectError::RevokedMeanwhile(_) => (Code::Aborted, "revoked_meanwhile"),
+        ConnectError::RevokedMeanwhile { .. } => (Code::Aborted, "revoked_meanwhile"),
         ConnectError::Store(_) => (Code::Unavailable, "store"),
         ConnectError::Provider(error) => provider(error.kind),
     }

@@ -2,7 +2,7 @@
 //!
 //! The test fails when the file is out of date; with `UPDATE_FAILURES=1` it writes it anew.
 
-use std::{collections::BTreeSet, fmt::Write, fs};
+use std::{collections::BTreeSet, fmt::Write, fs, sync::Arc};
 
 use tonic_types::StatusExt;
 
@@ -19,6 +19,7 @@ use crate::{
         topic::{Act, Actor, Step, Topic},
     },
     provider::{
+        self,
         failure::{Call, Sign},
         google::failure_table::FAILURES,
     },
@@ -177,29 +178,36 @@ fn google(text: &mut String) -> std::fmt::Result {
 
 /// Each way in which a consent ends badly, but for what Google answers, which is in the table above.
 fn connect_errors() -> Vec<ConnectError> {
+    let google = || Arc::new(provider::google::account());
     let owner = || "alice".parse().expect("an owner");
     let account = || "alice@work.example".to_owned();
     let other = || "alice@home.example".to_owned();
     let unknown = Catalog::builtin().unknown(&"google.gmal.send".parse().expect("a key"));
     vec![
-        ConnectError::Denied(owner()),
-        ConnectError::NothingGranted,
-        ConnectError::NoRefreshToken,
+        ConnectError::Denied(owner(), google()),
+        ConnectError::NothingGranted(google()),
+        ConnectError::NoRefreshToken(google()),
         ConnectError::OtherAccount {
+            at: "Google".to_owned(),
             owner: owner(),
             expected: account(),
             got: other(),
         },
         ConnectError::NotThatAccount {
+            at: "Google".to_owned(),
             owner: owner(),
             expected: account(),
             got: other(),
         },
         ConnectError::ConnectedAlready {
+            at: "Google".to_owned(),
             owner: owner(),
             account: account(),
         },
-        ConnectError::RevokedMeanwhile(account()),
+        ConnectError::RevokedMeanwhile {
+            at: "Google".to_owned(),
+            account: account(),
+        },
         ConnectError::Narrower {
             account: account(),
             lost: vec!["google.drive".parse().expect("a key")],
@@ -209,7 +217,7 @@ fn connect_errors() -> Vec<ConnectError> {
         ConnectError::BadRedirect("it has no `state`".to_owned()),
         ConnectError::OtherBrowser,
         ConnectError::OtherSession,
-        ConnectError::TimedOut,
+        ConnectError::TimedOut(google()),
         ConnectError::TooMany,
         ConnectError::ReturnUrl("https://elsewhere.example/".to_owned()),
         ConnectError::Capability(unknown.to_string()),

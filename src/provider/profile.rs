@@ -23,6 +23,10 @@ pub struct Profile {
     pub account_field: AccountField,
     /// The lines of `env` that are its tokens'.
     pub env: EnvNames,
+    /// What a consent that was declined may be due to, and what to do.
+    pub declined: String,
+    /// What the provider's own page may have said where nobody came back from it.
+    pub unanswered: String,
     /// Google's own libraries take its tokens: what they ask for is answered with them, and with no other provider's.
     pub serves_google_libraries: bool,
     /// How accounts come here.

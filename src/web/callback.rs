@@ -134,10 +134,12 @@ fn page(broker: &Broker, connected: &Connected) -> Page {
             done,
         }
     };
+    let known = broker.providers().get(&account.record.provider);
+    let at = known.map_or("The account", |known| &known.profile.name);
     let granted = account.capabilities.iter().map(|key| item(key, true));
     let missing = connected.missing.iter().map(|key| item(key, false));
     let items = granted.chain(missing).collect();
-    let page = Page::new(Tone::Good, "Google is connected")
+    let page = Page::new(Tone::Good, format!("{at} is connected"))
         .says(format!(
             "{} is connected for {}. Agents may now:",
             account.record.account, connected.owner
@@ -147,7 +149,7 @@ fn page(broker: &Broker, connected: &Connected) -> Page {
         page
     } else {
         page.says(format!(
-            "Google's answer does not hold any more: {}.",
+            "{at}'s answer does not hold any more: {}.",
             keys(&connected.withdrawn)
         ))
     };
@@ -181,7 +183,7 @@ fn failure(error: &ConnectError) -> (StatusCode, Page) {
     let title = topic.map_or_else(|| "That did not work".to_owned(), Topic::heading);
     let (tone, said) = match (error, topic) {
         // Whoever declined need not read of an operator's settings.
-        (ConnectError::Denied(_), Some(topic)) => (Tone::Calm, unchanged(topic.summary())),
+        (ConnectError::Denied(..), Some(topic)) => (Tone::Calm, unchanged(topic.summary())),
         (ConnectError::OtherBrowser, _) => (Tone::Calm, sentence(&error.to_string())),
         _ => (Tone::Bad, unchanged(sentence(&error.to_string()))),
     };
@@ -204,13 +206,13 @@ fn unchanged(said: String) -> String {
 
 fn status(error: &ConnectError) -> StatusCode {
     match error {
-        ConnectError::Denied(_) | ConnectError::NothingGranted => StatusCode::OK,
+        ConnectError::Denied(..) | ConnectError::NothingGranted(_) => StatusCode::OK,
         ConnectError::OtherAccount { .. }
         | ConnectError::NotThatAccount { .. }
         | ConnectError::ConnectedAlready { .. }
         | ConnectError::Narrower { .. }
-        | ConnectError::NoRefreshToken
-        | ConnectError::RevokedMeanwhile(_)
+        | ConnectError::NoRefreshToken(_)
+        | ConnectError::RevokedMeanwhile { .. }
         | ConnectError::OtherBrowser => StatusCode::CONFLICT,
         ConnectError::OtherSession => StatusCode::FORBIDDEN,
         ConnectError::Provider(inner) => match inner.kind {

@@ -161,7 +161,7 @@ async fn a_consent_without_a_refresh_token_is_an_error_and_keeps_nothing() {
         ..Person::named(ALICE)
     };
     let error = refusal(scene.consent("alice", &[SEND], person).await);
-    assert!(matches!(error, ConnectError::NoRefreshToken));
+    assert!(matches!(error, ConnectError::NoRefreshToken(_)));
     assert!(
         error.to_string().contains("myaccount.google.com/connections"),
         "{error}"
@@ -210,7 +210,7 @@ async fn nothing_ticked_is_an_error() {
     let scene = Scene::new().await;
     let person = Person::named(ALICE).ticking(ScopeSet::parse("openid email").unwrap());
     let error = refusal(scene.consent("alice", &[SEND], person).await);
-    assert!(matches!(error, ConnectError::NothingGranted), "{error}");
+    assert!(matches!(error, ConnectError::NothingGranted(_)), "{error}");
     assert!(scene.broker.accounts.accounts(None).is_empty());
 }
 
@@ -224,12 +224,12 @@ async fn a_person_who_says_no_changes_nothing() {
     );
     let error = refusal(scene.complete(&redirect).await);
     assert!(
-        matches!(&error, ConnectError::Denied(who) if *who == owner("alice")),
+        matches!(&error, ConnectError::Denied(who, _) if *who == owner("alice")),
         "{error}"
     );
     assert_eq!(state(&bot), AgentState::Active);
     let waited = refusal(scene.broker.connect.wait_connect(&started.connect_id).await);
-    assert!(matches!(waited, ConnectError::Denied(_)));
+    assert!(matches!(waited, ConnectError::Denied(..)));
 }
 
 #[tokio::test]

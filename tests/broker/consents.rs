@@ -164,7 +164,7 @@ async fn who_waits_in_vain_is_told_what_google_may_have_shown() {
     // Others begin at that very moment, which clears away what has expired.
     scene.begin("carol", &[SEND]);
     let error = waiting.await.unwrap().unwrap_err();
-    assert!(matches!(error, ConnectError::TimedOut));
+    assert!(matches!(error, ConnectError::TimedOut(_)));
     let error = error.to_string();
     for shown in [
         "admin_policy_enforced",

@@ -174,7 +174,7 @@ async fn revocations_that_hang_hold_up_nobody_else() {
     // The revocation took what they allowed along: they are told, and connect once more.
     let ended = again.await.unwrap().unwrap_err();
     assert!(
-        matches!(&ended, ConnectError::RevokedMeanwhile(account) if account == ALICE),
+        matches!(&ended, ConnectError::RevokedMeanwhile { account, .. } if account == ALICE),
         "{ended}"
     );
     assert!(

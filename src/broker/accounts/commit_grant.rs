@@ -127,7 +127,10 @@ impl Grants {
             .survived(&grant_request.provider, grant, &identity.subject)
             .await
         {
-            return Err(ConnectError::RevokedMeanwhile(identity.email));
+            return Err(ConnectError::RevokedMeanwhile {
+                at: self.context.name_of(&grant_request.provider),
+                account: identity.email,
+            });
         }
         let held = self
             .hold(|| self.targets.destination(grant_request, &identity))

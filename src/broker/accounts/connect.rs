@@ -305,7 +305,7 @@ impl Connect {
             let ending = this.finish(&pending, redirect.outcome, &actor).await;
             if matches!(
                 ending,
-                Err(ConnectError::Denied(_) | ConnectError::NothingGranted)
+                Err(ConnectError::Denied(..) | ConnectError::NothingGranted(_))
             ) {
                 this.grants.note_declined(&pending.grant_request).await;
             }
@@ -322,14 +322,14 @@ impl Connect {
 
     /// Waits for the end of a consent.
     pub async fn wait_connect(&self, connect_id: &str) -> Result<Connected, ConnectError> {
-        let Some((mut ending, expires_at)) = self.consents.watch(connect_id) else {
+        let Some((mut ending, expires_at, provider)) = self.consents.watch(connect_id) else {
             let shown = text::quoted(connect_id, 80);
             return Err(ConnectError::UnknownConnect(shown));
         };
         loop {
             let answered = self.consents.is_answered(connect_id);
             if !answered && self.clock.uptime() >= expires_at {
-                return Err(ConnectError::TimedOut);
+                return Err(ConnectError::TimedOut(self.context.profile_of(&provider)));
             }
             let patience = async {
                 if answered {
@@ -342,7 +342,8 @@ impl Connect {
                 found = ending.wait_for(Option::is_some) => found.ok().and_then(|ending| ending.clone()),
                 () = patience => continue,
             };
-            return found.unwrap_or(Err(ConnectError::TimedOut));
+            let late = || Err(ConnectError::TimedOut(self.context.profile_of(&provider)));
+            return found.unwrap_or_else(late);
         }
     }
 
@@ -372,7 +373,8 @@ impl Connect {
             .catalog
             .covered_by(&pending.grant_request.provider, &granted);
         if covered.is_empty() {
-            return Err(ConnectError::NothingGranted);
+            let at = self.context.profile_of(&pending.grant_request.provider);
+            return Err(ConnectError::NothingGranted(at));
         }
         let grant_request = &pending.grant_request;
         let asked = grant_request.capabilities.iter();
@@ -408,7 +410,8 @@ impl Connect {
                 Ok(code)
             }
             Outcome::Error { error, .. } if error == "access_denied" => {
-                Err(ConnectError::Denied(grant_request.owner.clone()))
+                let at = self.context.profile_of(&grant_request.provider);
+                Err(ConnectError::Denied(grant_request.owner.clone(), at))
             }
             Outcome::Error { error, description } => {
                 let provider = self.consents_of(&grant_request.provider)?;
@@ -440,7 +443,9 @@ impl Connect {
         {
             Ok(mut answer) => {
                 self.recovery.note_accepted(answer.server_time);
-                let token = answer.refresh_token.take().ok_or(ConnectError::NoRefreshToken)?;
+                let token = answer.refresh_token.take().ok_or_else(|| {
+                    ConnectError::NoRefreshToken(self.context.profile_of(&pending.grant_request.provider))
+                })?;
                 let grant = grant(token, answer.refresh_token_expires_in);
                 Ok((answer, grant, Some(&pending.nonce)))
             }
@@ -471,7 +476,7 @@ impl Connect {
             Err(error) => error,
         };
         let decision = match error {
-            ConnectError::Denied(_)
+            ConnectError::Denied(..)
             | ConnectError::OtherAccount { .. }
             | ConnectError::NotThatAccount { .. }
             | ConnectError::ConnectedAlready { .. } => Decision::Denied,

@@ -1,12 +1,14 @@
 //! How a consent can end badly.
 
+use std::sync::Arc;
+
 use crate::{
     broker::policy::{
         context::list,
         select_account::{NotFound, SeveralAccounts},
     },
     id::{CapabilityKey, OwnerId},
-    provider::{ProviderError, google::failure_table::DECLINED},
+    provider::{Profile, ProviderError},
 };
 
 /// A consent that did not end well. Holds no secret.
@@ -44,28 +46,23 @@ pub enum ConnectError {
     #[error("there is no consent {0} under way; begin again")]
     UnknownConnect(String),
     /// Nobody came back in time.
-    #[error(
-        "no answer came back from Google in time. If Google showed a page of its own instead, it names the reason: \
-         access blocked by an administrator (admin_policy_enforced), an internal-only app (org_internal), a deleted \
-         or unknown client (deleted_client, invalid_client), an embedded browser (disallowed_useragent), a redirect \
-         address that is not registered (redirect_uri_mismatch), or an invalid request (invalid_request)"
-    )]
-    TimedOut,
+    #[error("no answer came back from {} in time. {}", .0.name, .0.unanswered)]
+    TimedOut(Arc<Profile>),
     /// The person said no.
-    #[error("{DECLINED} Nothing was changed")]
-    Denied(OwnerId),
+    #[error("{} Nothing was changed", .1.declined)]
+    Denied(OwnerId, Arc<Profile>),
     /// Every box was unticked.
-    #[error("none of the permissions was given: tick at least one on Google's page. Nothing was changed")]
-    NothingGranted,
-    /// Google answered the redirect or the exchange with an error.
+    #[error("none of the permissions was given: tick at least one on {}'s page. Nothing was changed", .0.name)]
+    NothingGranted(Arc<Profile>),
+    /// The provider answered the redirect or the exchange with an error.
     #[error("{}", .0.of_one_attempt())]
     Provider(ProviderError),
-    /// Google gave no refresh token.
+    /// The provider gave no refresh token.
     #[error(
-        "Google gave no lasting permission (no refresh token), so access would end within the hour. Remove this \
-         app at https://myaccount.google.com/connections, then connect again. Nothing was changed"
+        "{} gave no lasting permission (no refresh token), so access would end within the hour. Remove this \
+         app {}, then connect again. Nothing was changed", .0.name, there(.0)
     )]
-    NoRefreshToken,
+    NoRefreshToken(Arc<Profile>),
     /// No such account.
     #[error("{0}: `token-broker integrations list` shows the connected accounts")]
     UnknownAccount(String),
@@ -80,10 +77,12 @@ pub enum ConnectError {
     Ambiguous(SeveralAccounts),
     /// A reconnect must be the same account.
     #[error(
-        "the owner {owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on Google's page, or \
+        "the owner {owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on {at}'s page, or \
          disconnect it first; `--account new` connects a second account. Nothing was changed"
     )]
     OtherAccount {
+        /// At which provider.
+        at: String,
         /// Whose.
         owner: OwnerId,
         /// The connected account.
@@ -93,10 +92,12 @@ pub enum ConnectError {
     },
     /// The account with a certain address was to be connected.
     #[error(
-        "{expected} was to be connected for {owner}, but {got} was chosen. Choose {expected} on Google's page. Nothing \
+        "{expected} was to be connected for {owner}, but {got} was chosen. Choose {expected} on {at}'s page. Nothing \
          was changed"
     )]
     NotThatAccount {
+        /// At which provider.
+        at: String,
         /// Whose.
         owner: OwnerId,
         /// The address that was named.
@@ -107,9 +108,11 @@ pub enum ConnectError {
     /// Another account was to be connected.
     #[error(
         "another account of {owner} was to be connected, but {account} was chosen, which is connected already. Choose \
-         another one on Google's page, or add permissions to this one. Nothing was changed"
+         another one on {at}'s page, or add permissions to this one. Nothing was changed"
     )]
     ConnectedAlready {
+        /// At which provider.
+        at: String,
         /// Whose.
         owner: OwnerId,
         /// The account that consented.
@@ -129,10 +132,15 @@ pub enum ConnectError {
     },
     /// The account was disconnected, and so revoked, while it was being connected.
     #[error(
-        "{0} was being disconnected at that moment, which ended at Google what was just allowed as well. Nothing was \
+        "{account} was being disconnected at that moment, which ended at {at} what was just allowed as well. Nothing was \
          connected: connect it once more"
     )]
-    RevokedMeanwhile(String),
+    RevokedMeanwhile {
+        /// At which provider.
+        at: String,
+        /// The account.
+        account: String,
+    },
     /// The grant could not be kept.
     #[error("the account could not be kept: {0}. Nothing was changed")]
     Store(String),
@@ -145,4 +153,10 @@ impl From<NotFound> for ConnectError {
             NotFound::Several(several) => Self::Ambiguous(several),
         }
     }
+}
+
+/// Where the owner removes an app.
+fn there(profile: &Profile) -> String {
+    let page = profile.origin.connections();
+    page.map_or_else(|| "there".to_owned(), |page| format!("at {page}"))
 }

@@ -188,6 +188,7 @@ impl Targets {
         let of_owner = || people().map(|account| &account.record);
         let same = of_owner().find(|record| record.subject == identity.subject);
         let other = |expected: &IntegrationRecord| ConnectError::OtherAccount {
+            at: self.context.name_of(&grant_request.provider),
             owner: owner.clone(),
             expected: expected.account.clone(),
             got: identity.email.clone(),
@@ -200,11 +201,13 @@ impl Targets {
         }
         match (&grant_request.expected, same) {
             (Expected::Another, Some(same)) => Err(ConnectError::ConnectedAlready {
+                at: self.context.name_of(&grant_request.provider),
                 owner: owner.clone(),
                 account: same.account.clone(),
             }),
             (Expected::Address(address), None) if !same_address(address, &identity.email) => {
                 Err(ConnectError::NotThatAccount {
+                    at: self.context.name_of(&grant_request.provider),
                     owner: owner.clone(),
                     expected: address.clone(),
                     got: identity.email.clone(),

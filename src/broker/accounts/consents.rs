@@ -11,7 +11,7 @@ use crate::{
         table::{CONSENTS, ENDINGS},
     },
     clock::Uptime,
-    id::OwnerId,
+    id::{OwnerId, ProviderId},
     secret::{PkceVerifier, StateToken},
     session::{BrowserId, SessionId, Visit},
 };
@@ -37,6 +37,7 @@ pub(in crate::broker) type Ending = Option<Result<Connected, ConnectError>>;
 
 struct Watched {
     ending: watch::Sender<Ending>,
+    provider: ProviderId,
     expires_at: Uptime,
     /// The redirect has come: the end comes too, well or badly.
     answered: bool,
@@ -186,6 +187,7 @@ impl Consents {
         let mut table = self.lock();
         let watched = Watched {
             ending: watch::Sender::new(None),
+            provider: pending.grant_request.provider.clone(),
             expires_at: pending.expires_at,
             answered: false,
             place: self.ending(&mut table, &pending.grant_request.owner)?,
@@ -234,10 +236,15 @@ impl Consents {
         }
     }
 
-    pub(in crate::broker) fn watch(&self, connect_id: &str) -> Option<(watch::Receiver<Ending>, Uptime)> {
+    /// How a consent ends, when nobody is waited for any more, and at whose page that was.
+    pub(in crate::broker) fn watch(
+        &self,
+        connect_id: &str,
+    ) -> Option<(watch::Receiver<Ending>, Uptime, ProviderId)> {
         let table = self.lock();
         let watched = table.watched.get(connect_id)?;
-        Some((watched.ending.subscribe(), watched.expires_at))
+        let ending = watched.ending.subscribe();
+        Some((ending, watched.expires_at, watched.provider.clone()))
     }
 
     pub(in crate::broker) fn is_answered(&self, connect_id: &str) -> bool {

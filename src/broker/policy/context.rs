@@ -7,7 +7,7 @@ use crate::{
     broker::{registry::state::Account, state::AgentState},
     catalog::Catalog,
     id::{CapabilityKey, ProviderId},
-    provider::{FailureKind, Origin, Provider, Providers},
+    provider::{FailureKind, Origin, Profile, Provider, Providers},
     store::Health,
 };
 
@@ -40,6 +40,12 @@ impl PolicyContext {
     pub(in crate::broker) fn is_consented(&self, provider: &ProviderId) -> bool {
         let provider = self.providers.get(provider);
         provider.is_some_and(|provider| provider.profile.origin.is_consent())
+    }
+
+    /// What a provider says of itself; what the first does where there is no such provider any more.
+    pub(in crate::broker) fn profile_of(&self, provider: &ProviderId) -> Arc<Profile> {
+        let known = self.providers.get(provider).unwrap_or(self.providers.first());
+        known.profile.clone()
     }
 
     /// Who runs a provider, for people.

@@ -2,11 +2,20 @@
 
 use crate::{
     id::ProviderId,
-    provider::profile::{AccountField, EnvNames, Listed, Origin, Profile},
+    provider::{
+        google::failure_table::DECLINED,
+        profile::{AccountField, EnvNames, Listed, Origin, Profile},
+    },
 };
 
 /// Where a person sees which apps have access, and takes it from them.
 const CONNECTIONS: &str = "https://myaccount.google.com/connections";
+
+/// What Google's pages say in the browser alone, because there is nobody that it trusts enough to tell.
+const UNANSWERED: &str = "If Google showed a page of its own instead, it names the reason: access blocked by an administrator \
+    (admin_policy_enforced), an internal-only app (org_internal), a deleted or unknown client (deleted_client, \
+    invalid_client), an embedded browser (disallowed_useragent), a redirect address that is not registered \
+    (redirect_uri_mismatch), or an invalid request (invalid_request)";
 
 fn id(text: &str) -> ProviderId {
     text.parse().expect("a constant, as a test shows")
@@ -23,6 +32,8 @@ pub fn account() -> Profile {
         described: "a person's account".to_owned(),
         account_field: AccountField::Account,
         env: EnvNames::oauth("GOOGLE"),
+        declined: DECLINED.to_owned(),
+        unanswered: UNANSWERED.to_owned(),
         serves_google_libraries: true,
         origin: Origin::Consent {
             connections: Some(CONNECTIONS.to_owned()),
@@ -46,6 +57,8 @@ pub fn service_account() -> Profile {
             capabilities: Listed::With(id("google")),
             account: Some("GOOGLE_SA_EMAIL".to_owned()),
         },
+        declined: DECLINED.to_owned(),
+        unanswered: UNANSWERED.to_owned(),
         serves_google_libraries: true,
         origin: Origin::Key {
             command: "token-broker service-account add".to_owned(),

@@ -29,6 +29,10 @@ pub(super) fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Resul
         described: format!("`{}`", entry.id),
         account_field: AccountField::Accounts(entry.id.clone()),
         env: EnvNames::oauth(&settings.env_prefix),
+        declined:
+            "The consent was declined, or the account may not use this app. Connect again and allow it."
+                .to_owned(),
+        unanswered: "If the server showed a page of its own instead, it names the reason".to_owned(),
         serves_google_libraries: false,
         origin: Origin::Consent { connections: None },
     };
