@@ -1,20 +1,22 @@
 //! token-broker keeps agents supplied with short-lived Google access tokens.
 //!
 //! The modules form layers; a module imports only those before it in this list (a test holds the rule):
-//! `address budget clock entropy followed health http_client id secret proto telemetry text`, `config client`, `catalog`, `vault`, `store`,
-//! `provider`, `agent session`, `broker`, `net agent_view help`, `agent_files kubernetes`, `agent_api`, `pod_api admin_api`, `sidecar delivery`,
+//! `address budget clock entropy followed health http_client id secret proto telemetry text`, `config client`, `capability`, `vault`, `store`,
+//! `sqlite`, `audit_trail`, `sqlite_store`, `provider`, `manifest session`, `registry`, `policy`, `audit`, `renewal`, `accounts`, `broker`, `net agent_view help`, `agent_files kubernetes`, `agent_api`, `pod_api admin_api`, `sidecar delivery`,
 //! `doctor supervisor`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
 
+mod accounts;
 pub mod address;
 pub mod admin_api;
-pub mod agent;
 pub mod agent_api;
 mod agent_files;
 mod agent_view;
 pub mod app;
+mod audit;
+mod audit_trail;
 pub mod broker;
 pub mod budget;
-pub mod catalog;
+pub mod capability;
 pub mod cli;
 mod client;
 pub mod clock;
@@ -30,13 +32,19 @@ pub mod http_client;
 pub mod id;
 pub mod kubernetes;
 pub mod lifecycle;
+pub mod manifest;
 pub mod net;
 pub mod pod_api;
+mod policy;
 pub mod proto;
 pub mod provider;
+mod registry;
+mod renewal;
 pub mod secret;
 pub mod session;
 pub mod sidecar;
+mod sqlite;
+pub mod sqlite_store;
 pub mod store;
 mod supervisor;
 pub mod telemetry;

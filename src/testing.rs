@@ -9,11 +9,11 @@ use tokio::{
 };
 
 use crate::{
-    agent::{Manifest, Requirement},
     broker::{AgentSnapshot, AgentState, CapabilityStatus, CredentialView, IssuedToken},
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock::{Clock, ManualClock, Moment},
     id::AgentName,
+    manifest::{Manifest, Requirement},
     provider::google,
 };
 

@@ -1,7 +1,11 @@
 //! Text from outside: how it is read, shown and compared.
 
 mod field;
+pub(crate) mod json_fields;
 mod path;
+pub(crate) mod scrub;
+pub(crate) mod seconds;
+pub(crate) mod sentence;
 mod size;
 pub mod time_format;
 

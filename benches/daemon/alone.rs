@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use token_broker::{
-    agent,
     app::{self, AppParts},
     broker::{Broker, Pulses},
-    catalog::Catalog,
+    capability::Catalog,
     clock::ManualClock,
-    store::{SqliteStore, Store},
+    manifest,
+    sqlite_store::SqliteStore,
+    store::Store,
     telemetry::Metrics,
 };
 use tokio::task::JoinHandle;
@@ -53,7 +54,7 @@ impl BrokerAlone {
             contents,
         )
         .expect("the broker starts");
-        let scan = agent::Folder::new(config.agents_dir(), catalog).scan();
+        let scan = manifest::Folder::new(config.agents_dir(), catalog).scan();
         assert!(
             broker.agents.apply_scan(&scan).is_empty(),
             "the manifests are right"

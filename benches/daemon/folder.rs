@@ -12,13 +12,14 @@ use futures_util::future::try_join_all;
 use google_emulator::{Account, Options};
 use tempfile::TempDir;
 use token_broker::{
-    catalog::{Catalog, ScopeSet},
+    capability::{Catalog, ScopeSet},
     clock::{self, BootMoment, Clock},
     config::{self, Config},
     entropy::{SharedEntropy, SystemEntropy},
     id::IntegrationId,
     provider::google::Endpoints,
-    store::{Health, IntegrationRecord, RenewalOutcome, SqliteStore, Store, TokenRecord},
+    sqlite_store::SqliteStore,
+    store::{Health, IntegrationRecord, RenewalOutcome, Store, TokenRecord},
     vault::{self, Binding, Keyring, Vault},
 };
 

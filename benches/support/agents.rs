@@ -3,14 +3,14 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use token_broker::{
-    agent::{Manifest, Requirement},
     broker::{
         AgentHandle, AgentSnapshot, AgentState, CapabilityStatus, ChangeSender, CredentialView, IssuedToken,
         handle::changes,
     },
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock::{Clock, SharedClock, SystemClock},
     delivery::{Delivery, DeliveryOptions},
+    manifest::{Manifest, Requirement},
     provider::google,
 };
 use tokio_util::sync::CancellationToken;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use token_broker::{
     broker::{Broker, BrokerOptions, BrokerParts},
-    catalog::Catalog,
+    capability::Catalog,
     clock::SharedClock,
     config::ClientType,
     entropy::SystemEntropy,
@@ -14,7 +14,8 @@ use token_broker::{
         google::{self, ClientOptions, Endpoints},
     },
     secret::Key,
-    store::{Contents, SqliteStore},
+    sqlite_store::SqliteStore,
+    store::Contents,
     telemetry::Metrics,
     vault::{Keyring, Vault},
 };

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| token_broker::agent::fuzz::manifest(text));
+libfuzzer_sys::fuzz_target!(|text: &str| token_broker::manifest::fuzz::manifest(text));

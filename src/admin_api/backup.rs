@@ -13,7 +13,8 @@ use tonic::{Code, Status};
 use super::status::{status, store};
 use crate::{
     proto::v1::BackupDatabaseResponse,
-    store::{DatabaseCopy, SqliteStore, Store},
+    sqlite_store::{DatabaseCopy, SqliteStore},
+    store::Store,
     telemetry::audit::AuditEvent,
 };
 

@@ -1,21 +1,21 @@
 //! From the broker's views to messages.
 
 use crate::agent_view::message::capability_state;
+use crate::{agent_view::message::agent_state, provider::AccountField};
 use crate::{
-    agent::{Manifest, PodIdentity, Requirement},
     broker::{
         AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, CapabilityStanding, Event,
         PendingRevocation,
     },
-    catalog::{Capability, Verification},
+    capability::{Capability, Verification},
     clock::Moment,
     health::Unmet,
     id::{IntegrationId, InvalidId},
+    manifest::{Manifest, PodIdentity, Requirement},
     proto::{timestamp, v1},
     store::{IntegrationRecord, TrailSize},
     telemetry::audit::{AuditLine, ChainPoint},
 };
-use crate::{agent_view::message::agent_state, provider::AccountField};
 
 pub(super) fn capability(capability: &Capability) -> v1::Capability {
     v1::Capability {
@@ -312,7 +312,7 @@ pub(super) fn audit_size(size: TrailSize) -> v1::AuditSize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Catalog;
+    use crate::capability::Catalog;
 
     #[test]
     fn a_capability_carries_its_heading_and_googles_class() {

@@ -22,7 +22,7 @@ use crate::{
     net::local::{LocalSocket, PeerUid},
     proto::v1::admin_service_server::AdminServiceServer,
     session::Sessions,
-    store::SqliteStore,
+    sqlite_store::SqliteStore,
 };
 
 pub use service::Facts;

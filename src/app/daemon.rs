@@ -16,19 +16,20 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    agent::Folder,
     broker::{Broker, BrokerOptions, BrokerParts},
-    catalog::Catalog,
+    capability::Catalog,
     config::Config,
     health::Readiness,
     http_client::Limits,
     lifecycle::{DRAIN, PROVIDER_DRAIN},
+    manifest::Folder,
     provider::{
         Providers, Surroundings,
         google::{self, ClientOptions},
         kinds,
     },
-    store::{Contents, SqliteStore, Store},
+    sqlite_store::SqliteStore,
+    store::{Contents, Store},
     telemetry::Metrics,
     vault::{Vault, configured},
 };

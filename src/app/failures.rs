@@ -10,7 +10,7 @@ use crate::{
     admin_api::status,
     agent_api::refusal::refusal_form,
     broker::{AgentState, ConnectError, ProblemCode, SeveralAccounts, failure_state},
-    catalog::Catalog,
+    capability::Catalog,
     cli::Exit,
     help::{
         self,

@@ -20,16 +20,16 @@ use super::{
 };
 use crate::{
     admin_api::{AdminSocket, Facts},
-    agent::{self, Folder, Scan},
     agent_api::holding::Holdings,
     broker::{Broker, ChangeReceiver, Pulses},
     config::{AdcSection, Config, ConfigError, InForce},
     delivery::{Delivery, DeliveryOptions},
     health::{Probe, Readiness},
     id::AgentName,
+    manifest::{self, Folder, Scan},
     net::tls::ServedCertificate,
     pod_api::RemoteListener,
-    store::SqliteStore,
+    sqlite_store::SqliteStore,
     telemetry::Metrics,
     text,
     web::HttpServer,
@@ -97,7 +97,7 @@ impl Starting {
         apply(&broker, &scan);
         let (scans, mut changes) = mpsc::channel(1);
         let rescan = Arc::new(Notify::new());
-        let watching = agent::watch(folder, scans, rescan.clone(), self.shutdown.clone());
+        let watching = manifest::watch(folder, scans, rescan.clone(), self.shutdown.clone());
         self.tasks.spawn("the watch over manifests", watching);
         self.tasks.spawn("the application of manifests", async move {
             while let Some(scan) = changes.recv().await {

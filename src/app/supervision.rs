@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     health::{Probe, Readiness},
     lifecycle,
-    store::{SqliteStore, StoreError},
+    sqlite_store::SqliteStore,
+    store::StoreError,
 };
 
 /// How often each part is asked.

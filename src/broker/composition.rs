@@ -3,23 +3,25 @@
 use std::sync::Arc;
 
 use super::{
+    agents::{
+        authenticator::AgentAuthenticator, changes::Agents, holder_keeper::HolderKeeper, list::AgentList,
+    },
+    issue::issuer::Issuer,
+};
+use crate::{
     accounts::{
         checks::AccountChecks, commit_grant::Grants, connect::Connect, connect_target::Targets,
         disconnect::Disconnect, first_use::FirstUse, health::AccountHealth, import::Import,
         list::AccountList, restored::RestoredAccounts, revocations::Revocations,
-        security_events::SecurityEventHandler, service_accounts::ServiceAccounts, unusable::UnusableAccounts,
-    },
-    agents::{
-        authenticator::AgentAuthenticator, changes::Agents, holder_keeper::HolderKeeper, list::AgentList,
+        security_events::SecurityEventHandler, service_accounts::ServiceAccounts, tables::AccountTables,
+        unusable::UnusableAccounts, unusable_records::Unusable,
     },
     audit::journal::Journal,
-    issue::issuer::Issuer,
-    publisher::Publisher,
+    broker::agents::holders::Holders,
     renewal::{
-        assertions::Assertions, parts::Renewing, recovery::Recovery, renewer::Renewer, scheduler::Renewals,
-        turns::Turns,
+        assertions::Assertions, parts::Renewing, publisher::Publisher, recovery::Recovery, renewer::Renewer,
+        scheduler::Renewals, services::Services, turns::Turns,
     },
-    services::Services,
 };
 
 /// What deals with accounts.
@@ -45,77 +47,89 @@ pub(super) struct AgentParts {
     pub(super) issuer: Arc<Issuer>,
 }
 
-impl Services {
-    /// What renews, revokes and publishes.
-    pub(super) fn renewing(&self) -> Renewing {
-        let publisher = Publisher::new(self);
-        let recovery = Recovery::new(self, &publisher);
-        let turns = Turns::new(self, &publisher, &recovery);
-        let assertions = Assertions::new(self, &recovery);
-        let revocations = Revocations::new(self);
-        let renewer = Renewer::new(self, &assertions, &publisher, &recovery, &revocations);
-        let renewals = Renewals::new(self, &publisher, &recovery, &renewer, &turns);
-        Renewing {
-            publisher,
-            recovery,
-            turns,
-            assertions,
-            revocations,
-            renewals,
-        }
+/// What renews and publishes.
+pub(super) fn renewing(services: &Services, revocations: &Arc<Revocations>) -> Renewing {
+    let publisher = Publisher::new(services);
+    let recovery = Recovery::new(services, &publisher);
+    let turns = Turns::new(services, &publisher, &recovery);
+    let assertions = Assertions::new(services, &recovery);
+    let successors = revocations.clone();
+    let renewer = Renewer::new(services, &assertions, &publisher, &recovery, successors);
+    let renewals = Renewals::new(services, &publisher, &recovery, &renewer, &turns);
+    Renewing {
+        publisher,
+        recovery,
+        turns,
+        assertions,
+        renewals,
     }
+}
 
-    /// What deals with accounts.
-    pub(super) fn accounts(&self, renewing: &Renewing) -> AccountParts {
-        let account_list = AccountList::new(self);
-        let health = AccountHealth::new(self, renewing);
-        let account_checks = AccountChecks::new(self, renewing, &account_list, &health);
-        let targets = Targets::new(self);
-        let first_use = FirstUse::new(self, renewing);
-        let grants = Grants::new(self, renewing, &first_use, &targets);
-        let connect = Connect::new(
-            self,
-            renewing,
-            &account_checks,
-            &account_list,
-            &first_use,
-            &grants,
-            &targets,
-        );
-        let import = Import::new(self, &account_list, &first_use, &grants, &targets);
-        let service_accounts = ServiceAccounts::new(self, renewing, &account_list, &grants);
-        let disconnect = Disconnect::new(self, renewing, &account_list, &grants);
-        let security_events = SecurityEventHandler::new(self, renewing, &account_checks, &health);
-        let unusable_accounts = UnusableAccounts::new(self, &grants);
-        let restored = RestoredAccounts::new(self, renewing);
-        AccountParts {
-            account_list,
-            account_checks,
-            connect,
-            import,
-            service_accounts,
-            disconnect,
-            security_events,
-            unusable_accounts,
-            restored,
-        }
+/// What deals with accounts.
+pub(super) fn accounts(
+    services: &Services,
+    tables: &AccountTables,
+    revocations: &Arc<Revocations>,
+    renewing: &Renewing,
+) -> AccountParts {
+    let account_list = AccountList::new(services);
+    let health = AccountHealth::new(services, tables, renewing);
+    let account_checks = AccountChecks::new(services, tables, renewing, &account_list, &health);
+    let targets = Targets::new(services);
+    let first_use = FirstUse::new(services, tables, renewing);
+    let grants = Grants::new(services, tables, revocations, renewing, &first_use, &targets);
+    let connect = Connect::new(
+        services,
+        tables,
+        renewing,
+        &account_checks,
+        &account_list,
+        &first_use,
+        &grants,
+    );
+    let import = Import::new(services, &account_list, &first_use, &grants, &targets);
+    let service_accounts = ServiceAccounts::new(services, renewing, &account_list, &grants);
+    let disconnect = Disconnect::new(services, tables, revocations, renewing, &account_list, &grants);
+    let security_events = SecurityEventHandler::new(services, tables, renewing, &account_checks, &health);
+    let unusable_accounts = UnusableAccounts::new(services, tables, &grants);
+    let restored = RestoredAccounts::new(services, renewing);
+    AccountParts {
+        account_list,
+        account_checks,
+        connect,
+        import,
+        service_accounts,
+        disconnect,
+        security_events,
+        unusable_accounts,
+        restored,
     }
+}
 
-    /// What deals with agents.
-    pub(super) fn agents(&self, renewing: &Renewing) -> AgentParts {
-        let agent_list = AgentList::new(self);
-        let agents = Agents::new(self, renewing, &agent_list);
-        let holder_keeper = HolderKeeper::new(self, &agents);
-        let journal = Journal::new(self);
-        let authenticator = AgentAuthenticator::new(&agent_list, &journal);
-        let issuer = Issuer::new(self, renewing);
-        AgentParts {
-            agent_list,
-            agents,
-            holder_keeper,
-            journal,
-            authenticator,
-            issuer,
-        }
+/// What deals with agents.
+pub(super) fn agents(
+    services: &Services,
+    unusable: &Arc<Unusable>,
+    holders: Holders,
+    renewing: &Renewing,
+) -> AgentParts {
+    let agent_list = AgentList::new(services);
+    let agents = Agents::new(services, unusable, Arc::new(holders), renewing, &agent_list);
+    let holder_keeper = HolderKeeper::new(services, &agents);
+    let journal = Journal::new(
+        &services.audit,
+        &services.clock,
+        &services.context,
+        &services.registry,
+    );
+    let authenticator = AgentAuthenticator::new(&agent_list, &journal);
+    let issuer = Issuer::new(services, renewing);
+    AgentParts {
+        agent_list,
+        agents,
+        holder_keeper,
+        journal,
+        authenticator,
+        issuer,
     }
 }

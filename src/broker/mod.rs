@@ -1,8 +1,9 @@
 //! Keeps every agent's token fresh.
 //!
-//! [`Broker`] is made of use cases, each a type that holds what it needs. All of them read and change one [`registry`], decide
-//! by one [`policy`], and tell agents through one publisher. Arrows between the folders go one way: `registry`, `policy`,
-//! the publisher, `renewal`, then `accounts`, `agents` and `issue`. `ARCHITECTURE.md` tells the rules they follow.
+//! [`Broker`] is made of use cases, each a type that holds what it needs. All of them read and change one `registry`, decide
+//! by one `policy`, and tell agents through one publisher. Arrows between the folders go one way: `registry`, `policy`,
+//! `audit`, `renewal`, `accounts`, then `agents` and `issue` here. Other folders take from here what they need of them.
+//! `ARCHITECTURE.md` tells the rules they follow.
 //!
 //! # Locks
 //!
@@ -17,45 +18,53 @@
 //! 7. the registry, for moments and never across an `await` (`registry::state`);
 //! 8. the tables inside queues, single flights, budgets and the audit writer, each within one of its own methods.
 
-mod accounts;
 mod agents;
-mod audit;
 mod composition;
-pub mod events;
-mod grant_ends;
-pub mod handle;
 mod issue;
-mod options;
-mod policy;
-pub mod problem;
-mod publisher;
-mod registry;
-pub(crate) mod renewal;
 mod service;
-mod services;
-pub mod snapshot;
 mod start;
-pub mod state;
 mod stored_time;
 #[cfg(test)]
 pub(crate) mod testing;
-mod time;
 
-pub use accounts::{
-    asks::Asker,
-    checks::AccountChecks,
-    connect::Connect,
-    connect_error::ConnectError,
-    connect_target::ConnectTarget,
-    connected::{ConnectStarted, Connected},
-    disconnect::{Disconnect, Disconnected, Revocation},
-    import::{Import, ImportError, Imported},
-    list::{AccountError, AccountList, AccountView, CapabilityStanding},
-    restored::RestoredAccounts,
-    revocations::{PendingRevocation, Revocations},
-    security_events::{Announced, SecurityEventHandler},
-    service_accounts::{NewServiceAccount, ServiceAccountAdded, ServiceAccountError, ServiceAccounts},
-    unusable::UnusableAccounts,
+#[cfg(test)]
+pub(crate) use crate::policy::context::state_of as failure_state;
+pub(crate) use crate::renewal::backoff;
+pub use crate::{
+    accounts::{
+        asks::Asker,
+        checks::AccountChecks,
+        connect::Connect,
+        connect_error::ConnectError,
+        connect_target::ConnectTarget,
+        connected::{ConnectStarted, Connected},
+        disconnect::{Disconnect, Disconnected, Revocation},
+        import::{Import, ImportError, Imported},
+        list::{AccountError, AccountList, AccountView, CapabilityStanding},
+        restored::RestoredAccounts,
+        revocations::{PendingRevocation, Revocations},
+        security_events::{Announced, SecurityEventHandler},
+        service_accounts::{NewServiceAccount, ServiceAccountAdded, ServiceAccountError, ServiceAccounts},
+        unusable::UnusableAccounts,
+    },
+    audit::{
+        journal::Journal,
+        sessions::{Invitation, SignIn},
+    },
+    policy::{
+        former_names,
+        select_account::{AccountRef, SeveralAccounts},
+    },
+    registry::{
+        agent_state::{self as state, AgentState, CapabilityState},
+        events::{self, Event, EventKind},
+        handle::{self, AgentHandle, ChangeReceiver, ChangeSender},
+        names,
+        problem::{self, Problem, ProblemCode},
+        snapshot::{self, AgentSnapshot, CapabilityStatus, CredentialView, IssuedToken},
+        state::AgentSource,
+    },
+    renewal::options::{BrokerOptions, BrokerParts},
 };
 pub use agents::{
     authenticator::AgentAuthenticator,
@@ -63,26 +72,8 @@ pub use agents::{
     holder_keeper::HolderKeeper,
     list::{AgentList, AgentView},
 };
-pub use audit::{
-    journal::Journal,
-    sessions::{Invitation, SignIn},
-};
-pub use events::{Event, EventKind};
-pub use handle::{AgentHandle, ChangeReceiver, ChangeSender};
 pub use issue::{
     issuer::Issuer,
     request::{TokenGrant, TokenRequest},
 };
-pub use options::{BrokerOptions, BrokerParts};
-#[cfg(test)]
-pub(crate) use policy::context::state_of as failure_state;
-pub use policy::{
-    former_names,
-    select_account::{AccountRef, SeveralAccounts},
-};
-pub use problem::{Problem, ProblemCode};
-pub use registry::{names, state::AgentSource};
-pub(crate) use renewal::backoff;
 pub use service::{Broker, Pulses};
-pub use snapshot::{AgentSnapshot, CapabilityStatus, CredentialView, IssuedToken};
-pub use state::{AgentState, CapabilityState};

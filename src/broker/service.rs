@@ -7,27 +7,25 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    agents::{
+        authenticator::AgentAuthenticator, changes::Agents, holder_keeper::HolderKeeper, list::AgentList,
+    },
+    issue::issuer::Issuer,
+};
+use crate::{
     accounts::{
         checks::AccountChecks, connect::Connect, disconnect::Disconnect, import::Import, list::AccountList,
         restored::RestoredAccounts, revocations::Revocations, security_events::SecurityEventHandler,
         service_accounts::ServiceAccounts, unusable::UnusableAccounts,
     },
-    agents::{
-        authenticator::AgentAuthenticator, changes::Agents, holder_keeper::HolderKeeper, list::AgentList,
-    },
     audit::journal::Journal,
-    events::Event,
-    issue::issuer::Issuer,
-    publisher::Publisher,
-    renewal::{recovery::Recovery, scheduler::Renewals},
-    services::Services,
-};
-use crate::{
-    catalog::Catalog,
+    capability::Catalog,
     clock::{Moment, Uptime},
     health::{Probe, Pulse, pulse},
     id::ProviderId,
     provider::Providers,
+    registry::events::Event,
+    renewal::{publisher::Publisher, recovery::Recovery, scheduler::Renewals, services::Services},
     store::SharedStore,
 };
 

@@ -4,22 +4,29 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    accounts::revocations::Later,
     agents::holders::Holders,
-    handle::{self, ChangeReceiver},
-    options::{BrokerOptions, BrokerParts},
-    registry::{
-        keys::TokenKey,
-        state::{AgentSource, Registry},
-    },
     service::Broker,
-    services::Services,
-    snapshot::IssuedToken,
     stored_time::{self, StoredTime},
 };
 use crate::{
-    agent::Manifest,
-    catalog::ScopeSet,
+    accounts::{
+        revocations::{Later, Revocations},
+        tables::AccountTables,
+    },
+    broker::composition,
+    capability::ScopeSet,
+    id::AgentName,
+    manifest::Manifest,
+    registry::{
+        handle::{self, ChangeReceiver},
+        keys::TokenKey,
+        snapshot::IssuedToken,
+        state::{AgentSource, Registry},
+    },
+    renewal::{
+        options::{BrokerOptions, BrokerParts},
+        services::Services,
+    },
     secret::AccessToken,
     store::{Contents, Health, IntegrationRecord, TokenRecord},
     vault::Binding,
@@ -49,16 +56,19 @@ impl Broker {
     ) -> (Arc<Self>, ChangeReceiver) {
         let (changes, receiver) = handle::changes();
         let holders = Holders::new(options.agent_secrets, std::mem::take(&mut contents.holders));
-        let services = Services::new(options, parts, holders, changes);
-        let broker = Self::compose(services, &contents);
-        broker.take_over(contents);
+        let services = Services::new(options, parts, changes);
+        let tables = AccountTables::default();
+        tables.unusable.note(std::mem::take(&mut contents.unusable));
+        let broker = Self::compose(services, &tables, holders, &contents);
+        broker.take_over(contents, &tables.unusable.agents());
         (Arc::new(broker), receiver)
     }
 
-    fn compose(services: Services, contents: &Contents) -> Self {
-        let renewing = services.renewing();
-        let accounts = services.accounts(&renewing);
-        let agents = services.agents(&renewing);
+    fn compose(services: Services, tables: &AccountTables, holders: Holders, contents: &Contents) -> Self {
+        let revocations = Revocations::new(&services, tables);
+        let renewing = composition::renewing(&services, &revocations);
+        let accounts = composition::accounts(&services, tables, &revocations, &renewing);
+        let agents = composition::agents(&services, &tables.unusable, holders, &renewing);
         Self {
             accounts: accounts.account_list,
             account_checks: accounts.account_checks,
@@ -72,7 +82,7 @@ impl Broker {
             issuer: agents.issuer,
             journal: agents.journal,
             restored: accounts.restored,
-            revocations: renewing.revocations,
+            revocations,
             security_events: accounts.security_events,
             service_accounts: accounts.service_accounts,
             unusable: accounts.unusable_accounts,
@@ -84,8 +94,7 @@ impl Broker {
         }
     }
 
-    fn take_over(&self, contents: Contents) {
-        self.services.unusable.note(contents.unusable);
+    fn take_over(&self, contents: Contents, unusable: &[AgentName]) {
         for record in contents.revocations {
             let unknown = Later {
                 reason: String::new(),
@@ -105,8 +114,8 @@ impl Broker {
             sets.share(&mut record.granted);
             self.take_over_token(&mut registry, &time, record);
         }
-        for name in self.services.unusable.agents() {
-            self.agents.keep_unusable(&mut registry, &name);
+        for name in unusable {
+            self.agents.keep_unusable(&mut registry, name);
         }
         for agent in contents.agents {
             match Manifest::from_json(&agent.manifest) {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::time::BrokerClock;
 use crate::{
     clock::{Moment, Uptime},
+    registry::time::BrokerClock,
     store::TokenRecord,
 };
 

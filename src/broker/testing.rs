@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{
-    options::{BrokerOptions, BrokerParts},
-    service::Broker,
-};
+use super::service::Broker;
 use crate::{
-    catalog::Catalog,
+    capability::Catalog,
     clock::SharedClock,
     entropy::SystemEntropy,
     http_client::{Egress, Limits},
@@ -15,8 +12,10 @@ use crate::{
         Providers,
         google::{self, ClientOptions, Endpoints},
     },
+    renewal::options::{BrokerOptions, BrokerParts},
     secret::Key,
-    store::{Contents, SqliteStore},
+    sqlite_store::SqliteStore,
+    store::Contents,
     telemetry::Metrics,
     vault::{Keyring, Vault},
 };

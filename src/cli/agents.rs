@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{
     admin_api::convert,
-    agent::{Manifest, PodIdentity, Requirement},
     client::{
         admin::{Admin, refused, required},
         exit::{Exit, Failure, Outcome},
     },
     id::{AgentName, CapabilityKey, InvalidId, OwnerId, ProviderId},
+    manifest::{Manifest, PodIdentity, Requirement},
     proto::v1,
     text::time_format,
 };

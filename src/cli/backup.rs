@@ -17,7 +17,8 @@ use crate::{
     },
     file,
     proto::v1::BackupDatabaseRequest,
-    store::{SqliteStore, StoreError},
+    sqlite_store::SqliteStore,
+    store::StoreError,
     text::ShowPath,
 };
 

@@ -11,7 +11,7 @@ use super::{
     style::{Text, or_dash},
 };
 use crate::{
-    catalog,
+    capability,
     client::{
         admin::refused,
         exit::{Exit, Failure, Outcome},
@@ -61,8 +61,8 @@ impl From<v1::Capability> for Capability {
     }
 }
 
-impl From<&catalog::Capability> for Capability {
-    fn from(from: &catalog::Capability) -> Self {
+impl From<&capability::Capability> for Capability {
+    fn from(from: &capability::Capability) -> Self {
         Self {
             key: from.key.to_string(),
             title: from.title.clone(),

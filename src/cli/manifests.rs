@@ -11,12 +11,11 @@ use serde::Serialize;
 
 use super::{options::Global, output::Output, settings, style::Tone};
 use crate::{
-    agent::{MAX_BYTES, Manifest, ManifestError, listing},
-    catalog::Catalog,
+    capability::Catalog,
     client::exit::{Exit, Failure, Outcome},
     file,
-    text::count,
-    text::{self, ShowPath, one_line},
+    manifest::{MAX_BYTES, Manifest, ManifestError, listing},
+    text::{self, ShowPath, count, one_line},
 };
 
 const EXAMPLES: &str = "\

@@ -9,9 +9,9 @@ use crate::{
     client::exit::{Exit, Failure, Outcome},
     clock,
     entropy::SystemEntropy,
-    store::{Restore, StoreError},
-    text::ShowPath,
-    text::count,
+    sqlite_store::Restore,
+    store::StoreError,
+    text::{ShowPath, count},
     vault::{Vault, configured},
 };
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::options::Global;
 use crate::{
-    catalog::Catalog,
+    capability::Catalog,
     client::exit::Failure,
     config::{self, Config},
     file,

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use crate::{
-    agent::Manifest,
     agent_api::{endpoint::Server, socket::Socket},
     agent_files::{
         directory::AgentDir,
@@ -30,6 +29,7 @@ use crate::{
     health::Readiness,
     id::AgentName,
     kubernetes::csi::Volumes,
+    manifest::Manifest,
     text::ShowPath,
 };
 

@@ -7,9 +7,9 @@ use super::{
     finding::{Finding, SHOWN},
 };
 use crate::{
-    agent::{Folder, Scan, listing},
-    catalog::Catalog,
+    capability::Catalog,
     config::Config,
+    manifest::{Folder, Scan, listing},
     text::{ShowPath, count},
 };
 

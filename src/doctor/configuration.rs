@@ -4,12 +4,13 @@ use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use super::finding::Finding;
 use crate::{
-    catalog::Catalog,
+    capability::Catalog,
     config::{self, Config, KeySource, writers},
     entropy::SystemEntropy,
     file, provider,
     secret::Key,
-    store::{SqliteStore, StoreError},
+    sqlite_store::SqliteStore,
+    store::StoreError,
     text::ShowPath,
     vault::{Keyring, Vault, key},
 };

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     admin_api::convert,
-    agent::{ManifestFile, Scan},
+    manifest::{ManifestFile, Scan},
     text::ShowPath,
 };
 
@@ -80,7 +80,7 @@ mod tests {
     use std::{fs, sync::Arc};
 
     use super::*;
-    use crate::{agent::Folder, catalog::Catalog, proto::v1};
+    use crate::{capability::Catalog, manifest::Folder, proto::v1};
 
     const BOT: &str = "agent: bot\nowner: alice\nintegrations:\n  - key: google.gmail.send\n";
 

@@ -9,7 +9,7 @@ use super::{
     finding::{Finding, Verdict},
     in_force, kubernetes, libraries, mounts,
 };
-use crate::{agent::Scan, clock::SharedClock, config::Config};
+use crate::{clock::SharedClock, config::Config, manifest::Scan};
 
 /// How long a change of a manifest may take to be in force, and in the files.
 const SETTLING: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
 //! Which pods an agent is given to.
 
-use crate::agent::{Manifest, PodIdentity};
+use crate::manifest::{Manifest, PodIdentity};
 
 /// Whether the agent of `manifest` is given to pods that run as `identity`. `asker` is the pod in the refusal.
 ///

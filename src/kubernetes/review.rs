@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::api::Api;
 use crate::{
-    agent::PodIdentity, budget::Refusals, config::KubernetesApi, http_client::Reply, secret::AccessToken,
+    budget::Refusals, config::KubernetesApi, http_client::Reply, manifest::PodIdentity, secret::AccessToken,
 };
 
 const API_VERSION: &str = "authentication.k8s.io/v1";

@@ -8,7 +8,6 @@ use std::sync::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agent::PodIdentity,
     budget::{
         Budget, Exhausted, Peer, Share,
         descriptors::part,
@@ -18,6 +17,7 @@ use crate::{
         },
     },
     kubernetes::Proven,
+    manifest::PodIdentity,
     net::seats::Seat,
 };
 

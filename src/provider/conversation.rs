@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::error::ProviderError;
 use crate::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock::Moment,
     secret::{AccessToken, PkceVerifier, RefreshToken, StateToken},
 };

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{failure::FailureKind, scrub::plain};
-use crate::{clock::Moment, http_client::TransportError};
+use super::failure::FailureKind;
+use crate::{clock::Moment, http_client::TransportError, text::scrub::plain};
 
 /// What went wrong at the provider. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,7 +13,6 @@ pub mod oauth;
 mod oidc;
 mod profile;
 mod registry;
-mod scrub;
 mod seam;
 mod surroundings;
 

@@ -10,7 +10,7 @@ use super::{
     file::{InvalidGrantFile, InvalidKeyFile},
 };
 use crate::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
 };
 

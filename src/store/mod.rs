@@ -1,10 +1,9 @@
 //! The trait `Store`: the durable records of accounts, agents, tokens and the audit trail.
 //!
 //! The broker sees records and the [`Store`] trait. Where they are kept is the implementation's business:
-//! `SQLite` today, a database shared by many nodes later.
+//! `sqlite_store` today, a database shared by many nodes later.
 
 pub mod record;
-mod sqlite;
 pub mod trail;
 
 use std::{pin::Pin, sync::Arc};
@@ -22,7 +21,6 @@ pub use record::{
     AgentRecord, Contents, DatabaseFacts, Grant, Health, HolderRecord, IntegrationRecord, RenewalIntent,
     RenewalOutcome, RevocationRecord, TokenRecord, UnusableRecord,
 };
-pub use sqlite::{DatabaseCopy, Restore, SqliteStore};
 pub use trail::{RenewalHour, TrailFilter, TrailLimit, TrailPage, TrailPlace, TrailSize};
 
 /// Why the store did not do it.

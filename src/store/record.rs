@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId, ProviderId},
     vault::Sealed,

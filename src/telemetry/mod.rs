@@ -3,6 +3,7 @@
 pub mod audit;
 #[cfg(test)]
 pub(crate) mod captured;
+pub(crate) mod figures;
 pub mod log;
 pub mod metrics;
 pub mod panics;

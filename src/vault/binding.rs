@@ -3,7 +3,7 @@
 use std::{fmt, io::Write};
 
 use crate::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     id::{AgentName, IntegrationId},
 };
 

@@ -325,7 +325,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{catalog::ScopeSet, entropy::SystemEntropy, id::IntegrationId};
+    use crate::{capability::ScopeSet, entropy::SystemEntropy, id::IntegrationId};
 
     fn vault_of(active: u8, previous: &[u8]) -> Vault {
         let previous = previous.iter().map(|byte| Key::new([*byte; 32])).collect();

@@ -13,7 +13,6 @@ use super::{
     auth::Visitors,
     page::{Item, Page, Tone},
     paths::Paths,
-    text::sentence,
 };
 use crate::{
     broker::{Broker, ConnectError, Connected},
@@ -21,6 +20,7 @@ use crate::{
     id::{CapabilityKey, IntegrationId},
     provider::FailureKind,
     session::Visit,
+    text::sentence::sentence,
 };
 
 /// Where a consent comes back to.

@@ -6,7 +6,6 @@ mod auth;
 mod body;
 mod callback;
 mod console;
-mod figures;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod help;
@@ -17,7 +16,6 @@ mod public_address;
 mod risc;
 mod routes;
 mod server;
-mod text;
 
 pub use console::HealthFacts;
 pub use routes::{Web, WebParts};

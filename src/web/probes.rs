@@ -6,15 +6,12 @@ use axum::{Router, extract::State, routing::get};
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
 
-use super::{
-    answer::{Answer, text, typed},
-    figures::Figures,
-};
+use super::answer::{Answer, text, typed};
 use crate::{
     broker::{AgentState, Broker},
     health::Readiness,
     net::tls::ServedCertificate,
-    telemetry::{Metrics, metrics::Gauges, stderr},
+    telemetry::{Metrics, figures::Figures, metrics::Gauges, stderr},
 };
 
 const LIVE: &str = "/healthz";

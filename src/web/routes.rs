@@ -15,7 +15,6 @@ use super::{
     auth::Visitors,
     callback::{self, Callback},
     console::{ConsoleParts, HealthFacts, console},
-    figures::Figures,
     help,
     page::{STYLE, STYLE_PATH, no_such_page},
     paths::{Paths, is_of_console},
@@ -25,7 +24,7 @@ use super::{
 };
 use crate::{
     broker::Broker, config::ProxySection, net::tls::ServedCertificate, provider::google::risc::Receiver,
-    session::Sessions,
+    session::Sessions, telemetry::figures::Figures,
 };
 
 /// What the pages are made of.

@@ -1,6 +1,6 @@
 //! Agents come over the API, change and go.
 
-use token_broker::{agent::Manifest, broker::AgentState, store::Store};
+use token_broker::{broker::AgentState, manifest::Manifest, store::Store};
 
 use crate::support::*;
 

@@ -312,19 +312,19 @@ async fn what_did_not_fit_in_memory_is_counted_in_its_place() {
         };
         let manifest = std::sync::Arc::new(manifest("bot", "alice", wanted));
         let file = |name: &str| {
-            std::sync::Arc::new(token_broker::agent::ManifestFile {
+            std::sync::Arc::new(token_broker::manifest::ManifestFile {
                 manifest: manifest.clone(),
                 path: std::path::Path::new(name).into(),
             })
         };
-        let mut scan = token_broker::agent::Scan::default();
+        let mut scan = token_broker::manifest::Scan::default();
         scan.manifests
             .insert("from-file".parse().unwrap(), file("a.yaml"));
         scene.broker.agents.apply_scan(&scan);
         scene
             .broker
             .agents
-            .apply_scan(&token_broker::agent::Scan::default());
+            .apply_scan(&token_broker::manifest::Scan::default());
     }
     scene.store.heal();
     scene.pass(5).await;

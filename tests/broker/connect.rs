@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use token_broker::{
     broker::{AgentState, ConnectError, ConnectTarget, EventKind},
-    catalog::ScopeSet,
+    capability::ScopeSet,
     store::Store,
 };
 

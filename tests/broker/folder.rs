@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use token_broker::{
-    agent::{Manifest, ManifestFile, ManifestProblem, Scan},
     broker::{AgentError, AgentSource, AgentState},
+    manifest::{Manifest, ManifestFile, ManifestProblem, Scan},
     store::Store,
 };
 

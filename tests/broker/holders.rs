@@ -1,9 +1,9 @@
 //! An agent that is given to another holder is another agent: a removal first, then somebody new.
 
 use token_broker::{
-    agent::{Manifest, PodIdentity},
     broker::{AgentHandle, AgentState, EventKind},
     id::AgentName,
+    manifest::{Manifest, PodIdentity},
     secret::AgentSecret,
     store::{AgentRecord, HolderRecord, Store},
     vault::Binding,

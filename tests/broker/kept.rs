@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use token_broker::{
-    agent::{ManifestFile, Scan},
     broker::{AgentError, AgentState},
     id::AgentName,
+    manifest::{ManifestFile, Scan},
     store::Store,
 };
 

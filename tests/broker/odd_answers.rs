@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AgentState, ConnectTarget},
-    catalog::ScopeSet,
+    capability::ScopeSet,
     provider::FailureKind,
 };
 

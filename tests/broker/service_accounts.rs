@@ -8,7 +8,7 @@ use token_broker::{
         AccountRef, AccountView, AgentHandle, AgentState, NewServiceAccount, ProblemCode, Revocation,
         ServiceAccountAdded, ServiceAccountError, TokenRequest,
     },
-    catalog::Catalog,
+    capability::Catalog,
     provider::FailureKind,
     store::Store,
 };

@@ -9,7 +9,8 @@ use token_broker::{
     clock::{Clock, SystemClock},
     entropy::SystemEntropy,
     secret::Key,
-    store::{SqliteStore, Store},
+    sqlite_store::SqliteStore,
+    store::Store,
     telemetry::audit::{Actor, AuditEvent, Decision},
     vault::{Keyring, Vault, key},
 };

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use super::list::AgentList;
-use crate::{
-    broker::{audit::journal::Journal, handle::AgentHandle},
-    budget::Peer,
-    secret::AgentSecret,
-};
+use crate::{audit::journal::Journal, budget::Peer, registry::handle::AgentHandle, secret::AgentSecret};
 
 /// Recognizes agents by the secret of their credential file.
 pub struct AgentAuthenticator {

@@ -8,23 +8,22 @@ use super::{
     list::{AgentList, AgentView},
 };
 use crate::{
-    agent::{Holder, Manifest, ManifestError},
-    broker::{
-        accounts::{disconnect::DELIVERY_PATIENCE, unusable_records::Unusable},
-        audit::audit_writer::AuditWriter,
+    accounts::{disconnect::DELIVERY_PATIENCE, unusable_records::Unusable},
+    audit::audit_writer::AuditWriter,
+    id::AgentName,
+    manifest::{Holder, Manifest, ManifestError},
+    policy::{context::PolicyContext, evaluate::evaluate},
+    registry::{
         events::{Event, EventKind, Events},
         handle::{AgentHandle, ChangeSender},
-        policy::{context::PolicyContext, evaluate::evaluate},
-        publisher::Publisher,
-        registry::{
-            keys::{Keys, TokenKey},
-            state::{AgentEntry, AgentSource, Registry, SharedRegistry, Standing},
-        },
-        renewal::{outcome::Renewed, parts::Renewing, single_flight::SingleFlight},
-        services::Services,
+        keys::{Keys, TokenKey},
+        state::{AgentEntry, AgentSource, Registry, SharedRegistry, Standing},
         time::BrokerClock,
     },
-    id::AgentName,
+    renewal::{
+        outcome::Renewed, parts::Renewing, publisher::Publisher, services::Services,
+        single_flight::SingleFlight,
+    },
     store::{AgentRecord, SharedStore, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
 };
@@ -84,6 +83,8 @@ impl Agents {
     /// With what it needs of the parts before it.
     pub(in crate::broker) fn new(
         services: &Services,
+        unusable: &Arc<Unusable>,
+        holders: Arc<Holders>,
         renewing: &Renewing,
         agent_list: &Arc<AgentList>,
     ) -> Arc<Self> {
@@ -95,10 +96,10 @@ impl Agents {
             context: services.context.clone(),
             events: services.events.clone(),
             single_flight: services.single_flight.clone(),
-            holders: services.holders.clone(),
+            holders,
             registry: services.registry.clone(),
             store: services.store.clone(),
-            unusable: services.unusable.clone(),
+            unusable: unusable.clone(),
             agent_list: agent_list.clone(),
             publisher: renewing.publisher.clone(),
         })

@@ -4,13 +4,13 @@ use std::{borrow::Cow, path::Path};
 
 use super::{changes::Agents, kept};
 use crate::{
-    agent::{ManifestFile, Scan},
-    broker::{
+    id::AgentName,
+    manifest::{ManifestFile, Scan},
+    registry::{
         events::EventKind,
         handle::AgentHandle,
-        registry::state::{AgentEntry, AgentSource, Registry},
+        state::{AgentEntry, AgentSource, Registry},
     },
-    id::AgentName,
     telemetry::audit::{Actor, Concern},
     text::{ShowPath, one_line},
 };

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    agent::{Holder, Manifest},
-    broker::{
-        policy::{context::PolicyContext, select_account::the_account},
-        registry::state::Registry,
+    manifest::{Holder, Manifest},
+    policy::{context::PolicyContext, select_account::the_account},
+    registry::{
+        agent_state::AgentState,
         snapshot::{AgentSnapshot, CredentialView},
-        state::AgentState,
+        state::Registry,
     },
 };
 

@@ -14,15 +14,15 @@ use super::{
     holders::{Holders, Row, lock},
 };
 use crate::{
-    agent::Holder,
-    broker::{
-        handle::{AgentHandle, ChangeSender},
-        registry::state::SharedRegistry,
-        services::Services,
-        time::BrokerClock,
-    },
     entropy::SharedEntropy,
     id::AgentName,
+    manifest::Holder,
+    registry::{
+        handle::{AgentHandle, ChangeSender},
+        state::SharedRegistry,
+        time::BrokerClock,
+    },
+    renewal::services::Services,
     secret::AgentSecret,
     store::{HolderRecord, SharedStore, StoreError},
     vault::{Binding, Vault},
@@ -74,7 +74,7 @@ impl HolderKeeper {
             changes: services.changes.clone(),
             clock: services.clock.clone(),
             entropy: services.entropy.clone(),
-            holders: services.holders.clone(),
+            holders: agents.holders.clone(),
             registry: services.registry.clone(),
             store: services.store.clone(),
             vault: services.vault.clone(),

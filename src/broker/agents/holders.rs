@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{agent::Holder, id::AgentName, store::HolderRecord};
+use crate::{id::AgentName, manifest::Holder, store::HolderRecord};
 
 /// The holders' own part of the broker.
 pub(in crate::broker) struct Holders {

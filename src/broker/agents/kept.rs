@@ -8,17 +8,15 @@ use std::{path::Path, sync::Arc};
 
 use super::{changes::Agents, holder_change::without_token, holders::Before};
 use crate::{
-    agent::{Holder, Manifest},
-    broker::{
-        handle::AgentHandle,
-        policy::context::PolicyContext,
-        registry::{
-            keys::Keys,
-            state::{AgentEntry, AgentSource, Registry, Standing},
-        },
-        snapshot::AgentSnapshot,
-    },
     id::AgentName,
+    manifest::{Holder, Manifest},
+    policy::context::PolicyContext,
+    registry::{
+        handle::AgentHandle,
+        keys::Keys,
+        snapshot::AgentSnapshot,
+        state::{AgentEntry, AgentSource, Registry, Standing},
+    },
     text,
 };
 

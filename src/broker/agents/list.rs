@@ -5,16 +5,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    broker::{
+    id::{AgentName, OwnerId},
+    registry::{
+        agent_state::AgentState,
         handle::AgentHandle,
-        registry::state::{AgentEntry, AgentSource, Registry, SharedRegistry},
-        renewal::queue::Queue,
-        services::Services,
         snapshot::AgentSnapshot,
-        state::AgentState,
+        state::{AgentEntry, AgentSource, Registry, SharedRegistry},
         time::BrokerClock,
     },
-    id::{AgentName, OwnerId},
+    renewal::{queue::Queue, services::Services},
 };
 
 /// An agent as the operator sees it.

@@ -9,13 +9,13 @@ use std::{sync::Arc, time::Duration};
 
 use super::{changes::Agents, holder_change::farewell};
 use crate::{
-    agent::Manifest,
-    broker::{
+    id::AgentName,
+    manifest::Manifest,
+    registry::{
         events::{Event, EventKind},
         handle::AgentHandle,
-        registry::state::{AgentEntry, Registry, Standing},
+        state::{AgentEntry, Registry, Standing},
     },
-    id::AgentName,
 };
 
 impl Agents {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    broker::{
+    clock::Uptime,
+    registry::{
         problem::{Problem, ProblemCode},
         snapshot::IssuedToken,
     },
-    clock::Uptime,
 };
 
 /// A token is not renewed on demand more often than this.

@@ -4,5 +4,4 @@ pub(super) mod issuer;
 pub(super) mod limits;
 pub(super) mod narrowed;
 pub(super) mod refresh;
-pub(super) mod refreshes;
 pub(super) mod request;

@@ -2,12 +2,12 @@
 
 use super::issuer::Issuer;
 use crate::{
-    broker::{
-        problem::{Problem, ProblemCode},
-        registry::keys::TokenKey,
-    },
     budget::{Exhausted, Share},
     id::AgentName,
+    registry::{
+        keys::TokenKey,
+        problem::{Problem, ProblemCode},
+    },
 };
 
 impl Issuer {

@@ -6,10 +6,10 @@ use super::{
     issuer::{COLD_PATIENCE, Issuer, Meanwhile, too_long},
     limits::LEAST_AGE,
 };
-use crate::broker::{
+use crate::registry::{
     handle::AgentHandle,
+    keys::TokenKey,
     problem::{Problem, ProblemCode},
-    registry::keys::TokenKey,
     snapshot::IssuedToken,
 };
 

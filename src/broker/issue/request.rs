@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    broker::snapshot::IssuedToken,
     id::{CapabilityKey, ProviderId},
+    registry::snapshot::IssuedToken,
 };
 
 /// What an agent asks for.

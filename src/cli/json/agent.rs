@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    agent::PodIdentity,
     cli::style::{Text, Tone},
     client::agent_status::Capability,
+    manifest::PodIdentity,
     proto::{self, v1},
 };
 

@@ -13,10 +13,10 @@ use super::{
     volumes::{Turns, Volume, Volumes},
 };
 use crate::{
-    agent::Manifest,
     broker::{AgentHandle, Broker},
     budget::Refusals,
     kubernetes::{Reviewer, permit},
+    manifest::Manifest,
     proto::csi::{
         NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
         NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability,

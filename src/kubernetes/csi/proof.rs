@@ -40,7 +40,7 @@ fn judge(proven: &Proven, pod: &Pod) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::PodIdentity;
+    use crate::manifest::PodIdentity;
 
     fn identity(namespace: &str, service_account: &str) -> PodIdentity {
         PodIdentity {

@@ -12,8 +12,8 @@ use tonic::Status;
 use zeroize::Zeroize;
 
 use crate::{
-    agent::PodIdentity,
     id::AgentName,
+    manifest::PodIdentity,
     proto::csi::{
         NodePublishVolumeRequest, VolumeCapability,
         volume_capability::{AccessType, MountVolume, access_mode::Mode},

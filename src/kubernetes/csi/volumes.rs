@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::OwnedMutexGuard, task::spawn_blocking};
 
 use super::mount;
-use crate::{agent::PodIdentity, file, id::AgentName};
+use crate::{file, id::AgentName, manifest::PodIdentity};
 
 /// The file in which the kubelet keeps what it knows of a volume, beside the place where it is mounted. It is there
 /// before the volume is published, and goes after it was withdrawn.

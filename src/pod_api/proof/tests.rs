@@ -12,11 +12,11 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::{
-    agent::{Manifest, PodIdentity},
     broker::AgentHandle,
     budget::table::{REMOTE_QUESTIONS_PER_CONNECTION, REMOTE_UNPROVEN},
     clock::{Clock, ManualClock},
     config::KubernetesApi,
+    manifest::{Manifest, PodIdentity},
     net::seats::Seats,
     pod_api::caller::PodPlaces,
     testing::{at, name, snapshot},

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 
 use crate::{
-    provider::{google::endpoints::is_token_endpoint, scrub::plain},
+    provider::google::endpoints::is_token_endpoint,
     secret::RefreshToken,
-    text::{self, Field},
+    text::{self, Field, scrub::plain},
 };
 
 /// Such files are below 1 KiB.

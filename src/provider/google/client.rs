@@ -12,7 +12,7 @@ use super::{
     service_account::{self, ServiceAccountKey},
 };
 use crate::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock::SharedClock,
     config::ClientType,
     entropy::SharedEntropy,

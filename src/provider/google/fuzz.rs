@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock::SystemClock,
     config::ClientType,
     entropy::SystemEntropy,
@@ -24,10 +24,10 @@ use crate::{
             ClientOptions, Endpoints, authorized_user, client, failure_table::FAILURES, providers, risc,
             service_account::ServiceAccountKey,
         },
-        oauth::{fields::Fields, idtoken, redirect::Redirect, refused, token},
+        oauth::{idtoken, redirect::Redirect, refused, token},
         registry::Providers,
     },
-    text::without_bom,
+    text::{json_fields::Fields, without_bom},
 };
 
 const TOKEN_ENDPOINT: &str = "https://oauth2.googleapis.com/token";

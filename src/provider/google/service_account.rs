@@ -14,17 +14,14 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock,
-    provider::{
-        google::{
-            endpoints::is_token_endpoint,
-            pem::{self, NotRsa},
-        },
-        scrub::plain,
+    provider::google::{
+        endpoints::is_token_endpoint,
+        pem::{self, NotRsa},
     },
     secret::PrivateKey,
-    text::{self, Field, NotText},
+    text::{self, Field, NotText, scrub::plain},
 };
 
 /// Google's own key files are about 2.4 KiB long.

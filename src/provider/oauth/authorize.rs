@@ -5,7 +5,7 @@ use oauth2::{
 };
 
 use crate::{
-    catalog::{Scope, ScopeSet},
+    capability::{Scope, ScopeSet},
     entropy::Entropy,
     provider::{
         Consent, ConsentRequest,

@@ -6,9 +6,7 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::{
-    authorize,
-    fields::Fields,
-    idtoken,
+    authorize, idtoken,
     jwks::{Keys, NamedBy},
     jws::same_issuer,
     options::ClientOptions,
@@ -18,7 +16,7 @@ use super::{
     token::{self, Unusable},
 };
 use crate::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock::SharedClock,
     entropy::SharedEntropy,
     http_client::{Form, Http, Repeat, Reply},
@@ -26,9 +24,9 @@ use crate::{
         conversation::{Consent, ConsentRequest, Identity, NoToken, TokenAnswer},
         error::ProviderError,
         failure::{Call, FailureKind},
-        scrub::plain,
     },
     secret::{AccessToken, AuthorizationCode, ClientSecret, PkceVerifier, RefreshToken},
+    text::{json_fields::Fields, scrub::plain},
 };
 
 /// RFC 7523, section 2.1.

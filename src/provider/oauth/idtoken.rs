@@ -8,12 +8,11 @@ use subtle::ConstantTimeEq;
 use super::{
     dialect::Dialect,
     jws::{Jws, Malformed, same_issuer},
-    seconds,
 };
 use crate::{
     clock,
-    provider::{conversation::Identity, error::ProviderError, failure::FailureKind, scrub::plain},
-    text::{is_part_of_name, without_bom},
+    provider::{conversation::Identity, error::ProviderError, failure::FailureKind},
+    text::{is_part_of_name, scrub::plain, seconds, without_bom},
 };
 
 /// Google's id tokens stay around 1 KiB.

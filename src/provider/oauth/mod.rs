@@ -4,7 +4,6 @@ mod authorize;
 mod client;
 mod dialect;
 mod endpoints;
-pub(in crate::provider) mod fields;
 pub(in crate::provider) mod idtoken;
 pub(in crate::provider) mod jwks;
 pub(in crate::provider) mod jws;
@@ -13,7 +12,6 @@ pub mod redirect;
 pub(in crate::provider) mod refusal;
 mod refused;
 mod revocation;
-pub(in crate::provider) mod seconds;
 #[cfg(test)]
 pub(in crate::provider) mod testing;
 pub(in crate::provider) mod token;

@@ -3,8 +3,9 @@
 use url::form_urlencoded;
 
 use crate::{
-    provider::{code, scrub::scrub},
+    provider::code,
     secret::{AuthorizationCode, StateToken},
+    text::scrub::scrub,
 };
 
 /// Longer values are refused: Google's codes and our states are far shorter.

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use crate::provider::{
-    code::{code, oauth_code},
-    failure::{FailureTable, Said},
-    oauth::fields::Fields,
-    scrub::scrub,
+use crate::{
+    provider::{
+        code::{code, oauth_code},
+        failure::{FailureTable, Said},
+    },
+    text::{json_fields::Fields, scrub::scrub},
 };
 
 /// Reasons of one answer at most.

@@ -9,8 +9,8 @@ use crate::{
         code::oauth_code,
         error::ProviderError,
         failure::{Call, Failure, FailureTable, Said},
-        scrub::scrub,
     },
+    text::scrub::scrub,
 };
 
 /// A redirect that says why there is no code ([`Outcome::Error`](super::redirect::Outcome)).

@@ -6,12 +6,9 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
-    catalog::ScopeSet,
-    provider::{
-        oauth::{fields::Fields, seconds},
-        scrub::plain,
-    },
+    capability::ScopeSet,
     secret::{AccessToken, RefreshToken},
+    text::{json_fields::Fields, scrub::plain, seconds},
 };
 
 /// A longer life is cut to this: renewing too early harms nobody.

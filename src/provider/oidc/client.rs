@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::{discovery, failure_table::FAILURES, settings::Settings};
 use crate::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock::Uptime,
     http_client::Http,
     provider::{

@@ -11,10 +11,9 @@ use crate::{
         error::ProviderError,
         failure::FailureKind,
         oauth::{Endpoints, jws::same_issuer},
-        scrub::plain,
     },
     secret::shape::without_quotes,
-    text::without_bom,
+    text::{scrub::plain, without_bom},
 };
 
 /// What of its document is of use here. What is optional and not what it should be counts as absent.

@@ -22,10 +22,8 @@ use crate::{
     broker::names::going_by,
     id::{IntegrationId, OwnerId},
     store::{StoreError, TrailFilter, TrailPage, TrailPlace},
-    web::{
-        answer::{Answer, html},
-        text::sentence,
-    },
+    text::sentence::sentence,
+    web::answer::{Answer, html},
 };
 
 /// Lines on one page.

@@ -23,10 +23,8 @@ use crate::{
     provider::AccountField,
     session::{Admission, INVITATION_LIFE, Sessions, Viewer},
     telemetry::audit::Actor,
-    web::{
-        answer::{Answer, html},
-        text::sentence,
-    },
+    text::sentence::sentence,
+    web::answer::{Answer, html},
 };
 
 /// Agents on one page at most.

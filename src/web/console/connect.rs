@@ -20,10 +20,8 @@ use crate::{
     id::{CapabilityKey, OwnerId},
     provider::Profile,
     session::Session,
-    web::{
-        answer::{Answer, html},
-        text::sentence,
-    },
+    text::sentence::sentence,
+    web::answer::{Answer, html},
 };
 
 #[derive(Template)]

@@ -16,10 +16,8 @@ use super::{
 };
 use crate::{
     broker::{AccountRef, AccountView, Disconnected, Revocation},
-    web::{
-        answer::{Answer, html, redirect},
-        text::sentence,
-    },
+    text::sentence::sentence,
+    web::answer::{Answer, html, redirect},
 };
 
 #[derive(Template)]

@@ -22,10 +22,8 @@ use crate::{
     broker::{AccountRef, AccountView, AgentState, CapabilityStanding, CapabilityState, PendingRevocation},
     id::OwnerId,
     store::Health,
-    web::{
-        answer::{Answer, html, redirect},
-        text::sentence,
-    },
+    text::sentence::sentence,
+    web::answer::{Answer, html, redirect},
 };
 
 /// Accounts on one page at most; the operator names an owner to see the others.

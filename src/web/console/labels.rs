@@ -4,7 +4,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     broker::{AgentState, Broker},
-    catalog::{Capability, Verification},
+    capability::{Capability, Verification},
     id::CapabilityKey,
 };
 

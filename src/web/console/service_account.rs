@@ -16,10 +16,8 @@ use super::{
 use crate::{
     broker::{Asker, NewServiceAccount, ServiceAccountError},
     session::Session,
-    web::{
-        answer::{Answer, html, redirect},
-        text::sentence,
-    },
+    text::sentence::sentence,
+    web::answer::{Answer, html, redirect},
 };
 
 #[derive(Template)]

@@ -11,7 +11,8 @@ use crate::{
     broker::{AccountRef, AccountView, AgentView, Asker, Broker},
     id::{AgentName, IntegrationId, OwnerId},
     session::{Session, Viewer},
-    web::{paths::Paths, text::sentence},
+    text::sentence::sentence,
+    web::paths::Paths,
 };
 
 /// The broker, and where the pages about it are.

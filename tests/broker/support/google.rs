@@ -8,7 +8,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use token_broker::{
-    catalog::ScopeSet,
+    capability::ScopeSet,
     clock::{Clock, ManualClock, Moment},
     config::ClientType,
     entropy::SystemEntropy,

@@ -13,10 +13,10 @@ mod store;
 use std::time::Duration;
 
 use token_broker::{
-    agent::{Manifest, Requirement},
     broker::{AgentHandle, AgentState, TokenRequest},
-    catalog::{Catalog, ScopeSet},
+    capability::{Catalog, ScopeSet},
     id::OwnerId,
+    manifest::{Manifest, Requirement},
     telemetry::audit::Actor,
 };
 
@@ -57,8 +57,8 @@ pub(crate) fn email(owner: &str) -> String {
 }
 
 /// The scopes of capabilities, and what tells whose a grant is.
-pub(crate) fn with_openid(capabilities: &[&str]) -> token_broker::catalog::ScopeSet {
-    let openid = token_broker::catalog::ScopeSet::parse("openid").unwrap();
+pub(crate) fn with_openid(capabilities: &[&str]) -> token_broker::capability::ScopeSet {
+    let openid = token_broker::capability::ScopeSet::parse("openid").unwrap();
     scopes(capabilities).union(&openid)
 }
 

@@ -6,17 +6,18 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use token_broker::{
-    agent::Manifest,
     broker::{
         AccountRef, AccountView, AgentHandle, AgentState, Broker, BrokerOptions, BrokerParts, ConnectError,
         ConnectStarted, ConnectTarget, Connected, Problem, Pulses, TokenRequest,
     },
-    catalog::Catalog,
+    capability::Catalog,
     clock::{Clock, ManualClock, Uptime},
     entropy::{Entropy, SystemEntropy},
     id::{AgentName, IntegrationId},
+    manifest::Manifest,
     secret::Key,
-    store::{Contents, SqliteStore, Store},
+    sqlite_store::SqliteStore,
+    store::{Contents, Store},
     telemetry::{Metrics, audit::AuditLine},
     vault::{Keyring, Vault},
 };

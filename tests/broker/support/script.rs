@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use token_broker::{catalog::ScopeSet, provider::FailureKind};
+use token_broker::{capability::ScopeSet, provider::FailureKind};
 
 /// Part of every secret that a scene makes: it must turn up nowhere but where tokens belong.
 pub(crate) const CANARY: &str = "CANARY";

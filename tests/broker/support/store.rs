@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use token_broker::{
     clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
+    sqlite_store::SqliteStore,
     store::{
         AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
-        RenewalOutcome, RevocationRecord, SqliteStore, Store, StoreError, StoreFuture, TrailFilter,
-        TrailPage, TrailPlace, TrailSize,
+        RenewalOutcome, RevocationRecord, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
+        TrailSize,
     },
     telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
 };

@@ -8,7 +8,7 @@ const ALLOWED: &str = "kubernetes: {namespace: billing, serviceAccount: invoice-
 
 fn pod(namespace: &str, service_account: &str) -> Pod {
     Pod {
-        identity: crate::agent::PodIdentity {
+        identity: crate::manifest::PodIdentity {
             namespace: namespace.into(),
             service_account: service_account.into(),
         },

@@ -18,12 +18,9 @@ use crate::{
     provider::{
         ProviderError,
         google::{client::dialect, endpoints::Endpoints},
-        oauth::{
-            jws::{Jws, Malformed, same_issuer},
-            seconds,
-        },
-        scrub::plain,
+        oauth::jws::{Jws, Malformed, same_issuer},
     },
+    text::{scrub::plain, seconds},
 };
 
 pub use event::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier};

@@ -1,0 +1,162 @@
+//! How a consent can end badly.
+
+use std::sync::Arc;
+
+use crate::{
+    id::{CapabilityKey, OwnerId},
+    policy::{
+        context::list,
+        select_account::{NotFound, SeveralAccounts},
+    },
+    provider::{Profile, ProviderError},
+};
+
+/// A consent that did not end well. Holds no secret.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    /// A key that the catalogue does not have, or that no person can grant.
+    #[error("{0}")]
+    Capability(String),
+    /// Not an address that the configuration allows.
+    #[error(
+        "the return URL {0} is not allowed: list its origin under `return_url_origins` in the `[connect]` section"
+    )]
+    ReturnUrl(String),
+    /// Too many at once.
+    #[error("too many consents of this owner are under way; finish some, or wait until they expire")]
+    TooMany,
+    /// The redirect does not parse.
+    #[error("this is not a redirect from the provider: {0}")]
+    BadRedirect(String),
+    /// No consent has this state: used already, expired, or never begun here.
+    #[error("this consent has been used already or has expired; begin again")]
+    UnknownState,
+    /// It has ended, or is just ending, in another browser.
+    #[error(
+        "this consent was ended already, and how is shown in the browser that came back from Google first; this time \
+         nothing was done"
+    )]
+    OtherBrowser,
+    /// It was begun in the console by somebody who is signed in there, and this is another browser.
+    #[error(
+        "this consent was begun in the console in another browser, or that session has ended; begin again there"
+    )]
+    OtherSession,
+    /// No consent has this id.
+    #[error("there is no consent {0} under way; begin again")]
+    UnknownConnect(String),
+    /// Nobody came back in time.
+    #[error("no answer came back from {} in time. {}", .0.name, .0.unanswered)]
+    TimedOut(Arc<Profile>),
+    /// The person said no.
+    #[error("{} Nothing was changed", .1.declined)]
+    Denied(OwnerId, Arc<Profile>),
+    /// Every box was unticked.
+    #[error("none of the permissions was given: tick at least one on {}'s page. Nothing was changed", .0.name)]
+    NothingGranted(Arc<Profile>),
+    /// The provider answered the redirect or the exchange with an error.
+    #[error("{}", .0.of_one_attempt())]
+    Provider(ProviderError),
+    /// The provider gave no refresh token.
+    #[error(
+        "{} gave no lasting permission (no refresh token), so access would end within the hour. Remove this \
+         app {}, then connect again. Nothing was changed", .0.name, there(.0)
+    )]
+    NoRefreshToken(Arc<Profile>),
+    /// No such account.
+    #[error("{0}: `token-broker integrations list` shows the connected accounts")]
+    UnknownAccount(String),
+    /// Nobody can consent for a service account.
+    #[error(
+        "{0} is a service account: nobody can consent for it. What it may do is decided where files are shared with it, \
+         or by its domain's administrator"
+    )]
+    ServiceAccount(String),
+    /// Several accounts fit.
+    #[error(transparent)]
+    Ambiguous(SeveralAccounts),
+    /// A reconnect must be the same account.
+    #[error(
+        "the owner {owner} has connected {expected}, but {got} was chosen this time. Choose {expected} on {at}'s page, or \
+         disconnect it first; `--account new` connects a second account. Nothing was changed"
+    )]
+    OtherAccount {
+        /// At which provider.
+        at: String,
+        /// Whose.
+        owner: OwnerId,
+        /// The connected account.
+        expected: String,
+        /// The account that consented.
+        got: String,
+    },
+    /// The account with a certain address was to be connected.
+    #[error(
+        "{expected} was to be connected for {owner}, but {got} was chosen. Choose {expected} on {at}'s page. Nothing \
+         was changed"
+    )]
+    NotThatAccount {
+        /// At which provider.
+        at: String,
+        /// Whose.
+        owner: OwnerId,
+        /// The address that was named.
+        expected: String,
+        /// The account that consented.
+        got: String,
+    },
+    /// Another account was to be connected.
+    #[error(
+        "another account of {owner} was to be connected, but {account} was chosen, which is connected already. Choose \
+         another one on {at}'s page, or add permissions to this one. Nothing was changed"
+    )]
+    ConnectedAlready {
+        /// At which provider.
+        at: String,
+        /// Whose.
+        owner: OwnerId,
+        /// The account that consented.
+        account: String,
+    },
+    /// A desktop client's new grant holds less than the one in force.
+    #[error(
+        "{account} had granted {lost} before, and this was left unticked this time. Tick what was granted before as well, or \
+         disconnect the account first. Nothing was changed",
+        lost = list(lost)
+    )]
+    Narrower {
+        /// The account.
+        account: String,
+        /// What would be lost.
+        lost: Vec<CapabilityKey>,
+    },
+    /// The account was disconnected, and so revoked, while it was being connected.
+    #[error(
+        "{account} was being disconnected at that moment, which ended at {at} what was just allowed as well. Nothing was \
+         connected: connect it once more"
+    )]
+    RevokedMeanwhile {
+        /// At which provider.
+        at: String,
+        /// The account.
+        account: String,
+    },
+    /// The grant could not be kept.
+    #[error("the account could not be kept: {0}. Nothing was changed")]
+    Store(String),
+}
+
+impl From<NotFound> for ConnectError {
+    fn from(found: NotFound) -> Self {
+        match found {
+            NotFound::Unknown(what) => Self::UnknownAccount(what),
+            NotFound::Several(several) => Self::Ambiguous(several),
+        }
+    }
+}
+
+/// Where the owner removes an app.
+fn there(profile: &Profile) -> String {
+    let page = profile.origin.connections();
+    page.map_or_else(|| "there".to_owned(), |page| format!("at {page}"))
+}

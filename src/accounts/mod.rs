@@ -1,0 +1,24 @@
+//! Connected accounts: connecting, importing, checking, disconnecting.
+
+pub(crate) mod asks;
+pub(crate) mod checks;
+pub(crate) mod commit_grant;
+pub(crate) mod connect;
+pub(crate) mod connect_error;
+pub(crate) mod connect_target;
+pub(crate) mod connected;
+pub(crate) mod consents;
+pub(crate) mod disconnect;
+pub(crate) mod first_use;
+pub(crate) mod grant_request;
+pub(crate) mod health;
+pub(crate) mod import;
+pub(crate) mod list;
+pub(crate) mod provider_accounts;
+pub(crate) mod restored;
+pub(crate) mod revocations;
+pub(crate) mod security_events;
+pub(crate) mod service_accounts;
+pub(crate) mod tables;
+pub(crate) mod unusable;
+pub(crate) mod unusable_records;

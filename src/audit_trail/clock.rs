@@ -1,0 +1,196 @@
+//! The audit trail's own time, by which its lines grow old.
+//!
+//! It runs with the uptime and leans towards the wall clock by an eighth of what passed: a wall clock that is wrong by years,
+//! at once or for good, makes no line old before its time, and a machine that was off for long is caught up with slowly.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{
+    audit_trail::ends,
+    clock::BootMoment,
+    sqlite::{
+        bound::Bound,
+        column::{self, corrupt, integer, micros},
+        fault::Fault,
+    },
+    vault::{Field, Vault},
+};
+
+const DAY: i64 = 24 * 3600 * 1_000_000;
+/// The part of the time that passed by which it leans towards the wall clock.
+const LEANING: i64 = 8;
+
+/// What the time was, and when that was told, all in microseconds.
+struct Told {
+    time: i64,
+    boot: Option<Vec<u8>>,
+    uptime: i64,
+}
+
+impl Bound for Told {
+    const PURPOSE: &'static str = "audit clock";
+
+    fn fields(&self) -> Vec<Field<'_>> {
+        vec![self.time.into(), self.boot.as_deref().into(), self.uptime.into()]
+    }
+}
+
+/// The line that was the next to be written at this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Day {
+    pub(crate) sequence: u64,
+    pub(crate) time: i64,
+}
+
+impl Bound for Day {
+    const PURPOSE: &'static str = "audit day";
+
+    fn fields(&self) -> Vec<Field<'_>> {
+        vec![integer(self.sequence).into(), self.time.into()]
+    }
+}
+
+/// Lets the trail's time come to the present; returns it.
+pub(crate) fn tick(
+    connection: &Connection,
+    vault: &Vault,
+    now: Timestamp,
+    moment: Option<BootMoment>,
+) -> Result<Timestamp, Fault> {
+    let wall = micros(now);
+    let (boot, uptime) = moment.map_or((None, 0), |moment| {
+        (Some(moment.boot.as_bytes().to_vec()), moment.uptime.as_micros())
+    });
+    let time = match told(connection, vault)? {
+        Some(before) => {
+            let same = boot.is_some() && boot == before.boot;
+            let passed = if same {
+                uptime.saturating_sub(before.uptime).max(0)
+            } else {
+                0
+            };
+            let time = before.time.saturating_add(passed);
+            let lean = passed / LEANING;
+            time.saturating_add(wall.saturating_sub(time).clamp(-lean, lean))
+        }
+        None => first_time(connection, wall)?,
+    };
+    let told = Told { time, boot, uptime };
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO audit_clock (only, time, boot, uptime, mac) VALUES (1, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            told.time,
+            told.boot,
+            told.uptime,
+            told.mac(vault).as_bytes()
+        ])?;
+    note_day(connection, vault, time)?;
+    Ok(Timestamp::from_microsecond(time).unwrap_or(now))
+}
+
+fn told(connection: &Connection, vault: &Vault) -> Result<Option<Told>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT * FROM audit_clock WHERE only = 1")?;
+    let found = statement
+        .query_row([], |row| {
+            let told = Told {
+                time: row.get("time")?,
+                boot: row.get("boot")?,
+                uptime: row.get("uptime")?,
+            };
+            let verdict = told.verify(vault, column::mac(row, "mac"));
+            Ok((told, verdict))
+        })
+        .optional()?;
+    Ok(match found {
+        Some((told, Ok(()))) => Some(told),
+        Some((_, Err(reason))) => {
+            tracing::error!("the audit trail's own time is begun anew: {reason}");
+            None
+        }
+        None => None,
+    })
+}
+
+/// What a trail begins with that has no time of its own: that of its last line, where the wall clock is ahead of it.
+fn first_time(connection: &Connection, wall: i64) -> Result<i64, Fault> {
+    let last: Option<i64> = connection
+        .query_row(
+            "SELECT time FROM audit ORDER BY sequence DESC LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(last.map_or(wall, |last| last.min(wall)))
+}
+
+fn note_day(connection: &Connection, vault: &Vault, time: i64) -> Result<(), Fault> {
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT time FROM audit_days ORDER BY sequence DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    if last.is_some_and(|last| time < last.saturating_add(DAY)) {
+        return Ok(());
+    }
+    let day = Day {
+        sequence: ends::verified(connection, vault)?.end.sequence.saturating_add(1),
+        time,
+    };
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO audit_days (sequence, time, mac) VALUES (?, ?, ?)")?
+        .execute(params![
+            integer(day.sequence),
+            day.time,
+            day.mac(vault).as_bytes()
+        ])?;
+    Ok(())
+}
+
+/// All days that are known, the oldest first.
+pub(crate) fn days(connection: &Connection, vault: &Vault) -> Result<Vec<Day>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT * FROM audit_days ORDER BY sequence")?;
+    let mut rows = statement.query([])?;
+    let mut days = Vec::new();
+    while let Some(row) = rows.next()? {
+        let day = Day {
+            sequence: row.get::<_, i64>("sequence")?.unsigned_abs(),
+            time: row.get("time")?,
+        };
+        if let Err(reason) = day.verify(vault, column::mac(row, "mac")) {
+            let record = format!("of the audit trail's time at line {}", day.sequence);
+            return Err(corrupt(record, reason.to_string()).into());
+        }
+        days.push(day);
+    }
+    Ok(days)
+}
+
+/// Forgets the days that only lines before `start` are of.
+pub(crate) fn forget_before(connection: &Connection, start: u64) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "DELETE FROM audit_days WHERE sequence < (SELECT max(sequence) FROM audit_days WHERE sequence <= ?1 + 1)",
+        )?
+        .execute([integer(start)])?;
+    Ok(())
+}
+
+/// How far lines are older than a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// All lines up to this one are.
+    UpTo(u64),
+    /// Of the lines up to this one, those before the first whose own time is not: they are from before the trail had a time.
+    ByOwnTime(u64),
+}
+
+/// How far the lines of a trail that ends with line `end` are older than `before`.
+pub(crate) fn age(days: &[Day], end: u64, before: Timestamp) -> Age {
+    let before = micros(before);
+    match days.iter().rev().find(|day| day.time <= before) {
+        Some(day) => Age::UpTo((day.sequence - 1).min(end)),
+        None => Age::ByOwnTime(days.first().map_or(end, |first| (first.sequence - 1).min(end))),
+    }
+}

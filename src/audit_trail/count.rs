@@ -1,0 +1,255 @@
+//! Counts the routine lines of the audit trail that are old: first a run of lines is read and added up beside the writer, then
+//! its counts are written, then it is a week, then what was counted goes. Each is done in small steps; what a crash interrupts
+//! is begun again, or gone on with, and before and after each step the trail is whole.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use crate::{
+    audit_trail::{
+        clock::{self, Age, Day},
+        ends,
+        row::{line_label, read},
+        week::{self, Count, Kept, Kind, Week, is_routine, where_routine},
+    },
+    sqlite::{
+        bound::Bound,
+        column::{corrupt, integer, micros},
+        fault::Fault,
+    },
+    telemetry::audit::ChainPoint,
+    vault::Vault,
+};
+
+/// How many lines or counts one transaction changes at most, so that other writes need not wait for a long one.
+pub(crate) const STEP: usize = 500;
+/// How many lines are read at a time: for as long as that takes, the write-ahead log is not begun anew.
+const READ: u32 = 5000;
+/// How many kinds a week has at most; where there are more, it is shorter. They are in memory while they are added up.
+const MOST_KINDS: usize = 50_000;
+const SPAN: i64 = 7 * 24 * 3600 * 1_000_000;
+
+/// A run of lines that is added up.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    start: ChainPoint,
+    at: ChainPoint,
+    /// No line behind this one belongs to it.
+    limit: u64,
+    /// It ends at the limit; otherwise only where a line says so.
+    ends_at_limit: bool,
+    /// Lines of before the trail had a time of its own go by theirs: only while they are older than this.
+    by_own_time: Option<i64>,
+    begins: Option<i64>,
+    kinds: HashMap<Kind, Count>,
+}
+
+/// What reading on has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// There is more to be read.
+    More,
+    /// It is all of a week.
+    Whole,
+    /// There is no whole week yet that is old enough.
+    NotYet,
+}
+
+/// A tally of the lines that are next, where there may be a week of them that is older than `before`.
+pub(crate) fn next(
+    connection: &Connection,
+    vault: &Vault,
+    before: Timestamp,
+) -> Result<Option<Tally>, Fault> {
+    let ends = ends::verified(connection, vault)?;
+    let start = week::chain_begins(connection, vault, &ends)?;
+    let days = clock::days(connection, vault)?;
+    let first = start.sequence + 1;
+    let age = clock::age(&days, ends.end.sequence, before);
+    let (limit, ends_at_limit, by_own_time) = match (covering(&days, first), age) {
+        (Some(day), Age::UpTo(old)) => match days
+            .iter()
+            .find(|next| next.time >= day.time.saturating_add(SPAN))
+        {
+            Some(next) if next.sequence - 1 <= old => (next.sequence - 1, true, None),
+            _ => return Ok(None),
+        },
+        // From before the trail had a time, and all of that is old by now.
+        (None, Age::UpTo(_)) => (
+            days.first().map_or(0, |day| day.sequence - 1),
+            true,
+            Some(i64::MAX),
+        ),
+        (None, Age::ByOwnTime(limit)) => (limit, false, Some(micros(before))),
+        (Some(_), Age::ByOwnTime(_)) => return Ok(None),
+    };
+    Ok((first <= limit).then(|| Tally {
+        at: start.clone(),
+        start,
+        limit,
+        ends_at_limit,
+        by_own_time,
+        begins: None,
+        kinds: HashMap::new(),
+    }))
+}
+
+/// The day that a line is of.
+fn covering(days: &[Day], line: u64) -> Option<&Day> {
+    days.iter().rev().find(|day| day.sequence <= line)
+}
+
+impl Tally {
+    /// Adds up the lines that are next, some thousand of them.
+    ///
+    /// # Errors
+    /// A line that is missing, or that does not follow from the one before: over it nothing is counted.
+    pub(crate) fn read_on(&mut self, connection: &Connection) -> Result<Progress, Fault> {
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM audit WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",
+        )?;
+        let mut rows = statement.query(params![integer(self.at.sequence), integer(self.limit), READ])?;
+        let mut read_any = false;
+        while let Some(row) = rows.next()? {
+            read_any = true;
+            let line = read(row).map_err(|reason| corrupt(line_label(row), reason))?;
+            let Some(at) = self.at.followed_by(&line) else {
+                return Err(not_counted(self.at.sequence + 1));
+            };
+            let time = micros(line.time);
+            if let Some(before) = self.by_own_time {
+                let begins = *self.begins.get_or_insert(time);
+                if time.abs_diff(begins) >= SPAN.unsigned_abs() {
+                    return Ok(Progress::Whole);
+                }
+                if time >= before {
+                    return Ok(Progress::NotYet);
+                }
+            }
+            if is_routine(&line.action) {
+                if self.kinds.len() >= MOST_KINDS {
+                    return Ok(Progress::Whole);
+                }
+                let kind = Kind::of(row).map_err(|reason| corrupt(line_label(row), reason))?;
+                self.add(kind, line.sequence, time);
+            }
+            self.at = at;
+        }
+        Ok(if self.at.sequence == self.limit {
+            if self.ends_at_limit {
+                Progress::Whole
+            } else {
+                Progress::NotYet
+            }
+        } else if read_any {
+            Progress::More
+        } else {
+            return Err(not_counted(self.at.sequence + 1));
+        })
+    }
+
+    fn add(&mut self, kind: Kind, sequence: u64, time: i64) {
+        let count = self.kinds.entry(kind).or_insert_with_key(|kind| Count {
+            kind: kind.clone(),
+            lines: 0,
+            first_time: time,
+            sequence,
+            time,
+        });
+        count.lines += 1;
+        (count.sequence, count.time) = (sequence, time);
+    }
+
+    /// The week that it is, and what was counted in it, by place.
+    pub(crate) fn finish(self) -> (Week, Vec<Count>) {
+        let mut counts: Vec<Count> = self.kinds.into_values().collect();
+        counts.sort_by_key(|count| count.sequence);
+        let week = Week {
+            cleared: self.start.clone(),
+            start: self.start,
+            end: self.at,
+        };
+        (week, counts)
+    }
+}
+
+fn not_counted(line: u64) -> Fault {
+    let reason =
+        "it does not follow from the line before, or is missing; `audit verify` says more".to_owned();
+    corrupt(format!("audit line {line}"), reason).into()
+}
+
+/// Removes counts that no week came to be of, at most [`STEP`]; returns how many.
+pub(crate) fn remove_unfinished(connection: &Connection) -> Result<usize, Fault> {
+    let sql = format!(
+        "DELETE FROM audit_counts WHERE sequence IN (SELECT sequence FROM audit_counts \
+         WHERE sequence > (SELECT coalesce(max(last), 0) FROM audit_weeks) LIMIT {STEP})"
+    );
+    Ok(connection.prepare_cached(&sql)?.execute([])?)
+}
+
+/// Writes counts of a week that is to be. Nobody sees them before that.
+pub(crate) fn write(
+    connection: &Connection,
+    vault: &Vault,
+    counts: &[Count],
+    end_hash: &str,
+) -> Result<(), Fault> {
+    counts
+        .iter()
+        .try_for_each(|count| count.put(connection, vault, end_hash))
+}
+
+/// From now on the week is one. False where the trail begins elsewhere by now.
+pub(crate) fn begin(connection: &Connection, vault: &Vault, week: &Week) -> Result<bool, Fault> {
+    let ends = ends::verified(connection, vault)?;
+    let is_next = week::chain_begins(connection, vault, &ends)? == week.start;
+    if is_next {
+        week::put(connection, vault, week)?;
+    }
+    Ok(is_next)
+}
+
+/// Removes lines of the newest week that were counted, and binds those that stay; looks at [`STEP`] lines at most. Returns
+/// how many it looked at: none when all is done.
+pub(crate) fn clear(connection: &Connection, vault: &Vault) -> Result<u64, Fault> {
+    let Some(mut week) = week::newest(connection, vault)?.filter(|week| !week.is_cleared()) else {
+        return Ok(0);
+    };
+    let from = week.cleared.sequence;
+    let to = week.end.sequence.min(from + STEP as u64);
+    let mut at = week.cleared.clone();
+    let mut lines = connection
+        .prepare_cached("SELECT * FROM audit WHERE sequence > ? AND sequence <= ? ORDER BY sequence")?;
+    let mut bind = connection.prepare_cached("UPDATE audit SET mac = ? WHERE sequence = ?")?;
+    let mut rows = lines.query([integer(from), integer(to)])?;
+    let mut staying = Vec::new();
+    while let Some(row) = rows.next()? {
+        let line = read(row).map_err(|reason| corrupt(line_label(row), reason))?;
+        at = at
+            .followed_by(&line)
+            .ok_or_else(|| not_counted(at.sequence + 1))?;
+        if !is_routine(&line.action) {
+            staying.push(line);
+        }
+    }
+    if at.sequence != to {
+        return Err(not_counted(at.sequence + 1));
+    }
+    for line in &staying {
+        let end_hash = &week.end.hash;
+        let mac = Kept { line, end_hash }.mac(vault);
+        bind.execute(params![mac.as_bytes(), integer(line.sequence)])?;
+    }
+    connection
+        .prepare_cached(&format!(
+            "DELETE FROM audit WHERE sequence > ? AND sequence <= ? AND {}",
+            where_routine()
+        ))?
+        .execute([integer(from), integer(to)])?;
+    week.cleared = at;
+    week::put(connection, vault, &week)?;
+    Ok(to - from)
+}

@@ -1,0 +1,13 @@
+//! Capabilities, and which scopes stand for them.
+
+pub mod catalogue;
+pub mod definition;
+mod error;
+pub mod scope;
+pub mod verification;
+
+pub use catalogue::{Catalog, Coverage, UnknownCapability};
+pub use definition::Capability;
+pub use error::CatalogError;
+pub use scope::{Scope, ScopeSet};
+pub use verification::Verification;

@@ -1,0 +1,130 @@
+//! What policy is decided by beside the registry, and what whole accounts come to.
+
+use std::sync::Arc;
+
+use crate::{
+    capability::Catalog,
+    id::{CapabilityKey, ProviderId},
+    manifest::Manifest,
+    provider::{FailureKind, Origin, Profile, Provider, Providers},
+    registry::{agent_state::AgentState, state::Account},
+    store::Health,
+};
+
+/// What does not change while the daemon runs.
+pub(crate) struct PolicyContext {
+    pub(crate) catalog: Arc<Catalog>,
+    /// Where people reach the daemon, without a slash at the end.
+    pub(crate) public_url: String,
+    /// Who gives tokens.
+    pub(crate) providers: Arc<Providers>,
+}
+
+impl PolicyContext {
+    /// Those of which the agent declares something, in the order of the providers.
+    pub(crate) fn declared_by(&self, manifest: &Manifest) -> Vec<&Provider> {
+        let all = self.providers.iter();
+        all.filter(|provider| self.declares(manifest, provider.id()))
+            .collect()
+    }
+
+    /// True when the agent declares something of this provider.
+    pub(crate) fn declares(&self, manifest: &Manifest, provider: &ProviderId) -> bool {
+        manifest
+            .integrations
+            .iter()
+            .any(|requirement| self.catalog.provider_of(&requirement.key) == provider)
+    }
+
+    /// True when a person consents to what this provider's accounts are used for, and so can mend it.
+    pub(crate) fn is_consented(&self, provider: &ProviderId) -> bool {
+        let provider = self.providers.get(provider);
+        provider.is_some_and(|provider| provider.profile.origin.is_consent())
+    }
+
+    /// What a provider says of itself; what the first does where there is no such provider any more.
+    pub(crate) fn profile_of(&self, provider: &ProviderId) -> Arc<Profile> {
+        let known = self.providers.get(provider).unwrap_or(self.providers.first());
+        known.profile.clone()
+    }
+
+    /// Who runs a provider, for people.
+    pub(crate) fn name_of(&self, provider: &ProviderId) -> String {
+        let known = self.providers.get(provider);
+        known.map_or_else(|| provider.to_string(), |provider| provider.profile.name.clone())
+    }
+}
+
+/// The page that says what is missing and how the owner adds it.
+pub(crate) fn action_url(context: &PolicyContext, manifest: &Manifest) -> String {
+    format!("{}/agents/{}", context.public_url, manifest.agent)
+}
+
+/// Why the account as a whole cannot be used.
+pub(crate) fn refused(context: &PolicyContext, account: &Account) -> Option<(AgentState, String)> {
+    let record = &account.record;
+    let Some(provider) = context.providers.get(&record.provider) else {
+        let message = format!(
+            "{} is an account of `{}`, a provider that the daemon is not configured for: configure it again, or \
+             disconnect the account.",
+            record.account, record.provider
+        );
+        return Some((AgentState::Misconfigured, message));
+    };
+    let configured = &provider.issuer_binding;
+    if record.issuer_binding != *configured {
+        let (what, remedy) = match provider.profile.origin {
+            Origin::Consent { .. } => (
+                "grant",
+                "configure that client again, or disconnect the account and connect it anew",
+            ),
+            Origin::Key { .. } => (
+                "key",
+                "configure that endpoint again, or disconnect the account and add another key",
+            ),
+        };
+        let message = format!(
+            "The {what} of {} belongs to {}, but the daemon is configured for {configured}: {remedy}.",
+            record.account, record.issuer_binding
+        );
+        return Some((AgentState::Misconfigured, message));
+    }
+    state_of_health(&record.health).map(|(state, why)| (state, why.to_owned()))
+}
+
+/// The state that a grant's health leads to, and why; `None` when it works.
+pub(crate) fn state_of_health(health: &Health) -> Option<(AgentState, &str)> {
+    match health {
+        Health::Active => None,
+        Health::ReconnectRequired(why) => Some((AgentState::ReconnectRequired, why)),
+        Health::Revoked(why) | Health::Disabled(why) => Some((AgentState::Revoked, why)),
+        Health::Misconfigured(why) => Some((AgentState::Misconfigured, why)),
+    }
+}
+
+/// Keys as a sentence lists them.
+pub(crate) fn list(keys: &[CapabilityKey]) -> String {
+    keys.iter()
+        .map(CapabilityKey::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The state that a failure leads to when there is no fresh token.
+pub(crate) fn state_of(kind: FailureKind) -> AgentState {
+    match kind {
+        FailureKind::Retry => AgentState::ProviderUnavailable,
+        FailureKind::Reconnect => AgentState::ReconnectRequired,
+        FailureKind::Operator => AgentState::Misconfigured,
+        FailureKind::Permission => AgentState::PermissionMissing,
+    }
+}
+
+/// What is said of an account that is held and was not refused.
+pub(crate) fn unchecked(context: &PolicyContext, account: &Account) -> String {
+    format!(
+        "The database was restored from a backup, so {} is checked with {} before it is used again.",
+        account.record.account,
+        context.name_of(&account.record.provider)
+    )
+}

@@ -1,0 +1,7 @@
+//! What follows from what is known: which account, which scopes, which state. No clock, no lock.
+
+pub(crate) mod context;
+pub(crate) mod credential_state;
+pub(crate) mod evaluate;
+pub mod former_names;
+pub(crate) mod select_account;

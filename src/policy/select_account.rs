@@ -1,0 +1,230 @@
+//! Which of an owner's accounts is meant: by an agent, by an operator.
+
+use crate::{
+    id::{AgentName, IntegrationId, OwnerId, ProviderId},
+    manifest::Manifest,
+    policy::context::PolicyContext,
+    provider::{Origin, Profile, Provider},
+    registry::{
+        agent_state::AgentState,
+        names::going_by,
+        state::{Account, Registry},
+    },
+};
+
+/// Names an account: by id, or by owner, and address where the owner has several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountRef {
+    /// By its id.
+    Id(IntegrationId),
+    /// By its owner.
+    Owner {
+        /// Whose.
+        owner: OwnerId,
+        /// Which of them: its address.
+        account: Option<String>,
+    },
+}
+
+/// Several accounts fit, and nobody said which one is meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{owner} has several accounts ({}): name one with --account or its id", .accounts.join(", "))]
+pub struct SeveralAccounts {
+    /// Whose.
+    pub owner: OwnerId,
+    /// Their addresses.
+    pub accounts: Vec<String>,
+}
+
+/// Why no account was found.
+pub(crate) enum NotFound {
+    /// There is none; what was looked for and what there is.
+    Unknown(String),
+    /// There are several.
+    Several(SeveralAccounts),
+}
+
+/// Why an agent has no account to use, and whose turn it is to act.
+pub(crate) struct NoAccount {
+    pub(crate) state: AgentState,
+    pub(crate) message: String,
+}
+
+/// The account that `which` names.
+pub(crate) fn find<'a>(registry: &'a Registry, which: &AccountRef) -> Result<&'a Account, NotFound> {
+    match which {
+        AccountRef::Id(id) => registry
+            .accounts
+            .get(id)
+            .map(Box::as_ref)
+            .ok_or_else(|| NotFound::Unknown(format!("there is no integration {id}"))),
+        AccountRef::Owner { owner, account } => {
+            let found: Vec<&Account> = match account {
+                Some(wanted) => going_by(registry.accounts_of(owner), wanted, |a| &a.record),
+                None => registry.accounts_of(owner).collect(),
+            };
+            match found.as_slice() {
+                [one] => Ok(one),
+                [] => Err(NotFound::Unknown(nothing_found(
+                    owner,
+                    account.as_deref(),
+                    &addresses(registry.accounts_of(owner)),
+                ))),
+                several => Err(NotFound::Several(SeveralAccounts {
+                    owner: owner.clone(),
+                    accounts: told_apart(several),
+                })),
+            }
+        }
+    }
+}
+
+/// How accounts are called among each other: by address, and where two have the same one, by provider and id as well.
+fn told_apart(accounts: &[&Account]) -> Vec<String> {
+    let name = |account: &&Account| {
+        let record = &account.record;
+        let same = accounts
+            .iter()
+            .filter(|other| other.record.account == record.account);
+        if same.count() > 1 {
+            format!("{} of {}: {}", record.account, record.provider, record.id)
+        } else {
+            record.account.clone()
+        }
+    };
+    accounts.iter().map(name).collect()
+}
+
+fn nothing_found(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
+    match (wanted, there) {
+        (None, _) => format!("{owner} has connected no account"),
+        (Some(wanted), []) => format!("{owner} has not connected {wanted}, nor any other account"),
+        (Some(wanted), there) => {
+            format!("{owner} has not connected {wanted}, but {}", there.join(", "))
+        }
+    }
+}
+
+/// The owner's accounts at this provider that go by this address; without one, enough of them to see whether there are several.
+fn fitting<'a>(
+    registry: &'a Registry,
+    owner: &OwnerId,
+    provider: &ProviderId,
+    wanted: Option<&str>,
+) -> Vec<&'a Account> {
+    let all = registry.accounts_at(owner, provider);
+    match wanted {
+        Some(wanted) => going_by(all, wanted, |account| &account.record),
+        None => all.take(2).collect(),
+    }
+}
+
+/// The one account that [`fitting`] finds; `None` where there is none, or more than one.
+pub(crate) fn the_account<'a>(
+    registry: &'a Registry,
+    owner: &OwnerId,
+    provider: &ProviderId,
+    wanted: Option<&str>,
+) -> Option<&'a Account> {
+    match fitting(registry, owner, provider, wanted).as_slice() {
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
+/// The account at this provider that an agent uses.
+pub(crate) fn select_account<'a>(
+    registry: &'a Registry,
+    manifest: &'a Manifest,
+    provider: &Provider,
+) -> Result<&'a Account, NoAccount> {
+    let (owner, profile) = (&manifest.owner, &provider.profile);
+    let wanted = manifest.account_in(&profile.account_field);
+    let found = fitting(registry, owner, &profile.id, wanted);
+    let there = || addresses(registry.accounts_at(owner, &profile.id));
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(NoAccount {
+            state: AgentState::NotConnected,
+            message: match &profile.origin {
+                Origin::Consent { .. } => not_connected(owner, profile, wanted, &there()),
+                Origin::Key { command, .. } => not_added(owner, profile, command, wanted, &there()),
+            },
+        }),
+        // To guess would be to act in the wrong name.
+        [_, ..] => {
+            let has = match profile.origin {
+                Origin::Consent { .. } => "has connected several",
+                Origin::Key { .. } => "has several",
+            };
+            Err(NoAccount {
+                state: AgentState::Misconfigured,
+                message: format!(
+                    "{owner} {has} {} ({}), and the agent does not say which one it uses: add `{}:` with one of these \
+                     addresses to its manifest.",
+                    profile.accounts,
+                    there().join(", "),
+                    profile.account_field
+                ),
+            })
+        }
+    }
+}
+
+fn not_connected(owner: &OwnerId, profile: &Profile, wanted: Option<&str>, there: &[&str]) -> String {
+    let account = &profile.account;
+    match (wanted, there) {
+        (None, _) => format!("{owner} has not connected {}.", profile.any_account),
+        (Some(wanted), []) => format!("{owner} has not connected the {account} {wanted}."),
+        (Some(wanted), there) => format!(
+            "{owner} has not connected the {account} {wanted}, which the agent uses. Connected: {}.",
+            there.join(", ")
+        ),
+    }
+}
+
+fn not_added(
+    owner: &OwnerId,
+    profile: &Profile,
+    command: &str,
+    wanted: Option<&str>,
+    there: &[&str],
+) -> String {
+    let account = &profile.account;
+    let lacking = match (wanted, there) {
+        (None, _) => format!("{owner} has no {account}"),
+        (Some(wanted), []) => format!("{owner} has no {account} {wanted}"),
+        (Some(wanted), there) => format!(
+            "{owner} has no {account} {wanted}, which the agent uses, but {}",
+            there.join(", ")
+        ),
+    };
+    format!("{lacking}: the operator adds one with `{command}`.")
+}
+
+/// The addresses of accounts, sorted.
+fn addresses<'a>(accounts: impl Iterator<Item = &'a Account>) -> Vec<&'a str> {
+    let mut addresses: Vec<&str> = accounts.map(|account| account.record.account.as_str()).collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+/// The agents that use this account, by name.
+pub(crate) fn agents_on(registry: &Registry, context: &PolicyContext, account: &Account) -> Vec<AgentName> {
+    let Some(provider) = context.providers.get(&account.record.provider) else {
+        return Vec::new();
+    };
+    let uses = |name: &AgentName| {
+        let entry = registry.agents.get(name);
+        entry.is_some_and(|entry| {
+            context.declares(&entry.manifest, provider.id())
+                && select_account(registry, &entry.manifest, provider)
+                    .is_ok_and(|used| used.record.id == account.record.id)
+        })
+    };
+    registry
+        .agents_of(&account.record.owner)
+        .into_iter()
+        .filter(uses)
+        .collect()
+}

@@ -1,0 +1,253 @@
+//! The broker's time: where the uptime that it counts in meets the wall clock, and what the provider says of that.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    capability::ScopeSet,
+    clock::{BootId, BootMoment, Moment, SharedClock, Sleep, Uptime},
+    entropy::Entropy,
+    registry::snapshot::IssuedToken,
+    store::TokenRecord,
+};
+
+/// `Date` has whole seconds and the answer takes a while to arrive: smaller differences mean nothing.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+/// A wall clock that moved by less was not set, only read twice.
+const STEP: SignedDuration = SignedDuration::from_secs(1);
+/// No provider's clock shows less: this program is younger.
+const BEFORE_ALL: Timestamp = Timestamp::constant(1_735_689_600, 0);
+/// How long a token that carries less than was asked for is left at that.
+const NARROWER: Duration = Duration::from_secs(300);
+/// See [`spread`].
+const SPACING: Duration = Duration::from_millis(50);
+/// The provider has not said what time it is.
+const UNHEARD: i64 = i64::MIN;
+
+/// The broker's clock. A wall clock is kept as its origin: what it showed at uptime zero, in microseconds since 1970.
+pub(crate) struct BrokerClock {
+    clock: SharedClock,
+    boot: Option<BootId>,
+    /// The node's. It stays the same until that is set, so that what is shown of a token does not change by itself.
+    origin: AtomicI64,
+    /// The provider's, as its last accepted answer had it. No deadline hangs on it.
+    providers: AtomicI64,
+}
+
+impl BrokerClock {
+    pub(crate) fn new(clock: SharedClock) -> Self {
+        Self {
+            origin: AtomicI64::new(clock.moment().origin().as_microsecond()),
+            providers: AtomicI64::new(UNHEARD),
+            boot: clock.boot(),
+            clock,
+        }
+    }
+
+    /// The node's wall clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What lives and pauses are measured by.
+    pub(crate) fn uptime(&self) -> Uptime {
+        self.clock.uptime()
+    }
+
+    /// A moment of uptime, for the next process.
+    pub(crate) fn in_boot(&self, uptime: Uptime) -> Option<BootMoment> {
+        self.boot.map(|boot| BootMoment { boot, uptime })
+    }
+
+    /// When a stored token was obtained, if that was in this run of the machine.
+    pub(crate) fn in_this_boot(&self, token: &TokenRecord) -> Option<Uptime> {
+        let issued = token.issued_in_boot?;
+        (Some(issued.boot) == self.boot).then_some(issued.uptime)
+    }
+
+    /// The present moment, for showing when another one is.
+    pub(crate) fn moment(&self) -> Moment {
+        let now = self.clock.moment();
+        let kept = Moment::of(time(self.origin.load(Ordering::Acquire)), now.uptime);
+        if now.ahead_of(kept).abs() < STEP {
+            return kept;
+        }
+        self.origin
+            .store(now.origin().as_microsecond(), Ordering::Release);
+        now
+    }
+
+    /// The present moment, as the provider's clock shows it. Before it was heard of, the node's is believed.
+    pub(crate) fn provider_now(&self) -> Timestamp {
+        let (now, providers) = (self.moment(), self.providers.load(Ordering::Acquire));
+        if providers == UNHEARD {
+            return now.wall;
+        }
+        Moment::of(time(providers), now.uptime).wall
+    }
+
+    /// How far the provider's clock is ahead of the node's; zero within the tolerance.
+    pub(crate) fn skew(&self) -> SignedDuration {
+        let ahead = self.provider_now().duration_since(self.moment().wall);
+        if ahead.abs() < TOLERANCE {
+            return SignedDuration::ZERO;
+        }
+        SignedDuration::from_millis(
+            (ahead.as_micros() + 500)
+                .div_euclid(1000)
+                .try_into()
+                .unwrap_or(i64::MAX),
+        )
+    }
+
+    /// The node's time, where the provider's is believed to be another.
+    pub(crate) fn if_differing(&self) -> Option<Timestamp> {
+        let now = self.now();
+        let differs = now.duration_since(self.provider_now()).abs() >= TOLERANCE;
+        differs.then_some(now)
+    }
+
+    /// Learns from the `Date` of an accepted answer. True when that is news.
+    pub(crate) fn learn(&self, heard: Moment) -> bool {
+        if heard.wall < BEFORE_ALL {
+            return false;
+        }
+        let before = self.skew();
+        let now = self.moment();
+        let providers = if heard.ahead_of(now).abs() < TOLERANCE {
+            now
+        } else {
+            heard
+        };
+        self.providers
+            .store(providers.origin().as_microsecond(), Ordering::Release);
+        self.skew()
+            .checked_sub(before)
+            .is_none_or(|change| change.abs() >= TOLERANCE)
+    }
+
+    /// The present moment, as the provider's clock shows it by what it said just now; `None` when that is what is
+    /// believed anyway.
+    pub(crate) fn corrected_by(&self, heard: Moment) -> Option<Timestamp> {
+        let now = heard.wall_at(self.uptime());
+        let differs = now.duration_since(self.provider_now()).abs() >= TOLERANCE;
+        differs.then_some(now)
+    }
+
+    pub(crate) fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {
+        self.clock.sleep_until(deadline)
+    }
+
+    pub(crate) fn until_set(&self) -> Sleep<'_> {
+        self.clock.until_set()
+    }
+}
+
+fn time(origin: i64) -> Timestamp {
+    Timestamp::from_microsecond(origin).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Over how long so many renewals are spread that could begin at once: twenty in a second.
+pub(crate) fn spread(renewals: usize) -> Duration {
+    SPACING.saturating_mul(renewals.try_into().unwrap_or(u32::MAX))
+}
+
+/// When the token of these scopes is renewed: two to three floors before its end, with jitter so that tokens that were
+/// obtained together are not renewed together. One that carries less than was asked for, by a mistake perhaps, is asked for
+/// again within a few minutes.
+pub(crate) fn renewal_due(asked: &ScopeSet, token: &IssuedToken, entropy: &dyn Entropy) -> Uptime {
+    let floor = token.floor();
+    let due = token.expires_at.before(entropy.between(floor * 2, floor * 3));
+    if token.is_narrower_than(asked) {
+        return due.min(token.issued_at.after(entropy.between(NARROWER / 2, NARROWER)));
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+    fn scene() -> (ManualClock, BrokerClock, Timestamp) {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let manual = ManualClock::new(start);
+        let clock = BrokerClock::new(Arc::new(manual.clone()));
+        (manual, clock, start)
+    }
+
+    fn heard(clock: &ManualClock, wall: Timestamp) -> Moment {
+        Moment {
+            uptime: clock.uptime(),
+            wall,
+        }
+    }
+
+    #[test]
+    fn the_provider_is_believed_about_its_own_time() {
+        let (manual, clock, start) = scene();
+        assert_eq!(clock.provider_now(), start);
+        assert!(!clock.learn(heard(&manual, start + SignedDuration::from_secs(2))));
+        assert_eq!(clock.provider_now(), start);
+        assert!(clock.learn(heard(&manual, start + HOUR)));
+        assert!(!clock.learn(heard(&manual, start + HOUR)), "that is known");
+        assert_eq!(clock.provider_now(), start + HOUR);
+        assert_eq!(clock.skew(), HOUR);
+        assert_eq!(clock.now(), start);
+        assert!(clock.learn(heard(&manual, start)));
+        assert_eq!(clock.provider_now(), start);
+    }
+
+    #[test]
+    fn what_was_heard_is_counted_from_then_on() {
+        let (manual, clock, start) = scene();
+        let heard = heard(&manual, start + HOUR);
+        // The body takes half a minute.
+        manual.advance(Duration::from_secs(30));
+        clock.learn(heard);
+        assert_eq!(clock.skew(), HOUR);
+        assert_eq!(clock.provider_now(), start + HOUR + SignedDuration::from_secs(30));
+    }
+
+    #[test]
+    fn setting_the_nodes_clock_does_not_move_the_providers() {
+        let (manual, clock, start) = scene();
+        clock.learn(heard(&manual, start));
+        for set in [start - HOUR, start + HOUR] {
+            manual.set(set);
+            assert_eq!(clock.provider_now(), start);
+            assert_eq!(clock.skew(), start.duration_since(set));
+        }
+        manual.advance(Duration::from_secs(10));
+        assert_eq!(clock.provider_now(), start + SignedDuration::from_secs(10));
+    }
+
+    #[test]
+    fn what_is_shown_changes_when_the_clock_is_set_and_not_by_itself() {
+        let (manual, clock, start) = scene();
+        let end = clock.uptime().after(Duration::from_secs(3600));
+        assert_eq!(clock.moment().wall_at(end), start + HOUR);
+        manual.advance(Duration::from_secs(100));
+        manual.set(manual.now() + SignedDuration::from_millis(900));
+        assert_eq!(clock.moment().wall_at(end), start + HOUR, "a hair's breadth");
+        manual.set(manual.now() + HOUR);
+        assert_eq!(
+            clock.moment().wall_at(end),
+            start + HOUR * 2 + SignedDuration::from_millis(900)
+        );
+        clock.learn(heard(&manual, start));
+        assert_eq!(
+            clock.moment().wall,
+            manual.now(),
+            "readers compare with the node's clock"
+        );
+    }
+}

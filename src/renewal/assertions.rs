@@ -1,0 +1,125 @@
+//! Service accounts' keys: a signed assertion is exchanged for a token (RFC 7523).
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::{
+    capability::ScopeSet,
+    provider::{AccountKey, AssertionProvider, AssertionRequest, ProviderError, TokenAnswer},
+    registry::{time::BrokerClock, tokens::Cause},
+    renewal::{outcome::Failure, recovery::Recovery, services::Services},
+    store::IntegrationRecord,
+    telemetry::Metrics,
+    vault::{Binding, Sealed, Vault},
+};
+
+/// Obtains tokens with the keys of service accounts.
+pub(crate) struct Assertions {
+    pub(crate) clock: Arc<BrokerClock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) recovery: Arc<Recovery>,
+}
+
+impl Assertions {
+    /// With what it needs of the parts before it.
+    pub(crate) fn new(services: &Services, recovery: &Arc<Recovery>) -> Arc<Self> {
+        Arc::new(Self {
+            clock: services.clock.clone(),
+            metrics: services.metrics.clone(),
+            vault: services.vault.clone(),
+            recovery: recovery.clone(),
+        })
+    }
+
+    /// Asks for a token with a service account's key. An assertion says what time it is, so one that was refused, by a
+    /// provider whose clock shows something else, is made once more by that.
+    pub(crate) async fn assert(
+        &self,
+        provider: &dyn AssertionProvider,
+        key: &AccountKey,
+        subject: &str,
+        scopes: &ScopeSet,
+    ) -> Result<TokenAnswer, ProviderError> {
+        let refused = match self
+            .assert_at(self.clock.provider_now(), provider, key, subject, scopes)
+            .await
+        {
+            Err(error) if error.code == "invalid_grant" => error,
+            answer => return answer,
+        };
+        let heard = refused.server_time.as_ref();
+        let corrected = heard
+            .and_then(|heard| self.clock.corrected_by(**heard))
+            // What was heard before may have been any proxy's.
+            .or_else(|| self.clock.if_differing());
+        match corrected {
+            Some(now) => self.assert_at(now, provider, key, subject, scopes).await,
+            None => Err(refused),
+        }
+    }
+
+    /// Asks once, with an assertion that says that it is `now`. What an accepted answer says of the time is learned.
+    async fn assert_at(
+        &self,
+        now: Timestamp,
+        provider: &dyn AssertionProvider,
+        key: &AccountKey,
+        subject: &str,
+        scopes: &ScopeSet,
+    ) -> Result<TokenAnswer, ProviderError> {
+        let request = AssertionRequest {
+            key,
+            subject: (subject != key.address).then_some(subject),
+            scopes,
+            now,
+        };
+        let asked = std::time::Instant::now();
+        let answer = provider.assert(&request).await;
+        self.metrics.provider_request("assertion", asked.elapsed());
+        let answer = answer?;
+        self.recovery.note_accepted(answer.server_time);
+        Ok(answer)
+    }
+
+    /// Asks with the key of a record.
+    pub(crate) async fn assert_with(
+        &self,
+        provider: &dyn AssertionProvider,
+        record: &IntegrationRecord,
+        secret: &Sealed,
+        scopes: &ScopeSet,
+    ) -> Result<TokenAnswer, Failure> {
+        let key = self
+            .open_key(provider, record, secret)
+            .map_err(|message| Failure::Local(Cause::Other, message))?;
+        let answer = self
+            .assert(provider, &key, &record.subject, scopes)
+            .await
+            .map_err(Failure::Provider)?;
+        Ok(TokenAnswer {
+            // Whatever it may be, it does not take the key's place.
+            refresh_token: None,
+            ..answer
+        })
+    }
+
+    fn open_key(
+        &self,
+        provider: &dyn AssertionProvider,
+        record: &IntegrationRecord,
+        secret: &Sealed,
+    ) -> Result<AccountKey, String> {
+        let failed = |reason: &dyn std::fmt::Display| {
+            format!("The key of {} cannot be opened: {reason}", record.account)
+        };
+        let binding = Binding::ServiceAccountKey(&record.id);
+        let plain = self
+            .vault
+            .open(&binding, secret)
+            .map_err(|error| failed(&error))?;
+        let text = std::str::from_utf8(&plain).map_err(|error| failed(&error))?;
+        provider.read_key(text).map_err(|error| failed(&error))
+    }
+}

@@ -1,0 +1,193 @@
+//! Renews what is due and what is asked for.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    health::Pulse,
+    id::IntegrationId,
+    policy::context::{PolicyContext, refused},
+    provider::FailureKind,
+    registry::{
+        agent_state::AgentState, keys::TokenKey, snapshot::IssuedToken, state::SharedRegistry,
+        time::BrokerClock, tokens::Cause,
+    },
+    renewal::{
+        outcome::{Refused, Renewed},
+        publisher::Publisher,
+        queue::Queue,
+        recovery::Recovery,
+        renewer::Renewer,
+        services::Services,
+        single_flight::SingleFlight,
+        turns::{Turns, lost},
+    },
+};
+
+/// Renewals under way for each request that may run at once: while some wait for the provider, others wait for
+/// the disk, and the more of them, the fewer commits they take.
+const PER_REQUEST: usize = 4;
+
+/// A key on its way, until its renewal has ended one way or another.
+struct Sent {
+    turns: Arc<Turns>,
+    key: TokenKey,
+    /// Free for the next one at the end.
+    #[expect(dead_code, reason = "held, not read")]
+    place: OwnedSemaphorePermit,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.turns.arrived(&self.key);
+    }
+}
+
+/// Renews tokens: each once, whoever asks, and each account one at a time.
+pub(crate) struct Renewals {
+    pub(crate) clock: Arc<BrokerClock>,
+    /// How many requests for access tokens run at once.
+    pub(crate) concurrency: usize,
+    pub(crate) context: Arc<PolicyContext>,
+    pub(crate) due: Arc<Queue>,
+    pub(crate) single_flight: Arc<SingleFlight<TokenKey, Renewed>>,
+    pub(crate) registry: Arc<SharedRegistry>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) recovery: Arc<Recovery>,
+    pub(crate) renewer: Arc<Renewer>,
+    pub(crate) turns: Arc<Turns>,
+}
+
+impl Renewals {
+    /// With what it needs of the parts before it.
+    pub(crate) fn new(
+        services: &Services,
+        publisher: &Arc<Publisher>,
+        recovery: &Arc<Recovery>,
+        renewer: &Arc<Renewer>,
+        turns: &Arc<Turns>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            clock: services.clock.clone(),
+            context: services.context.clone(),
+            single_flight: services.single_flight.clone(),
+            registry: services.registry.clone(),
+            publisher: publisher.clone(),
+            recovery: recovery.clone(),
+            renewer: renewer.clone(),
+            turns: turns.clone(),
+            due: services.due.clone(),
+            concurrency: services.options.concurrency.max(1),
+        })
+    }
+
+    /// Renews what is due, until `shutdown`. The pulse beats also while every place is taken by a slow provider.
+    pub(crate) async fn run(self: Arc<Self>, mut pulse: Pulse, shutdown: CancellationToken) {
+        let places = Arc::new(Semaphore::new(PER_REQUEST * self.concurrency));
+        loop {
+            let due = async {
+                // The place first: what cannot start yet stays in the queue.
+                let place = places.clone().acquire_owned().await.ok()?;
+                Some((place, self.due.next(&self.clock).await))
+            };
+            let (place, key) = tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = pulse.beat() => continue,
+                due = due => match due {
+                    Some(due) => due,
+                    None => return,
+                },
+            };
+            if self.turns.send(&key) {
+                let turns = self.turns.clone();
+                self.clone().renew_sent(Sent { turns, key, place });
+            }
+        }
+    }
+
+    /// Obtains a new token for a key that was due, or waits for whoever does.
+    fn renew_sent(self: Arc<Self>, sent: Sent) {
+        let (key, seen) = (sent.key.clone(), self.publisher.cached(&sent.key));
+        let mut sent = Some(sent);
+        let waiter = self.single_flight.start(&key, || {
+            let (this, key, sent) = (self.clone(), key.clone(), sent.take());
+            async move {
+                let renewed = this.renew_in_turn(&key, seen).await;
+                drop(sent);
+                renewed
+            }
+        });
+        if let Some(sent) = sent {
+            tokio::spawn(async move {
+                waiter.wait().await;
+                drop(sent);
+            });
+        }
+    }
+
+    /// Obtains a new token for `key`, together with everybody else who wants it now.
+    pub(crate) async fn renew(self: &Arc<Self>, key: &TokenKey) -> Renewed {
+        let seen = self.publisher.cached(key);
+        self.renew_past(key, seen).await
+    }
+
+    /// Like [`Self::renew`], for somebody to whom any fresh token but `seen` is new.
+    pub(crate) async fn renew_past(
+        self: &Arc<Self>,
+        key: &TokenKey,
+        seen: Option<Arc<IssuedToken>>,
+    ) -> Renewed {
+        let work = || {
+            let (this, key) = (self.clone(), key.clone());
+            async move { this.renew_in_turn(&key, seen).await }
+        };
+        let lost = || Err(lost());
+        self.single_flight.join(key, work).await.unwrap_or_else(lost)
+    }
+
+    async fn renew_in_turn(self: Arc<Self>, key: &TokenKey, seen: Option<Arc<IssuedToken>>) -> Renewed {
+        let turn = self.turns.turn(&key.integration).await;
+        let renewed = match &turn {
+            Some(_) => self.renew_or_find(key, seen).await,
+            None => Err(Refused::gone()),
+        };
+        if let Err(refused) = &renewed {
+            self.recovery.settle(key, || refused.clone());
+            self.registry.lock().tidy(key);
+        }
+        renewed
+    }
+
+    async fn renew_or_find(&self, key: &TokenKey, seen: Option<Arc<IssuedToken>>) -> Renewed {
+        // A flight may have landed between the asker's look and this one's start.
+        let is_new = |token: &Arc<IssuedToken>| {
+            token.is_fresh(self.clock.uptime()) && seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, token))
+        };
+        if let Some(token) = self.publisher.cached(key).filter(is_new) {
+            return Ok(token);
+        }
+        self.usable(&key.integration)?;
+        self.renewer.renew_alone(key).await
+    }
+
+    /// Nothing is begun with a grant of which it is known that it cannot be used.
+    fn usable(&self, id: &IntegrationId) -> Result<(), Refused> {
+        let registry = self.registry.lock();
+        let account = registry.accounts.get(id).ok_or_else(Refused::gone)?;
+        let Some((state, message)) = refused(&self.context, account) else {
+            return Ok(());
+        };
+        let kind = match state {
+            AgentState::Misconfigured => FailureKind::Operator,
+            _ => FailureKind::Reconnect,
+        };
+        Err(Refused {
+            kind,
+            cause: Cause::Other,
+            message,
+            retry_after: None,
+        })
+    }
+}

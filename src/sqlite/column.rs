@@ -1,0 +1,145 @@
+//! Reads columns into the program's types. What does not fit is said in a sentence that names the column.
+
+use std::{fmt::Display, str::FromStr, sync::Arc};
+
+use jiff::Timestamp;
+use rusqlite::{
+    Row,
+    types::{FromSqlError, ValueRef},
+};
+
+use crate::{capability::ScopeSet, id::CapabilityKey, store::StoreError, text, vault::Sealed};
+
+/// What is wrong with a column.
+pub(crate) type Unreadable = String;
+
+/// The error for a row with an unreadable column.
+pub(crate) fn corrupt(record: impl Into<String>, reason: Unreadable) -> StoreError {
+    StoreError::Corrupt {
+        record: record.into(),
+        reason,
+    }
+}
+
+fn value<'row, T>(
+    row: &'row Row<'_>,
+    name: &str,
+    read: impl FnOnce(ValueRef<'row>) -> Result<T, FromSqlError>,
+) -> Result<T, Unreadable> {
+    let value = row.get_ref(name).map_err(|error| error.to_string())?;
+    read(value).map_err(|error| unfit(name, error))
+}
+
+fn unfit(name: &str, error: impl Display) -> Unreadable {
+    format!("its {name} does not make sense: {error}")
+}
+
+pub(crate) fn text<'row>(row: &'row Row<'_>, name: &str) -> Result<&'row str, Unreadable> {
+    value(row, name, |value| value.as_str())
+}
+
+pub(crate) fn text_or_none<'row>(row: &'row Row<'_>, name: &str) -> Result<Option<&'row str>, Unreadable> {
+    value(row, name, |value| value.as_str_or_null())
+}
+
+pub(crate) fn bytes<'row>(row: &'row Row<'_>, name: &str) -> Result<&'row [u8], Unreadable> {
+    value(row, name, |value| value.as_blob())
+}
+
+pub(crate) fn bytes_or_none<'row>(row: &'row Row<'_>, name: &str) -> Result<Option<&'row [u8]>, Unreadable> {
+    value(row, name, |value| value.as_blob_or_null())
+}
+
+/// The MAC of a row: no bytes where there is none.
+pub(crate) fn mac<'row>(row: &'row Row<'_>, name: &str) -> &'row [u8] {
+    let mac = value(row, name, |value| value.as_blob_or_null());
+    mac.ok().flatten().unwrap_or_default()
+}
+
+pub(crate) fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {
+    text(row, name)?.parse().map_err(|error| unfit(name, error))
+}
+
+pub(crate) fn scopes(row: &Row<'_>, name: &str) -> Result<ScopeSet, Unreadable> {
+    ScopeSet::parse(text(row, name)?).map_err(|error| unfit(name, error))
+}
+
+pub(crate) fn keys(row: &Row<'_>, name: &str) -> Result<Arc<[CapabilityKey]>, Unreadable> {
+    let words = text(row, name)?.split_ascii_whitespace();
+    words
+        .map(|key| key.parse().map_err(|error| unfit(name, error)))
+        .collect()
+}
+
+/// A list of texts, as [`list`] writes it.
+pub(crate) fn texts(row: &Row<'_>, name: &str) -> Result<Arc<[String]>, Unreadable> {
+    match text(row, name)? {
+        "" => Ok(Arc::default()),
+        json => serde_json::from_str(json).map_err(|error| unfit(name, error)),
+    }
+}
+
+/// Texts as a column holds them; nothing for none.
+pub(crate) fn list(texts: &[String]) -> String {
+    if texts.is_empty() {
+        return String::new();
+    }
+    serde_json::json!(texts).to_string()
+}
+
+pub(crate) fn number<T: TryFrom<i64, Error: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {
+    value(row, name, |value| value.as_i64())?
+        .try_into()
+        .map_err(|error| unfit(name, error))
+}
+
+pub(crate) fn number_or_none(row: &Row<'_>, name: &str) -> Result<Option<i64>, Unreadable> {
+    value(row, name, |value| value.as_i64_or_null())
+}
+
+pub(crate) fn time(row: &Row<'_>, name: &str) -> Result<Timestamp, Unreadable> {
+    let micros = value(row, name, |value| value.as_i64())?;
+    Timestamp::from_microsecond(micros).map_err(|error| unfit(name, error))
+}
+
+pub(crate) fn time_or_none(row: &Row<'_>, name: &str) -> Result<Option<Timestamp>, Unreadable> {
+    let micros = value(row, name, |value| value.as_i64_or_null())?;
+    micros
+        .map(Timestamp::from_microsecond)
+        .transpose()
+        .map_err(|error| unfit(name, error))
+}
+
+pub(crate) fn sealed(row: &Row<'_>, name: &str) -> Result<Sealed, Unreadable> {
+    value(row, name, |value| {
+        value.as_blob().map(|bytes| Sealed::from_bytes(bytes.to_vec()))
+    })
+}
+
+pub(crate) fn sealed_or_none(row: &Row<'_>, name: &str) -> Result<Option<Sealed>, Unreadable> {
+    let bytes = value(row, name, |value| value.as_blob_or_null())?;
+    Ok(bytes.map(|bytes| Sealed::from_bytes(bytes.to_vec())))
+}
+
+/// A row's name for an error, whatever is in the column.
+pub(crate) fn label(row: &Row<'_>, name: &str) -> String {
+    match row.get_ref(name) {
+        Ok(ValueRef::Text(bytes)) => text::quoted(&String::from_utf8_lossy(bytes), 80),
+        _ => format!("without a readable {name}"),
+    }
+}
+
+/// Which account a row says that it is of. Somebody else may have written it.
+pub(crate) fn claim(row: &Row<'_>) -> String {
+    format!("{} of {}, as it says", label(row, "account"), label(row, "owner"))
+}
+
+/// A time as it is stored: microseconds since 1970.
+pub(crate) fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+/// A count or place as it is stored. All are counted up from 0 one at a time, so none comes near the limit.
+pub(crate) fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,173 @@
+//! What can go wrong inside a database operation, and how it is said.
+
+use std::path::Path;
+
+use rusqlite::{Error, ErrorCode, ffi};
+
+use crate::{sqlite::damage, store::StoreError, text::ShowPath};
+
+/// Why an operation on the database failed.
+pub(crate) enum Fault {
+    /// What the store's caller is to hear.
+    Store(StoreError),
+    /// What the database said.
+    Database(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Fault {
+    /// Whether more room on the disk would have helped.
+    pub(crate) fn is_of_full_disk(&self) -> bool {
+        matches!(self, Self::Database(error) if is_of_full_disk(error))
+    }
+
+    pub(crate) fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            Self::Database(error) => storage(path, reason(path, &error)),
+        }
+    }
+}
+
+/// Whether more room on the disk would have helped.
+pub(crate) fn is_of_full_disk(error: &Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull) || extended == Some(ffi::SQLITE_IOERR_SHMSIZE)
+}
+
+/// Whether all was written, and the disk did not say that it has it: the write-ahead log has it, and may be read again.
+fn is_of_sync(error: &Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    matches!(
+        extended,
+        Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
+    )
+}
+
+/// Whether a commit that failed so may lie in the write-ahead log as a whole, with its mark: the database undoes it in memory
+/// alone, and the next start would find it done.
+///
+/// The mark is in the last frame. The sync comes after it, and the index of the log in memory after that, which wants room and
+/// memory; an error of writing may be told of what was written. A full disk cut the last frame off before its end, and all
+/// else is refused before anything is written.
+pub(crate) fn may_be_in_log(error: &Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory)
+    )
+}
+
+/// What is said of a commit that [may lie in the log](may_be_in_log) and was written over there.
+pub(crate) fn taken_back(path: &Path, error: &Error) -> String {
+    if !is_of_sync(error) {
+        return reason(path, error);
+    }
+    format!(
+        "the disk did not confirm what was written, so it was taken back: what was asked was not done; check the file system \
+         and the kernel's log ({error})"
+    )
+}
+
+/// What is said of it while it could not be written over.
+pub(crate) fn unconfirmed(error: &Error) -> String {
+    format!(
+        "the disk did not confirm what was written: it is not known whether what was asked is done, and the next start may find \
+         that it is; check the file system and the kernel's log, then look before asking again ({error})"
+    )
+}
+
+/// An error of the file, its folder or the disk.
+pub(crate) fn storage(path: &Path, reason: impl Into<String>) -> StoreError {
+    StoreError::Storage {
+        path: path.shown().to_string(),
+        reason: reason.into(),
+    }
+}
+
+/// What the database at `path` said, and what to do about it.
+pub(crate) fn reason(path: &Path, error: &Error) -> String {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            "the disk is full: this change was not written, everything before it is intact; free some space"
+        }
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => return damage::reason(path, error),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "the database cannot be written: give the daemon's user the file and its folder, on a writable \
+             file system"
+        }
+        Some(ErrorCode::CannotOpen) => {
+            "the database cannot be opened: check that the file and its folder belong to the daemon's user"
+        }
+        Some(ErrorCode::SystemIoFailure) if is_of_sync(error) => return unconfirmed(error),
+        Some(ErrorCode::SystemIoFailure) => {
+            "the disk failed to read or write: what was asked was not done; check the file system and the \
+             kernel's log"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another program holds the database: what was asked was not done; stop that program"
+        }
+        _ => return format!("the database refused: {error}"),
+    };
+    format!("{advice} ({error})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_fails_after_its_mark_was_written_may_be_in_the_log() {
+        let fails = |code| may_be_in_log(&Error::SqliteFailure(ffi::Error::new(code), None));
+        for code in [
+            ffi::SQLITE_IOERR_FSYNC,
+            ffi::SQLITE_IOERR_DIR_FSYNC,
+            ffi::SQLITE_IOERR_WRITE,
+            ffi::SQLITE_IOERR_TRUNCATE,
+            ffi::SQLITE_IOERR_SHORT_READ,
+            ffi::SQLITE_IOERR_SHMSIZE,
+            ffi::SQLITE_IOERR_SHMMAP,
+            ffi::SQLITE_NOMEM,
+        ] {
+            assert!(fails(code), "{code}");
+        }
+        for code in [
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_READONLY,
+            ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+        ] {
+            assert!(!fails(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_and_not_confirmed_is_not_said_to_be_undone() {
+        let said = |code| {
+            reason(
+                Path::new("/d"),
+                &Error::SqliteFailure(ffi::Error::new(code), None),
+            )
+        };
+        for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC] {
+            assert!(said(code).contains("it is not known whether"), "{}", said(code));
+        }
+        for code in [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_READ] {
+            assert!(
+                said(code).contains("what was asked was not done"),
+                "{}",
+                said(code)
+            );
+        }
+    }
+}

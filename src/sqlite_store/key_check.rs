@@ -1,0 +1,105 @@
+//! Recognises the master key, before anything else is read.
+//!
+//! The database names each master key that its rows may be sealed with, next to a fixed text sealed with that
+//! key. All of them must be in the keyring; otherwise some accounts would be lost without a word.
+//!
+//! The text, and the format that it is sealed in, also say what of the database is bound to the master key. Who lacks the
+//! key can take no step of that back, unless they have a check from before it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use crate::{
+    sqlite::{
+        column,
+        fault::{Fault, storage},
+    },
+    store::StoreError,
+    text::ShowPath,
+    vault::{Binding, Vault, VaultError},
+};
+
+/// The text where the ends of the audit trail are bound. It was `token-broker` before.
+const TEXT: &[u8] = b"token-broker, audit trail bound";
+
+/// What of a database is bound to its master key; the rest is to be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum BoundPart {
+    /// Nothing.
+    Nothing,
+    /// The records; the audit trail is not.
+    Records,
+    /// All of it, and what is not is not believed.
+    Everything,
+}
+
+/// Fails on a database whose rows need a key that the vault lacks.
+pub(super) fn verify(connection: &Connection, path: &Path, vault: &Vault) -> Result<BoundPart, Fault> {
+    let mut part = None;
+    let mut statement = connection.prepare("SELECT * FROM master_keys ORDER BY key_id")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let sealed = column::sealed(row, "sealed_check").map_err(|reason| {
+            column::corrupt(format!("master key {}", column::label(row, "key_id")), reason)
+        })?;
+        let found = if sealed.is_unbound() {
+            vault
+                .take_over(&Binding::KeyCheck, &sealed)
+                .map(|_| BoundPart::Nothing)
+        } else {
+            vault
+                .open(&Binding::KeyCheck, &sealed)
+                .map(|text| match text.as_slice() {
+                    b"token-broker" => BoundPart::Records,
+                    _ => BoundPart::Everything,
+                })
+        }
+        .map_err(|error| refused(path, error))?;
+        part = part.max(Some(found));
+    }
+    Ok(part.unwrap_or(BoundPart::Everything))
+}
+
+/// Seals the key checks anew: everything is bound from now on.
+pub(super) fn take_over(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
+    let mut statement = connection.prepare("SELECT * FROM master_keys")?;
+    let mut rows = statement.query([])?;
+    let mut anew = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get("key_id")?;
+        let sealed =
+            column::sealed(row, "sealed_check").map_err(|reason| column::corrupt(key.as_str(), reason))?;
+        if let Ok(sealed) = vault.replace(&Binding::KeyCheck, &sealed, TEXT) {
+            anew.push((key, sealed));
+        }
+    }
+    for (key, sealed) in anew {
+        connection.execute(
+            "UPDATE master_keys SET sealed_check = ? WHERE key_id = ?",
+            params![sealed.as_bytes(), key],
+        )?;
+    }
+    Ok(())
+}
+
+/// Notes that rows may be sealed with the vault's active key from now on.
+pub(super) fn note(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
+    let sealed = vault.seal(&Binding::KeyCheck, TEXT);
+    connection.execute(
+        "INSERT OR IGNORE INTO master_keys (key_id, sealed_check) VALUES (?, ?)",
+        params![vault.active_key().to_string(), sealed.as_bytes()],
+    )?;
+    Ok(())
+}
+
+fn refused(path: &Path, error: VaultError) -> StoreError {
+    match error {
+        VaultError::UnknownKey { found, active, .. } => StoreError::WrongKey {
+            path: path.shown().to_string(),
+            needed: found,
+            configured: active,
+        },
+        other => storage(path, other.to_string()),
+    }
+}

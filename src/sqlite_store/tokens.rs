@@ -1,0 +1,170 @@
+//! Access tokens that are still alive.
+
+use rusqlite::{Connection, Row, params};
+
+use crate::{
+    clock::{BootId, BootMoment, Uptime},
+    id::IntegrationId,
+    sqlite::{
+        bound::{self, Bound},
+        column::{self, Unreadable, corrupt, micros},
+        fault::Fault,
+        rows,
+    },
+    store::{StoreError, TokenRecord, UnusableRecord},
+    vault::Vault,
+};
+
+/// How many places an account has: one for its grant, the others for its access tokens.
+const PLACES: i64 = 1 << 16;
+
+/// Every token, and what is wrong with the rows that are none.
+pub(super) fn load(
+    connection: &Connection,
+    vault: &Vault,
+    unusable: &mut Vec<UnusableRecord>,
+) -> Result<Vec<TokenRecord>, Fault> {
+    let select = "SELECT id, integrations.generation AS generation, requested, granted, obtained_at, boot, obtained_uptime, \
+         expires_at, secret, secrets.mac AS mac \
+         FROM secrets LEFT JOIN integrations ON number = place >> 16 AND number = integration WHERE requested IS NOT NULL ORDER BY place";
+    let before = unusable.len();
+    let tokens = rows::load(connection, select, "id", unusable, |row| read(row, vault))?;
+    // The next one takes its place.
+    unusable[before..]
+        .iter_mut()
+        .for_each(|record| record.lasts = false);
+    Ok(tokens)
+}
+
+/// Adds a token of the account whose grant has this place and generation, or replaces the one that was obtained for the
+/// same scopes. The account's other tokens that have expired by then go: those whose scopes no agent asks for any more
+/// would stay for ever.
+pub(super) fn put(
+    connection: &Connection,
+    vault: &Vault,
+    grant: i64,
+    generation: i64,
+    token: &TokenRecord,
+) -> Result<(), Fault> {
+    let requested = token.requested.to_string();
+    let granted = (token.granted != token.requested).then(|| token.granted.to_string());
+    let place = make_room(connection, grant, &requested, token)?;
+    let bound = bound::Token {
+        integration: token.integration.as_str(),
+        generation,
+        requested: &requested,
+        granted: granted.as_deref(),
+        obtained_at: micros(token.issued_at),
+        boot: token
+            .issued_in_boot
+            .as_ref()
+            .map(|issued| (issued.boot.as_bytes().as_slice(), issued.uptime.as_micros())),
+        expires_at: micros(token.expires_at),
+        secret: token.secret.as_bytes(),
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO secrets (place, integration, requested, granted, obtained_at, expires_at, secret, mac, \
+             boot, obtained_uptime) VALUES (?1, ?1 >> 16, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+             ON CONFLICT DO UPDATE SET requested = excluded.requested, granted = excluded.granted, obtained_at = excluded.obtained_at, \
+             expires_at = excluded.expires_at, secret = excluded.secret, mac = excluded.mac, \
+             boot = excluded.boot, obtained_uptime = excluded.obtained_uptime",
+        )?
+        .execute(params![
+            place,
+            bound.requested,
+            bound.granted,
+            bound.obtained_at,
+            bound.expires_at,
+            bound.secret,
+            bound.mac(vault).as_bytes(),
+            bound.boot.map(|(boot, _)| boot),
+            bound.boot.map(|(_, uptime)| uptime),
+        ])?;
+    Ok(())
+}
+
+/// Deletes what has expired; returns the place of the token for the same scopes, or the first free one.
+fn make_room(
+    connection: &Connection,
+    grant: i64,
+    requested: &str,
+    token: &TokenRecord,
+) -> Result<i64, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT place, requested IS ?3 AS same, coalesce(expires_at <= ?4, 0) AS expired FROM secrets \
+         WHERE place > ?1 AND place < ?2 ORDER BY place",
+    )?;
+    let mut rows = statement.query(params![grant, grant + PLACES, requested, micros(token.issued_at)])?;
+    let (mut own, mut free, mut expired) = (None, grant + 1, Vec::new());
+    while let Some(row) = rows.next()? {
+        let place: i64 = row.get("place")?;
+        if row.get("same")? {
+            own = Some(place);
+        } else if row.get("expired")? {
+            expired.push(place);
+            continue;
+        }
+        if place == free {
+            free += 1;
+        }
+    }
+    drop(rows);
+    for place in expired {
+        connection
+            .prepare_cached("DELETE FROM secrets WHERE place = ?")?
+            .execute([place])?;
+    }
+    // Should there be that many, the last place is shared: a token that is lost here costs one request after a
+    // restart.
+    Ok(own.unwrap_or(free.min(grant + PLACES - 1)))
+}
+
+/// Deletes all of the account's tokens.
+pub(super) fn forget(connection: &Connection, id: &IntegrationId) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "DELETE FROM secrets WHERE requested IS NOT NULL \
+             AND integration = (SELECT number FROM integrations WHERE id = ?)",
+        )?
+        .execute([id.as_str()])?;
+    Ok(())
+}
+
+fn read(row: &Row<'_>, vault: &Vault) -> Result<TokenRecord, StoreError> {
+    let record = || format!("access token of {}", column::label(row, "id"));
+    let bound = bound::Token::of(row).map_err(|reason| corrupt(record(), reason))?;
+    bound
+        .verify(vault, column::mac(row, "mac"))
+        .map_err(|reason| StoreError::Altered {
+            record: record(),
+            reason: reason.to_string(),
+            remedy: "a new one is obtained".to_owned(),
+        })?;
+    let token = || {
+        let requested = column::scopes(row, "requested")?;
+        Ok(TokenRecord {
+            integration: column::parsed(row, "id")?,
+            granted: match bound.granted {
+                Some(_) => column::scopes(row, "granted")?,
+                None => requested.clone(),
+            },
+            requested,
+            issued_at: column::time(row, "obtained_at")?,
+            issued_in_boot: bound.boot.map(issued_in_boot).transpose()?,
+            expires_at: column::time(row, "expires_at")?,
+            secret: column::sealed(row, "secret")?,
+        })
+    };
+    token().map_err(|reason: Unreadable| corrupt(record(), reason))
+}
+
+fn issued_in_boot((boot, micros): (&[u8], i64)) -> Result<BootMoment, Unreadable> {
+    let boot = boot
+        .try_into()
+        .map_err(|_| "its boot does not make sense: it has 16 bytes".to_owned())?;
+    Ok(BootMoment {
+        boot: BootId::from_bytes(boot),
+        uptime: Uptime::from_micros(micros),
+    })
+}
