@@ -139,12 +139,12 @@ impl Broker {
 
     /// When the next renewal is due.
     pub fn next_renewal(&self) -> Option<Uptime> {
-        self.services.due.earliest()
+        self.services.schedule.earliest()
     }
 
     /// How many renewals wait for their moment.
     pub fn renewals_waiting(&self) -> usize {
-        self.services.due.len()
+        self.services.schedule.len()
     }
 
     /// The addresses of the accounts whose grants are lost if the daemon ends now: the provider has replaced them, and the

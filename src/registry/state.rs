@@ -75,18 +75,6 @@ pub(crate) struct Account {
     pub(crate) tries_on_demand: Pace,
     /// It is of a database that was put back, and the provider has given no token for it since: when it is asked for one.
     pub(crate) check_at: Option<Uptime>,
-    /// The key that the queue has sent on its way.
-    pub(crate) sent: Option<TokenKey>,
-    /// Keys that came due while another had the turn. They wait here, so that an account whose provider is slow
-    /// holds one place among the renewals that run at once, not all of them.
-    pub(crate) parked: BTreeSet<TokenKey>,
-}
-
-impl Account {
-    /// The key waits for its turn or has it.
-    pub(crate) fn is_on_its_way(&self, key: &TokenKey) -> bool {
-        self.sent.as_ref() == Some(key) || self.parked.contains(key)
-    }
 }
 
 /// What each owner has, sorted. Most have one.
@@ -179,7 +167,7 @@ impl Registry {
     }
 
     /// Adds an account, or replaces what is known of it; its turn is kept, so that nobody passes a request
-    /// that is under way, and so are those who wait for it.
+    /// that is under way.
     pub(crate) fn insert_account(&mut self, record: IntegrationRecord, now: Moment) {
         let ending = Ending::of(&record, now);
         self.accounts_of.add(&record.owner, record.id.clone());
@@ -195,8 +183,6 @@ impl Registry {
             turn: Arc::default(),
             tries_on_demand: Pace::default(),
             check_at: None,
-            sent: None,
-            parked: BTreeSet::new(),
         };
         self.accounts.insert(account.record.id.clone(), Box::new(account));
     }

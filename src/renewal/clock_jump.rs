@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::{Moment, Uptime},
     registry::{keys::TokenKey, state::Registry, time::spread},
-    renewal::recovery::Recovery,
+    renewal::{recovery::Recovery, schedule::TokenState},
 };
 
 /// Less than this is no jump.
@@ -59,22 +59,22 @@ impl Recovery {
         let keys: Vec<&TokenKey> = users.flat_map(|entry| entry.keys.iter()).collect();
         let spread = spread(keys.len());
         for key in keys {
-            if let Some(due) = self.due.due_at(key).filter(|_| is_kept(&registry, key)) {
+            if let TokenState::Due(due) = self.schedule.state(key)
+                && is_at_hand(&registry, key)
+            {
                 let least = now
                     .uptime
                     .max(earliest)
                     .after(self.entropy.between(Duration::ZERO, spread));
-                self.due
-                    .schedule(key, due.min(due.before(by.unsigned_abs()).max(least)));
+                self.schedule
+                    .renew_at(key, due.min(due.before(by.unsigned_abs()).max(least)));
             }
         }
     }
 }
 
-/// True for a token that is at hand and waits for its renewal; one that failed waits for something else.
-fn is_kept(registry: &Registry, key: &TokenKey) -> bool {
-    registry
-        .tokens
-        .get(key)
-        .is_some_and(|token_entry| token_entry.token.is_some() && token_entry.last_failure.is_none())
+/// True for a token that is at hand; one that is not is due as soon as it can be.
+fn is_at_hand(registry: &Registry, key: &TokenKey) -> bool {
+    let token_entry = registry.tokens.get(key);
+    token_entry.is_some_and(|token_entry| token_entry.token.is_some())
 }

@@ -15,6 +15,7 @@ pub(crate) mod recovery;
 pub(crate) mod renewer;
 pub(crate) mod request_places;
 pub(crate) mod rotation;
+pub(crate) mod schedule;
 pub(crate) mod scheduler;
 pub(crate) mod secrets;
 pub(crate) mod services;

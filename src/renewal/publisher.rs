@@ -23,7 +23,13 @@ use crate::{
         state::{Registry, SharedRegistry, Standing},
         time::{self, BrokerClock},
     },
-    renewal::{outcome::Renewed, queue::Queue, services::Services, single_flight::SingleFlight},
+    renewal::{
+        outcome::Renewed,
+        queue::Queue,
+        schedule::{Schedule, TokenState},
+        services::Services,
+        single_flight::SingleFlight,
+    },
     store::{Health, IntegrationRecord},
 };
 
@@ -35,7 +41,7 @@ pub(crate) struct Publisher {
     pub(crate) changes: ChangeSender,
     pub(crate) clock: Arc<BrokerClock>,
     pub(crate) context: Arc<PolicyContext>,
-    pub(crate) due: Arc<Queue>,
+    pub(crate) schedule: Arc<Schedule>,
     pub(crate) endings: Arc<Queue<IntegrationId>>,
     pub(crate) entropy: SharedEntropy,
     pub(crate) events: Events,
@@ -51,7 +57,7 @@ impl Publisher {
             changes: services.changes.clone(),
             clock: services.clock.clone(),
             context: services.context.clone(),
-            due: services.due.clone(),
+            schedule: services.schedule.clone(),
             endings: services.endings.clone(),
             entropy: services.entropy.clone(),
             events: services.events.clone(),
@@ -107,7 +113,7 @@ impl Publisher {
     /// Nobody uses this key any more. A token is kept until it expires, and a back-off until it ends: an agent that goes and
     /// comes back does not get round it.
     pub(crate) fn orphaned(&self, registry: &Registry, key: &TokenKey) {
-        self.due.cancel(key);
+        self.schedule.cancel(key);
         if let Some(token_entry) = registry.tokens.get(key)
             && token_entry.token.is_none()
             && let Some(last_failure) = &token_entry.last_failure
@@ -137,11 +143,7 @@ impl Publisher {
 
     /// Sees to it that a key that agents use has its place in the queue, unless it has left it already.
     fn keep_scheduled(&self, registry: &Registry, key: &TokenKey) {
-        let on_its_way = registry
-            .accounts
-            .get(&key.integration)
-            .is_some_and(|a| a.is_on_its_way(key));
-        if !on_its_way && !self.single_flight.is_under_way(key) {
+        if self.schedule.state(key) == TokenState::Idle && !self.single_flight.is_under_way(key) {
             self.schedule_by_need(registry, key);
         }
     }
@@ -155,22 +157,24 @@ impl Publisher {
         else {
             return;
         };
-        if self.due.due_at(key).is_some() {
+        if self.schedule.due_at(key).is_some() {
             return;
         }
         let account = registry.accounts.get(&key.integration);
         let cut_off = account.is_some_and(|a| a.record.renewal.is_some());
-        let at = match (&token_entry.last_failure, &token_entry.token) {
-            (Some(last_failure), _) => last_failure.retry_at,
+        if let Some(last_failure) = &token_entry.last_failure {
+            return self.schedule.retry_at(key, last_failure.retry_at);
+        }
+        let at = match &token_entry.token {
             // The old grant may be living on borrowed time: find out now, not when the token ends.
-            (None, Some(token)) if !cut_off && !token_entry.superseded => {
+            Some(token) if !cut_off && !token_entry.superseded => {
                 time::renewal_due(&key.scopes, token, &*self.entropy)
             }
-            (None, _) => account
+            _ => account
                 .and_then(|a| a.check_at)
                 .unwrap_or_else(|| self.clock.uptime()),
         };
-        self.due.schedule(key, at);
+        self.schedule.renew_at(key, at);
     }
 
     /// Tells of a token that is no longer fresh, and lets go of one that has expired.
@@ -245,7 +249,7 @@ impl Publisher {
     /// Takes an account's tokens out of cache and queues.
     pub(crate) fn forget_tokens(&self, registry: &mut Registry, id: &IntegrationId) {
         for key in registry.keys_of(id) {
-            self.due.cancel(&key);
+            self.schedule.cancel(&key);
             self.expiries.cancel(&key);
             if let Some(token_entry) = registry.tokens.get_mut(&key) {
                 token_entry.token = None;
@@ -277,11 +281,11 @@ impl Publisher {
                 continue;
             };
             token_entry.last_failure = None;
-            self.due.cancel(&key);
+            self.schedule.cancel(&key);
             if worked && key.scopes.is_subset(&record.scopes) {
                 token_entry.superseded = token_entry.token.is_some();
                 if !token_entry.users.is_empty() {
-                    self.due.schedule(&key, self.clock.uptime());
+                    self.schedule.renew_at(&key, self.clock.uptime());
                 }
                 continue;
             }

@@ -83,21 +83,6 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         }
     }
 
-    /// When `key` is due.
-    pub(crate) fn due_at(&self, key: &K) -> Option<Uptime> {
-        self.lock().places.get(key).copied()
-    }
-
-    /// When the next one is due.
-    pub(crate) fn earliest(&self) -> Option<Uptime> {
-        self.lock().earliest()
-    }
-
-    /// How many wait.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().due.len()
-    }
-
     /// The next one, as soon as it is due.
     pub(crate) async fn next(&self, clock: &BrokerClock) -> K {
         loop {
@@ -108,14 +93,19 @@ impl<K: Clone + Ord + Hash> Queue<K> {
                 }
                 schedule.earliest()
             };
-            match next {
-                Some(time) => tokio::select! {
-                    () = clock.sleep_until(time) => {}
-                    () = self.changed.notified() => {}
-                },
-                None => self.changed.notified().await,
-            }
+            wait_for_first(clock, next, &self.changed).await;
         }
+    }
+}
+
+/// Sleeps until the first of what waits is due, or until something else may be the first.
+pub(crate) async fn wait_for_first(clock: &BrokerClock, first: Option<Uptime>, changed: &Notify) {
+    match first {
+        Some(time) => tokio::select! {
+            () = clock.sleep_until(time) => {}
+            () = changed.notified() => {}
+        },
+        None => changed.notified().await,
     }
 }
 
@@ -159,7 +149,7 @@ mod tests {
         assert!(!taker.is_finished());
         manual.advance(Duration::from_secs(1));
         assert_eq!(taker.await.unwrap(), key("soon"));
-        assert_eq!(queue.earliest(), Some(at(20)));
+        assert_eq!(queue.lock().earliest(), Some(at(20)));
     }
 
     #[tokio::test]
@@ -185,9 +175,9 @@ mod tests {
         queue.schedule(&key("a"), at(30));
         queue.schedule(&key("b"), at(5));
         queue.cancel(&key("b"));
-        assert_eq!(queue.len(), 1);
-        assert_eq!(queue.due_at(&key("a")), Some(at(30)));
+        assert_eq!(queue.lock().due.len(), 1);
+        assert_eq!(queue.lock().places.get(&key("a")), Some(&at(30)));
         assert_eq!(queue.next(&clock).await, key("a"));
-        assert_eq!(queue.earliest(), None);
+        assert_eq!(queue.lock().earliest(), None);
     }
 }

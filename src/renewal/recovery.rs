@@ -20,7 +20,9 @@ use crate::{
         time::{BrokerClock, spread},
         tokens::{Cause, LastFailure, TokenEntries},
     },
-    renewal::{backoff, outcome::Refused, publisher::Publisher, queue::Queue, services::Services},
+    renewal::{
+        backoff, outcome::Refused, publisher::Publisher, queue::Queue, schedule::Schedule, services::Services,
+    },
 };
 
 /// A token's pause is shortened once in so long: what fails by itself, while others go well, is not tried at their pace.
@@ -80,7 +82,7 @@ impl Outages {
 pub(crate) struct Recovery {
     pub(crate) changes: ChangeSender,
     pub(crate) clock: Arc<BrokerClock>,
-    pub(crate) due: Arc<Queue>,
+    pub(crate) schedule: Arc<Schedule>,
     pub(crate) entropy: SharedEntropy,
     pub(crate) expiries: Arc<Queue>,
     pub(crate) outages: Outages,
@@ -94,7 +96,7 @@ impl Recovery {
         Arc::new(Self {
             changes: services.changes.clone(),
             clock: services.clock.clone(),
-            due: services.due.clone(),
+            schedule: services.schedule.clone(),
             entropy: services.entropy.clone(),
             expiries: services.expiries.clone(),
             outages: Outages::default(),
@@ -162,8 +164,8 @@ impl Recovery {
         }
         last_failure.retry_at = last_failure.retry_at.min(at);
         // What is on its way already has left the queue.
-        if self.due.due_at(key).is_some() {
-            self.due.schedule(key, last_failure.retry_at);
+        if self.schedule.due_at(key).is_some() {
+            self.schedule.retry_at(key, last_failure.retry_at);
         }
     }
 }
@@ -216,7 +218,7 @@ impl Recovery {
             // while longer, so that whoever keeps asking waits longer each time.
             self.expiries.schedule(key, retry_at.after(backoff::CAP));
         } else {
-            self.due.schedule(key, retry_at);
+            self.schedule.retry_at(key, retry_at);
         }
         self.publisher.republish(&mut registry, users);
         Some(retry_at.since(now))
@@ -230,7 +232,7 @@ impl Recovery {
                 .tokens
                 .get(key)
                 .is_some_and(|token_entry| !token_entry.users.is_empty());
-            used && self.due.due_at(key).is_none()
+            used && self.schedule.due_at(key).is_none()
         };
         if waits {
             self.back_off(key, &refused(), false);

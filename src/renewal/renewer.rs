@@ -32,6 +32,7 @@ use crate::{
         recovery::Recovery,
         request_places::RequestPlaces,
         rotation::Rotations,
+        schedule::Schedule,
         secrets::open_refresh_token,
         services::Services,
         successors::SharedSuccessors,
@@ -55,7 +56,7 @@ pub(crate) struct Renewer {
     pub(crate) audit: Arc<AuditWriter>,
     pub(crate) clock: Arc<BrokerClock>,
     pub(crate) context: Arc<PolicyContext>,
-    pub(crate) due: Arc<Queue>,
+    pub(crate) schedule: Arc<Schedule>,
     pub(crate) entropy: SharedEntropy,
     pub(crate) events: Events,
     pub(crate) expiries: Arc<Queue>,
@@ -85,7 +86,7 @@ impl Renewer {
             audit: services.audit.clone(),
             clock: services.clock.clone(),
             context: services.context.clone(),
-            due: services.due.clone(),
+            schedule: services.schedule.clone(),
             entropy: services.entropy.clone(),
             events: services.events.clone(),
             expiries: services.expiries.clone(),
@@ -375,10 +376,10 @@ impl Renewer {
         self.expiries
             .schedule(key, token.next_change(self.clock.uptime()));
         if users.is_empty() {
-            self.due.cancel(key);
+            self.schedule.cancel(key);
         } else {
-            self.due
-                .schedule(key, time::renewal_due(&key.scopes, token, &*self.entropy));
+            self.schedule
+                .renew_at(key, time::renewal_due(&key.scopes, token, &*self.entropy));
         }
         self.publisher.republish(&mut registry, users);
         true

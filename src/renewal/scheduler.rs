@@ -17,9 +17,9 @@ use crate::{
     renewal::{
         outcome::{Refused, Renewed},
         publisher::Publisher,
-        queue::Queue,
         recovery::Recovery,
         renewer::Renewer,
+        schedule::Schedule,
         services::Services,
         single_flight::SingleFlight,
         turns::{Turns, lost},
@@ -51,7 +51,7 @@ pub(crate) struct Renewals {
     /// How many requests for access tokens run at once.
     pub(crate) concurrency: usize,
     pub(crate) context: Arc<PolicyContext>,
-    pub(crate) due: Arc<Queue>,
+    pub(crate) schedule: Arc<Schedule>,
     pub(crate) single_flight: Arc<SingleFlight<TokenKey, Renewed>>,
     pub(crate) registry: Arc<SharedRegistry>,
     pub(crate) publisher: Arc<Publisher>,
@@ -78,7 +78,7 @@ impl Renewals {
             recovery: recovery.clone(),
             renewer: renewer.clone(),
             turns: turns.clone(),
-            due: services.due.clone(),
+            schedule: services.schedule.clone(),
             concurrency: services.options.concurrency.max(1),
         })
     }
@@ -90,7 +90,7 @@ impl Renewals {
             let due = async {
                 // The place first: what cannot start yet stays in the queue.
                 let place = places.clone().acquire_owned().await.ok()?;
-                Some((place, self.due.next(&self.clock).await))
+                Some((place, self.schedule.next(&self.clock).await))
             };
             let (place, key) = tokio::select! {
                 () = shutdown.cancelled() => return,

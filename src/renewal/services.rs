@@ -16,6 +16,7 @@ use crate::{
         queue::Queue,
         request_places::RequestPlaces,
         rotation::Rotations,
+        schedule::Schedule,
         single_flight::SingleFlight,
         unkept::Unkept,
     },
@@ -34,8 +35,8 @@ pub(crate) struct Services {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) context: Arc<PolicyContext>,
     pub(crate) registry: Arc<SharedRegistry>,
-    /// Renewals by when they are due.
-    pub(crate) due: Arc<Queue>,
+    /// Where each token stands on its way to the next one.
+    pub(crate) schedule: Arc<Schedule>,
     /// Tokens by when they change without anybody's doing.
     pub(crate) expiries: Arc<Queue>,
     /// Whose grant ends soon.
@@ -69,7 +70,7 @@ impl Services {
             metrics: parts.metrics,
             context: Arc::new(context),
             registry: Arc::default(),
-            due: Arc::default(),
+            schedule: Arc::default(),
             expiries: Arc::default(),
             endings: Arc::default(),
             single_flight: Arc::default(),

@@ -7,7 +7,9 @@ use tokio::sync::OwnedMutexGuard;
 use crate::{
     id::IntegrationId,
     registry::{keys::TokenKey, state::SharedRegistry, tokens::Cause},
-    renewal::{outcome::Refused, publisher::Publisher, recovery::Recovery, services::Services},
+    renewal::{
+        outcome::Refused, publisher::Publisher, recovery::Recovery, schedule::Schedule, services::Services,
+    },
 };
 
 /// An account's turn. Whoever has it may use the grant; whoever came due meanwhile is due again at its end.
@@ -21,7 +23,7 @@ pub(crate) struct Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.held.take());
-        self.turns.unpark(&self.integration);
+        self.turns.release_queued(&self.integration);
     }
 }
 
@@ -30,6 +32,7 @@ pub(crate) struct Turns {
     pub(crate) registry: Arc<SharedRegistry>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) recovery: Arc<Recovery>,
+    schedule: Arc<Schedule>,
 }
 
 impl Turns {
@@ -43,6 +46,7 @@ impl Turns {
             registry: services.registry.clone(),
             publisher: publisher.clone(),
             recovery: recovery.clone(),
+            schedule: services.schedule.clone(),
         })
     }
 
@@ -63,40 +67,26 @@ impl Turns {
         })
     }
 
-    /// Sends a key that is due on its way, unless another of the account has the turn: then it is parked.
+    /// Sends a token that is due on its way, unless another of the account has the turn: then it waits for that.
     pub(crate) fn send(&self, key: &TokenKey) -> bool {
-        let mut registry = self.registry.lock();
-        let Some(account) = registry.accounts.get_mut(&key.integration) else {
-            return false;
-        };
-        if account.sent.is_some() || account.turn.try_lock().is_err() {
-            account.parked.insert(key.clone());
-            return false;
-        }
-        account.sent = Some(key.clone());
-        true
+        let registry = self.registry.lock();
+        let account = registry.accounts.get(&key.integration);
+        account.is_some_and(|account| self.schedule.send(key, account.turn.try_lock().is_ok()))
     }
 
+    /// A token that was sent has come to an end.
     pub(crate) fn arrived(&self, key: &TokenKey) {
-        if let Some(account) = self.registry.lock().accounts.get_mut(&key.integration) {
-            account.sent = None;
+        if self.schedule.arrive(key) {
+            // Whatever comes of a renewal moves the token elsewhere: this one was lost.
+            self.recovery.settle(key, lost);
         }
-        // Whatever came of it has its place in the queue by now, unless the renewal was lost.
-        self.recovery.settle(key, lost);
-        self.unpark(&key.integration);
+        self.release_queued(&key.integration);
     }
 
     /// What waited for the account's turn is due again, as far as it still is.
-    fn unpark(&self, id: &IntegrationId) {
-        let mut registry = self.registry.lock();
-        let Some(account) = registry.accounts.get_mut(id) else {
-            return;
-        };
-        if account.sent.is_some() {
-            // It would only be parked again: the one under way does this on arrival.
-            return;
-        }
-        for key in std::mem::take(&mut account.parked) {
+    fn release_queued(&self, id: &IntegrationId) {
+        let registry = self.registry.lock();
+        for key in self.schedule.take_queued(id) {
             self.publisher.schedule_by_need(&registry, &key);
         }
     }

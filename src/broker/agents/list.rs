@@ -13,7 +13,7 @@ use crate::{
         state::{AgentEntry, AgentSource, Registry, SharedRegistry},
         time::BrokerClock,
     },
-    renewal::{queue::Queue, services::Services},
+    renewal::{schedule::Schedule, services::Services},
 };
 
 /// An agent as the operator sees it.
@@ -33,7 +33,7 @@ pub struct AgentView {
 /// Agents as the operator sees them, and their handles.
 pub struct AgentList {
     clock: Arc<BrokerClock>,
-    due: Arc<Queue>,
+    schedule: Arc<Schedule>,
     registry: Arc<SharedRegistry>,
 }
 
@@ -42,7 +42,7 @@ impl AgentList {
     pub(in crate::broker) fn new(services: &Services) -> Arc<Self> {
         Arc::new(Self {
             clock: services.clock.clone(),
-            due: services.due.clone(),
+            schedule: services.schedule.clone(),
             registry: services.registry.clone(),
         })
     }
@@ -125,7 +125,7 @@ impl AgentList {
             next_renewal: entry
                 .keys
                 .iter()
-                .filter_map(|key| self.due.due_at(key))
+                .filter_map(|key| self.schedule.due_at(key))
                 .min()
                 .map(|due| now.wall_at(due)),
             last_used: entry.handle.audited.last_use(),
