@@ -253,7 +253,10 @@ impl Disconnect {
         if let Some(stored) = stored.filter(|_| owed) {
             let event = self.disconnect_event(result, actor, true);
             // As it is now, so that what is revoked is the grant that lives.
-            let was_there = self.store.owe_revocation(id, since, vec![event.clone()]).await?;
+            let was_there = self
+                .store
+                .enqueue_revocation(id, since, vec![event.clone()])
+                .await?;
             self.tell_of_lost_row(was_there, event);
             deleted.owed = Some(RevocationRecord {
                 id: stored.id,

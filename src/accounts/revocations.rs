@@ -254,7 +254,7 @@ impl Revocations {
             concern: Concern::owner(&record.owner),
             ..AuditEvent::new(self.clock.now(), actor, "integration.revocation", decision)
         };
-        match self.store.settle_revocation(&record.id, vec![event]).await {
+        match self.store.complete_revocation(&record.id, vec![event]).await {
             Ok(()) => {
                 tracing::info!(integration = %record.id, detail, "revocation settled");
                 self.pending.list().remove(&record.id);

@@ -68,7 +68,7 @@ impl UnusableAccounts {
             )
         };
         self.store.delete_integration(id, Vec::new()).await?;
-        self.store.settle_revocation(id, vec![event]).await?;
+        self.store.complete_revocation(id, vec![event]).await?;
         self.unusable.forget(id.as_str());
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::{daemon, finding::Finding};
 use crate::{
     clock::SharedClock,
     config::Config,
-    http_client::{Egress, egress::Connector, http_date, innermost},
+    http_client::{Egress, http_date, innermost, proxy::Connector},
 };
 
 const CHECK: &str = "endpoints";

@@ -12,7 +12,6 @@ use zeroize::Zeroizing;
 
 use super::{
     connections::Connections,
-    egress::Egress,
     encoding,
     error::{TransportError, transport_error},
     limits::Limits,
@@ -20,6 +19,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, SystemClock},
+    http_client::proxy::Egress,
     secret::AccessToken,
 };
 

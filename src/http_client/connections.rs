@@ -11,10 +11,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::{
-    egress::{Connector, Egress},
-    message::Repeat,
-};
+use super::message::Repeat;
+use crate::http_client::proxy::{Connector, Egress};
 
 /// Connections that wait for the next request.
 const IDLE_CONNECTIONS: usize = 64;

@@ -3,16 +3,16 @@
 pub(crate) mod authorities;
 mod client;
 mod connections;
-pub mod egress;
 pub(crate) mod encoding;
 mod error;
 mod limits;
 mod message;
+pub mod proxy;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use egress::{Egress, InvalidProxy};
 pub use limits::Limits;
+pub use proxy::{Egress, InvalidProxy};
 
 pub(crate) use client::{Http, JSON};
 pub(crate) use error::{TransportError, certificate_reason, innermost};

@@ -3,12 +3,12 @@
 //! Each request names its agent and carries the pod's projected service-account token, so that one connection needs no
 //! state of its own and a token that rotates needs no new connection.
 
+mod audit_dedup;
+mod authorize;
 mod caller;
-mod gate;
-mod notes;
 mod pass;
-mod proof;
 mod service;
+mod token_review_cache;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -26,9 +26,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     caller::{Caller, PodPlaces},
-    gate::Gate,
-    notes::Notes,
-    proof::Proofs,
     service::RemoteService,
 };
 use crate::{
@@ -48,9 +45,10 @@ use crate::{
         tcp,
         tls::{self, Checked, NamedFile, ServedCertificate},
     },
+    pod_api::{audit_dedup::AuditDedup, authorize::Authorizer, token_review_cache::TokenReviewCache},
 };
 
-pub(super) use self::gate::AGENT;
+pub(super) use crate::pod_api::authorize::AGENT;
 
 /// What the log says where a connection has to give way.
 const LOBBY_FULL: &str =
@@ -125,10 +123,10 @@ impl RemoteListener {
 
     /// Serves until `shutdown`, then lets what is under way end.
     pub(super) async fn serve(self, server: Arc<Server>, clock: SharedClock, shutdown: CancellationToken) {
-        let gate = Arc::new(Gate {
+        let authorizer = Arc::new(Authorizer {
             server,
-            proofs: Proofs::new(self.reviewer, clock),
-            notes: Notes::default(),
+            reviews: TokenReviewCache::new(self.reviewer, clock),
+            dedup: AuditDedup::default(),
             places: PodPlaces::new(),
             busy: Refusals::new(
                 "remote.listen refused requests, because too many clients wait to be reviewed",
@@ -141,8 +139,15 @@ impl RemoteListener {
             Seats::new(REMOTE_UNPROVEN.within(part(REMOTE_UNPROVEN_PART)), LOBBY_FULL),
         );
         let serve = move |stream, caller| {
-            let (gate, certificate) = (Arc::clone(&gate), Arc::clone(&certificate));
-            serve_connection(stream, caller, gate, certificate, Arc::clone(&http), stop.clone())
+            let (authorizer, certificate) = (Arc::clone(&authorizer), Arc::clone(&certificate));
+            serve_connection(
+                stream,
+                caller,
+                authorizer,
+                certificate,
+                Arc::clone(&http),
+                stop.clone(),
+            )
         };
         let stop = shutdown.clone();
         let admit = move |_: &TcpStream, address: &SocketAddr| {
@@ -187,7 +192,7 @@ fn http() -> auto::Builder<TokioExecutor> {
 async fn serve_connection(
     stream: TcpStream,
     caller: Arc<Caller>,
-    gate: Arc<Gate>,
+    authorizer: Arc<Authorizer>,
     certificate: Arc<ServedCertificate>,
     http: Arc<auto::Builder<TokioExecutor>>,
     shutdown: CancellationToken,
@@ -210,7 +215,7 @@ async fn serve_connection(
         () = caller.out().cancelled() => return,
         () = shutdown.cancelled() => return,
     };
-    let service = RemoteService::new(gate, Arc::clone(&caller), shutdown);
+    let service = RemoteService::new(authorizer, Arc::clone(&caller), shutdown);
     let connection = http.serve_connection(TokioIo::new(stream), service);
     let (first_request, end) = (Instant::now() + FIRST_REQUEST, caller.end().cancelled());
     tokio::pin!(connection, end);

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::{body::Incoming, service::Service};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{caller::Caller, gate::Gate};
+use super::caller::Caller;
 use crate::{
     agent_api::{
         body::AgentBody,
@@ -15,6 +15,7 @@ use crate::{
         service::{AgentService, is_grpc},
     },
     net::guarded::Guarded,
+    pod_api::authorize::Authorizer,
 };
 
 /// An answer's body, and what tells that it is over.
@@ -22,15 +23,15 @@ type AnswerBody = Guarded<AgentBody, Option<DropGuard>>;
 
 /// Serves one connection.
 pub(super) struct RemoteService {
-    gate: Arc<Gate>,
+    authorizer: Arc<Authorizer>,
     caller: Arc<Caller>,
     shutdown: CancellationToken,
 }
 
 impl RemoteService {
-    pub(super) fn new(gate: Arc<Gate>, caller: Arc<Caller>, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(authorizer: Arc<Authorizer>, caller: Arc<Caller>, shutdown: CancellationToken) -> Self {
         Self {
-            gate,
+            authorizer,
             caller,
             shutdown,
         }
@@ -43,11 +44,11 @@ impl Service<Request<Incoming>> for RemoteService {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let (gate, caller) = (Arc::clone(&self.gate), Arc::clone(&self.caller));
+        let (authorizer, caller) = (Arc::clone(&self.authorizer), Arc::clone(&self.caller));
         let shutdown = self.shutdown.clone();
         let grpc = is_grpc(&request);
         // Here and not in the future: what is refused at once is dropped at once.
-        let asked = match gate.ask(request.headers_mut(), &caller) {
+        let asked = match authorizer.ask(request.headers_mut(), &caller) {
             Ok(asked) => asked,
             Err(refusal) => {
                 caller.note_refused();
@@ -55,7 +56,7 @@ impl Service<Request<Incoming>> for RemoteService {
             }
         };
         Box::pin(async move {
-            let pass = match gate.admit(asked, &caller).await {
+            let pass = match authorizer.admit(asked, &caller).await {
                 Ok(pass) => pass,
                 Err(refusal) => {
                     caller.note_refused();
@@ -64,7 +65,8 @@ impl Service<Request<Incoming>> for RemoteService {
             };
             let stop = shutdown.child_token();
             let endpoint =
-                gate.server
+                authorizer
+                    .server
                     .endpoint(&pass.agent, Holder::Pod(Arc::clone(&pass.pod)), stop.clone());
             let Ok(response) = AgentService::new(endpoint, Arc::default(), None)
                 .call(request)
@@ -76,7 +78,7 @@ impl Service<Request<Incoming>> for RemoteService {
             let takes_time = !response.body().is_whole();
             if takes_time {
                 let stop = stop.clone();
-                tokio::spawn(async move { gate.proofs.watch_over(pass, stop).await });
+                tokio::spawn(async move { authorizer.reviews.watch_over(pass, stop).await });
             }
             let guard = takes_time.then(|| stop.drop_guard());
             Ok(response.map(|body| Guarded::new(body, guard)))

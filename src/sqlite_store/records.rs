@@ -105,7 +105,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn owe_revocation(
+    fn enqueue_revocation(
         &self,
         id: &IntegrationId,
         since: Timestamp,
@@ -124,7 +124,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
+    fn complete_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         let id = id.clone();
         self.write_bound(Rank::Vital, move |connection, vault| {
             revocations::settle(connection, &id)?;

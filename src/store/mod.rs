@@ -143,7 +143,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes an account as [`Store::delete_integration`] does, and in the same transaction keeps its grant
     /// among those that are still to be revoked. False when it was not there.
-    fn owe_revocation(
+    fn enqueue_revocation(
         &self,
         id: &IntegrationId,
         since: Timestamp,
@@ -154,7 +154,7 @@ pub trait Store: Send + Sync + 'static {
     fn put_revocation(&self, revocation: RevocationRecord) -> StoreFuture<'_, ()>;
 
     /// Forgets a grant that was to be revoked: it is done, or it is given up.
-    fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
+    fn complete_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()>;
 
     /// Deletes an account's access tokens; the grant stays.
     fn forget_tokens(&self, id: &IntegrationId) -> StoreFuture<'_, ()>;

@@ -58,7 +58,7 @@ async fn two_of_everything() -> (TempDir, SqliteStore) {
         };
         store.put_integration(gone, None, Vec::new()).await.unwrap();
         store
-            .owe_revocation(&id(number), at(u64::from(number)), Vec::new())
+            .enqueue_revocation(&id(number), at(u64::from(number)), Vec::new())
             .await
             .unwrap();
     }
@@ -374,7 +374,12 @@ async fn what_somebody_else_wrote_is_not_bound_by_a_later_write() {
         } else {
             altered(store.set_declined(&id(1), Arc::default()).await.map(drop));
         }
-        altered(store.owe_revocation(&id(1), at(1), Vec::new()).await.map(drop));
+        altered(
+            store
+                .enqueue_revocation(&id(1), at(1), Vec::new())
+                .await
+                .map(drop),
+        );
         altered(store.integration(&id(1)).await.map(drop));
         let contents = store.load().await.unwrap();
         assert_eq!((told(&contents).len(), contents.unusable.len()), (0, 1));

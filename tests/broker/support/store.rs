@@ -219,7 +219,7 @@ impl Store for Hand {
         })
     }
 
-    fn owe_revocation(
+    fn enqueue_revocation(
         &self,
         id: &IntegrationId,
         since: Timestamp,
@@ -227,7 +227,7 @@ impl Store for Hand {
     ) -> StoreFuture<'_, bool> {
         let id = id.clone();
         self.call(Some(Part::Delete), Some(&self.delete_held), move || {
-            self.store.owe_revocation(&id, since, audit)
+            self.store.enqueue_revocation(&id, since, audit)
         })
     }
 
@@ -235,10 +235,10 @@ impl Store for Hand {
         self.call(None, None, move || self.store.put_revocation(revocation))
     }
 
-    fn settle_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
+    fn complete_revocation(&self, id: &IntegrationId, audit: Vec<AuditEvent>) -> StoreFuture<'_, ()> {
         let id = id.clone();
         self.call(Some(Part::Settle), None, move || {
-            self.store.settle_revocation(&id, audit)
+            self.store.complete_revocation(&id, audit)
         })
     }
 

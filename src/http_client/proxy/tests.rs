@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use tokio::net::TcpListener;
 
-use super::*;
-use crate::http_client::testing::TestProxy;
+use crate::http_client::{proxy::*, testing::TestProxy};
 
 fn egress(variables: &[(&str, &str)]) -> Result<Egress, InvalidProxy> {
     let variables: HashMap<&str, &str> = variables.iter().copied().collect();

@@ -14,10 +14,6 @@ use aws_lc_rs::digest;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    caller::{Asking, Caller},
-    pass::Pass,
-};
 use crate::{
     budget::{
         Budget, Peer, Share,
@@ -25,6 +21,10 @@ use crate::{
     },
     clock::{SharedClock, Uptime},
     kubernetes::{Proven, ReviewError, Reviewer},
+    pod_api::{
+        caller::{Asking, Caller},
+        pass::Pass,
+    },
     secret::AccessToken,
 };
 
@@ -45,7 +45,7 @@ const QUESTIONS: usize = 16;
 type Digest = [u8; 32];
 
 /// The verdicts. No token is kept, only hashes of them.
-pub(super) struct Proofs {
+pub(super) struct TokenReviewCache {
     reviewer: Reviewer,
     clock: SharedClock,
     verdicts: Mutex<HashMap<Digest, Entry>>,
@@ -111,7 +111,7 @@ enum Way {
     },
 }
 
-impl Proofs {
+impl TokenReviewCache {
     pub(super) fn new(reviewer: Reviewer, clock: SharedClock) -> Self {
         Self {
             reviewer,

@@ -4,11 +4,6 @@ use std::sync::Arc;
 
 use http::{HeaderMap, header};
 
-use super::{
-    caller::{Caller, PodPlaces},
-    notes::Notes,
-    proof::{Proof, Proofs, Question},
-};
 use crate::{
     agent_api::{
         endpoint::Server,
@@ -18,7 +13,12 @@ use crate::{
     clock::Uptime,
     id::AgentName,
     kubernetes::{Proven, ReviewError},
-    pod_api::pass::Pass,
+    pod_api::{
+        audit_dedup::AuditDedup,
+        caller::{Caller, PodPlaces},
+        pass::Pass,
+        token_review_cache::{Proof, Question, TokenReviewCache},
+    },
     secret::AccessToken,
 };
 
@@ -26,10 +26,10 @@ use crate::{
 pub(crate) const AGENT: &str = "token-broker-agent";
 
 /// What all connections share.
-pub(super) struct Gate {
+pub(super) struct Authorizer {
     pub(super) server: Arc<Server>,
-    pub(super) proofs: Proofs,
-    pub(super) notes: Notes,
+    pub(super) reviews: TokenReviewCache,
+    pub(super) dedup: AuditDedup,
     pub(super) places: PodPlaces,
     pub(super) busy: Refusals,
 }
@@ -41,7 +41,7 @@ pub(super) struct Asked {
     question: Question,
 }
 
-impl Gate {
+impl Authorizer {
     /// Takes in whose token it is and for which agent. What there is no room for is refused at once.
     pub(super) fn ask(&self, headers: &mut HeaderMap, caller: &Arc<Caller>) -> Result<Asked, Refusal> {
         let bytes = headers
@@ -50,7 +50,7 @@ impl Gate {
         let bytes = bytes.sum();
         let name = agent_name(headers)?;
         let token = bearer(headers).inspect_err(|refusal| self.note_unproven(refusal, caller.from()))?;
-        let question = self.proofs.ask(&token, caller, bytes).ok_or_else(|| {
+        let question = self.reviews.ask(&token, caller, bytes).ok_or_else(|| {
             self.busy.count(caller.from());
             Refusal::busy()
         })?;
@@ -82,12 +82,12 @@ impl Gate {
                         proven.identity
                     ))
                 })?;
-                self.proofs.note_let_in(&pass.token);
+                self.reviews.note_let_in(&pass.token);
                 let pod = proven.pod_uid.as_deref().unwrap_or("of no pod");
                 // With another owner it is another agent.
                 let owner = pass.agent.peek().manifest.owner.clone();
                 let about = [name.as_str(), owner.as_str(), &proven.identity.to_string(), pod];
-                if self.notes.is_news(&about) {
+                if self.dedup.is_news(&about) {
                     let identity = &proven.identity;
                     let detail = format!("to a pod that runs as {identity} (uid {pod}), at {from}");
                     broker.journal.note_remote(&name, &detail);
@@ -120,7 +120,7 @@ impl Gate {
         token: &AccessToken,
         question: Question,
     ) -> Result<Proof, Refusal> {
-        self.proofs
+        self.reviews
             .prove(token, question)
             .await
             .map_err(|error| match error {

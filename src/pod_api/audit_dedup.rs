@@ -12,7 +12,7 @@ const PODS: usize = 16 * 1024;
 
 /// Which lines were written.
 #[derive(Default)]
-pub(super) struct Notes {
+pub(super) struct AuditDedup {
     keys: RandomState,
     told: Mutex<Told>,
 }
@@ -24,7 +24,7 @@ struct Told {
     old: HashSet<u64>,
 }
 
-impl Notes {
+impl AuditDedup {
     /// True when the line has to be written: `about` is what makes it the same line.
     pub(super) fn is_news(&self, about: &[&str]) -> bool {
         let line = self.keys.hash_one(about);
@@ -47,24 +47,24 @@ mod tests {
 
     #[test]
     fn a_pod_is_told_once() {
-        let notes = Notes::default();
-        assert!(notes.is_news(&["a", "pod-1"]));
-        assert!(!notes.is_news(&["a", "pod-1"]));
-        assert!(notes.is_news(&["a", "pod-2"]));
-        assert!(notes.is_news(&["ap", "od-1"]));
+        let dedup = AuditDedup::default();
+        assert!(dedup.is_news(&["a", "pod-1"]));
+        assert!(!dedup.is_news(&["a", "pod-1"]));
+        assert!(dedup.is_news(&["a", "pod-2"]));
+        assert!(dedup.is_news(&["ap", "od-1"]));
     }
 
     #[test]
     fn what_is_remembered_is_bounded_and_who_comes_often_stays_known() {
-        let notes = Notes::default();
-        assert!(notes.is_news(&["often"]));
+        let dedup = AuditDedup::default();
+        assert!(dedup.is_news(&["often"]));
         for pod in 0..3 * PODS {
-            notes.is_news(&[&pod.to_string()]);
+            dedup.is_news(&[&pod.to_string()]);
             if pod % 1000 == 0 {
-                assert!(!notes.is_news(&["often"]), "{pod}");
+                assert!(!dedup.is_news(&["often"]), "{pod}");
             }
         }
-        let told = notes.told.lock().unwrap();
+        let told = dedup.told.lock().unwrap();
         assert!(told.young.len() + told.old.len() <= 2 * PODS);
     }
 }

@@ -10,7 +10,6 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::*;
 use crate::{
     broker::AgentHandle,
     budget::table::{REMOTE_QUESTIONS_PER_CONNECTION, REMOTE_UNPROVEN},
@@ -18,7 +17,7 @@ use crate::{
     config::KubernetesApi,
     manifest::{Manifest, PodIdentity},
     net::seats::Seats,
-    pod_api::caller::PodPlaces,
+    pod_api::{caller::PodPlaces, token_review_cache::*},
     testing::{at, name, snapshot},
 };
 
@@ -56,7 +55,7 @@ impl Api {
 struct Scene {
     api: Arc<Api>,
     clock: ManualClock,
-    proofs: Arc<Proofs>,
+    reviews: Arc<TokenReviewCache>,
     _folder: tempfile::TempDir,
 }
 
@@ -88,7 +87,7 @@ async fn scene() -> Scene {
     let reviewer = Reviewer::new(&section, "token-broker.dev");
     Scene {
         api,
-        proofs: Arc::new(Proofs::new(reviewer, Arc::new(clock.clone()))),
+        reviews: Arc::new(TokenReviewCache::new(reviewer, Arc::new(clock.clone()))),
         clock,
         _folder: folder,
     }
@@ -115,14 +114,14 @@ fn stranger(address: &str) -> Arc<Caller> {
 impl Scene {
     /// A request on a connection of its own.
     async fn prove(&self, token: &AccessToken) -> Result<Proof, ReviewError> {
-        let question = self.proofs.ask(token, &stranger("192.0.2.1"), 1000).unwrap();
-        self.proofs.prove(token, question).await
+        let question = self.reviews.ask(token, &stranger("192.0.2.1"), 1000).unwrap();
+        self.reviews.prove(token, question).await
     }
 
     /// The same of a pod that was let in then.
     async fn let_in(&self, token: &AccessToken) {
         self.prove(token).await.unwrap();
-        self.proofs.note_let_in(token);
+        self.reviews.note_let_in(token);
     }
 
     async fn watched(&self) -> (Arc<AgentHandle>, CancellationToken, tokio::task::JoinHandle<()>) {
@@ -135,9 +134,9 @@ impl Scene {
             token,
             until: proof.until,
         };
-        let (stop, proofs) = (CancellationToken::new(), Arc::clone(&self.proofs));
+        let (stop, reviews) = (CancellationToken::new(), Arc::clone(&self.reviews));
         let watched = stop.clone();
-        let watch = tokio::spawn(async move { proofs.watch_over(pass, watched).await });
+        let watch = tokio::spawn(async move { reviews.watch_over(pass, watched).await });
         (agent, stop, watch)
     }
 }
@@ -184,10 +183,10 @@ async fn strangers_tokens_do_not_push_pods_own_out() {
             slot: Arc::new(tokio::sync::Mutex::new(Some(Verdict { result, until }))),
             let_in: false,
         };
-        scene.proofs.verdicts().insert(hash, entry);
+        scene.reviews.verdicts().insert(hash, entry);
     }
     scene.prove(&AccessToken::from("another")).await.unwrap();
-    assert_eq!(scene.proofs.verdicts().len(), 2);
+    assert_eq!(scene.reviews.verdicts().len(), 2);
     scene.prove(&token).await.unwrap();
     assert_eq!(scene.api.reviews(), 2, "the pod's own is still known");
 }
@@ -198,7 +197,7 @@ async fn strangers_that_wait_are_few_and_the_others_are_told_at_once() {
     let mut waiting = Vec::new();
     let mut ask = |number: usize, caller: &Arc<Caller>| {
         let token = AccessToken::from(format!("stranger {number}").as_str());
-        let question = scene.proofs.ask(&token, caller, 1000)?;
+        let question = scene.reviews.ask(&token, caller, 1000)?;
         waiting.push(question);
         Some(())
     };
@@ -219,12 +218,12 @@ async fn strangers_that_wait_are_few_and_the_others_are_told_at_once() {
     let large = REMOTE_QUESTION_BYTES.each + 1;
     assert!(
         scene
-            .proofs
+            .reviews
             .ask(&AccessToken::from("stranger"), &caller, large)
             .is_none()
     );
     assert_eq!(
-        scene.proofs.strangers.waiting.used(),
+        scene.reviews.strangers.waiting.used(),
         0,
         "nothing is kept of what was refused"
     );
@@ -238,11 +237,11 @@ async fn pods_do_not_wait_behind_strangers() {
     let mut waiting = Vec::new();
     for number in 0..REMOTE_QUESTIONS.each {
         let token = AccessToken::from(format!("stranger {number}").as_str());
-        let question = scene.proofs.ask(&token, &stranger("192.0.2.1"), 1000).unwrap();
-        let proofs = Arc::clone(&scene.proofs);
-        waiting.push(tokio::spawn(async move { proofs.prove(&token, question).await }));
+        let question = scene.reviews.ask(&token, &stranger("192.0.2.1"), 1000).unwrap();
+        let reviews = Arc::clone(&scene.reviews);
+        waiting.push(tokio::spawn(async move { reviews.prove(&token, question).await }));
     }
-    while scene.proofs.strangers.under_way.available_permits() > 0 {
+    while scene.reviews.strangers.under_way.available_permits() > 0 {
         tokio::task::yield_now().await;
     }
     // Known, over, and another token on the pod's own connection.
@@ -253,15 +252,15 @@ async fn pods_do_not_wait_behind_strangers() {
     let proven = scene.prove(&token).await.unwrap().proven;
     pod.let_in(&proven, &PodPlaces::new()).unwrap();
     let rotated = AccessToken::from("rotated");
-    let question = scene.proofs.ask(&rotated, &pod, 1000).unwrap();
-    scene.proofs.prove(&rotated, question).await.unwrap();
+    let question = scene.reviews.ask(&rotated, &pod, 1000).unwrap();
+    scene.reviews.prove(&rotated, question).await.unwrap();
     assert_eq!(scene.api.reviews(), 3);
     assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
     scene.api.strangers.cancel();
     for waiting in waiting {
         waiting.await.unwrap().unwrap();
     }
-    assert_eq!(scene.proofs.strangers.waiting.used(), 0);
+    assert_eq!(scene.reviews.strangers.waiting.used(), 0);
 }
 
 #[tokio::test]
@@ -273,13 +272,13 @@ async fn an_api_that_does_not_answer_is_not_asked_by_each_in_turn() {
         token_file: "/nowhere".into(),
     };
     let reviewer = Reviewer::new(&nowhere, "token-broker.dev");
-    let proofs = Proofs::new(reviewer, Arc::new(scene.clock.clone()));
+    let reviews = TokenReviewCache::new(reviewer, Arc::new(scene.clock.clone()));
     let token = AccessToken::from("token");
     let ask = async || {
-        let question = proofs.ask(&token, &stranger("192.0.2.1"), 1000).unwrap();
+        let question = reviews.ask(&token, &stranger("192.0.2.1"), 1000).unwrap();
         let known = question.known.is_some();
         assert!(matches!(
-            proofs.prove(&token, question).await,
+            reviews.prove(&token, question).await,
             Err(ReviewError::Unavailable(_))
         ));
         known

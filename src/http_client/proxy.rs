@@ -23,11 +23,13 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt};
 
-use super::{
-    authorities::{self, Authorities},
-    error::{NoRoots, ProxyCredentials, innermost},
+use crate::{
+    address::is_loopback,
+    http_client::{
+        authorities::{self, Authorities},
+        error::{NoRoots, ProxyCredentials, innermost},
+    },
 };
-use crate::address::is_loopback;
 
 /// Which servers are reached through a proxy, and which authorities vouch for them. The default is no proxy, and this
 /// system's authorities.
