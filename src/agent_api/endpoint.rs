@@ -101,6 +101,11 @@ impl Server {
         self.broker.uptime()
     }
 
+    /// The project that the metadata protocol tells of.
+    pub(crate) fn project_id(&self) -> &str {
+        &self.project_id
+    }
+
     /// What the metadata protocol answers for `agent` with.
     pub(crate) fn desk(&self, agent: &Arc<AgentHandle>) -> Desk {
         Desk {

@@ -20,7 +20,7 @@ use crate::{
         answer::Answer,
         endpoint::{Endpoint, Server},
     },
-    agent_view::render::View,
+    agent_view::{render::json, view::View},
     broker::{TokenGrant, TokenRequest},
     clock::{self, Moment},
     id::ProviderId,
@@ -46,6 +46,7 @@ pub(crate) fn answer<B>(endpoint: &Arc<Endpoint>, request: &Request<B>) -> Answe
         "/v1/token" => token,
         "/v1/env" => env,
         "/v1/status" => status,
+        "/v1/view" => view,
         "/v1/watch" => watch,
         path => {
             let detail =
@@ -191,27 +192,36 @@ impl<T: std::fmt::Display> Serialize for Text<'_, T> {
 }
 
 fn env(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
-    shown(endpoint, query, |view| {
+    shown(endpoint, query, |view, _| {
         respond(Bytes::from_owner(view.env()).into(), TEXT)
     })
 }
 
 fn status(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
-    shown(endpoint, query, |view| {
+    shown(endpoint, query, |view, _| {
         whole(view.status_json().into_bytes(), JSON)
+    })
+}
+
+/// All of it as one document, for sidecars.
+fn view(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
+    shown(endpoint, query, |view, project_id| {
+        let document = json(&view.document(Some(project_id)));
+        respond(Bytes::from_owner(document).into(), JSON)
     })
 }
 
 fn shown(
     endpoint: &Arc<Endpoint>,
     query: Option<&str>,
-    show: fn(&View<'_>) -> Response<AgentBody>,
+    show: fn(&View<'_>, &str) -> Response<AgentBody>,
 ) -> Answer {
     if let Some(query) = query {
         return unexpected(query);
     }
     let snapshot = endpoint.agent.snapshot();
-    Answer::now(show(&View::new(&snapshot, endpoint.server.moment())))
+    let view = View::new(&snapshot, endpoint.server.moment());
+    Answer::now(show(&view, endpoint.server.project_id()))
 }
 
 fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
@@ -231,8 +241,8 @@ fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
                 event("token", &token_json(&grant, now))
             }),
             Ok(Change::Status(snapshot)) => {
-                let view = View::new(&snapshot, watch.now());
-                Bytes::from_owner(event("state", &serde_json::to_vec(&view).unwrap_or_default()))
+                let status = View::new(&snapshot, watch.now()).status();
+                Bytes::from_owner(event("state", &serde_json::to_vec(&status).unwrap_or_default()))
             }
             Ok(Change::Removed | Change::Stopping) => return None,
             Err(_) => Bytes::from_static(b": still here\n\n"),

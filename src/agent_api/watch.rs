@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{answer_cache::Form, refusal::Refusal};
 use crate::{
     agent_api::{endpoint::Endpoint, holder::Held},
-    agent_view::render::View,
+    agent_view::view::View,
     broker::{AgentSnapshot, CredentialView, IssuedToken, TokenGrant},
     clock::Moment,
     id::ProviderId,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     agent_files::entry::Entry,
-    agent_view::{adc::CredentialFiles, render::View},
+    agent_view::{adc::CredentialFiles, view::View},
     clock::Uptime,
 };
 

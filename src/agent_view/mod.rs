@@ -1,5 +1,7 @@
-//! What one agent may see, and its renderings: `env`, `status.json`, credential files, messages.
+//! What one agent may see, as one document, and its renderings: `env`, `status.json`, credential files, messages.
 
 pub(crate) mod adc;
+pub(crate) mod document;
 pub(crate) mod message;
 pub(crate) mod render;
+pub(crate) mod view;

@@ -22,7 +22,7 @@ use crate::{
         mark::Mark,
         runtime::Runtime,
     },
-    agent_view::{adc::CredentialFiles, render::View},
+    agent_view::{adc::CredentialFiles, view::View},
     broker::{AgentHandle, AgentSnapshot},
     budget::Refusals,
     clock::{SharedClock, Uptime},

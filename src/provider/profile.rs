@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::ProviderId;
 
 /// The words, names and addresses by which people and agents know a provider.
@@ -55,7 +57,7 @@ impl fmt::Display for AccountField {
 }
 
 /// Names of environment variables.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvNames {
     /// Of the access token.
     pub access_token: String,
@@ -68,7 +70,8 @@ pub struct EnvNames {
 }
 
 /// Where it is told what a token serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Listed {
     /// In a variable of this name.
     In(String),

@@ -6,7 +6,7 @@ use super::framing::framed;
 use crate::{
     agent_view::{
         message::{agent_state, capability_state},
-        render::{self, View},
+        view::{self, View},
     },
     broker::{AgentSnapshot, TokenGrant},
     clock::Moment,
@@ -74,7 +74,7 @@ fn agent_status(snapshot: &AgentSnapshot, now: Moment) -> v1::AgentStatus {
             .as_ref()
             .map(|key| key.as_str().to_owned())
             .unwrap_or_default(),
-        description: render::description(snapshot, &status.key).to_owned(),
+        description: view::description(snapshot, &status.key).to_owned(),
         state: capability_state(status.state()).into(),
     });
     v1::AgentStatus {

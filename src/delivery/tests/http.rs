@@ -7,6 +7,7 @@ use hyper_util::rt::TokioIo;
 
 use super::{Scene, code, in_time};
 use crate::{
+    agent_view::document::Document,
     broker::AgentState,
     testing::{snapshot, token},
 };
@@ -45,6 +46,7 @@ async fn head_is_get_without_the_body() {
         ("a", "/v1/token?min_ttl=soon".to_owned(), 400),
         ("a", "/v1/env".to_owned(), 200),
         ("a", "/v1/status".to_owned(), 200),
+        ("a", "/v1/view".to_owned(), 200),
         ("a", "/v1/nothing".to_owned(), 404),
         ("a", format!("{metadata}/token"), 200),
         ("a", format!("{metadata}/email"), 200),
@@ -80,6 +82,46 @@ async fn env_and_status_are_the_files_contents() {
         scene.get("a", "/v1/status").await.1,
         scene.read("a", "status.json")
     );
+}
+
+#[tokio::test]
+async fn the_view_is_what_the_files_are_written_from() {
+    let scene = Scene::new();
+    let both = snapshot("a")
+        .with_token(token("person"))
+        .with_service(Some(token("robot")));
+    scene.add(both).await;
+    let (response, body) = scene.get("a", "/v1/view").await;
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    insta::assert_snapshot!(body, @r#"{"status":{"agent":"a","owner":"alice","state":"active","message":"","action_url":null,"account":"alice@example.com","service_account":"robot@project.iam.gserviceaccount.com","capabilities":[{"key":"google.gmail.send","state":"granted","granted":true,"optional":false,"description":"Send order confirmations"},{"key":"google.calendar.readonly","state":"satisfied","granted":true,"optional":true,"satisfied_by":"google.calendar"},{"key":"google.drive.readonly","state":"declined","granted":false,"optional":true,"description":"Attach invoices"},{"key":"google.sa","state":"granted","granted":true,"optional":true}]},"credentials":[{"provider":"google","env":{"access_token":"GOOGLE_OAUTH_ACCESS_TOKEN","expires_at":"GOOGLE_OAUTH_TOKEN_EXPIRES_AT","capabilities":{"in":"GOOGLE_OAUTH_CAPABILITIES"},"account":null},"serves_google_libraries":true,"account":"alice@example.com","capabilities":["google.gmail.send","google.calendar.readonly"],"token":{"access_token":"person","expires_at":"2024-01-15T10:30:00Z","expires_in":3540,"scope":"https://www.googleapis.com/auth/calendar https://www.googleapis.com/auth/gmail.send"}},{"provider":"google-sa","env":{"access_token":"GOOGLE_SA_ACCESS_TOKEN","expires_at":"GOOGLE_SA_TOKEN_EXPIRES_AT","capabilities":{"with":"google"},"account":"GOOGLE_SA_EMAIL"},"serves_google_libraries":true,"account":"robot@project.iam.gserviceaccount.com","capabilities":["google.sa"],"token":{"access_token":"robot","expires_at":"2024-01-15T10:30:00Z","expires_in":3540,"scope":"https://www.googleapis.com/auth/calendar https://www.googleapis.com/auth/gmail.send"}}],"project_id":"token-broker"}"#);
+    let view: Document<'static> = serde_json::from_str(&body).unwrap();
+    assert_eq!(*view.env(), scene.read("a", "env"));
+    assert_eq!(view.status.to_file(), scene.read("a", "status.json"));
+}
+
+#[tokio::test]
+async fn a_sidecar_of_the_release_before_finds_what_it_asks_for() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let ask = async |path: &str| scene.get("a", path).await.1;
+    let (env, status) = (ask("/v1/env").await, ask("/v1/status").await);
+    assert!(env.starts_with(
+        "GOOGLE_OAUTH_ACCESS_TOKEN=sesame\nGOOGLE_OAUTH_TOKEN_EXPIRES_AT=2024-01-15T10:30:00Z\n"
+    ));
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(
+        (&status["agent"], &status["state"]),
+        (&"a".into(), &"active".into())
+    );
+    let token: serde_json::Value = serde_json::from_str(&ask("/v1/token").await).unwrap();
+    assert_eq!(
+        (&token["access_token"], &token["expires_in"]),
+        (&"sesame".into(), &3540.into())
+    );
+    for field in ["expires_at", "scope", "capabilities"] {
+        assert!(!token[field].is_null(), "{field}");
+    }
 }
 
 #[tokio::test]
@@ -129,6 +171,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
         ),
         ("/v1/token?ttl=1", 400, "no query parameter \\\"ttl\\\""),
         ("/v1/token?integration=aws", 400, "there are google and google-sa"),
+        ("/v1/view?x", 400, "no query parameter \\\"x\\\""),
         ("/v1/env?x", 400, "no query parameter \\\"x\\\""),
         ("/v1/watch?x=1", 400, "no query parameter \\\"x\\\""),
         (

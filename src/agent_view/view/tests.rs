@@ -176,7 +176,7 @@ fn env_is_rendered_without_growing() {
         .with_service(Some(token(&"y".repeat(2048))));
     let view = View::new(&snapshot, at(NOW));
     let env = view.env();
-    assert_eq!(env.capacity(), view.env_capacity());
+    assert_eq!(env.capacity(), view.document(None).env_capacity());
 }
 
 #[test]
