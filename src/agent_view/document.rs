@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
@@ -89,6 +89,27 @@ impl<'a> Document<'a> {
     pub(crate) fn tokens(&self) -> impl Iterator<Item = &TokenView<'a>> {
         let credentials = self.credentials.iter();
         credentials.filter_map(|credential| credential.token.as_ref())
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn tokens_mut(&mut self) -> impl Iterator<Item = &mut TokenView<'a>> {
+        let credentials = self.credentials.iter_mut();
+        credentials.filter_map(|credential| credential.token.as_mut())
+    }
+
+    /// Tells when tokens end by a clock that is ahead of the one by which it was told.
+    pub(crate) fn move_ends(&mut self, by: SignedDuration) {
+        for token in self.tokens_mut() {
+            token.expires_at = token.expires_at.checked_add(by).unwrap_or(token.expires_at);
+        }
+    }
+}
+
+impl Credential<'_> {
+    /// Takes away what the agent could use.
+    pub(crate) fn withhold(&mut self) {
+        self.token = None;
+        self.capabilities = Arc::default();
     }
 }
 

@@ -85,6 +85,12 @@ impl Document<'_> {
         });
         credentials.sum::<usize>() + self.plain_action_url().map_or(0, str::len) + 128
     }
+
+    /// The content of `access_token`.
+    pub(crate) fn access_token(&self) -> Option<&str> {
+        let main = self.credentials.first()?;
+        main.token.as_ref().map(|token| token.access_token.expose())
+    }
 }
 
 impl Status<'_> {

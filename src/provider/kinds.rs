@@ -1,10 +1,10 @@
-//! Providers that the configuration adds, by their type.
+//! The providers that are built in, and those that the configuration adds, by their type.
 
 use std::sync::Arc;
 
 use url::Url;
 
-use super::{oidc, registry::Provider, surroundings::Surroundings};
+use super::{google, oidc, profile::Profile, registry::Provider, surroundings::Surroundings};
 use crate::{
     clock::SystemClock,
     config::{ConfigError, ProviderEntry},
@@ -16,6 +16,11 @@ type Build = fn(&ProviderEntry, &Surroundings) -> Result<Provider, ConfigError>;
 
 /// Each type, and how one of it is built from its entry.
 const KINDS: &[(&str, Build)] = &[("oidc", oidc::build)];
+
+/// What those say of themselves that are there without a configuration.
+pub fn built_in() -> [Profile; 2] {
+    [google::account(), google::service_accounts()]
+}
 
 /// Adds the providers of these entries to those that there are. Asks nobody yet.
 ///

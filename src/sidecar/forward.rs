@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
@@ -14,7 +14,12 @@ use hyper_util::{
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{hand::Shown, retell::Retelling, skew::BrokerClock, upstream::Upstream};
+use super::{
+    answer::NoAnswer,
+    broker::Broker,
+    retell::{self, Retelling},
+    state::Shown,
+};
 use crate::{
     agent_api::{
         body::{AgentBody, for_method},
@@ -28,7 +33,7 @@ use crate::{
         descriptors::part,
         table::{AGENTS_PART, LOCAL_CONNECTIONS, SIDECAR_STREAMS, STREAMS_PER_CONNECTION, WRITE_STALL},
     },
-    clock::{Moment, SharedClock},
+    clock::{SharedClock, Uptime},
     net::{
         accept::{Door, accept},
         connection, event_stream,
@@ -41,6 +46,8 @@ use crate::{
 
 /// How long the broker may take where the answer is at hand as well: google-auth waits for 3 s.
 const PATIENCE: Duration = Duration::from_secs(2);
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
 /// The largest header section of a request.
 const HEADER_BYTES: u32 = 16 * 1024;
 
@@ -49,9 +56,8 @@ type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Forwards requests.
 pub(super) struct Forwarder {
-    pub(super) upstream: Arc<Upstream>,
-    pub(super) shown: Arc<ArcSwap<Shown>>,
-    pub(super) broker_clock: Arc<BrokerClock>,
+    pub(super) broker: Arc<Broker>,
+    pub(super) shown: Arc<ArcSwapOption<Shown>>,
     pub(super) clock: SharedClock,
 }
 
@@ -84,6 +90,32 @@ impl AtHand {
                 .is_none()
                 .then(|| Self::Metadata(request.uri().clone())),
             _ => None,
+        }
+    }
+}
+
+/// What is written here of what the broker says, as the files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rendering {
+    Env,
+    View,
+}
+
+impl Rendering {
+    fn of<B>(request: &Request<B>) -> Option<Self> {
+        let is_plain = request.uri().query().is_none_or(str::is_empty);
+        match request.uri().path() {
+            _ if request.method() != Method::GET || !is_plain => None,
+            "/v1/env" => Some(Self::Env),
+            "/v1/view" => Some(Self::View),
+            _ => None,
+        }
+    }
+
+    fn answer(self, shown: &Shown, now: Uptime) -> Response<AgentBody> {
+        match self {
+            Self::Env => respond(TEXT, Bytes::from_owner(shown.env())),
+            Self::View => respond(JSON, Bytes::from_owner(shown.view_json(now))),
         }
     }
 }
@@ -156,26 +188,20 @@ impl Forwarder {
             return own(Refusal::invalid(Unclear::Several.to_string()).into_http());
         }
         let (is_metadata, is_grpc) = (metadata::is_meant(&request), is_grpc(&request));
-        let (retelling, asked) = (Retelling::of(&request), self.broker_clock.now());
-        let sent = self.upstream.send(request.map(BodyExt::boxed_unsync));
+        let asked = self.ask(request);
         let answered = match at_hand.as_ref().filter(|at_hand| self.has(at_hand)) {
-            None => sent.await,
-            Some(_) => tokio::time::timeout(PATIENCE, sent).await.unwrap_or_else(|_| {
-                let (source, patience) = (self.upstream.source(), PATIENCE.as_secs());
+            None => asked.await,
+            Some(_) => tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+                let (source, patience) = (self.broker.upstream.source(), PATIENCE.as_secs());
                 Err(format!("{source} did not answer within {patience} s"))
             }),
         };
         let problem = match answered {
-            Ok(response) if !is_away(response.status()) => {
-                match self.retold(response, retelling, asked).await {
-                    Ok(answer) => return answer,
-                    Err(problem) => problem,
-                }
+            Ok(response) if !is_away(response.status()) => return response,
+            Ok(response) => {
+                let answer = at_hand.and_then(|at_hand| self.without_broker(&at_hand));
+                return answer.map_or(response, own);
             }
-            Ok(response) => match at_hand.and_then(|at_hand| self.without_broker(&at_hand)) {
-                Some(answer) => return own(answer),
-                None => return passed_on(response),
-            },
             Err(problem) => problem,
         };
         if let Some(answer) = at_hand.and_then(|at_hand| self.without_broker(&at_hand)) {
@@ -195,27 +221,42 @@ impl Forwarder {
     }
 
     /// The broker's answer, with the ends of tokens by this machine's clock.
-    async fn retold(
-        &self,
-        response: Response<Incoming>,
-        retelling: Option<Retelling>,
-        asked: Moment,
-    ) -> Result<Response<Body>, String> {
+    async fn ask(&self, request: Request<Incoming>) -> Result<Response<Body>, String> {
+        if let Some(rendering) = Rendering::of(&request) {
+            return self.rendered(rendering).await;
+        }
+        let Broker { upstream, clock } = &*self.broker;
+        let (retelling, asked) = (Retelling::of(&request), clock.now());
+        let response = upstream.send(request.map(BodyExt::boxed_unsync)).await?;
         let is_told = response.status() == StatusCode::OK;
         Ok(match retelling.filter(|_| is_told) {
             None => passed_on(response),
-            Some(retelling) if retelling.is_whole() => {
+            Some(Retelling::Token) => {
                 let (head, body) = response.into_parts();
-                let body = self.upstream.read(Response::new(body)).await?;
-                let body = retelling.whole(body, &self.broker_clock, asked);
-                let response = Response::from_parts(head, Full::new(body));
-                passed_on(response.map(|body| body.map_err(|never| match never {})))
+                let body = upstream.read(Response::new(body)).await?;
+                let body = retell::token(body, clock, asked);
+                passed_on(Response::from_parts(head, body).map(whole))
             }
             Some(retelling) => {
-                let mut parts = retelling.parts(Arc::clone(&self.broker_clock));
+                let broker = Arc::clone(&self.broker);
+                let mut parts = retelling.parts(move || broker.clock.moved_by());
                 passed_on(response.map(|body| body.map_frame(move |frame| frame.map_data(&mut parts))))
             }
         })
+    }
+
+    /// What the broker says at this moment: an event of it that was sent on may be newer than what is at hand.
+    async fn rendered(&self, rendering: Rendering) -> Result<Response<Body>, String> {
+        match self.broker.view().await {
+            Ok(state) => {
+                let now = self.clock.uptime();
+                Ok(own(rendering.answer(&state.show(now, None), now)))
+            }
+            Err(NoAnswer::Refused(refusal)) => {
+                Ok(passed_on(refusal.map(|body| whole(Bytes::from_owner(body)))))
+            }
+            Err(NoAnswer::Away(problem)) => Err(problem),
+        }
     }
 
     fn has(&self, at_hand: &AtHand) -> bool {
@@ -224,29 +265,35 @@ impl Forwarder {
 
     /// The answer without the broker; `None` where no token lives, or nothing was heard.
     fn without_broker(&self, at_hand: &AtHand) -> Option<Response<AgentBody>> {
-        const JSON: &str = "application/json";
-        let (shown, now) = (self.shown.load(), self.clock.uptime());
-        let living = || shown.token_json(now);
-        let (kind, body) = match at_hand {
-            AtHand::Token => (JSON, living()?),
-            AtHand::MetadataToken => (JSON, shown.metadata_json(now)?),
-            AtHand::Metadata(target) => return shown.metadata_facts(now)?.answer(target),
-            AtHand::Env => {
-                living()?;
-                ("text/plain; charset=utf-8", shown.env.as_bytes().to_vec())
+        let (shown, now) = (self.shown.load_full()?, self.clock.uptime());
+        Some(match at_hand {
+            AtHand::Token => respond(JSON, Bytes::from_owner(shown.token_json(now)?)),
+            AtHand::MetadataToken => {
+                let token = Bytes::from_owner(shown.metadata_json(now)?);
+                let mut response = respond(JSON, token);
+                let flavor = HeaderValue::from_static("Google");
+                response.headers_mut().insert(metadata::FLAVOR, flavor);
+                response
             }
-            AtHand::Status if shown.status.is_empty() => return None,
-            AtHand::Status => (JSON, shown.status.clone().into_bytes()),
-        };
-        let mut response = Response::new(AgentBody::from(body));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if *at_hand == AtHand::MetadataToken {
-            headers.insert(metadata::FLAVOR, HeaderValue::from_static("Google"));
-        }
-        Some(response)
+            AtHand::Metadata(target) => return shown.metadata_facts(now)?.answer(target),
+            AtHand::Env if !shown.has_token(now) => return None,
+            AtHand::Env => Rendering::Env.answer(&shown, now),
+            AtHand::Status => respond(JSON, shown.status_json().into()),
+        })
     }
+}
+
+fn respond(kind: &'static str, body: Bytes) -> Response<AgentBody> {
+    let mut response = Response::new(AgentBody::from(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A body that is there.
+fn whole(body: Bytes) -> impl hyper::body::Body<Data = Bytes, Error = hyper::Error> + Send + 'static {
+    Full::new(body).map_err(|never| match never {})
 }
 
 /// True for what stays open, and with it a stream to the broker.
@@ -318,7 +365,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
-        sidecar::source::Source,
+        sidecar::{skew::BrokerClock, source::Source, upstream::Upstream},
         testing::{H2_PING, H2_PREFACE, PIPELINED, in_memory, never_reads},
     };
 
@@ -327,10 +374,13 @@ mod tests {
         let folder = in_memory();
         let path = folder.path().join("broker.sock");
         let nobody = Source::Socket(folder.path().join("nobody"));
+        let broker = Broker {
+            upstream: Upstream::new(&nobody, None, Path::new(""), None),
+            clock: BrokerClock::new(nobody, Arc::new(SystemClock)),
+        };
         let forwarder = Arc::new(Forwarder {
-            upstream: Arc::new(Upstream::new(&nobody, None, Path::new(""), None)),
+            broker: Arc::new(broker),
             shown: Arc::default(),
-            broker_clock: Arc::new(BrokerClock::new(nobody, Arc::new(SystemClock))),
             clock: Arc::new(SystemClock),
         });
         let (listener, shutdown) = (UnixListener::bind(&path).unwrap(), CancellationToken::new());

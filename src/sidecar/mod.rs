@@ -4,16 +4,20 @@
 //! `status.json` in a directory that the containers share, and forwards what they ask on `broker.sock` there and on the
 //! metadata port. It holds no grant and decides nothing: what the broker takes away is gone here as well.
 
-mod follow;
+mod answer;
+mod broker;
+mod former_broker;
 mod forward;
-mod hand;
-mod keeper;
+mod output_dir;
 mod place;
 mod relay;
 mod retell;
 mod skew;
 mod source;
+mod state;
+mod sync;
 mod upstream;
+mod written;
 
 use std::{
     net::SocketAddr,
@@ -22,12 +26,13 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    follow::Follower, forward::Forwarder, hand::Shown, keeper::Keeper, skew::BrokerClock, upstream::Upstream,
+    broker::Broker, forward::Forwarder, output_dir::OutputDir, skew::BrokerClock, sync::Follower,
+    upstream::Upstream,
 };
 use crate::{clock::SharedClock, entropy::SharedEntropy, id::AgentName, net::tcp::TcpServer, text::ShowPath};
 
@@ -77,9 +82,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), String> {
     refuse_own_source(&options)?;
-    let shown = Arc::new(ArcSwap::from_pointee(Shown::default()));
+    let shown = Arc::new(ArcSwapOption::empty());
     let (listeners, listening) = mpsc::channel(1);
-    let keeper = Keeper::open(
+    let output_dir = OutputDir::open(
         options.directory,
         options.agent.as_ref(),
         Arc::clone(&clock),
@@ -97,12 +102,13 @@ pub async fn run(
         &options.token_file,
         options.ca_file,
     );
-    let upstream = Arc::new(upstream);
     tracing::info!("tokens come from {}", upstream.source());
-    let broker_clock = Arc::new(BrokerClock::new(options.source, Arc::clone(&clock)));
+    let broker = Arc::new(Broker {
+        upstream,
+        clock: BrokerClock::new(options.source, Arc::clone(&clock)),
+    });
     let forwarder = Arc::new(Forwarder {
-        upstream: Arc::clone(&upstream),
-        broker_clock: Arc::clone(&broker_clock),
+        broker: Arc::clone(&broker),
         shown,
         clock: Arc::clone(&clock),
     });
@@ -113,14 +119,13 @@ pub async fn run(
     tokio::spawn(serve_each(listening, forwarder, shutdown.clone()));
     let (news, came) = mpsc::channel(1);
     let follower = Follower {
-        upstream,
+        broker,
         agent: options.agent,
-        broker_clock,
         entropy,
         news,
     };
     tokio::spawn(follower.run());
-    keeper.run(came, shutdown).await;
+    output_dir.run(came, shutdown).await;
     Ok(())
 }
 

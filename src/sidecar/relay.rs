@@ -2,10 +2,10 @@
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
-use super::{forward::Forwarder, hand::Shown, skew::BrokerClock, source::Source, upstream::Upstream};
+use super::{broker::Broker, forward::Forwarder, skew::BrokerClock, source::Source, upstream::Upstream};
 use crate::{
     clock::{SharedClock, SystemClock},
     net::tcp::TcpServer,
@@ -25,10 +25,13 @@ impl MetadataRelay {
     pub fn bind(socket: &Path, address: SocketAddr) -> io::Result<Self> {
         let source = Source::Socket(socket.to_owned());
         let clock: SharedClock = Arc::new(SystemClock);
+        let broker = Broker {
+            upstream: Upstream::new(&source, None, Path::new(""), None),
+            clock: BrokerClock::new(source, Arc::clone(&clock)),
+        };
         let forwarder = Forwarder {
-            upstream: Arc::new(Upstream::new(&source, None, Path::new(""), None)),
-            shown: Arc::new(ArcSwap::from_pointee(Shown::default())),
-            broker_clock: Arc::new(BrokerClock::new(source, Arc::clone(&clock))),
+            broker: Arc::new(broker),
+            shown: Arc::new(ArcSwapOption::empty()),
             clock,
         };
         let server = TcpServer::bind(address)?;

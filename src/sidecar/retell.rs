@@ -1,7 +1,5 @@
 //! The broker's answers with the ends of tokens by this machine's clock, and nothing else changed.
 
-use std::sync::Arc;
-
 use bytes::{Buf, Bytes};
 use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};
@@ -33,9 +31,7 @@ const EXPIRES_AT: u32 = 3;
 /// An answer that tells when tokens end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retelling {
-    /// The lines of `env`.
-    Env,
-    /// `/v1/token`.
+    /// `/v1/token`, which is whole at once.
     Token,
     /// `/v1/watch`.
     Events,
@@ -53,32 +49,17 @@ impl Retelling {
         }
         match path {
             _ if request.method() != Method::GET => None,
-            "/v1/env" => Some(Self::Env),
             "/v1/token" => Some(Self::Token),
             "/v1/watch" => Some(Self::Events),
             _ => None,
         }
     }
 
-    /// True for an answer that is whole at once.
-    pub(super) fn is_whole(self) -> bool {
-        matches!(self, Self::Env | Self::Token)
-    }
-
-    /// A whole answer to what was asked then.
-    pub(super) fn whole(self, mut body: Zeroizing<Vec<u8>>, broker: &BrokerClock, asked: Moment) -> Bytes {
-        match self {
-            Self::Token => {
-                let showed = token_clock(&body).map(|showed| broker.showed(showed, asked));
-                json(&mut body, showed.unwrap_or_else(|| broker.moved_by()));
-            }
-            _ => env(&mut body, broker.moved_by()),
-        }
-        Bytes::from_owner(body)
-    }
-
     /// What comes of a stream that goes on: each part of it, when it is there to its end.
-    pub(super) fn parts(self, broker: Arc<BrokerClock>) -> impl FnMut(Bytes) -> Bytes + Send + 'static {
+    pub(super) fn parts(
+        self,
+        moved_by: impl Fn() -> SignedDuration + Send + 'static,
+    ) -> impl FnMut(Bytes) -> Bytes + Send + 'static {
         let mut waiting = Zeroizing::new(Vec::new());
         move |came| {
             // Growing would leave a copy of a token behind.
@@ -96,68 +77,63 @@ impl Retelling {
                 end
             };
             waiting = Zeroizing::new(all[end..].to_vec());
-            let moved_by = broker.moved_by();
+            let moved_by = moved_by();
             if moved_by.is_zero() {
                 return Bytes::from_owner(all).slice(..end);
             }
             if self == Self::Messages {
                 return Bytes::from_owner(messages(&all[..end], moved_by));
             }
-            json(&mut all[..end], moved_by);
+            events(&mut all[..end], moved_by);
             Bytes::from_owner(all).slice(..end)
         }
     }
 }
 
-/// What the broker's clock showed when it told this token.
-pub(super) fn token_clock(body: &[u8]) -> Option<Timestamp> {
+/// An answer of `/v1/token` to what was asked then.
+pub(super) fn token(mut body: Zeroizing<Vec<u8>>, broker: &BrokerClock, asked: Moment) -> Bytes {
     #[derive(Deserialize)]
     struct Told {
         expires_at: Timestamp,
         expires_in: u64,
     }
-    let told: Told = serde_json::from_slice(body).ok()?;
-    clock_of(told.expires_at, told.expires_in)
+    let told: Option<Told> = serde_json::from_slice(&body).ok();
+    let showed = told.and_then(|told| clock_of(told.expires_at, told.expires_in));
+    let moved_by = showed.map_or_else(|| broker.moved_by(), |showed| broker.showed(showed, asked));
+    json(&mut body, moved_by);
+    Bytes::from_owner(body)
 }
 
-/// Moves the ends of tokens in the lines of `env`. Every byte else stays, and so does the length.
-pub(super) fn env(text: &mut [u8], by: SignedDuration) {
-    const EXPIRY: &[u8] = b"_TOKEN_EXPIRES_AT=";
-    for line in text.split_mut(|byte| *byte == b'\n') {
-        if let Some(at) = find(line, EXPIRY) {
-            moved(&mut line[at + EXPIRY.len()..], by);
-        }
-    }
-}
-
-/// The same of JSON: no text in it can hold the quoted name.
+/// Moves the end of a token that JSON tells. Every byte else stays, and so does the length.
 fn json(text: &mut [u8], by: SignedDuration) {
-    const EXPIRY: &[u8] = b"\"expires_at\"";
-    let mut from = 0;
-    while let Some(at) = find(&text[from..], EXPIRY) {
-        from += at + EXPIRY.len();
-        let between = |byte: &u8| byte.is_ascii_whitespace() || *byte == b':';
-        let value = text[from..].iter().take_while(|byte| between(byte)).count() + from;
-        if let Some(quoted) = text[value..].strip_prefix(b"\"") {
-            let length = quoted.iter().take_while(|byte| **byte != b'"').count();
-            moved(&mut text[value + 1..value + 1 + length], by);
-        }
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        expires_at: &'a str,
     }
-}
-
-/// Moves one time, where it is one and stays as long as it is.
-fn moved(time: &mut [u8], by: SignedDuration) {
-    let read = |text: &str| text.parse::<Timestamp>().ok()?.checked_add(by).ok();
-    let Some(new) = std::str::from_utf8(time).ok().and_then(read).map(clock::rfc3339) else {
+    let moved = |time: &str| {
+        Some(clock::rfc3339(
+            time.parse::<Timestamp>().ok()?.checked_add(by).ok()?,
+        ))
+    };
+    let Ok(Told { expires_at }) = serde_json::from_slice(text) else {
         return;
     };
-    if new.len() == time.len() {
-        time.copy_from_slice(new.as_bytes());
+    // It borrows from the text, so its place there is known.
+    let place = expires_at.as_ptr().addr() - text.as_ptr().addr();
+    let place = place..place + expires_at.len();
+    if let Some(new) = moved(expires_at).filter(|new| new.len() == place.len()) {
+        text[place].copy_from_slice(new.as_bytes());
     }
 }
 
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|window| window == wanted)
+/// The same of each event's data.
+fn events(text: &mut [u8], by: SignedDuration) {
+    const DATA: &[u8] = b"data: ";
+    for line in text.split_mut(|byte| *byte == b'\n') {
+        if line.starts_with(DATA) {
+            json(&mut line[DATA.len()..], by);
+        }
+    }
 }
 
 /// Where the last event that is there to its end ends.

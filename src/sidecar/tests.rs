@@ -1,9 +1,9 @@
-//! A sidecar whose broker's clock shows something else than its own.
+//! A sidecar whose broker's clock shows something else than its own: one of this release, and one of the release before.
 
 use std::{convert::Infallible, fs, path::Path, time::Duration};
 
 use bytes::{BufMut, Bytes};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
 use crate::{
+    agent_view::document::Document,
     clock::{Clock, SystemClock, rfc3339},
     entropy::SystemEntropy,
     proto::{
@@ -33,20 +34,28 @@ const BEHIND: Duration = Duration::from_secs(90 * 60);
 
 type Told = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
+/// Which release a broker is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Release {
+    This,
+    Before,
+}
+
 /// What a broker says whose clock is 90 minutes behind.
-async fn answer(request: Request<Incoming>) -> Result<Told, Infallible> {
+fn answer(release: Release, request: &Request<Incoming>) -> Told {
     let now = SystemClock.moment().wall - BEHIND;
     let end = now + LIFE;
     let written = rfc3339(end);
     let token = format!(
-        r#"{{"access_token":"ya29.a","token_type":"Bearer","expires_at":"{written}","expires_in":3600,"scope":"s","capabilities":[]}}"#
+        r#"{{"access_token":"ya29.a","token_type":"Bearer","expires_at":"{written}","expires_in":3600,"scope":"s","capabilities":["a.b"]}}"#
     );
     let whole = |text: String| Full::new(Bytes::from(text)).boxed_unsync();
+    let mut status = StatusCode::OK;
     let body = match request.uri().path() {
-        "/v1/env" => whole(format!(
-            "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.a\nGOOGLE_OAUTH_TOKEN_EXPIRES_AT={written}\nTOKEN_BROKER_STATE=active\n"
-        )),
-        "/v1/status" => whole(r#"{"agent":"bot","state":"active","message":""}"#.to_owned()),
+        "/v1/view" if release == Release::This => whole(view(&written)),
+        "/v1/env" if release == Release::Before => whole(env(&written)),
+        "/v1/status" if release == Release::Before => whole(STATUS.to_owned()),
+        "/computeMetadata/v1/project/project-id" => whole("project".to_owned()),
         "/v1/token" => whole(token),
         "/v1/watch" => {
             let event = format!("event: token\ndata: {token}\n\n");
@@ -70,21 +79,45 @@ async fn answer(request: Request<Incoming>) -> Result<Told, Infallible> {
             framed.extend_from_slice(&message);
             Full::new(Bytes::from(framed)).boxed_unsync()
         }
-        _ => whole(String::new()),
+        _ => {
+            status = StatusCode::NOT_FOUND;
+            whole(r#"{"status":404,"code":"not_found","detail":"There is nothing."}"#.to_owned())
+        }
     };
     let mut response = Response::new(body);
+    *response.status_mut() = status;
     let date = HeaderValue::try_from(httpdate::fmt_http_date(now.try_into().unwrap())).unwrap();
     response.headers_mut().insert(header::DATE, date);
-    Ok(response)
+    response
 }
 
-async fn broker(listener: UnixListener) {
+const STATUS: &str = r#"{"agent":"bot","owner":"alice","state":"active","message":"","action_url":null,"account":"a@b.example","capabilities":[{"key":"a.b","state":"granted","granted":true,"optional":false}]}"#;
+
+fn view(end: &str) -> String {
+    format!(
+        r#"{{"status":{STATUS},"credentials":[{{"provider":"google","env":{{"access_token":"GOOGLE_OAUTH_ACCESS_TOKEN","expires_at":"GOOGLE_OAUTH_TOKEN_EXPIRES_AT","capabilities":{{"in":"GOOGLE_OAUTH_CAPABILITIES"}},"account":null}},"serves_google_libraries":true,"account":"a@b.example","capabilities":["a.b"],"token":{{"access_token":"ya29.a","expires_at":"{end}","expires_in":3600,"scope":"s"}},"new":{{}}}}],"project_id":"project"}}"#
+    )
+}
+
+fn env(end: &str) -> String {
+    format!(
+        "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.a\nGOOGLE_OAUTH_TOKEN_EXPIRES_AT={end}\nGOOGLE_OAUTH_CAPABILITIES=a.b\n\
+         TOKEN_BROKER_STATE=active\n"
+    )
+}
+
+async fn broker(listener: UnixListener, release: Release) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         tokio::spawn(async move {
             let http = auto::Builder::new(TokioExecutor::new());
             let _ = http
-                .serve_connection(TokioIo::new(stream), service_fn(answer))
+                .serve_connection(
+                    TokioIo::new(stream),
+                    service_fn(move |request| {
+                        std::future::ready(Ok::<_, Infallible>(answer(release, &request)))
+                    }),
+                )
                 .await;
         });
     }
@@ -119,9 +152,18 @@ fn time_in(text: &[u8]) -> Timestamp {
 
 #[tokio::test]
 async fn wherever_it_answers_tokens_end_by_the_sidecars_own_clock() {
+    tokens_end_by_the_sidecars_own_clock(Release::This).await;
+}
+
+#[tokio::test]
+async fn a_broker_of_the_release_before_is_followed_as_well() {
+    tokens_end_by_the_sidecars_own_clock(Release::Before).await;
+}
+
+async fn tokens_end_by_the_sidecars_own_clock(release: Release) {
     let folder = in_memory();
     let socket = folder.path().join("node.sock");
-    tokio::spawn(broker(UnixListener::bind(&socket).unwrap()));
+    tokio::spawn(broker(UnixListener::bind(&socket).unwrap(), release));
     let directory = folder.path().join("shared");
     fs::create_dir(&directory).unwrap();
     let options = SidecarOptions {
@@ -156,9 +198,27 @@ async fn wherever_it_answers_tokens_end_by_the_sidecars_own_clock() {
         .token
         .unwrap();
     let end = message.expires_at.unwrap();
+    let (file, answer) = (
+        fs::read(directory.join("env")).unwrap(),
+        ask(&own, "/v1/env", None).await,
+    );
+    let view: Document<'static> = serde_json::from_slice(&ask(&own, "/v1/view", None).await).unwrap();
+    for text in [&file, &answer, view.env().as_bytes()] {
+        let text = std::str::from_utf8(text).unwrap();
+        assert_eq!(text, env(&rfc3339(time_in(text.as_bytes()))));
+    }
+    assert_eq!(fs::read(directory.join("access_token")).unwrap(), b"ya29.a");
+    let status: serde_json::Value =
+        serde_json::from_slice(&fs::read(directory.join("status.json")).unwrap()).unwrap();
+    assert_eq!(status, serde_json::from_str::<serde_json::Value>(STATUS).unwrap());
+    let main = &view.credentials[0];
+    assert_eq!(main.token.as_ref().unwrap().scope.as_deref(), Some("s"));
+    assert_eq!(main.capabilities.len(), 1);
+    assert_eq!(view.project_id.as_deref(), Some("project"));
     let told = [
-        ("the file", time_in(&fs::read(directory.join("env")).unwrap())),
-        ("/v1/env", time_in(&ask(&own, "/v1/env", None).await)),
+        ("the file", time_in(&file)),
+        ("/v1/env", time_in(&answer)),
+        ("/v1/view", view.tokens().next().unwrap().expires_at),
         ("/v1/token", time_in(&ask(&own, "/v1/token", None).await)),
         ("/v1/watch", time_in(&ask(&own, "/v1/watch", None).await)),
         ("gRPC", Timestamp::new(end.seconds, 0).unwrap()),

@@ -80,6 +80,31 @@ fn files_http_and_grpc_say_what_the_broker_says_across_renewals() {
 }
 
 #[test]
+fn what_it_writes_and_answers_is_what_the_nodes_daemon_writes() {
+    let remote = Remote::with_lifetime("1h");
+    let pod = remote.running();
+    let (node, agent) = (remote.daemon.agent("invoice-bot"), pod.agent());
+    for file in ["env", "access_token", "status.json"] {
+        assert_eq!(agent.read(file), node.read(file), "{file}");
+    }
+    for path in ["/v1/env", "/v1/status"] {
+        let (told, said) = (agent.get(path).expect_ok(), node.get(path).expect_ok());
+        assert_eq!(told.text(), said.text(), "{path}");
+        for header in ["content-type", "cache-control"] {
+            assert_eq!(told.header(header), said.header(header), "{header} of {path}");
+        }
+    }
+    remote
+        .daemon
+        .cli(&["integrations", "disconnect", "--owner", "alice", "--yes"])
+        .expect_ok();
+    pod.wait_for_none();
+    for file in ["env", "status.json"] {
+        assert_eq!(agent.read(file), node.read(file), "{file}");
+    }
+}
+
+#[test]
 fn files_are_for_the_user_and_for_the_group_of_a_setgid_directory() {
     let remote = Remote::start();
     let pod = remote.running();

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::BufMut;
 
@@ -39,7 +39,8 @@ fn token(end: &str) -> AccessToken {
 fn in_pieces(retelling: Retelling, bytes: &[u8]) -> Vec<u8> {
     let mut told = None;
     for size in [1, 7, bytes.len()] {
-        let mut parts = retelling.parts(broker());
+        let broker = broker();
+        let mut parts = retelling.parts(move || broker.moved_by());
         let pieces = bytes
             .chunks(size)
             .map(|piece| parts(Bytes::copy_from_slice(piece)));
@@ -51,26 +52,17 @@ fn in_pieces(retelling: Retelling, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn whole_answers_say_when_tokens_end_by_this_machines_clock() {
-    let env = "A=1\nGOOGLE_OAUTH_TOKEN_EXPIRES_AT=2030-01-01T11:25:00Z\nGOOGLE_SA_TOKEN_EXPIRES_AT=2030-01-01T10:40:00Z\n\
-               TOKEN_BROKER_STATE=active\n";
-    let whole = |retelling: Retelling, text: &str| {
+    let whole = |text: &str| {
         let broker = broker();
-        let told = retelling.whole(Zeroizing::new(text.into()), &broker, broker.now());
+        let told = super::token(Zeroizing::new(text.into()), &broker, broker.now());
         String::from_utf8(told.to_vec()).unwrap()
     };
-    assert_eq!(
-        whole(Retelling::Env, env),
-        env.replace("11:25", "12:55").replace("10:40", "12:10")
-    );
     let json = r#"{"access_token":"t","expires_at":"2030-01-01T11:25:00Z","expires_in":3300,"new":{"x":"expires_at"}}"#;
-    assert_eq!(whole(Retelling::Token, json), json.replace("11:25", "12:55"));
+    assert_eq!(whole(json), json.replace("11:25", "12:55"));
     // The answer's own word on the clock goes before what was known.
     let set = json.replace("11:25", "12:55").replace(":\"2030", " : \"2030");
-    assert_eq!(whole(Retelling::Token, &set), set);
-    assert_eq!(
-        whole(Retelling::Token, "no JSON \"expires_at\":"),
-        "no JSON \"expires_at\":"
-    );
+    assert_eq!(whole(&set), set);
+    assert_eq!(whole("no JSON \"expires_at\":"), "no JSON \"expires_at\":");
 }
 
 #[test]

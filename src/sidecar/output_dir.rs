@@ -2,14 +2,15 @@
 
 use std::{hash::RandomState, path::PathBuf, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use tokio::{net::UnixListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    follow::News,
-    hand::{Hand, Shown, Trouble},
     place::Place,
+    state::{Shown, State, Trouble},
+    sync::News,
+    written,
 };
 use crate::{
     agent_api::socket,
@@ -30,14 +31,14 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How often the directory is compared with what was written.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// The keeper of one directory.
-pub(super) struct Keeper {
+/// The directory, with what it should hold.
+pub(super) struct OutputDir {
     place: Place,
     clock: SharedClock,
-    hand: Hand,
+    state: State,
     trouble: Option<Trouble>,
     /// What whoever forwards requests may answer with.
-    shown: Arc<ArcSwap<Shown>>,
+    shown: Arc<ArcSwapOption<Shown>>,
     /// What was written: `env`, `access_token`, `status.json`.
     written: [Seen; 3],
     /// How the socket was left; `None` before it is there.
@@ -52,7 +53,7 @@ pub(super) struct Keeper {
     listeners: mpsc::Sender<UnixListener>,
 }
 
-impl Keeper {
+impl OutputDir {
     /// Takes over what an earlier sidecar left, and removes the socket that it can no longer serve.
     ///
     /// # Errors
@@ -61,7 +62,7 @@ impl Keeper {
         directory: PathBuf,
         agent: Option<&AgentName>,
         clock: SharedClock,
-        shown: Arc<ArcSwap<Shown>>,
+        shown: Arc<ArcSwapOption<Shown>>,
         listeners: mpsc::Sender<UnixListener>,
     ) -> Result<Self, String> {
         let mut place = Place::new(directory);
@@ -70,13 +71,15 @@ impl Keeper {
         dir.remove(Entry::Socket)
             .map_err(|error| place.sentence(&error))?;
         let read = |entry| dir.read(entry).unwrap_or_default();
-        let hand = Hand::new(read(Entry::Env), read(Entry::Status).to_string(), clock.moment());
-        let nothing = agent.map_or_else(Hand::default, Hand::of_agent);
+        let left = written::read(&read(Entry::Env), read(Entry::Status).as_bytes());
+        let left = State::new(left, clock.moment());
         Ok(Self {
             place,
             clock,
             // Without a token it says nothing that is worth keeping.
-            hand: Some(hand).filter(Hand::has_token).unwrap_or(nothing),
+            state: Some(left)
+                .filter(State::has_token)
+                .unwrap_or_else(|| State::of_agent(agent)),
             trouble: None,
             shown,
             written: [Seen::Unknown; 3],
@@ -92,7 +95,7 @@ impl Keeper {
     /// Follows the news until `shutdown`. Then no token stays behind: nobody would renew it or take it away.
     pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>, shutdown: CancellationToken) {
         loop {
-            if !self.hand.is_empty() || self.trouble.is_some() {
+            if !self.state.is_empty() || self.trouble.is_some() {
                 self.put_in_order();
             }
             let (wake, clock) = (self.wake(), Arc::clone(&self.clock));
@@ -100,8 +103,8 @@ impl Keeper {
                 biased;
                 () = shutdown.cancelled() => break,
                 came = news.recv() => match came {
-                    Some(News::Hand(hand)) => self.take(hand),
-                    Some(News::Trouble(trouble)) => self.note(trouble),
+                    Some(Ok(state)) => self.take(state),
+                    Some(Err(trouble)) => self.note(trouble),
                     None => break,
                 },
                 () = clock.sleep_until(wake) => {}
@@ -110,12 +113,12 @@ impl Keeper {
         self.end();
     }
 
-    fn take(&mut self, hand: Hand) {
+    fn take(&mut self, state: State) {
         self.trouble = None;
         if self.said.take().is_some() {
             tracing::info!("the broker answers");
         }
-        let situation = hand.situation();
+        let situation = state.situation();
         if situation != self.told {
             let (state, message, url) = &situation;
             match url {
@@ -125,7 +128,7 @@ impl Keeper {
             }
             self.told = situation;
         }
-        self.hand = hand;
+        self.state = state;
     }
 
     fn note(&mut self, trouble: Trouble) {
@@ -135,7 +138,7 @@ impl Keeper {
         }
         if trouble.is_final {
             // Should the broker be away next, this stays true.
-            self.hand = self.hand.without_tokens();
+            self.state = self.state.without_tokens();
         } else if self.trouble.as_ref().is_some_and(|before| before.is_final) {
             return;
         }
@@ -144,8 +147,8 @@ impl Keeper {
 
     fn put_in_order(&mut self) {
         let now = self.clock.moment();
-        self.hand.clock_shows(now);
-        let shown = self.hand.show(now.uptime, self.trouble.as_ref());
+        self.state.clock_shows(now);
+        let shown = self.state.show(now.uptime, self.trouble.as_ref());
         let problem = self.write(&shown).err();
         if problem != self.problem {
             if let Some(problem) = &problem {
@@ -155,7 +158,7 @@ impl Keeper {
             }
             self.problem = problem;
         }
-        self.shown.store(Arc::new(shown));
+        self.shown.store(Some(Arc::new(shown)));
     }
 
     /// Brings the directory to what is shown: what differs, each by rename.
@@ -167,19 +170,17 @@ impl Keeper {
 
     fn write_files(&mut self, shown: &Shown) -> Result<AgentDir, String> {
         let dir = self.place.open()?;
+        let (env, status, access_token) = (shown.env(), shown.status_json(), shown.access_token());
         let files = [
-            (Entry::Env, Some(shown.env.as_bytes())),
-            (
-                Entry::AccessToken,
-                shown.access_token.as_ref().map(|token| token.as_bytes()),
-            ),
-            (Entry::Status, Some(shown.status.as_bytes())),
+            (Entry::Env, Some(env.as_bytes())),
+            (Entry::AccessToken, access_token.map(str::as_bytes)),
+            (Entry::Status, Some(status.as_bytes())),
         ];
         let mut failed = None;
         for ((entry, content), written) in files.into_iter().zip(&mut self.written) {
             if let Err(error) = files::put(&dir, entry, content, written, &self.keys) {
                 // What may be there no longer goes even where nothing can take its place.
-                if shown.access_token.is_none() && entry != Entry::Status {
+                if access_token.is_none() && entry != Entry::Status {
                     let _ = dir.remove(entry);
                 }
                 failed = failed.or(Some(error));
@@ -195,7 +196,7 @@ impl Keeper {
     fn listen(&mut self, dir: &AgentDir, shown: &Shown) -> Result<(), FileError> {
         let directory = self.place.path().shown();
         match self.socket {
-            None if shown.expires_at.is_none() => return Ok(()),
+            None if shown.expires_at().is_none() => return Ok(()),
             None => tracing::info!(%directory, "ready: the first token is there"),
             Some(left) if dir.entry(Entry::Socket, &self.keys) == Some(left) => return Ok(()),
             Some(_) => tracing::warn!(%directory, "the socket was gone and is made again"),
@@ -212,7 +213,7 @@ impl Keeper {
     fn wake(&self) -> Uptime {
         let pause = if self.problem.is_some() { RETRY } else { LOOK };
         let look = self.clock.uptime().after(pause);
-        let expiry = self.shown.load().expires_at;
+        let expiry = self.shown.load().as_ref().and_then(|shown| shown.expires_at());
         expiry.into_iter().fold(look, Uptime::min)
     }
 
@@ -220,7 +221,7 @@ impl Keeper {
         if let Ok(dir) = AgentDir::shared(self.place.path()) {
             let _ = dir.remove(Entry::Socket);
         }
-        let shown = self.hand.show(self.clock.uptime(), Some(&Trouble::ended()));
+        let shown = self.state.show(self.clock.uptime(), Some(&Trouble::ended()));
         if let Err(problem) = self.write_files(&shown) {
             tracing::warn!("{problem}");
         }

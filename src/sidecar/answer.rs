@@ -1,0 +1,77 @@
+//! A question to the broker whose answer is wanted whole.
+
+use http::{Response, StatusCode, header};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::upstream::Upstream;
+use crate::http_client::http_date;
+
+/// What the broker says.
+pub(super) struct Answer {
+    pub(super) body: Zeroizing<Vec<u8>>,
+    /// What its clock shows. A proxy on the way may have put its own in the place of the broker's.
+    pub(super) date: Option<Timestamp>,
+}
+
+/// Why there is no answer.
+pub(super) enum NoAnswer {
+    /// Nobody answers, or not so that it can be read; a sentence says it.
+    Away(String),
+    /// The broker refuses.
+    Refused(Box<Response<Zeroizing<Vec<u8>>>>),
+}
+
+/// Problem details as the broker writes them (RFC 9457).
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ProblemDetails {
+    pub(super) code: String,
+    pub(super) detail: String,
+}
+
+impl ProblemDetails {
+    /// What a refusal says; nothing where it is none of the broker's.
+    pub(super) fn of(refusal: &Response<Zeroizing<Vec<u8>>>) -> Self {
+        serde_json::from_slice(refusal.body()).unwrap_or_default()
+    }
+}
+
+impl NoAnswer {
+    /// True where the broker has nothing at the path.
+    pub(super) fn is_no_such_path(&self) -> bool {
+        match self {
+            Self::Away(_) => false,
+            // An agent that is not there is 404 as well.
+            Self::Refused(refusal) => {
+                refusal.status() == StatusCode::NOT_FOUND && ProblemDetails::of(refusal).code == "not_found"
+            }
+        }
+    }
+}
+
+impl Upstream {
+    /// `GET path`.
+    pub(super) async fn get(&self, path: &'static str) -> Result<Answer, NoAnswer> {
+        let response = self.accepted(self.open(path).await).await?;
+        let date = response.headers().get(header::DATE).and_then(http_date);
+        let body = self.read(response).await.map_err(NoAnswer::Away)?;
+        Ok(Answer { body, date })
+    }
+
+    /// An answer that is no refusal.
+    pub(super) async fn accepted(
+        &self,
+        answered: Result<Response<Incoming>, String>,
+    ) -> Result<Response<Incoming>, NoAnswer> {
+        let response = answered.map_err(NoAnswer::Away)?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        let (head, body) = response.into_parts();
+        let body = self.read(Response::new(body)).await.unwrap_or_default();
+        Err(NoAnswer::Refused(Box::new(Response::from_parts(head, body))))
+    }
+}
