@@ -155,6 +155,7 @@ impl Connect {
             _place: place,
         };
         let started = ConnectStarted {
+            provider: provider.id().clone(),
             authorization_url,
             connect_id: pending.connect_id.clone(),
             expires_at: now.wall_at(pending.expires_at),

@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::id::{AgentName, CapabilityKey, IntegrationId, OwnerId};
+use crate::id::{AgentName, CapabilityKey, IntegrationId, OwnerId, ProviderId};
 
 /// A consent that has begun.
 pub struct ConnectStarted {
+    /// Whose page it is.
+    pub provider: ProviderId,
     /// Where the person's browser has to go.
     pub authorization_url: url::Url,
     /// Names the consent; not a secret.

@@ -1,7 +1,7 @@
 //! From the broker's views to messages.
 
-use crate::agent_view::message::capability_state;
 use crate::{agent_view::message::agent_state, provider::AccountField};
+use crate::{agent_view::message::capability_state, provider::Providers};
 use crate::{
     broker::{
         AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, CapabilityStanding, Event,
@@ -73,7 +73,12 @@ fn integration_state(view: &AccountView) -> v1::IntegrationState {
     }
 }
 
-pub(super) fn pending_revocation(pending: PendingRevocation, now: Moment) -> v1::PendingRevocation {
+pub(super) fn pending_revocation(
+    pending: PendingRevocation,
+    providers: &Providers,
+    now: Moment,
+) -> v1::PendingRevocation {
+    let provider = providers.bound_to(&pending.record.issuer_binding);
     v1::PendingRevocation {
         integration_id: pending.record.id.to_string(),
         owner: pending.record.owner.to_string(),
@@ -81,6 +86,7 @@ pub(super) fn pending_revocation(pending: PendingRevocation, now: Moment) -> v1:
         since: Some(timestamp(pending.record.since)),
         message: pending.problem,
         retry_at: Some(timestamp(now.wall_at(pending.retry_at))),
+        provider_name: provider.map_or_else(String::new, |provider| provider.profile.name.clone()),
     }
 }
 

@@ -157,6 +157,8 @@ impl AdminService for Service {
             connect_id: started.connect_id,
             expires_at: Some(timestamp(started.expires_at)),
             agents_in_doubt: started.agents_in_doubt.iter().map(ToString::to_string).collect(),
+            provider_name: self.broker.providers().name_of(&started.provider),
+            provider: started.provider.to_string(),
         }))
     }
 
@@ -262,7 +264,7 @@ impl AdminService for Service {
             .pending_revocations()
             .into_iter()
             .filter(|pending| owner.as_ref().is_none_or(|owner| pending.record.owner == *owner))
-            .map(|pending| convert::pending_revocation(pending, now))
+            .map(|pending| convert::pending_revocation(pending, self.broker.providers(), now))
             .collect();
         Ok(Response::new(v1::ListIntegrationsResponse {
             integrations,

@@ -113,13 +113,17 @@ pub(super) async fn consent(
             time_format::clock_first(output.now(), until)
         ));
     }
+    let at = At {
+        is_google: matches!(begun.provider.as_str(), "" | "google"),
+        name: begun.provider_name,
+    };
     let wait = admin.wait_connect(WaitConnectRequest {
         connect_id: begun.connect_id,
     });
     let wait = tokio::time::timeout(args.timeout, wait);
     match progress::during(output, "waiting for the consent", wait).await {
         Ok(answer) => report(answer.map_err(refused)?.into_inner(), output),
-        Err(_elapsed) => Err(never_came_back(args.timeout)),
+        Err(_elapsed) => Err(at.never_came_back(args.timeout)),
     }
 }
 
@@ -161,19 +165,38 @@ fn list(keys: &[String]) -> String {
     }
 }
 
-/// Some of Google's refusals are pages of its own that never redirect: nobody learns of them but the person.
-fn never_came_back(waited: Duration) -> Failure {
-    Failure::new(
-        Exit::TimedOut,
-        format!(
-            "nobody came back from Google within {}. If Google's own page showed an error, that is why, for it \
+/// Whose page the person was sent to.
+struct At {
+    /// A daemon that does not say whose it is knows no other.
+    is_google: bool,
+    name: String,
+}
+
+impl At {
+    /// Some refusals are pages of the provider's own that never redirect: nobody learns of them but the person.
+    fn never_came_back(&self, waited: Duration) -> Failure {
+        let waited = time_format::short(waited);
+        let message = if self.is_google {
+            never_came_back_from_google(&waited)
+        } else {
+            format!(
+                "nobody came back from {} within {waited}. If its own page showed an error, that is why, for it does not \
+                 come back here. Otherwise run the command again, with a longer --timeout",
+                self.name
+            )
+        };
+        Failure::new(Exit::TimedOut, message)
+    }
+}
+
+fn never_came_back_from_google(waited: &str) -> String {
+    format!(
+        "nobody came back from Google within {waited}. If Google's own page showed an error, that is why, for it \
              does not come back here: redirect_uri_mismatch (add the callback address to the OAuth client), \
              invalid_client or deleted_client (check client_id), \"Access blocked\" with invalid_request (check \
              the client's type), org_internal (the consent screen admits only its own organization), \
              admin_policy_enforced (the Workspace administrator has to allow the app), disallowed_useragent \
-             (use a normal browser). Otherwise run the command again, with a longer --timeout",
-            time_format::short(waited)
-        ),
+             (use a normal browser). Otherwise run the command again, with a longer --timeout"
     )
 }
 

@@ -141,13 +141,17 @@ fn ask(plan: &Disconnected, output: &mut Output) -> Result<(), Failure> {
         agents => format!("These agents lose access: {}.", agents.join(", ")),
     };
     let Integration {
-        account, owner, id, ..
+        account,
+        owner,
+        id,
+        provider_name,
+        ..
     } = &plan.integration;
     output.note(&format!("{account} of {owner} ({id}). {agents}"));
     let revoke = if plan.revoked {
-        " and revoke it at Google"
+        format!(" and revoke it at {provider_name}")
     } else {
-        ""
+        String::new()
     };
     confirm(output, &format!("Disconnect it{revoke}?"))
 }

@@ -176,7 +176,7 @@ async fn check(which: &Which, admin: &mut Admin, output: &mut Output) -> Outcome
     let request = v1::CheckIntegrationRequest {
         integration: Some(which.reference()),
     };
-    let answer = progress::during(output, "asking Google", admin.check_integration(request)).await;
+    let answer = progress::during(output, "asking the provider", admin.check_integration(request)).await;
     let integration: Integration = required(answer.map_err(refused)?.into_inner().integration)?.into();
     describe(&integration, output)?;
     let mut capabilities = integration.capability_states.iter();
@@ -217,7 +217,7 @@ fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failur
         ("renewed", time(integration.renewed_at).into()),
         ("grant ends", time(integration.grant_expires_at).into()),
     ])?;
-    tables::capabilities_of_account(&integration.capability_states, output)
+    tables::capabilities_of_account(integration, output)
 }
 
 #[cfg(test)]

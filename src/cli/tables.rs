@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    json::{Agent, IntegrationCapability},
+    json::{Agent, Integration, IntegrationCapability},
     output::Output,
     style::{Text, Tone, or_dash},
 };
@@ -78,17 +78,18 @@ fn capability(declared: &Capability) -> Vec<Text> {
 }
 
 /// A row for each, after an empty line; nothing when there is none.
-pub(super) fn capabilities_of_account(
-    capabilities: &[IntegrationCapability],
-    output: &mut Output,
-) -> Result<(), Failure> {
+pub(super) fn capabilities_of_account(integration: &Integration, output: &mut Output) -> Result<(), Failure> {
+    let capabilities = &integration.capability_states;
     if capabilities.is_empty() {
         return Ok(());
     }
     output.line("")?;
     let rows = capabilities.iter().map(capability_of_account).collect();
     output.table(&["CAPABILITY", "STANDING", "THROUGH", "AGENTS"], rows)?;
-    let lacking: Vec<String> = capabilities.iter().filter_map(shortage).collect();
+    let lacking: Vec<String> = capabilities
+        .iter()
+        .filter_map(|capability| shortage(capability, &integration.provider_name))
+        .collect();
     if !lacking.is_empty() {
         output.line("")?;
     }
@@ -96,14 +97,14 @@ pub(super) fn capabilities_of_account(
 }
 
 /// Which agents have a token that does not carry it although it was granted, in a sentence.
-fn shortage(capability: &IntegrationCapability) -> Option<String> {
+fn shortage(capability: &IntegrationCapability, provider: &str) -> Option<String> {
     let agents = match capability.lacking_agents.as_slice() {
         [] => return None,
         [one] => format!("The token of {one} does"),
         several => format!("The tokens of {} do", several.join(", ")),
     };
     Some(format!(
-        "{agents} not carry {}, although it was granted: Google gave less than was asked for, and is asked again every few \
+        "{agents} not carry {}, although it was granted: {provider} gave less than was asked for, and is asked again every few \
          minutes.",
         capability.key
     ))

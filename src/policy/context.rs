@@ -50,8 +50,7 @@ impl PolicyContext {
 
     /// Who runs a provider, for people.
     pub(crate) fn name_of(&self, provider: &ProviderId) -> String {
-        let known = self.providers.get(provider);
-        known.map_or_else(|| provider.to_string(), |provider| provider.profile.name.clone())
+        self.providers.name_of(provider)
     }
 }
 

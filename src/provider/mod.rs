@@ -23,6 +23,7 @@ pub use error::ProviderError;
 pub use failure::FailureKind;
 pub use file::{InvalidGrantFile, InvalidKeyFile};
 pub use profile::{AccountField, EnvNames, Listed, Origin, Profile};
+pub(crate) use registry::SOME_PROVIDER;
 pub use registry::{Provider, Providers, TokenSource};
 pub use seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture};
 pub use surroundings::Surroundings;

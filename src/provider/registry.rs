@@ -6,7 +6,7 @@ use super::{
     profile::Profile,
     seam::{AssertionProvider, ConsentProvider},
 };
-use crate::id::ProviderId;
+use crate::{id::ProviderId, text::sentence::capitalized};
 
 /// One provider: what it says of itself, what its accounts belong to, and whom tokens are asked of.
 #[derive(Clone)]
@@ -53,6 +53,9 @@ impl Provider {
     }
 }
 
+/// A provider, where there are several and it is not said which.
+pub(crate) const SOME_PROVIDER: &str = "the provider";
+
 /// All providers, in the order in which people see them. The first is meant where nobody says which.
 pub struct Providers(Vec<Provider>);
 
@@ -82,6 +85,40 @@ impl Providers {
     /// The one whose key this text is.
     pub fn named(&self, name: &str) -> Option<&Provider> {
         self.iter().find(|provider| provider.id().as_str() == name)
+    }
+
+    /// Who runs the one with this key, for people; the key, where it is not configured any more.
+    pub fn name_of(&self, id: &ProviderId) -> String {
+        let known = self.get(id);
+        known.map_or_else(|| id.to_string(), |provider| provider.profile.name.clone())
+    }
+
+    /// What an account at the one with this key is called: `Google account`.
+    pub fn account_at(&self, id: &ProviderId) -> String {
+        let known = self.get(id);
+        known.map_or_else(
+            || "account".to_owned(),
+            |provider| provider.profile.account.clone(),
+        )
+    }
+
+    /// Who runs the one that grants belong to which are bound in this way, as a sentence begins.
+    pub fn name_of_binding(&self, issuer_binding: &str) -> String {
+        let known = self.bound_to(issuer_binding);
+        known.map_or_else(
+            || capitalized(SOME_PROVIDER),
+            |provider| provider.profile.name.clone(),
+        )
+    }
+
+    /// Who runs all of them, for people; `the provider`, where that is not one.
+    pub fn common_name(&self) -> &str {
+        let first = &self.first().profile.name;
+        if self.iter().all(|provider| provider.profile.name == *first) {
+            first
+        } else {
+            SOME_PROVIDER
+        }
     }
 
     /// The one that grants belong to which are bound in this way.

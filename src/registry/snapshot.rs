@@ -7,7 +7,7 @@ use crate::{
     clock::Uptime,
     id::{CapabilityKey, IntegrationId, ProviderId},
     manifest::Manifest,
-    provider::{AccountField, Profile},
+    provider::{AccountField, Profile, SOME_PROVIDER},
     registry::{
         agent_state::{AgentState, CapabilityState},
         problem::{Problem, ProblemCode},
@@ -193,6 +193,17 @@ impl AgentSnapshot {
     /// What it has of this provider's account; `None` where it declares nothing of it.
     pub fn credential(&self, provider: &ProviderId) -> Option<&CredentialView> {
         self.credentials.iter().find(|view| view.provider() == provider)
+    }
+
+    /// Who gives its tokens, for people; `the provider`, where those are several.
+    pub fn provider_name(&self) -> &str {
+        let first = &self.main().profile.name;
+        let is_first = |view: &CredentialView| view.profile.name == *first;
+        if self.credentials.iter().all(is_first) {
+            first
+        } else {
+            SOME_PROVIDER
+        }
     }
 
     /// What it has of the first provider whose tokens Google's libraries take.

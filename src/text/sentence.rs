@@ -1,13 +1,16 @@
 //! Errors as people read them.
 
+/// A text that begins a sentence.
+pub(crate) fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next();
+    let first = first.map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + characters.as_str()
+}
+
 /// An error's text as a sentence of its own.
 pub(crate) fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters
-        .next()
-        .map(|first| first.to_uppercase().to_string())
-        .unwrap_or_default();
-    let mut sentence = first + characters.as_str();
+    let mut sentence = capitalized(text);
     if !sentence.ends_with(['.', '!', '?', ')']) {
         sentence.push('.');
     }

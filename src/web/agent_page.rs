@@ -74,7 +74,10 @@ fn page(broker: &Broker, agent: &AgentView) -> Page {
     let name = &snapshot.manifest.agent;
     let page = match snapshot.state {
         AgentState::Active => Page::new(Tone::Good, format!("{name} has what it needs")),
-        AgentState::ProviderUnavailable => Page::new(Tone::Calm, format!("{name} is waiting for Google")),
+        AgentState::ProviderUnavailable => Page::new(
+            Tone::Calm,
+            format!("{name} is waiting for {}", snapshot.provider_name()),
+        ),
         // Where no person can act, it is a service account that is missing.
         _ if snapshot.action_url.is_none() => Page::new(Tone::Bad, format!("{name} needs the operator")),
         AgentState::Misconfigured => Page::new(Tone::Bad, format!("{name} needs the operator")),

@@ -269,7 +269,17 @@ fn a_grant_that_ends_there_and_a_disconnect_are_told_as_for_google() {
     daemon.start();
     let connecting = Connecting::start(&daemon, "alice", &[FILES], &[]).unwrap();
     Browser::default().decline(connecting.url.as_str());
-    assert_ne!(connecting.finish().code, 0);
+    let declined = connecting.finish();
+    assert_ne!(declined.code, 0);
+    assert!(
+        declined.stderr.contains("The consent was declined"),
+        "{declined:?}"
+    );
+    assert!(!declined.stderr.contains("Google"), "{declined:?}");
+    let alone = ["connect", "--owner", "alice", "--no-browser", "--timeout", "1s"];
+    let nobody = daemon.cli(&[&alone[..], &["--capability", FILES]].concat());
+    assert!(nobody.stderr.contains("nobody came back from Acme"), "{nobody:?}");
+    assert!(!nobody.stderr.contains("Google"), "{nobody:?}");
     connect(&daemon, ("alice", "alice"), &[FILES], &[]).expect_ok();
     daemon.wait_for_state("acme-bot", "active");
     let listed = daemon

@@ -5,7 +5,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::proto::{self, v1};
+use crate::{
+    proto::{self, v1},
+    provider::SOME_PROVIDER,
+};
 
 /// A connected account.
 #[derive(Debug, Clone, Serialize)]
@@ -75,6 +78,9 @@ pub(in crate::cli) struct PendingRevocation {
     /// When it was disconnected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// Who runs the provider, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub provider_name: String,
     /// Why it was not done so far.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -90,6 +96,7 @@ impl From<v1::PendingRevocation> for PendingRevocation {
             owner: from.owner,
             account: from.account,
             since: proto::moment(from.since),
+            provider_name: from.provider_name,
             message: from.message,
             retry_at: proto::moment(from.retry_at),
         }
@@ -98,9 +105,13 @@ impl From<v1::PendingRevocation> for PendingRevocation {
 
 impl fmt::Display for PendingRevocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let provider = match self.provider_name.as_str() {
+            "" => SOME_PROVIDER,
+            name => name,
+        };
         write!(
             f,
-            "{} of {} was disconnected here and is still to be revoked at Google, which is tried until it is done. {}",
+            "{} of {} was disconnected here and is still to be revoked at {provider}, which is tried until it is done. {}",
             self.account, self.owner, self.message
         )
     }

@@ -177,6 +177,8 @@ impl AdminService for FakeAdmin {
             connect_id: "con_1".to_owned(),
             expires_at: Some(noon(600)),
             agents_in_doubt: self.agents_in_doubt.clone(),
+            provider: "google".to_owned(),
+            provider_name: "Google".to_owned(),
         }))
     }
 

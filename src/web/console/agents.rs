@@ -20,10 +20,9 @@ use super::{
 };
 use crate::{
     broker::{AgentSnapshot, AgentState, AgentView, CapabilityState, CapabilityStatus},
-    provider::AccountField,
     session::{Admission, INVITATION_LIFE, Sessions, Viewer},
     telemetry::audit::Actor,
-    text::sentence::sentence,
+    text::sentence::{capitalized, sentence},
     web::answer::{Answer, html},
 };
 
@@ -44,7 +43,7 @@ struct Row {
     name: String,
     owner: String,
     mood: Mood,
-    state: &'static str,
+    state: String,
     message: String,
     help: Option<String>,
     /// What it lacks.
@@ -58,11 +57,11 @@ struct AgentPage<'a> {
     name: String,
     owner: String,
     mood: Mood,
-    state: &'static str,
+    state: String,
     message: String,
     help: Option<String>,
-    account: Option<String>,
-    service_account: Option<String>,
+    /// What each of its accounts is called, and its address.
+    accounts: Vec<(String, String)>,
     requirements: Vec<Need>,
     /// The owner can put it right by a consent.
     owner_can_act: bool,
@@ -103,7 +102,7 @@ fn message(snapshot: &AgentSnapshot) -> String {
 impl Row {
     fn new(site: &Site, view: &AgentView) -> Self {
         let snapshot = &view.snapshot;
-        let (mood, state) = labels::state(snapshot.state);
+        let (mood, state) = labels::state(snapshot.state, snapshot.provider_name());
         let lacking = snapshot.capabilities.iter().filter(|status| !status.granted);
         Self {
             name: snapshot.manifest.agent.to_string(),
@@ -138,7 +137,7 @@ impl Agents {
         let broker = &self.site.broker;
         let snapshot = &view.snapshot;
         let manifest = &snapshot.manifest;
-        let (mood, state) = labels::state(snapshot.state);
+        let (mood, state) = labels::state(snapshot.state, snapshot.provider_name());
         let needs = snapshot.capabilities.iter().zip(&manifest.integrations);
         let reconnect = matches!(
             snapshot.state,
@@ -150,7 +149,10 @@ impl Agents {
             .any(|status| !status.granted && broker.is_consented(broker.catalog().provider_of(&status.key)));
         let now = broker.moment();
         let token = snapshot.living_token(now.uptime);
-        let account = |field| snapshot.account_in(field).map(str::to_owned);
+        let accounts = snapshot.credentials.iter().filter_map(|view| {
+            let address = view.account.as_deref()?;
+            Some((capitalized(&view.profile.account), address.to_owned()))
+        });
         AgentPage {
             layout: self
                 .site
@@ -161,8 +163,7 @@ impl Agents {
             state,
             message: message(snapshot),
             help: self.site.paths.explanation(snapshot.state),
-            account: account(&AccountField::Account),
-            service_account: account(&AccountField::ServiceAccount),
+            accounts: accounts.collect(),
             requirements: needs
                 .map(|(status, requirement)| self.need(status, &requirement.description))
                 .collect(),

@@ -4,6 +4,7 @@ use crate::{
     broker::{AccountRef, Broker},
     session::Viewer,
     telemetry::audit::AuditLine,
+    text::sentence::capitalized,
 };
 
 use super::labels::{Moment, Mood, Offer, moment};
@@ -36,12 +37,14 @@ impl AuditRow {
                     .map_or_else(|_| key.clone(), |key| Offer::of(broker, &key).title)
             })
             .collect();
+        let provider = broker.providers().common_name();
         Self {
             sequence: line.sequence,
             when: moment(line.time),
-            who: who(viewer, &line.actor),
+            who: who(viewer, &line.actor, provider),
             what: what(
                 line,
+                provider,
                 address(broker, &line.integration).as_deref(),
                 &purpose(&titles),
             ),
@@ -52,7 +55,7 @@ impl AuditRow {
     }
 }
 
-fn who(viewer: &Viewer, actor: &str) -> String {
+fn who(viewer: &Viewer, actor: &str, provider: &str) -> String {
     match actor.split_once(':') {
         Some(("agent", name)) => name.to_owned(),
         Some(("person", owner)) if viewer.owner().is_some_and(|own| own.as_str() == owner) => {
@@ -63,7 +66,7 @@ fn who(viewer: &Viewer, actor: &str) -> String {
             format!("The operator ({})", uid.replace('=', " "))
         }
         Some(("admin", _)) => "The operator".to_owned(),
-        _ if actor == "provider" => "Google".to_owned(),
+        _ if actor == "provider" => capitalized(provider),
         _ if actor == "daemon" => "token-broker".to_owned(),
         _ => actor.to_owned(),
     }
@@ -100,7 +103,7 @@ fn purpose(titles: &[String]) -> String {
     }
 }
 
-fn what(line: &AuditLine, address: Option<&str>, purpose: &str) -> String {
+fn what(line: &AuditLine, provider: &str, address: Option<&str>, purpose: &str) -> String {
     // The detail of these lines names it.
     let account = address.unwrap_or("an account");
     let token_of = match address {
@@ -121,9 +124,11 @@ fn what(line: &AuditLine, address: Option<&str>, purpose: &str) -> String {
         ("integration.disconnected", "allowed") => format!("disconnected {account}"),
         ("integration.disconnected", _) => format!("could not do all of disconnecting {account}"),
         ("integration.security_event", _) => format!("reported a security event about {account}"),
-        ("integration.revocation", "allowed") => "told Google of an account that was disconnected".to_owned(),
+        ("integration.revocation", "allowed") => {
+            format!("told {provider} of an account that was disconnected")
+        }
         ("integration.revocation", _) => {
-            "gave up telling Google of an account that was disconnected".to_owned()
+            format!("gave up telling {provider} of an account that was disconnected")
         }
         ("agent.put", _) => "added or changed an agent".to_owned(),
         ("agent.removed", "allowed") => "removed an agent".to_owned(),

@@ -26,6 +26,10 @@ struct DisconnectPage<'a> {
     layout: Layout<'a>,
     id: String,
     address: String,
+    /// Who gives its tokens.
+    at: String,
+    /// What such an account is called.
+    kind: String,
     is_service_account: bool,
     losses: Vec<Loss>,
     /// Google would be asked to end the grant unless told otherwise.
@@ -92,6 +96,8 @@ async fn ask(
         layout: site.layout(Some(&asked.session), Tab::Integrations, &title),
         id,
         address: view.record.account.clone(),
+        at: site.broker.providers().name_of(&view.record.provider),
+        kind: site.broker.providers().account_at(&view.record.provider),
         is_service_account: view.keyed,
         losses: pages.losses(&view, &preview),
         revokes: preview.revoked,

@@ -23,7 +23,7 @@ use crate::{
     session::Viewer,
     store::{DatabaseFacts, StoreError, TrailSize},
     telemetry::{Metrics, metrics::TimingSummary},
-    text,
+    text::{self, sentence::capitalized},
     web::answer::{Answer, html},
 };
 
@@ -53,10 +53,12 @@ struct HealthPage<'a> {
     waiting: usize,
     next: Option<Moment>,
     chart: Chart,
-    outcomes: Vec<(&'static str, u64)>,
+    /// Who gives tokens, where a sentence begins and elsewhere.
+    providers: (String, String),
+    outcomes: Vec<(String, u64)>,
     times: Vec<AnswerTime>,
-    agents: Vec<(Mood, &'static str, usize)>,
-    accounts: Vec<(Mood, &'static str, usize)>,
+    agents: Vec<(Mood, String, usize)>,
+    accounts: Vec<(Mood, String, usize)>,
     skew: String,
     database: DatabaseFacts,
     size: String,
@@ -66,7 +68,7 @@ struct HealthPage<'a> {
 
 /// Something that somebody has to look at.
 struct Concern {
-    title: &'static str,
+    title: String,
     /// What is wrong, one sentence each.
     sentences: Vec<String>,
     /// How many more there are.
@@ -127,26 +129,30 @@ impl Health {
         let metrics = &self.facts.metrics;
         let outcomes = metrics.renewal_outcomes().into_iter();
         let times = metrics.provider_times().into_iter();
+        let provider = broker.providers().common_name();
         let in_words = |(state, count)| {
-            let (mood, words) = labels::state(state);
+            let (mood, words) = labels::state(state, provider);
             (mood, words, count)
         };
         Ok(HealthPage {
             layout: self.site.layout(Some(&asked.session), Tab::Health, "Health"),
             concerns: self.concerns(chain.as_ref(), changes),
+            providers: (capitalized(provider), provider.to_owned()),
             since: moment(self.facts.started_at),
             waiting: broker.renewals_waiting(),
             next: broker
                 .next_renewal()
                 .map(|at| moment(broker.moment().wall_at(at))),
             chart,
-            outcomes: outcomes.map(|(kind, count)| (outcome(kind), count)).collect(),
+            outcomes: outcomes
+                .map(|(kind, count)| (outcome(kind, provider), count))
+                .collect(),
             times: times.map(AnswerTime::new).collect(),
             agents: counted(broker.agent_list.agents_by_state())
                 .map(in_words)
                 .collect(),
             accounts: counted(self.accounts_by_state()).map(in_words).collect(),
-            skew: skew(broker.clock_skew().as_secs()),
+            skew: skew(broker.clock_skew().as_secs(), provider),
             size: text::size(database.bytes),
             trail_size: trail_size(store.trail_size().await?),
             database,
@@ -167,10 +173,15 @@ impl Health {
     fn concerns(&self, chain: Option<&Chain>, changes: Vec<String>) -> Vec<Concern> {
         let broker = &self.site.broker;
         let changed = chain.filter(|chain| !chain.whole);
+        let provider = broker.providers().common_name();
+        let untold = format!(
+            "{} was not told yet of what was disconnected",
+            capitalized(provider)
+        );
         let unmet = self.facts.readiness.unmet();
         let wrong_clock = match broker.clock_skew().as_secs() {
             0 => None,
-            seconds => Some(format!("{} Set it by NTP.", skew(seconds))),
+            seconds => Some(format!("{} Set it by NTP.", skew(seconds, provider))),
         };
         [
             (
@@ -189,15 +200,12 @@ impl Health {
             ),
             ("Records that are not used", broker.unusable.unusable_records()),
             ("The clock is wrong", wrong_clock.into_iter().collect()),
-            (
-                "Google was not told yet of what was disconnected",
-                revocations(broker),
-            ),
+            (untold.as_str(), revocations(broker)),
             ("The configuration on disk is not in force", changes),
             ("Warnings about the configuration", self.facts.warnings.clone()),
         ]
         .into_iter()
-        .filter_map(|(title, sentences)| Concern::new(title, sentences))
+        .filter_map(|(title, sentences)| Concern::new(title.to_owned(), sentences))
         .collect()
     }
 }
@@ -253,7 +261,7 @@ fn revocations(broker: &Broker) -> Vec<String> {
 }
 
 impl Concern {
-    fn new(title: &'static str, mut sentences: Vec<String>) -> Option<Self> {
+    fn new(title: String, mut sentences: Vec<String>) -> Option<Self> {
         let more = sentences.len().saturating_sub(MOST);
         sentences.truncate(MOST);
         (!sentences.is_empty()).then_some(Self {
@@ -270,22 +278,28 @@ fn counted(states: Vec<(AgentState, usize)>) -> impl Iterator<Item = (AgentState
 }
 
 /// How renewals ended, in words: by who can put it right.
-fn outcome(kind: &'static str) -> &'static str {
-    match kind {
+fn outcome(kind: &str, provider: &str) -> String {
+    let words = match kind {
         "ok" => "Renewed",
-        "retry" => "Google did not answer as it should: tried again",
+        "retry" => {
+            return format!(
+                "{} did not answer as it should: tried again",
+                capitalized(provider)
+            );
+        }
         "reconnect" => "The owner has to connect again",
         "operator" => "The operator has to act",
         "permission" => "A permission is missing",
         other => other,
-    }
+    };
+    words.to_owned()
 }
 
-fn skew(seconds: i64) -> String {
+fn skew(seconds: i64, provider: &str) -> String {
     match seconds {
-        0 => "It agrees with Google’s.".to_owned(),
-        1.. => format!("It is {seconds} s behind Google’s."),
-        _ => format!("It is {} s ahead of Google’s.", seconds.unsigned_abs()),
+        0 => format!("It agrees with {provider}’s."),
+        1.. => format!("It is {seconds} s behind {provider}’s."),
+        _ => format!("It is {} s ahead of {provider}’s.", seconds.unsigned_abs()),
     }
 }
 
@@ -317,6 +331,6 @@ mod tests {
         assert_eq!(short(Duration::from_micros(78_500)), "78 ms");
         assert_eq!(short(Duration::from_millis(1280)), "1.3 s");
         assert_eq!(short(Duration::from_millis(20_480)), "20 s");
-        assert_eq!(skew(-7), "It is 7 s ahead of Google’s.");
+        assert_eq!(skew(-7, "Google"), "It is 7 s ahead of Google’s.");
     }
 }

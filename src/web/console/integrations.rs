@@ -22,7 +22,7 @@ use crate::{
     broker::{AccountRef, AccountView, AgentState, CapabilityStanding, CapabilityState, PendingRevocation},
     id::OwnerId,
     store::Health,
-    text::sentence::sentence,
+    text::sentence::{capitalized, sentence},
     web::answer::{Answer, html, redirect},
 };
 
@@ -64,7 +64,7 @@ struct Card {
     kind: String,
     is_service_account: bool,
     mood: Mood,
-    state: &'static str,
+    state: String,
     message: String,
     /// The page that explains the state.
     help: Option<String>,
@@ -89,6 +89,8 @@ struct Line {
 struct Pending {
     address: String,
     message: String,
+    /// Where it is to be revoked, as a sentence begins.
+    at: String,
 }
 
 /// What kind of account it is, as a heading.
@@ -121,10 +123,11 @@ impl Card {
     fn new(site: &Site, view: &AccountView) -> Self {
         let record = &view.record;
         let is_service_account = view.keyed;
-        let (mood, state) = labels::state(view.state());
+        let at = site.broker.providers().name_of(&record.provider);
+        let (mood, state) = labels::state(view.state(), &at);
         let line = |standing: &CapabilityStanding| Line {
             offer: Offer::of(&site.broker, &standing.key),
-            note: note(standing),
+            note: note(standing, &at),
         };
         let stand = |wanted: [CapabilityState; 2]| {
             let standings = view.standings.iter();
@@ -159,7 +162,7 @@ impl Card {
     }
 }
 
-fn note(standing: &CapabilityStanding) -> String {
+fn note(standing: &CapabilityStanding, provider: &str) -> String {
     let agents = |verb: &str| match standing.agents.as_slice() {
         [] => String::new(),
         [one] => format!("{one} {verb}s for it"),
@@ -174,7 +177,10 @@ fn note(standing: &CapabilityStanding) -> String {
             .iter()
             .map(crate::id::AgentName::as_str)
             .collect();
-        return format!("allowed, but Google gave {} a token without it", names.join(", "));
+        return format!(
+            "allowed, but {provider} gave {} a token without it",
+            names.join(", ")
+        );
     }
     match (standing.state, &standing.satisfied_by) {
         (CapabilityState::Satisfied, Some(wider)) => format!("part of {wider}"),
@@ -211,6 +217,7 @@ impl Integrations {
         let more = views.len().saturating_sub(MOST);
         let pending = |pending: &PendingRevocation| Pending {
             address: pending.record.account.clone(),
+            at: broker.providers().name_of_binding(&pending.record.issuer_binding),
             message: pending.problem.clone(),
         };
         let pending = broker
@@ -261,17 +268,22 @@ impl Integrations {
     fn news(&self, asked: &Asked, views: &[AccountView]) -> (Mood, String) {
         let account = asked.query.get("account");
         let view = views.iter().find(|view| view.record.id.as_str() == account);
+        let providers = self.site.broker.providers();
+        let at = |view: &AccountView| providers.name_of(&view.record.provider);
         match (asked.query.get("done"), view) {
             ("connected", Some(view)) => self.connected_news(view),
             ("checked", Some(view)) => match view.state() {
                 AgentState::Active => (
                     Mood::Good,
-                    format!("Google says that {} still works.", view.record.account),
+                    format!("{} says that {} still works.", at(view), view.record.account),
                 ),
                 // The card says the rest.
                 state => {
-                    let (mood, words) = labels::state(state);
-                    (mood, format!("{}: {}.", view.record.account, words.to_lowercase()))
+                    let (mood, words) = labels::state(state, &at(view));
+                    (
+                        mood,
+                        format!("{}: {}.", view.record.account, words.to_lowercase()),
+                    )
                 }
             },
             ("key", Some(view)) => (
@@ -284,8 +296,10 @@ impl Integrations {
             ),
             ("problem", None) => (
                 Mood::Waiting,
-                "Disconnected here, and no agent has access any more. Google could not be told yet; that is tried again."
-                    .to_owned(),
+                format!(
+                    "Disconnected here, and no agent has access any more. {} could not be told yet; that is tried again.",
+                    capitalized(providers.common_name())
+                ),
             ),
             _ => (Mood::Good, String::new()),
         }
@@ -304,9 +318,10 @@ impl Integrations {
             return (Mood::Good, format!("{address} is connected."));
         }
         let declined = declined.join(", ");
+        let at = self.site.broker.providers().name_of(&view.record.provider);
         (
             Mood::Waiting,
-            format!("{address} is connected. Not ticked at Google, and so not allowed: {declined}."),
+            format!("{address} is connected. Not ticked at {at}, and so not allowed: {declined}."),
         )
     }
 }
@@ -318,7 +333,7 @@ async fn show(State(pages): State<Arc<Integrations>>, asked: Asked) -> Result<An
     Ok(html(StatusCode::OK, page.render()))
 }
 
-/// Asks Google now whether an account still works.
+/// Asks the provider now whether an account still works.
 async fn check(
     State(pages): State<Arc<Integrations>>,
     Named(id): Named,

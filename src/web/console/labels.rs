@@ -26,17 +26,18 @@ impl Mood {
     }
 }
 
-/// An account's or agent's state in a few words.
-pub(super) fn state(state: AgentState) -> (Mood, &'static str) {
-    match state {
+/// An account's or agent's state in a few words. `provider` is who gives its tokens.
+pub(super) fn state(state: AgentState, provider: &str) -> (Mood, String) {
+    let (mood, words) = match state {
         AgentState::Active => (Mood::Good, "Working"),
         AgentState::NotConnected => (Mood::Waiting, "No account connected"),
         AgentState::PermissionMissing => (Mood::Waiting, "Needs a permission"),
         AgentState::ReconnectRequired => (Mood::Bad, "Needs to be connected again"),
-        AgentState::Revoked => (Mood::Bad, "Access was taken away at Google"),
-        AgentState::ProviderUnavailable => (Mood::Waiting, "Waiting for Google"),
+        AgentState::Revoked => return (Mood::Bad, format!("Access was taken away at {provider}")),
+        AgentState::ProviderUnavailable => return (Mood::Waiting, format!("Waiting for {provider}")),
         AgentState::Misconfigured => (Mood::Bad, "Needs the operator"),
-    }
+    };
+    (mood, words.to_owned())
 }
 
 /// A moment, for people and for `datetime`.
@@ -127,7 +128,10 @@ mod tests {
 
     #[test]
     fn every_state_has_words_of_its_own() {
-        let mut words: Vec<_> = AgentState::ALL.into_iter().map(|s| state(s).1).collect();
+        let mut words: Vec<_> = AgentState::ALL
+            .into_iter()
+            .map(|s| state(s, "Google").1)
+            .collect();
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), AgentState::ALL.len());
