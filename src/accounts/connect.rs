@@ -354,13 +354,10 @@ impl Connect {
     ) -> Result<Connected, ConnectError> {
         let code = self.code_of(pending, outcome).await?;
         let (answer, mut grant, nonce) = self.exchanged(&code, pending).await?;
+        let id = &pending.grant_request.provider;
         let identity = self
             .first_use
-            .whose(
-                &**self.consents_of(&pending.grant_request.provider)?,
-                &answer,
-                nonce,
-            )
+            .whose((id, &**self.consents_of(id)?), &answer, nonce)
             .await
             .map_err(ConnectError::Provider)?;
         let granted = answer
@@ -441,7 +438,8 @@ impl Connect {
             .await
         {
             Ok(mut answer) => {
-                self.recovery.note_accepted(answer.server_time);
+                self.recovery
+                    .note_accepted(&pending.grant_request.provider, answer.server_time);
                 let token = answer.refresh_token.take().ok_or_else(|| {
                     ConnectError::NoRefreshToken(self.context.profile_of(&pending.grant_request.provider))
                 })?;

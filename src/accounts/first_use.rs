@@ -99,7 +99,7 @@ impl FirstUse {
             self.rotations.learn_from(provider, &answer);
             let (error, is_new) = match answer {
                 Ok(mut answer) => {
-                    self.recovery.note_accepted(answer.server_time);
+                    self.recovery.note_accepted(provider, answer.server_time);
                     grant.learn(answer.refresh_token.take(), answer.refresh_token_expires_in);
                     return Ok(answer);
                 }
@@ -147,23 +147,24 @@ impl FirstUse {
             .is_none_or(|error| error.kind != FailureKind::Reconnect)
     }
 
-    /// Whose a grant is: as the answer's id token says, or else its access token. The nonce is that of the consent that
+    /// Whose a grant at this provider is: as the answer's id token says, or else its access token. The nonce is that of the consent that
     /// the answer belongs to, if it does.
     pub(crate) async fn whose(
         &self,
-        provider: &dyn ConsentProvider,
+        (id, provider): (&ProviderId, &dyn ConsentProvider),
         answer: &TokenAnswer,
         nonce: Option<&str>,
     ) -> Result<Identity, ProviderError> {
         match &answer.id_token {
             Some(id_token) => {
-                let now = self.clock.provider_now();
+                let run_by = self.context.providers.name_of(id);
+                let now = self.clock.provider_now(&run_by);
                 let identified = self
                     .recovery
                     .once_more(|| provider.identify(id_token, nonce, now))
                     .await;
                 // The provider's `Date` may be any proxy's: a token that is good by either clock is good.
-                match self.clock.if_differing().filter(|_| identified.is_err()) {
+                match self.clock.if_differing(&run_by).filter(|_| identified.is_err()) {
                     Some(now) => provider.identify(id_token, nonce, now).await,
                     None => identified,
                 }

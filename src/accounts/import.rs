@@ -175,7 +175,7 @@ impl Import {
     ) -> Result<Imported, ImportError> {
         let identity = self
             .first_use
-            .whose(consents, &answer, None)
+            .whose((provider, consents), &answer, None)
             .await
             .map_err(ImportError::Provider)?;
         let granted = answer.scopes.take().unwrap_or_default();

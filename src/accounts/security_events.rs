@@ -216,7 +216,9 @@ impl SecurityEventHandler {
         let mut registry = self.registry.lock();
         let record = registry.accounts.get(id)?.record.clone();
         // The event carries the provider's time, the record the node's.
-        let issued_here = issued_at.checked_sub(self.clock.skew()).unwrap_or(issued_at);
+        let run_by = self.context.providers.name_of(&record.provider);
+        let skew = self.clock.skew_of(&run_by);
+        let issued_here = issued_at.checked_sub(skew).unwrap_or(issued_at);
         let is_of_before = record.connected_at > issued_here;
         let consequence = consequence(event, &record, issued_at, is_of_before);
         match &consequence {

@@ -244,7 +244,7 @@ impl ServiceAccounts {
         key: &AccountKey,
         subject: &str,
     ) -> Result<ScopeSet, ProviderError> {
-        let keys = &**provider.keys;
+        let keys = (provider.id, &**provider.keys);
         let all = self.context.catalog.scopes_of(provider.id);
         let refused = match self
             .recovery

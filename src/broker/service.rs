@@ -102,7 +102,7 @@ impl Broker {
         self.services.clock.moment()
     }
 
-    /// How far the provider's clock is ahead of the daemon's.
+    /// How far the provider's clock is ahead of the daemon's; that of the one that agrees best, where there are several.
     pub fn clock_skew(&self) -> SignedDuration {
         self.services.clock.skew()
     }

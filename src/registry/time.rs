@@ -1,7 +1,11 @@
-//! The broker's time: where the uptime that it counts in meets the wall clock, and what the provider says of that.
+//! The broker's time: where the uptime that it counts in meets the wall clock, and what each provider says of that.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    collections::BTreeMap,
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,8 +29,6 @@ const BEFORE_ALL: Timestamp = Timestamp::constant(1_735_689_600, 0);
 const NARROWER: Duration = Duration::from_secs(300);
 /// See [`spread`].
 const SPACING: Duration = Duration::from_millis(50);
-/// The provider has not said what time it is.
-const UNHEARD: i64 = i64::MIN;
 
 /// The broker's clock. A wall clock is kept as its origin: what it showed at uptime zero, in microseconds since 1970.
 pub(crate) struct BrokerClock {
@@ -34,15 +36,15 @@ pub(crate) struct BrokerClock {
     boot: Option<BootId>,
     /// The node's. It stays the same until that is set, so that what is shown of a token does not change by itself.
     origin: AtomicI64,
-    /// The provider's, as its last accepted answer had it. No deadline hangs on it.
-    providers: AtomicI64,
+    /// Those of the providers, by who runs them, as each one's last accepted answer had it. No deadline hangs on them.
+    heard: RwLock<BTreeMap<String, i64>>,
 }
 
 impl BrokerClock {
     pub(crate) fn new(clock: SharedClock) -> Self {
         Self {
             origin: AtomicI64::new(clock.moment().origin().as_microsecond()),
-            providers: AtomicI64::new(UNHEARD),
+            heard: RwLock::default(),
             boot: clock.boot(),
             clock,
         }
@@ -81,60 +83,68 @@ impl BrokerClock {
         now
     }
 
-    /// The present moment, as the provider's clock shows it. Before it was heard of, the node's is believed.
-    pub(crate) fn provider_now(&self) -> Timestamp {
-        let (now, providers) = (self.moment(), self.providers.load(Ordering::Acquire));
-        if providers == UNHEARD {
-            return now.wall;
-        }
-        Moment::of(time(providers), now.uptime).wall
+    /// The present moment, as the clock of that provider shows it. Before it was heard of, the node's is believed.
+    pub(crate) fn provider_now(&self, run_by: &str) -> Timestamp {
+        let now = self.moment();
+        let heard = self.heard.read().unwrap_or_else(PoisonError::into_inner);
+        heard
+            .get(run_by)
+            .map_or(now.wall, |origin| Moment::of(time(*origin), now.uptime).wall)
     }
 
-    /// How far the provider's clock is ahead of the node's; zero within the tolerance.
+    /// How far the clock of that provider is ahead of the node's; zero within the tolerance.
+    pub(crate) fn skew_of(&self, run_by: &str) -> SignedDuration {
+        tolerated(self.provider_now(run_by).duration_since(self.moment().wall))
+    }
+
+    /// How wrong the node's clock is by what was heard: how far the clock of the provider that agrees best is ahead of
+    /// it. Where one of several differs alone, it is that one's clock which is wrong.
     pub(crate) fn skew(&self) -> SignedDuration {
-        let ahead = self.provider_now().duration_since(self.moment().wall);
-        if ahead.abs() < TOLERANCE {
-            return SignedDuration::ZERO;
-        }
-        SignedDuration::from_millis(
-            (ahead.as_micros() + 500)
-                .div_euclid(1000)
-                .try_into()
-                .unwrap_or(i64::MAX),
-        )
+        let now = self.moment();
+        let heard = self.heard.read().unwrap_or_else(PoisonError::into_inner);
+        let ahead = heard.values().map(|origin| {
+            Moment::of(time(*origin), now.uptime)
+                .wall
+                .duration_since(now.wall)
+        });
+        ahead
+            .min_by_key(|ahead| ahead.abs())
+            .map_or(SignedDuration::ZERO, tolerated)
     }
 
-    /// The node's time, where the provider's is believed to be another.
-    pub(crate) fn if_differing(&self) -> Option<Timestamp> {
+    /// The node's time, where that provider's is believed to be another.
+    pub(crate) fn if_differing(&self, run_by: &str) -> Option<Timestamp> {
         let now = self.now();
-        let differs = now.duration_since(self.provider_now()).abs() >= TOLERANCE;
+        let differs = now.duration_since(self.provider_now(run_by)).abs() >= TOLERANCE;
         differs.then_some(now)
     }
 
-    /// Learns from the `Date` of an accepted answer. True when that is news.
-    pub(crate) fn learn(&self, heard: Moment) -> bool {
+    /// Learns from the `Date` of an answer that this provider gave to an accepted request. True when that is news.
+    pub(crate) fn learn(&self, run_by: &str, heard: Moment) -> bool {
         if heard.wall < BEFORE_ALL {
             return false;
         }
-        let before = self.skew();
+        let before = self.skew_of(run_by);
         let now = self.moment();
-        let providers = if heard.ahead_of(now).abs() < TOLERANCE {
+        let believed = if heard.ahead_of(now).abs() < TOLERANCE {
             now
         } else {
             heard
         };
-        self.providers
-            .store(providers.origin().as_microsecond(), Ordering::Release);
-        self.skew()
+        self.heard
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(run_by.to_owned(), believed.origin().as_microsecond());
+        self.skew_of(run_by)
             .checked_sub(before)
             .is_none_or(|change| change.abs() >= TOLERANCE)
     }
 
-    /// The present moment, as the provider's clock shows it by what it said just now; `None` when that is what is
+    /// The present moment, as that provider's clock shows it by what it said just now; `None` when that is what is
     /// believed anyway.
-    pub(crate) fn corrected_by(&self, heard: Moment) -> Option<Timestamp> {
+    pub(crate) fn corrected_by(&self, run_by: &str, heard: Moment) -> Option<Timestamp> {
         let now = heard.wall_at(self.uptime());
-        let differs = now.duration_since(self.provider_now()).abs() >= TOLERANCE;
+        let differs = now.duration_since(self.provider_now(run_by)).abs() >= TOLERANCE;
         differs.then_some(now)
     }
 
@@ -145,6 +155,15 @@ impl BrokerClock {
     pub(crate) fn until_set(&self) -> Sleep<'_> {
         self.clock.until_set()
     }
+}
+
+/// Zero within the tolerance; else to the millisecond.
+fn tolerated(ahead: SignedDuration) -> SignedDuration {
+    if ahead.abs() < TOLERANCE {
+        return SignedDuration::ZERO;
+    }
+    let millis = (ahead.as_micros() + 500).div_euclid(1000);
+    SignedDuration::from_millis(millis.try_into().unwrap_or(i64::MAX))
 }
 
 fn time(origin: i64) -> Timestamp {
@@ -176,6 +195,7 @@ mod tests {
     use crate::clock::{Clock, ManualClock};
 
     const HOUR: SignedDuration = SignedDuration::from_hours(1);
+    const ACME: &str = "Acme";
 
     fn scene() -> (ManualClock, BrokerClock, Timestamp) {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -194,16 +214,35 @@ mod tests {
     #[test]
     fn the_provider_is_believed_about_its_own_time() {
         let (manual, clock, start) = scene();
-        assert_eq!(clock.provider_now(), start);
-        assert!(!clock.learn(heard(&manual, start + SignedDuration::from_secs(2))));
-        assert_eq!(clock.provider_now(), start);
-        assert!(clock.learn(heard(&manual, start + HOUR)));
-        assert!(!clock.learn(heard(&manual, start + HOUR)), "that is known");
-        assert_eq!(clock.provider_now(), start + HOUR);
+        assert_eq!(clock.provider_now(ACME), start);
+        assert!(!clock.learn(ACME, heard(&manual, start + SignedDuration::from_secs(2))));
+        assert_eq!(clock.provider_now(ACME), start);
+        assert!(clock.learn(ACME, heard(&manual, start + HOUR)));
+        assert!(!clock.learn(ACME, heard(&manual, start + HOUR)), "that is known");
+        assert_eq!(clock.provider_now(ACME), start + HOUR);
         assert_eq!(clock.skew(), HOUR);
         assert_eq!(clock.now(), start);
-        assert!(clock.learn(heard(&manual, start)));
-        assert_eq!(clock.provider_now(), start);
+        assert!(clock.learn(ACME, heard(&manual, start)));
+        assert_eq!(clock.provider_now(ACME), start);
+    }
+
+    #[test]
+    fn what_one_provider_says_of_the_time_says_nothing_of_another() {
+        let (manual, clock, start) = scene();
+        assert!(clock.learn(ACME, heard(&manual, start + HOUR)));
+        assert_eq!(clock.provider_now("Other"), start);
+        assert_eq!(clock.if_differing("Other"), None);
+        assert_eq!(clock.skew(), HOUR, "nobody else was heard");
+        assert!(!clock.learn("Other", heard(&manual, start)));
+        assert_eq!(clock.provider_now(ACME), start + HOUR);
+        assert_eq!(clock.skew_of(ACME), HOUR);
+        assert_eq!(
+            clock.skew(),
+            SignedDuration::ZERO,
+            "the node agrees with one of two"
+        );
+        clock.learn("Other", heard(&manual, start - HOUR * 2));
+        assert_eq!(clock.skew(), HOUR, "with neither");
     }
 
     #[test]
@@ -212,22 +251,25 @@ mod tests {
         let heard = heard(&manual, start + HOUR);
         // The body takes half a minute.
         manual.advance(Duration::from_secs(30));
-        clock.learn(heard);
+        clock.learn(ACME, heard);
         assert_eq!(clock.skew(), HOUR);
-        assert_eq!(clock.provider_now(), start + HOUR + SignedDuration::from_secs(30));
+        assert_eq!(
+            clock.provider_now(ACME),
+            start + HOUR + SignedDuration::from_secs(30)
+        );
     }
 
     #[test]
     fn setting_the_nodes_clock_does_not_move_the_providers() {
         let (manual, clock, start) = scene();
-        clock.learn(heard(&manual, start));
+        clock.learn(ACME, heard(&manual, start));
         for set in [start - HOUR, start + HOUR] {
             manual.set(set);
-            assert_eq!(clock.provider_now(), start);
+            assert_eq!(clock.provider_now(ACME), start);
             assert_eq!(clock.skew(), start.duration_since(set));
         }
         manual.advance(Duration::from_secs(10));
-        assert_eq!(clock.provider_now(), start + SignedDuration::from_secs(10));
+        assert_eq!(clock.provider_now(ACME), start + SignedDuration::from_secs(10));
     }
 
     #[test]
@@ -243,7 +285,7 @@ mod tests {
             clock.moment().wall_at(end),
             start + HOUR * 2 + SignedDuration::from_millis(900)
         );
-        clock.learn(heard(&manual, start));
+        clock.learn(ACME, heard(&manual, start));
         assert_eq!(
             clock.moment().wall,
             manual.now(),

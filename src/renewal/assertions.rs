@@ -6,6 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     capability::ScopeSet,
+    id::ProviderId,
+    policy::context::PolicyContext,
     provider::{AccountKey, AssertionProvider, AssertionRequest, ProviderError, TokenAnswer},
     registry::{time::BrokerClock, tokens::Cause},
     renewal::{outcome::Failure, recovery::Recovery, services::Services},
@@ -17,6 +19,7 @@ use crate::{
 /// Obtains tokens with the keys of service accounts.
 pub(crate) struct Assertions {
     pub(crate) clock: Arc<BrokerClock>,
+    pub(crate) context: Arc<PolicyContext>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) recovery: Arc<Recovery>,
@@ -27,6 +30,7 @@ impl Assertions {
     pub(crate) fn new(services: &Services, recovery: &Arc<Recovery>) -> Arc<Self> {
         Arc::new(Self {
             clock: services.clock.clone(),
+            context: services.context.clone(),
             metrics: services.metrics.clone(),
             vault: services.vault.clone(),
             recovery: recovery.clone(),
@@ -37,13 +41,14 @@ impl Assertions {
     /// provider whose clock shows something else, is made once more by that.
     pub(crate) async fn assert(
         &self,
-        provider: &dyn AssertionProvider,
+        provider: (&ProviderId, &dyn AssertionProvider),
         key: &AccountKey,
         subject: &str,
         scopes: &ScopeSet,
     ) -> Result<TokenAnswer, ProviderError> {
+        let run_by = self.context.providers.name_of(provider.0);
         let refused = match self
-            .assert_at(self.clock.provider_now(), provider, key, subject, scopes)
+            .assert_at(self.clock.provider_now(&run_by), provider, key, subject, scopes)
             .await
         {
             Err(error) if error.code == "invalid_grant" => error,
@@ -51,9 +56,9 @@ impl Assertions {
         };
         let heard = refused.server_time.as_ref();
         let corrected = heard
-            .and_then(|heard| self.clock.corrected_by(**heard))
+            .and_then(|heard| self.clock.corrected_by(&run_by, **heard))
             // What was heard before may have been any proxy's.
-            .or_else(|| self.clock.if_differing());
+            .or_else(|| self.clock.if_differing(&run_by));
         match corrected {
             Some(now) => self.assert_at(now, provider, key, subject, scopes).await,
             None => Err(refused),
@@ -64,7 +69,7 @@ impl Assertions {
     async fn assert_at(
         &self,
         now: Timestamp,
-        provider: &dyn AssertionProvider,
+        (id, provider): (&ProviderId, &dyn AssertionProvider),
         key: &AccountKey,
         subject: &str,
         scopes: &ScopeSet,
@@ -79,7 +84,7 @@ impl Assertions {
         let answer = provider.assert(&request).await;
         self.metrics.provider_request("assertion", asked.elapsed());
         let answer = answer?;
-        self.recovery.note_accepted(answer.server_time);
+        self.recovery.note_accepted(id, answer.server_time);
         Ok(answer)
     }
 
@@ -95,7 +100,7 @@ impl Assertions {
             .open_key(provider, record, secret)
             .map_err(|message| Failure::Local(Cause::Other, message))?;
         let answer = self
-            .assert(provider, &key, &record.subject, scopes)
+            .assert((&record.provider, provider), &key, &record.subject, scopes)
             .await
             .map_err(Failure::Provider)?;
         Ok(TokenAnswer {

@@ -1,10 +1,8 @@
 //! What failed together is tried again together: when one of them goes well, the others need not wait out their pauses.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,10 +11,12 @@ use jiff::SignedDuration;
 use crate::{
     clock::{Moment, Uptime},
     entropy::SharedEntropy,
+    id::ProviderId,
+    policy::context::PolicyContext,
     registry::{
         handle::ChangeSender,
         keys::TokenKey,
-        state::SharedRegistry,
+        state::{Registry, SharedRegistry},
         time::{BrokerClock, spread},
         tokens::{Cause, LastFailure, TokenEntries},
     },
@@ -30,62 +30,59 @@ const PAUSE: Duration = Duration::from_secs(300);
 /// The tokens are looked through once in so long.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Whether something waits for one of the two to come back.
-#[derive(Default)]
-pub(crate) struct Outages {
-    provider: Waiting,
-    store: Waiting,
+/// What may be away for a while, and is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Awaited {
+    /// A provider, by who runs it: what one provider accepts says nothing of another.
+    Provider(String),
+    /// The database.
+    Store,
 }
+
+/// Whether something waits for one of these to come back.
+#[derive(Default)]
+struct Outages(Mutex<HashMap<Awaited, Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
-    any: AtomicBool,
-    next_look: Mutex<Uptime>,
+    any: bool,
+    next_look: Uptime,
 }
 
 impl Outages {
-    fn of(&self, cause: Cause) -> Option<&Waiting> {
-        match cause {
-            Cause::Provider => Some(&self.provider),
-            Cause::Store => Some(&self.store),
-            Cause::Other => None,
-        }
+    /// Something waits for it from now on.
+    fn note(&self, awaited: Awaited) {
+        let mut outages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        outages.entry(awaited).or_default().any = true;
     }
 
-    /// Something waits from now on.
-    pub(crate) fn note(&self, cause: Cause) {
-        if let Some(waiting) = self.of(cause) {
-            waiting.any.store(true, Ordering::Release);
-        }
-    }
-
-    /// True when something may wait and nobody looked for it a moment ago.
-    fn is_due(&self, cause: Cause, now: Uptime) -> bool {
-        let Some(waiting) = self.of(cause) else {
+    /// True when something may wait for it and nobody looked a moment ago.
+    fn is_due(&self, awaited: &Awaited, now: Uptime) -> bool {
+        let mut outages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(waiting) = outages.get_mut(awaited) else {
             return false;
         };
-        if !waiting.any.load(Ordering::Acquire) {
+        if !waiting.any || now < waiting.next_look {
             return false;
         }
-        let mut next = waiting.next_look.lock().unwrap_or_else(PoisonError::into_inner);
-        if now < *next {
-            return false;
-        }
-        *next = now.after(LOOK);
         // Whatever fails from here on is noted anew.
-        waiting.any.store(false, Ordering::Release);
+        *waiting = Waiting {
+            any: false,
+            next_look: now.after(LOOK),
+        };
         true
     }
 }
 
-/// Waits after failures, and what ends the wait early: the provider or the database works again.
+/// Waits after failures, and what ends the wait early: the account's provider or the database works again.
 pub(crate) struct Recovery {
     pub(crate) changes: ChangeSender,
     pub(crate) clock: Arc<BrokerClock>,
     pub(crate) schedule: Arc<Schedule>,
     pub(crate) entropy: SharedEntropy,
     pub(crate) expiries: Arc<Queue>,
-    pub(crate) outages: Outages,
+    context: Arc<PolicyContext>,
+    outages: Outages,
     pub(crate) registry: Arc<SharedRegistry>,
     pub(crate) publisher: Arc<Publisher>,
 }
@@ -99,30 +96,33 @@ impl Recovery {
             schedule: services.schedule.clone(),
             entropy: services.entropy.clone(),
             expiries: services.expiries.clone(),
+            context: services.context.clone(),
             outages: Outages::default(),
             registry: services.registry.clone(),
             publisher: publisher.clone(),
         })
     }
 
-    /// The provider accepted a request, or the store a change: what failed for the lack of it is due soon, one after
-    /// another.
-    pub(crate) fn works_again(&self, cause: Cause) {
+    /// The store accepted a change: what failed for the lack of it is due soon, one after another.
+    pub(crate) fn store_works_again(&self) {
+        self.works_again(Awaited::Store);
+    }
+
+    fn works_again(&self, awaited: Awaited) {
         let now = self.clock.uptime();
-        if !self.outages.is_due(cause, now) {
+        if !self.outages.is_due(&awaited, now) {
             return;
         }
         let mut registry = self.registry.lock();
         let (mut due, mut left) = (Vec::new(), false);
         for (key, token_entry) in registry.tokens.iter() {
-            let Some(last_failure) = token_entry
-                .last_failure
-                .as_deref()
-                .filter(|last_failure| last_failure.cause == cause)
-            else {
+            let Some(last_failure) = token_entry.last_failure.as_deref() else {
                 continue;
             };
-            if now < last_failure.retry_at && !last_failure.under_way {
+            if now >= last_failure.retry_at || last_failure.under_way {
+                continue;
+            }
+            if self.awaited(&registry, &key, last_failure.cause).as_ref() == Some(&awaited) {
                 if last_failure.may_be_hastened(now) {
                     due.push(key);
                 } else {
@@ -131,7 +131,7 @@ impl Recovery {
             }
         }
         if left {
-            self.outages.note(cause);
+            self.outages.note(awaited);
         }
         if due.is_empty() {
             return;
@@ -144,6 +144,19 @@ impl Recovery {
         for key in due {
             let at = now.after(self.entropy.between(Duration::ZERO, spread));
             self.hasten(&mut registry.tokens, &key, now, at);
+        }
+    }
+
+    /// What a token waits for that could not be obtained for this cause.
+    fn awaited(&self, registry: &Registry, key: &TokenKey, cause: Cause) -> Option<Awaited> {
+        match cause {
+            Cause::Provider => {
+                let account = registry.accounts.get(&key.integration)?;
+                let run_by = self.context.providers.name_of(&account.record.provider);
+                Some(Awaited::Provider(run_by))
+            }
+            Cause::Store => Some(Awaited::Store),
+            Cause::Other => None,
         }
     }
 
@@ -185,6 +198,7 @@ impl Recovery {
         if !registry.accounts.contains_key(&key.integration) {
             return None;
         }
+        let awaited = self.awaited(&registry, key, refused.cause);
         let token_entry = registry.tokens.make(key);
         let before = token_entry.last_failure.as_deref();
         let mut failures = before.map_or(0, |last_failure| last_failure.failures);
@@ -211,7 +225,9 @@ impl Recovery {
             hastened_at: before.and_then(|last_failure| last_failure.hastened_at),
             under_way,
         }));
-        self.outages.note(refused.cause);
+        if let Some(awaited) = awaited {
+            self.outages.note(awaited);
+        }
         let users = token_entry.users.clone();
         if users.is_empty() {
             // Asked for once and refused: the next who asks tries again, after the pause. It is remembered a
@@ -239,21 +255,22 @@ impl Recovery {
         }
     }
 
-    /// The provider accepted a request. What it says of the time is learned, and what had failed is tried again.
-    pub(crate) fn note_accepted(&self, server_time: Option<Moment>) {
-        self.works_again(Cause::Provider);
-        if server_time.is_some_and(|time| self.clock.learn(time)) {
-            tell_of_clock(self.clock.skew());
+    /// This provider accepted a request. What it says of the time is learned, and what had failed there is tried again.
+    pub(crate) fn note_accepted(&self, provider: &ProviderId, server_time: Option<Moment>) {
+        let run_by = self.context.providers.name_of(provider);
+        if server_time.is_some_and(|time| self.clock.learn(&run_by, time)) {
+            tell_of_clock(&run_by, self.clock.skew_of(&run_by));
         }
+        self.works_again(Awaited::Provider(run_by));
     }
 }
 
-/// Tells how far the provider's clock is ahead, which is news.
-fn tell_of_clock(skew: SignedDuration) {
+/// Tells how far the clock of that provider is ahead, which is news.
+fn tell_of_clock(provider: &str, skew: SignedDuration) {
     if skew.is_zero() {
-        tracing::info!("the clock agrees with the provider's again");
+        tracing::info!(provider, "the clock agrees with the provider's again");
     } else {
-        tracing::warn!(%skew, "the clock differs from the provider's: check the node's");
+        tracing::warn!(provider, %skew, "the clock differs from the provider's: check the node's");
     }
 }
 
@@ -265,8 +282,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_right_again_is_not_said_to_differ() {
         let log = Captured::start();
-        tell_of_clock(SignedDuration::from_hours(1));
-        tell_of_clock(SignedDuration::ZERO);
+        tell_of_clock("Acme", SignedDuration::from_hours(1));
+        tell_of_clock("Acme", SignedDuration::ZERO);
         let lines = log.take();
         assert!(
             lines[0].contains("WARN") && lines[0].contains("the clock differs"),

@@ -116,7 +116,7 @@ impl Renewer {
         };
         match self.store.begin_renewal(&key.integration, self.clock.now()).await {
             Ok(Some(grant)) => {
-                self.recovery.works_again(Cause::Store);
+                self.recovery.store_works_again();
                 let outcome = self.ask_provider(key, &grant, permit).await;
                 self.conclude(key, &grant, outcome).await
             }
@@ -197,7 +197,7 @@ impl Renewer {
             ..
         } = match answer {
             Ok(answer) => {
-                self.recovery.note_accepted(answer.server_time);
+                self.recovery.note_accepted(&account.provider, answer.server_time);
                 return Ok(answer);
             }
             Err(failure) => failure,

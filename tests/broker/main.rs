@@ -32,3 +32,4 @@ mod service_accounts;
 mod sharing;
 mod slow;
 mod support;
+mod two_providers;

@@ -47,7 +47,7 @@ impl Scene {
         (scene, bot)
     }
 
-    async fn robot_of(&self, of: &str) -> AccountView {
+    pub(crate) async fn robot_of(&self, of: &str) -> AccountView {
         let file = self.google.new_key(ROBOT, "key-1");
         let added = self.add_key(of, &file, None).await;
         added.unwrap_or_else(|error| panic!("{error}")).account

@@ -15,8 +15,8 @@ use token_broker::{
     http_client::{Egress, Limits},
     provider::{
         AccountKey, AssertionProvider, AssertionRequest, Consent, ConsentProvider, ConsentRequest,
-        FailureKind, GrantFuture, Identity, InvalidGrantFile, InvalidKeyFile, NoToken, Provider,
-        ProviderError, ProviderFuture, Providers, TokenAnswer, TokenSource, google,
+        FailureKind, GrantFuture, Identity, InvalidGrantFile, InvalidKeyFile, NoToken, Profile, Provider,
+        ProviderError, ProviderFuture, TokenAnswer, TokenSource, google,
     },
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
 };
@@ -479,20 +479,23 @@ fn real(token_endpoint: &str, client_id: &str, clock: &ManualClock) -> google::C
 
 impl Google {
     /// The providers that it plays.
-    pub(crate) fn providers(self: &Arc<Self>) -> Arc<Providers> {
+    pub(crate) fn providers(self: &Arc<Self>) -> Vec<Provider> {
         let (token_endpoint, _) = self.authority.split_once('#').unwrap();
-        Arc::new(Providers::new(vec![
-            Provider {
-                profile: Arc::new(google::account()),
-                issuer_binding: self.authority.as_str().into(),
-                tokens: TokenSource::Consent(self.clone()),
-            },
-            Provider {
-                profile: Arc::new(google::service_accounts()),
-                issuer_binding: token_endpoint.into(),
-                tokens: TokenSource::Key(self.clone()),
-            },
-        ]))
+        let keys = Provider {
+            profile: Arc::new(google::service_accounts()),
+            issuer_binding: token_endpoint.into(),
+            tokens: TokenSource::Key(self.clone()),
+        };
+        vec![self.as_provider(google::account()), keys]
+    }
+
+    /// It, under another name: a provider whose people consent.
+    pub(crate) fn as_provider(self: &Arc<Self>, profile: Profile) -> Provider {
+        Provider {
+            profile: Arc::new(profile),
+            issuer_binding: self.authority.as_str().into(),
+            tokens: TokenSource::Consent(self.clone()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use token_broker::{
     entropy::{Entropy, SystemEntropy},
     id::{AgentName, IntegrationId},
     manifest::Manifest,
+    provider::{Profile, Providers},
     secret::Key,
     sqlite_store::SqliteStore,
     store::{Contents, Store},
@@ -40,6 +41,8 @@ pub(crate) struct Setting {
     /// The clock as the broker sees it, where that is not `clock` itself.
     pub(crate) watched_clock: Option<Arc<dyn Clock>>,
     pub(crate) google: Arc<Google>,
+    /// A second provider, with what it is called.
+    pub(crate) other: Option<(Arc<Google>, Profile)>,
     pub(crate) dir: Arc<TempDir>,
     pub(crate) concurrency: usize,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -54,6 +57,7 @@ impl Default for Setting {
             google: Arc::new(Google::new(clock.clone())),
             clock,
             watched_clock: None,
+            other: None,
             dir: Arc::new(TempDir::new().unwrap()),
             concurrency: 8,
             entropy: Arc::new(SystemEntropy),
@@ -66,6 +70,7 @@ impl Default for Setting {
 pub(crate) struct Scene {
     pub(crate) clock: ManualClock,
     pub(crate) google: Arc<Google>,
+    other: Option<Arc<Google>>,
     pub(crate) store: Arc<Hand>,
     pub(crate) broker: Arc<Broker>,
     pub(crate) metrics: Arc<Metrics>,
@@ -114,13 +119,18 @@ impl Scene {
             agent_secrets: setting.agent_secrets,
         };
         let metrics = Arc::new(Metrics::default());
+        let mut providers = setting.google.providers();
+        let other = setting.other.map(|(other, profile)| {
+            providers.push(other.as_provider(profile));
+            other
+        });
         let parts = BrokerParts {
             clock: setting
                 .watched_clock
                 .unwrap_or_else(|| Arc::new(setting.clock.clone())),
             entropy: setting.entropy,
             store: store.clone(),
-            providers: setting.google.providers(),
+            providers: Arc::new(Providers::new(providers)),
             vault,
             catalog: setting.catalog,
             metrics: metrics.clone(),
@@ -131,6 +141,7 @@ impl Scene {
         Self {
             clock: setting.clock,
             google: setting.google,
+            other,
             store,
             broker,
             metrics,
@@ -202,7 +213,8 @@ impl Scene {
 
     /// Until nothing can happen any more without the scene's doing.
     pub(crate) async fn idle(&self) {
-        let look = || (self.google.activity(), self.store.activity());
+        let other = || self.other.as_ref().map_or(0, |other| other.activity());
+        let look = || (self.google.activity() + other(), self.store.activity());
         let wait = async {
             let mut before = look();
             let mut quiet = 0;

@@ -1,0 +1,125 @@
+//! Two providers beside each other: what one of them does is no news of the other.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use token_broker::{
+    broker::{AgentHandle, AgentState},
+    capability::{Catalog, ScopeSet},
+    config::CapabilityEntry,
+    id::ProviderId,
+    provider::{EnvNames, Profile, google},
+};
+
+use crate::support::*;
+
+/// A capability at the second provider.
+const ACME_READ: &str = "acme.read";
+const ACME_SCOPE: &str = "https://acme.example/read";
+
+struct Two {
+    scene: Scene,
+    acme: Arc<Google>,
+}
+
+fn catalog(acme: &ProviderId) -> Catalog {
+    let entry = CapabilityEntry {
+        key: ACME_READ.into(),
+        title: "Read".into(),
+        usage: String::new(),
+        group: "Acme".into(),
+        scopes: vec![ACME_SCOPE.into()],
+        integration: acme.to_string(),
+        verification: None,
+        satisfied_by: Vec::new(),
+        satisfies: Vec::new(),
+        origin: String::new(),
+    };
+    let catalog = Catalog::builtin().knowing(acme.clone()).with(&[entry]);
+    catalog.unwrap_or_else(|error| panic!("{error}"))
+}
+
+impl Two {
+    async fn new() -> Self {
+        let mut setting = Setting::default();
+        let profile = Profile {
+            id: "acme".parse().unwrap(),
+            name: "Acme".into(),
+            env: EnvNames::oauth("ACME"),
+            serves_google_libraries: false,
+            ..google::account()
+        };
+        setting.catalog = Arc::new(catalog(&profile.id));
+        let clock = setting.clock.clone();
+        let acme = Arc::new(Google::with_authority(clock, "https://acme.example/token#client"));
+        setting.other = Some((acme.clone(), profile));
+        Self {
+            scene: Scene::with(setting).await,
+            acme,
+        }
+    }
+
+    /// `of` connects an account at Acme.
+    async fn connect(&self, of: &str) {
+        let started = self.scene.begin(of, &[ACME_READ]);
+        let asked = ScopeSet::parse(&format!("openid email {ACME_SCOPE}")).unwrap();
+        let code = self.acme.decide(asked, Person::named(&email(of)));
+        let redirect = format!("{}&code={code}", started.authorization_url.query().unwrap());
+        let connected = self.scene.complete(&redirect).await;
+        connected.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// `of` has an account at Acme, and an agent that uses it.
+    async fn agent(&self, of: &str) -> Arc<AgentHandle> {
+        self.connect(of).await;
+        let bot = self.scene.put(&format!("{of}-bot"), of, &[ACME_READ]).await;
+        self.scene.idle().await;
+        assert_eq!(state(&bot), AgentState::Active);
+        bot
+    }
+}
+
+#[tokio::test]
+async fn a_success_elsewhere_does_not_hasten_what_waits_for_a_provider_that_is_down() {
+    let two = Two::new().await;
+    let scene = &two.scene;
+    let bob = two.agent("bob").await;
+    two.acme
+        .fail(&email("bob"), Fault::unavailable().retry_after(300));
+    scene.pass(61 * MINUTE).await;
+    assert_ne!(state(&bob), AgentState::Active);
+
+    // Google works, again and again.
+    let before = two.acme.requests();
+    for owner in ["carol", "dave", "erin"] {
+        scene.connect(owner, &[SEND]).await;
+        scene.pass(2).await;
+    }
+    assert_eq!(two.acme.requests(), before);
+
+    // A success at Acme is news of Acme.
+    two.acme.heal(&email("bob"));
+    two.agent("alice").await;
+    scene.pass(2).await;
+    assert_eq!(state(&bob), AgentState::Active);
+}
+
+#[tokio::test]
+async fn the_clock_of_one_provider_is_not_believed_of_another() {
+    let two = Two::new().await;
+    let scene = &two.scene;
+    two.acme.habits().date = Some(SignedDuration::from_hours(-3));
+    two.agent("bob").await;
+    // Google was not heard yet: an assertion for it says the node's time.
+    scene.robot_of("alice").await;
+    let asserted = scene.google.asserted();
+    assert!(!asserted.is_empty());
+    for assertion in asserted {
+        assert_eq!(assertion.now, scene.now());
+    }
+    assert_eq!(
+        scene.broker.clock_skew(),
+        SignedDuration::ZERO,
+        "one of two agrees with the node's"
+    );
+}
