@@ -3,11 +3,14 @@
 //! [`Delivery`] follows the changes that the broker announces. What goes wrong with one agent's directory is
 //! reported to that agent's handle and tried again; the others do not notice.
 
+mod agent;
+mod context;
+mod desired;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod on_disk;
+mod reconciler;
 mod rounds;
-mod slot;
-mod writer;
 
 use std::{path::PathBuf, sync::Arc, thread::available_parallelism};
 
@@ -19,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use self::{
-    slot::Context,
-    writer::{Command, Writer},
+    context::Context,
+    reconciler::{Command, Reconciler},
 };
 use crate::{
     agent_api::{endpoint::Server, holding::Holdings},
@@ -90,9 +93,9 @@ impl Delivery {
             notices,
         });
         let width = available_parallelism().map_or(1, usize::from).min(MOST_WRITERS);
-        let writer = Writer::new(Arc::clone(&context), width);
+        let reconciler = Reconciler::new(Arc::clone(&context), width);
         let (probe, pulse) = pulse();
-        let task = tokio::spawn(writer.run(changes, commanded, noticed, pulse, shutdown));
+        let task = tokio::spawn(reconciler.run(changes, commanded, noticed, pulse, shutdown));
         Ok(Self {
             context,
             commands,
@@ -130,7 +133,7 @@ impl Delivery {
     /// not.
     pub async fn settled(&self) {
         let (reply, awaited) = oneshot::channel();
-        // Without a writer the program is going down, and there is nothing to wait for.
+        // Without a reconciler the program is going down, and there is nothing to wait for.
         let _ = self.commands.send(Command::Awaited(reply));
         for (agent, revision) in awaited.await.unwrap_or_default() {
             agent.delivered(revision).await;
@@ -162,7 +165,7 @@ impl Delivery {
     /// tokens stay for the agents to go on with until the daemon is back.
     ///
     /// # Panics
-    /// When the writer panicked.
+    /// When the reconciler panicked.
     pub async fn finished(self) {
         if let Err(ended) = self.task.await
             && ended.is_panic()

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::slot::Slot;
+use super::agent::AgentReconciler;
 use crate::clock::Uptime;
 
 /// How long it takes to look at all of them.
@@ -14,7 +14,7 @@ const AT_ONCE: usize = 128;
 
 /// Whose turn it is to be looked at.
 pub(super) struct Rounds {
-    rest: Vec<Arc<Slot>>,
+    rest: Vec<Arc<AgentReconciler>>,
     step: Duration,
     next: Uptime,
     /// The folder is being looked at, which comes before what is in it.
@@ -47,8 +47,12 @@ impl Rounds {
         self.next = now.after(self.step);
     }
 
-    /// The slots to look at in this step. `all` is asked at the beginning of a round.
-    pub(super) fn step(&mut self, now: Uptime, all: impl FnOnce() -> Vec<Arc<Slot>>) -> Vec<Arc<Slot>> {
+    /// The agents to look at in this step. `all` is asked at the beginning of a round.
+    pub(super) fn step(
+        &mut self,
+        now: Uptime,
+        all: impl FnOnce() -> Vec<Arc<AgentReconciler>>,
+    ) -> Vec<Arc<AgentReconciler>> {
         if self.rest.is_empty() {
             self.rest = all();
             let steps = u32::try_from(self.rest.len().div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
@@ -67,8 +71,11 @@ mod tests {
 
     #[test]
     fn a_round_takes_the_same_time_however_many_there_are() {
-        let slots =
-            |count: usize| -> Vec<_> { (0..count).map(|n| Slot::new(name(&format!("a-{n}")))).collect() };
+        let agents = |count: usize| -> Vec<_> {
+            (0..count)
+                .map(|n| AgentReconciler::new(name(&format!("a-{n}"))))
+                .collect()
+        };
         for count in [0, 1, 100, 10_000] {
             let mut now = at("2024-01-15T09:31:00Z").uptime;
             let begun = now;
@@ -77,7 +84,7 @@ mod tests {
             loop {
                 rounds.begin();
                 assert_eq!(rounds.due(), None);
-                let step = rounds.step(now, || slots(count));
+                let step = rounds.step(now, || agents(count));
                 assert!(step.len() <= AT_ONCE);
                 seen += step.len();
                 now = rounds.due().unwrap();

@@ -15,7 +15,7 @@ use crate::{
 const FILES: [&str; 3] = ["env", "access_token", "status.json"];
 
 impl Scene {
-    /// Lets a round pass, and waits until `condition` holds. A slot that was being worked on has its turn in the next.
+    /// Lets a round pass, and waits until `condition` holds. An agent that was being worked on has its turn in the next.
     async fn within_a_round(&self, condition: impl Fn() -> bool) {
         for _ in 0..30 {
             self.clock.advance(ROUND);

@@ -15,8 +15,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    agent::AgentReconciler,
+    context::{Context, Notice},
     rounds::Rounds,
-    slot::{Context, Notice, Slot},
 };
 use crate::{
     agent_files::pool::Pool,
@@ -31,7 +32,7 @@ const HANGS_AFTER: Duration = Duration::from_secs(1);
 /// How long the last changes may take to be written at the end.
 const LAST_WORK: Duration = Duration::from_secs(5);
 
-/// What the writer can be asked.
+/// What the reconciler can be asked.
 pub(super) enum Command {
     /// Which agents are known, and up to which revision.
     Awaited(oneshot::Sender<Vec<(Arc<AgentHandle>, u64)>>),
@@ -42,9 +43,9 @@ pub(super) enum Command {
 /// What the pool's threads do.
 enum Job {
     /// Bring an agent's directory to what is so.
-    Deliver(Arc<Slot>),
+    Reconcile(Arc<AgentReconciler>),
     /// Compare it with how it was left.
-    Look(Arc<Slot>),
+    Look(Arc<AgentReconciler>),
     /// Look after the folder of all of them.
     Folder,
     /// Remove some of what agents left.
@@ -54,34 +55,34 @@ enum Job {
 impl Job {
     fn run(self, context: &Context) {
         match self {
-            Self::Deliver(slot) => slot.work(context),
-            Self::Look(slot) => slot.look_after(context),
+            Self::Reconcile(agent) => agent.reconcile(context),
+            Self::Look(agent) => agent.look_after(context),
             Self::Folder => context.look_after_folder(),
             Self::Sweep => context.sweep(),
         }
     }
 }
 
-/// What the writer knows of a name.
+/// What the reconciler knows of a name.
 struct Known {
-    slot: Arc<Slot>,
+    agent: Arc<AgentReconciler>,
     retry_at: Option<Uptime>,
 }
 
 impl Known {
     fn new(name: &AgentName) -> Self {
         Self {
-            slot: Slot::new(name.clone()),
+            agent: AgentReconciler::new(name.clone()),
             retry_at: None,
         }
     }
 }
 
 /// The task that follows the changes.
-pub(super) struct Writer {
+pub(super) struct Reconciler {
     context: Arc<Context>,
     pool: Arc<Pool<Job>>,
-    places: HashMap<AgentName, Known>,
+    agents: HashMap<AgentName, Known>,
     rounds: Rounds,
     /// When more of what agents left is removed; `None` while nothing waits for it.
     sweep_at: Option<Uptime>,
@@ -90,7 +91,7 @@ pub(super) struct Writer {
     retries: BinaryHeap<Reverse<(Uptime, AgentName)>>,
 }
 
-impl Writer {
+impl Reconciler {
     pub(super) fn new(context: Arc<Context>, width: usize) -> Self {
         let shared = Arc::clone(&context);
         let now = context.clock.uptime();
@@ -101,7 +102,7 @@ impl Writer {
             rounds: Rounds::new(now),
             context,
             pool: Pool::new(width, move |job: Job| job.run(&shared)),
-            places: HashMap::new(),
+            agents: HashMap::new(),
             retries: BinaryHeap::new(),
         }
     }
@@ -124,8 +125,8 @@ impl Writer {
                 () = shutdown.cancelled() => break,
                 // Not while every thread hangs: then it goes round and writes nothing.
                 () = pulse.beat(), if !self.pool.is_exhausted() => {}
-                Some(notice) = notices.recv() => self.heed(notice),
-                Some(command) = commands.recv() => self.obey(command, &mut changes),
+                Some(notice) = notices.recv() => self.on_notice(notice),
+                Some(command) = commands.recv() => self.on_command(command, &mut changes),
                 Some(agent) = changes.next() => self.follow(&agent),
                 () = wait_until(&context, due) => self.do_what_is_due(),
                 _ = watchdog.tick(), if !self.pool.is_idle() => self.pool.unblock(),
@@ -146,40 +147,40 @@ impl Writer {
     }
 
     fn follow(&mut self, agent: &Arc<AgentHandle>) {
-        let known = match self.places.entry(agent.name().clone()) {
+        let known = match self.agents.entry(agent.name().clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let known = Known::new(entry.key());
                 entry.insert(known)
             }
         };
-        if known.slot.point_to(agent) {
-            self.pool.push(Job::Deliver(Arc::clone(&known.slot)));
+        if known.agent.set_target(agent) {
+            self.pool.push(Job::Reconcile(Arc::clone(&known.agent)));
         }
     }
 
-    fn heed(&mut self, notice: Notice) {
+    fn on_notice(&mut self, notice: Notice) {
         let now = self.context.clock.uptime();
         match notice {
             Notice::Folder(true) => {
                 let all = || {
-                    self.places
+                    self.agents
                         .values()
-                        .map(|known| Arc::clone(&known.slot))
+                        .map(|known| Arc::clone(&known.agent))
                         .collect()
                 };
-                for slot in self.rounds.step(now, all) {
-                    if slot.wants_a_look() {
-                        self.pool.push(Job::Look(slot));
+                for agent in self.rounds.step(now, all) {
+                    if agent.wants_a_look() {
+                        self.pool.push(Job::Look(agent));
                     }
                 }
             }
             Notice::Folder(false) => self.rounds.put_off(now),
             Notice::Changed(name) => {
-                if let Some(known) = self.places.get(&name)
-                    && known.slot.try_again()
+                if let Some(known) = self.agents.get(&name)
+                    && known.agent.try_again()
                 {
-                    self.pool.push(Job::Deliver(Arc::clone(&known.slot)));
+                    self.pool.push(Job::Reconcile(Arc::clone(&known.agent)));
                 }
             }
             Notice::Trash => self.sweep_at = Some(now),
@@ -190,36 +191,40 @@ impl Writer {
                 self.sweep_at = self.sweep_at.or(again);
             }
             Notice::Retry(name, at) => {
-                if let Some(known) = self.places.get_mut(&name) {
+                if let Some(known) = self.agents.get_mut(&name) {
                     known.retry_at = Some(at);
                     self.retries.push(Reverse((at, name)));
                 }
             }
             Notice::Gone(name) => {
                 // Unless somebody took the name meanwhile.
-                if self.places.get(&name).is_some_and(|known| known.slot.is_vacant()) {
-                    self.places.remove(&name);
+                if self
+                    .agents
+                    .get(&name)
+                    .is_some_and(|known| known.agent.is_vacant())
+                {
+                    self.agents.remove(&name);
                 }
             }
         }
     }
 
-    fn obey(&mut self, command: Command, changes: &mut ChangeReceiver) {
+    fn on_command(&mut self, command: Command, changes: &mut ChangeReceiver) {
         while let Some(agent) = changes.try_next() {
             self.follow(&agent);
         }
         match command {
             Command::Awaited(reply) => {
-                let awaited = self.places.values().filter_map(|known| known.slot.awaited());
+                let awaited = self.agents.values().filter_map(|known| known.agent.awaited());
                 // Whoever asked may have gone away.
                 let _ = reply.send(awaited.collect());
             }
             Command::Remove(names, witness) => {
                 for name in names {
-                    if let Entry::Vacant(entry) = self.places.entry(name) {
+                    if let Entry::Vacant(entry) = self.agents.entry(name) {
                         let known = Known::new(entry.key());
-                        if known.slot.point_to_nobody(witness.clone()) {
-                            self.pool.push(Job::Deliver(Arc::clone(&known.slot)));
+                        if known.agent.set_no_target(witness.clone()) {
+                            self.pool.push(Job::Reconcile(Arc::clone(&known.agent)));
                         }
                         entry.insert(known);
                     }
@@ -249,11 +254,11 @@ impl Writer {
             let Some(Reverse((at, name))) = self.retries.pop() else {
                 return;
             };
-            if let Some(known) = self.places.get_mut(&name)
+            if let Some(known) = self.agents.get_mut(&name)
                 && known.retry_at.take_if(|due| *due == at).is_some()
-                && known.slot.try_again()
+                && known.agent.try_again()
             {
-                self.pool.push(Job::Deliver(Arc::clone(&known.slot)));
+                self.pool.push(Job::Reconcile(Arc::clone(&known.agent)));
             }
         }
     }
