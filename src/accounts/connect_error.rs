@@ -33,8 +33,8 @@ pub enum ConnectError {
     UnknownState,
     /// It has ended, or is just ending, in another browser.
     #[error(
-        "this consent was ended already, and how is shown in the browser that came back from Google first; this time \
-         nothing was done"
+        "this consent was ended already, and how is shown in the browser that came back first; this time nothing was \
+         done"
     )]
     OtherBrowser,
     /// It was begun in the console by somebody who is signed in there, and this is another browser.

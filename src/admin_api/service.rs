@@ -112,7 +112,8 @@ impl Service {
         match self.broker.restored.unchecked_accounts() {
             0 => {}
             held => problems.push(format!(
-                "the database was restored from a backup: accounts that are still to be checked with Google: {held}"
+                "the database was restored from a backup: accounts that are still to be checked with {}: {held}",
+                self.broker.providers().common_name()
             )),
         }
         let skew = self.broker.clock_skew();

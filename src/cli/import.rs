@@ -20,8 +20,8 @@ Examples:
   token-broker integrations import --owner alice --from authorized_user.json
   platform-secrets get alice/refresh-token | token-broker integrations import --owner alice
 
-Takes a refresh token by itself, or a JSON file of type `authorized_user` that holds one. It is tried at Google first: \
-it has to belong to the OAuth client that this daemon is configured for, to hold the scope `openid` (which says whose it \
+Takes a refresh token by itself, or a JSON file of type `authorized_user` that holds one. It is tried at the \
+provider first: it has to belong to the OAuth client that this daemon is configured for, to hold the scope `openid` (which says whose it \
 is; with `email` the address is shown too), and to cover a capability. Otherwise nothing is stored. On a connected \
 account it takes the place of the grant that is there, if it covers as much.";
 

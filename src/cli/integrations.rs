@@ -63,7 +63,7 @@ Examples:
       --capability google.drive --capability google.docs
   token-broker integrations add-permissions int_5f0c9a1b2c3d4e5f6071 --capability google.docs
 
-Writes and ends as `connect` does. Google's page asks for what is new; nothing that was granted before is lost, \
+Writes and ends as `connect` does. The provider's page asks for what is new; nothing that was granted before is lost, \
 whatever the person decides. Agents that wait for what is granted start at that moment.";
 
 // What to ask for, and whom.

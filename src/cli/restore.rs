@@ -23,7 +23,7 @@ Examples:
 
 The daemon has to be stopped. FILE is looked at first: it has to be a whole database of token-broker, of this version or an \
 older one, sealed with the configured master key. The database that it replaces is kept beside it. When the daemon starts, \
-each account is checked with Google before an agent has a token of it: it may have been disconnected since the backup.";
+each account is checked with its provider before an agent has a token of it: it may have been disconnected since the backup.";
 
 // What to restore.
 #[derive(Debug, Args)]
@@ -79,8 +79,9 @@ pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output
     if let Some(replaced) = replaced {
         output.line(&format!("  the database from before: {}", replaced.shown()))?;
     }
-    output
-        .line("  start the daemon: it checks each account with Google before an agent has a token of it")?;
+    output.line(
+        "  start the daemon: it checks each account with its provider before an agent has a token of it",
+    )?;
     Ok(Exit::Ok)
 }
 

@@ -30,6 +30,18 @@ const CAPABILITIES: &str = "
 # verification = \"sensitive\"
 ";
 
+const PROVIDERS: &str = "
+# Providers beside Google: servers that speak OpenID Connect and tell where they are. A capability belongs to one of
+# them by `integration = \"acme\"`.
+# [[providers]]
+# id = \"acme\"
+# type = \"oidc\"
+# name = \"Acme\"
+# issuer = \"https://login.acme.example\"
+# client_id = \"token-broker\"
+# client_secret_file = \"acme.secret\"
+";
+
 /// The whole file, commented, with every key and every default. `values` are set, each as an environment
 /// variable would spell it; a path that is no key is an error.
 pub fn template(values: &[(&str, &str)]) -> Result<String, ConfigError> {
@@ -55,6 +67,7 @@ pub fn template(values: &[(&str, &str)]) -> Result<String, ConfigError> {
         }
     }
     text.push_str(CAPABILITIES);
+    text.push_str(PROVIDERS);
     Ok(text)
 }
 
@@ -78,10 +91,10 @@ pub(super) fn literal(key: &Key, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
     use super::*;
-    use crate::config::Config;
+    use crate::{config::Config, provider::kinds};
 
     fn load(dir: &Path, text: &str) -> Config {
         let path = dir.join("config.toml");
@@ -142,12 +155,23 @@ mod tests {
         assert_eq!(config.connect.return_url_origins.len(), 2);
     }
 
+    /// What a commented example says.
+    fn uncommented(example: &str) -> String {
+        let (_, example) = example.split_once("# [[").unwrap();
+        format!("# [[{example}").replace("# ", "")
+    }
+
     #[test]
-    fn the_example_of_a_capability_loads() {
+    fn the_examples_load() {
         let dir = tempfile::tempdir().unwrap();
-        let (_, example) = CAPABILITIES.split_once("# [[").unwrap();
-        let example = format!("# [[{example}").replace("# ", "");
-        assert_eq!(load(dir.path(), &example).capabilities.len(), 1);
+        assert_eq!(load(dir.path(), &uncommented(CAPABILITIES)).capabilities.len(), 1);
+        let config = load(dir.path(), &uncommented(PROVIDERS));
+        let secret = dir.path().join("acme.secret");
+        fs::write(&secret, "sesame\n").unwrap();
+        fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+        let added = kinds::added(&config.providers, &config.google.redirect_uri);
+        let added = added.map_err(|error| error.to_string()).unwrap();
+        assert_eq!(added[0].profile.name, "Acme");
     }
 
     #[test]

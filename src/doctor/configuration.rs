@@ -45,7 +45,7 @@ pub(super) fn check(file: Option<&Path>) -> (Option<Config>, Vec<Finding>) {
             "correct the section [[capabilities]]",
         ));
     }
-    if let Err(error) = provider::kinds::check(&config.providers, &config.google.redirect_uri) {
+    if let Err(error) = provider::kinds::added(&config.providers, &config.google.redirect_uri) {
         let advice = "correct the section [[providers]]: the daemon does not start with it";
         findings.push(Finding::fail("providers", error.to_string(), advice));
     }

@@ -1,4 +1,4 @@
-//! The provider's endpoints, reached from here, and the time that they say it is.
+//! The providers' servers, reached from here, and the time that they say it is.
 
 use std::time::Duration;
 
@@ -13,19 +13,13 @@ use crate::{
     clock::SharedClock,
     config::Config,
     http_client::{Egress, http_date, innermost, proxy::Connector},
+    provider::{google::Endpoints, kinds},
 };
 
 const CHECK: &str = "endpoints";
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// One of each of Google's hosts that the daemon or a person's browser needs.
-const GOOGLE: [&str; 3] = [
-    "https://accounts.google.com/o/oauth2/v2/auth",
-    "https://oauth2.googleapis.com/token",
-    "https://www.googleapis.com/oauth2/v3/certs",
-];
-
-/// Asks each endpoint for anything at all.
+/// Asks each server for anything at all.
 pub(super) async fn check(
     config: &Config,
     clock: &SharedClock,
@@ -57,13 +51,13 @@ pub(super) async fn check(
         }
     });
     let mut findings = Vec::new();
-    let mut ahead = None;
+    let mut ahead: Vec<i64> = Vec::new();
     for (answer, url) in futures_util::future::join_all(asked).await {
         let host = url.origin().ascii_serialization();
         findings.push(match answer {
             Ok((headers, now)) => {
                 let date = headers.get(header::DATE).and_then(http_date);
-                ahead = ahead.or_else(|| Some(date?.as_second() - now.as_second()));
+                ahead.extend(date.map(|date| date.as_second() - now.as_second()));
                 let through = egress.proxy_before(url.as_str());
                 let through = through.map_or_else(String::new, |proxy| format!(", through {proxy}"));
                 Finding::ok(CHECK, format!("{host} answers{through}"))
@@ -75,7 +69,8 @@ pub(super) async fn check(
             ),
         });
     }
-    if let Some(ahead) = ahead {
+    // Where one of several shows another time, it is that one's clock which is wrong.
+    if let Some(ahead) = ahead.into_iter().min_by_key(|ahead| ahead.abs()) {
         let off = daemon::clock(ahead, "by its Date header");
         findings.push(off.unwrap_or_else(|| Finding::ok("clock", "within 30s of the provider's")));
     }
@@ -83,10 +78,16 @@ pub(super) async fn check(
 }
 
 fn addresses(config: &Config) -> Vec<Url> {
-    match &config.google.endpoint_base {
-        Some(base) => base.join("/oauth2/v3/certs").into_iter().collect(),
-        None => GOOGLE.iter().filter_map(|url| url.parse().ok()).collect(),
-    }
+    let google = match &config.google.endpoint_base {
+        Some(base) => Endpoints::with_base(base.as_str()).ok(),
+        None => Some(Endpoints::google()),
+    };
+    // Entries that cannot be used are told of by the check of the configuration.
+    let added = kinds::added(&config.providers, &config.google.redirect_uri).unwrap_or_default();
+    let servers = google.iter().flat_map(Endpoints::servers);
+    servers
+        .chain(added.into_iter().flat_map(|provider| provider.servers))
+        .collect()
 }
 
 type HttpClient = Client<Connector, Empty<Bytes>>;
@@ -121,9 +122,13 @@ mod tests {
     }
 
     fn with_base(base: &str) -> Config {
+        with_more(base, "")
+    }
+
+    fn with_more(base: &str, more: &str) -> Config {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
-        fs::write(&file, format!("[google]\nendpoint_base = \"{base}\"\n")).unwrap();
+        fs::write(&file, format!("[google]\nendpoint_base = \"{base}\"\n{more}")).unwrap();
         Config::load(Some(&file), std::iter::empty()).ok().unwrap()
     }
 
@@ -165,6 +170,26 @@ mod tests {
         let config = with_base(&slow_server(date, clock.clone(), Duration::from_secs(44)).await);
         let found = check(&config, &(Arc::new(clock) as SharedClock), |_| None).await;
         assert_eq!(found[1].verdict, Verdict::Ok, "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn a_provider_of_the_configuration_is_reached_too() {
+        let google = server("Mon, 15 Jan 2024 12:00:00 GMT").await;
+        let acme = server("Mon, 15 Jan 2024 13:00:00 GMT").await;
+        let entry = format!(
+            "[[providers]]\nid = \"acme\"\ntype = \"oidc\"\nissuer = \"{acme}\"\nclient_id = \"me\"\n"
+        );
+        let config = with_more(&google, &entry);
+        let found = check(&config, &(Arc::new(clock()) as SharedClock), |_| None).await;
+        let said: Vec<_> = found.iter().map(|found| found.message.as_str()).collect();
+        assert_eq!(
+            said,
+            [
+                format!("{google} answers").as_str(),
+                format!("{acme} answers").as_str(),
+                "within 30s of the provider's"
+            ]
+        );
     }
 
     #[tokio::test]

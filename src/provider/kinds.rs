@@ -59,11 +59,11 @@ pub fn add(
     Ok(())
 }
 
-/// Whether the providers of these entries could be added. Asks nobody.
+/// The providers of these entries, as they would be added: for looking at, not for asking.
 ///
 /// # Errors
 /// As [`add`], but for what they have in common with the built-in ones.
-pub fn check(entries: &[ProviderEntry], redirect_uri: &Url) -> Result<(), ConfigError> {
+pub fn added(entries: &[ProviderEntry], redirect_uri: &Url) -> Result<Vec<Provider>, ConfigError> {
     let surroundings = Surroundings {
         redirect_uri: redirect_uri.clone(),
         limits: Limits::default(),
@@ -71,7 +71,9 @@ pub fn check(entries: &[ProviderEntry], redirect_uri: &Url) -> Result<(), Config
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
     };
-    add(&mut Vec::new(), entries, &surroundings)
+    let mut providers = Vec::new();
+    add(&mut providers, entries, &surroundings)?;
+    Ok(providers)
 }
 
 fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Result<Provider, ConfigError> {

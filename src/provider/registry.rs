@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use url::Url;
+
 use super::{
     profile::Profile,
     seam::{AssertionProvider, ConsentProvider},
@@ -17,6 +19,8 @@ pub struct Provider {
     /// `https://oauth2.googleapis.com/token#<client_id>`, or what its keys belong to. An account of another one is never
     /// sent here.
     pub issuer_binding: Arc<str>,
+    /// An address at each of its servers. Any answer there shows that the server can be reached.
+    pub servers: Vec<Url>,
     /// Whom tokens are asked of.
     pub tokens: TokenSource,
 }
@@ -111,14 +115,16 @@ impl Providers {
         )
     }
 
+    /// What is said of all of them: what the first says of itself, where one runs all.
+    pub fn common(&self) -> Option<&Profile> {
+        let first = &*self.first().profile;
+        let all = self.iter().all(|provider| provider.profile.name == first.name);
+        all.then_some(first)
+    }
+
     /// Who runs all of them, for people; `the provider`, where that is not one.
     pub fn common_name(&self) -> &str {
-        let first = &self.first().profile.name;
-        if self.iter().all(|provider| provider.profile.name == *first) {
-            first
-        } else {
-            SOME_PROVIDER
-        }
+        self.common().map_or(SOME_PROVIDER, |profile| &profile.name)
     }
 
     /// The one that grants belong to which are bound in this way.

@@ -89,6 +89,17 @@ impl Endpoints {
         }
     }
 
+    /// An address at each of the hosts that the daemon or a person's browser needs.
+    pub fn servers(&self) -> Vec<Url> {
+        let mut servers: Vec<Url> = Vec::new();
+        for url in [&self.keys, &self.authorization, &self.token] {
+            if servers.iter().all(|other| other.origin() != url.origin()) {
+                servers.push(url.clone());
+            }
+        }
+        servers
+    }
+
     /// True for Google's own token endpoint.
     pub fn is_googles(&self) -> bool {
         self.token == Self::google().token

@@ -23,17 +23,20 @@ pub use profiles::{account, service_account as service_accounts};
 /// Google's providers: accounts of people, and service accounts.
 pub fn providers(options: ClientOptions, clock: SharedClock, entropy: SharedEntropy) -> Vec<Provider> {
     let token_endpoint = options.endpoints.token.to_string();
+    let servers = options.endpoints.servers();
     let binding = format!("{token_endpoint}#{}", options.client_id);
     let client = Arc::new(Client::new(options, clock, entropy));
     vec![
         Provider {
             profile: Arc::new(account()),
             issuer_binding: binding.into(),
+            servers: servers.clone(),
             tokens: TokenSource::Consent(client.clone()),
         },
         Provider {
             profile: Arc::new(service_accounts()),
             issuer_binding: token_endpoint.into(),
+            servers,
             tokens: TokenSource::Key(client),
         },
     ]

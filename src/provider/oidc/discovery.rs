@@ -46,7 +46,7 @@ pub(super) struct Discovered {
 }
 
 /// The document's address: below the issuer, also where that has a path.
-fn document_of(issuer: &Url) -> Url {
+pub(super) fn document_of(issuer: &Url) -> Url {
     let mut url = issuer.clone();
     let path = format!(
         "{}/.well-known/openid-configuration",

@@ -39,6 +39,7 @@ pub(super) fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Resul
     Ok(Provider {
         profile: Arc::new(profile),
         issuer_binding: format!("{}#{}", settings.issuer, settings.client_id).into(),
+        servers: vec![discovery::document_of(&settings.issuer)],
         tokens: TokenSource::Consent(Arc::new(Client::new(settings, surroundings.clone()))),
     })
 }

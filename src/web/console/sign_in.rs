@@ -21,6 +21,7 @@ use crate::{
     broker::SignIn as Way,
     secret::LinkToken,
     session::{Admission, Session, Sessions, Viewer, is_page},
+    text::sentence::capitalized,
     web::{
         answer::{Answer, html, redirect},
         auth::Visitors,
@@ -31,6 +32,8 @@ use crate::{
 #[template(path = "web/console/sign_in.html")]
 struct SignInPage<'a> {
     layout: Layout<'a>,
+    /// What people connect here.
+    account: &'a str,
     /// The page that was asked for.
     page: &'a str,
 }
@@ -41,6 +44,8 @@ struct InvitationPage<'a> {
     layout: Layout<'a>,
     link: &'a str,
     page: &'a str,
+    /// What an owner may connect here, as a sentence begins.
+    any_account: String,
     /// Whom the link signs in; `None` for the operator.
     owner: Option<&'a str>,
     /// Who is signed in already.
@@ -55,8 +60,13 @@ fn named_page(page: &str) -> &str {
 /// Says how to sign in, and lets nobody see the page that was asked for.
 pub(super) fn show_sign_in(site: &Site, path: &str) -> Answer {
     let layout = site.layout(None, Tab::None, "Sign in");
-    let page = named_page(path);
-    html(StatusCode::UNAUTHORIZED, SignInPage { layout, page }.render())
+    let connected = site.broker.providers().common();
+    let page = SignInPage {
+        layout,
+        account: connected.map_or("account", |profile| &profile.account),
+        page: named_page(path),
+    };
+    html(StatusCode::UNAUTHORIZED, page.render())
 }
 
 /// Signs people in and out.
@@ -100,10 +110,12 @@ async fn ask(
     };
     let Admission { viewer, .. } = &*admission;
     let signed_in = pages.site.layout(session.as_ref(), Tab::None, "").who();
+    let connected = pages.site.broker.providers().common();
     let page = InvitationPage {
         layout: pages.site.layout(None, Tab::None, "Sign in"),
         link,
         page: named_page(query.get("page")),
+        any_account: capitalized(connected.map_or("an account", |profile| &profile.any_account)),
         owner: match viewer {
             Viewer::Operator => None,
             Viewer::Owner(owner) => Some(owner.as_str()),

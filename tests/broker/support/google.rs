@@ -484,6 +484,7 @@ impl Google {
         let keys = Provider {
             profile: Arc::new(google::service_accounts()),
             issuer_binding: token_endpoint.into(),
+            servers: Vec::new(),
             tokens: TokenSource::Key(self.clone()),
         };
         vec![self.as_provider(google::account()), keys]
@@ -494,6 +495,7 @@ impl Google {
         Provider {
             profile: Arc::new(profile),
             issuer_binding: self.authority.as_str().into(),
+            servers: Vec::new(),
             tokens: TokenSource::Consent(self.clone()),
         }
     }
