@@ -37,6 +37,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "client"],
     &["capability"],
     &["vault"],
+    &["cause"],
     &["store"],
     &["sqlite"],
     &["audit_trail"],

@@ -8,7 +8,7 @@ use crate::{
         context::list,
         select_account::{NotFound, SeveralAccounts},
     },
-    provider::{Profile, ProviderError},
+    provider::{Profile, ProviderError, Retried},
 };
 
 /// A consent that did not end well. Holds no secret.
@@ -55,7 +55,7 @@ pub enum ConnectError {
     #[error("none of the permissions was given: tick at least one on {}'s page. Nothing was changed", .0.name)]
     NothingGranted(Arc<Profile>),
     /// The provider answered the redirect or the exchange with an error.
-    #[error("{}", .0.of_one_attempt())]
+    #[error("{}", .0.sentence(Retried::ByHand))]
     Provider(ProviderError),
     /// The provider gave no refresh token.
     #[error(

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     accounts::{provider_accounts::ProviderAccounts, tables::AccountTables},
     capability::ScopeSet,
+    cause::UnusableAnswer,
     clock::Uptime,
     entropy::SharedEntropy,
     id::ProviderId,
@@ -87,8 +88,8 @@ impl FirstUse {
     ) -> Result<TokenAnswer, ProviderError> {
         let consents = self.context.providers.get(provider).and_then(Provider::consent);
         let Some(consents) = consents else {
-            let what = format!("There is no provider `{provider}` that grants belong to");
-            return Err(ProviderError::malformed(&what));
+            let provider = provider.to_string();
+            return Err(ProviderError::unusable(UnusableAnswer::NoProvider { provider }));
         };
         let mut tries = 1;
         loop {

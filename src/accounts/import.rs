@@ -17,7 +17,7 @@ use crate::{
         context::{PolicyContext, list},
         select_account::AccountRef,
     },
-    provider::{ConsentProvider, InvalidGrantFile, Provider, ProviderError, TokenAnswer},
+    provider::{ConsentProvider, InvalidGrantFile, Provider, ProviderError, Retried, TokenAnswer},
     registry::{keys::TokenKey, time::BrokerClock},
     renewal::{outcome::Renewed, services::Services, single_flight::SingleFlight},
     secret::RefreshToken,
@@ -39,7 +39,7 @@ pub enum ImportError {
     #[error("the grant cannot be imported: {0}. Nothing was stored")]
     File(#[from] InvalidGrantFile),
     /// Google does not take it, or does not say whose it is.
-    #[error("{} Nothing was stored", .0.of_one_attempt())]
+    #[error("{} Nothing was stored", .0.sentence(Retried::ByHand))]
     Provider(ProviderError),
     /// It covers nothing that an agent could ask for.
     #[error(

@@ -16,7 +16,7 @@ use crate::{
     entropy::SharedEntropy,
     id::IntegrationId,
     policy::context::PolicyContext,
-    provider::{FailureKind, Provider, ProviderError},
+    provider::{FailureKind, Provider},
     registry::{keys::TokenKey, time::BrokerClock},
     renewal::{
         backoff, outcome::Renewed, services::Services, single_flight::SingleFlight, successors::Successors,
@@ -178,18 +178,13 @@ impl Revocations {
             .note_revocation(&record.subject, self.clock.uptime());
         match answer {
             Ok(()) => Attempt::Done,
-            Err(ProviderError {
-                kind: FailureKind::Retry,
-                message,
-                retry_after,
-                ..
-            }) => Attempt::Later(Later {
-                reason: message,
-                not_before: retry_after,
+            Err(error) if error.kind == FailureKind::Retry => Attempt::Later(Later {
+                reason: error.to_string(),
+                not_before: error.retry_after,
             }),
             // It is dead there already, and this is all that can be said of it.
-            Err(error) if error.kind == FailureKind::Reconnect => Attempt::Never(error.message),
-            Err(error) => operator(error.message),
+            Err(error) if error.kind == FailureKind::Reconnect => Attempt::Never(error.to_string()),
+            Err(error) => operator(error.to_string()),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     capability::{Capability, ScopeSet},
     id::{IntegrationId, OwnerId, ProviderId},
     policy::{context::PolicyContext, select_account::AccountRef},
-    provider::{AccountKey, AssertionProvider, InvalidKeyFile, ProviderError},
+    provider::{AccountKey, AssertionProvider, InvalidKeyFile, ProviderError, Retried},
     registry::{keys::TokenKey, state::SharedRegistry, time::BrokerClock},
     renewal::{
         assertions::Assertions, outcome::Renewed, parts::Renewing, recovery::Recovery, services::Services,
@@ -53,8 +53,22 @@ pub enum ServiceAccountError {
     #[error("`{0}` is not the address of a person to act for, such as alice@example.com. Nothing was stored")]
     Subject(String),
     /// Google gave no token for it.
-    #[error("{} Nothing was stored", .0.of_one_attempt())]
+    #[error("{} Nothing was stored", .0.sentence(Retried::ByHand))]
     Provider(ProviderError),
+    /// It gave none for the person that the account is to act for.
+    #[error(
+        "{} Client id: {}. Scopes: {scopes}. Nothing was stored",
+        error.sentence(Retried::ByHand),
+        or_unknown(client_id)
+    )]
+    NotDelegated {
+        /// What it answered.
+        error: ProviderError,
+        /// The account's number, which the domain's administrator delegates to; empty where it is not known.
+        client_id: String,
+        /// What was asked for.
+        scopes: ScopeSet,
+    },
     /// It could not be kept.
     #[error("the key could not be kept: {0}. Nothing was changed")]
     Store(String),
@@ -147,10 +161,7 @@ impl ServiceAccounts {
         let subject = new.subject.or_else(|| before.map(|before| before.subject));
         let subject = subject.unwrap_or_else(|| key.address.clone());
         // Nobody waits for this but whoever asked: the account's turn is not needed to try a key.
-        let scopes = self
-            .try_key(&provider, &key, &subject)
-            .await
-            .map_err(ServiceAccountError::Provider)?;
+        let scopes = self.try_key(&provider, &key, &subject).await?;
         let held = self.grants.hold(find).await?;
         let id = self.grants.id_of(held.existing.as_ref());
         let whose = Whose {
@@ -243,7 +254,7 @@ impl ServiceAccounts {
         provider: &KeyedProvider<'_>,
         key: &AccountKey,
         subject: &str,
-    ) -> Result<ScopeSet, ProviderError> {
+    ) -> Result<ScopeSet, ServiceAccountError> {
         let keys = (provider.id, &**provider.keys);
         let all = self.context.catalog.scopes_of(provider.id);
         let refused = match self
@@ -256,11 +267,11 @@ impl ServiceAccounts {
         };
         let delegation = subject != key.address
             && matches!(
-                refused.code.as_str(),
-                "unauthorized_client" | "access_denied" | "invalid_scope"
+                refused.oauth_error(),
+                Some("unauthorized_client" | "access_denied" | "invalid_scope")
             );
         if !delegation {
-            return Err(refused);
+            return Err(ServiceAccountError::Provider(refused));
         }
         let capabilities: Vec<&Capability> = self
             .context
@@ -284,13 +295,11 @@ impl ServiceAccounts {
         if !delegated.is_empty() {
             return Ok(delegated);
         }
-        let mut error = refused;
-        error.message = format!(
-            "{} Client id: {}. Scopes: {all}.",
-            error.message,
-            or_unknown(&key.client_id)
-        );
-        Err(error)
+        Err(ServiceAccountError::NotDelegated {
+            error: refused,
+            client_id: key.client_id.clone(),
+            scopes: all,
+        })
     }
 
     /// Records why nothing was added. A key that was kept has its line already.

@@ -91,7 +91,9 @@ pub(super) fn service_account(error: &ServiceAccountError) -> Status {
     let (code, reason) = match error {
         ServiceAccountError::File(_) => (Code::InvalidArgument, "invalid_key_file"),
         ServiceAccountError::Subject(_) => (Code::InvalidArgument, "invalid_request"),
-        ServiceAccountError::Provider(error) => provider(error.kind),
+        ServiceAccountError::Provider(error) | ServiceAccountError::NotDelegated { error, .. } => {
+            provider(error.kind)
+        }
         ServiceAccountError::Store(_) => (Code::Unavailable, "store"),
     };
     status(code, reason, error.to_string())

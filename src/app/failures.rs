@@ -19,9 +19,10 @@ use crate::{
         topic::{Act, Actor, Step, Topic},
     },
     provider::{
-        self,
+        self, Retried,
         failure::{Call, Sign},
         google::failure_table::FAILURES,
+        sentences,
     },
 };
 
@@ -160,7 +161,7 @@ fn google(text: &mut String) -> std::fmt::Result {
             sign(failure.sign),
             failure_state(failure.kind).as_str(),
             actors(page),
-            cell(failure.sentence),
+            cell(&sentences::row(failure, Retried::ByItself)),
             link(page),
         )?;
     }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     broker::{AgentState, ProblemCode, failure_state},
+    cause::UnusableAnswer,
     http_client::TransportError,
     provider::{
         ProviderError,
@@ -56,8 +57,11 @@ fn getting_no_answer_has_pages_too() {
         TransportError::TooLarge(1),
         TransportError::Network(String::new()),
     ];
-    let errors = errors.iter().map(|error| ProviderError::transport("h", error));
-    for error in errors.chain([ProviderError::malformed("")]) {
+    let errors = errors
+        .into_iter()
+        .map(|error| ProviderError::transport("h", error));
+    let host = "h".to_owned();
+    for error in errors.chain([ProviderError::unusable(UnusableAnswer::NoKeys { host })]) {
         let seen = Meanwhile::Renewal(failure_state(error.kind));
         assert_eq!(topic(error.help).meanwhile, seen, "{error}");
     }

@@ -2,9 +2,12 @@
 
 use std::{error::Error, io, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 /// Why there is no answer. Holds no secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TransportError {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportError {
     /// This machine trusts no certificate authority.
     NoRoots(String),
     /// The server's certificate was not accepted.

@@ -11,9 +11,10 @@ pub mod proxy;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use error::TransportError;
 pub use limits::Limits;
 pub use proxy::{Egress, InvalidProxy};
 
 pub(crate) use client::{Http, JSON};
-pub(crate) use error::{TransportError, certificate_reason, innermost};
+pub(crate) use error::{certificate_reason, innermost};
 pub(crate) use message::{Form, Repeat, Reply, http_date};

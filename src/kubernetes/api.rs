@@ -10,7 +10,7 @@ use crate::{
     config::KubernetesApi,
     file,
     http_client::{Egress, Http, JSON, Limits, Reply, TransportError, authorities::Authorities},
-    provider::ProviderError,
+    provider::{Retried, sentences},
     secret::AccessToken,
     text::{self, ShowPath},
 };
@@ -90,7 +90,7 @@ impl Api {
     fn answered(&self, url: &Url, reply: Result<Reply, TransportError>) -> Result<Reply, String> {
         let reply = reply.map_err(|error| {
             let host = url.host_str().unwrap_or_default();
-            ProviderError::transport(&format!("the Kubernetes API ({host})"), &error).message
+            sentences::no_answer(&format!("the Kubernetes API ({host})"), &error, Retried::ByItself)
         })?;
         if reply.status == StatusCode::UNAUTHORIZED {
             let token = self.section.token_file.shown();

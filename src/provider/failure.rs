@@ -1,5 +1,9 @@
 //! A failure of a provider's: what was asked, by what it is recognized, who can act, and what to say.
 
+pub use crate::cause::Call;
+
+use crate::cause::Refusal;
+
 /// Who can do something about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
@@ -11,28 +15,6 @@ pub enum FailureKind {
     Operator,
     /// A scope was asked for that was not granted.
     Permission,
-}
-
-/// What was asked of the provider: the same code means different things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    /// A person's consent, answered by a redirect.
-    Authorize,
-    /// A code for tokens.
-    Exchange,
-    /// An access token for a refresh token.
-    Refresh,
-    /// An access token for a service account's assertion.
-    Assertion {
-        /// It speaks for a person (domain-wide delegation).
-        delegated: bool,
-    },
-    /// Whose an access token is.
-    Userinfo,
-    /// The end of a grant.
-    Revoke,
-    /// The keys that id tokens are signed with.
-    Keys,
 }
 
 /// By what an answer is recognized. Descriptions are not enumerated, so they decide nothing.
@@ -106,6 +88,15 @@ pub struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
+    /// What a refusal says.
+    pub fn of(refusal: &'a Refusal) -> Self {
+        Self {
+            error: refusal.error.as_deref().unwrap_or_default(),
+            subtype: refusal.subtype.as_deref(),
+            reasons: &refusal.reasons,
+        }
+    }
+
     /// An `error` and no more.
     pub fn code(error: &'a str) -> Self {
         Self {
@@ -116,7 +107,7 @@ impl<'a> Said<'a> {
 }
 
 /// A row of a [`FailureTable`].
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The page that explains it to people, `/help/<slug>`. Rows that come to the same share one.
     pub help: &'static str,
@@ -126,7 +117,7 @@ pub struct Failure {
     pub sign: Sign,
     /// Who can act.
     pub kind: FailureKind,
-    /// What is wrong and what to do.
+    /// What is wrong and what to do. Of what passes by itself, `sentences` adds who tries it again.
     pub sentence: &'static str,
 }
 

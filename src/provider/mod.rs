@@ -14,6 +14,7 @@ mod oidc;
 mod profile;
 mod registry;
 mod seam;
+pub mod sentences;
 mod surroundings;
 
 pub use conversation::{
@@ -26,4 +27,5 @@ pub use profile::{AccountField, EnvNames, Listed, Origin, Profile};
 pub(crate) use registry::SOME_PROVIDER;
 pub use registry::{Provider, Providers, TokenSource};
 pub use seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture};
+pub use sentences::Retried;
 pub use surroundings::Surroundings;

@@ -51,7 +51,7 @@ impl Assertions {
             .assert_at(self.clock.provider_now(&run_by), provider, key, subject, scopes)
             .await
         {
-            Err(error) if error.code == "invalid_grant" => error,
+            Err(error) if error.oauth_error() == Some("invalid_grant") => error,
             answer => return answer,
         };
         let heard = refused.server_time.as_ref();

@@ -40,6 +40,12 @@ impl Renewer {
                     retry_after: error.retry_after,
                 }
             }
+            Failure::Replaced(error) => Refused {
+                kind: FailureKind::Retry,
+                cause: Cause::Provider,
+                message: format!("{error} A new grant came with this answer; it is tried next."),
+                retry_after: error.retry_after,
+            },
         };
         self.metrics.renewal(outcome_label(refused.kind));
         tracing::warn!(integration = %key.integration, kind = ?refused.kind, message = refused.message, "renewal failed");
@@ -64,7 +70,7 @@ impl Renewer {
 
     /// The sentence that every surface shows, with what this broker alone knows about the grant.
     fn explain(&self, id: &IntegrationId, error: &ProviderError, grant: Option<&Grant>) -> String {
-        let mut message = error.message.clone();
+        let mut message = error.to_string();
         let (FailureKind::Reconnect, Some(grant)) = (error.kind, grant) else {
             return message;
         };

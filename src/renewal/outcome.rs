@@ -57,4 +57,6 @@ pub(crate) enum Failure {
     Local(Cause, String),
     /// The provider said no, or nothing.
     Provider(ProviderError),
+    /// The provider did not accept the grant, and gave another one with its answer.
+    Replaced(ProviderError),
 }

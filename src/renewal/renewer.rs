@@ -192,7 +192,7 @@ impl Renewer {
         self.metrics.provider_request("refresh", asked.elapsed());
         self.rotations.learn_from(&account.provider, &answer);
         let NoToken {
-            mut error,
+            error,
             refresh_token: rotated,
             ..
         } = match answer {
@@ -207,10 +207,7 @@ impl Renewer {
             self.publisher.note_version(&key.integration, version);
             // What was said of the old grant says nothing of this one.
             if error.kind == FailureKind::Reconnect {
-                error.kind = FailureKind::Retry;
-                error
-                    .message
-                    .push_str(" A new grant came with this answer; it is tried next.");
+                return Err(Failure::Replaced(*error));
             }
         }
         Err(Failure::Provider(*error))

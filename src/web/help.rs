@@ -14,7 +14,7 @@ use crate::{
         text::{Span, Target, Text},
         topic::{Act, Actor, Meanwhile, Step, Topic},
     },
-    provider::{failure::Sign, google::failure_table::FAILURES},
+    provider::{Retried, failure::Sign, google::failure_table::FAILURES, sentences},
 };
 
 /// Where the pages are.
@@ -167,7 +167,9 @@ fn page(chapter: &Chapter, topic: &Topic) -> Result<String, askama::Error> {
             .iter()
             .filter(|failure| failure.help == topic.slug)
     };
-    let mut said: Vec<&'static str> = rows().map(|failure| failure.sentence).collect();
+    let mut said: Vec<String> = rows()
+        .map(|failure| sentences::row(failure, Retried::ByItself))
+        .collect();
     said.dedup();
     let mut words: Vec<String> = rows().flat_map(|failure| codes(failure.sign)).collect();
     words.extend(topic.words.iter().cloned());
@@ -185,7 +187,7 @@ fn page(chapter: &Chapter, topic: &Topic) -> Result<String, askama::Error> {
             .commands()
             .any(|command| command.split(' ').any(is_placeholder)),
         meanwhile: Marked::sentence(&meanwhile(topic.meanwhile)),
-        said: said.into_iter().map(Marked::sentence).collect(),
+        said: said.iter().map(|said| Marked::sentence(said)).collect(),
         words,
         causes: causes(topic),
     }

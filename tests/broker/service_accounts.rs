@@ -172,11 +172,7 @@ async fn what_is_no_working_key_is_not_stored() {
     let good = scene.google.new_key(ROBOT, "key-1");
     let elsewhere = good.replace("oauth2.example", "evil.example");
     for (file, subject, words) in [
-        (
-            &*unknown,
-            None,
-            "The provider said invalid_grant. Nothing was stored",
-        ),
+        (&*unknown, None, "(HTTP 400, invalid_grant) Nothing was stored"),
         ("{}", None, "it has no `type`"),
         (
             &*elsewhere,

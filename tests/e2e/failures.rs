@@ -12,8 +12,10 @@ mod surfaces;
 
 use serde_json::{Value, json};
 use token_broker::provider::{
+    Retried,
     failure::{Call, Failure, Said, Sign},
     google::failure_table::FAILURES,
+    sentences,
 };
 
 const SEND: &str = "google.gmail.send";
@@ -38,10 +40,14 @@ struct Case {
 }
 
 impl Case {
+    /// The sentence for whoever waits for what is repeated by itself.
+    fn repeated(&self) -> String {
+        sentences::row(self.failure, Retried::ByItself)
+    }
+
     /// The sentence for whoever asked for what nothing repeats by itself.
     fn once(&self) -> String {
-        let sentence = self.failure.sentence;
-        sentence.replace("It is tried again.", "Try it again in a while.")
+        sentences::row(self.failure, Retried::ByHand)
     }
 
     /// The fault, for requests to one endpoint, and for those of a kind: `{"account": …}`.

@@ -20,7 +20,6 @@ use crate::{
     provider::{
         conversation::{AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, TokenAnswer},
         error::ProviderError,
-        failure::FailureKind,
         file::{InvalidGrantFile, InvalidKeyFile},
         oauth::{self, Dialect, refused_consent},
         seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture},
@@ -181,13 +180,7 @@ impl AssertionProvider for Client {
 
 /// A key that does not sign, though it did when it was added.
 fn key_refused(email: &str, error: &service_account::InvalidKeyFile) -> ProviderError {
-    let message = format!("The key of {email} cannot be used: {error}.");
-    ProviderError::new(
-        FailureKind::Operator,
-        "invalid_key",
-        message,
-        "service-account-key-refused",
-    )
+    ProviderError::key_unusable(email, error.to_string())
 }
 
 #[cfg(test)]

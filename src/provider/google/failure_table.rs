@@ -17,7 +17,7 @@ pub(crate) const TESTING_MODE: &str = "This grant ended seven days after it was 
 const ITSELF: Call = Call::Assertion { delegated: false };
 const DELEGATED: Call = Call::Assertion { delegated: true };
 
-const BUSY: &str = "Google is busy or out of order. It is tried again.";
+const BUSY: &str = "Google is busy or out of order.";
 
 /// What Google may answer instead of what was asked for, by the contract: the first row that fits counts, and the
 /// last one fits always. A static: a row is the same wherever it is looked at. `FAILURES.md` shows it to people.
@@ -200,7 +200,7 @@ pub static FAILURES: FailureTable = {
             Redirected,
             Retry,
             "The answer is a redirect, which is never followed with secrets: a proxy or a captive portal may \
-             stand between. It is tried again.",
+             stand between.",
         ),
         Failure::of(
             "not-google",
@@ -208,7 +208,7 @@ pub static FAILURES: FailureTable = {
             Silent,
             Retry,
             "The answer is not one that Google gives: a proxy may stand between, or `google.endpoint_base` may be \
-             wrong. It is tried again.",
+             wrong.",
         ),
         Failure::of(
             "client-unknown",
@@ -310,7 +310,7 @@ mod tests {
     use FailureKind::{Operator, Permission, Reconnect, Retry};
 
     use super::*;
-    use crate::provider::failure::Said;
+    use crate::provider::{Retried, failure::Said, sentences};
 
     const OWN: Call = Call::Assertion { delegated: false };
     const DELEGATED: Call = Call::Assertion { delegated: true };
@@ -407,11 +407,7 @@ mod tests {
     #[test]
     fn every_row_of_the_contract_says_who_acts() {
         for &(call, status, error, subtype, kind, words) in ROWS {
-            let &Failure {
-                kind: found,
-                sentence,
-                ..
-            } = FAILURES.classify(
+            let failure = FAILURES.classify(
                 call,
                 status,
                 Said {
@@ -420,7 +416,8 @@ mod tests {
                 },
             );
             let row = format!("{call:?} {status} {error} {subtype:?}");
-            assert_eq!(found, kind, "{row}");
+            assert_eq!(failure.kind, kind, "{row}");
+            let sentence = sentences::row(failure, Retried::ByItself);
             assert!(sentence.contains(words), "{row}: {sentence}");
             assert!(
                 sentence.ends_with('.') && !sentence.contains("  "),

@@ -12,18 +12,17 @@ use super::{
     options::ClientOptions,
     refusal,
     refused::{is_gone, refused},
-    revocation,
-    token::{self, Unusable},
+    revocation, token,
 };
 use crate::{
     capability::ScopeSet,
+    cause::{Call, IdTokenFault, TokenAnswerFault, UnusableAnswer},
     clock::SharedClock,
     entropy::SharedEntropy,
     http_client::{Form, Http, Repeat, Reply},
     provider::{
         conversation::{Consent, ConsentRequest, Identity, NoToken, TokenAnswer},
         error::ProviderError,
-        failure::{Call, FailureKind},
     },
     secret::{AccessToken, AuthorizationCode, ClientSecret, PkceVerifier, RefreshToken},
     text::{json_fields::Fields, scrub::plain},
@@ -80,18 +79,14 @@ impl Client {
     pub fn accept_issuer(&self, issuer: Option<&str>) -> Result<(), ProviderError> {
         let endpoints = &self.options.endpoints;
         let is_own = |issuer: &str| endpoints.issuers.iter().any(|own| same_issuer(own, issuer));
-        let found = match issuer {
-            Some(issuer) if is_own(issuer) => return Ok(()),
-            None if !endpoints.names_itself => return Ok(()),
-            Some(issuer) => format!("`{}`", plain(issuer)),
-            None => "nobody".to_owned(),
-        };
-        let message = format!(
-            "The browser came back with an answer of {found}, not of `{}`, so the code was sent to nobody. Begin the \
-             connection again.",
-            endpoints.issuers.join("` or `")
-        );
-        Err(ProviderError::id_token(FailureKind::Reconnect, message))
+        match issuer {
+            Some(issuer) if is_own(issuer) => Ok(()),
+            None if !endpoints.names_itself => Ok(()),
+            found => Err(ProviderError::id_token(IdTokenFault::OtherServer {
+                found: found.map(plain),
+                expected: endpoints.issuers.clone(),
+            })),
+        }
     }
 
     /// Exchanges the code of a redirect (RFC 6749, section 4.1.3).
@@ -163,15 +158,13 @@ impl Client {
     /// Asks whose an access token is.
     pub async fn userinfo(&self, token: &AccessToken) -> Result<Identity, ProviderError> {
         let Some(url) = &self.options.endpoints.userinfo else {
-            let message = "The server has no endpoint that says whose an access token is, and its answer came without an \
-                           id token.";
-            return Err(ProviderError::id_token(FailureKind::Operator, message));
+            return Err(ProviderError::id_token(IdTokenFault::NoUserinfoEndpoint));
         };
         let reply = self
             .http
             .get_with(url, token)
             .await
-            .map_err(|error| ProviderError::transport(host(url), &error))?;
+            .map_err(|error| ProviderError::transport(host(url), error))?;
         if !reply.status.is_success() || refusal::is_told(&reply.body) {
             let (failures, secrets) = (self.options.dialect.failures, [token.expose()]);
             return Err(refused(
@@ -183,21 +176,15 @@ impl Client {
             ));
         }
         idtoken::userinfo(&reply.body).ok_or_else(|| {
-            let what = format!("The answer of {} does not say whose the grant is", host(url));
-            ProviderError::malformed(&what)
+            let host = host(url).to_owned();
+            ProviderError::unusable(UnusableAnswer::NoOwner { host })
         })
     }
 
     /// Ends a grant (RFC 7009).
     pub async fn revoke(&self, token: &RefreshToken) -> Result<(), ProviderError> {
         let Some(url) = &self.options.endpoints.revocation else {
-            let message = "The server has no revocation endpoint (RFC 7009).";
-            return Err(ProviderError::new(
-                FailureKind::Reconnect,
-                "no_revocation_endpoint",
-                message,
-                "refused",
-            ));
+            return Err(ProviderError::no_revocation_endpoint());
         };
         let outcome = match self.end_grant(url, token, false).await {
             // Google asks for no client authentication here; RFC 7009 (section 2.1) does, and servers that
@@ -272,7 +259,7 @@ impl Client {
         let whole = fields.filter(Fields::is_whole);
         match &reply.cut {
             // What an object is followed by does not matter.
-            Some(error) if whole.is_none() => return Err(ProviderError::transport(host, error)),
+            Some(error) if whole.is_none() => return Err(ProviderError::transport(host, error.clone())),
             _ => {}
         }
         if !reply.status.is_success() || refusal::is_told(&reply.body) {
@@ -284,13 +271,10 @@ impl Client {
                 self.clock.now(),
             ));
         }
-        let fields = whole.ok_or(Unusable::NoAnswer("it is not a JSON object"));
-        fields.and_then(|fields| token::parse(&fields)).map_err(|reason| {
-            let what = |reason: &str| format!("The token answer of {host} cannot be used: {reason}");
-            match reason {
-                Unusable::NoAnswer(reason) => ProviderError::malformed(&what(reason)),
-                Unusable::Field(reason) => ProviderError::unusable(&what(&reason)),
-            }
+        let fields = whole.ok_or(TokenAnswerFault::NoObject);
+        fields.and_then(|fields| token::parse(&fields)).map_err(|fault| {
+            let host = host.to_owned();
+            ProviderError::unusable(UnusableAnswer::Token { host, fault })
         })
     }
 
@@ -315,12 +299,10 @@ impl Client {
         if revocation::is_confirmed(reply.status, &reply.body) {
             return Ok(());
         }
-        let what = format!(
-            "What answered for {} (status {}) is no revocation endpoint",
-            host(url),
-            reply.status.as_u16()
-        );
-        Err(ProviderError::malformed(&what))
+        Err(ProviderError::unusable(UnusableAnswer::NoRevocation {
+            host: host(url).to_owned(),
+            status: reply.status.as_u16(),
+        }))
     }
 
     async fn post(
@@ -332,7 +314,7 @@ impl Client {
     ) -> Result<Reply, ProviderError> {
         let reply = self.send(call, url, fields).await?;
         if let Some(error) = &reply.cut {
-            return Err(ProviderError::transport(host(url), error));
+            return Err(ProviderError::transport(host(url), error.clone()));
         }
         if reply.status.is_success() && !refusal::is_told(&reply.body) {
             Ok(reply)
@@ -349,7 +331,7 @@ impl Client {
 
     async fn send(&self, call: Call, url: &Url, fields: &[(&str, &str)]) -> Result<Reply, ProviderError> {
         let reply = self.http.post(url, Form::new(fields), self.repeat(call)).await;
-        reply.map_err(|error| ProviderError::transport(host(url), &error))
+        reply.map_err(|error| ProviderError::transport(host(url), error))
     }
 
     /// What it would mean if the server got this request twice.
@@ -366,8 +348,8 @@ impl Client {
 /// Whether a refused revocation may be one that lacks the client's credentials.
 fn wants_client(error: &ProviderError) -> bool {
     matches!(
-        error.code.as_str(),
-        "invalid_request" | "invalid_client" | "unauthorized_client"
+        error.oauth_error(),
+        Some("invalid_request" | "invalid_client" | "unauthorized_client")
     )
 }
 

@@ -10,8 +10,8 @@ use super::{
     jws::{Jws, Malformed, same_issuer},
 };
 use crate::{
-    clock,
-    provider::{conversation::Identity, error::ProviderError, failure::FailureKind},
+    cause::{IdTokenFault, IdTokenForm},
+    provider::{conversation::Identity, error::ProviderError},
     text::{is_part_of_name, scrub::plain, seconds, without_bom},
 };
 
@@ -82,15 +82,15 @@ pub(in crate::provider) fn key_id(id_token: &str) -> Result<String, ProviderErro
 
 fn parse(id_token: &str) -> Result<Jws<'_>, ProviderError> {
     if id_token.len() > MAX_TOKEN {
-        return Err(again("is longer than any provider's"));
+        return Err(unreadable(IdTokenForm::TooLong));
     }
     Jws::parse(id_token).map_err(|malformed| {
-        again(match malformed {
-            Malformed::Form => "is not a JWT",
-            Malformed::Unsigned => "is not signed",
-            Malformed::Algorithm => "is not signed with RS256",
-            Malformed::Critical => "demands an extension that is not understood",
-            Malformed::NoKey => "does not name its key",
+        unreadable(match malformed {
+            Malformed::Form => IdTokenForm::NoJwt,
+            Malformed::Unsigned => IdTokenForm::Unsigned,
+            Malformed::Algorithm => IdTokenForm::Algorithm,
+            Malformed::Critical => IdTokenForm::Critical,
+            Malformed::NoKey => IdTokenForm::NoKey,
         })
     })
 }
@@ -103,10 +103,11 @@ pub(in crate::provider) fn check(
 ) -> Result<Identity, ProviderError> {
     let jws = parse(id_token)?;
     if !jws.is_signed_by(keys) {
-        return Err(again("has a wrong signature"));
+        return Err(ProviderError::id_token(IdTokenFault::Signature));
     }
-    let claims = jws.claims().ok_or_else(|| again("holds no claims"))?;
-    let claims = Claims::read(&claims).map_err(|name| again(&format!("lacks the claim `{name}`")))?;
+    let claims = jws.claims().ok_or_else(|| unreadable(IdTokenForm::NoClaims))?;
+    let claims = Claims::read(&claims)
+        .map_err(|name| ProviderError::id_token(IdTokenFault::MissingClaim(name.to_owned())))?;
     judge(claims, expected)
 }
 
@@ -114,42 +115,35 @@ pub(in crate::provider) fn check(
 pub(in crate::provider) fn judge(claims: Claims, expected: &Expected<'_>) -> Result<Identity, ProviderError> {
     let by = |issuer: &String| same_issuer(issuer, &claims.iss);
     if !expected.issuers.iter().any(by) {
-        return Err(operator(&format!(
-            "comes from the issuer `{}`, not from `{}`; check `{}`",
-            plain(&claims.iss),
-            expected.issuers.join("` or `"),
-            expected.dialect.endpoint_setting
-        )));
+        return Err(ProviderError::id_token(IdTokenFault::OtherIssuer {
+            found: plain(&claims.iss),
+            expected: expected.issuers.to_vec(),
+            setting: expected.dialect.endpoint_setting.clone(),
+        }));
     }
     let only = matches!(claims.aud.as_slice(), [one] if one == expected.audience);
     let other = claims.azp.as_ref().filter(|azp| *azp != expected.audience);
     if !only || other.is_some() {
         let found = other.map_or(claims.aud.join(" and "), Clone::clone);
-        return Err(operator(&format!(
-            "is meant for the OAuth client `{}`, not for `{}`; check `{}`",
-            plain(&found),
-            expected.audience,
-            expected.dialect.client_setting
-        )));
+        return Err(ProviderError::id_token(IdTokenFault::OtherClient {
+            found: plain(&found),
+            expected: expected.audience.to_owned(),
+            setting: expected.dialect.client_setting.clone(),
+        }));
     }
     let now = expected.now.as_second();
-    let differs = |what: &str, moment: i64| {
-        let moment = Timestamp::from_second(moment).map_or_else(|_| moment.to_string(), clock::rfc3339);
-        operator(&format!(
-            "{what} {moment}, and it is {} here; check this machine's clock",
-            clock::rfc3339(expected.now)
-        ))
-    };
     if claims.exp.saturating_add(EXPIRY_LEEWAY) <= now {
-        return Err(differs("expired at", claims.exp));
+        let (at, now) = (claims.exp, expected.now);
+        return Err(ProviderError::id_token(IdTokenFault::Expired { at, now }));
     }
     if claims.iat.saturating_sub(ISSUED_LEEWAY) > now {
-        return Err(differs("was issued in the future, at", claims.iat));
+        let (at, now) = (claims.iat, expected.now);
+        return Err(ProviderError::id_token(IdTokenFault::IssuedLater { at, now }));
     }
     let nonce = claims.nonce.unwrap_or_default();
     let is_other = |expected: &str| !bool::from(nonce.as_bytes().ct_eq(expected.as_bytes()));
     if expected.nonce.is_some_and(is_other) {
-        return Err(again("belongs to another consent"));
+        return Err(ProviderError::id_token(IdTokenFault::OtherConsent));
     }
     identity(claims.sub, claims.email)
 }
@@ -163,7 +157,7 @@ pub(in crate::provider) fn userinfo(body: &[u8]) -> Option<Identity> {
 
 fn identity(subject: String, email: Option<String>) -> Result<Identity, ProviderError> {
     if subject.is_empty() || subject.len() > MAX_SUBJECT || !subject.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(again("does not say whose it is"));
+        return Err(ProviderError::id_token(IdTokenFault::NoSubject));
     }
     let fits = |c: char| is_part_of_name(c) && !matches!(c, '"' | '\\' | '<' | '>');
     let email = email
@@ -172,13 +166,8 @@ fn identity(subject: String, email: Option<String>) -> Result<Identity, Provider
     Ok(Identity { subject, email })
 }
 
-fn again(what: &str) -> ProviderError {
-    let message = format!("The id token {what}. Begin the connection again.");
-    ProviderError::id_token(FailureKind::Reconnect, message)
-}
-
-fn operator(what: &str) -> ProviderError {
-    ProviderError::id_token(FailureKind::Operator, format!("The id token {what}."))
+fn unreadable(form: IdTokenForm) -> ProviderError {
+    ProviderError::id_token(IdTokenFault::Unreadable(form))
 }
 
 #[cfg(test)]
@@ -187,7 +176,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::provider::oauth::testing::{Signer, dialect, unsigned};
+    use crate::provider::oauth::testing::{Signer, code, dialect, unsigned};
 
     const NOW: i64 = 1_705_314_600;
 
@@ -270,9 +259,9 @@ mod tests {
         ];
         for (name, value, words) in rows {
             let error = with(name, value.clone()).unwrap_err();
-            assert!(error.message.contains(words), "{name} {value}: {error}");
-            assert_eq!(error.code, "invalid_id_token");
-            assert!(!error.message.contains("canary"));
+            assert!(error.to_string().contains(words), "{name} {value}: {error}");
+            assert_eq!(code(&error), "invalid_id_token");
+            assert!(!error.to_string().contains("canary"));
         }
         assert!(
             with("exp", json!(NOW - 59)).is_ok(),
@@ -336,7 +325,7 @@ mod tests {
         assert!(
             checked(&forged, signer)
                 .unwrap_err()
-                .message
+                .to_string()
                 .contains("wrong signature")
         );
 
@@ -360,7 +349,7 @@ mod tests {
             header.kid = Some("one".into());
             let key = jsonwebtoken::EncodingKey::from_secret(&secret).unwrap();
             let token = jsonwebtoken::encode(&header, &claims(), &key).unwrap();
-            assert!(checked(&token, signer).unwrap_err().message.contains("RS256"));
+            assert!(checked(&token, signer).unwrap_err().to_string().contains("RS256"));
             // Not even a caller who forgets to look at the header first gets it through.
             let expected = Expected {
                 issuers: &[],

@@ -17,12 +17,10 @@ use url::Url;
 
 use super::{dialect::Dialect, refusal::is_told, refused::refused};
 use crate::{
+    cause::{Call, IdTokenFault, UnusableAnswer},
     clock::{SharedClock, Uptime},
     http_client::Http,
-    provider::{
-        error::ProviderError,
-        failure::{Call, FailureKind},
-    },
+    provider::error::ProviderError,
 };
 
 use published::{MIN_BITS, Published, age, parse};
@@ -138,11 +136,7 @@ impl Keys {
         let (keys, http) = (Arc::clone(self), Arc::clone(http));
         tokio::spawn(async move { keys.read(&http, last).await })
             .await
-            .unwrap_or_else(|_| {
-                Err(ProviderError::unusable(
-                    "The published keys were not read to the end",
-                ))
-            })?;
+            .unwrap_or_else(|_| Err(ProviderError::unusable(UnusableAnswer::KeysCutOff)))?;
         Ok(self.known(id))
     }
 
@@ -180,7 +174,7 @@ impl Keys {
         let reply = http
             .get(&self.url)
             .await
-            .map_err(|error| ProviderError::transport(host, &error))?;
+            .map_err(|error| ProviderError::transport(host, error))?;
         if !reply.status.is_success() || is_told(&reply.body) {
             return Err(refused(
                 self.dialect.failures,
@@ -191,8 +185,8 @@ impl Keys {
             ));
         }
         let keys = parse(&reply).ok_or_else(|| {
-            let what = format!("The answer of {host} is not a set of signing keys");
-            ProviderError::malformed(&what)
+            let host = host.to_owned();
+            ProviderError::unusable(UnusableAnswer::NoKeys { host })
         })?;
         Ok(KeySet {
             keys,
@@ -202,25 +196,22 @@ impl Keys {
 }
 
 fn too_soon() -> ProviderError {
-    ProviderError::unusable("The key is not among those that were read less than a minute ago")
+    ProviderError::unusable(UnusableAnswer::KeyTooSoon)
 }
 
 fn unknown_key(dialect: &Dialect) -> ProviderError {
-    let message = format!(
-        "The id token is signed with a key that {} does not publish. Begin the connection again; if it stays so, check \
-         `{}`.",
-        dialect.name, dialect.endpoint_setting
-    );
-    ProviderError::id_token(FailureKind::Reconnect, message)
+    ProviderError::id_token(IdTokenFault::UnknownKey {
+        provider: dialect.name.clone(),
+        setting: dialect.endpoint_setting.clone(),
+    })
 }
 
 fn short_key(bits: usize, dialect: &Dialect) -> ProviderError {
-    let message = format!(
-        "The id token is signed with an RSA key of {bits} bits, and RS256 takes {MIN_BITS} at the least (RFC 7518, section \
-         3.3). The OAuth server at `{}` needs a longer key.",
-        dialect.endpoint_setting
-    );
-    ProviderError::id_token(FailureKind::Operator, message)
+    ProviderError::id_token(IdTokenFault::ShortKey {
+        bits,
+        needed: MIN_BITS,
+        setting: dialect.endpoint_setting.clone(),
+    })
 }
 
 #[cfg(test)]

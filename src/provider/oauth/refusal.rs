@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use crate::{
+    cause::{Call, Refusal},
     provider::{
         code::{code, oauth_code},
-        failure::{FailureTable, Said},
+        failure::FailureTable,
     },
     text::{json_fields::Fields, scrub::scrub},
 };
@@ -13,64 +14,53 @@ use crate::{
 /// Reasons of one answer at most.
 const MAX_REASONS: usize = 16;
 
-/// The words of a refusal, free of secrets.
-#[derive(Default)]
-pub(in crate::provider) struct Refusal {
-    pub(in crate::provider) error: Option<String>,
-    pub(in crate::provider) description: Option<String>,
-    subtype: Option<String>,
-    reasons: Vec<String>,
-}
-
-impl Refusal {
-    /// Reads a body. `secrets` are what the request held, should the answer echo them.
-    pub(in crate::provider) fn read(body: &[u8], secrets: &[&str], failures: FailureTable) -> Self {
-        let Some(fields) = Fields::read(body) else {
-            return Self::default();
-        };
-        let clean = |text: &str| code(&scrub(text, secrets));
-        let text = |name| fields.value(name).filter(is_something);
-        // APIs put all of it into `error`; some proxies take it out of there.
-        let (error, inner) = match text("error") {
-            Some(Value::Object(object)) => (None, Value::Object(object)),
-            error => (error, root(&fields)),
-        };
-        let status = inner["status"]
-            .as_str()
-            .map(|status| clean(&status.to_ascii_lowercase()));
-        let mut reasons: Vec<String> = status.iter().cloned().collect();
-        let listed = ["errors", "details"]
-            .into_iter()
-            .flat_map(|list| inner[list].as_array().into_iter().flatten());
-        let given = listed
-            .filter_map(|entry| entry["reason"].as_str())
-            .chain(inner["reason"].as_str());
-        reasons.extend(given.take(MAX_REASONS).map(clean));
-        let named = |text: &str| oauth_code(&scrub(text, secrets), failures);
-        let told = error.map(|error| named(error.as_str().unwrap_or_default()));
-        let words = fields.text("error_description").map(|words| words.to_string());
-        let words = words.or_else(|| inner["message"].as_str().map(str::to_owned));
-        Self {
-            error: told.or(status).or_else(|| reasons.first().cloned()),
-            subtype: fields.text("error_subtype").map(|subtype| named(&subtype)),
-            description: words.map(|words| scrub(&words, secrets)),
-            reasons,
-        }
-    }
-
-    pub(in crate::provider) fn said(&self) -> Said<'_> {
-        Said {
-            error: self.error.as_deref().unwrap_or_default(),
-            subtype: self.subtype.as_deref(),
-            reasons: &self.reasons,
-        }
-    }
-
-    /// Its code, with the reason that an API gives beside it: what people look up.
-    pub(in crate::provider) fn codes(&self) -> Option<String> {
-        let error = self.error.as_ref()?;
-        let more = self.reasons.iter().find(|reason| *reason != error);
-        Some(more.map_or_else(|| error.clone(), |reason| format!("{error}, {reason}")))
+/// Reads the body of an answer to `call` that refuses. `secrets` are what the request held, should the answer echo them.
+pub(in crate::provider) fn read(
+    failures: FailureTable,
+    call: Call,
+    status: u16,
+    body: &[u8],
+    secrets: &[&str],
+) -> Refusal {
+    let silent = Refusal {
+        call,
+        status,
+        error: None,
+        subtype: None,
+        reasons: Vec::new(),
+        description: None,
+    };
+    let Some(fields) = Fields::read(body) else {
+        return silent;
+    };
+    let clean = |text: &str| code(&scrub(text, secrets));
+    let text = |name| fields.value(name).filter(is_something);
+    // APIs put all of it into `error`; some proxies take it out of there.
+    let (error, inner) = match text("error") {
+        Some(Value::Object(object)) => (None, Value::Object(object)),
+        error => (error, root(&fields)),
+    };
+    let state = inner["status"]
+        .as_str()
+        .map(|state| clean(&state.to_ascii_lowercase()));
+    let mut reasons: Vec<String> = state.iter().cloned().collect();
+    let listed = ["errors", "details"]
+        .into_iter()
+        .flat_map(|list| inner[list].as_array().into_iter().flatten());
+    let given = listed
+        .filter_map(|entry| entry["reason"].as_str())
+        .chain(inner["reason"].as_str());
+    reasons.extend(given.take(MAX_REASONS).map(clean));
+    let named = |text: &str| oauth_code(&scrub(text, secrets), failures);
+    let told = error.map(|error| named(error.as_str().unwrap_or_default()));
+    let words = fields.text("error_description").map(|words| words.to_string());
+    let words = words.or_else(|| inner["message"].as_str().map(str::to_owned));
+    Refusal {
+        error: told.or(state).or_else(|| reasons.first().cloned()),
+        subtype: fields.text("error_subtype").map(|subtype| named(&subtype)),
+        description: words.map(|words| scrub(&words, secrets)),
+        reasons,
+        ..silent
     }
 }
 
@@ -110,7 +100,7 @@ mod tests {
     use crate::provider::google::failure_table::FAILURES;
 
     fn read(body: &Value) -> Refusal {
-        Refusal::read(body.to_string().as_bytes(), &[], FAILURES)
+        super::read(FAILURES, Call::Refresh, 400, body.to_string().as_bytes(), &[])
     }
 
     #[test]
@@ -125,14 +115,11 @@ mod tests {
             json!([{"error": {"errors": [{"reason": "rateLimitExceeded"}]}}]),
         ] {
             let refusal = read(&body);
-            let said = refusal.said();
-            let all: Vec<&str> = said
-                .reasons
-                .iter()
-                .map(String::as_str)
-                .chain([said.error])
-                .collect();
-            assert!(all.contains(&"rateLimitExceeded"), "{body}: {all:?}");
+            let all: Vec<&String> = refusal.reasons.iter().chain(&refusal.error).collect();
+            assert!(
+                all.iter().any(|said| *said == "rateLimitExceeded"),
+                "{body}: {all:?}"
+            );
             assert!(refusal.codes().unwrap().contains("rateLimitExceeded"), "{body}");
         }
     }
@@ -173,7 +160,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = (Refusal::read(&body, &["canary"], FAILURES).codes(), is_told(&body));
+            let refusal = super::read(FAILURES, Call::Refresh, 400, &body, &["canary"]);
+            let _ = (refusal.codes(), is_told(&body));
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::refusal::Refusal;
+use super::refusal;
 use crate::{
+    cause::{Call, ProviderCause},
     http_client::Reply,
     provider::{
         code::oauth_code,
         error::ProviderError,
-        failure::{Call, Failure, FailureTable, Said},
+        failure::{FailureTable, Said},
     },
     text::scrub::scrub,
 };
@@ -19,13 +20,10 @@ pub(in crate::provider) fn refused_consent(
     error: &str,
     description: Option<&str>,
 ) -> ProviderError {
-    let code = oauth_code(error, failures);
-    let &Failure {
-        kind, sentence, help, ..
-    } = failures.classify(Call::Authorize, 302, Said::code(&code));
-    let words = description.map(|text| scrub(text, &[]));
-    let message = format!("{sentence} ({})", quote(&code, words.as_deref()));
-    ProviderError::new(kind, code, message, help)
+    let error = oauth_code(error, failures);
+    let row = failures.classify(Call::Authorize, 302, Said::code(&error));
+    let description = description.map(|text| scrub(text, &[]));
+    ProviderError::recognized(row, ProviderCause::ConsentRefused { error, description })
 }
 
 /// An answer that refuses. `secrets` are what the request held, should the answer echo them.
@@ -37,33 +35,18 @@ pub(in crate::provider) fn refused(
     now: Timestamp,
 ) -> ProviderError {
     let status = reply.status.as_u16();
-    let refusal = Refusal::read(&reply.body, secrets, failures);
-    let &Failure {
-        kind, sentence, help, ..
-    } = failures.classify(call, status, refusal.said());
-    let said = match refusal.codes() {
-        Some(codes) => format!("HTTP {status}, {}", quote(&codes, refusal.description.as_deref())),
-        None => format!("HTTP {status}"),
-    };
-    let code = refusal.error.unwrap_or_else(|| format!("http_{status}"));
+    let refusal = refusal::read(failures, call, status, &reply.body, secrets);
+    let row = failures.classify(call, status, Said::of(&refusal));
     ProviderError {
-        status: Some(status),
         retry_after: reply.retry_after(now),
         server_time: reply.date().map(Box::new),
-        ..ProviderError::new(kind, code, format!("{sentence} ({said})"), help)
-    }
-}
-
-fn quote(code: &str, description: Option<&str>) -> String {
-    match description {
-        Some(words) if !words.is_empty() => format!("{code}: {words}"),
-        _ => code.to_owned(),
+        ..ProviderError::refused(row, refusal)
     }
 }
 
 /// Whether a refused revocation says that the token was gone already.
 pub(in crate::provider) fn is_gone(error: &ProviderError) -> bool {
-    error.code == "invalid_token"
+    error.oauth_error() == Some("invalid_token")
 }
 
 #[cfg(test)]
@@ -77,10 +60,12 @@ mod tests {
 
     use super::*;
     use crate::{
+        cause::UnusableAnswer,
         clock::Uptime,
         http_client::TransportError,
         provider::{
-            code::oauth_code, error::REPEATED, failure::FailureKind, google::failure_table::FAILURES,
+            Retried, code::oauth_code, failure::FailureKind, google::failure_table::FAILURES,
+            oauth::testing::code,
         },
     };
 
@@ -109,11 +94,11 @@ mod tests {
             &json!({"error": "invalid_grant", "error_subtype": "invalid_rapt", "error_description": "reauth related error"}),
             &[],
         );
-        assert_eq!(error.code, "invalid_grant");
+        assert_eq!(code(&error), "invalid_grant");
         assert_eq!(error.help, "session-ended");
         assert!(
             error
-                .message
+                .to_string()
                 .ends_with("(HTTP 400, invalid_grant: reauth related error)"),
             "{error}"
         );
@@ -123,10 +108,10 @@ mod tests {
             &[],
         );
         assert_eq!(
-            (nested.kind, nested.code.as_str()),
+            (nested.kind, code(&nested).as_str()),
             (FailureKind::Operator, "permission_denied")
         );
-        assert!(nested.message.ends_with("permission_denied: No.)"));
+        assert!(nested.to_string().ends_with("permission_denied: No.)"));
     }
 
     #[test]
@@ -143,7 +128,7 @@ mod tests {
                 &json!({"error": written, "error_subtype": " INVALID_RAPT "}),
                 &[],
             );
-            assert_eq!(error.code, "invalid_grant", "{written}");
+            assert_eq!(code(&error), "invalid_grant", "{written}");
             assert_eq!(
                 (error.kind, error.help),
                 (FailureKind::Reconnect, "session-ended"),
@@ -176,14 +161,15 @@ mod tests {
 
     #[test]
     fn what_nothing_repeats_is_not_said_to_be_tried_again() {
-        let malformed = ProviderError::malformed("The answer of h cannot be used");
+        let host = "h".to_owned();
+        let malformed = ProviderError::unusable(UnusableAnswer::NoKeys { host });
         let refused = refused(503, &json!({}), &[]);
-        let cut = ProviderError::transport("h", &TransportError::Network("reset".to_owned()));
+        let cut = ProviderError::transport("h", TransportError::Network("reset".to_owned()));
         for error in [malformed, refused, cut] {
-            assert!(error.message.contains(REPEATED), "{error}");
-            let once = error.of_one_attempt();
+            assert!(error.to_string().contains("It is tried again."), "{error}");
+            let once = error.sentence(Retried::ByHand);
             assert!(
-                once.contains("Try it again") && !once.contains(REPEATED),
+                once.contains("Try it again in a while.") && !once.contains("It is tried again."),
                 "{once}"
             );
         }
@@ -192,30 +178,36 @@ mod tests {
     #[test]
     fn a_certificate_that_is_not_accepted_is_named() {
         let refused = TransportError::Certificate("it has expired".to_owned());
-        let error = ProviderError::transport("localhost", &refused);
-        assert_eq!(error.code, "certificate");
-        assert!(error.message.contains("TLS certificate of localhost"), "{error}");
+        let error = ProviderError::transport("localhost", refused);
+        assert_eq!(code(&error), "certificate");
+        assert!(
+            error.to_string().contains("TLS certificate of localhost"),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_answer_that_is_too_long_is_blamed_on_who_sent_it() {
-        let error = ProviderError::transport("api.cluster.local", &TransportError::TooLarge(7));
+        let error = ProviderError::transport("api.cluster.local", TransportError::TooLarge(7));
         assert!(
             error
-                .message
+                .to_string()
                 .starts_with("api.cluster.local sent more than 7 bytes"),
             "{error}"
         );
-        assert!(!error.message.contains("Google"), "{error}");
+        assert!(!error.to_string().contains("Google"), "{error}");
     }
 
     #[test]
     fn an_error_that_is_no_code_is_not_repeated() {
-        assert_eq!(refused(400, &json!({"error": ""}), &[]).code, "http_400");
+        assert_eq!(code(&refused(400, &json!({"error": ""}), &[])), "http_400");
         for odd in ["two words", "a\u{1b}[2J", &"x".repeat(65)] {
-            assert_eq!(refused(400, &json!({"error": odd}), &[]).code, "unknown_error");
+            assert_eq!(code(&refused(400, &json!({"error": odd}), &[])), "unknown_error");
         }
-        assert_eq!(refused_consent(FAILURES, "<script>", None).code, "unknown_error");
+        assert_eq!(
+            code(&refused_consent(FAILURES, "<script>", None)),
+            "unknown_error"
+        );
     }
 
     #[test]

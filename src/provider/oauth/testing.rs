@@ -14,14 +14,42 @@ use serde_json::{Value, json};
 
 use super::Dialect;
 use crate::{
+    cause::ProviderCause,
     config::ClientType,
-    http_client::testing::pem,
-    provider::google::{self, Endpoints},
+    http_client::{TransportError, testing::pem},
+    provider::{
+        ProviderError,
+        google::{self, Endpoints},
+    },
 };
 
 /// Google's, for a web client.
 pub(in crate::provider) fn dialect() -> Arc<Dialect> {
     Arc::new(google::client::dialect(ClientType::Web, &Endpoints::google()))
+}
+
+/// What happened, in a word: the provider's `error`, or what there is instead of one.
+pub(in crate::provider) fn code(error: &ProviderError) -> String {
+    let known = match &*error.cause {
+        ProviderCause::Refused(refusal) => {
+            let status = || format!("http_{}", refusal.status);
+            return refusal.error.clone().unwrap_or_else(status);
+        }
+        ProviderCause::ConsentRefused { error, .. } => return error.clone(),
+        ProviderCause::NoAnswer { error, .. } => match error {
+            TransportError::NoRoots(_) | TransportError::Certificate(_) => "certificate",
+            TransportError::NoConnection | TransportError::Timeout(_) => "timeout",
+            TransportError::TooLarge(_) | TransportError::Encoding(_) => "malformed_answer",
+            TransportError::ProxyCredentials(_) => "proxy_authentication",
+            TransportError::Network(_) => "network",
+        },
+        ProviderCause::Unusable(_) => "malformed_answer",
+        ProviderCause::IdToken(_) => "invalid_id_token",
+        ProviderCause::NoRevocationEndpoint => "no_revocation_endpoint",
+        ProviderCause::KeyUnusable { .. } => "invalid_key",
+        ProviderCause::Discovery(_) => "invalid_discovery_document",
+    };
+    known.to_owned()
 }
 
 /// A key file as the console makes them, for assertions to this endpoint. One key for all tests: making one takes long.

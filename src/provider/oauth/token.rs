@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     capability::ScopeSet,
+    cause::TokenAnswerFault,
     secret::{AccessToken, RefreshToken},
     text::{json_fields::Fields, scrub::plain, seconds},
 };
@@ -18,15 +19,6 @@ const MAX_TOKEN: usize = 16 * 1024;
 
 /// What Google documents for its access tokens: an answer that does not say lives as long.
 const DEFAULT_LIFE: Duration = Duration::from_secs(3600);
-
-/// Why an answer cannot be used.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::provider) enum Unusable {
-    /// It is not what a token endpoint answers, so somebody else may have.
-    NoAnswer(&'static str),
-    /// One of its fields is not what it has to be.
-    Field(String),
-}
 
 /// The refresh token of an answer, whatever else is in it: the one that was `sent` may be spent by now.
 pub(in crate::provider) fn refresh_token(
@@ -50,19 +42,17 @@ pub(in crate::provider) fn refresh_token_life(fields: &Fields<'_>) -> Option<Dur
 ///
 /// A life that it does not tell is the one that Google documents; one that cannot be read is refused, since nobody could
 /// promise then that no expired token is handed out. Fields that are optional and of another type count as absent.
-pub(in crate::provider) fn parse(fields: &Fields<'_>) -> Result<Read, Unusable> {
-    let access_token = fields.text("access_token").ok_or(Unusable::NoAnswer(
-        "it is not a JSON object with an `access_token`",
-    ))?;
+pub(in crate::provider) fn parse(fields: &Fields<'_>) -> Result<Read, TokenAnswerFault> {
+    let access_token = fields
+        .text("access_token")
+        .ok_or(TokenAnswerFault::NoAccessToken)?;
     if !is_bearer_token(&access_token) {
-        let what = "its `access_token` is not of the form of RFC 6750";
-        return Err(Unusable::Field(what.to_owned()));
+        return Err(TokenAnswerFault::AccessToken);
     }
     if let Some(kind) = fields.text("token_type")
         && !kind.eq_ignore_ascii_case("bearer")
     {
-        let what = format!("its `token_type` is `{}`, not `Bearer`", plain(&kind));
-        return Err(Unusable::Field(what));
+        return Err(TokenAnswerFault::TokenType(plain(&kind)));
     }
     let expires_in = match fields.raw("expires_in") {
         None => DEFAULT_LIFE,
@@ -86,11 +76,8 @@ pub(in crate::provider) struct Read {
     pub(in crate::provider) id_token: Option<String>,
 }
 
-fn no_life(raw: &[u8]) -> Unusable {
-    let shown = plain(String::from_utf8_lossy(raw).trim_matches('"'));
-    Unusable::Field(format!(
-        "its `expires_in` is `{shown}`, not a positive number of seconds"
-    ))
+fn no_life(raw: &[u8]) -> TokenAnswerFault {
+    TokenAnswerFault::Life(plain(String::from_utf8_lossy(raw).trim_matches('"')))
 }
 
 /// Of the form `b64token` (RFC 6750, section 2.1), which header lines and env files carry as it is.
@@ -143,17 +130,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{cause::UnusableAnswer, provider::ProviderError};
 
-    fn read(body: &[u8]) -> Result<Read, Unusable> {
-        parse(&Fields::read(body).ok_or(Unusable::NoAnswer("no object"))?)
+    fn read(body: &[u8]) -> Result<Read, TokenAnswerFault> {
+        parse(&Fields::read(body).ok_or(TokenAnswerFault::NoObject)?)
     }
 
-    fn answer(body: &Value) -> Result<Read, Unusable> {
+    fn answer(body: &Value) -> Result<Read, TokenAnswerFault> {
         read(body.to_string().as_bytes())
     }
 
     /// `{"access_token": "t", NAME: VALUE}`, as it is written.
-    fn with(name: &str, value: &str) -> Result<Read, Unusable> {
+    fn with(name: &str, value: &str) -> Result<Read, TokenAnswerFault> {
         read(format!(r#"{{"access_token": "t", "{name}": {value}}}"#).as_bytes())
     }
 
@@ -163,11 +151,10 @@ mod tests {
         token.map(|token| token.expose().to_owned())
     }
 
-    fn unusable(answer: Result<Read, Unusable>) -> String {
-        match answer.err().expect("it is refused") {
-            Unusable::NoAnswer(what) => what.to_owned(),
-            Unusable::Field(what) => what,
-        }
+    fn unusable(answer: Result<Read, TokenAnswerFault>) -> String {
+        let fault = answer.err().expect("it is refused");
+        let host = "h".to_owned();
+        ProviderError::unusable(UnusableAnswer::Token { host, fault }).to_string()
     }
 
     #[test]
@@ -271,7 +258,8 @@ mod tests {
         ] {
             let said = unusable(with("expires_in", bad));
             assert!(
-                said.starts_with("its `expires_in` is `") && said.contains("number of seconds"),
+                said.starts_with("The token answer of h cannot be used: its `expires_in` is `")
+                    && said.contains("number of seconds"),
                 "{said}"
             );
         }

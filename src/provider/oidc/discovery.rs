@@ -6,10 +6,10 @@ use url::Url;
 
 use crate::{
     address::is_at_loopback,
+    cause::{DiscoveryFault, UnusableAnswer},
     http_client::Http,
     provider::{
         error::ProviderError,
-        failure::FailureKind,
         oauth::{Endpoints, jws::same_issuer},
     },
     secret::shape::without_quotes,
@@ -63,41 +63,29 @@ pub(super) async fn read(http: &Http, issuer: &Url) -> Result<Discovered, Provid
     let reply = http
         .get(&url)
         .await
-        .map_err(|error| ProviderError::transport(host, &error))?;
+        .map_err(|error| ProviderError::transport(host, error))?;
     if !reply.status.is_success() {
-        let what = format!("What answers at {url} has the status {}", reply.status.as_u16());
-        return Err(ProviderError::malformed(&what));
+        return Err(ProviderError::unusable(UnusableAnswer::NoDiscovery {
+            url: url.to_string(),
+            status: reply.status.as_u16(),
+        }));
     }
     let document = serde_json::from_slice::<Document>(without_bom(&reply.body)).map_err(|error| {
-        let what = format!(
-            "The document at {url} cannot be used: {}",
-            without_quotes(&error.to_string())
-        );
-        wrong(&what)
+        ProviderError::discovery(DiscoveryFault::Document {
+            url: url.to_string(),
+            reason: without_quotes(&error.to_string()),
+        })
     })?;
     judge(document, issuer)
-}
-
-/// What the operator has to mend: asking again would not.
-fn wrong(what: &str) -> ProviderError {
-    let message =
-        format!("{what}. Compare the provider's `issuer` with what the server's documentation says.");
-    ProviderError::new(
-        FailureKind::Operator,
-        "invalid_discovery_document",
-        message,
-        "server-refuses-client",
-    )
 }
 
 /// Whether the document is the issuer's own, and sends nothing where others can read it.
 fn judge(document: Document, issuer: &Url) -> Result<Discovered, ProviderError> {
     if !same_issuer(&document.issuer, issuer.as_str()) {
-        let what = format!(
-            "The document of {issuer} is that of the issuer `{}`, so it is not used",
-            plain(&document.issuer)
-        );
-        return Err(wrong(&what));
+        return Err(ProviderError::discovery(DiscoveryFault::OtherIssuer {
+            issuer: issuer.to_string(),
+            found: plain(&document.issuer),
+        }));
     }
     let userinfo = address(&document.userinfo_endpoint);
     let revocation = address(&document.revocation_endpoint);
@@ -114,10 +102,10 @@ fn judge(document: Document, issuer: &Url) -> Result<Discovered, ProviderError> 
         !plain || (url.scheme() != "https" && !at_loopback(url))
     };
     if let Some(url) = named.into_iter().flatten().find(unsafe_) {
-        let what = format!(
-            "The document of {issuer} names the endpoint {url}, which is not plain HTTPS, so it is not used"
-        );
-        return Err(wrong(&what));
+        return Err(ProviderError::discovery(DiscoveryFault::OpenEndpoint {
+            issuer: issuer.to_string(),
+            endpoint: url.to_string(),
+        }));
     }
     Ok(Discovered {
         scopes: scopes(&document.scopes_supported),
@@ -162,7 +150,7 @@ mod tests {
         let mut value = document();
         change(&mut value);
         let document = serde_json::from_value(value).unwrap();
-        judge(document, &issuer.parse().unwrap()).map_err(|error| error.message)
+        judge(document, &issuer.parse().unwrap()).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::provider::failure::{Call, Failure, FailureKind, FailureTable, Sign};
 
-const BUSY: &str = "The server is busy or out of order. It is tried again.";
+const BUSY: &str = "The server is busy or out of order.";
 
 /// The rows, the first that counts first.
 pub(super) static FAILURES: FailureTable = {
@@ -89,7 +89,7 @@ pub(super) static FAILURES: FailureTable = {
             Redirected,
             Retry,
             "The answer is a redirect, which is never followed with secrets: a proxy or a captive portal may stand \
-             between. It is tried again.",
+             between.",
         ),
         Failure::of(
             "server-busy",
@@ -97,7 +97,7 @@ pub(super) static FAILURES: FailureTable = {
             Silent,
             Retry,
             "The answer is not one that an OAuth server gives: a proxy may stand between, or the provider's `issuer` may \
-             be wrong. It is tried again.",
+             be wrong.",
         ),
         Failure::of(
             "server-refuses-client",

@@ -118,7 +118,9 @@ async fn add(
 fn status(error: &ServiceAccountError) -> StatusCode {
     match error {
         ServiceAccountError::File(_) | ServiceAccountError::Subject(_) => StatusCode::BAD_REQUEST,
-        ServiceAccountError::Provider(_) => StatusCode::BAD_GATEWAY,
+        ServiceAccountError::Provider(_) | ServiceAccountError::NotDelegated { .. } => {
+            StatusCode::BAD_GATEWAY
+        }
         ServiceAccountError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

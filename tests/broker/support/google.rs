@@ -9,14 +9,17 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use token_broker::{
     capability::ScopeSet,
+    cause::{Call, Refusal, UnusableAnswer},
     clock::{Clock, ManualClock, Moment},
     config::ClientType,
     entropy::SystemEntropy,
-    http_client::{Egress, Limits},
+    http_client::{Egress, Limits, TransportError},
     provider::{
         AccountKey, AssertionProvider, AssertionRequest, Consent, ConsentProvider, ConsentRequest,
         FailureKind, GrantFuture, Identity, InvalidGrantFile, InvalidKeyFile, NoToken, Profile, Provider,
-        ProviderError, ProviderFuture, TokenAnswer, TokenSource, google,
+        ProviderError, ProviderFuture, TokenAnswer, TokenSource,
+        failure::Said,
+        google::{self, failure_table::FAILURES},
     },
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
 };
@@ -298,15 +301,9 @@ impl Google {
     fn error(&self, fault: &Fault) -> ProviderError {
         ProviderError {
             kind: fault.kind,
-            code: fault.code.to_owned(),
-            help: "refused",
-            message: format!("The provider said {}.", fault.code),
-            status: fault
-                .code
-                .strip_prefix("http_")
-                .and_then(|status| status.parse().ok()),
             retry_after: fault.retry_after,
             server_time: self.server_time().map(Box::new),
+            ..happened(fault.code)
         }
     }
 
@@ -475,6 +472,31 @@ fn real(token_endpoint: &str, client_id: &str, clock: &ManualClock) -> google::C
         egress: Egress::default(),
     };
     google::Client::new(options, Arc::new(clock.clone()), Arc::new(SystemEntropy))
+}
+
+/// What a fault's code stands for.
+pub(crate) fn happened(code: &str) -> ProviderError {
+    let host = "oauth2.example".to_owned();
+    match code {
+        "network" => ProviderError::transport(&host, TransportError::Network("it hung up".to_owned())),
+        "timeout" => ProviderError::transport(&host, TransportError::NoConnection),
+        "malformed_answer" => ProviderError::unusable(UnusableAnswer::NoOwner { host }),
+        code => {
+            let status = code
+                .strip_prefix("http_")
+                .map_or(400, |status| status.parse().unwrap());
+            let refusal = Refusal {
+                call: Call::Refresh,
+                status,
+                error: Some(code.to_owned()),
+                subtype: None,
+                reasons: Vec::new(),
+                description: None,
+            };
+            let row = FAILURES.classify(refusal.call, refusal.status, Said::of(&refusal));
+            ProviderError::refused(row, refusal)
+        }
+    }
 }
 
 impl Google {

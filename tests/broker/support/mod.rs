@@ -20,7 +20,7 @@ use token_broker::{
     telemetry::audit::Actor,
 };
 
-pub(crate) use google::Google;
+pub(crate) use google::{Google, happened};
 pub(crate) use key_file::PRIVATE_KEY;
 pub(crate) use scene::{Scene, Setting, vault};
 pub(crate) use script::{CANARY, Fault, Person};

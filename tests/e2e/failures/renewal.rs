@@ -30,9 +30,9 @@ fn every_refusal_of_a_renewal_is_the_same_sentence_on_every_surface() {
         let fault = case.at("token", &of_account);
         google.fault(&fault);
         daemon.connect_as(&owner, &account(row), &[SEND]);
-        let (kind, sentence) = (case.failure.kind, case.failure.sentence);
-        agent_shows(&daemon, &agent, &form(kind), sentence, &fault);
-        account_shows(&daemon, &owner, kind, sentence, &fault);
+        let (kind, sentence) = (case.failure.kind, case.repeated());
+        agent_shows(&daemon, &agent, &form(kind), &sentence, &fault);
+        account_shows(&daemon, &owner, kind, &sentence, &fault);
     }
     daemon.scan_for_secrets(&[&google.client_secret]);
 }

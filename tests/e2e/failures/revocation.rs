@@ -26,7 +26,7 @@ fn every_refusal_of_a_revocation_is_said_to_whoever_disconnects_and_agents_lose_
             let token = daemon.wait_for_token("bot", None);
             let asked = google.count("revoke");
             let id = google.fault(&fault);
-            disconnect(&daemon, case.failure.sentence, &fault);
+            disconnect(&daemon, &case.repeated(), &fault);
             // The agent has nothing any more, whatever Google says.
             agent_shows(&daemon, "bot", &NOT_CONNECTED, "alice", &fault);
             is_owed(&daemon, &case, &integration, &fault);
@@ -91,7 +91,7 @@ fn over_grpc(daemon: &Daemon, sentence: &str, fault: &Value) {
 /// What passes, or an operator can mend, is tried until it is done, and listed as long; of a grant that is dead the owner is
 /// told where to look.
 fn is_owed(daemon: &Daemon, case: &Case, integration: &str, fault: &Value) {
-    let sentence = case.failure.sentence;
+    let sentence = &case.repeated();
     let listed = listed(daemon, "alice");
     assert_eq!(listed["integrations"], json!([]), "{fault}");
     let owed: Vec<&Value> = listed["pending_revocations"].as_array().unwrap().iter().collect();

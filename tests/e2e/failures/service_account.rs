@@ -68,9 +68,9 @@ fn refusals_of(call: Call, subject: &'static str) {
         is_not_added(&daemon, &key, case, &fault);
         // Its first token is asked for now.
         daemon.write_manifest(&agent, &owner, &[SA]);
-        let (kind, sentence) = (case.failure.kind, case.failure.sentence);
-        agent_shows(&daemon, &agent, &no_person(form(kind)), sentence, &fault);
-        account_shows(&daemon, &owner, kind, sentence, &fault);
+        let (kind, sentence) = (case.failure.kind, case.repeated());
+        agent_shows(&daemon, &agent, &no_person(form(kind)), &sentence, &fault);
+        account_shows(&daemon, &owner, kind, &sentence, &fault);
         google.clear_fault(&id);
     }
     let private = file["private_key"].as_str().unwrap().lines();

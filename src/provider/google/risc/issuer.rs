@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use url::Url;
 
 use crate::{
+    cause::UnusableAnswer,
     clock::{SharedClock, Uptime},
     http_client::{Egress, Http, Limits},
     provider::{
@@ -154,7 +155,7 @@ impl Issuer {
             .http
             .get(&self.document)
             .await
-            .map_err(|error| ProviderError::transport(self.host(), &error))?;
+            .map_err(|error| ProviderError::transport(self.host(), error))?;
         if !reply.status.is_success() || is_told(&reply.body) {
             return Err(refused(
                 self.dialect.failures,
@@ -173,11 +174,8 @@ impl Issuer {
     }
 
     fn malformed(&self) -> ProviderError {
-        let what = format!(
-            "The answer of {} does not name an issuer of security events with its keys",
-            self.host()
-        );
-        ProviderError::malformed(&what)
+        let host = self.host().to_owned();
+        ProviderError::unusable(UnusableAnswer::NoEventIssuer { host })
     }
 
     fn host(&self) -> &str {

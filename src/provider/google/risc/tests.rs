@@ -11,7 +11,7 @@ use crate::{
         google::risc::*,
         oauth::{
             jwks::STRANGERS_PAUSE,
-            testing::{Signer, unsigned},
+            testing::{Signer, code, unsigned},
         },
     },
 };
@@ -250,7 +250,7 @@ async fn an_issuer_that_cannot_be_asked_is_no_fault_of_the_event() {
         Egress::default(),
         Arc::new(clock.clone()),
     );
-    assert_eq!(unavailable(receiver.verify(&set).await).code, "network");
+    assert_eq!(code(&unavailable(receiver.verify(&set).await)), "network");
     assert!(clock.now() > NOW.parse().unwrap());
 }
 

@@ -1,0 +1,8 @@
+//! What went wrong, as data that is compared and kept. Sentences about it are made where people read them
+//! (`provider::sentences`).
+
+mod provider;
+
+pub use provider::{
+    Call, DiscoveryFault, IdTokenFault, IdTokenForm, ProviderCause, Refusal, TokenAnswerFault, UnusableAnswer,
+};
