@@ -36,7 +36,7 @@ pub(crate) struct Folder {
     disk: TempDir,
     memory: TempDir,
     pub(crate) vault: Arc<Vault>,
-    authority: String,
+    issuer_binding: String,
 }
 
 /// What accounts and agents there are: agent `n` belongs to owner `n % accounts`.
@@ -86,7 +86,7 @@ impl Folder {
         Self {
             config_file,
             vault: Arc::new(Vault::new(Keyring::new(key, Vec::new()), entropy)),
-            authority: format!("{}#{}", endpoints.token, options.client_id),
+            issuer_binding: format!("{}#{}", endpoints.token, options.client_id),
             disk,
             memory,
         }
@@ -164,7 +164,7 @@ impl Folder {
             subject: Account::new(&account(number)).sub,
             account: account(number),
             former: Arc::default(),
-            issuer_binding: self.authority.as_str().into(),
+            issuer_binding: self.issuer_binding.as_str().into(),
             scopes: scopes.clone(),
             health: Health::Active,
             version: 0,

@@ -108,7 +108,7 @@ fn watch_access_token(
         let mut watch = watch?;
         let message = match watch.next().await {
             Change::Token(grant) => watch.tell(Form::Grpc, &grant, |now| message::token(&grant, now)),
-            Change::Status(snapshot) => Bytes::from_owner(message::situation(&snapshot, watch.now())),
+            Change::Status(snapshot) => Bytes::from_owner(message::status_event(&snapshot, watch.now())),
             Change::Removed => return Some((Err(Refusal::removed().into_grpc()), None)),
             Change::Stopping => return Some((Err(Refusal::stopping().into_grpc()), None)),
         };

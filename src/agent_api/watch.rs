@@ -35,7 +35,7 @@ pub(crate) struct Watch {
     /// The token that was told, as a hash.
     token: Option<u64>,
     /// The situation that was told, as a hash.
-    situation: Option<u64>,
+    status: Option<u64>,
     begun: bool,
     _held: Held,
 }
@@ -57,7 +57,7 @@ impl Watch {
             endpoint: Arc::clone(endpoint),
             provider,
             token: None,
-            situation: None,
+            status: None,
             begun: false,
             _held: endpoint.server.holdings.stream(&endpoint.holder)?,
         })
@@ -105,7 +105,7 @@ impl Watch {
         let server = &self.endpoint.server;
         let keys = &server.keys;
         let view = View::new(snapshot, server.moment());
-        let situation = view.situation(keys);
+        let status = view.status_hash(keys);
         let asked = match &self.provider {
             Some(provider) => snapshot.credential(provider),
             None => Some(snapshot.main()),
@@ -116,7 +116,7 @@ impl Watch {
         });
         if !std::mem::replace(&mut self.begun, true) && view.is_well() {
             // The token says it all.
-            self.situation = Some(situation);
+            self.status = Some(status);
         }
         let told = std::mem::replace(&mut self.token, token);
         if let Some((asked, issued)) = shown
@@ -124,8 +124,8 @@ impl Watch {
         {
             return Some(Change::Token(self.grant(asked, issued)));
         }
-        let told = self.situation.replace(situation);
-        (told != Some(situation)).then(|| Change::Status(Arc::clone(snapshot)))
+        let told = self.status.replace(status);
+        (told != Some(status)).then(|| Change::Status(Arc::clone(snapshot)))
     }
 
     /// The token as the broker hands it out, which counts as a use.

@@ -164,7 +164,7 @@ impl<'a> View<'a> {
     }
 
     /// Stands for everything but the token.
-    pub(crate) fn situation(&self, keys: &RandomState) -> u64 {
+    pub(crate) fn status_hash(&self, keys: &RandomState) -> u64 {
         keys.hash_one(self.status_json())
     }
 

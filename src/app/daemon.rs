@@ -141,15 +141,15 @@ impl App {
         let begun = Instant::now();
         let mut ended = pin!(self.tasks.ended());
         let all_ended = timeout_at(begun + DRAIN, ended.as_mut()).await.is_ok();
-        let mut landed = pin!(self.broker.wait_idle());
-        if timeout_at(begun + DRAIN, landed.as_mut()).await.is_err() {
+        let mut idle = pin!(self.broker.wait_idle());
+        if timeout_at(begun + DRAIN, idle.as_mut()).await.is_err() {
             tracing::info!(
                 unkept_grants = self.broker.unkept_grants().len(),
                 "waiting for the provider's answers for up to {} s, and for the database to take the grants that come with \
                  them; a second signal ends the daemon at once",
                 PROVIDER_DRAIN.as_secs()
             );
-            if timeout_at(begun + PROVIDER_DRAIN, landed).await.is_err() {
+            if timeout_at(begun + PROVIDER_DRAIN, idle).await.is_err() {
                 tell_what_did_not_land(&self.broker);
             }
         }

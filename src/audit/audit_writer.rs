@@ -242,7 +242,7 @@ impl AuditWriter {
     }
 }
 
-/// The recorder's task.
+/// The audit writer's task.
 struct RecordWriter {
     waiting: Arc<Waiting>,
     repeats: Arc<Repeats>,

@@ -92,7 +92,7 @@ pub(super) async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output:
         revocation: v1::Revocation::from(args.revoke).into(),
         dry_run: true,
     };
-    let plan = let_go(request.clone(), admin, output).await?;
+    let plan = disconnect_account(request.clone(), admin, output).await?;
     if args.dry_run {
         report(&plan, output)?;
         return Ok(Exit::Ok);
@@ -106,7 +106,7 @@ pub(super) async fn disconnect(args: &DisconnectArgs, admin: &mut Admin, output:
         id,
         ..Default::default()
     });
-    let done = let_go(
+    let done = disconnect_account(
         v1::DisconnectRequest {
             integration,
             dry_run: false,
@@ -156,7 +156,7 @@ fn ask(plan: &Disconnected, output: &mut Output) -> Result<(), Failure> {
     confirm(output, &format!("Disconnect it{revoke}?"))
 }
 
-async fn let_go(
+async fn disconnect_account(
     request: v1::DisconnectRequest,
     admin: &mut Admin,
     output: &mut Output,

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What one account gives an agent, or why it gives nothing.
-pub(crate) struct Part {
+pub(crate) struct CredentialState {
     /// The agent does not work without it.
     pub(crate) required: bool,
     pub(crate) state: AgentState,
@@ -38,7 +38,7 @@ pub(crate) struct Part {
     pub(crate) statuses: Vec<CapabilityStatus>,
 }
 
-impl Part {
+impl CredentialState {
     /// Its token may be used, once it is there.
     pub(crate) fn is_usable(&self) -> bool {
         matches!(self.state, AgentState::Active | AgentState::ProviderUnavailable)
@@ -52,38 +52,38 @@ impl Part {
 }
 
 /// What this provider's account gives the agent.
-pub(crate) fn part(
+pub(crate) fn credential_state(
     registry: &Registry,
     context: &PolicyContext,
     manifest: &Manifest,
     provider: &Provider,
     now: Uptime,
-) -> Part {
+) -> CredentialState {
     let account = match select_account(registry, manifest, provider) {
         Ok(account) => account,
         Err(none) => return without_account(context, manifest, provider, none),
     };
-    let case = CredentialContext {
+    let credential = CredentialContext {
         context,
         manifest,
         provider,
         account,
         now,
     };
-    let resolution = case.resolve(&account.record.scopes);
+    let resolution = credential.resolve(&account.record.scopes);
     if let Some((state, message)) = refused(context, account) {
-        return case.without_token(&resolution, state, message);
+        return credential.without_token(&resolution, state, message);
     }
-    if let Some(message) = case.missing(&resolution) {
-        return case.without_token(&resolution, AgentState::PermissionMissing, message);
+    if let Some(message) = credential.missing(&resolution) {
+        return credential.without_token(&resolution, AgentState::PermissionMissing, message);
     }
     let key = TokenKey {
         integration: account.record.id.clone(),
         scopes: resolution.scopes.clone(),
     };
-    let mut part = case.with_entry(&resolution, registry.tokens.get(&key));
-    part.key = Some(key);
-    part
+    let mut given = credential.with_entry(&resolution, registry.tokens.get(&key));
+    given.key = Some(key);
+    given
 }
 
 fn without_account(
@@ -91,14 +91,14 @@ fn without_account(
     manifest: &Manifest,
     provider: &Provider,
     none: NoAccount,
-) -> Part {
+) -> CredentialState {
     let resolution = resolve(
         provider.id(),
         &context.catalog,
         &manifest.integrations,
         &ScopeSet::default(),
     );
-    Part {
+    CredentialState {
         required: is_required(&resolution),
         state: none.state,
         message: none.message,
@@ -165,9 +165,9 @@ impl CredentialContext<'_> {
         format!("{sentence} Asked for before and not given: {}.", list(&declined))
     }
 
-    fn part(&self, resolution: &Resolution, state: AgentState, message: String) -> Part {
+    fn in_state(&self, resolution: &Resolution, state: AgentState, message: String) -> CredentialState {
         let record = self.record();
-        Part {
+        CredentialState {
             required: is_required(resolution),
             state,
             message,
@@ -181,17 +181,17 @@ impl CredentialContext<'_> {
         }
     }
 
-    fn without_token(&self, resolution: &Resolution, state: AgentState, message: String) -> Part {
+    fn without_token(&self, resolution: &Resolution, state: AgentState, message: String) -> CredentialState {
         let of_person = self.provider.profile.origin.is_consent();
-        Part {
+        CredentialState {
             person_can_act: of_person
                 && state != AgentState::Misconfigured
                 && !self.manifest.integrations.is_empty(),
-            ..self.part(resolution, state, message)
+            ..self.in_state(resolution, state, message)
         }
     }
 
-    fn with_entry(&self, resolution: &Resolution, token_entry: Option<&TokenEntry>) -> Part {
+    fn with_entry(&self, resolution: &Resolution, token_entry: Option<&TokenEntry>) -> CredentialState {
         let token = token_entry
             .and_then(|token_entry| token_entry.token.as_ref())
             .filter(|token| token.remaining(self.now).is_some());
@@ -217,7 +217,7 @@ impl CredentialContext<'_> {
         token: Option<&Arc<IssuedToken>>,
         last_failure: Option<&LastFailure>,
         deviation: String,
-    ) -> Part {
+    ) -> CredentialState {
         let (state, message) = match (token, last_failure) {
             (Some(token), None) if token.is_fresh(self.now) => {
                 let notice =
@@ -247,16 +247,16 @@ impl CredentialContext<'_> {
                 },
             ),
         };
-        let mut part = self.part(resolution, state, message);
+        let mut given = self.in_state(resolution, state, message);
         let of_person = self.provider.profile.origin.is_consent();
-        part.person_can_act = of_person
+        given.person_can_act = of_person
             && matches!(
                 state,
                 AgentState::PermissionMissing | AgentState::ReconnectRequired
             );
-        part.view.granted = resolution.granted().cloned().collect();
-        part.view.token = token.cloned();
-        part
+        given.view.granted = resolution.granted().cloned().collect();
+        given.view.token = token.cloned();
+        given
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     manifest::Manifest,
     policy::{
         context::{PolicyContext, action_url},
-        credential_state::{Part, part},
+        credential_state::{CredentialState, credential_state},
     },
     registry::{
         agent_state::AgentState,
@@ -36,27 +36,27 @@ pub(crate) fn evaluate(
         // Somebody has to say that there is nothing to have a token for.
         declared.push(context.providers.first());
     }
-    let mut parts: Vec<Part> = declared
+    let mut states: Vec<CredentialState> = declared
         .into_iter()
-        .map(|provider| part(registry, context, manifest, provider, now))
+        .map(|provider| credential_state(registry, context, manifest, provider, now))
         .collect();
-    let verdict = verdict(&mut parts);
-    let keys = parts
+    let verdict = verdict(&mut states);
+    let keys = states
         .iter_mut()
-        .filter_map(|part| Some((part.view.provider().clone(), part.key.take()?)));
+        .filter_map(|state| Some((state.view.provider().clone(), state.key.take()?)));
     let keys = keys.collect();
     let snapshot = AgentSnapshot {
         manifest: manifest.clone(),
         state: verdict.state,
         message: verdict.message,
         action_url: verdict.person_can_act.then(|| action_url(context, manifest)),
-        capabilities: in_order(manifest, &parts),
-        credentials: parts.into_iter().map(|part| part.view).collect(),
+        capabilities: in_order(manifest, &states),
+        credentials: states.into_iter().map(|state| state.view).collect(),
     };
     Evaluation { snapshot, keys }
 }
 
-/// What the parts come to.
+/// What the states come to.
 struct Verdict {
     state: AgentState,
     message: String,
@@ -64,32 +64,33 @@ struct Verdict {
 }
 
 /// What is required decides, and where it is missing or broken the agent has no token at all; what is optional takes
-/// nothing from the rest. An agent that requires nothing works as long as one part does.
-fn verdict(parts: &mut [Part]) -> Verdict {
-    let any_required = parts.iter().any(|part| part.required);
-    let works = parts.iter().any(Part::is_usable);
-    let broken = |part: &Part| !part.is_usable() && if any_required { part.required } else { !works };
-    if let Some(first) = parts.iter().find(|part| broken(part)) {
+/// nothing from the rest. An agent that requires nothing works as long as one of them does.
+fn verdict(states: &mut [CredentialState]) -> Verdict {
+    let any_required = states.iter().any(|state| state.required);
+    let works = states.iter().any(CredentialState::is_usable);
+    let broken =
+        |state: &CredentialState| !state.is_usable() && if any_required { state.required } else { !works };
+    if let Some(first) = states.iter().find(|state| broken(state)) {
         let verdict = Verdict {
             state: first.state,
             person_can_act: first.person_can_act,
-            message: messages(parts.iter().filter(|part| broken(part))),
+            message: messages(states.iter().filter(|state| broken(state))),
         };
-        for part in parts.iter_mut().filter(|part| part.is_usable()) {
-            part.withhold();
+        for state in states.iter_mut().filter(|state| state.is_usable()) {
+            state.withhold();
             // Nobody may have it, so it is not renewed either.
-            part.key = None;
+            state.key = None;
         }
         return verdict;
     }
-    for part in parts.iter_mut().filter(|part| !part.is_usable()) {
-        part.withhold();
+    for state in states.iter_mut().filter(|state| !state.is_usable()) {
+        state.withhold();
     }
-    let is_active = |part: &Part| part.state == AgentState::Active;
+    let is_active = |state: &CredentialState| state.state == AgentState::Active;
     let active = if any_required {
-        parts.iter().filter(|part| part.required).all(is_active)
+        states.iter().filter(|state| state.required).all(is_active)
     } else {
-        parts.iter().any(is_active)
+        states.iter().any(is_active)
     };
     Verdict {
         state: if active {
@@ -98,19 +99,19 @@ fn verdict(parts: &mut [Part]) -> Verdict {
             AgentState::ProviderUnavailable
         },
         person_can_act: false,
-        message: messages(parts.iter()),
+        message: messages(states.iter()),
     }
 }
 
-fn messages<'a>(parts: impl Iterator<Item = &'a Part>) -> String {
-    let messages = parts.map(|part| part.message.as_str());
+fn messages<'a>(states: impl Iterator<Item = &'a CredentialState>) -> String {
+    let messages = states.map(|state| state.message.as_str());
     let messages: Vec<&str> = messages.filter(|message| !message.is_empty()).collect();
     messages.join(" ")
 }
 
-/// The capabilities of all parts in the manifest's order.
-fn in_order(manifest: &Manifest, parts: &[Part]) -> Arc<[CapabilityStatus]> {
-    let all = || parts.iter().flat_map(|part| &part.statuses);
+/// The capabilities of all states in the manifest's order.
+fn in_order(manifest: &Manifest, states: &[CredentialState]) -> Arc<[CapabilityStatus]> {
+    let all = || states.iter().flat_map(|state| &state.statuses);
     let of = |key: &CapabilityKey| all().find(|status| status.key == *key);
     manifest
         .integrations

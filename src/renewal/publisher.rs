@@ -90,22 +90,22 @@ impl Publisher {
             .get(name)
             .filter(|entry| entry.standing == Standing::Settled)?;
         let (handle, manifest) = (entry.handle.clone(), entry.manifest.clone());
-        let situation = evaluate(registry, &self.context, &manifest, self.clock.uptime());
-        for orphan in registry.assign(name, &situation.keys) {
+        let evaluation = evaluate(registry, &self.context, &manifest, self.clock.uptime());
+        for orphan in registry.assign(name, &evaluation.keys) {
             self.orphaned(registry, &orphan);
         }
-        for key in situation.keys.iter() {
+        for key in evaluation.keys.iter() {
             self.keep_scheduled(registry, key);
         }
         let before = handle.snapshot();
-        if before.says_the_same_as(&situation.snapshot) {
+        if before.says_the_same_as(&evaluation.snapshot) {
             return None;
         }
-        let state = situation.snapshot.state;
+        let state = evaluation.snapshot.state;
         if before.state != state {
-            self.state_changed(name, state, &situation.snapshot.message);
+            self.state_changed(name, state, &evaluation.snapshot.message);
         }
-        handle.publish(situation.snapshot);
+        handle.publish(evaluation.snapshot);
         self.changes.changed(&handle);
         Some(handle)
     }

@@ -31,7 +31,7 @@ use crate::{
 const PER_REQUEST: usize = 4;
 
 /// A key on its way, until its renewal has ended one way or another.
-struct Sent {
+struct InFlight {
     turns: Arc<Turns>,
     key: TokenKey,
     /// Free for the next one at the end.
@@ -39,7 +39,7 @@ struct Sent {
     place: OwnedSemaphorePermit,
 }
 
-impl Drop for Sent {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.turns.arrived(&self.key);
     }
@@ -102,27 +102,27 @@ impl Renewals {
             };
             if self.turns.send(&key) {
                 let turns = self.turns.clone();
-                self.clone().renew_sent(Sent { turns, key, place });
+                self.clone().renew_in_flight(InFlight { turns, key, place });
             }
         }
     }
 
     /// Obtains a new token for a key that was due, or waits for whoever does.
-    fn renew_sent(self: Arc<Self>, sent: Sent) {
-        let (key, seen) = (sent.key.clone(), self.publisher.cached(&sent.key));
-        let mut sent = Some(sent);
+    fn renew_in_flight(self: Arc<Self>, in_flight: InFlight) {
+        let (key, seen) = (in_flight.key.clone(), self.publisher.cached(&in_flight.key));
+        let mut in_flight = Some(in_flight);
         let waiter = self.single_flight.start(&key, || {
-            let (this, key, sent) = (self.clone(), key.clone(), sent.take());
+            let (this, key, in_flight) = (self.clone(), key.clone(), in_flight.take());
             async move {
                 let renewed = this.renew_in_turn(&key, seen).await;
-                drop(sent);
+                drop(in_flight);
                 renewed
             }
         });
-        if let Some(sent) = sent {
+        if let Some(in_flight) = in_flight {
             tokio::spawn(async move {
                 waiter.wait().await;
-                drop(sent);
+                drop(in_flight);
             });
         }
     }

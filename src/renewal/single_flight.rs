@@ -59,7 +59,7 @@ where
         if let Some(waiter) = under_way.get(key) {
             return waiter.clone();
         }
-        let (landed, waiter) = watch::channel(None);
+        let (result, waiter) = watch::channel(None);
         let waiter = Waiter(waiter);
         under_way.insert(key.clone(), waiter.clone());
         let gate = Gate {
@@ -72,7 +72,7 @@ where
             // Newcomers start a flight of their own from here on: they may know something that this flight
             // did not.
             drop(gate);
-            landed.send_replace(Some(value));
+            result.send_replace(Some(value));
         });
         waiter
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long each of the questions that may stay open may take: the answer is at hand, or not worth waiting for.
-const AT_HAND: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the agent may see, and what the broker's clock showed.
 pub(super) async fn view(upstream: &Upstream) -> Result<(Document<'static>, Option<Timestamp>), NoAnswer> {
@@ -31,11 +31,11 @@ pub(super) async fn view(upstream: &Upstream) -> Result<(Document<'static>, Opti
     let mut view = written::read(env, &status.body);
     let mut showed = None;
     if view.access_token().is_some()
-        && let Ok(Ok(answer)) = tokio::time::timeout(AT_HAND, upstream.get("/v1/token")).await
+        && let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE, upstream.get("/v1/token")).await
     {
         showed = complete(&mut view, &answer.body);
     }
-    if let Ok(project) = tokio::time::timeout(AT_HAND, project(upstream)).await {
+    if let Ok(project) = tokio::time::timeout(PATIENCE, project(upstream)).await {
         view.project_id = project.map(Into::into);
     }
     Ok((view, showed.or(date)))

@@ -61,9 +61,9 @@ pub(super) struct Forwarder {
     pub(super) clock: SharedClock,
 }
 
-/// What can be answered without the broker.
+/// What can be answered from the state, without the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum AtHand {
+enum FromState {
     Token,
     Env,
     Status,
@@ -72,7 +72,7 @@ enum AtHand {
     Metadata(Uri),
 }
 
-impl AtHand {
+impl FromState {
     fn of<B>(request: &Request<B>) -> Option<Self> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
@@ -181,7 +181,7 @@ impl Forwarder {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let at_hand = AtHand::of(&request);
+        let from_state = FromState::of(&request);
         let method = request.method().clone();
         let own = |response| own(for_method(&method, response));
         if host::is_given_twice(&request) {
@@ -189,7 +189,7 @@ impl Forwarder {
         }
         let (is_metadata, is_grpc) = (metadata::is_meant(&request), is_grpc(&request));
         let asked = self.ask(request);
-        let answered = match at_hand.as_ref().filter(|at_hand| self.has(at_hand)) {
+        let answered = match from_state.as_ref().filter(|from_state| self.has(from_state)) {
             None => asked.await,
             Some(_) => tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
                 let (source, patience) = (self.broker.upstream.source(), PATIENCE.as_secs());
@@ -199,12 +199,12 @@ impl Forwarder {
         let problem = match answered {
             Ok(response) if !is_away(response.status()) => return response,
             Ok(response) => {
-                let answer = at_hand.and_then(|at_hand| self.without_broker(&at_hand));
+                let answer = from_state.and_then(|from_state| self.without_broker(&from_state));
                 return answer.map_or(response, own);
             }
             Err(problem) => problem,
         };
-        if let Some(answer) = at_hand.and_then(|at_hand| self.without_broker(&at_hand)) {
+        if let Some(answer) = from_state.and_then(|from_state| self.without_broker(&from_state)) {
             return own(answer);
         }
         let refusal = Refusal::from(Problem {
@@ -259,26 +259,26 @@ impl Forwarder {
         }
     }
 
-    fn has(&self, at_hand: &AtHand) -> bool {
-        self.without_broker(at_hand).is_some()
+    fn has(&self, from_state: &FromState) -> bool {
+        self.without_broker(from_state).is_some()
     }
 
     /// The answer without the broker; `None` where no token lives, or nothing was heard.
-    fn without_broker(&self, at_hand: &AtHand) -> Option<Response<AgentBody>> {
+    fn without_broker(&self, from_state: &FromState) -> Option<Response<AgentBody>> {
         let (shown, now) = (self.shown.load_full()?, self.clock.uptime());
-        Some(match at_hand {
-            AtHand::Token => respond(JSON, Bytes::from_owner(shown.token_json(now)?)),
-            AtHand::MetadataToken => {
+        Some(match from_state {
+            FromState::Token => respond(JSON, Bytes::from_owner(shown.token_json(now)?)),
+            FromState::MetadataToken => {
                 let token = Bytes::from_owner(shown.metadata_json(now)?);
                 let mut response = respond(JSON, token);
                 let flavor = HeaderValue::from_static("Google");
                 response.headers_mut().insert(metadata::FLAVOR, flavor);
                 response
             }
-            AtHand::Metadata(target) => return shown.metadata_facts(now)?.answer(target),
-            AtHand::Env if !shown.has_token(now) => return None,
-            AtHand::Env => Rendering::Env.answer(&shown, now),
-            AtHand::Status => respond(JSON, shown.status_json().into()),
+            FromState::Metadata(target) => return shown.metadata_facts(now)?.answer(target),
+            FromState::Env if !shown.has_token(now) => return None,
+            FromState::Env => Rendering::Env.answer(&shown, now),
+            FromState::Status => respond(JSON, shown.status_json().into()),
         })
     }
 }

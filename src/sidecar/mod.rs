@@ -31,7 +31,7 @@ use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    broker::Broker, forward::Forwarder, output_dir::OutputDir, skew::BrokerClock, sync::Follower,
+    broker::Broker, forward::Forwarder, output_dir::OutputDir, skew::BrokerClock, sync::BrokerSync,
     upstream::Upstream,
 };
 use crate::{clock::SharedClock, entropy::SharedEntropy, id::AgentName, net::tcp::TcpServer, text::ShowPath};
@@ -118,13 +118,13 @@ pub async fn run(
     }
     tokio::spawn(serve_each(listening, forwarder, shutdown.clone()));
     let (news, came) = mpsc::channel(1);
-    let follower = Follower {
+    let sync = BrokerSync {
         broker,
         agent: options.agent,
         entropy,
         news,
     };
-    tokio::spawn(follower.run());
+    tokio::spawn(sync.run());
     output_dir.run(came, shutdown).await;
     Ok(())
 }

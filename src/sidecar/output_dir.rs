@@ -118,15 +118,15 @@ impl OutputDir {
         if self.said.take().is_some() {
             tracing::info!("the broker answers");
         }
-        let situation = state.situation();
-        if situation != self.told {
-            let (state, message, url) = &situation;
+        let said = state.for_log();
+        if said != self.told {
+            let (state, message, url) = &said;
             match url {
                 Some(url) => tracing::warn!("{state}: {message} See {url}"),
                 None if message.is_empty() => tracing::info!("{state}"),
                 None => tracing::warn!("{state}: {message}"),
             }
-            self.told = situation;
+            self.told = said;
         }
         self.state = state;
     }

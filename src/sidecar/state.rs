@@ -109,7 +109,7 @@ impl State {
     }
 
     /// State, sentence and address, for the log.
-    pub(super) fn situation(&self) -> (String, String, Option<String>) {
+    pub(super) fn for_log(&self) -> (String, String, Option<String>) {
         let status = &self.view.status;
         let url = status.action_url.as_deref().map(str::to_owned);
         (status.state.to_string(), status.message.to_string(), url)

@@ -25,7 +25,7 @@ const LEAST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) type News = Result<State, Trouble>;
 
 /// Follows the broker for as long as somebody wants the news.
-pub(super) struct Follower {
+pub(super) struct BrokerSync {
     pub(super) broker: Arc<Broker>,
     /// The agent that it has to be, where the source does not say so by itself.
     pub(super) agent: Option<AgentName>,
@@ -33,12 +33,12 @@ pub(super) struct Follower {
     pub(super) news: mpsc::Sender<News>,
 }
 
-impl Follower {
+impl BrokerSync {
     pub(super) async fn run(self) {
         let mut failures = 0_u32;
         loop {
             failures = failures.saturating_add(1);
-            let trouble = match self.follow(&mut failures).await {
+            let trouble = match self.sync(&mut failures).await {
                 Ok(()) => return,
                 Err(trouble) => trouble,
             };
@@ -53,7 +53,7 @@ impl Follower {
 
     /// Follows until something goes wrong, or until nobody wants to know any more. It sets `failures` back once the broker
     /// answers.
-    async fn follow(&self, failures: &mut u32) -> Result<(), Trouble> {
+    async fn sync(&self, failures: &mut u32) -> Result<(), Trouble> {
         let upstream = &self.broker.upstream;
         let changes = upstream.accepted(upstream.open("/v1/watch").await).await;
         let mut changes = changes.map_err(|no| self.trouble(no))?.into_body();

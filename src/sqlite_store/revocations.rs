@@ -56,7 +56,7 @@ pub(super) fn owe(
             bound.owner,
             bound.subject,
             bound.account,
-            bound.authority,
+            bound.issuer_binding,
             bound.since,
             bound.secret,
             bound.mac(vault).as_bytes(),
@@ -79,7 +79,7 @@ fn bound_of(owed: &RevocationRecord) -> bound::Revocation<'_> {
         owner: owed.owner.as_str(),
         subject: &owed.subject,
         account: &owed.account,
-        authority: &owed.issuer_binding,
+        issuer_binding: &owed.issuer_binding,
         since: micros(owed.since),
         secret: owed.secret.as_bytes(),
     }
@@ -113,7 +113,7 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<RevocationRecord, StoreError> {
             owner: column::parsed(row, "owner")?,
             subject: bound.subject.to_owned(),
             account: bound.account.to_owned(),
-            issuer_binding: bound.authority.into(),
+            issuer_binding: bound.issuer_binding.into(),
             since: column::time(row, "since")?,
             secret: column::sealed(row, "secret")?,
         })

@@ -15,7 +15,7 @@ use hyper::StatusCode;
 
 use super::{
     answer::{Answer, redirect},
-    auth::Visitors,
+    auth::Auth,
     page::{Item, Page, Tone, no_such_page},
     paths::Paths,
 };
@@ -36,7 +36,7 @@ pub(super) fn serves(path: &str) -> bool {
 /// Shows an agent to whoever has its address.
 pub(super) struct AgentPages {
     pub(super) broker: Arc<Broker>,
-    pub(super) visitors: Arc<Visitors>,
+    pub(super) auth: Arc<Auth>,
     pub(super) paths: Arc<Paths>,
 }
 
@@ -50,7 +50,7 @@ impl AgentPages {
     /// An agent's page: in the console for who is signed in there and may see it.
     fn agent(&self, request: &Parts, name: &str) -> Option<Answer> {
         let agent = self.broker.agent_list.agent(&name.parse().ok()?)?;
-        let session = self.visitors.session(request);
+        let session = self.auth.session(request);
         let owner = &agent.snapshot.manifest.owner;
         if session.is_some_and(|session| session.admission.viewer.may_see(owner)) {
             return Some(redirect(&self.paths.console(&format!("agents/{name}"))));

@@ -32,7 +32,7 @@ const LEAST_TOKEN: usize = 43;
 const UNWATCHED: &str = "x-console-live";
 
 /// Finds out who asks.
-pub(super) struct Visitors {
+pub(super) struct Auth {
     sessions: Arc<Sessions>,
     proxy: Option<ProxySection>,
     /// The cookies travel over TLS alone.
@@ -45,14 +45,14 @@ pub(super) struct Visitors {
 
 /// Who asks, and the cookie that makes them known from now on.
 #[derive(Default)]
-pub(super) struct Visitor {
+pub(super) struct Authenticated {
     pub(super) session: Option<Session>,
     pub(super) cookie: Option<HeaderValue>,
     /// The proxy named somebody who was not signed in anywhere.
     pub(super) arrived: bool,
 }
 
-impl Visitors {
+impl Auth {
     pub(super) fn new(sessions: Arc<Sessions>, proxy: Option<ProxySection>, public_url: &Url) -> Self {
         let path = public_url.path().trim_end_matches('/');
         Self {
@@ -87,27 +87,27 @@ impl Visitors {
     }
 
     /// Who asks. Whom a proxy names gets a session, in place of one that is somebody else's.
-    pub(super) fn visitor(&self, request: &Parts) -> Visitor {
+    pub(super) fn authenticate(&self, request: &Parts) -> Authenticated {
         let session = self.session(request);
         let Some(admission) = self.named(request) else {
-            return Visitor {
+            return Authenticated {
                 session,
-                ..Visitor::default()
+                ..Authenticated::default()
             };
         };
         let is_same = session
             .as_ref()
             .is_some_and(|session| *session.admission == admission);
         if is_same {
-            return Visitor {
+            return Authenticated {
                 session,
-                ..Visitor::default()
+                ..Authenticated::default()
             };
         }
         if request.method == Method::HEAD {
-            return Visitor {
+            return Authenticated {
                 session: Some(self.sessions.passing(Arc::new(admission)).1),
-                ..Visitor::default()
+                ..Authenticated::default()
             };
         }
         if let Some(session) = session {
@@ -116,7 +116,7 @@ impl Visitors {
         // A program that keeps no cookie arrives once, not with each of its requests.
         let arrived = !self.sessions.is_admitted(&admission);
         let (token, session) = self.sessions.admit(Arc::new(admission));
-        Visitor {
+        Authenticated {
             session: Some(session),
             cookie: self.cookie(&token),
             arrived,

@@ -10,7 +10,7 @@ use hyper::{StatusCode, header::SET_COOKIE};
 
 use super::{
     answer::{Answer, html, redirect},
-    auth::Visitors,
+    auth::Auth,
     page::{Item, Page, Tone},
     paths::Paths,
 };
@@ -29,7 +29,7 @@ pub(super) const PATH: &str = "/oauth/callback";
 /// Ends consents.
 pub(super) struct Callback {
     pub(super) broker: Arc<Broker>,
-    pub(super) visitors: Arc<Visitors>,
+    pub(super) auth: Arc<Auth>,
     pub(super) paths: Arc<Paths>,
 }
 
@@ -42,8 +42,8 @@ impl Callback {
 }
 
 async fn end(State(callback): State<Arc<Callback>>, request: Parts) -> Answer {
-    let session = callback.visitors.session(&request);
-    let (browser, cookie) = callback.visitors.browser(&request);
+    let session = callback.auth.session(&request);
+    let (browser, cookie) = callback.auth.browser(&request);
     let query = request.uri.query().unwrap_or_default();
     let visit = Visit {
         session: session.as_ref(),

@@ -12,7 +12,7 @@ use url::Url;
 use super::{
     agent_page::{self, AgentPages},
     answer::{Answer, protect, redirect, text, typed, wrong_method},
-    auth::Visitors,
+    auth::Auth,
     callback::{self, Callback},
     console::{ConsoleParts, HealthFacts, console},
     help,
@@ -59,15 +59,15 @@ pub struct Web {
 impl Web {
     /// Puts the pages together.
     pub fn new(parts: WebParts) -> Self {
-        let visitors = Arc::new(Visitors::new(
+        let auth = Arc::new(Auth::new(
             parts.sessions.clone(),
             parts.proxy.clone(),
             &parts.public_url,
         ));
         Self {
             address: PublicAddress::new(&parts.public_url, &parts.redirect_uri),
-            proxy_addresses: visitors.proxy_addresses().to_vec(),
-            pages: pages(parts, &visitors),
+            proxy_addresses: auth.proxy_addresses().to_vec(),
+            pages: pages(parts, &auth),
         }
     }
 
@@ -107,7 +107,7 @@ impl Web {
 }
 
 /// The pages by their addresses.
-fn pages(parts: WebParts, visitors: &Arc<Visitors>) -> Router {
+fn pages(parts: WebParts, auth: &Arc<Auth>) -> Router {
     let paths = Arc::new(Paths::new(&parts.public_url));
     let (broker, facts) = (parts.broker, parts.facts);
     let probes = Probes {
@@ -119,12 +119,12 @@ fn pages(parts: WebParts, visitors: &Arc<Visitors>) -> Router {
     };
     let callback = Callback {
         broker: broker.clone(),
-        visitors: visitors.clone(),
+        auth: auth.clone(),
         paths: paths.clone(),
     };
     let agent_pages = AgentPages {
         broker: broker.clone(),
-        visitors: visitors.clone(),
+        auth: auth.clone(),
         paths: paths.clone(),
     };
     let events = parts.risc.map(|receiver| SecurityEvents {
@@ -135,7 +135,7 @@ fn pages(parts: WebParts, visitors: &Arc<Visitors>) -> Router {
     let first = paths.console("integrations");
     let console = console(ConsoleParts {
         broker,
-        visitors: visitors.clone(),
+        auth: auth.clone(),
         paths: paths.clone(),
         sessions: parts.sessions,
         origin: parts.public_url.origin().ascii_serialization(),

@@ -253,7 +253,7 @@ async fn a_grant_of_another_client_or_endpoint_is_sent_nowhere() {
     let (scene, _bot) = Scene::of_alice().await;
     let mut setting = scene.stop().await;
     let elsewhere = "https://oauth2.example/token#another-client";
-    setting.google = Arc::new(Google::with_authority(setting.clock.clone(), elsewhere));
+    setting.google = Arc::new(Google::with_issuer_binding(setting.clock.clone(), elsewhere));
     let scene = Scene::with(setting).await;
     scene.idle().await;
     let bot = scene.handle("bot");

@@ -537,7 +537,8 @@ async fn disconnecting_forgets_the_key_and_asks_google_for_nothing() {
 #[tokio::test]
 async fn a_key_is_never_sent_to_another_endpoint() {
     let (scene, _bot) = Scene::with_robot().await;
-    let elsewhere = Google::with_authority(scene.clock.clone(), "https://elsewhere.example/token#client");
+    let elsewhere =
+        Google::with_issuer_binding(scene.clock.clone(), "https://elsewhere.example/token#client");
     let scene = scene.restart_at(elsewhere).await;
     scene.pass_in_steps(2 * HOUR, 10 * MINUTE).await;
     assert_eq!(state(&scene.handle("bot")), AgentState::Misconfigured);
@@ -548,7 +549,8 @@ async fn a_key_is_never_sent_to_another_endpoint() {
 #[tokio::test]
 async fn another_oauth_client_leaves_service_accounts_alone() {
     let (scene, _bot) = Scene::with_robot().await;
-    let other_client = Google::with_authority(scene.clock.clone(), "https://oauth2.example/token#another");
+    let other_client =
+        Google::with_issuer_binding(scene.clock.clone(), "https://oauth2.example/token#another");
     other_client.new_key(ROBOT, "key-1");
     let scene = scene.restart_at(other_client).await;
     scene.next_renewal().await;

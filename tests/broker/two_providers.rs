@@ -51,7 +51,10 @@ impl Two {
         };
         setting.catalog = Arc::new(catalog(&profile.id));
         let clock = setting.clock.clone();
-        let acme = Arc::new(Google::with_authority(clock, "https://acme.example/token#client"));
+        let acme = Arc::new(Google::with_issuer_binding(
+            clock,
+            "https://acme.example/token#client",
+        ));
         setting.other = Some((acme.clone(), profile));
         Self {
             scene: Scene::with(setting).await,

@@ -39,7 +39,7 @@ pub(super) fn status(snapshot: &AgentSnapshot, now: Moment) -> Zeroizing<Vec<u8>
 }
 
 /// An agent's situation as a message of a stream.
-pub(super) fn situation(snapshot: &AgentSnapshot, now: Moment) -> Zeroizing<Vec<u8>> {
+pub(super) fn status_event(snapshot: &AgentSnapshot, now: Moment) -> Zeroizing<Vec<u8>> {
     let event = Some(Event::Status(agent_status(snapshot, now)));
     framed(&WatchAccessTokenResponse { event })
 }

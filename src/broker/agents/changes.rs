@@ -262,8 +262,8 @@ impl Agents {
         let (standing, snapshot) = if is_arriving {
             (Standing::Arriving, arriving(&self.context, &manifest))
         } else {
-            let situation = evaluate(registry, &self.context, &manifest, self.clock.uptime());
-            (Standing::Settled, situation.snapshot)
+            let evaluation = evaluate(registry, &self.context, &manifest, self.clock.uptime());
+            (Standing::Settled, evaluation.snapshot)
         };
         let state = snapshot.state;
         let handle = AgentHandle::new(name.clone(), snapshot);

@@ -62,10 +62,10 @@ impl Issuer {
         key: &TokenKey,
     ) -> Option<Result<Arc<IssuedToken>, Problem>> {
         let waiter = self.single_flight.join_under_way(key);
-        let Ok(landed) = tokio::time::timeout(COLD_PATIENCE, waiter).await else {
+        let Ok(result) = tokio::time::timeout(COLD_PATIENCE, waiter).await else {
             return Some(Err(too_long()));
         };
-        Some(landed?.map_err(|refused| self.refusal(agent, refused)))
+        Some(result?.map_err(|refused| self.refusal(agent, refused)))
     }
 
     /// True when the token came because another agent's was refused, so recently that it is news to this one.

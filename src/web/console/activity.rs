@@ -1,4 +1,4 @@
-//! What happened: the audit trail as people read it, and the renewals of the last day as a picture.
+//! What happened: the audit trail as people read it, and the renewals of the last day as a chart.
 
 use std::sync::Arc;
 

@@ -83,7 +83,7 @@ fn address(broker: &Broker, integration: &str) -> Option<String> {
 
 /// What capabilities are for: ` to send emails and read events`.
 fn purpose(titles: &[String]) -> String {
-    let deeds: Vec<String> = titles
+    let uses: Vec<String> = titles
         .iter()
         .map(
             |title| match title.strip_prefix("Read").map(|rest| ("read", rest)) {
@@ -96,7 +96,7 @@ fn purpose(titles: &[String]) -> String {
             },
         )
         .collect();
-    match deeds.as_slice() {
+    match uses.as_slice() {
         [] => String::new(),
         [one] => format!(" to {one}"),
         [most @ .., last] => format!(" to {} and {last}", most.join(", ")),
@@ -171,8 +171,8 @@ mod tests {
     }
 
     fn told(viewer: &Viewer, line: &AuditLine) -> String {
-        let deed = AuditRow::new(&idle(Arc::new(SystemClock)), viewer, line);
-        format!("{} {}", deed.who, deed.what)
+        let row = AuditRow::new(&idle(Arc::new(SystemClock)), viewer, line);
+        format!("{} {}", row.who, row.what)
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! A day of renewals as a picture: one bar up for what was renewed in an hour, one down for what failed.
+//! A day of renewals as a chart: one bar up for what was renewed in an hour, one down for what failed.
 //!
 //! Plain SVG attributes; colours come from the style sheet, because the page allows no style of its own.
 
@@ -6,7 +6,7 @@ use crate::store::RenewalHour;
 
 use super::labels::{Moment, moment};
 
-/// The picture's size, in its own units; the style sheet stretches it.
+/// The chart's size, in its own units; the style sheet stretches it.
 const WIDTH: u32 = 240;
 /// How far bars rise above the line between the two kinds, and how far they hang below it.
 const ABOVE: u64 = 84;
@@ -14,7 +14,7 @@ const BELOW: u64 = 36;
 /// The least that a bar shows, so that one failure among thousands of renewals is seen.
 const LEAST: u64 = 4;
 
-/// The picture and its figures.
+/// The chart and its figures.
 pub(super) struct Chart {
     pub(super) width: u32,
     pub(super) height: u64,
@@ -101,12 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn the_day_fills_the_picture_from_left_to_right() {
-        let picture = day(&[(1, 0); 24]);
-        let places: Vec<u32> = picture.hours.iter().map(|hour| hour.x).collect();
+    fn the_day_fills_the_chart_from_left_to_right() {
+        let chart = day(&[(1, 0); 24]);
+        let places: Vec<u32> = chart.hours.iter().map(|hour| hour.x).collect();
         assert_eq!((places[0], places[1], places[23]), (0, 10, 230));
-        assert!(places[23] + picture.hours[23].width <= picture.width);
-        assert_eq!(picture.hours[5].from.machine, "2026-03-05T05:00:00Z");
+        assert!(places[23] + chart.hours[23].width <= chart.width);
+        assert_eq!(chart.hours[5].from.machine, "2026-03-05T05:00:00Z");
     }
 
     #[test]
@@ -115,14 +115,14 @@ mod tests {
         counts[3] = (100_000, 0);
         counts[4] = (50_000, 1);
         counts[5] = (1, 1_000_000_000_000);
-        let picture = day(&counts);
-        let bars = |hour: usize| (picture.hours[hour].up, picture.hours[hour].down);
+        let chart = day(&counts);
+        let bars = |hour: usize| (chart.hours[hour].up, chart.hours[hour].down);
         assert_eq!(bars(2), (0, 0), "nothing happened, nothing is drawn");
         assert_eq!(bars(3), (ABOVE, 0));
         assert_eq!(bars(4), (ABOVE / 2, LEAST));
         assert_eq!(bars(5).0, LEAST);
         assert!(bars(5).1 <= BELOW);
-        assert_eq!(picture.hours[3].top(), 0);
+        assert_eq!(chart.hours[3].top(), 0);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
     session::Session,
     web::{
         answer::{Answer, wrong_method},
-        auth::Visitors,
+        auth::Auth,
     },
 };
 
@@ -38,7 +38,7 @@ const OPEN: [&str; 3] = [SIGN_IN, "style.css", "script.js"];
 /// Stands before the pages.
 pub(super) struct Gate {
     pub(super) site: Site,
-    pub(super) visitors: Arc<Visitors>,
+    pub(super) auth: Arc<Auth>,
     pub(super) shares: Arc<Shares>,
     /// Where the forms come from.
     pub(super) origin: String,
@@ -54,9 +54,9 @@ impl Gate {
     /// Answers one request, by the page behind where it passes.
     pub(super) async fn pass(State(gate): State<Arc<Self>>, request: Request, page: Next) -> Answer {
         let (request, body) = request.into_parts();
-        let visitor = gate.visitors.visitor(&request);
-        let session = visitor.session;
-        if let Some(session) = session.as_ref().filter(|_| visitor.arrived) {
+        let asked_by = gate.auth.authenticate(&request);
+        let session = asked_by.session;
+        if let Some(session) = session.as_ref().filter(|_| asked_by.arrived) {
             let journal = &gate.site.broker.journal;
             journal.note_sign_in(&session.admission, SignIn::Proxy);
         }
@@ -74,7 +74,7 @@ impl Gate {
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
         // Without any, a browser names no origin with the forms that it sends.
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-        if let Some(cookie) = visitor.cookie {
+        if let Some(cookie) = asked_by.cookie {
             headers.entry(header::SET_COOKIE).or_insert(cookie);
         }
         answer

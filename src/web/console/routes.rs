@@ -29,7 +29,7 @@ use crate::{
     session::Sessions,
     web::{
         answer::{Answer, redirect, typed},
-        auth::Visitors,
+        auth::Auth,
         paths::{CONSOLE, Paths},
     },
 };
@@ -40,7 +40,7 @@ const SCRIPT: &str = include_str!("../../../templates/web/console/script.js");
 /// What the console is made of.
 pub(in crate::web) struct ConsoleParts {
     pub(in crate::web) broker: Arc<Broker>,
-    pub(in crate::web) visitors: Arc<Visitors>,
+    pub(in crate::web) auth: Arc<Auth>,
     pub(in crate::web) sessions: Arc<Sessions>,
     pub(in crate::web) paths: Arc<Paths>,
     /// Where its forms come from.
@@ -75,7 +75,7 @@ pub(in crate::web) fn console(parts: ConsoleParts) -> Router {
     let sign_in = SignIn {
         site: site.clone(),
         sessions: parts.sessions,
-        visitors: parts.visitors.clone(),
+        auth: parts.auth.clone(),
     };
     let activity = Activity {
         site: site.clone(),
@@ -99,7 +99,7 @@ pub(in crate::web) fn console(parts: ConsoleParts) -> Router {
         .fallback(nowhere);
     let gate = Arc::new(Gate {
         site,
-        visitors: parts.visitors,
+        auth: parts.auth,
         shares,
         origin: parts.origin,
     });

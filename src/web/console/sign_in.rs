@@ -24,7 +24,7 @@ use crate::{
     text::sentence::capitalized,
     web::{
         answer::{Answer, html, redirect},
-        auth::Visitors,
+        auth::Auth,
     },
 };
 
@@ -73,7 +73,7 @@ pub(super) fn show_sign_in(site: &Site, path: &str) -> Answer {
 pub(super) struct SignIn {
     pub(super) site: Site,
     pub(super) sessions: Arc<Sessions>,
-    pub(super) visitors: Arc<Visitors>,
+    pub(super) auth: Arc<Auth>,
 }
 
 impl SignIn {
@@ -141,7 +141,7 @@ async fn open(
     journal.note_sign_in(&opened.admission, Way::Link);
     let page = named_page(form.get("page"));
     let mut answer = redirect(&pages.site.paths.console(page));
-    if let Some(cookie) = pages.visitors.cookie(&token) {
+    if let Some(cookie) = pages.auth.cookie(&token) {
         answer.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     answer
@@ -151,7 +151,7 @@ async fn close(State(pages): State<Arc<SignIn>>, sent: Sent) -> Answer {
     pages.sessions.close(sent.session.id);
     let notice = Notice::new("You are signed out").says("You can close this window.");
     let mut answer = notice.show(StatusCode::OK, pages.site.paths.prefix(), None);
-    if let Some(cookie) = pages.visitors.no_cookie() {
+    if let Some(cookie) = pages.auth.no_cookie() {
         answer.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     answer

@@ -12,7 +12,7 @@ use crate::{
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Hours in the picture.
+/// Hours in the chart.
 const HOURS: u32 = 24;
 
 /// Reads the trail.

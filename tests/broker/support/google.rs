@@ -70,7 +70,7 @@ struct Books {
 
 pub(crate) struct Google {
     clock: ManualClock,
-    authority: String,
+    issuer_binding: String,
     /// Reads files as Google's own client does, and is never asked for anything else.
     real: google::Client,
     books: Mutex<Books>,
@@ -82,15 +82,15 @@ pub(crate) struct Google {
 
 impl Google {
     pub(crate) fn new(clock: ManualClock) -> Self {
-        Self::with_authority(clock, "https://oauth2.example/token#client")
+        Self::with_issuer_binding(clock, "https://oauth2.example/token#client")
     }
 
-    pub(crate) fn with_authority(clock: ManualClock, authority: &str) -> Self {
-        let (token, client) = authority.split_once('#').unwrap();
+    pub(crate) fn with_issuer_binding(clock: ManualClock, issuer_binding: &str) -> Self {
+        let (token, client) = issuer_binding.split_once('#').unwrap();
         Self {
             real: real(token, client, &clock),
             clock,
-            authority: authority.to_owned(),
+            issuer_binding: issuer_binding.to_owned(),
             books: Mutex::default(),
             habits: Mutex::new(Habits {
                 lifetime: Duration::from_secs(3600),
@@ -247,7 +247,7 @@ impl Google {
     /// A service account's new key: its key file. The keys before it go on working.
     pub(crate) fn new_key(&self, email: &str, key: &str) -> String {
         self.books().keys.insert(format!("{email}/{key}"));
-        key_file(email, key, self.authority.split_once('#').unwrap().0)
+        key_file(email, key, self.issuer_binding.split_once('#').unwrap().0)
     }
 
     /// A key is deleted in the console.
@@ -502,7 +502,7 @@ pub(crate) fn happened(code: &str) -> ProviderError {
 impl Google {
     /// The providers that it plays.
     pub(crate) fn providers(self: &Arc<Self>) -> Vec<Provider> {
-        let (token_endpoint, _) = self.authority.split_once('#').unwrap();
+        let (token_endpoint, _) = self.issuer_binding.split_once('#').unwrap();
         let keys = Provider {
             profile: Arc::new(google::service_accounts()),
             issuer_binding: token_endpoint.into(),
@@ -516,7 +516,7 @@ impl Google {
     pub(crate) fn as_provider(self: &Arc<Self>, profile: Profile) -> Provider {
         Provider {
             profile: Arc::new(profile),
-            issuer_binding: self.authority.as_str().into(),
+            issuer_binding: self.issuer_binding.as_str().into(),
             servers: Vec::new(),
             tokens: TokenSource::Consent(self.clone()),
         }
