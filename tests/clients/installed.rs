@@ -91,7 +91,7 @@ pub(crate) fn ruby(program: &str) -> Command {
 pub(crate) fn rust() -> Command {
     let mut command = Command::new(given(
         "TOKEN_BROKER_TEST_RUST_AGENT",
-        ".tools/rust/debug/library-agent",
+        ".tools/rust/library-agent",
     ));
     command.env_clear().stdin(Stdio::null());
     command
