@@ -10,9 +10,10 @@
 //! In the order in which they may be taken while another is held:
 //!
 //! 1. one agent is put or deleted over the API at a time (`agents::changes`);
-//! 2. one security event is acted on at a time (`accounts::security_events`);
+//! 2. one security event is acted on at a time (`accounts::security_events`, `accounts::health`);
 //! 3. one at a time deals with an account at the provider (`accounts::provider_accounts`);
-//! 4. one at a time uses an account's grant: its turn (`renewal::turns`);
+//! 4. one at a time uses an account's grant: its turn (`renewal::turns`), which may be tried, and never waited for, while
+//!    the registry is held; then a place at the provider (`renewal::request_places`);
 //! 5. one account is added or deleted at a time (`accounts::commit_grant`);
 //! 6. the rows of holders (`agents::holders`);
 //! 7. the registry, for moments and never across an `await` (`registry::state`);

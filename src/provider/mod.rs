@@ -1,6 +1,6 @@
 //! Who gives tokens: what providers say of themselves, what is asked of them, and what their failures mean.
 //!
-//! A provider is a folder here and a line where the daemon is put together.
+//! A provider is a folder here and a line in `kinds`.
 
 mod code;
 mod conversation;

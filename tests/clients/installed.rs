@@ -89,10 +89,7 @@ pub(crate) fn ruby(program: &str) -> Command {
 /// The Rust program of `tests/rust`.
 #[track_caller]
 pub(crate) fn rust() -> Command {
-    let mut command = Command::new(given(
-        "TOKEN_BROKER_TEST_RUST_AGENT",
-        ".tools/rust/library-agent",
-    ));
+    let mut command = Command::new(given("TOKEN_BROKER_TEST_RUST_AGENT", ".tools/rust/library-agent"));
     command.env_clear().stdin(Stdio::null());
     command
 }
