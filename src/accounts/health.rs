@@ -96,7 +96,7 @@ impl AccountHealth {
         if self.disabled(&record.id).is_some() {
             self.publisher
                 .change_health(&mut self.registry.lock(), &record.id, Health::Active);
-            self.publisher.tell_health(&record.id, &Health::Active);
+            self.publisher.tell_health(record, &Health::Active);
         }
         Ok(())
     }

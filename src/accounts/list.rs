@@ -7,6 +7,7 @@ use crate::{
     id::{AgentName, CapabilityKey, OwnerId},
     policy::{
         context::{self, PolicyContext, action_url, refused, state_of},
+        fault_sentences,
         former_names::agents_by_former,
         select_account::{AccountRef, NotFound, SeveralAccounts, agents_on, find},
     },
@@ -171,14 +172,17 @@ impl AccountList {
 
     /// How an account stands: what keeps it as a whole from working, otherwise what troubles its tokens.
     fn standing(&self, registry: &Registry, account: &Account) -> (AgentState, String) {
-        if let Some(refused) = refused(&self.context, account) {
-            return refused;
+        if let Some((state, fault)) = refused(&self.context, account) {
+            return (state, fault_sentences::account(&self.context, &fault));
         }
         let last_failure = registry
             .entries_of(&account.record.id)
             .find_map(|(_, token_entry)| token_entry.last_failure.as_deref());
         match last_failure {
-            Some(last_failure) => (state_of(last_failure.kind), last_failure.message.clone()),
+            Some(last_failure) => {
+                let sentence = fault_sentences::renewal(&self.context, &last_failure.fault);
+                (state_of(last_failure.kind), sentence)
+            }
             None if account.check_at.is_some() => (
                 AgentState::ProviderUnavailable,
                 context::unchecked(&self.context, account),

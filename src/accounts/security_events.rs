@@ -12,7 +12,7 @@ use crate::{
         checks::AccountChecks, disconnect::DELIVERY_PATIENCE, health::AccountHealth, tables::AccountTables,
     },
     audit::audit_writer::AuditWriter,
-    clock,
+    cause::GrantCause,
     id::IntegrationId,
     policy::{context::PolicyContext, select_account::AccountRef},
     provider::google::risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
@@ -234,7 +234,7 @@ impl SecurityEventHandler {
         }
         drop(registry);
         if let Consequence::Withdraw { health, .. } = &consequence {
-            self.publisher.tell_health(id, health);
+            self.publisher.tell_health(&record, health);
         }
         Some((record, consequence))
     }
@@ -332,8 +332,7 @@ fn consequence(
     issued_at: Timestamp,
     is_of_before: bool,
 ) -> Consequence {
-    let account = &record.account;
-    let at = clock::rfc3339(issued_at);
+    let account = record.account.clone();
     let usable = record.health == Health::Active;
     let disabled = matches!(record.health, Health::Disabled(_));
     let withdraws = matches!(
@@ -351,32 +350,27 @@ fn consequence(
     // What was withdrawn already is withdrawn again: the database may not have taken it the first time.
     match event.kind {
         EventType::TokensRevoked => Consequence::Withdraw {
-            health: Health::Revoked(format!(
-                "Access to {account} was withdrawn at Google, as Google announced at {at}: the person, an \
-                 administrator or Google removed this app's permissions. The owner can connect the account again."
-            )),
+            health: Health::Revoked(Box::new(GrantCause::PermissionsRemoved {
+                account,
+                announced_at: issued_at,
+            })),
             forget: true,
         },
         EventType::TokenRevoked => Consequence::Withdraw {
-            health: Health::ReconnectRequired(format!(
-                "Google revoked the grant of {account}, as it announced at {at}. The owner has to connect the account \
-                 again."
-            )),
+            health: Health::ReconnectRequired(Box::new(GrantCause::GrantRevoked {
+                account,
+                announced_at: issued_at,
+            })),
             forget: true,
         },
-        EventType::AccountDisabled if usable || disabled => {
-            let why = match event.words.as_str() {
-                "" => String::new(),
-                words => format!(" ({words})"),
-            };
-            Consequence::Withdraw {
-                health: Health::Disabled(format!(
-                    "Google disabled the account {account}{why}, as it announced at {at}. Access comes back by itself \
-                     when Google enables the account again."
-                )),
-                forget: false,
-            }
-        }
+        EventType::AccountDisabled if usable || disabled => Consequence::Withdraw {
+            health: Health::Disabled(Box::new(GrantCause::AccountDisabled {
+                account,
+                reason: event.words.clone(),
+                announced_at: issued_at,
+            })),
+            forget: false,
+        },
         EventType::SessionsRevoked if usable => Consequence::Renew,
         EventType::CredentialChangeRequired if usable => Consequence::Check,
         EventType::AccountEnabled if disabled => Consequence::Restore,

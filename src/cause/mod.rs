@@ -1,8 +1,10 @@
 //! What went wrong, as data that is compared and kept. Sentences about it are made where people read them
-//! (`provider::sentences`).
+//! (`provider::sentences`, `provider::grant_sentences`).
 
+mod grant;
 mod provider;
 
+pub use grant::{GrantCause, GrantRefusal};
 pub use provider::{
     Call, DiscoveryFault, IdTokenFault, IdTokenForm, ProviderCause, Refusal, TokenAnswerFault, UnusableAnswer,
 };

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     capability::Catalog,
+    cause::GrantCause,
     id::{CapabilityKey, ProviderId},
     manifest::Manifest,
-    provider::{FailureKind, Origin, Profile, Provider, Providers},
-    registry::{agent_state::AgentState, state::Account},
+    provider::{FailureKind, Profile, Provider, Providers},
+    registry::{agent_state::AgentState, renewal_fault::AccountFault, state::Account},
     store::Health,
 };
 
@@ -59,45 +60,41 @@ pub(crate) fn action_url(context: &PolicyContext, manifest: &Manifest) -> String
     format!("{}/agents/{}", context.public_url, manifest.agent)
 }
 
-/// Why the account as a whole cannot be used.
-pub(crate) fn refused(context: &PolicyContext, account: &Account) -> Option<(AgentState, String)> {
+/// The state that an account is in as a whole, and why; `None` where it can be used.
+pub(crate) fn refused(context: &PolicyContext, account: &Account) -> Option<(AgentState, AccountFault)> {
     let record = &account.record;
     let Some(provider) = context.providers.get(&record.provider) else {
-        let message = format!(
-            "{} is an account of `{}`, a provider that the daemon is not configured for: configure it again, or \
-             disconnect the account.",
-            record.account, record.provider
-        );
-        return Some((AgentState::Misconfigured, message));
-    };
-    let configured = &provider.issuer_binding;
-    if record.issuer_binding != *configured {
-        let (what, remedy) = match provider.profile.origin {
-            Origin::Consent { .. } => (
-                "grant",
-                "configure that client again, or disconnect the account and connect it anew",
-            ),
-            Origin::Key { .. } => (
-                "key",
-                "configure that endpoint again, or disconnect the account and add another key",
-            ),
+        let fault = AccountFault::UnknownProvider {
+            account: record.account.clone(),
+            provider: record.provider.clone(),
         };
-        let message = format!(
-            "The {what} of {} belongs to {}, but the daemon is configured for {configured}: {remedy}.",
-            record.account, record.issuer_binding
-        );
-        return Some((AgentState::Misconfigured, message));
+        return Some((AgentState::Misconfigured, fault));
+    };
+    if record.issuer_binding != provider.issuer_binding {
+        let fault = AccountFault::OtherBinding {
+            account: record.account.clone(),
+            keyed: !provider.profile.origin.is_consent(),
+            found: record.issuer_binding.clone(),
+            configured: provider.issuer_binding.clone(),
+        };
+        return Some((AgentState::Misconfigured, fault));
     }
-    state_of_health(&record.health).map(|(state, why)| (state, why.to_owned()))
+    state_of_health(&record.health).map(|(state, cause)| {
+        let fault = AccountFault::Grant {
+            cause: Box::new(cause.clone()),
+            provider: record.provider.clone(),
+        };
+        (state, fault)
+    })
 }
 
 /// The state that a grant's health leads to, and why; `None` when it works.
-pub(crate) fn state_of_health(health: &Health) -> Option<(AgentState, &str)> {
+pub(crate) fn state_of_health(health: &Health) -> Option<(AgentState, &GrantCause)> {
     match health {
         Health::Active => None,
-        Health::ReconnectRequired(why) => Some((AgentState::ReconnectRequired, why)),
-        Health::Revoked(why) | Health::Disabled(why) => Some((AgentState::Revoked, why)),
-        Health::Misconfigured(why) => Some((AgentState::Misconfigured, why)),
+        Health::ReconnectRequired(cause) => Some((AgentState::ReconnectRequired, cause)),
+        Health::Revoked(cause) | Health::Disabled(cause) => Some((AgentState::Revoked, cause)),
+        Health::Misconfigured(cause) => Some((AgentState::Misconfigured, cause)),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     manifest::{Manifest, Resolution, resolve},
     policy::{
         context::{self, PolicyContext, list, refused, state_of},
+        fault_sentences,
         select_account::{NoAccount, select_account},
     },
     provider::{Origin, Provider},
@@ -71,7 +72,8 @@ pub(crate) fn credential_state(
         now,
     };
     let resolution = credential.resolve(&account.record.scopes);
-    if let Some((state, message)) = refused(context, account) {
+    if let Some((state, fault)) = refused(context, account) {
+        let message = fault_sentences::account(context, &fault);
         return credential.without_token(&resolution, state, message);
     }
     if let Some(message) = credential.missing(&resolution) {
@@ -211,6 +213,10 @@ impl CredentialContext<'_> {
         self.with_token(resolution, token, last_failure, deviation)
     }
 
+    fn said(&self, last_failure: &LastFailure) -> String {
+        fault_sentences::renewal(self.context, &last_failure.fault)
+    }
+
     fn with_token(
         &self,
         resolution: &Resolution,
@@ -233,11 +239,14 @@ impl CredentialContext<'_> {
             // A failed renewal is no reason for alarm while the token has life left.
             (Some(token), Some(last_failure)) if token.is_fresh(self.now) => (
                 AgentState::Active,
-                format!("The token works, but its renewal fails: {}", last_failure.message),
+                format!(
+                    "The token works, but its renewal fails: {}",
+                    self.said(last_failure)
+                ),
             ),
             // It lives to its end, whoever has to act.
-            (Some(_), Some(last_failure)) => (AgentState::ProviderUnavailable, last_failure.message.clone()),
-            (None, Some(last_failure)) => (state_of(last_failure.kind), last_failure.message.clone()),
+            (Some(_), Some(last_failure)) => (AgentState::ProviderUnavailable, self.said(last_failure)),
+            (None, Some(last_failure)) => (state_of(last_failure.kind), self.said(last_failure)),
             (_, None) => (
                 AgentState::ProviderUnavailable,
                 if self.account.check_at.is_some() {

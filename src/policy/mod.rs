@@ -3,5 +3,6 @@
 pub(crate) mod context;
 pub(crate) mod credential_state;
 pub(crate) mod evaluate;
+pub(crate) mod fault_sentences;
 pub mod former_names;
 pub(crate) mod select_account;

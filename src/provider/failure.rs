@@ -2,7 +2,7 @@
 
 pub use crate::cause::Call;
 
-use crate::cause::Refusal;
+use crate::cause::{ProviderCause, Refusal};
 
 /// Who can do something about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +170,19 @@ impl FailureTable {
             .iter()
             .find(|failure| failure.concerns(call) && failure.sign.is_in(status, said))
             .unwrap_or(&self.0[self.0.len() - 1])
+    }
+
+    /// The row that a refusal is recognized by, where the provider refused.
+    pub fn row_of(self, cause: &ProviderCause) -> Option<&'static Failure> {
+        match cause {
+            ProviderCause::Refused(refusal) => {
+                Some(self.classify(refusal.call, refusal.status, Said::of(refusal)))
+            }
+            ProviderCause::ConsentRefused { error, .. } => {
+                Some(self.classify(Call::Authorize, 302, Said::code(error)))
+            }
+            _ => None,
+        }
     }
 
     /// Whether there is a row for this `error` or `error_subtype`.

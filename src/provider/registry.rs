@@ -5,6 +5,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::{
+    failure::FailureTable,
     profile::Profile,
     seam::{AssertionProvider, ConsentProvider},
 };
@@ -21,6 +22,8 @@ pub struct Provider {
     pub issuer_binding: Arc<str>,
     /// An address at each of its servers. Any answer there shows that the server can be reached.
     pub servers: Vec<Url>,
+    /// What its refusals mean.
+    pub failures: FailureTable,
     /// Whom tokens are asked of.
     pub tokens: TokenSource,
 }

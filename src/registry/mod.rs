@@ -10,6 +10,7 @@ pub(crate) mod leaving;
 pub mod names;
 pub mod problem;
 pub(crate) mod refreshes;
+pub(crate) mod renewal_fault;
 pub mod snapshot;
 pub(crate) mod state;
 pub(crate) mod time;

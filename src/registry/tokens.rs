@@ -8,7 +8,7 @@ use crate::{
     clock::Uptime,
     id::{AgentName, IntegrationId},
     provider::FailureKind,
-    registry::{keys::TokenKey, snapshot::IssuedToken},
+    registry::{keys::TokenKey, renewal_fault::RenewalFault, snapshot::IssuedToken},
 };
 
 /// What lacked when a token could not be obtained.
@@ -27,7 +27,7 @@ pub(crate) enum Cause {
 pub(crate) struct LastFailure {
     pub(crate) kind: FailureKind,
     pub(crate) cause: Cause,
-    pub(crate) message: String,
+    pub(crate) fault: RenewalFault,
     pub(crate) failures: u32,
     pub(crate) retry_at: Uptime,
     /// When the pause was shortened last, since it went well elsewhere.

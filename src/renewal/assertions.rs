@@ -9,7 +9,11 @@ use crate::{
     id::ProviderId,
     policy::context::PolicyContext,
     provider::{AccountKey, AssertionProvider, AssertionRequest, ProviderError, TokenAnswer},
-    registry::{time::BrokerClock, tokens::Cause},
+    registry::{
+        renewal_fault::{KeyFault, RenewalFault, SecretFault},
+        time::BrokerClock,
+        tokens::Cause,
+    },
     renewal::{outcome::Failure, recovery::Recovery, services::Services},
     store::IntegrationRecord,
     telemetry::Metrics,
@@ -96,9 +100,11 @@ impl Assertions {
         secret: &Sealed,
         scopes: &ScopeSet,
     ) -> Result<TokenAnswer, Failure> {
-        let key = self
-            .open_key(provider, record, secret)
-            .map_err(|message| Failure::Local(Cause::Other, message))?;
+        let key = self.open_key(provider, record, secret).map_err(|error| {
+            let account = record.account.clone();
+            let fault = SecretFault::Key { account, error };
+            Failure::Local(Cause::Other, RenewalFault::Secret(fault))
+        })?;
         let answer = self
             .assert((&record.provider, provider), &key, &record.subject, scopes)
             .await
@@ -115,16 +121,10 @@ impl Assertions {
         provider: &dyn AssertionProvider,
         record: &IntegrationRecord,
         secret: &Sealed,
-    ) -> Result<AccountKey, String> {
-        let failed = |reason: &dyn std::fmt::Display| {
-            format!("The key of {} cannot be opened: {reason}", record.account)
-        };
+    ) -> Result<AccountKey, KeyFault> {
         let binding = Binding::ServiceAccountKey(&record.id);
-        let plain = self
-            .vault
-            .open(&binding, secret)
-            .map_err(|error| failed(&error))?;
-        let text = std::str::from_utf8(&plain).map_err(|error| failed(&error))?;
-        provider.read_key(text).map_err(|error| failed(&error))
+        let plain = self.vault.open(&binding, secret)?;
+        let text = std::str::from_utf8(&plain)?;
+        Ok(provider.read_key(text)?)
     }
 }

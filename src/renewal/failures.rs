@@ -1,10 +1,16 @@
 //! What a failed renewal means: for the grant, for its tokens, and for when to try again.
 
 use crate::{
-    clock,
+    cause::{GrantCause, GrantRefusal},
     id::IntegrationId,
+    policy::fault_sentences,
     provider::{FailureKind, ProviderError},
-    registry::{events::EventKind, keys::TokenKey, tokens::Cause},
+    registry::{
+        events::EventKind,
+        keys::TokenKey,
+        renewal_fault::{AccountFault, RenewalFault},
+        tokens::Cause,
+    },
     renewal::{
         outcome::{Failure, Refused, Renewed},
         renewer::Renewer,
@@ -18,17 +24,18 @@ impl Renewer {
     pub(crate) async fn failed(&self, key: &TokenKey, grant: Option<&Grant>, failure: Failure) -> Renewed {
         let refused = match failure {
             Failure::Gone => return Err(Refused::gone()),
-            Failure::Local(cause, message) => {
+            Failure::Local(cause, fault) => {
                 if let Some(grant) = grant {
                     self.nothing_was_sent(&key.integration, grant).await;
                 }
-                Refused::operator(cause, message)
+                Refused::operator(cause, fault)
+            }
+            Failure::Provider(error) if error.kind == FailureKind::Reconnect => {
+                return Err(self.grant_ended(key, grant, error).await);
             }
             Failure::Provider(error) => {
-                let message = self.explain(&key.integration, &error, grant);
                 if let Some(grant) = grant {
-                    self.record_failure(&key.integration, grant, &error, &message)
-                        .await;
+                    self.record_failure(&key.integration, grant, &error).await;
                 }
                 Refused {
                     kind: error.kind,
@@ -36,30 +43,18 @@ impl Renewer {
                         FailureKind::Retry => Cause::Provider,
                         _ => Cause::Other,
                     },
-                    message,
                     retry_after: error.retry_after,
+                    fault: RenewalFault::Provider(Box::new(error)),
                 }
             }
             Failure::Replaced(error) => Refused {
                 kind: FailureKind::Retry,
                 cause: Cause::Provider,
-                message: format!("{error} A new grant came with this answer; it is tried next."),
                 retry_after: error.retry_after,
+                fault: RenewalFault::GrantReplaced(Box::new(error)),
             },
         };
-        self.metrics.renewal(outcome_label(refused.kind));
-        tracing::warn!(integration = %key.integration, kind = ?refused.kind, message = refused.message, "renewal failed");
-        self.note_renewal(
-            key,
-            Decision::Failed,
-            EventKind::RenewalFailed,
-            None,
-            refused.message.clone(),
-        );
-        if refused.kind == FailureKind::Reconnect {
-            self.publisher.withdraw(&key.integration, &refused.message);
-            return Err(refused);
-        }
+        self.tell_failure(key, &refused);
         // Who asked hears when it is tried next, whatever the provider asked for.
         let retry_after = self.recovery.back_off(key, &refused, false);
         Err(Refused {
@@ -68,40 +63,53 @@ impl Renewer {
         })
     }
 
-    /// The sentence that every surface shows, with what this broker alone knows about the grant.
-    fn explain(&self, id: &IntegrationId, error: &ProviderError, grant: Option<&Grant>) -> String {
-        let mut message = error.to_string();
-        let (FailureKind::Reconnect, Some(grant)) = (error.kind, grant) else {
-            return message;
-        };
-        if let Some(cut) = &grant.renewal {
-            let begun = clock::rfc3339(cut.started_at);
-            message = format!(
-                "{message} A renewal begun at {begun} was cut off before its answer was stored, by a crash or a lost \
-                 connection: if the provider had rotated the grant by then, that cost it."
-            );
-            return message;
-        }
-        let hint = self.recorded(id).and_then(|account| {
-            let provider = self.context.providers.get(&account.provider)?.consent()?;
-            provider.explain_end(account.connected_at, self.clock.now())
+    /// The provider no longer accepts the grant: that is kept with it, and its tokens leave every agent.
+    async fn grant_ended(&self, key: &TokenKey, grant: Option<&Grant>, error: ProviderError) -> Refused {
+        let id = &key.integration;
+        let account = self.recorded(id);
+        let why = GrantCause::Refused(GrantRefusal {
+            cause: *error.cause,
+            refused_at: self.clock.now(),
+            connected_at: account
+                .as_ref()
+                .filter(|_| grant.is_some())
+                .map(|account| account.connected_at),
+            cut_off: grant.and_then(|grant| Some(grant.renewal.as_ref()?.started_at)),
         });
-        if let Some(hint) = hint {
-            message.push(' ');
-            message.push_str(hint);
+        if let Some(grant) = grant {
+            let health = Health::ReconnectRequired(Box::new(why.clone()));
+            self.finish_without_token(id, grant, health).await;
         }
-        message
+        let provider = account.map(|account| account.provider);
+        let fault = AccountFault::Grant {
+            cause: Box::new(why.clone()),
+            provider: provider.unwrap_or_else(|| self.context.providers.first().id().clone()),
+        };
+        let refused = Refused {
+            kind: FailureKind::Reconnect,
+            cause: Cause::Other,
+            fault: RenewalFault::Account(fault),
+            retry_after: error.retry_after,
+        };
+        self.tell_failure(key, &refused);
+        self.publisher.withdraw(id, why);
+        refused
+    }
+
+    /// Tells whoever reads the log, the trail, the events and the metrics.
+    fn tell_failure(&self, key: &TokenKey, refused: &Refused) {
+        let message = fault_sentences::renewal(&self.context, &refused.fault);
+        self.metrics.renewal(outcome_label(refused.kind));
+        tracing::warn!(integration = %key.integration, kind = ?refused.kind, message, "renewal failed");
+        self.note_renewal(key, Decision::Failed, EventKind::RenewalFailed, None, message);
     }
 
     /// Commits what a failure means for the grant. Where no answer came at all, the intent stays: the provider
     /// may have rotated the grant, and only an answer about the grant tells.
-    async fn record_failure(&self, id: &IntegrationId, grant: &Grant, error: &ProviderError, message: &str) {
-        let health = match error.kind {
-            FailureKind::Reconnect => Health::ReconnectRequired(message.to_owned()),
-            _ if error.is_unanswered() || grant.renewal.is_some() => return,
-            _ => Health::Active,
-        };
-        self.finish_without_token(id, grant, health).await;
+    async fn record_failure(&self, id: &IntegrationId, grant: &Grant, error: &ProviderError) {
+        if !error.is_unanswered() && grant.renewal.is_none() {
+            self.finish_without_token(id, grant, Health::Active).await;
+        }
     }
 
     /// Takes the intent back of a renewal that never reached the provider; an earlier one stays.

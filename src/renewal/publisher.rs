@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cause::GrantCause,
     clock::Uptime,
     entropy::SharedEntropy,
     health::Pulse,
@@ -14,6 +15,7 @@ use crate::{
         context::{PolicyContext, state_of_health},
         evaluate::evaluate,
     },
+    provider::grant_sentences::grant,
     registry::{
         agent_state::AgentState,
         events::{Event, EventKind, Events},
@@ -219,19 +221,17 @@ impl Publisher {
     }
 
     /// The grant is dead: its tokens leave every agent at once. One that was withdrawn meanwhile stays so.
-    pub(crate) fn withdraw(&self, id: &IntegrationId, message: &str) {
+    pub(crate) fn withdraw(&self, id: &IntegrationId, why: GrantCause) {
         let mut registry = self.registry.lock();
-        if registry
-            .accounts
-            .get(id)
-            .is_none_or(|account| account.record.health != Health::Active)
-        {
+        let account = registry.accounts.get(id);
+        let working = account.filter(|account| account.record.health == Health::Active);
+        let Some(record) = working.map(|account| account.record.clone()) else {
             return;
-        }
-        let health = Health::ReconnectRequired(message.to_owned());
+        };
+        let health = Health::ReconnectRequired(Box::new(why));
         self.change_health(&mut registry, id, health.clone());
         drop(registry);
-        self.tell_health(id, &health);
+        self.tell_health(&record, &health);
     }
 
     /// Takes an account's tokens from every agent; they are told how it stands from now on.
@@ -305,16 +305,18 @@ impl Publisher {
     }
 
     /// Tells whoever watches how an account stands from now on.
-    pub(crate) fn tell_health(&self, id: &IntegrationId, health: &Health) {
-        let (state, message) =
-            state_of_health(health).unwrap_or((AgentState::Active, "The account is tried again."));
+    pub(crate) fn tell_health(&self, record: &IntegrationRecord, health: &Health) {
+        let (state, message) = match state_of_health(health) {
+            Some((state, cause)) => (state, grant(cause, self.context.providers.get(&record.provider))),
+            None => (AgentState::Active, "The account is tried again.".to_owned()),
+        };
         self.events.emit(Event {
             time: self.clock.now(),
             kind: EventKind::IntegrationState,
             agent: None,
-            integration: Some(id.clone()),
+            integration: Some(record.id.clone()),
             state: Some(state),
-            message: message.to_owned(),
+            message,
             capabilities: Vec::new(),
             expires_at: None,
         });

@@ -219,7 +219,7 @@ impl Recovery {
         token_entry.last_failure = Some(Box::new(LastFailure {
             kind: refused.kind,
             cause: refused.cause,
-            message: refused.message.clone(),
+            fault: refused.fault.clone(),
             failures,
             retry_at,
             hastened_at: before.and_then(|last_failure| last_failure.hastened_at),

@@ -18,6 +18,7 @@ use crate::{
         ending::Ending,
         events::{Event, EventKind, Events},
         keys::TokenKey,
+        renewal_fault::RenewalFault,
         snapshot::IssuedToken,
         state::SharedRegistry,
         time::{self, BrokerClock},
@@ -123,7 +124,8 @@ impl Renewer {
             Ok(None) => Err(Refused::gone()),
             Err(error) => {
                 let Some(grant) = self.grant_without_intent(&key.integration).await else {
-                    let failure = Failure::Local(Cause::Store, database(&error));
+                    let fault = RenewalFault::IntentNotStored(Arc::new(error));
+                    let failure = Failure::Local(Cause::Store, fault);
                     return self.failed(key, None, failure).await;
                 };
                 tracing::error!(integration = %key.integration, %error, "renewing without a record of it");
@@ -186,7 +188,7 @@ impl Renewer {
         let refresh_token = open_refresh_token(&self.vault, &account.id, &grant.secret, || {
             account.account.clone()
         })
-        .map_err(|message| Failure::Local(Cause::Other, message))?;
+        .map_err(|fault| Failure::Local(Cause::Other, RenewalFault::Secret(fault)))?;
         let asked = std::time::Instant::now();
         let answer = provider.refresh(&refresh_token, &key.scopes).await;
         self.metrics.provider_request("refresh", asked.elapsed());
@@ -307,20 +309,20 @@ impl Renewer {
                         unkept = Some(self.unkept.note(&key.integration, account.unwrap_or_default()));
                     }
                     wait += 1;
-                    self.wait_for_store(key, wait, &error).await;
+                    self.wait_for_store(key, wait, error).await;
                 }
             }
         }
     }
 
     /// Says that a grant cannot be kept yet, and pauses before it is tried again for the `wait`th time.
-    async fn wait_for_store(&self, key: &TokenKey, wait: u32, error: &StoreError) {
-        let message = format!(
-            "{} gave a new grant that cannot be stored, so its token is not handed out yet: {error}",
-            self.provider_of(&key.integration)
-        );
+    async fn wait_for_store(&self, key: &TokenKey, wait: u32, error: StoreError) {
+        let fault = RenewalFault::GrantNotStored {
+            provider: self.provider_of(&key.integration),
+            error: Arc::new(error),
+        };
         self.recovery
-            .back_off(key, &Refused::operator(Cause::Store, message), true);
+            .back_off(key, &Refused::operator(Cause::Store, fault), true);
         let pause = backoff::delay(&*self.entropy, wait, None).min(KEEP_AGAIN);
         self.clock.sleep_until(self.clock.uptime().after(pause)).await;
     }
@@ -459,8 +461,4 @@ impl Renewer {
             expires_at: self.publisher.shown_end(token.map(Arc::as_ref)),
         });
     }
-}
-
-fn database(error: &StoreError) -> String {
-    format!("The database does not take the intent to renew, so the provider was not asked: {error}")
 }

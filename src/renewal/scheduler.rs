@@ -11,8 +11,8 @@ use crate::{
     policy::context::{PolicyContext, refused},
     provider::FailureKind,
     registry::{
-        agent_state::AgentState, keys::TokenKey, snapshot::IssuedToken, state::SharedRegistry,
-        time::BrokerClock, tokens::Cause,
+        agent_state::AgentState, keys::TokenKey, renewal_fault::RenewalFault, snapshot::IssuedToken,
+        state::SharedRegistry, time::BrokerClock, tokens::Cause,
     },
     renewal::{
         outcome::{Refused, Renewed},
@@ -176,7 +176,7 @@ impl Renewals {
     fn usable(&self, id: &IntegrationId) -> Result<(), Refused> {
         let registry = self.registry.lock();
         let account = registry.accounts.get(id).ok_or_else(Refused::gone)?;
-        let Some((state, message)) = refused(&self.context, account) else {
+        let Some((state, fault)) = refused(&self.context, account) else {
             return Ok(());
         };
         let kind = match state {
@@ -186,7 +186,7 @@ impl Renewals {
         Err(Refused {
             kind,
             cause: Cause::Other,
-            message,
+            fault: RenewalFault::Account(fault),
             retry_after: None,
         })
     }

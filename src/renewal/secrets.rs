@@ -2,6 +2,7 @@
 
 use crate::{
     id::IntegrationId,
+    registry::renewal_fault::SecretFault,
     secret::RefreshToken,
     vault::{Binding, Sealed, Vault},
 };
@@ -12,11 +13,14 @@ pub(crate) fn open_refresh_token(
     id: &IntegrationId,
     secret: &Sealed,
     account: impl Fn() -> String,
-) -> Result<RefreshToken, String> {
+) -> Result<RefreshToken, SecretFault> {
     let plain = vault
         .open(&Binding::RefreshToken(id), secret)
-        .map_err(|error| format!("The grant of {} cannot be opened: {error}", account()))?;
+        .map_err(|error| SecretFault::GrantSealed {
+            account: account(),
+            error,
+        })?;
     std::str::from_utf8(&plain)
         .map(RefreshToken::from)
-        .map_err(|_| format!("The grant of {} is not text.", account()))
+        .map_err(|_| SecretFault::GrantNotText { account: account() })
 }

@@ -6,7 +6,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     id::IntegrationId,
-    registry::{keys::TokenKey, state::SharedRegistry, tokens::Cause},
+    registry::{keys::TokenKey, renewal_fault::RenewalFault, state::SharedRegistry, tokens::Cause},
     renewal::{
         outcome::Refused, publisher::Publisher, recovery::Recovery, schedule::Schedule, services::Services,
     },
@@ -93,8 +93,5 @@ impl Turns {
 }
 
 pub(crate) fn lost() -> Refused {
-    Refused::operator(
-        Cause::Other,
-        "The renewal was interrupted; see the daemon's log.".to_owned(),
-    )
+    Refused::operator(Cause::Other, RenewalFault::Interrupted)
 }

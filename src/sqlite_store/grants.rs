@@ -77,7 +77,7 @@ pub(super) fn finish(
         generation,
         version: integer(version),
         health,
-        health_reason,
+        health_reason: &health_reason,
         obtained_at: outcome.renewed_at.map(micros).or(stored.obtained_at),
         expires_at: outcome.grant_expires_at.map(micros).or(stored.expires_at),
         secret: outcome.rotated.as_ref().unwrap_or(&grant.secret).as_bytes(),

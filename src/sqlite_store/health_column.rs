@@ -1,31 +1,67 @@
-//! The columns that say in which health a grant is.
+//! The columns that say in which health a grant is, and why it does not work.
+
+use std::borrow::Cow;
 
 use rusqlite::Row;
 
 use crate::{
+    cause::GrantCause,
     sqlite::column::{self, Unreadable},
     store::Health,
     text,
 };
 
-pub(super) fn health_columns(health: &Health) -> (&'static str, &str) {
+/// The texts of the columns `health` and `health_reason`.
+pub(super) fn health_columns(health: &Health) -> (&'static str, Cow<'_, str>) {
     match health {
-        Health::Active => ("active", ""),
-        Health::ReconnectRequired(reason) => ("reconnect_required", reason),
-        Health::Revoked(reason) => ("revoked", reason),
-        Health::Disabled(reason) => ("disabled", reason),
-        Health::Misconfigured(reason) => ("misconfigured", reason),
+        Health::Active => ("active", "".into()),
+        Health::ReconnectRequired(cause) => ("reconnect_required", written(cause)),
+        Health::Revoked(cause) => ("revoked", written(cause)),
+        Health::Disabled(cause) => ("disabled", written(cause)),
+        Health::Misconfigured(cause) => ("misconfigured", written(cause)),
     }
 }
 
 pub(super) fn health(row: &Row<'_>) -> Result<Health, Unreadable> {
-    let reason = || column::text(row, "health_reason").map(str::to_owned);
+    let cause = || read(column::text(row, "health_reason")?).map(Box::new);
     match column::text(row, "health")? {
         "active" => Ok(Health::Active),
-        "reconnect_required" => reason().map(Health::ReconnectRequired),
-        "revoked" => reason().map(Health::Revoked),
-        "disabled" => reason().map(Health::Disabled),
-        "misconfigured" => reason().map(Health::Misconfigured),
+        "reconnect_required" => cause().map(Health::ReconnectRequired),
+        "revoked" => cause().map(Health::Revoked),
+        "disabled" => cause().map(Health::Disabled),
+        "misconfigured" => cause().map(Health::Misconfigured),
         other => Err(format!("its health `{}` is unknown", text::quoted(other, 80))),
+    }
+}
+
+/// A cause as JSON; the sentence of an earlier version as it was.
+fn written(cause: &GrantCause) -> Cow<'_, str> {
+    match cause {
+        GrantCause::Written(sentence) => sentence.into(),
+        // It holds texts, numbers and times, which are all JSON.
+        cause => serde_json::to_string(cause).unwrap_or_default().into(),
+    }
+}
+
+/// What is kept since version 15 is an object of JSON, what was kept before a sentence.
+fn read(kept: &str) -> Result<GrantCause, Unreadable> {
+    if kept.starts_with('{') {
+        serde_json::from_str(kept).map_err(|error| format!("why it does not work cannot be read: {error}"))
+    } else {
+        Ok(GrantCause::Written(kept.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_this_program_does_not_know_is_no_sentence() {
+        for unknown in ["{", "{}", r#"{"never_heard_of":{}}"#, r#"{"refused":{}}"#] {
+            assert!(read(unknown).is_err(), "{unknown}");
+        }
+        let sentence = "It was {revoked}.";
+        assert_eq!(read(sentence), Ok(GrantCause::Written(sentence.to_owned())));
     }
 }

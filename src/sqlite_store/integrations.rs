@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params, types::ValueRef};
 
 use crate::{
+    cause::GrantCause,
     id::{CapabilityKey, IntegrationId},
     sqlite::{
         bound::{self, Bound},
@@ -135,7 +136,7 @@ fn insert_grant(
         generation,
         version: generation,
         health,
-        health_reason,
+        health_reason: &health_reason,
         obtained_at: record.renewed_at.map(micros),
         expires_at: record.grant_expires_at.map(micros),
         secret: record.secret.as_bytes(),
@@ -244,11 +245,9 @@ fn read_without_grant(row: &Row<'_>, vault: &Vault) -> Option<IntegrationRecord>
     let bound = bound::Integration::of(row).ok()?;
     bound.verify(vault, column::mac(row, "mac")).ok()?;
     let mut account = read_columns(row).ok()?;
-    account.health = Health::Misconfigured(format!(
-        "The grant of {} cannot be opened: it was altered, or moved there from another record; restore it from a backup, \
-         or connect the account again.",
-        account.account
-    ));
+    account.health = Health::Misconfigured(Box::new(GrantCause::Altered {
+        account: account.account.clone(),
+    }));
     account.secret = Sealed::from_bytes(Vec::new());
     Some(account)
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     capability::ScopeSet,
+    cause::GrantCause,
     clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId, ProviderId},
     vault::Sealed,
@@ -16,14 +17,14 @@ use crate::{
 pub enum Health {
     /// It worked when it was last used.
     Active,
-    /// The provider refused it; the owner has to connect again. The sentence says why.
-    ReconnectRequired(String),
-    /// Access was withdrawn on purpose. The sentence says by whom.
-    Revoked(String),
-    /// The provider disabled the account and may enable it again: the grant is kept for that. The sentence says so.
-    Disabled(String),
-    /// The operator has to act. The sentence says how.
-    Misconfigured(String),
+    /// The provider refused it; the owner has to connect again.
+    ReconnectRequired(Box<GrantCause>),
+    /// Access was withdrawn on purpose.
+    Revoked(Box<GrantCause>),
+    /// The provider disabled the account and may enable it again: the grant is kept for that.
+    Disabled(Box<GrantCause>),
+    /// The operator has to act.
+    Misconfigured(Box<GrantCause>),
 }
 
 /// A renewal that was begun and not finished.

@@ -100,9 +100,12 @@ async fn a_dead_grant_takes_its_tokens_from_everywhere_at_once() {
     // The grant is not tried again, neither by the queue nor by whoever asks, nor after a restart.
     let requests = scene.google.requests();
     scene.pass_in_steps(2 * HOUR, MINUTE).await;
+    let said = scene.handle("sender").snapshot().message.clone();
     let scene = scene.restart().await;
     let bot = scene.handle("sender");
     assert_eq!(state(&bot), AgentState::ReconnectRequired);
+    assert_eq!(bot.snapshot().message, said, "what is kept says the same");
+    assert!(said.ends_with("(HTTP 400, invalid_grant)"), "{said}");
     assert_eq!(token(&bot), None);
     assert!(scene.ask(&bot).await.is_err());
     scene.pass(HOUR).await;

@@ -15,7 +15,10 @@ use crate::{
     clock::Uptime,
     id::{AgentName, CapabilityKey, ProviderId},
     manifest::resolve,
-    policy::context::{PolicyContext, action_url, state_of},
+    policy::{
+        context::{PolicyContext, action_url, state_of},
+        fault_sentences,
+    },
     provider::FailureKind,
     registry::{
         agent_state::AgentState,
@@ -424,7 +427,7 @@ impl Issuer {
         (patience, meanwhile): (Duration, Meanwhile),
     ) -> Result<Arc<IssuedToken>, Problem> {
         if let Some(refused) = self.refused_for_now(key) {
-            return Err(self.refusal(agent, refused));
+            return Err(self.refusal(agent, &refused));
         }
         let asked = async {
             let first = self.renewals.renew_past(key, seen.clone()).await;
@@ -443,7 +446,7 @@ impl Issuer {
         let Ok(renewed) = tokio::time::timeout(patience, asked).await else {
             return Err(too_long());
         };
-        renewed.map_err(|refused| self.refusal(agent, refused))
+        renewed.map_err(|refused| self.refusal(agent, &refused))
     }
 
     /// When the second try is due, where the first has just failed and it may pass soon: one answer that the provider is busy,
@@ -474,12 +477,12 @@ impl Issuer {
         Some(Refused {
             kind: last_failure.kind,
             cause: last_failure.cause,
-            message: last_failure.message,
+            fault: last_failure.fault,
             retry_after: Some(wait),
         })
     }
 
-    pub(in crate::broker) fn refusal(&self, agent: &AgentHandle, refused: Refused) -> Problem {
+    pub(in crate::broker) fn refusal(&self, agent: &AgentHandle, refused: &Refused) -> Problem {
         let snapshot = agent.snapshot();
         if !matches!(
             snapshot.state,
@@ -494,7 +497,7 @@ impl Issuer {
         let person_can_act = matches!(refused.kind, FailureKind::Reconnect | FailureKind::Permission);
         Problem {
             code: ProblemCode::State(state_of(refused.kind)),
-            message: refused.message,
+            message: fault_sentences::renewal(&self.context, &refused.fault),
             action_url: person_can_act.then(|| action_url(&self.context, &snapshot.manifest)),
             retry_after: refused.retry_after,
         }

@@ -65,7 +65,7 @@ impl Issuer {
         let Ok(result) = tokio::time::timeout(COLD_PATIENCE, waiter).await else {
             return Some(Err(too_long()));
         };
-        Some(result?.map_err(|refused| self.refusal(agent, refused)))
+        Some(result?.map_err(|refused| self.refusal(agent, &refused)))
     }
 
     /// True when the token came because another agent's was refused, so recently that it is news to this one.

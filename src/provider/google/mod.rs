@@ -16,6 +16,8 @@ use std::sync::Arc;
 use super::registry::{Provider, TokenSource};
 use crate::{clock::SharedClock, entropy::SharedEntropy};
 
+use failure_table::FAILURES;
+
 pub use client::{Client, ClientOptions};
 pub use endpoints::{Endpoints, InvalidBase};
 pub use profiles::{account, service_account as service_accounts};
@@ -31,12 +33,14 @@ pub fn providers(options: ClientOptions, clock: SharedClock, entropy: SharedEntr
             profile: Arc::new(account()),
             issuer_binding: binding.into(),
             servers: servers.clone(),
+            failures: FAILURES,
             tokens: TokenSource::Consent(client.clone()),
         },
         Provider {
             profile: Arc::new(service_accounts()),
             issuer_binding: token_endpoint.into(),
             servers,
+            failures: FAILURES,
             tokens: TokenSource::Key(client),
         },
     ]

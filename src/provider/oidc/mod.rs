@@ -15,6 +15,7 @@ use super::{
 use crate::config::{ConfigError, ProviderEntry};
 
 use client::Client;
+use failure_table::FAILURES;
 use settings::Settings;
 
 /// The provider of an entry of the type `oidc`. Asks nobody yet.
@@ -40,6 +41,7 @@ pub(super) fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Resul
         profile: Arc::new(profile),
         issuer_binding: format!("{}#{}", settings.issuer, settings.client_id).into(),
         servers: vec![discovery::document_of(&settings.issuer)],
+        failures: FAILURES,
         tokens: TokenSource::Consent(Arc::new(Client::new(settings, surroundings.clone()))),
     })
 }

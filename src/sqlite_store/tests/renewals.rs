@@ -1,6 +1,7 @@
 //! Accounts, and what becomes of their renewals.
 
 use crate::{
+    cause::{Call, GrantCause, GrantRefusal, ProviderCause, Refusal},
     sqlite_store::tests::*,
     store::{AgentRecord, RenewalIntent, StoreError},
 };
@@ -10,7 +11,7 @@ async fn every_field_of_an_account_survives_a_restart() {
     let (folder, store) = fresh();
     let sent = IntegrationRecord {
         provider: "google-sa".parse().unwrap(),
-        health: Health::Misconfigured("the client is gone; set client_id".into()),
+        health: Health::Misconfigured(written("the client is gone; set client_id")),
         renewed_at: Some(at(7)),
         ..account(1)
     };
@@ -97,15 +98,89 @@ async fn every_field_of_a_token_and_an_agent_survives_a_restart() {
     assert_eq!(**vault(1).open(&binding, &kept.secret).unwrap(), *b"token");
 }
 
+/// As an earlier version kept why a grant does not work.
+fn written(sentence: &str) -> Box<GrantCause> {
+    Box::new(GrantCause::Written(sentence.to_owned()))
+}
+
+fn refused() -> GrantCause {
+    GrantCause::Refused(GrantRefusal {
+        cause: ProviderCause::Refused(Refusal {
+            call: Call::Refresh,
+            status: 400,
+            error: Some("invalid_grant".to_owned()),
+            subtype: None,
+            reasons: Vec::new(),
+            description: Some("Token has been \"expired\" or revoked.".to_owned()),
+        }),
+        refused_at: at(9),
+        connected_at: Some(at(0)),
+        cut_off: None,
+    })
+}
+
+fn kept_reason(folder: &TempDir) -> String {
+    let kept = "SELECT health_reason FROM secrets WHERE place = 1 << 16";
+    raw(folder.path()).query_row(kept, [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_cause_is_kept_as_data() {
+    let (folder, store) = fresh();
+    let health = Health::ReconnectRequired(Box::new(refused()));
+    let account = IntegrationRecord { health, ..account(1) };
+    store.put_integration(account, None, Vec::new()).await.unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept_reason(&folder)).unwrap();
+    assert_eq!(kept["refused"]["cause"]["refused"]["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_sentence_of_version_14_is_read_and_stays_as_it_is() {
+    let (folder, store) = fresh();
+    let account = IntegrationRecord {
+        health: Health::ReconnectRequired(written("Google no longer accepts this grant.")),
+        ..account(1)
+    };
+    let version = store.put_integration(account, None, Vec::new()).await.unwrap();
+    drop(store);
+    // What that version wrote, and it had no other tables.
+    assert_eq!(kept_reason(&folder), "Google no longer accepts this grant.");
+    raw(folder.path())
+        .pragma_update(None, "user_version", 14)
+        .unwrap();
+
+    let store = open(&folder);
+    let expected = Health::ReconnectRequired(written("Google no longer accepts this grant."));
+    assert_eq!(now(&store, 1).await.health, expected);
+    let outcome = RenewalOutcome {
+        grant_expires_at: None,
+        rotated: None,
+        health: expected,
+        renewed_at: None,
+        token: None,
+    };
+    let next = store.finish_renewal(&id(1), version, outcome).await.unwrap();
+    assert_eq!(next, version, "the same sentence is no change");
+    assert_eq!(kept_reason(&folder), "Google no longer accepts this grant.");
+}
+
 #[tokio::test]
 async fn each_kind_of_health_survives() {
     let (_folder, store) = fresh();
     let mut version = store.put_integration(account(1), None, Vec::new()).await.unwrap();
     for health in [
-        Health::ReconnectRequired("it expired".into()),
-        Health::Disabled("hijacked".into()),
-        Health::Revoked("by alice".into()),
-        Health::Misconfigured("no such client".into()),
+        Health::ReconnectRequired(written("it expired")),
+        Health::ReconnectRequired(Box::new(refused())),
+        Health::Disabled(Box::new(GrantCause::AccountDisabled {
+            account: "alice@example.com".to_owned(),
+            reason: "hijacking".to_owned(),
+            announced_at: at(1),
+        })),
+        Health::Revoked(Box::new(GrantCause::PermissionsRemoved {
+            account: "alice@example.com".to_owned(),
+            announced_at: at(1),
+        })),
+        Health::Misconfigured(written("no such client")),
         Health::Active,
     ] {
         let outcome = RenewalOutcome {

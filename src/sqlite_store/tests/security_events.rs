@@ -1,6 +1,6 @@
 //! Security events are remembered, a bounded number of them, and dead grants have no access tokens.
 
-use crate::{budget::table::SECURITY_EVENTS, sqlite_store::tests::*};
+use crate::{budget::table::SECURITY_EVENTS, cause::GrantCause, sqlite_store::tests::*};
 
 #[tokio::test]
 async fn an_event_is_known_from_then_on_also_after_a_restart() {
@@ -110,7 +110,7 @@ async fn a_grant_that_does_not_work_has_no_access_tokens() {
     let dead = RenewalOutcome {
         grant_expires_at: None,
         rotated: None,
-        health: Health::Revoked("withdrawn".into()),
+        health: Health::Revoked(Box::new(GrantCause::Written("withdrawn".to_owned()))),
         renewed_at: None,
         token: None,
     };

@@ -507,6 +507,7 @@ impl Google {
             profile: Arc::new(google::service_accounts()),
             issuer_binding: token_endpoint.into(),
             servers: Vec::new(),
+            failures: FAILURES,
             tokens: TokenSource::Key(self.clone()),
         };
         vec![self.as_provider(google::account()), keys]
@@ -518,6 +519,7 @@ impl Google {
             profile: Arc::new(profile),
             issuer_binding: self.issuer_binding.as_str().into(),
             servers: Vec::new(),
+            failures: FAILURES,
             tokens: TokenSource::Consent(self.clone()),
         }
     }

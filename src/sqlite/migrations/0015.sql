@@ -1,0 +1,2 @@
+-- `secrets.health_reason` is a cause as JSON from here on; sentences that are there stay as they are. A program that would show the
+-- JSON to people is kept out by the number of this version.
