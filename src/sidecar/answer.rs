@@ -75,3 +75,29 @@ impl Upstream {
         Err(NoAnswer::Refused(Box::new(Response::from_parts(head, body))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_broker_that_has_no_such_path_is_asked_in_another_way() {
+        let refused = |status: u16, code: &str| {
+            let body = format!(r#"{{"status":{status},"code":"{code}","detail":"It is so."}}"#);
+            let mut refusal = Response::new(Zeroizing::new(body.into_bytes()));
+            *refusal.status_mut() = StatusCode::from_u16(status).unwrap();
+            NoAnswer::Refused(Box::new(refusal))
+        };
+        assert!(refused(404, "not_found").is_no_such_path());
+        for (status, code) in [
+            (404, "unknown_agent"),
+            (404, ""),
+            (403, "not_found"),
+            (401, "unauthenticated"),
+            (410, "agent_removed"),
+        ] {
+            assert!(!refused(status, code).is_no_such_path(), "{status} {code}");
+        }
+        assert!(!NoAnswer::Away("Nobody answers.".to_owned()).is_no_such_path());
+    }
+}

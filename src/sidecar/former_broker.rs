@@ -1,5 +1,5 @@
 //! What a broker of the release before says, which has no `/v1/view`: its `env`, `status.json` and token, read into the same
-//! document. It goes with the release after this one.
+//! document. It goes in 0.2.0.
 
 use std::{sync::Arc, time::Duration};
 

@@ -18,6 +18,7 @@ mod budgets;
 mod certificate;
 mod curl;
 mod ending;
+mod former_broker;
 mod forwarded;
 mod holders;
 mod node;

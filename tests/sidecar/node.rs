@@ -6,7 +6,7 @@ use crate::{
     support::{Daemon, Emulator},
 };
 
-fn node() -> (Emulator, Daemon) {
+pub(crate) fn node() -> (Emulator, Daemon) {
     let google = Emulator::start(&["--token-lifetime", "10s"]);
     let daemon = Daemon::new(&google);
     daemon.write_manifest("invoice-bot", "alice", &[SEND]);
