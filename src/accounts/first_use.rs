@@ -10,7 +10,7 @@ use crate::{
     entropy::SharedEntropy,
     id::ProviderId,
     policy::context::PolicyContext,
-    provider::{ConsentProvider, FailureKind, Identity, NoToken, Provider, ProviderError, TokenAnswer},
+    provider::{ConsentProvider, Identity, NoToken, Provider, ProviderError, Remedy, TokenAnswer},
     registry::time::BrokerClock,
     renewal::{
         backoff, once_more::is_worth_a_try, parts::Renewing, recovery::Recovery, rotation::Rotations,
@@ -114,7 +114,7 @@ impl FirstUse {
                     (error, is_new)
                 }
             };
-            let may_pass = is_new || error.kind == FailureKind::Retry;
+            let may_pass = is_new || error.kind == Remedy::Retry;
             let most = match grant.only_here {
                 true => TRIES,
                 false if is_worth_a_try(&error) => 2,
@@ -143,9 +143,7 @@ impl FirstUse {
         }
         // Where the provider does not say, it is kept: it may be the only one.
         let answer = self.first_answer(provider, grant).await;
-        answer
-            .err()
-            .is_none_or(|error| error.kind != FailureKind::Reconnect)
+        answer.err().is_none_or(|error| error.kind != Remedy::Reconnect)
     }
 
     /// Whose a grant at this provider is: as the answer's id token says, or else its access token. The nonce is that of the consent that

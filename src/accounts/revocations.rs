@@ -16,7 +16,7 @@ use crate::{
     entropy::SharedEntropy,
     id::IntegrationId,
     policy::context::PolicyContext,
-    provider::{FailureKind, Provider},
+    provider::{Provider, Remedy},
     registry::{keys::TokenKey, time::BrokerClock},
     renewal::{
         backoff, outcome::Renewed, services::Services, single_flight::SingleFlight, successors::Successors,
@@ -178,12 +178,12 @@ impl Revocations {
             .note_revocation(&record.subject, self.clock.uptime());
         match answer {
             Ok(()) => Attempt::Done,
-            Err(error) if error.kind == FailureKind::Retry => Attempt::Later(Later {
+            Err(error) if error.kind == Remedy::Retry => Attempt::Later(Later {
                 reason: error.to_string(),
                 not_before: error.retry_after,
             }),
             // It is dead there already, and this is all that can be said of it.
-            Err(error) if error.kind == FailureKind::Reconnect => Attempt::Never(error.to_string()),
+            Err(error) if error.kind == Remedy::Reconnect => Attempt::Never(error.to_string()),
             Err(error) => operator(error.to_string()),
         }
     }

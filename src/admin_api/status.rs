@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     broker::{AccountError, AgentError, ConnectError, ImportError, ServiceAccountError},
     id::InvalidId,
-    provider::{FailureKind, InvalidGrantFile},
+    provider::{InvalidGrantFile, Remedy},
     store::StoreError,
 };
 
@@ -78,12 +78,12 @@ fn connect_form(error: &ConnectError) -> (Code, &'static str) {
     }
 }
 
-fn provider(kind: FailureKind) -> (Code, &'static str) {
+fn provider(kind: Remedy) -> (Code, &'static str) {
     match kind {
-        FailureKind::Retry => (Code::Unavailable, "provider_unavailable"),
-        FailureKind::Reconnect => (Code::FailedPrecondition, "reconnect_required"),
-        FailureKind::Operator => (Code::FailedPrecondition, "misconfigured"),
-        FailureKind::Permission => (Code::PermissionDenied, "permission_missing"),
+        Remedy::Retry => (Code::Unavailable, "provider_unavailable"),
+        Remedy::Reconnect => (Code::FailedPrecondition, "reconnect_required"),
+        Remedy::Operator => (Code::FailedPrecondition, "misconfigured"),
+        Remedy::Permission => (Code::PermissionDenied, "permission_missing"),
     }
 }
 

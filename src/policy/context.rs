@@ -7,7 +7,7 @@ use crate::{
     cause::GrantCause,
     id::{CapabilityKey, ProviderId},
     manifest::Manifest,
-    provider::{FailureKind, Profile, Provider, Providers},
+    provider::{Profile, Provider, Providers, Remedy},
     registry::{agent_state::AgentState, renewal_fault::AccountFault, state::Account},
     store::Health,
 };
@@ -107,12 +107,12 @@ pub(crate) fn list(keys: &[CapabilityKey]) -> String {
 }
 
 /// The state that a failure leads to when there is no fresh token.
-pub(crate) fn state_of(kind: FailureKind) -> AgentState {
+pub(crate) fn state_of(kind: Remedy) -> AgentState {
     match kind {
-        FailureKind::Retry => AgentState::ProviderUnavailable,
-        FailureKind::Reconnect => AgentState::ReconnectRequired,
-        FailureKind::Operator => AgentState::Misconfigured,
-        FailureKind::Permission => AgentState::PermissionMissing,
+        Remedy::Retry => AgentState::ProviderUnavailable,
+        Remedy::Reconnect => AgentState::ReconnectRequired,
+        Remedy::Operator => AgentState::Misconfigured,
+        Remedy::Permission => AgentState::PermissionMissing,
     }
 }
 

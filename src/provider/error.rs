@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    failure::{Failure, FailureKind},
+    failure::{Failure, Remedy},
     sentences::{self, Retried},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ProviderError {
     /// Who can act.
-    pub kind: FailureKind,
+    pub kind: Remedy,
     /// What happened.
     pub cause: Box<ProviderCause>,
     /// The row that a refusal is recognized by.
@@ -73,7 +73,7 @@ impl ProviderError {
         sentences::provider(&self.cause, self.row, retried)
     }
 
-    fn new(kind: FailureKind, cause: ProviderCause, help: &'static str) -> Self {
+    fn new(kind: Remedy, cause: ProviderCause, help: &'static str) -> Self {
         Self {
             kind,
             cause: Box::new(cause),
@@ -105,36 +105,32 @@ impl ProviderError {
             | IdTokenFault::Expired { .. }
             | IdTokenFault::IssuedLater { .. }
             | IdTokenFault::ShortKey { .. }
-            | IdTokenFault::NoUserinfoEndpoint => FailureKind::Operator,
+            | IdTokenFault::NoUserinfoEndpoint => Remedy::Operator,
             IdTokenFault::Unreadable(_)
             | IdTokenFault::Signature
             | IdTokenFault::MissingClaim(_)
             | IdTokenFault::OtherConsent
             | IdTokenFault::NoSubject
             | IdTokenFault::UnknownKey { .. }
-            | IdTokenFault::OtherServer { .. } => FailureKind::Reconnect,
+            | IdTokenFault::OtherServer { .. } => Remedy::Reconnect,
         };
         Self::new(kind, ProviderCause::IdToken(fault), "identity-unproven")
     }
 
     /// An answer that cannot be used.
     pub fn unusable(answer: UnusableAnswer) -> Self {
-        Self::new(FailureKind::Retry, ProviderCause::Unusable(answer), NOT_GOOGLE)
+        Self::new(Remedy::Retry, ProviderCause::Unusable(answer), NOT_GOOGLE)
     }
 
     /// What a server says of itself is of no use. The operator has to mend it: asking again would not.
     pub(in crate::provider) fn discovery(fault: DiscoveryFault) -> Self {
         let cause = ProviderCause::Discovery(fault);
-        Self::new(FailureKind::Operator, cause, "server-refuses-client")
+        Self::new(Remedy::Operator, cause, "server-refuses-client")
     }
 
     /// There is no endpoint that revokes grants.
     pub(in crate::provider) fn no_revocation_endpoint() -> Self {
-        Self::new(
-            FailureKind::Reconnect,
-            ProviderCause::NoRevocationEndpoint,
-            "refused",
-        )
+        Self::new(Remedy::Reconnect, ProviderCause::NoRevocationEndpoint, "refused")
     }
 
     /// The key of this account does not sign.
@@ -143,19 +139,17 @@ impl ProviderError {
             account: account.to_owned(),
             reason,
         };
-        Self::new(FailureKind::Operator, cause, "service-account-key-refused")
+        Self::new(Remedy::Operator, cause, "service-account-key-refused")
     }
 
     /// No answer from `host`.
     pub fn transport(host: &str, error: TransportError) -> Self {
         let (kind, help) = match &error {
-            TransportError::NoRoots(_) | TransportError::Certificate(_) => {
-                (FailureKind::Retry, "certificate")
-            }
-            TransportError::TooLarge(_) | TransportError::Encoding(_) => (FailureKind::Retry, NOT_GOOGLE),
-            TransportError::ProxyCredentials(_) => (FailureKind::Operator, "proxy-credentials"),
+            TransportError::NoRoots(_) | TransportError::Certificate(_) => (Remedy::Retry, "certificate"),
+            TransportError::TooLarge(_) | TransportError::Encoding(_) => (Remedy::Retry, NOT_GOOGLE),
+            TransportError::ProxyCredentials(_) => (Remedy::Operator, "proxy-credentials"),
             TransportError::NoConnection | TransportError::Timeout(_) | TransportError::Network(_) => {
-                (FailureKind::Retry, "no-connection")
+                (Remedy::Retry, "no-connection")
             }
         };
         let host = host.to_owned();

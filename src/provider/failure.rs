@@ -6,7 +6,7 @@ use crate::cause::{ProviderCause, Refusal};
 
 /// Who can do something about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
+pub enum Remedy {
     /// Nobody has to: it passes, and is tried again.
     Retry,
     /// The owner has to connect again.
@@ -116,7 +116,7 @@ pub struct Failure {
     /// What the answer looks like.
     pub sign: Sign,
     /// Who can act.
-    pub kind: FailureKind,
+    pub kind: Remedy,
     /// What is wrong and what to do. Of what passes by itself, `sentences` adds who tries it again.
     pub sentence: &'static str,
 }
@@ -126,7 +126,7 @@ impl Failure {
         help: &'static str,
         calls: &'static [Call],
         sign: Sign,
-        kind: FailureKind,
+        kind: Remedy,
         sentence: &'static str,
     ) -> Self {
         Self {

@@ -22,7 +22,7 @@ pub use conversation::{
     AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, NoToken, TokenAnswer,
 };
 pub use error::ProviderError;
-pub use failure::FailureKind;
+pub use failure::Remedy;
 pub use file::{InvalidGrantFile, InvalidKeyFile};
 pub use profile::{AccountField, EnvNames, Listed, Origin, Profile};
 pub(crate) use registry::SOME_PROVIDER;

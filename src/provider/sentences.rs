@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::failure::{Failure, FailureKind};
+use super::failure::{Failure, Remedy};
 use crate::{
     cause::{
         DiscoveryFault, IdTokenFault, IdTokenForm, ProviderCause, Refusal, TokenAnswerFault, UnusableAnswer,
@@ -34,10 +34,8 @@ impl Retried {
 /// What a row says.
 pub fn row(failure: &Failure, retried: Retried) -> String {
     match failure.kind {
-        FailureKind::Retry => format!("{} {}", failure.sentence, retried.sentence()),
-        FailureKind::Reconnect | FailureKind::Operator | FailureKind::Permission => {
-            failure.sentence.to_owned()
-        }
+        Remedy::Retry => format!("{} {}", failure.sentence, retried.sentence()),
+        Remedy::Reconnect | Remedy::Operator | Remedy::Permission => failure.sentence.to_owned(),
     }
 }
 
@@ -384,7 +382,7 @@ mod tests {
     fn a_row_leaves_it_to_this_file_to_say_who_tries_again() {
         for failure in FAILURES.rows() {
             assert!(!failure.sentence.contains("ried again"), "{}", failure.sentence);
-            let passes = failure.kind == FailureKind::Retry;
+            let passes = failure.kind == Remedy::Retry;
             for retried in [Retried::ByItself, Retried::ByHand] {
                 assert_eq!(row(failure, retried).ends_with(retried.sentence()), passes);
             }

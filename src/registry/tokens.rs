@@ -7,7 +7,7 @@ use crate::{
     capability::ScopeSet,
     clock::Uptime,
     id::{AgentName, IntegrationId},
-    provider::FailureKind,
+    provider::Remedy,
     registry::{keys::TokenKey, renewal_fault::RenewalFault, snapshot::IssuedToken},
 };
 
@@ -25,7 +25,7 @@ pub(crate) enum Cause {
 /// Why a token could not be obtained.
 #[derive(Debug, Clone)]
 pub(crate) struct LastFailure {
-    pub(crate) kind: FailureKind,
+    pub(crate) kind: Remedy,
     pub(crate) cause: Cause,
     pub(crate) fault: RenewalFault,
     pub(crate) failures: u32,

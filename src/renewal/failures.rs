@@ -4,7 +4,7 @@ use crate::{
     cause::{GrantCause, GrantRefusal},
     id::IntegrationId,
     policy::fault_sentences,
-    provider::{FailureKind, ProviderError},
+    provider::{ProviderError, Remedy},
     registry::{
         events::EventKind,
         keys::TokenKey,
@@ -30,7 +30,7 @@ impl Renewer {
                 }
                 Refused::operator(cause, fault)
             }
-            Failure::Provider(error) if error.kind == FailureKind::Reconnect => {
+            Failure::Provider(error) if error.kind == Remedy::Reconnect => {
                 return Err(self.grant_ended(key, grant, error).await);
             }
             Failure::Provider(error) => {
@@ -40,7 +40,7 @@ impl Renewer {
                 Refused {
                     kind: error.kind,
                     cause: match error.kind {
-                        FailureKind::Retry => Cause::Provider,
+                        Remedy::Retry => Cause::Provider,
                         _ => Cause::Other,
                     },
                     retry_after: error.retry_after,
@@ -48,7 +48,7 @@ impl Renewer {
                 }
             }
             Failure::Replaced(error) => Refused {
-                kind: FailureKind::Retry,
+                kind: Remedy::Retry,
                 cause: Cause::Provider,
                 retry_after: error.retry_after,
                 fault: RenewalFault::GrantReplaced(Box::new(error)),
@@ -86,7 +86,7 @@ impl Renewer {
             provider: provider.unwrap_or_else(|| self.context.providers.first().id().clone()),
         };
         let refused = Refused {
-            kind: FailureKind::Reconnect,
+            kind: Remedy::Reconnect,
             cause: Cause::Other,
             fault: RenewalFault::Account(fault),
             retry_after: error.retry_after,
@@ -135,11 +135,11 @@ impl Renewer {
     }
 }
 
-fn outcome_label(kind: FailureKind) -> &'static str {
+fn outcome_label(kind: Remedy) -> &'static str {
     match kind {
-        FailureKind::Retry => "retry",
-        FailureKind::Reconnect => "reconnect",
-        FailureKind::Operator => "operator",
-        FailureKind::Permission => "permission",
+        Remedy::Retry => "retry",
+        Remedy::Reconnect => "reconnect",
+        Remedy::Operator => "operator",
+        Remedy::Permission => "permission",
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    provider::{FailureKind, ProviderError},
+    provider::{ProviderError, Remedy},
     registry::{renewal_fault::RenewalFault, snapshot::IssuedToken, tokens::Cause},
 };
 
@@ -13,7 +13,7 @@ pub(crate) type Renewed = Result<Arc<IssuedToken>, Refused>;
 /// Why there is no new token.
 #[derive(Debug, Clone)]
 pub(crate) struct Refused {
-    pub(crate) kind: FailureKind,
+    pub(crate) kind: Remedy,
     pub(crate) cause: Cause,
     pub(crate) fault: RenewalFault,
     /// When it is worth asking again: what the provider asked for at first, and then when it is tried next.
@@ -31,7 +31,7 @@ impl Refused {
 
     fn passing(fault: RenewalFault) -> Self {
         Self {
-            kind: FailureKind::Retry,
+            kind: Remedy::Retry,
             cause: Cause::Other,
             fault,
             retry_after: None,
@@ -40,7 +40,7 @@ impl Refused {
 
     pub(crate) fn operator(cause: Cause, fault: RenewalFault) -> Self {
         Self {
-            kind: FailureKind::Operator,
+            kind: Remedy::Operator,
             cause,
             fault,
             retry_after: None,

@@ -13,7 +13,7 @@ use crate::{
     entropy::SharedEntropy,
     id::IntegrationId,
     policy::context::PolicyContext,
-    provider::{ConsentProvider, FailureKind, NoToken, TokenAnswer, TokenSource},
+    provider::{ConsentProvider, NoToken, Remedy, TokenAnswer, TokenSource},
     registry::{
         ending::Ending,
         events::{Event, EventKind, Events},
@@ -208,7 +208,7 @@ impl Renewer {
             let version = self.keep_answer(key, grant.version, Some(&rotated), None).await?;
             self.publisher.note_version(&key.integration, version);
             // What was said of the old grant says nothing of this one.
-            if error.kind == FailureKind::Reconnect {
+            if error.kind == Remedy::Reconnect {
                 return Err(Failure::Replaced(*error));
             }
         }

@@ -9,7 +9,7 @@ use crate::{
     health::Pulse,
     id::IntegrationId,
     policy::context::{PolicyContext, refused},
-    provider::FailureKind,
+    provider::Remedy,
     registry::{
         agent_state::AgentState, keys::TokenKey, renewal_fault::RenewalFault, snapshot::IssuedToken,
         state::SharedRegistry, time::BrokerClock, tokens::Cause,
@@ -180,8 +180,8 @@ impl Renewals {
             return Ok(());
         };
         let kind = match state {
-            AgentState::Misconfigured => FailureKind::Operator,
-            _ => FailureKind::Reconnect,
+            AgentState::Misconfigured => Remedy::Operator,
+            _ => Remedy::Reconnect,
         };
         Err(Refused {
             kind,

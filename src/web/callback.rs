@@ -18,7 +18,7 @@ use crate::{
     broker::{Broker, ConnectError, Connected},
     help::{self, topic::Topic},
     id::{CapabilityKey, IntegrationId},
-    provider::FailureKind,
+    provider::Remedy,
     session::Visit,
     text::sentence::sentence,
 };
@@ -216,9 +216,9 @@ fn status(error: &ConnectError) -> StatusCode {
         | ConnectError::OtherBrowser => StatusCode::CONFLICT,
         ConnectError::OtherSession => StatusCode::FORBIDDEN,
         ConnectError::Provider(inner) => match inner.kind {
-            FailureKind::Retry => StatusCode::BAD_GATEWAY,
-            FailureKind::Operator => StatusCode::INTERNAL_SERVER_ERROR,
-            FailureKind::Reconnect | FailureKind::Permission => StatusCode::BAD_REQUEST,
+            Remedy::Retry => StatusCode::BAD_GATEWAY,
+            Remedy::Operator => StatusCode::INTERNAL_SERVER_ERROR,
+            Remedy::Reconnect | Remedy::Permission => StatusCode::BAD_REQUEST,
         },
         ConnectError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,

@@ -2,13 +2,13 @@
 
 use token_broker::{
     broker::{AgentState, ConnectError, ConnectTarget, NewServiceAccount},
-    provider::FailureKind,
+    provider::Remedy,
 };
 
 use crate::support::*;
 
 fn reset() -> Fault {
-    Fault::new(FailureKind::Retry, "network")
+    Fault::new(Remedy::Retry, "network")
 }
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn one_answer_that_it_is_busy_ends_no_consent() {
     for fault in [
         Fault::unavailable(),
         Fault::unavailable().retry_after(1),
-        Fault::new(FailureKind::Retry, "http_429"),
+        Fault::new(Remedy::Retry, "http_429"),
     ] {
         let scene = Scene::new().await;
         scene.google.fail_exchange_once(fault.clone());
@@ -36,7 +36,7 @@ async fn one_answer_that_it_is_busy_ends_no_consent() {
 async fn a_code_is_not_sent_again_where_the_first_may_have_spent_it_or_the_pause_is_long() {
     for fault in [
         reset(),
-        Fault::new(FailureKind::Retry, "http_502"),
+        Fault::new(Remedy::Retry, "http_502"),
         Fault::unavailable().retry_after(30),
     ] {
         let scene = Scene::new().await;

@@ -35,7 +35,7 @@ async fn a_refusal_with_another_time_takes_nobodys_token() {
     for ahead in [SignedDuration::from_hours(2), -AGES, AGES] {
         for fault in [
             Fault::unavailable(),
-            Fault::new(token_broker::provider::FailureKind::Retry, "http_302"),
+            Fault::new(token_broker::provider::Remedy::Retry, "http_302"),
         ] {
             let (scene, bots) = four().await;
             let begun = scene.uptime();

@@ -3,7 +3,7 @@
 use token_broker::{
     broker::{AccountRef, AgentState},
     clock::rfc3339,
-    provider::FailureKind,
+    provider::Remedy,
     store::Store,
 };
 
@@ -143,7 +143,7 @@ async fn a_lost_answer_is_remembered_like_a_crash() {
     let (scene, bot) = Scene::of_alice().await;
     scene
         .google
-        .fail_once(ALICE, Fault::new(FailureKind::Retry, "timeout"));
+        .fail_once(ALICE, Fault::new(Remedy::Retry, "timeout"));
     scene.next_renewal().await;
     assert!(
         scene.store.load().await.unwrap().integrations[0]

@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AccountRef, AgentState, EventKind, ProblemCode},
-    provider::FailureKind,
+    provider::Remedy,
     store::{Health, Store},
 };
 
@@ -23,26 +23,21 @@ async fn with_fault(fault: Fault) -> (Scene, std::sync::Arc<token_broker::broker
 async fn each_kind_of_failure_leads_to_its_own_state() {
     let url = Some("https://broker.example/agents/bot");
     for (kind, code, expected, action_url) in [
+        (Remedy::Retry, "http_503", AgentState::ProviderUnavailable, None),
         (
-            FailureKind::Retry,
-            "http_503",
-            AgentState::ProviderUnavailable,
-            None,
-        ),
-        (
-            FailureKind::Reconnect,
+            Remedy::Reconnect,
             "invalid_grant",
             AgentState::ReconnectRequired,
             url,
         ),
         (
-            FailureKind::Operator,
+            Remedy::Operator,
             "invalid_client",
             AgentState::Misconfigured,
             None,
         ),
         (
-            FailureKind::Permission,
+            Remedy::Permission,
             "invalid_scope",
             AgentState::PermissionMissing,
             url,
@@ -159,7 +154,7 @@ async fn a_grant_that_died_after_seven_days_gets_the_sentence_about_testing_mode
 
 #[tokio::test]
 async fn a_passing_failure_heals_by_itself_whoever_had_to_act() {
-    for kind in [FailureKind::Retry, FailureKind::Operator, FailureKind::Permission] {
+    for kind in [Remedy::Retry, Remedy::Operator, Remedy::Permission] {
         let (scene, bot) = with_fault(Fault::new(kind, "odd")).await;
         assert_ne!(state(&bot), AgentState::Active);
         scene.google.heal(ALICE);

@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AgentState, ConnectTarget, ImportError, Imported},
-    provider::FailureKind,
+    provider::Remedy,
     store::Store,
 };
 
@@ -74,7 +74,7 @@ async fn what_does_not_work_here_is_refused_and_nothing_is_stored() {
     let others = google.held_elsewhere("other@example.com", with_openid(&[SEND]));
     google.fail(
         "other@example.com",
-        Fault::new(FailureKind::Operator, "unauthorized_client"),
+        Fault::new(Remedy::Operator, "unauthorized_client"),
     );
     let before = google.requests();
     let file = |client: &str| {

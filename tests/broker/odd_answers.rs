@@ -3,7 +3,7 @@
 use token_broker::{
     broker::{AgentState, ConnectTarget},
     capability::ScopeSet,
-    provider::FailureKind,
+    provider::Remedy,
 };
 
 use crate::support::*;
@@ -67,7 +67,7 @@ async fn the_next_attempt_presents_the_new_grant() {
 async fn what_is_said_of_the_old_grant_does_not_end_the_new_one() {
     let (scene, bot) = Scene::of_alice().await;
     let ended = Fault {
-        kind: FailureKind::Reconnect,
+        kind: Remedy::Reconnect,
         code: "invalid_grant",
         ..Fault::rotating()
     };
@@ -103,7 +103,7 @@ async fn a_consent_is_kept_though_the_answer_to_its_code_cannot_be_used() {
     let scene = Scene::new().await;
     let bot = scene.put("bot", "alice", &[SEND]).await;
     let person = Person {
-        spoilt: Some(Fault::new(FailureKind::Retry, "malformed_answer")),
+        spoilt: Some(Fault::new(Remedy::Retry, "malformed_answer")),
         ..Person::named(ALICE).ticking(with_openid(&[SEND]))
     };
     // The first try with the grant fails as well.
@@ -162,9 +162,7 @@ async fn an_import_goes_on_with_the_grant_that_took_the_place_of_the_one_given()
 async fn a_grant_that_others_hold_is_tried_once() {
     let scene = Scene::new().await;
     let grant = scene.google.held_elsewhere(ALICE, with_openid(&[SEND]));
-    scene
-        .google
-        .fail(ALICE, Fault::new(FailureKind::Retry, "network"));
+    scene.google.fail(ALICE, Fault::new(Remedy::Retry, "network"));
     let target = ConnectTarget::Owner(owner("alice"));
     let refused = scene
         .broker

@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AgentHandle, AgentState},
-    provider::FailureKind,
+    provider::Remedy,
 };
 
 use crate::support::*;
@@ -195,7 +195,7 @@ async fn a_consent_that_ends_well_is_a_success_too() {
 async fn what_fails_by_itself_is_not_tried_at_the_pace_of_the_others() {
     let (scene, _bots) = many(30).await;
     // One account is refused for long, while the others are renewed all the time.
-    let fault = Fault::new(FailureKind::Retry, "http_429").retry_after(300);
+    let fault = Fault::new(Remedy::Retry, "http_429").retry_after(300);
     scene.google.fail(&email("owner-0"), fault);
     scene.google.habits().lifetime = secs(5 * MINUTE);
     scene.pass_in_steps(HOUR, 1).await;
@@ -232,13 +232,9 @@ async fn after_the_disk_was_full_the_first_commit_is_good_for_all() {
 #[tokio::test]
 async fn a_living_token_lives_to_its_end_whoever_has_to_act() {
     for (kind, code, after) in [
-        (FailureKind::Operator, "invalid_client", AgentState::Misconfigured),
-        (
-            FailureKind::Permission,
-            "invalid_scope",
-            AgentState::PermissionMissing,
-        ),
-        (FailureKind::Retry, "http_503", AgentState::ProviderUnavailable),
+        (Remedy::Operator, "invalid_client", AgentState::Misconfigured),
+        (Remedy::Permission, "invalid_scope", AgentState::PermissionMissing),
+        (Remedy::Retry, "http_503", AgentState::ProviderUnavailable),
     ] {
         let (scene, bot) = Scene::of_alice().await;
         let living = token(&bot).unwrap();

@@ -2,7 +2,7 @@
 
 use token_broker::{
     broker::{AccountRef, AgentState, ConnectError, ConnectTarget, Disconnected, Revocation},
-    provider::FailureKind,
+    provider::Remedy,
     store::Store,
 };
 
@@ -101,7 +101,7 @@ async fn what_an_operator_can_mend_waits_for_it_with_the_grant() {
         "disabled_client",
     ] {
         let (scene, _bot) = Scene::of_alice().await;
-        let done = disconnected(&scene, Fault::new(FailureKind::Operator, code)).await;
+        let done = disconnected(&scene, Fault::new(Remedy::Operator, code)).await;
         assert!(!done.revoked);
         assert!(done.problem.unwrap().contains("tried until it is done"));
         scene.pass_in_steps(24 * HOUR, 10 * MINUTE).await;

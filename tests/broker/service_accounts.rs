@@ -9,7 +9,7 @@ use token_broker::{
         ServiceAccountAdded, ServiceAccountError, TokenRequest,
     },
     capability::Catalog,
-    provider::FailureKind,
+    provider::Remedy,
     store::Store,
 };
 
@@ -192,7 +192,7 @@ async fn what_is_no_working_key_is_not_stored() {
     scene.google.fail(ROBOT, Fault::unavailable());
     let adding = scene.add_key("alice", &good, None);
     let error = scene.while_waiting(adding).await.err().unwrap();
-    assert!(matches!(error, ServiceAccountError::Provider(error) if error.kind == FailureKind::Retry));
+    assert!(matches!(error, ServiceAccountError::Provider(error) if error.kind == Remedy::Retry));
     assert!(scene.broker.accounts.accounts(None).is_empty());
     assert!(scene.store.load().await.unwrap().integrations.is_empty());
     // The files that are no keys were never presented anywhere.

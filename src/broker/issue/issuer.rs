@@ -19,7 +19,7 @@ use crate::{
         context::{PolicyContext, action_url, state_of},
         fault_sentences,
     },
-    provider::FailureKind,
+    provider::Remedy,
     registry::{
         agent_state::AgentState,
         handle::AgentHandle,
@@ -455,7 +455,7 @@ impl Issuer {
         let registry = self.registry.lock();
         let last_failure = registry.tokens.get(key)?.last_failure.as_deref()?;
         let is_first =
-            last_failure.failures == 1 && last_failure.kind == FailureKind::Retry && !last_failure.under_way;
+            last_failure.failures == 1 && last_failure.kind == Remedy::Retry && !last_failure.under_way;
         let soon = self.clock.uptime().after(SECOND_TRY);
         (is_first && last_failure.retry_at <= soon).then_some(last_failure.retry_at)
     }
@@ -494,7 +494,7 @@ impl Issuer {
                 ..snapshot.problem()
             };
         }
-        let person_can_act = matches!(refused.kind, FailureKind::Reconnect | FailureKind::Permission);
+        let person_can_act = matches!(refused.kind, Remedy::Reconnect | Remedy::Permission);
         Problem {
             code: ProblemCode::State(state_of(refused.kind)),
             message: fault_sentences::renewal(&self.context, &refused.fault),

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::provider::failure::{Call, Failure, FailureKind, FailureTable, Sign};
+use crate::provider::failure::{Call, Failure, FailureTable, Remedy, Sign};
 
 /// What a consent that was declined may be due to.
 pub(crate) const DECLINED: &str = "The consent was declined, or the account may not use this app. Connect again and \
@@ -23,7 +23,7 @@ const BUSY: &str = "Google is busy or out of order.";
 /// last one fits always. A static: a row is the same wherever it is looked at. `FAILURES.md` shows it to people.
 pub static FAILURES: FailureTable = {
     use Call::{Authorize, Exchange, Userinfo};
-    use FailureKind::{Operator, Permission, Reconnect, Retry};
+    use Remedy::{Operator, Permission, Reconnect, Retry};
     use Sign::{Busy, Error, Other, Reason, Redirected, Silent, Status, Subtype};
     FailureTable::new(&[
         Failure::of("google-busy", &[], Busy, Retry, BUSY),
@@ -307,7 +307,7 @@ pub fn testing_mode_hint(connected_at: Timestamp, failed_at: Timestamp) -> Optio
 #[cfg(test)]
 mod tests {
     use Call::{Authorize, Exchange, Keys, Refresh, Revoke, Userinfo};
-    use FailureKind::{Operator, Permission, Reconnect, Retry};
+    use Remedy::{Operator, Permission, Reconnect, Retry};
 
     use super::*;
     use crate::provider::{Retried, failure::Said, sentences};
@@ -320,7 +320,7 @@ mod tests {
         u16,
         &'static str,
         Option<&'static str>,
-        FailureKind,
+        Remedy,
         &'static str,
     );
 

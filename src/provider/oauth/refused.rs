@@ -64,8 +64,7 @@ mod tests {
         clock::Uptime,
         http_client::TransportError,
         provider::{
-            Retried, code::oauth_code, failure::FailureKind, google::failure_table::FAILURES,
-            oauth::testing::code,
+            Retried, code::oauth_code, failure::Remedy, google::failure_table::FAILURES, oauth::testing::code,
         },
     };
 
@@ -109,7 +108,7 @@ mod tests {
         );
         assert_eq!(
             (nested.kind, code(&nested).as_str()),
-            (FailureKind::Operator, "permission_denied")
+            (Remedy::Operator, "permission_denied")
         );
         assert!(nested.to_string().ends_with("permission_denied: No.)"));
     }
@@ -131,7 +130,7 @@ mod tests {
             assert_eq!(code(&error), "invalid_grant", "{written}");
             assert_eq!(
                 (error.kind, error.help),
-                (FailureKind::Reconnect, "session-ended"),
+                (Remedy::Reconnect, "session-ended"),
                 "{written}"
             );
         }

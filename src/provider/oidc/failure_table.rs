@@ -1,14 +1,14 @@
 //! What the standards let a server answer instead of what was asked for (RFC 6749, sections 4.1.2.1 and 5.2; `OpenID`
 //! Connect Core 1.0, section 3.1.2.6; RFC 6750, section 3.1).
 
-use crate::provider::failure::{Call, Failure, FailureKind, FailureTable, Sign};
+use crate::provider::failure::{Call, Failure, FailureTable, Remedy, Sign};
 
 const BUSY: &str = "The server is busy or out of order.";
 
 /// The rows, the first that counts first.
 pub(super) static FAILURES: FailureTable = {
     use Call::{Authorize, Exchange, Userinfo};
-    use FailureKind::{Operator, Permission, Reconnect, Retry};
+    use Remedy::{Operator, Permission, Reconnect, Retry};
     use Sign::{Busy, Error, Other, Reason, Redirected, Silent, Status};
     FailureTable::new(&[
         Failure::of("server-busy", &[], Busy, Retry, BUSY),

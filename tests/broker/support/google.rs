@@ -16,8 +16,8 @@ use token_broker::{
     http_client::{Egress, Limits, TransportError},
     provider::{
         AccountKey, AssertionProvider, AssertionRequest, Consent, ConsentProvider, ConsentRequest,
-        FailureKind, GrantFuture, Identity, InvalidGrantFile, InvalidKeyFile, NoToken, Profile, Provider,
-        ProviderError, ProviderFuture, TokenAnswer, TokenSource,
+        GrantFuture, Identity, InvalidGrantFile, InvalidKeyFile, NoToken, Profile, Provider, ProviderError,
+        ProviderFuture, Remedy, TokenAnswer, TokenSource,
         failure::Said,
         google::{self, failure_table::FAILURES},
     },
@@ -347,7 +347,7 @@ impl Google {
     fn redeem(&self, asserted: &Asserted) -> Result<TokenAnswer, ProviderError> {
         let habits = self.habits().clone();
         let server_time = self.server_time();
-        let refused = |code| Err(self.error(&Fault::new(FailureKind::Operator, code)));
+        let refused = |code| Err(self.error(&Fault::new(Remedy::Operator, code)));
         let mut books = self.books();
         books.answered += 1;
         let email = &asserted.email;
@@ -409,7 +409,7 @@ impl Google {
         if !scopes.is_subset(&grant.scopes) {
             drop(books);
             return Err(self
-                .error(&Fault::new(FailureKind::Permission, "invalid_scope"))
+                .error(&Fault::new(Remedy::Permission, "invalid_scope"))
                 .into());
         }
         let refresh_token = habits.rotates.then(|| books.rotate(token));
@@ -636,7 +636,7 @@ impl ConsentProvider for Google {
             }
             let (email, scopes) = self.books().access_tokens[token.expose()].clone();
             if !scopes.contains(&"openid".parse().unwrap()) {
-                return Err(self.error(&Fault::new(FailureKind::Reconnect, "no_openid")));
+                return Err(self.error(&Fault::new(Remedy::Reconnect, "no_openid")));
             }
             Ok(Identity {
                 subject: format!("sub-of-{email}"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use token_broker::{capability::ScopeSet, provider::FailureKind};
+use token_broker::{capability::ScopeSet, provider::Remedy};
 
 /// Part of every secret that a scene makes: it must turn up nowhere but where tokens belong.
 pub(crate) const CANARY: &str = "CANARY";
@@ -11,7 +11,7 @@ pub(crate) const CANARY: &str = "CANARY";
 /// How a refresh or revocation ends instead of well.
 #[derive(Clone)]
 pub(crate) struct Fault {
-    pub(crate) kind: FailureKind,
+    pub(crate) kind: Remedy,
     pub(crate) code: &'static str,
     pub(crate) retry_after: Option<Duration>,
     /// The grant was rotated, and the answer holds the new one beside what is wrong with it.
@@ -19,7 +19,7 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    pub(crate) fn new(kind: FailureKind, code: &'static str) -> Self {
+    pub(crate) fn new(kind: Remedy, code: &'static str) -> Self {
         Self {
             kind,
             code,
@@ -29,18 +29,18 @@ impl Fault {
     }
 
     pub(crate) fn unavailable() -> Self {
-        Self::new(FailureKind::Retry, "http_503")
+        Self::new(Remedy::Retry, "http_503")
     }
 
     pub(crate) fn invalid_grant() -> Self {
-        Self::new(FailureKind::Reconnect, "invalid_grant")
+        Self::new(Remedy::Reconnect, "invalid_grant")
     }
 
     /// An answer that is no token, with a new grant in it.
     pub(crate) fn rotating() -> Self {
         Self {
             rotates: true,
-            ..Self::new(FailureKind::Retry, "malformed_answer")
+            ..Self::new(Remedy::Retry, "malformed_answer")
         }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use token_broker::{
     proto::v1::{BeginConnectRequest, CompleteConnectRequest},
-    provider::{FailureKind, failure::Call},
+    provider::{Remedy, failure::Call},
 };
 use url::Url;
 
@@ -87,9 +87,9 @@ fn by_command(daemon: &Daemon, case: &Case, form: &Form, fault: &Value) {
         return;
     }
     let expected = match case.failure.kind {
-        FailureKind::Retry => 502,
-        FailureKind::Operator => 500,
-        FailureKind::Reconnect | FailureKind::Permission => 400,
+        Remedy::Retry => 502,
+        Remedy::Operator => 500,
+        Remedy::Reconnect | Remedy::Permission => 400,
     };
     assert_eq!(page.status, expected, "{fault}");
     let text = unescaped(page.text());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use token_broker::{
     proto::v1::{DisconnectRequest, ImportIntegrationRequest, IntegrationRef},
-    provider::{FailureKind, failure::Call},
+    provider::{Remedy, failure::Call},
 };
 
 use super::{
@@ -104,7 +104,7 @@ fn is_owed(daemon: &Daemon, case: &Case, integration: &str, fault: &Value) {
             && event["detail"].as_str().unwrap().contains(sentence)
     });
     assert!(recorded, "{fault}: {trail}");
-    if case.failure.kind == FailureKind::Reconnect {
+    if case.failure.kind == Remedy::Reconnect {
         assert!(owed.is_empty(), "{fault}: {listed}");
         assert!(!text.stderr.contains("still to be revoked"), "{fault}: {text:?}");
     } else {

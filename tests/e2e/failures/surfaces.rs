@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use token_broker::{
     proto::v1::{AgentState, GetStatusRequest, IntegrationRef, IntegrationState},
-    provider::FailureKind,
+    provider::Remedy,
 };
 use tonic::Code;
 
@@ -31,30 +31,30 @@ pub(super) const NOT_CONNECTED: Form = Form {
     person: true,
 };
 
-pub(super) fn form(kind: FailureKind) -> Form {
+pub(super) fn form(kind: Remedy) -> Form {
     let (state, http, grpc, exit, person) = match kind {
-        FailureKind::Retry => (
+        Remedy::Retry => (
             "provider_unavailable",
             StatusCode::SERVICE_UNAVAILABLE,
             Code::Unavailable,
             6,
             false,
         ),
-        FailureKind::Reconnect => (
+        Remedy::Reconnect => (
             "reconnect_required",
             StatusCode::FORBIDDEN,
             Code::FailedPrecondition,
             5,
             true,
         ),
-        FailureKind::Operator => (
+        Remedy::Operator => (
             "misconfigured",
             StatusCode::INTERNAL_SERVER_ERROR,
             Code::FailedPrecondition,
             7,
             false,
         ),
-        FailureKind::Permission => (
+        Remedy::Permission => (
             "permission_missing",
             StatusCode::FORBIDDEN,
             Code::PermissionDenied,
@@ -182,11 +182,11 @@ impl Shown<'_> {
 }
 
 /// The account itself, as its owner and the operator see it: it is asked for now, and then listed.
-pub(super) fn account_shows(daemon: &Daemon, owner: &str, kind: FailureKind, words: &str, because: &Value) {
+pub(super) fn account_shows(daemon: &Daemon, owner: &str, kind: Remedy, words: &str, because: &Value) {
     let form = form(kind);
     // A scope that is missing is no fault of the account's: that works.
     let (state, exit) = match kind {
-        FailureKind::Permission => ("active", 0),
+        Remedy::Permission => ("active", 0),
         _ => (form.state, form.exit),
     };
     let said = daemon.cli(&["integrations", "check", "--owner", owner, "--output", "json"]);

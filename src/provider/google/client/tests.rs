@@ -14,7 +14,7 @@ use crate::{
         testing::{Answer, Play, Seen, deserted},
     },
     provider::{
-        failure::{Call, FailureKind},
+        failure::{Call, Remedy},
         oauth::testing::{Signer, code, key_file},
     },
 };
@@ -166,7 +166,7 @@ async fn a_refusal_says_who_acts_and_repeats_no_secret() {
         "error_description": format!("expiré {REFRESH} {SECRET} <b>\u{1b}[2J"),
     });
     let error = refused(Answer::json(400, &echo)).await;
-    assert_eq!(error.kind, FailureKind::Reconnect);
+    assert_eq!(error.kind, Remedy::Reconnect);
     assert_eq!(error.help, "session-ended");
     assert!(
         error.to_string().contains("expiré [redacted] [redacted]"),
@@ -194,10 +194,7 @@ async fn a_busy_server_says_when_to_come_back() {
         .header("retry-after", "120")
         .header("date", "Mon, 15 Jan 2024 10:35:00 GMT");
     let error = refused(busy).await;
-    assert_eq!(
-        (error.kind, code(&error).as_str()),
-        (FailureKind::Retry, "http_503")
-    );
+    assert_eq!((error.kind, code(&error).as_str()), (Remedy::Retry, "http_503"));
     assert_eq!(error.retry_after, Some(Duration::from_secs(120)));
     assert_eq!(
         error.server_time.unwrap().wall,
@@ -219,7 +216,7 @@ async fn a_redirect_is_not_followed() {
         let error = refused(Answer::text(status, "").header("location", location)).await;
         assert_eq!(
             (error.kind, code(&error)),
-            (FailureKind::Retry, format!("http_{status}"))
+            (Remedy::Retry, format!("http_{status}"))
         );
         assert!(error.to_string().contains("never followed"));
     }
@@ -241,7 +238,7 @@ async fn an_answer_that_is_no_token_is_malformed() {
         let error = refused(row).await;
         assert_eq!(
             (error.kind, code(&error).as_str()),
-            (FailureKind::Retry, "malformed_answer")
+            (Remedy::Retry, "malformed_answer")
         );
     }
 }
@@ -363,11 +360,11 @@ async fn a_good_status_with_an_error_in_it_is_that_error() {
     let ended = refused(Answer::json(200, &body(json!("invalid_grant")))).await;
     assert_eq!(
         (ended.kind, code(&ended).as_str()),
-        (FailureKind::Reconnect, "invalid_grant")
+        (Remedy::Reconnect, "invalid_grant")
     );
     let limited = json!({"code": 403, "errors": [{"reason": "rateLimitExceeded"}], "message": "Slow down."});
     let limited = refused(Answer::json(200, &body(limited))).await;
-    assert_eq!(limited.kind, FailureKind::Retry);
+    assert_eq!(limited.kind, Remedy::Retry);
     assert!(
         limited
             .to_string()
@@ -390,7 +387,7 @@ async fn a_good_status_with_an_error_in_it_is_that_error() {
     assert!(client.revoke(&REFRESH.into()).await.is_ok(), "gone already");
     assert!(client.revoke(&REFRESH.into()).await.is_err());
     let error = client.userinfo(&"ya29.canary".into()).await.unwrap_err();
-    assert_eq!(error.kind, FailureKind::Retry, "{error}");
+    assert_eq!(error.kind, Remedy::Retry, "{error}");
 }
 
 #[tokio::test]
@@ -439,7 +436,7 @@ async fn a_huge_answer_is_not_read() {
     let announced = refused(Answer::text(200, vec![b'x'; LIMIT + 1])).await;
     assert_eq!(
         (announced.kind, code(&announced).as_str()),
-        (FailureKind::Retry, "malformed_answer")
+        (Remedy::Retry, "malformed_answer")
     );
     let promised = Answer::stalled(vec![b'x'; LIMIT]).header("content-length", "99999999999");
     assert_eq!(code(&refused(promised).await), "malformed_answer");
@@ -454,10 +451,7 @@ async fn a_server_that_stalls_is_left() {
     let mut options = options(play.origin());
     options.limits.request = Duration::from_millis(100);
     let error = refresh(&client(options)).await.err().unwrap();
-    assert_eq!(
-        (error.kind, code(&error).as_str()),
-        (FailureKind::Retry, "timeout")
-    );
+    assert_eq!((error.kind, code(&error).as_str()), (Remedy::Retry, "timeout"));
     assert!(
         error
             .to_string()
@@ -469,16 +463,10 @@ async fn a_server_that_stalls_is_left() {
 #[tokio::test]
 async fn a_dead_connection_is_a_network_failure() {
     let error = refused(Answer::dropped()).await;
-    assert_eq!(
-        (error.kind, code(&error).as_str()),
-        (FailureKind::Retry, "network")
-    );
+    assert_eq!((error.kind, code(&error).as_str()), (Remedy::Retry, "network"));
 
     let error = refresh(&client(options(&deserted().await))).await.err().unwrap();
-    assert_eq!(
-        (error.kind, code(&error).as_str()),
-        (FailureKind::Retry, "network")
-    );
+    assert_eq!((error.kind, code(&error).as_str()), (Remedy::Retry, "network"));
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
@@ -532,11 +520,11 @@ async fn a_token_that_is_gone_counts_as_revoked() {
     assert!(client.revoke(&REFRESH.into()).await.is_ok());
     assert!(client.revoke(&REFRESH.into()).await.is_ok());
     let error = client.revoke(&REFRESH.into()).await.unwrap_err();
-    assert_eq!(error.kind, FailureKind::Operator);
+    assert_eq!(error.kind, Remedy::Operator);
     shows_no_secret(&error);
     assert_eq!(
         client.revoke(&REFRESH.into()).await.unwrap_err().kind,
-        FailureKind::Retry
+        Remedy::Retry
     );
     let form = form_of(&play.requests()[0], "/revoke");
     assert_eq!(form, pairs(&[("token", REFRESH)]), "no client authentication");
@@ -564,7 +552,7 @@ async fn a_server_that_wants_to_know_who_revokes_is_told() {
     assert!(client.revoke(&REFRESH.into()).await.is_ok());
     assert!(client.revoke(&REFRESH.into()).await.is_ok(), "gone already");
     let error = client.revoke(&REFRESH.into()).await.unwrap_err();
-    assert_eq!(error.kind, FailureKind::Operator);
+    assert_eq!(error.kind, Remedy::Operator);
     shows_no_secret(&error);
     let requests = play.requests();
     assert_eq!(requests.len(), 6, "twice and no more");
@@ -626,7 +614,7 @@ async fn a_code_that_another_server_gave_is_not_accepted() {
         .unwrap_err();
     assert_eq!(
         (error.kind, code(&error).as_str()),
-        (FailureKind::Reconnect, "invalid_id_token")
+        (Remedy::Reconnect, "invalid_id_token")
     );
     assert!(error.to_string().contains("`https://evil.example`"), "{error}");
 }
@@ -700,7 +688,7 @@ async fn a_refused_assertion_is_not_repeated() {
     )])
     .await;
     let error = assert(&client, &key(&play), None).await.err().unwrap();
-    assert_eq!(error.kind, FailureKind::Operator);
+    assert_eq!(error.kind, Remedy::Operator);
     assert!(
         error
             .to_string()
@@ -742,7 +730,7 @@ async fn userinfo_says_whose_a_grant_is_or_what_it_lacks() {
     assert_eq!((seen.method, &*seen.path), (Method::GET, "/v1/userinfo"));
     assert_eq!(seen.headers["authorization"], "Bearer ya29.canary-access-token");
     let refused = client.userinfo(&token).await.unwrap_err();
-    assert_eq!(refused.kind, FailureKind::Reconnect);
+    assert_eq!(refused.kind, Remedy::Reconnect);
     assert!(refused.to_string().contains("`openid`"), "{refused}");
     assert_eq!(
         code(&client.userinfo(&token).await.unwrap_err()),

@@ -7,7 +7,7 @@ use crate::{
     clock::{Clock, ManualClock},
     http_client::testing::{Answer, Play, deserted},
     provider::{
-        FailureKind,
+        Remedy,
         google::risc::*,
         oauth::{
             jwks::STRANGERS_PAUSE,
@@ -234,9 +234,9 @@ async fn an_issuer_that_cannot_be_asked_is_no_fault_of_the_event() {
     let play = Play::start(vec![Answer::text(503, "")]).await;
     let receiver = receiver(&play, &clock);
     let set = Signer::one().sign(&claims());
-    assert_eq!(unavailable(receiver.verify(&set).await).kind, FailureKind::Retry);
+    assert_eq!(unavailable(receiver.verify(&set).await).kind, Remedy::Retry);
     // Whoever pushes does not make it ask again and again.
-    assert_eq!(unavailable(receiver.verify(&set).await).kind, FailureKind::Retry);
+    assert_eq!(unavailable(receiver.verify(&set).await).kind, Remedy::Retry);
     assert_eq!(play.requests().len(), 1);
     play.add(shown(play.origin(), Signer::one()));
     clock.advance(STRANGERS_PAUSE);

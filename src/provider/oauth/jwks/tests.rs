@@ -13,7 +13,7 @@ use crate::{
         testing::{Answer, Play},
     },
     provider::{
-        FailureKind,
+        Remedy,
         oauth::{
             jwks::{
                 published::{MAX_AGE, MAX_KEYS, MIN_AGE},
@@ -99,7 +99,7 @@ async fn a_key_that_the_provider_itself_names_is_looked_for_at_once() {
     let error = scene.find("third").await.err().unwrap();
     assert_eq!(
         (error.kind, code(&error).as_str()),
-        (FailureKind::Reconnect, "invalid_id_token")
+        (Remedy::Reconnect, "invalid_id_token")
     );
     assert_eq!(scene.play.requests().len(), 3);
 }
@@ -119,7 +119,7 @@ async fn a_key_that_anybody_names_is_looked_for_once_a_minute_and_judged_by_what
     // The provider has another key by now, and nothing was read since.
     for _ in 0..3 {
         let error = scene.look_up("other").await.unwrap_err();
-        assert_eq!(error.kind, FailureKind::Retry);
+        assert_eq!(error.kind, Remedy::Retry);
         assert_eq!(error.retry_after, Some(Duration::from_secs(40)));
     }
     assert!(
@@ -239,7 +239,7 @@ async fn an_answer_without_usable_keys_is_malformed() {
         let error = scene.find("one").await.err().unwrap();
         assert_eq!(
             (error.kind, code(&error).as_str()),
-            (FailureKind::Retry, "malformed_answer")
+            (Remedy::Retry, "malformed_answer")
         );
     }
 }
@@ -351,7 +351,7 @@ async fn a_key_that_is_too_short_is_named_with_its_length() {
     let keys = json!({"keys": [short, Signer::one().published()]});
     let scene = scene(vec![Answer::json(200, &keys)]).await;
     let error = scene.find("short").await.err().unwrap();
-    assert_eq!(error.kind, FailureKind::Operator);
+    assert_eq!(error.kind, Remedy::Operator);
     assert!(
         error
             .to_string()
