@@ -5,6 +5,7 @@ pub(crate) mod backoff;
 pub(crate) mod clock_jump;
 pub(crate) mod failures;
 pub(crate) mod grant_ends;
+pub(crate) mod lanes;
 pub(crate) mod once_more;
 pub(crate) mod options;
 pub(crate) mod outcome;

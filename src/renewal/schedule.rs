@@ -28,6 +28,8 @@ pub(crate) enum TokenState {
     Due(Uptime),
     /// Its renewal failed, and is tried again at that moment.
     BackingOff(Uptime),
+    /// It came due at that moment, and has no place among the renewals that run at once yet.
+    Held(Uptime),
     /// It came due while something else used the account's grant. It waits here, so that an account whose provider is
     /// slow holds one place among the renewals that run at once, not all of them.
     Queued,
@@ -39,7 +41,7 @@ impl TokenState {
     /// When it is renewed by itself.
     pub(crate) fn due_at(self) -> Option<Uptime> {
         match self {
-            Self::Due(at) | Self::BackingOff(at) => Some(at),
+            Self::Due(at) | Self::BackingOff(at) | Self::Held(at) => Some(at),
             Self::Idle | Self::Queued | Self::InFlight => None,
         }
     }
@@ -52,6 +54,8 @@ struct Table {
     states: HashMap<TokenKey, TokenState>,
     /// Those that wait for a moment.
     timed: BTreeSet<(Uptime, TokenKey)>,
+    /// Those that wait for a place.
+    held: BTreeSet<(Uptime, TokenKey)>,
     /// Those that wait for their account.
     queued: BTreeSet<TokenKey>,
     /// The one of each account that is on its way.
@@ -70,6 +74,9 @@ impl Table {
             TokenState::Due(at) | TokenState::BackingOff(at) => {
                 self.timed.remove(&(at, key.clone()));
             }
+            TokenState::Held(at) => {
+                self.held.remove(&(at, key.clone()));
+            }
             TokenState::Queued => {
                 self.queued.remove(key);
             }
@@ -85,6 +92,9 @@ impl Table {
             TokenState::Due(at) | TokenState::BackingOff(at) => {
                 self.timed.insert((at, key.clone()));
             }
+            TokenState::Held(at) => {
+                self.held.insert((at, key.clone()));
+            }
             TokenState::Queued => {
                 self.queued.insert(key.clone());
             }
@@ -95,18 +105,15 @@ impl Table {
         self.states.insert(key.clone(), state);
     }
 
+    /// The moment that is waited for.
     fn earliest(&self) -> Option<Uptime> {
         self.timed.first().map(|&(time, _)| time)
     }
 
-    /// The first that is due by `now`, which is idle from here on.
+    /// The first that is due by `now`, which waits for a place from here on.
     fn take(&mut self, now: Uptime) -> Option<TokenKey> {
-        let (time, key) = self.timed.first()?;
-        if *time > now {
-            return None;
-        }
-        let key = key.clone();
-        self.enter(&key, TokenState::Idle);
+        let (time, key) = self.timed.first().filter(|(time, _)| *time <= now)?.clone();
+        self.enter(&key, TokenState::Held(time));
         Some(key)
     }
 }
@@ -161,7 +168,7 @@ impl Schedule {
         }
     }
 
-    /// The next token that is due, as soon as it is. It is idle from here on: the caller sends it on its way.
+    /// The next token that is due, as soon as it is. It waits for a place from here on, which the caller gives.
     pub(crate) async fn next(&self, clock: &BrokerClock) -> TokenKey {
         loop {
             let earliest = {
@@ -173,6 +180,11 @@ impl Schedule {
             };
             wait_for_first(clock, earliest, &self.changed).await;
         }
+    }
+
+    /// True while a token that came due has no place.
+    pub(crate) fn is_held(&self, key: &TokenKey) -> bool {
+        matches!(self.state(key), TokenState::Held(_))
     }
 
     /// Sends a token on its way. Where the account's grant is not free, or another token of the account is on its way,
@@ -221,14 +233,17 @@ impl Schedule {
         queued
     }
 
-    /// When the next one is due.
+    /// When the next one is due, or was.
     pub(crate) fn earliest(&self) -> Option<Uptime> {
-        self.lock().earliest()
+        let table = self.lock();
+        let held = table.held.first().map(|&(time, _)| time);
+        held.into_iter().chain(table.earliest()).min()
     }
 
-    /// How many wait for a moment.
+    /// How many wait for a moment, or for a place.
     pub(crate) fn len(&self) -> usize {
-        self.lock().timed.len()
+        let table = self.lock();
+        table.timed.len() + table.held.len()
     }
 }
 
@@ -326,6 +341,9 @@ mod tests {
         schedule.retry_at(&key(2, "a"), after(10));
         manual.advance(Duration::from_secs(10));
         assert_eq!(next.await.unwrap(), key(2, "a"));
+        assert!(schedule.is_held(&key(2, "a")));
+        assert_eq!(schedule.earliest(), Some(after(0)), "it has no place yet");
+        sent(&schedule, &key(2, "a"));
         assert_eq!(schedule.earliest(), Some(after(90)));
     }
 
@@ -370,7 +388,8 @@ mod tests {
                     Step::Take(now) => drop(schedule.lock().take(at(now))),
                 }
                 let table = schedule.lock();
-                let found = table.timed.len() + table.queued.len() + table.in_flight.len();
+                let waiting = table.timed.len() + table.held.len();
+                let found = waiting + table.queued.len() + table.in_flight.len();
                 prop_assert_eq!(table.states.len(), found);
                 for (key, state) in &table.states {
                     let is_found = match state {
@@ -378,6 +397,7 @@ mod tests {
                         TokenState::Due(at) | TokenState::BackingOff(at) => {
                             table.timed.contains(&(*at, key.clone()))
                         }
+                        TokenState::Held(at) => table.held.contains(&(*at, key.clone())),
                         TokenState::Queued => table.queued.contains(key),
                         TokenState::InFlight => table.in_flight.get(&key.integration) == Some(key),
                     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         state::SharedRegistry, time::BrokerClock, tokens::Cause,
     },
     renewal::{
+        lanes::Lanes,
         outcome::{Refused, Renewed},
         publisher::Publisher,
         recovery::Recovery,
@@ -32,23 +33,24 @@ const PER_REQUEST: usize = 4;
 
 /// A key on its way, until its renewal has ended one way or another.
 struct InFlight {
-    turns: Arc<Turns>,
+    renewals: Arc<Renewals>,
     key: TokenKey,
     /// Free for the next one at the end.
-    #[expect(dead_code, reason = "held, not read")]
-    place: OwnedSemaphorePermit,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.turns.arrived(&self.key);
+        self.renewals.turns.arrived(&self.key);
+        drop(self.place.take());
+        self.renewals.freed.notify_one();
     }
 }
 
 /// Renews tokens: each once, whoever asks, and each account one at a time.
 pub(crate) struct Renewals {
     pub(crate) clock: Arc<BrokerClock>,
-    /// How many requests for access tokens run at once.
+    /// How many requests for access tokens run at once at each provider.
     pub(crate) concurrency: usize,
     pub(crate) context: Arc<PolicyContext>,
     pub(crate) schedule: Arc<Schedule>,
@@ -58,6 +60,8 @@ pub(crate) struct Renewals {
     pub(crate) recovery: Arc<Recovery>,
     pub(crate) renewer: Arc<Renewer>,
     pub(crate) turns: Arc<Turns>,
+    /// A place among the renewals that run at once was given back.
+    freed: Notify,
 }
 
 impl Renewals {
@@ -80,30 +84,44 @@ impl Renewals {
             turns: turns.clone(),
             schedule: services.schedule.clone(),
             concurrency: services.options.concurrency.max(1),
+            freed: Notify::new(),
         })
     }
 
-    /// Renews what is due, until `shutdown`. The pulse beats also while every place is taken by a slow provider.
+    /// Renews what is due, until `shutdown`. Each provider has places of its own, and the pulse beats also while a slow one has
+    /// taken all of its.
     pub(crate) async fn run(self: Arc<Self>, mut pulse: Pulse, shutdown: CancellationToken) {
-        let places = Arc::new(Semaphore::new(PER_REQUEST * self.concurrency));
+        let mut lanes = Lanes::new(PER_REQUEST * self.concurrency);
         loop {
-            let due = async {
-                // The place first: what cannot start yet stays in the queue.
-                let place = places.clone().acquire_owned().await.ok()?;
-                Some((place, self.schedule.next(&self.clock).await))
-            };
-            let (place, key) = tokio::select! {
+            tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = pulse.beat() => continue,
-                due = due => match due {
-                    Some(due) => due,
-                    None => return,
-                },
-            };
-            if self.turns.send(&key) {
-                let turns = self.turns.clone();
-                self.clone().renew_in_flight(InFlight { turns, key, place });
+                () = self.freed.notified() => {}
+                key = self.schedule.next(&self.clock) => self.line_up(&mut lanes, key),
             }
+            while let Some((place, key)) = lanes.next(|key| self.schedule.is_held(key)) {
+                if self.turns.send(&key) {
+                    let in_flight = InFlight {
+                        renewals: self.clone(),
+                        key,
+                        place: Some(place),
+                    };
+                    self.clone().renew_in_flight(in_flight);
+                }
+            }
+        }
+    }
+
+    /// Puts a token that is due into the lane of its account's provider.
+    fn line_up(&self, lanes: &mut Lanes, key: TokenKey) {
+        let provider = {
+            let registry = self.registry.lock();
+            let account = registry.accounts.get(&key.integration);
+            account.map(|account| account.record.provider.clone())
+        };
+        match provider {
+            Some(provider) => lanes.add(provider, key),
+            None => self.schedule.cancel(&key),
         }
     }
 

@@ -70,8 +70,11 @@ impl Turns {
     /// Sends a token that is due on its way, unless another of the account has the turn: then it waits for that.
     pub(crate) fn send(&self, key: &TokenKey) -> bool {
         let registry = self.registry.lock();
-        let account = registry.accounts.get(&key.integration);
-        account.is_some_and(|account| self.schedule.send(key, account.turn.try_lock().is_ok()))
+        let Some(account) = registry.accounts.get(&key.integration) else {
+            self.schedule.cancel(key);
+            return false;
+        };
+        self.schedule.send(key, account.turn.try_lock().is_ok())
     }
 
     /// A token that was sent has come to an end.

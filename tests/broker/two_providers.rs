@@ -41,7 +41,10 @@ fn catalog(acme: &ProviderId) -> Catalog {
 
 impl Two {
     async fn new() -> Self {
-        let mut setting = Setting::default();
+        Self::with(Setting::default()).await
+    }
+
+    async fn with(mut setting: Setting) -> Self {
         let profile = Profile {
             id: "acme".parse().unwrap(),
             name: "Acme".into(),
@@ -125,4 +128,39 @@ async fn the_clock_of_one_provider_is_not_believed_of_another() {
         SignedDuration::ZERO,
         "one of two agrees with the node's"
     );
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_holds_up_no_renewal_at_another() {
+    let setting = Setting {
+        concurrency: 1,
+        ..Setting::default()
+    };
+    let two = Two::with(setting).await;
+    let scene = &two.scene;
+    two.acme.habits().lifetime = secs(10 * MINUTE);
+    scene.google.habits().lifetime = secs(20 * MINUTE);
+    // More than what may be under way at one provider.
+    for number in 0..12 {
+        two.agent(&format!("waiting-{number}")).await;
+    }
+    scene.connect("alice", &[SEND]).await;
+    let alice = scene.put("bot", "alice", &[SEND]).await;
+    scene.idle().await;
+    for number in 0..12 {
+        two.acme.hold(&email(&format!("waiting-{number}")));
+    }
+    let first = token(&alice);
+    // All of Acme's are due, and none of them comes back.
+    scene.pass_in_steps(18 * MINUTE, 30).await;
+    assert!(token(&alice).is_some());
+    assert_ne!(token(&alice), first, "Google's was renewed");
+    for number in 0..12 {
+        two.acme.let_go(&email(&format!("waiting-{number}")));
+    }
+    scene.pass_in_steps(60, 1).await;
+    for number in 0..12 {
+        let bot = scene.handle(&format!("waiting-{number}-bot"));
+        assert_eq!(state(&bot), AgentState::Active, "waiting-{number}");
+    }
 }
