@@ -134,8 +134,9 @@ impl Disconnect {
             agents: agents_with_tokens(&registry, &account.record),
             revoked: {
                 let record = &account.record;
-                // A key is no grant to revoke: it ends where it was made.
-                !self.is_keyed(record)
+                // A key is no grant to revoke: it ends where it was made. Who is not configured cannot be asked.
+                self.context.providers.bound_to(&record.issuer_binding).is_some()
+                    && !self.is_keyed(record)
                     && revokes(
                         &registry,
                         (&record.id, &record.subject, &record.issuer_binding),
@@ -198,7 +199,7 @@ impl Disconnect {
         }
         if let Some(owed) = deleted.owed {
             let paid = match under_way
-                .filter(|_| !self.rotations.is_known_to_keep(&result.account.record.provider))
+                .filter(|_| !self.rotations.is_sure_to_keep(&result.account.record.provider))
             {
                 None => self.revoke_now(owed, revocation, &actor).await,
                 Some(renewal) => self.revoke_after(renewal, owed, revocation, &actor).await,

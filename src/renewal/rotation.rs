@@ -38,15 +38,27 @@ impl Rotations {
     pub(crate) fn is_known_to_keep(&self, provider: &ProviderId) -> bool {
         self.0.get(provider).is_none_or(Rotation::is_known_to_keep)
     }
+
+    /// True when no answer of this provider's can hold a successor. That it held none so far does not say so: some servers
+    /// rotate now and then.
+    pub(crate) fn is_sure_to_keep(&self, provider: &ProviderId) -> bool {
+        self.0.get(provider).is_none_or(Rotation::is_sure_to_keep)
+    }
 }
 
 /// What one provider's answers told so far. Who rotated once is taken to rotate from then on.
-struct Rotation(AtomicU8);
+struct Rotation {
+    /// It is known beforehand that refresh tokens stay.
+    by_contract: bool,
+    told: AtomicU8,
+}
 
 impl Rotation {
-    /// `keeps`: it is known beforehand that refresh tokens stay.
-    fn new(keeps: bool) -> Self {
-        Self(AtomicU8::new(if keeps { KEEPS } else { UNKNOWN }))
+    fn new(by_contract: bool) -> Self {
+        Self {
+            by_contract,
+            told: AtomicU8::new(if by_contract { KEEPS } else { UNKNOWN }),
+        }
     }
 
     /// A refresh token was used. An answer that cannot be used says nothing, unless it holds another one.
@@ -61,12 +73,17 @@ impl Rotation {
     /// It was replaced or stayed.
     fn learn(&self, replaced: bool) {
         let told = if replaced { ROTATES } else { KEEPS };
-        self.0.fetch_max(told, Ordering::Relaxed);
+        self.told.fetch_max(told, Ordering::Relaxed);
     }
 
     /// True when a refresh token can be used without a place to keep its successor.
     fn is_known_to_keep(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == KEEPS
+        self.told.load(Ordering::Relaxed) == KEEPS
+    }
+
+    /// True when no answer can hold a successor.
+    fn is_sure_to_keep(&self) -> bool {
+        self.by_contract && self.is_known_to_keep()
     }
 }
 
@@ -84,5 +101,15 @@ mod tests {
         rotation.learn(false);
         assert!(!rotation.is_known_to_keep());
         assert!(Rotation::new(true).is_known_to_keep());
+    }
+
+    #[test]
+    fn only_what_was_known_beforehand_is_sure() {
+        for (by_contract, replaced, sure) in [(true, false, true), (false, false, false), (true, true, false)]
+        {
+            let rotation = Rotation::new(by_contract);
+            rotation.learn(replaced);
+            assert_eq!(rotation.is_sure_to_keep(), sure, "{by_contract} {replaced}");
+        }
     }
 }

@@ -269,6 +269,28 @@ async fn the_successor_that_came_with_a_renewal_is_what_is_revoked() {
     assert!(scene.broker.revocations.pending_revocations().is_empty());
 }
 
+#[tokio::test]
+async fn a_server_that_did_not_rotate_so_far_may_do_so_now() {
+    let (scene, bot) = Scene::of_alice().await;
+    assert!(token(&bot).is_some(), "an answer without another grant");
+    scene.google.habits().rotates = true;
+    scene.google.hold(ALICE);
+    scene.pass(51 * MINUTE).await;
+    let disconnecting = disconnect_later(&scene, "alice");
+    let which = AccountRef::Owner {
+        owner: owner("alice"),
+        account: None,
+    };
+    while scene.broker.accounts.account(&which).is_ok() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    scene.idle().await;
+    assert!(!disconnecting.is_finished() && scene.google.revoked().is_empty());
+    scene.google.let_go(ALICE);
+    assert!(disconnecting.await.unwrap());
+    assert_eq!(scene.google.revoked(), [ALICE]);
+}
+
 /// Disconnects an owner's account; true when the provider confirmed it.
 fn disconnect_later(scene: &Scene, of: &str) -> tokio::task::JoinHandle<bool> {
     let which = AccountRef::Owner {
