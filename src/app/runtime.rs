@@ -44,6 +44,7 @@ pub(super) fn failure(error: &anyhow::Error) -> Failure {
         Some(crate::store::StoreError::WrongKey { .. })
     );
     let of_operator = error.is::<crate::config::ConfigError>()
+        || error.is::<crate::capability::CatalogError>()
         || error.is::<crate::vault::key::KeyError>()
         || error.is::<crate::http_client::InvalidProxy>();
     if wrong_key || of_operator {
@@ -55,6 +56,26 @@ pub(super) fn failure(error: &anyhow::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_configuration_is_the_operators() {
+        let entry = crate::config::CapabilityEntry {
+            key: "x".into(),
+            title: String::new(),
+            usage: String::new(),
+            group: "Other".into(),
+            scopes: Vec::new(),
+            integration: "google".into(),
+            verification: None,
+            satisfied_by: Vec::new(),
+            satisfies: Vec::new(),
+            origin: "config.toml:3".into(),
+        };
+        let wrong = crate::capability::Catalog::builtin().with(&[entry]).map(drop);
+        let failure = failure(&wrong.unwrap_err().into());
+        assert_eq!(failure.exit, Exit::Misconfigured);
+        assert!(failure.message.starts_with("config.toml:3: "), "{failure}");
+    }
 
     #[test]
     fn a_number_of_threads_that_is_none_is_refused_with_a_sentence() {

@@ -104,6 +104,7 @@ impl Catalog {
         for entry in additions {
             let parsed = definition::parse(entry, &self.providers)?;
             let key = parsed.capability.key.clone();
+            self.check_beginning(entry, &parsed.capability)?;
             let place = self.capabilities.len();
             if self.index.insert(key.clone(), place).is_some() {
                 let reason = "the key is already in the catalogue".to_owned();
@@ -130,6 +131,27 @@ impl Catalog {
             self.check_wider(entry)?;
         }
         Ok(self)
+    }
+
+    /// A key of a provider that the configuration added begins with that one's id, and no other provider's does.
+    fn check_beginning(&self, entry: &CapabilityEntry, capability: &Capability) -> Result<(), CatalogError> {
+        let begins_with = |id: &ProviderId| {
+            let rest = capability.key.as_str().strip_prefix(id.as_str());
+            rest.is_some_and(|rest| rest.starts_with('.'))
+        };
+        let provider = &capability.integration;
+        let foreign = self.added.iter().find(|id| *id != provider && begins_with(id));
+        if let Some(id) = foreign {
+            let reason = format!(
+                "keys that begin with `{id}.` are for accounts at `{id}`: add `integration = \"{id}\"`"
+            );
+            return Err(CatalogError::new(entry, reason));
+        }
+        if self.added.contains(provider) && !begins_with(provider) {
+            let reason = format!("the key of a capability at `{provider}` begins with `{provider}.`");
+            return Err(CatalogError::new(entry, reason));
+        }
+        Ok(())
     }
 
     /// Every wider key exists, is another one, and is for the same provider's accounts.

@@ -42,7 +42,8 @@ pub(super) struct TokenArgs {
     /// At least this much life, renewing first if need be
     #[arg(long, value_name = "DURATION", value_parser = time_format::parse_duration)]
     min_ttl: Option<Duration>,
-    /// Of which account: google or google-sa; the agent's main one when absent
+    /// Of which provider's account: google, google-sa, or the id of a provider that the configuration
+    /// adds; the agent's main one when absent
     #[arg(long, value_name = "KIND")]
     integration: Option<ProviderId>,
     /// Another token, because an API refused the one at hand; limited to a few in a row

@@ -211,8 +211,8 @@ fn waiting_for_people(daemon: &v1::GetDaemonStatusResponse) -> Option<Finding> {
         let agents = count(waiting, "agent waits", "agents wait");
         Finding::warn(
             "tokens",
-            format!("{agents} for an owner to connect, or to allow something"),
-            "`token-broker agents list` shows them",
+            format!("{agents} for an owner or the operator to do something"),
+            "`token-broker agents list` shows them, and `token-broker agents show` says what",
         )
     })
 }

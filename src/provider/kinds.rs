@@ -44,6 +44,13 @@ pub fn add(
                 entry.wrong("another provider has the same issuer and client: one of the two is enough")
             );
         }
+        let name = provider.profile.name.as_str();
+        if built_in()
+            .iter()
+            .any(|known| known.name.eq_ignore_ascii_case(name))
+        {
+            return Err(entry.wrong("name: another provider is called so: give it a name of its own"));
+        }
         let taken = |name: &&str| {
             providers
                 .iter()
@@ -83,4 +90,32 @@ fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Result<Provider,
         entry.wrong(format!("type: expected {}", known.join(" or ")))
     })?;
     build(entry, surroundings)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn wrong(more: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        let text = format!(
+            "[[providers]]\nid = 'acme'\ntype = 'oidc'\nissuer = 'https://acme.example'\nclient_id = 'me'\n{more}"
+        );
+        fs::write(&file, text).unwrap();
+        let config = Config::load(Some(&file), std::iter::empty()).ok().unwrap();
+        let added = added(&config.providers, &config.google.redirect_uri);
+        added.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn no_provider_is_called_as_a_built_in_one_is() {
+        assert_eq!(wrong(""), "");
+        assert_eq!(wrong("name = 'Acme'"), "");
+        let error = wrong("name = 'google'");
+        assert!(error.contains("name: another provider is called so"), "{error}");
+    }
 }

@@ -202,3 +202,30 @@ fn a_class_that_google_does_not_have_is_refused_with_the_line() {
         "config.toml:31: capability `google.tasks`: group is empty: name a heading, or leave it out for `Other`"
     );
 }
+
+#[test]
+fn keys_of_an_added_provider_begin_with_its_id_and_no_others_do() {
+    let with = |key: &str, integration: &str| {
+        let added = entry(&format!(
+            "key = '{key}'\ntitle = 'x'\nscopes = ['a']\n{integration}"
+        ));
+        let catalog = Catalog::builtin().knowing("acme".parse().unwrap());
+        catalog
+            .with(&[added])
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    let acme = "integration = 'acme'";
+    assert_eq!(with("acme.files", acme), Ok(()));
+    assert_eq!(with("google.tasks", ""), Ok(()));
+    let error = with("google.notes", acme).unwrap_err();
+    assert!(
+        error.ends_with("the key of a capability at `acme` begins with `acme.`"),
+        "{error}"
+    );
+    let error = with("acme.files", "").unwrap_err();
+    assert!(
+        error.ends_with("are for accounts at `acme`: add `integration = \"acme\"`"),
+        "{error}"
+    );
+}
