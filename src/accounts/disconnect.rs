@@ -10,7 +10,9 @@ use crate::{
         commit_grant::Grants,
         list::{AccountError, AccountList, AccountView},
         provider_accounts::ProviderAccounts,
-        revocations::{Attempt, REVOKED, Revocations, given_up},
+        revocation_fault::{RevocationEnding, RevocationFault},
+        revocation_sentences::{self, unrevoked},
+        revocations::{Attempt, Revocations},
         tables::AccountTables,
         unusable_records::Unusable,
     },
@@ -44,9 +46,6 @@ pub(crate) const DELIVERY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long it waits for a renewal that may bring the grant's successor, before it goes on without being told.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(40);
-/// What it says then.
-const LATER: &str = "the grant is revoked at the provider when a renewal that is under way has ended (`token-broker \
-                     integrations list` shows it until then)";
 
 /// When letting go of an account revokes it at the provider, which ends everything of that account in the
 /// provider's project.
@@ -193,7 +192,7 @@ impl Disconnect {
         result.revoked = false;
         if deleted.unreadable {
             problems.push(unrevoked(
-                "its record could not be read",
+                &RevocationFault::UnreadableRecord,
                 &result.account.connections_url,
             ));
         }
@@ -331,9 +330,10 @@ impl Disconnect {
             this.revoke_now(owed, revocation, &actor).await
         };
         let paying = self.single_flight.spawn(work);
-        tokio::time::timeout(RENEWAL_PATIENCE, paying)
-            .await
-            .map_or_else(|_| Err(LATER.to_owned()), |paid| paid.unwrap_or(Ok(false)))
+        tokio::time::timeout(RENEWAL_PATIENCE, paying).await.map_or_else(
+            |_| Err(revocation_sentences::AFTER_RENEWAL.to_owned()),
+            |paid| paid.unwrap_or(Ok(false)),
+        )
     }
 
     /// Revokes what was deleted. False when that is not called for any more.
@@ -351,33 +351,29 @@ impl Disconnect {
         };
         let account = (&owed.id, owed.subject.as_str(), &*owed.issuer_binding);
         if !revokes(&self.registry.lock(), account, revocation) {
-            let how = "given up: the account was connected again";
             self.revocations
-                .complete_revocation(&owed, actor.clone(), Decision::Denied, how)
+                .complete_revocation(&owed, actor.clone(), RevocationEnding::ConnectedAgain)
                 .await;
             return Ok(false);
         }
         match self.revocations.try_revoke(&owed).await {
             Attempt::Done => {
                 self.revocations
-                    .complete_revocation(&owed, actor.clone(), Decision::Allowed, REVOKED)
+                    .complete_revocation(&owed, actor.clone(), RevocationEnding::Revoked)
                     .await;
                 Ok(true)
             }
             Attempt::Later(later) => {
-                let problem = format!(
-                    "the grant could not be revoked at the provider yet, which is tried until it is done \
-                     (`token-broker integrations list` shows it): {}",
-                    later.reason
-                );
+                let problem = revocation_sentences::not_yet(&later.problem);
                 self.revocations.revoke_later(owed, later, 1);
                 Err(problem)
             }
-            Attempt::Never(reason) => {
+            Attempt::Never(fault) => {
+                let problem = unrevoked(&fault, self.connections_of(&owed));
                 self.revocations
-                    .complete_revocation(&owed, actor.clone(), Decision::Failed, &given_up(&reason))
+                    .complete_revocation(&owed, actor.clone(), RevocationEnding::GivenUp(fault))
                     .await;
-                Err(unrevoked(&reason, self.connections_of(&owed)))
+                Err(problem)
             }
         }
     }
@@ -443,15 +439,6 @@ impl Disconnect {
             expires_at: None,
         });
     }
-}
-
-fn unrevoked(reason: &str, connections: &str) -> String {
-    let place = if connections.is_empty() {
-        "there".to_owned()
-    } else {
-        format!("at {connections}")
-    };
-    format!("the grant could not be revoked at the provider ({reason}): the owner can remove it {place}")
 }
 
 /// An account that was deleted.

@@ -16,6 +16,8 @@ pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod provider_accounts;
 pub(crate) mod restored;
+pub(crate) mod revocation_fault;
+pub(crate) mod revocation_sentences;
 pub(crate) mod revocations;
 pub(crate) mod security_events;
 pub(crate) mod service_accounts;

@@ -11,7 +11,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{provider_accounts::ProviderAccounts, tables::AccountTables},
+    accounts::{
+        provider_accounts::ProviderAccounts,
+        revocation_fault::{RevocationEnding, RevocationFault, RevocationProblem},
+        revocation_sentences,
+        tables::AccountTables,
+    },
     clock::Uptime,
     entropy::SharedEntropy,
     id::IntegrationId,
@@ -23,7 +28,7 @@ use crate::{
     },
     secret::RefreshToken,
     store::{RevocationRecord, SharedStore},
-    telemetry::audit::{Actor, AuditEvent, Concern, Decision},
+    telemetry::audit::{Actor, AuditEvent, Concern},
     vault::{Binding, Vault},
 };
 
@@ -32,13 +37,21 @@ use crate::{
 pub struct PendingRevocation {
     /// The grant.
     pub record: RevocationRecord,
-    /// Why it was not done so far; empty before the first attempt after a restart.
-    pub problem: String,
+    /// Why it was not done so far; `None` before the first attempt after a restart.
+    problem: Option<RevocationProblem>,
     /// When it is tried next.
     pub retry_at: Uptime,
     failures: u32,
     /// Somebody is at it.
     under_way: bool,
+}
+
+impl PendingRevocation {
+    /// Why it was not done so far, in a sentence; empty before the first attempt after a restart.
+    pub fn message(&self) -> String {
+        let problem = self.problem.as_ref();
+        problem.map(revocation_sentences::problem).unwrap_or_default()
+    }
 }
 
 /// How many are tried at once: the provider may take its time with each.
@@ -85,18 +98,10 @@ impl PendingRevocations {
     }
 }
 
-/// What the trail says of one that is done.
-pub(crate) const REVOKED: &str = "revoked at the provider";
-
-/// What the trail says of one that cannot be done.
-pub(crate) fn given_up(reason: &str) -> String {
-    format!("given up ({reason}): the owner can remove it at the provider")
-}
-
-/// Why it did not work this time.
+/// What is to be done once more.
 pub(crate) struct Later {
-    /// In a sentence.
-    pub(crate) reason: String,
+    /// Why it did not work this time.
+    pub(crate) problem: RevocationProblem,
     /// How long the provider wants to be left alone, or how long it makes sense to wait at least.
     pub(crate) not_before: Option<Duration>,
 }
@@ -107,8 +112,8 @@ pub(crate) enum Attempt {
     Done,
     /// It is worth trying again.
     Later(Later),
-    /// It cannot be done from here. The sentence says why.
-    Never(String),
+    /// It cannot be done from here.
+    Never(RevocationFault),
 }
 
 /// Revokes grants at the provider that were given up here, until it is done.
@@ -146,28 +151,25 @@ impl Revocations {
     /// Asks the provider to end a grant.
     pub(crate) async fn try_revoke(&self, record: &RevocationRecord) -> Attempt {
         // What an operator can mend is waited for: without the grant, nobody could revoke it any more.
-        let operator = |reason: String| {
+        let operator = |fault: RevocationFault| {
             Attempt::Later(Later {
-                reason,
+                problem: fault.into(),
                 not_before: Some(OPERATORS_PAUSE),
             })
         };
         let provider = self.context.providers.bound_to(&record.issuer_binding);
         let Some(provider) = provider.and_then(Provider::consent) else {
-            return operator(format!(
-                "it belongs to {}, which is not the client and endpoint in the configuration",
-                record.issuer_binding
-            ));
+            return operator(RevocationFault::OtherBinding(record.issuer_binding.clone()));
         };
         let opened = self
             .vault
             .open(&Binding::RefreshToken(&record.id), &record.secret);
         let plain = match opened {
             Ok(plain) => plain,
-            Err(error) => return operator(error.to_string()),
+            Err(error) => return operator(RevocationFault::Sealed(error)),
         };
         let Ok(token) = std::str::from_utf8(&plain).map(RefreshToken::from) else {
-            return Attempt::Never("the grant is not text".to_owned());
+            return Attempt::Never(RevocationFault::NotText);
         };
         if token.expose().is_empty() {
             // It was deleted when the provider announced its end.
@@ -179,12 +181,12 @@ impl Revocations {
         match answer {
             Ok(()) => Attempt::Done,
             Err(error) if error.kind == Remedy::Retry => Attempt::Later(Later {
-                reason: error.to_string(),
                 not_before: error.retry_after,
+                problem: RevocationFault::from(error).into(),
             }),
             // It is dead there already, and this is all that can be said of it.
-            Err(error) if error.kind == Remedy::Reconnect => Attempt::Never(error.to_string()),
-            Err(error) => operator(error.to_string()),
+            Err(error) if error.kind == Remedy::Reconnect => Attempt::Never(error.into()),
+            Err(error) => operator(error.into()),
         }
     }
 
@@ -192,8 +194,7 @@ impl Revocations {
     /// the account alone.
     pub(crate) async fn give_up_revocations(&self, subject: &str, issuer_binding: &str) {
         for record in self.pending.those_of(subject, issuer_binding) {
-            let how = "given up: the account was connected again";
-            self.complete_revocation(&record, Actor::Daemon, Decision::Denied, how)
+            self.complete_revocation(&record, Actor::Daemon, RevocationEnding::ConnectedAgain)
                 .await;
         }
     }
@@ -224,7 +225,7 @@ impl Revocations {
     /// A revocation that the caller does at once. From here on whoever connects the account anew finds it.
     pub(crate) fn enqueue_revocation(&self, record: RevocationRecord) {
         let pending = PendingRevocation {
-            problem: String::new(),
+            problem: None,
             retry_at: self.clock.uptime(),
             failures: 0,
             under_way: true,
@@ -239,15 +240,20 @@ impl Revocations {
         &self,
         record: &RevocationRecord,
         actor: Actor,
-        decision: Decision,
-        how: &str,
+        ending: RevocationEnding,
     ) {
+        let how = revocation_sentences::ending(&ending);
         let detail = format!("{} of {}: {how}", record.account, record.owner);
         let event = AuditEvent {
             integration: Some(record.id.clone()),
             detail: detail.clone(),
             concern: Concern::owner(&record.owner),
-            ..AuditEvent::new(self.clock.now(), actor, "integration.revocation", decision)
+            ..AuditEvent::new(
+                self.clock.now(),
+                actor,
+                "integration.revocation",
+                ending.decision(),
+            )
         };
         match self.store.complete_revocation(&record.id, vec![event]).await {
             Ok(()) => {
@@ -258,8 +264,9 @@ impl Revocations {
             Err(error) => {
                 tracing::error!(integration = %record.id, %error, "a revocation that is over could not be deleted");
                 // It is asked for once more, and found done.
+                let error = Arc::new(error);
                 let later = Later {
-                    reason: format!("{how}, which the database does not take: {error}"),
+                    problem: RevocationProblem::NotDeleted { ending, error },
                     not_before: None,
                 };
                 self.revoke_later(record.clone(), later, 1);
@@ -267,11 +274,26 @@ impl Revocations {
         }
     }
 
+    /// One that was owed already when the daemon started.
+    pub(crate) fn take_over(&self, record: RevocationRecord) {
+        self.put_off(record, None, None, 1);
+    }
+
     /// Tries it again later, more rarely each time.
     pub(crate) fn revoke_later(&self, record: RevocationRecord, later: Later, failures: u32) {
-        let pause = backoff::delay(&*self.entropy, failures, later.not_before);
+        self.put_off(record, Some(later.problem), later.not_before, failures);
+    }
+
+    fn put_off(
+        &self,
+        record: RevocationRecord,
+        problem: Option<RevocationProblem>,
+        not_before: Option<Duration>,
+        failures: u32,
+    ) {
+        let pause = backoff::delay(&*self.entropy, failures, not_before);
         let pending = PendingRevocation {
-            problem: later.reason,
+            problem,
             retry_at: self.clock.uptime().after(pause),
             failures,
             under_way: false,
@@ -291,11 +313,11 @@ impl Revocations {
         };
         match self.try_revoke(&record).await {
             Attempt::Done => {
-                self.complete_revocation(&record, Actor::Daemon, Decision::Allowed, REVOKED)
+                self.complete_revocation(&record, Actor::Daemon, RevocationEnding::Revoked)
                     .await;
             }
-            Attempt::Never(reason) => {
-                self.complete_revocation(&record, Actor::Daemon, Decision::Failed, &given_up(&reason))
+            Attempt::Never(fault) => {
+                self.complete_revocation(&record, Actor::Daemon, RevocationEnding::GivenUp(fault))
                     .await;
             }
             Attempt::Later(later) => self.revoke_later(record, later, pending.failures.saturating_add(1)),

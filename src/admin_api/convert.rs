@@ -82,9 +82,9 @@ pub(super) fn pending_revocation(
     v1::PendingRevocation {
         integration_id: pending.record.id.to_string(),
         owner: pending.record.owner.to_string(),
+        message: pending.message(),
         account: pending.record.account,
         since: Some(timestamp(pending.record.since)),
-        message: pending.problem,
         retry_at: Some(timestamp(now.wall_at(pending.retry_at))),
         provider_name: provider.map_or_else(String::new, |provider| provider.profile.name.clone()),
     }

@@ -336,6 +336,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::broker::problem::ProblemCause;
 
     async fn body(refusal: Refusal) -> (http::response::Parts, String) {
         let (parts, body) = refusal.into_http().into_parts();
@@ -346,6 +347,7 @@ mod tests {
     fn reconnect() -> Problem {
         Problem {
             code: ProblemCode::State(AgentState::ReconnectRequired),
+            cause: ProblemCause::State,
             message: "Google refused the grant.".to_owned(),
             action_url: Some("http://127.0.0.1:8420/fix/a".to_owned()),
             retry_after: None,
@@ -365,6 +367,7 @@ mod tests {
     async fn retry_after_is_rounded_up() {
         let problem = Problem {
             code: ProblemCode::RateLimited,
+            cause: ProblemCause::Request,
             message: "Too often.".to_owned(),
             action_url: None,
             retry_after: Some(Duration::from_millis(1200)),
@@ -396,6 +399,7 @@ mod tests {
     async fn an_active_agent_whose_token_is_on_its_way_is_told_to_come_again() {
         let problem = Problem {
             code: ProblemCode::State(AgentState::Active),
+            cause: ProblemCause::State,
             message: String::new(),
             action_url: None,
             retry_after: None,

@@ -9,10 +9,7 @@ use super::{
     stored_time::{self, StoredTime},
 };
 use crate::{
-    accounts::{
-        revocations::{Later, Revocations},
-        tables::AccountTables,
-    },
+    accounts::{revocations::Revocations, tables::AccountTables},
     broker::composition,
     capability::ScopeSet,
     id::AgentName,
@@ -96,11 +93,7 @@ impl Broker {
 
     fn take_over(&self, contents: Contents, unusable: &[AgentName]) {
         for record in contents.revocations {
-            let unknown = Later {
-                reason: String::new(),
-                not_before: None,
-            };
-            self.revocations.revoke_later(record, unknown, 1);
+            self.revocations.take_over(record);
         }
         let mut registry = self.services.registry.lock();
         let mut sets = ScopeSets::default();

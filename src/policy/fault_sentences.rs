@@ -9,9 +9,9 @@ use crate::{
 /// Why there is no new token, and what to do.
 pub(crate) fn renewal(context: &PolicyContext, fault: &RenewalFault) -> String {
     match fault {
-        RenewalFault::Provider(error) => error.to_string(),
-        RenewalFault::GrantReplaced(error) => {
-            format!("{error} A new grant came with this answer; it is tried next.")
+        RenewalFault::Provider(fault) => fault.to_string(),
+        RenewalFault::GrantReplaced(fault) => {
+            format!("{fault} A new grant came with this answer; it is tried next.")
         }
         RenewalFault::Account(fault) => account(context, fault),
         RenewalFault::Secret(fault) => secret(fault),

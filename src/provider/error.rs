@@ -29,6 +29,30 @@ pub struct ProviderError {
     pub server_time: Option<Box<Moment>>,
 }
 
+/// What went wrong at the provider, whenever that was: of two that are equal the same is said. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderFault {
+    /// What happened.
+    pub cause: Box<ProviderCause>,
+    /// The row that a refusal is recognized by.
+    pub row: Option<&'static Failure>,
+}
+
+impl From<ProviderError> for ProviderFault {
+    fn from(error: ProviderError) -> Self {
+        Self {
+            cause: error.cause,
+            row: error.row,
+        }
+    }
+}
+
+impl fmt::Display for ProviderFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&sentences::provider(&self.cause, self.row, Retried::ByItself))
+    }
+}
+
 /// The page about answers that no provider gives.
 const NOT_GOOGLE: &str = "not-google";
 

@@ -21,7 +21,7 @@ mod surroundings;
 pub use conversation::{
     AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, NoToken, TokenAnswer,
 };
-pub use error::ProviderError;
+pub use error::{ProviderError, ProviderFault};
 pub use failure::Remedy;
 pub use file::{InvalidGrantFile, InvalidKeyFile};
 pub use profile::{AccountField, EnvNames, Listed, Origin, Profile};

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -12,13 +11,22 @@ use std::{
 use jiff::Timestamp;
 
 use crate::registry::{
-    problem::{Problem, ProblemCode},
+    problem::{Problem, ProblemCause, ProblemCode},
     snapshot::IssuedToken,
 };
 
 /// Tokens and refusals of one agent that are remembered to have their line: more than an agent can have at a
 /// time, so that whoever asks for them in turn does not fill the trail.
 const MOST_TOLD: usize = 128;
+
+/// What has its line.
+#[derive(PartialEq)]
+enum Told {
+    /// A token, by its address and when it was obtained.
+    Token(u64),
+    /// A refusal in the agent's situation of a revision.
+    Refusal(u64, ProblemCode, ProblemCause),
+}
 
 /// What the trail tells of one agent already.
 #[derive(Default)]
@@ -30,7 +38,7 @@ pub(crate) struct Audited {
     /// The token that was handed out last.
     last: AtomicU64,
     /// Tokens and refusals that have their line.
-    told: Mutex<VecDeque<u64>>,
+    told: Mutex<VecDeque<Told>>,
 }
 
 impl Audited {
@@ -49,7 +57,7 @@ impl Audited {
         let obtained =
             (obtained.as_secs().cast_unsigned() << 20) ^ u64::from(obtained.subsec_micros().unsigned_abs());
         let token = address ^ obtained.rotate_left(20);
-        if self.last.swap(token, Ordering::Relaxed) == token || !self.tell(token) {
+        if self.last.swap(token, Ordering::Relaxed) == token || !self.tell(Told::Token(token)) {
             return None;
         }
         self.uses.store(0, Ordering::Relaxed);
@@ -58,17 +66,11 @@ impl Audited {
 
     /// True when a refusal is the first of its kind in the agent's present situation.
     pub(crate) fn denied(&self, revision: u64, problem: &Problem) -> bool {
-        let mut kind = DefaultHasher::new();
-        (revision, problem.code).hash(&mut kind);
-        // The other messages repeat what the caller made up, and would make each call a kind of its own.
-        if matches!(problem.code, ProblemCode::State(_) | ProblemCode::NotDeclared) {
-            problem.message.hash(&mut kind);
-        }
-        self.tell(kind.finish())
+        self.tell(Told::Refusal(revision, problem.code, problem.cause.clone()))
     }
 
     /// True when `what` has no line yet; from now on it has.
-    fn tell(&self, what: u64) -> bool {
+    fn tell(&self, what: Told) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.contains(&what) {
             return false;
@@ -78,5 +80,80 @@ impl Audited {
         }
         told.push_back(what);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        cause::UnusableAnswer,
+        provider::ProviderError,
+        registry::{agent_state::AgentState, renewal_fault::RenewalFault},
+    };
+
+    fn problem(code: ProblemCode, cause: ProblemCause, message: &str) -> Problem {
+        Problem::new(code, cause, message.to_owned())
+    }
+
+    #[test]
+    fn a_failure_is_the_same_however_long_the_provider_wants_to_be_left_alone() {
+        let audited = Audited::default();
+        let denied = |answer, seconds| {
+            let error = ProviderError {
+                retry_after: Some(Duration::from_secs(seconds)),
+                ..ProviderError::unusable(answer)
+            };
+            let cause = ProblemCause::Renewal(Box::new(RenewalFault::Provider(error.into())));
+            let code = ProblemCode::State(AgentState::ProviderUnavailable);
+            audited.denied(1, &problem(code, cause, ""))
+        };
+        assert!(denied(UnusableAnswer::KeysCutOff, 1));
+        assert!(!denied(UnusableAnswer::KeysCutOff, 2));
+        assert!(denied(UnusableAnswer::KeyTooSoon, 2));
+    }
+
+    #[test]
+    fn a_refusal_is_another_one_by_what_it_is_and_not_by_its_words() {
+        let audited = Audited::default();
+        let unavailable = ProblemCode::State(AgentState::ProviderUnavailable);
+        let not_granted = |key: &str, declined| ProblemCause::NotGranted {
+            capability: key.parse().unwrap(),
+            declined,
+        };
+        let undeclared = |key: &str| ProblemCause::UndeclaredCapability(key.parse().unwrap());
+        let renewal = |fault| ProblemCause::Renewal(Box::new(fault));
+        let missing = ProblemCode::State(AgentState::PermissionMissing);
+        let all = [
+            (unavailable, ProblemCause::State),
+            (unavailable, ProblemCause::RenewalTooSlow),
+            (unavailable, ProblemCause::ChangedMeanwhile),
+            (unavailable, renewal(RenewalFault::Ending)),
+            (unavailable, renewal(RenewalFault::Interrupted)),
+            (missing, ProblemCause::State),
+            (missing, not_granted("google.drive", false)),
+            (missing, not_granted("google.drive", true)),
+            (missing, not_granted("google.docs", true)),
+            (ProblemCode::NotDeclared, undeclared("google.drive")),
+            (ProblemCode::NotDeclared, undeclared("google.docs")),
+            (
+                ProblemCode::NotDeclared,
+                ProblemCause::UndeclaredProvider("google".parse().unwrap()),
+            ),
+            (ProblemCode::RateLimited, ProblemCause::Request),
+            (ProblemCode::InvalidRequest, ProblemCause::Request),
+        ];
+        for (code, cause) in &all {
+            assert!(audited.denied(1, &problem(*code, cause.clone(), "")), "{cause:?}");
+        }
+        for (code, cause) in &all {
+            assert!(
+                !audited.denied(1, &problem(*code, cause.clone(), "in other words")),
+                "{cause:?}"
+            );
+            assert!(audited.denied(2, &problem(*code, cause.clone(), "")), "{cause:?}");
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::registry::agent_state::AgentState;
+use crate::{
+    id::{CapabilityKey, ProviderId},
+    registry::{agent_state::AgentState, renewal_fault::RenewalFault},
+};
 
 /// The stable code of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,12 +35,40 @@ impl ProblemCode {
     }
 }
 
+/// What a problem comes from. With the code it says whether two are the same, in whatever words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ProblemCause {
+    /// The request: what of it is wrong, the caller made up.
+    Request,
+    /// The agent's state.
+    State,
+    /// This capability was not granted.
+    NotGranted {
+        /// Which.
+        capability: CapabilityKey,
+        /// It was asked for.
+        declined: bool,
+    },
+    /// The agent's manifest does not declare this capability.
+    UndeclaredCapability(CapabilityKey),
+    /// The agent's manifest declares nothing of this provider.
+    UndeclaredProvider(ProviderId),
+    /// A renewal failed.
+    Renewal(Box<RenewalFault>),
+    /// A renewal takes too long.
+    RenewalTooSlow,
+    /// The account or the agent changed while somebody waited.
+    ChangedMeanwhile,
+}
+
 /// Why there is no token, and what can be done. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
     /// The stable code.
     pub code: ProblemCode,
+    /// What it comes from.
+    pub(crate) cause: ProblemCause,
     /// A sentence a person can act on.
     pub message: String,
     /// Where a person can fix it.
@@ -48,9 +79,10 @@ pub struct Problem {
 
 impl Problem {
     /// One that no page helps with, and that no time is known to mend.
-    pub(crate) fn new(code: ProblemCode, message: String) -> Self {
+    pub(crate) fn new(code: ProblemCode, cause: ProblemCause, message: String) -> Self {
         Self {
             code,
+            cause,
             message,
             action_url: None,
             retry_after: None,

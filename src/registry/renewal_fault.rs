@@ -5,18 +5,18 @@ use std::sync::Arc;
 use crate::{
     cause::GrantCause,
     id::ProviderId,
-    provider::{InvalidKeyFile, ProviderError},
+    provider::{InvalidKeyFile, ProviderFault},
     store::StoreError,
     vault::VaultError,
 };
 
 /// Why there is no new token. Holds no secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RenewalFault {
     /// The provider gave none.
-    Provider(Box<ProviderError>),
+    Provider(ProviderFault),
     /// The provider did not accept the grant, and gave another one with its answer.
-    GrantReplaced(Box<ProviderError>),
+    GrantReplaced(ProviderFault),
     /// The account as a whole cannot be used.
     Account(AccountFault),
     /// The grant or the key cannot be opened.
@@ -39,7 +39,7 @@ pub(crate) enum RenewalFault {
 }
 
 /// Why an account as a whole cannot be used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AccountFault {
     /// The daemon is not configured for its provider.
     UnknownProvider {
@@ -69,7 +69,7 @@ pub(crate) enum AccountFault {
 }
 
 /// Why what is kept of a grant or key cannot be used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SecretFault {
     /// A grant does not open.
     GrantSealed {
@@ -93,7 +93,7 @@ pub(crate) enum SecretFault {
 }
 
 /// Why a key does not open.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyFault {
     /// It is sealed with something else.
     #[error(transparent)]

@@ -10,7 +10,7 @@ use crate::{
     provider::{AccountField, Profile, SOME_PROVIDER},
     registry::{
         agent_state::{AgentState, CapabilityState},
-        problem::{Problem, ProblemCode},
+        problem::{Problem, ProblemCause, ProblemCode},
     },
     secret::AccessToken,
 };
@@ -277,6 +277,7 @@ impl AgentSnapshot {
     pub fn problem(&self) -> Problem {
         Problem {
             code: ProblemCode::State(self.state),
+            cause: ProblemCause::State,
             message: self.message.clone(),
             action_url: self.action_url.clone(),
             retry_after: None,

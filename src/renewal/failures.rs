@@ -44,14 +44,14 @@ impl Renewer {
                         _ => Cause::Other,
                     },
                     retry_after: error.retry_after,
-                    fault: RenewalFault::Provider(Box::new(error)),
+                    fault: RenewalFault::Provider(error.into()),
                 }
             }
             Failure::Replaced(error) => Refused {
                 kind: Remedy::Retry,
                 cause: Cause::Provider,
                 retry_after: error.retry_after,
-                fault: RenewalFault::GrantReplaced(Box::new(error)),
+                fault: RenewalFault::GrantReplaced(error.into()),
             },
         };
         self.tell_failure(key, &refused);

@@ -24,10 +24,10 @@ use crate::{
     agent_api::{
         body::{AgentBody, for_method},
         google_compat::{self, metadata},
-        refusal::Refusal,
+        refusal::{Reason, Refusal},
         service::is_grpc,
     },
-    broker::{AgentState, Problem, ProblemCode},
+    broker::{AgentState, ProblemCode},
     budget::{
         Budget, Share,
         descriptors::part,
@@ -207,12 +207,8 @@ impl Forwarder {
         if let Some(answer) = from_state.and_then(|from_state| self.without_broker(&from_state)) {
             return own(answer);
         }
-        let refusal = Refusal::from(Problem {
-            code: ProblemCode::State(AgentState::ProviderUnavailable),
-            message: problem,
-            action_url: None,
-            retry_after: None,
-        });
+        let reason = Reason::Broker(ProblemCode::State(AgentState::ProviderUnavailable));
+        let refusal = Refusal::new(reason, problem);
         own(match (is_grpc, is_metadata) {
             (true, _) => refusal.into_grpc().into_http().map(AgentBody::Grpc),
             (false, true) => metadata::refused(refusal),

@@ -24,7 +24,7 @@ pub use record::{
 pub use trail::{RenewalHour, TrailFilter, TrailLimit, TrailPage, TrailPlace, TrailSize};
 
 /// Why the store did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The record changed or went away since it was read; nothing was written.
     #[error("the record changed meanwhile")]

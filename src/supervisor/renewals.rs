@@ -54,7 +54,7 @@ struct Watcher {
     /// The tokens that were told last.
     told: Vec<zeroize::Zeroizing<String>>,
     /// The trouble that was told last.
-    trouble: Option<String>,
+    trouble: Option<Failure>,
     /// Since when nobody answers.
     unreachable: Option<Instant>,
     news: mpsc::Sender<News>,
@@ -101,8 +101,9 @@ impl Watcher {
                 } else {
                     self.unreachable = None;
                 }
-                let told = self.trouble.replace(failure.message.clone());
-                (told.as_ref() != Some(&failure.message)).then_some(News::Trouble(failure))
+                // The sentence counts too: the daemon tells a code and a sentence, and one code has several causes.
+                let told = self.trouble.replace(failure.clone());
+                (told.as_ref() != Some(&failure)).then_some(News::Trouble(failure))
             }
         }
     }
@@ -160,6 +161,36 @@ mod tests {
         broker.set_active("ya29.two");
         broker.set_active("ya29.three");
         assert_eq!(token(news.recv().await), "ya29.three");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_again_when_its_code_or_its_sentence_is_another() {
+        let broker = FakeBroker::start().await;
+        let (news, _receiver) = mpsc::channel(1);
+        let mut watcher = Watcher {
+            file: broker.client().path().with_file_name("env"),
+            socket: broker.client(),
+            told: Vec::new(),
+            trouble: None,
+            unreachable: None,
+            news,
+        };
+        for (state, message, is_news) in [
+            ("revoked", "alice withdrew it", true),
+            ("revoked", "alice withdrew it", false),
+            ("revoked", "an administrator withdrew it", true),
+            ("not_connected", "an administrator withdrew it", true),
+            ("not_connected", "an administrator withdrew it", false),
+        ] {
+            broker.set_state(state, message);
+            let told = match watcher.ask().await {
+                Some(News::Trouble(failure)) => Some((failure.reason, failure.message)),
+                Some(News::Token(_)) => panic!("there is no token"),
+                None => None,
+            };
+            let expected = is_news.then(|| (Some(state.to_owned()), message.to_owned()));
+            assert_eq!(told, expected);
+        }
     }
 
     #[tokio::test]

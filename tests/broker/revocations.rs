@@ -45,7 +45,8 @@ async fn what_google_could_not_be_told_is_tried_until_it_is_done_and_shown_meanw
         (pending[0].record.id.clone(), pending[0].record.account.as_str()),
         (id, ALICE)
     );
-    assert!(pending[0].problem.contains("http_503"), "{}", pending[0].problem);
+    let message = pending[0].message();
+    assert!(message.contains("http_503"), "{message}");
     assert!(pending[0].retry_at > scene.uptime());
     assert!(scene.google.revoked().is_empty());
 
@@ -58,6 +59,27 @@ async fn what_google_could_not_be_told_is_tried_until_it_is_done_and_shown_meanw
     assert_eq!(
         trail,
         ["daemon allowed: alice@example.com of alice: revoked at the provider"]
+    );
+}
+
+#[tokio::test]
+async fn what_is_dead_at_the_provider_is_given_up_and_the_trail_says_why() {
+    let (scene, _bot) = Scene::of_alice().await;
+    let done = disconnected(&scene, Fault::invalid_grant()).await;
+    let problem = done.problem.unwrap();
+    let why = problem
+        .strip_prefix("the grant could not be revoked at the provider (")
+        .and_then(|rest| rest.split_once("): the owner can remove it at "))
+        .map(|(why, _)| why);
+    let why = why.unwrap_or_else(|| panic!("{problem}"));
+    assert!(why.contains("invalid_grant"), "{problem}");
+    assert!(scene.broker.revocations.pending_revocations().is_empty());
+    let trail = scene.audited("integration.revocation").await;
+    assert_eq!(
+        trail,
+        [format!(
+            "admin:uid=0 failed: alice@example.com of alice: given up ({why}): the owner can remove it at the provider"
+        )]
     );
 }
 
@@ -107,7 +129,8 @@ async fn what_an_operator_can_mend_waits_for_it_with_the_grant() {
         scene.pass_in_steps(24 * HOUR, 10 * MINUTE).await;
         let pending = scene.broker.revocations.pending_revocations();
         assert_eq!(pending.len(), 1, "{code}");
-        assert!(pending[0].problem.contains(code), "{}", pending[0].problem);
+        let message = pending[0].message();
+        assert!(message.contains(code), "{message}");
         // Also over a restart.
         let scene = scene.restart().await;
         assert_eq!(scene.store.load().await.unwrap().revocations.len(), 1);

@@ -20,7 +20,7 @@ use crate::{
         holding::Holdings,
         refusal::{Reason, Refusal},
     },
-    broker::{AgentHandle, AgentState, Broker, Problem, ProblemCode, TokenGrant},
+    broker::{AgentHandle, AgentState, Broker, ProblemCode, TokenGrant},
     clock::Uptime,
 };
 
@@ -217,12 +217,8 @@ impl Desk {
 }
 
 fn too_slow() -> Refusal {
-    Refusal::from(Problem {
-        code: ProblemCode::State(AgentState::ProviderUnavailable),
-        message: "The provider takes too long to answer; ask again.".to_owned(),
-        action_url: None,
-        retry_after: None,
-    })
+    let reason = Reason::Broker(ProblemCode::State(AgentState::ProviderUnavailable));
+    Refusal::new(reason, "The provider takes too long to answer; ask again.")
 }
 
 /// The token as the metadata server and the token endpoint say it (RFC 6749, section 5.1); the answer to a token

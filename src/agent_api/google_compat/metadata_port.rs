@@ -12,7 +12,7 @@ use crate::{
         holding::Holdings,
         refusal::{Reason, Refusal},
     },
-    broker::{AgentState, Broker, Problem, ProblemCode},
+    broker::{AgentState, Broker, ProblemCode},
     id::AgentName,
     net::{host::named_hosts, tcp::TcpServer},
 };
@@ -83,14 +83,11 @@ pub(crate) fn port_objection<B>(request: &Request<B>) -> Option<Refusal> {
 
 /// It may come at any time, so that asking again makes sense.
 fn unknown(agent: &AgentName) -> Refusal {
-    Refusal::from(Problem {
-        code: ProblemCode::State(AgentState::ProviderUnavailable),
-        message: format!(
-            "There is no agent `{agent}`, which metadata.agent names in the broker's configuration: add its manifest."
-        ),
-        action_url: None,
-        retry_after: None,
-    })
+    let reason = Reason::Broker(ProblemCode::State(AgentState::ProviderUnavailable));
+    let detail = format!(
+        "There is no agent `{agent}`, which metadata.agent names in the broker's configuration: add its manifest."
+    );
+    Refusal::new(reason, detail)
 }
 
 /// A browser that was led here by a name of somebody else's says that name (DNS rebinding); libraries say what

@@ -24,7 +24,7 @@ use crate::{
         agent_state::AgentState,
         handle::AgentHandle,
         keys::TokenKey,
-        problem::{Problem, ProblemCode},
+        problem::{Problem, ProblemCause, ProblemCode},
         snapshot::{AgentSnapshot, CapabilityStatus, CredentialView, IssuedToken},
         state::SharedRegistry,
         time::BrokerClock,
@@ -169,6 +169,7 @@ impl Issuer {
             let message = "The account or the agent was changed meanwhile; ask again.".to_owned();
             return Err(Problem::new(
                 ProblemCode::State(AgentState::ProviderUnavailable),
+                ProblemCause::ChangedMeanwhile,
                 message,
             ));
         }
@@ -268,7 +269,8 @@ impl Issuer {
         let known = self.context.providers.get(provider);
         let lacking = known.map_or(provider.as_str(), |known| known.profile.described.as_str());
         let message = format!("The agent `{agent}` declares no capability of {lacking}.");
-        Problem::new(ProblemCode::NotDeclared, message)
+        let cause = ProblemCause::UndeclaredProvider(provider.clone());
+        Problem::new(ProblemCode::NotDeclared, cause, message)
     }
 
     /// The declared and granted capabilities that the caller wants; all of them when it names none.
@@ -293,14 +295,19 @@ impl Issuer {
                 let name = redacted(name);
                 let name = text::quoted(&name, 80);
                 let message = format!("There is no capability `{name}`.{}", hint.unwrap_or_default());
-                return Err(Problem::new(ProblemCode::UnknownCapability, message));
+                return Err(Problem::new(
+                    ProblemCode::UnknownCapability,
+                    ProblemCause::Request,
+                    message,
+                ));
             };
             let Some(status) = snapshot.capabilities.iter().find(|status| status.key == key) else {
                 let message = format!(
                     "The agent `{}` does not declare `{key}`: add it to the agent's `integrations`.",
                     snapshot.manifest.agent
                 );
-                return Err(Problem::new(ProblemCode::NotDeclared, message));
+                let cause = ProblemCause::UndeclaredCapability(key);
+                return Err(Problem::new(ProblemCode::NotDeclared, cause, message));
             };
             if self.context.catalog.provider_of(&key) != view.provider() {
                 let message = format!(
@@ -309,7 +316,11 @@ impl Issuer {
                     self.context.catalog.provider_of(&key),
                     view.provider()
                 );
-                return Err(Problem::new(ProblemCode::InvalidRequest, message));
+                return Err(Problem::new(
+                    ProblemCode::InvalidRequest,
+                    ProblemCause::Request,
+                    message,
+                ));
             }
             if !status.granted
                 && matches!(
@@ -333,7 +344,8 @@ impl Issuer {
 
     fn not_granted(&self, snapshot: &AgentSnapshot, key: &CapabilityKey) -> Problem {
         let declined = |status: &CapabilityStatus| status.key == *key && status.declined;
-        let message = if snapshot.capabilities.iter().any(declined) {
+        let declined = snapshot.capabilities.iter().any(declined);
+        let message = if declined {
             format!("`{key}` was asked for and has not been granted.")
         } else {
             format!("`{key}` has not been granted.")
@@ -341,6 +353,10 @@ impl Issuer {
         let of_person = self.context.is_consented(self.context.catalog.provider_of(key));
         Problem {
             code: ProblemCode::State(AgentState::PermissionMissing),
+            cause: ProblemCause::NotGranted {
+                capability: key.clone(),
+                declined,
+            },
             message,
             action_url: of_person.then(|| action_url(&self.context, &snapshot.manifest)),
             retry_after: None,
@@ -497,6 +513,7 @@ impl Issuer {
         let person_can_act = matches!(refused.kind, Remedy::Reconnect | Remedy::Permission);
         Problem {
             code: ProblemCode::State(state_of(refused.kind)),
+            cause: ProblemCause::Renewal(Box::new(refused.fault.clone())),
             message: fault_sentences::renewal(&self.context, &refused.fault),
             action_url: person_can_act.then(|| action_url(&self.context, &snapshot.manifest)),
             retry_after: refused.retry_after,
@@ -515,5 +532,6 @@ struct Asked {
 
 pub(in crate::broker) fn too_long() -> Problem {
     let message = "The provider takes too long to answer; ask again.".to_owned();
-    Problem::new(ProblemCode::State(AgentState::ProviderUnavailable), message)
+    let code = ProblemCode::State(AgentState::ProviderUnavailable);
+    Problem::new(code, ProblemCause::RenewalTooSlow, message)
 }

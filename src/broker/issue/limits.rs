@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     clock::Uptime,
     registry::{
-        problem::{Problem, ProblemCode},
+        problem::{Problem, ProblemCause, ProblemCode},
         snapshot::IssuedToken,
     },
 };
@@ -28,7 +28,7 @@ pub(in crate::broker) fn cannot_be_met(token: &IssuedToken, min_ttl: Duration) -
         min_ttl.as_secs(),
         token.lifetime().as_secs()
     );
-    Problem::new(ProblemCode::InvalidRequest, message)
+    Problem::new(ProblemCode::InvalidRequest, ProblemCause::Request, message)
 }
 
 /// A token that is new already is not renewed again for the sake of a few seconds.
@@ -44,6 +44,7 @@ pub(in crate::broker) fn too_soon(
     let wait = LEAST_AGE.saturating_sub(age);
     Err(Problem {
         code: ProblemCode::RateLimited,
+        cause: ProblemCause::Request,
         message: format!(
             "The token is {} s old and was renewed for min_ttl already; min_ttl={} would renew it on every call.",
             age.as_secs(),

@@ -6,7 +6,7 @@ use crate::{
     id::AgentName,
     registry::{
         keys::TokenKey,
-        problem::{Problem, ProblemCode},
+        problem::{Problem, ProblemCause, ProblemCode},
     },
 };
 
@@ -31,7 +31,7 @@ impl Issuer {
                     .min();
                 return Err(Problem {
                     retry_after: first_end.and_then(|end| self.clock.uptime().until(end)),
-                    ..Problem::new(ProblemCode::RateLimited, no_room(full))
+                    ..Problem::new(ProblemCode::RateLimited, ProblemCause::Request, no_room(full))
                 });
             }
         };

@@ -9,7 +9,7 @@ use super::{
 use crate::registry::{
     handle::AgentHandle,
     keys::TokenKey,
-    problem::{Problem, ProblemCode},
+    problem::{Problem, ProblemCause, ProblemCode},
     snapshot::IssuedToken,
 };
 
@@ -33,7 +33,11 @@ impl Issuer {
         let counted = agent.refreshes.count(self.clock.uptime());
         counted.map_err(|wait| Problem {
             retry_after: Some(wait),
-            ..Problem::new(ProblemCode::RateLimited, TOO_OFTEN.to_owned())
+            ..Problem::new(
+                ProblemCode::RateLimited,
+                ProblemCause::Request,
+                TOO_OFTEN.to_owned(),
+            )
         })?;
         self.audit.token_refused(self.clock.now(), agent, refused);
         if self.replaced_a_moment_ago(agent, key, refused) {

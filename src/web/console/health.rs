@@ -247,10 +247,9 @@ fn revocations(broker: &Broker) -> Vec<String> {
     let sentences = pending.iter().map(|pending| {
         let record = &pending.record;
         let tried = moment(broker.moment().wall_at(pending.retry_at)).words;
-        let why = if pending.problem.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", pending.problem)
+        let why = match pending.message().as_str() {
+            "" => String::new(),
+            message => format!(": {message}"),
         };
         format!(
             "{} of {}{why}. It is tried again on {tried}.",

@@ -218,7 +218,7 @@ impl Integrations {
         let pending = |pending: &PendingRevocation| Pending {
             address: pending.record.account.clone(),
             at: broker.providers().name_of_binding(&pending.record.issuer_binding),
-            message: pending.problem.clone(),
+            message: pending.message(),
         };
         let pending = broker
             .revocations
