@@ -31,6 +31,7 @@ pub mod health;
 mod help;
 pub mod http_client;
 pub mod id;
+pub(crate) mod jws;
 pub mod kubernetes;
 pub mod lifecycle;
 pub mod manifest;

@@ -3,6 +3,7 @@
 //! None of them has `Debug`, `Display` or `Serialize`: a secret can only be read by naming it with
 //! `expose`, which is easy to find and to review. All are wiped when dropped and compared in constant time.
 
+pub(crate) mod pem;
 pub mod shape;
 
 use secrecy::{ExposeSecret, SecretString};

@@ -29,6 +29,7 @@ const LAYERS: &[&[&str]] = &[
         "health",
         "http_client",
         "id",
+        "jws",
         "proto",
         "secret",
         "telemetry",

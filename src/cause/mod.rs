@@ -1,5 +1,5 @@
 //! What went wrong, as data that is compared and kept. Sentences about it are made where people read them
-//! (`provider::sentences`, `provider::grant_sentences`).
+//! (`provider::sentences`, `policy::grant_sentences`).
 
 mod grant;
 mod provider;

@@ -9,6 +9,7 @@ pub(crate) mod h2_authority;
 pub mod host;
 pub(crate) mod local;
 pub(crate) mod opening;
+pub(crate) mod public_address;
 pub(crate) mod seats;
 pub mod tcp;
 pub mod tls;

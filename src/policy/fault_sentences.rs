@@ -2,7 +2,7 @@
 
 use crate::{
     policy::context::PolicyContext,
-    provider::grant_sentences::grant,
+    policy::grant_sentences::grant,
     registry::renewal_fault::{AccountFault, RenewalFault, SecretFault},
 };
 

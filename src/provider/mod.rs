@@ -8,7 +8,6 @@ mod error;
 pub mod failure;
 mod file;
 pub mod google;
-pub mod grant_sentences;
 pub mod kinds;
 pub mod oauth;
 mod oidc;

@@ -40,11 +40,7 @@ pub fn row(failure: &Failure, retried: Retried) -> String {
 }
 
 /// What is wrong and what to do. `known` is the row that a refusal is recognized by.
-pub(in crate::provider) fn provider(
-    cause: &ProviderCause,
-    known: Option<&Failure>,
-    retried: Retried,
-) -> String {
+pub(crate) fn provider(cause: &ProviderCause, known: Option<&Failure>, retried: Retried) -> String {
     let recognized = |said: String| match known {
         Some(failure) => format!("{} ({said})", row(failure, retried)),
         None => format!("The provider refused. ({said})"),

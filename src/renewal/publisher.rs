@@ -11,11 +11,11 @@ use crate::{
     entropy::SharedEntropy,
     health::Pulse,
     id::{AgentName, IntegrationId},
+    policy::grant_sentences::grant,
     policy::{
         context::{PolicyContext, state_of_health},
         evaluate::evaluate,
     },
-    provider::grant_sentences::grant,
     registry::{
         agent_state::AgentState,
         events::{Event, EventKind, Events},

@@ -12,7 +12,6 @@ mod help;
 mod page;
 mod paths;
 mod probes;
-mod public_address;
 mod risc;
 mod routes;
 mod server;

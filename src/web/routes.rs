@@ -19,12 +19,15 @@ use super::{
     page::{STYLE, STYLE_PATH, no_such_page},
     paths::{Paths, is_of_console},
     probes::{Probes, is_probe},
-    public_address::PublicAddress,
     risc::SecurityEvents,
 };
 use crate::{
-    broker::Broker, config::ProxySection, net::tls::ServedCertificate, provider::google::risc::Receiver,
-    session::Sessions, telemetry::figures::Figures,
+    broker::Broker,
+    config::ProxySection,
+    net::{public_address::PublicAddress, tls::ServedCertificate},
+    provider::google::risc::Receiver,
+    session::Sessions,
+    telemetry::figures::Figures,
 };
 
 /// What the pages are made of.
@@ -81,6 +84,7 @@ impl Web {
         let (mut head, body) = request.into_parts();
         // Before the request's first line is changed, which may name a host.
         let refusal = self.address.refuse(&head);
+        let refusal = refusal.map(|(status, sentence)| text(status, &sentence));
         if let Some(path) = self
             .address
             .strip(&head.uri)

@@ -6,7 +6,6 @@ pub(in crate::provider) mod endpoints;
 pub mod failure_table;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod pem;
 mod profiles;
 pub mod risc;
 pub mod service_account;

@@ -16,11 +16,11 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{
     capability::ScopeSet,
     clock,
-    provider::google::{
-        endpoints::is_token_endpoint,
+    provider::google::endpoints::is_token_endpoint,
+    secret::{
+        PrivateKey,
         pem::{self, NotRsa},
     },
-    secret::PrivateKey,
     text::{self, Field, NotText, scrub::plain},
 };
 

@@ -8,7 +8,6 @@ use url::Url;
 use super::{
     authorize, idtoken,
     jwks::{Keys, NamedBy},
-    jws::same_issuer,
     options::ClientOptions,
     refusal,
     refused::{is_gone, refused},
@@ -20,6 +19,7 @@ use crate::{
     clock::SharedClock,
     entropy::SharedEntropy,
     http_client::{Form, Http, Repeat, Reply},
+    jws::same_issuer,
     provider::{
         conversation::{Consent, ConsentRequest, Identity, NoToken, TokenAnswer},
         error::ProviderError,

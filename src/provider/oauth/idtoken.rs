@@ -5,12 +5,10 @@ use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
-use super::{
-    dialect::Dialect,
-    jws::{Jws, Malformed, same_issuer},
-};
+use super::dialect::Dialect;
 use crate::{
     cause::{IdTokenFault, IdTokenForm},
+    jws::{Jws, Malformed, same_issuer},
     provider::{conversation::Identity, error::ProviderError},
     text::{is_part_of_name, scrub::plain, seconds, without_bom},
 };

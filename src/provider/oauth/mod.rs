@@ -6,14 +6,13 @@ mod dialect;
 mod endpoints;
 pub(in crate::provider) mod idtoken;
 pub(in crate::provider) mod jwks;
-pub(in crate::provider) mod jws;
 mod options;
 pub mod redirect;
 pub(in crate::provider) mod refusal;
 mod refused;
 mod revocation;
 #[cfg(test)]
-pub(in crate::provider) mod testing;
+pub(crate) mod testing;
 pub(in crate::provider) mod token;
 
 pub use client::Client;

@@ -24,12 +24,12 @@ use crate::{
 };
 
 /// Google's, for a web client.
-pub(in crate::provider) fn dialect() -> Arc<Dialect> {
+pub(crate) fn dialect() -> Arc<Dialect> {
     Arc::new(google::client::dialect(ClientType::Web, &Endpoints::google()))
 }
 
 /// What happened, in a word: the provider's `error`, or what there is instead of one.
-pub(in crate::provider) fn code(error: &ProviderError) -> String {
+pub(crate) fn code(error: &ProviderError) -> String {
     let known = match &*error.cause {
         ProviderCause::Refused(refusal) => {
             let status = || format!("http_{}", refusal.status);
@@ -53,7 +53,7 @@ pub(in crate::provider) fn code(error: &ProviderError) -> String {
 }
 
 /// A key file as the console makes them, for assertions to this endpoint. One key for all tests: making one takes long.
-pub(in crate::provider) fn key_file(token_endpoint: &str) -> Value {
+pub(crate) fn key_file(token_endpoint: &str) -> Value {
     static KEY: LazyLock<String> = LazyLock::new(|| {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
         let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
@@ -72,20 +72,20 @@ pub(in crate::provider) fn key_file(token_endpoint: &str) -> Value {
 }
 
 /// An RSA key that signs id tokens.
-pub(in crate::provider) struct Signer {
+pub(crate) struct Signer {
     id: &'static str,
     key: RsaKeyPair,
 }
 
 impl Signer {
     /// The key `one`.
-    pub(in crate::provider) fn one() -> &'static Self {
+    pub(crate) fn one() -> &'static Self {
         static KEY: LazyLock<Signer> = LazyLock::new(|| Signer::generate("one"));
         &KEY
     }
 
     /// The key `other`.
-    pub(in crate::provider) fn other() -> &'static Self {
+    pub(crate) fn other() -> &'static Self {
         static KEY: LazyLock<Signer> = LazyLock::new(|| Signer::generate("other"));
         &KEY
     }
@@ -97,12 +97,12 @@ impl Signer {
         }
     }
 
-    pub(in crate::provider) fn verifying_key(&self) -> DecodingKey {
+    pub(crate) fn verifying_key(&self) -> DecodingKey {
         DecodingKey::from_rsa_der(self.key.public_key().as_ref())
     }
 
     /// As the certs endpoint shows it.
-    pub(in crate::provider) fn published(&self) -> Value {
+    pub(crate) fn published(&self) -> Value {
         let jwk = Jwk::from_decoding_key(&self.verifying_key(), Some(Algorithm::RS256)).unwrap();
         let mut jwk = serde_json::to_value(jwk).unwrap();
         jwk["kid"] = json!(self.id);
@@ -111,7 +111,7 @@ impl Signer {
     }
 
     /// What an attacker knows of it, in the forms that careless verifiers took for a MAC's key.
-    pub(in crate::provider) fn public_forms(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn public_forms(&self) -> Vec<Vec<u8>> {
         let der = self.key.public_key().as_ref().to_vec();
         let modulus = self.published()["n"].as_str().unwrap().as_bytes().to_vec();
         let pem = base64::prelude::BASE64_STANDARD.encode(&der);
@@ -119,15 +119,15 @@ impl Signer {
         vec![der, modulus, pem.into_bytes()]
     }
 
-    pub(in crate::provider) fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         self.sign_with(&json!({"alg": "RS256", "typ": "JWT", "kid": self.id}), claims)
     }
 
-    pub(in crate::provider) fn sign_with(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn sign_with(&self, header: &Value, claims: &Value) -> String {
         self.sign_texts(&header.to_string(), &claims.to_string())
     }
 
-    pub(in crate::provider) fn sign_texts(&self, header: &str, claims: &str) -> String {
+    pub(crate) fn sign_texts(&self, header: &str, claims: &str) -> String {
         let message = message(header, claims);
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
@@ -143,7 +143,7 @@ impl Signer {
 }
 
 /// A token with an empty signature.
-pub(in crate::provider) fn unsigned(header: &Value, claims: &Value) -> String {
+pub(crate) fn unsigned(header: &Value, claims: &Value) -> String {
     format!("{}.", message(&header.to_string(), &claims.to_string()))
 }
 

@@ -8,10 +8,8 @@ use crate::{
     address::is_at_loopback,
     cause::{DiscoveryFault, UnusableAnswer},
     http_client::Http,
-    provider::{
-        error::ProviderError,
-        oauth::{Endpoints, jws::same_issuer},
-    },
+    jws::same_issuer,
+    provider::{error::ProviderError, oauth::Endpoints},
     secret::shape::without_quotes,
     text::{scrub::plain, without_bom},
 };

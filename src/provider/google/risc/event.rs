@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
-use crate::{provider::oauth::jws::same_issuer, secret::RefreshToken, text};
+use crate::{jws::same_issuer, secret::RefreshToken, text};
 
 const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type/";
 const OAUTH: &str = "https://schemas.openid.net/secevent/oauth/event-type/";

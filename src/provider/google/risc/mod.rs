@@ -15,10 +15,10 @@ use crate::{
     clock::SharedClock,
     config::ClientType,
     http_client::{Egress, Limits},
+    jws::{Jws, Malformed, same_issuer},
     provider::{
         ProviderError,
         google::{client::dialect, endpoints::Endpoints},
-        oauth::jws::{Jws, Malformed, same_issuer},
     },
     text::{scrub::plain, seconds},
 };

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     http_client::Reply,
-    provider::oauth::jws::{name, unsigned_integer},
+    jws::{name, unsigned_integer},
     text::without_bom,
 };
 

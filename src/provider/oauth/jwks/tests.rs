@@ -12,6 +12,7 @@ use crate::{
         Egress, Limits, Reply,
         testing::{Answer, Play},
     },
+    jws::Jws,
     provider::{
         Remedy,
         oauth::{
@@ -19,7 +20,6 @@ use crate::{
                 published::{MAX_AGE, MAX_KEYS, MIN_AGE},
                 *,
             },
-            jws::Jws,
             testing::{Signer, code, dialect},
         },
     },

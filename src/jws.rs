@@ -21,7 +21,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Why a text is not what it has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::provider) enum Malformed {
+pub(crate) enum Malformed {
     /// It is not of the form.
     Form,
     /// It is not signed at all.
@@ -35,9 +35,9 @@ pub(in crate::provider) enum Malformed {
 }
 
 /// A signed text, as it says itself.
-pub(in crate::provider) struct Jws<'a> {
+pub(crate) struct Jws<'a> {
     /// The key that signed it.
-    pub(in crate::provider) key_id: String,
+    pub(crate) key_id: String,
     signed: &'a str,
     payload: &'a str,
     signature: &'a str,
@@ -45,7 +45,7 @@ pub(in crate::provider) struct Jws<'a> {
 
 impl<'a> Jws<'a> {
     /// Takes a text apart. Nothing of it is proven yet.
-    pub(in crate::provider) fn parse(text: &'a str) -> Result<Self, Malformed> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, Malformed> {
         let (signed, signature) = text.rsplit_once('.').ok_or(Malformed::Form)?;
         let (header, payload) = signed.split_once('.').ok_or(Malformed::Form)?;
         let header = decoded(header).ok_or(Malformed::Form)?;
@@ -70,20 +70,20 @@ impl<'a> Jws<'a> {
     }
 
     /// Whether one of `keys` signed it.
-    pub(in crate::provider) fn is_signed_by(&self, keys: &[DecodingKey]) -> bool {
+    pub(crate) fn is_signed_by(&self, keys: &[DecodingKey]) -> bool {
         let (signature, signed) = (self.signature.trim_end_matches('='), self.signed.as_bytes());
         let did = |key| crypto::verify(signature, signed, key, Algorithm::RS256).unwrap_or_default();
         keys.iter().any(did)
     }
 
     /// What it says.
-    pub(in crate::provider) fn claims(&self) -> Option<Value> {
+    pub(crate) fn claims(&self) -> Option<Value> {
         decoded(self.payload).filter(Value::is_object)
     }
 }
 
 /// The name of a key. Some servers number theirs.
-pub(in crate::provider) fn name(kid: &Value) -> Option<String> {
+pub(crate) fn name(kid: &Value) -> Option<String> {
     match kid {
         Value::String(name) => Some(name.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -97,14 +97,14 @@ fn decoded(part: &str) -> Option<Value> {
 }
 
 /// Bytes of a key as JWKs write them (RFC 7518, section 6.3.1): some servers add zeros before them, and `=` after.
-pub(in crate::provider) fn unsigned_integer(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unsigned_integer(text: &str) -> Option<Vec<u8>> {
     let bytes = BASE64.decode(text.trim()).ok()?;
     let start = bytes.iter().position(|&b| b != 0)?;
     Some(bytes[start..].to_vec())
 }
 
 /// Google's issuer is written with a slash at the end and without, with the scheme and without.
-pub(in crate::provider) fn same_issuer(a: &str, b: &str) -> bool {
+pub(crate) fn same_issuer(a: &str, b: &str) -> bool {
     let bare = |text: &str| {
         let text = text.strip_prefix("https://").unwrap_or(text);
         text.strip_suffix('/').unwrap_or(text).to_owned()

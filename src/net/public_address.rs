@@ -5,7 +5,7 @@
 //! address, where that is another), `localhost`, a loopback address, or the address that the connection came to. Which
 //! port it names does not matter: a forwarded port is another one, and no name is made by it.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use http::{
     Uri,
@@ -15,21 +15,17 @@ use http::{
 use hyper::StatusCode;
 use url::{Host, Url};
 
-use super::answer::{Answer, text};
-use crate::{
-    address::is_loopback,
-    budget::Refusals,
-    net::{
-        host::{Unclear, named_hosts},
-        tcp::LocalAddress,
-    },
+use super::{
+    host::{Unclear, named_hosts},
+    tcp::LocalAddress,
 };
+use crate::{address::is_loopback, budget::Refusals};
 
 /// The longest name that a refusal repeats.
 const MOST_SHOWN: usize = 100;
 
 /// How people reach the daemon.
-pub(super) struct PublicAddress {
+pub(crate) struct PublicAddress {
     /// The hosts of the configured addresses.
     hosts: Vec<Host<String>>,
     /// The path of `public_url`, without a slash at its end.
@@ -50,7 +46,7 @@ enum Misdirected {
 
 impl PublicAddress {
     /// The address that `public_url` states. The provider sends browsers to the host of `redirect_uri`.
-    pub(super) fn new(public_url: &Url, redirect_uri: &Url) -> Self {
+    pub(crate) fn new(public_url: &Url, redirect_uri: &Url) -> Self {
         let hosts = [public_url, redirect_uri].into_iter().filter_map(Url::host);
         Self {
             hosts: hosts.map(|host| without_dot(&host.to_owned())).collect(),
@@ -62,8 +58,8 @@ impl PublicAddress {
         }
     }
 
-    /// Refuses a request that names another host.
-    pub(super) fn refuse(&self, request: &Parts) -> Option<Answer> {
+    /// Refuses a request that names another host, with a status and a sentence.
+    pub(crate) fn refuse(&self, request: &Parts) -> Option<(StatusCode, Cow<'static, str>)> {
         let sentence = match self.check(request).err()? {
             Misdirected::Nameless => {
                 "This request names no host (a Host header): ask for the address in public_url.\n"
@@ -71,10 +67,10 @@ impl PublicAddress {
             Misdirected::Unreadable => "The host that this request names cannot be read.\n",
             Misdirected::Foreign(name) => {
                 self.refused.count(&name);
-                return Some(text(StatusCode::MISDIRECTED_REQUEST, &misdirected(&name)));
+                return Some((StatusCode::MISDIRECTED_REQUEST, misdirected(&name).into()));
             }
         };
-        Some(text(StatusCode::BAD_REQUEST, sentence))
+        Some((StatusCode::BAD_REQUEST, sentence.into()))
     }
 
     fn check(&self, request: &Parts) -> Result<(), Misdirected> {
@@ -102,7 +98,7 @@ impl PublicAddress {
     }
 
     /// The same request to the path without the prefix, where whatever is in front has left it on.
-    pub(super) fn strip(&self, uri: &Uri) -> Option<Uri> {
+    pub(crate) fn strip(&self, uri: &Uri) -> Option<Uri> {
         let rest = uri.path_and_query()?.as_str().strip_prefix(&self.prefix)?;
         if self.prefix.is_empty() || !(rest.is_empty() || rest.starts_with(['/', '?'])) {
             return None;

@@ -1,16 +1,16 @@
 //! What is said of a grant that does not work.
 
-use super::{
-    registry::Provider,
-    sentences::{self, Retried},
-};
 use crate::{
     cause::{GrantCause, GrantRefusal},
     clock,
+    provider::{
+        Provider,
+        sentences::{self, Retried},
+    },
 };
 
 /// What is wrong with a grant and what to do. `provider` is the one that it belongs to.
-pub fn grant(cause: &GrantCause, provider: Option<&Provider>) -> String {
+pub(crate) fn grant(cause: &GrantCause, provider: Option<&Provider>) -> String {
     match cause {
         GrantCause::Refused(refusal) => refused(refusal, provider),
         GrantCause::PermissionsRemoved {

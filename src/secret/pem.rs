@@ -17,7 +17,7 @@ const OTHERS: [(&[u8], &str); 2] = [
 
 /// Why a text is no RSA key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotRsa {
+pub(crate) enum NotRsa {
     /// It was cut off or changed.
     Damaged,
     /// It is something else.
@@ -25,7 +25,7 @@ pub(super) enum NotRsa {
 }
 
 /// A key that has one meaning only, in the form that readers of PEM take.
-pub(super) fn mended(text: &str) -> Result<Zeroizing<String>, NotRsa> {
+pub(crate) fn mended(text: &str) -> Result<Zeroizing<String>, NotRsa> {
     let (label, rest) = text
         .split_once(BEGIN)
         .ok_or(NotRsa::Damaged)?
@@ -103,17 +103,26 @@ fn other_algorithm(pem: &str) -> Result<(), NotRsa> {
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+    use std::sync::LazyLock;
+
+    use aws_lc_rs::{
+        encoding::{AsDer, Pkcs8V1Der},
+        rsa::KeySize,
+        signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair},
+    };
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{http_client::testing::pem, provider::oauth::testing::key_file};
+    use crate::http_client::testing::pem;
 
+    /// One key for all tests: making one takes long.
     fn whole() -> String {
-        key_file("https://oauth2.googleapis.com/token")["private_key"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        static KEY: LazyLock<String> = LazyLock::new(|| {
+            let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+            let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+            pem("PRIVATE KEY", der.as_ref())
+        });
+        KEY.clone()
     }
 
     #[test]
