@@ -20,7 +20,7 @@ use super::{
     grpc::framing::{read, streaming, unary},
     http::provider_named,
     refusal::Refusal,
-    watch::{Change, Watch},
+    watch::{Change, End, Watch},
 };
 use crate::{
     agent_api::{answer::Answer, endpoint::Endpoint},
@@ -107,10 +107,10 @@ fn watch_access_token(
     let changes = stream::unfold(Some(watch), |watch| async move {
         let mut watch = watch?;
         let message = match watch.next().await {
-            Change::Token(grant) => watch.tell(Form::Grpc, &grant, |now| message::token(&grant, now)),
-            Change::Status(snapshot) => Bytes::from_owner(message::status_event(&snapshot, watch.now())),
-            Change::Removed => return Some((Err(Refusal::removed().into_grpc()), None)),
-            Change::Stopping => return Some((Err(Refusal::stopping().into_grpc()), None)),
+            Ok(Change::Token(grant)) => watch.tell(Form::Grpc, &grant, |now| message::token(&grant, now)),
+            Ok(Change::Status(snapshot)) => Bytes::from_owner(message::status_event(&snapshot, watch.now())),
+            Err(End::Removed) => return Some((Err(Refusal::removed().into_grpc()), None)),
+            Err(End::Stopping) => return Some((Err(Refusal::stopping().into_grpc()), None)),
         };
         Some((Ok(message), Some(watch)))
     });

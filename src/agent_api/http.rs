@@ -13,7 +13,8 @@ use super::{
     body::{AgentBody, Events},
     google_compat::metadata,
     refusal::{Reason, Refusal},
-    watch::{Change, Watch},
+    view_watch::ViewWatch,
+    watch::{Change, End, Watch},
 };
 use crate::{
     agent_api::{
@@ -32,6 +33,9 @@ use crate::{
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What the JSON around a token takes.
 const TOKEN_OVERHEAD: usize = 192;
+
+/// A comment of an event stream.
+const STILL_HERE: &[u8] = b": still here\n\n";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -224,45 +228,79 @@ fn shown(
     Answer::now(show(&view, endpoint.server.project_id()))
 }
 
+/// What a stream of `/v1/watch` tells of.
+enum Watched {
+    /// The tokens of this provider, `None` for the main one, and the agent's situation.
+    Token(Option<ProviderId>),
+    /// That any of what `/v1/view` shows is another.
+    View,
+}
+
 fn watch(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     let providers = endpoint.server.broker.providers();
-    let kind = match query.map(|query| watched(query, providers)) {
-        None => None,
-        Some(Ok(kind)) => Some(kind),
-        Some(Err(refusal)) => return Answer::now(refusal.into_http()),
-    };
-    let watch = match Watch::begin(endpoint, kind) {
-        Ok(watch) => watch,
+    let watched = query.map_or(Ok(Watched::Token(None)), |query| watched(query, providers));
+    let events = watched.and_then(|watched| match watched {
+        Watched::Token(provider) => Watch::begin(endpoint, provider).map(token_events),
+        Watched::View => ViewWatch::begin(endpoint).map(view_events),
+    });
+    let events = match events {
+        Ok(events) => events,
         Err(refusal) => return Answer::now(refusal.into_http()),
     };
-    let events = stream::unfold(watch, |mut watch| async move {
-        let text = match tokio::time::timeout(KEEP_ALIVE, watch.next()).await {
-            Ok(Change::Token(grant)) => watch.tell(Form::Event, &grant, |now| {
-                event("token", &token_json(&grant, now))
-            }),
-            Ok(Change::Status(snapshot)) => {
-                let status = View::new(&snapshot, watch.now()).status();
-                Bytes::from_owner(event("state", &serde_json::to_vec(&status).unwrap_or_default()))
-            }
-            Ok(Change::Removed | Change::Stopping) => return None,
-            Err(_) => Bytes::from_static(b": still here\n\n"),
-        };
-        Some((text, watch))
-    });
-    let events: Events = Box::pin(events);
     let mut response = Response::new(AgentBody::Events(events));
     event_stream::mark(response.headers_mut());
     Answer::now(response)
 }
 
+fn token_events(watch: Watch) -> Events {
+    Box::pin(stream::unfold(watch, |mut watch| async move {
+        let text = match tokio::time::timeout(KEEP_ALIVE, watch.next()).await {
+            Ok(Ok(Change::Token(grant))) => watch.tell(Form::Event, &grant, |now| {
+                event("token", &token_json(&grant, now))
+            }),
+            Ok(Ok(Change::Status(snapshot))) => {
+                let status = View::new(&snapshot, watch.now()).status();
+                Bytes::from_owner(event("state", &serde_json::to_vec(&status).unwrap_or_default()))
+            }
+            Ok(Err(End::Removed | End::Stopping)) => return None,
+            Err(_) => Bytes::from_static(STILL_HERE),
+        };
+        Some((text, watch))
+    }))
+}
+
+/// Tells that there is another view, and at the end whether the agent was removed: who comes by its socket finds none then, as
+/// while the daemon does not run.
+fn view_events(watch: ViewWatch) -> Events {
+    Box::pin(stream::unfold(Some(watch), |watch| async move {
+        let mut watch = watch?;
+        Some(match tokio::time::timeout(KEEP_ALIVE, watch.changed()).await {
+            Ok(Ok(())) => (Bytes::from_owner(event("view", b"{}")), Some(watch)),
+            Ok(Err(End::Removed)) => {
+                let problem = Refusal::removed().problem_details();
+                (Bytes::from_owner(event("removed", &problem)), None)
+            }
+            Ok(Err(End::Stopping)) => return None,
+            Err(_) => (Bytes::from_static(STILL_HERE), Some(watch)),
+        })
+    }))
+}
+
 /// Reads the query of `/v1/watch`.
-fn watched(query: &str, providers: &Providers) -> Result<ProviderId, Refusal> {
+fn watched(query: &str, providers: &Providers) -> Result<Watched, Refusal> {
     let mut parameters = url::form_urlencoded::parse(query.as_bytes());
     match (parameters.next(), parameters.next()) {
-        (Some((name, value)), None) if name == "integration" => provider_named(&value, providers),
+        (Some((name, value)), None) if name == "integration" => {
+            provider_named(&value, providers).map(|provider| Watched::Token(Some(provider)))
+        }
+        (Some((name, value)), None) if name == "view" => match &*value {
+            "true" => Ok(Watched::View),
+            "false" => Ok(Watched::Token(None)),
+            _ => Err(Refusal::invalid(format!("view is true or false, not {value:?}."))),
+        },
         (first, second) => {
             let (name, _) = second.or(first).unwrap_or_default();
-            let detail = format!("There is no query parameter {name:?}; there is integration, once.");
+            let detail = format!("There is no query parameter {name:?}; there is integration or view, once.");
             Err(Refusal::invalid(detail))
         }
     }

@@ -14,4 +14,5 @@ pub(crate) mod listener;
 pub(crate) mod refusal;
 pub(crate) mod service;
 pub(crate) mod socket;
+pub(crate) mod view_watch;
 pub(crate) mod watch;

@@ -276,8 +276,8 @@ impl Refusal {
         }
     }
 
-    /// As `application/problem+json`.
-    pub(crate) fn into_http(self) -> Response<AgentBody> {
+    /// As problem details (RFC 9457).
+    pub(crate) fn problem_details(&self) -> Vec<u8> {
         #[derive(Serialize)]
         struct Body<'a> {
             r#type: String,
@@ -297,8 +297,13 @@ impl Refusal {
             code: form.code,
             action_url: self.action_url.as_deref(),
         };
-        let body = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = Response::new(AgentBody::from(body));
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// As `application/problem+json`.
+    pub(crate) fn into_http(self) -> Response<AgentBody> {
+        let form = self.reason.form();
+        let mut response = Response::new(AgentBody::from(self.problem_details()));
         *response.status_mut() = form.status;
         let headers = response.headers_mut();
         headers.insert(

@@ -20,10 +20,42 @@ pub(crate) enum Change {
     Token(TokenGrant),
     /// Another situation than was told before.
     Status(Arc<AgentSnapshot>),
+}
+
+/// Why nothing more will change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
     /// The agent is gone.
     Removed,
     /// The daemon is going down.
     Stopping,
+}
+
+/// Waits until `compare` finds a change in what is so now.
+///
+/// # Errors
+/// When nothing more will change.
+pub(super) async fn next_change<C>(
+    endpoint: &Endpoint,
+    mut compare: impl FnMut(&Arc<AgentSnapshot>) -> Option<C>,
+) -> Result<C, End> {
+    let Endpoint { agent, stop, .. } = endpoint;
+    loop {
+        if agent.is_removed() {
+            return Err(End::Removed);
+        }
+        if stop.is_cancelled() {
+            return Err(End::Stopping);
+        }
+        let snapshot = agent.snapshot();
+        if let Some(change) = compare(&snapshot) {
+            return Ok(change);
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = agent.next_snapshot(&snapshot) => {}
+        }
+    }
 }
 
 /// Compares what is so now with what was told. It looks only when it is asked, so a slow watcher skips what
@@ -80,25 +112,12 @@ impl Watch {
     }
 
     /// Waits for the next change. Nothing is lost when it is not waited for to the end.
-    pub(crate) async fn next(&mut self) -> Change {
+    ///
+    /// # Errors
+    /// When nothing more will change.
+    pub(crate) async fn next(&mut self) -> Result<Change, End> {
         let endpoint = Arc::clone(&self.endpoint);
-        let Endpoint { agent, stop, .. } = &*endpoint;
-        loop {
-            if agent.is_removed() {
-                return Change::Removed;
-            }
-            if stop.is_cancelled() {
-                return Change::Stopping;
-            }
-            let snapshot = agent.snapshot();
-            if let Some(change) = self.compare(&snapshot) {
-                return change;
-            }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                _ = agent.next_snapshot(&snapshot) => {}
-            }
-        }
+        next_change(&endpoint, |snapshot| self.compare(snapshot)).await
     }
 
     fn compare(&mut self, snapshot: &Arc<AgentSnapshot>) -> Option<Change> {

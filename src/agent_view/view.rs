@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{
     document::{Capability, Credential, Document, Status, TokenView},
-    render::is_plain_value,
+    render::{is_plain_value, json},
 };
 use crate::{
     broker::{AgentSnapshot, AgentState, CredentialView, IssuedToken},
@@ -166,6 +167,17 @@ impl<'a> View<'a> {
     /// Stands for everything but the token.
     pub(crate) fn status_hash(&self, keys: &RandomState) -> u64 {
         keys.hash_one(self.status_json())
+    }
+
+    /// Stands for all that a document of it says. Nothing that passing time alone changes is in it, nor a clock that is set.
+    pub(crate) fn document_hash(&self, keys: &RandomState) -> u64 {
+        let ends: Vec<Uptime> = self.tokens().map(|token| token.expires_at).collect();
+        let mut document = self.document(None);
+        for token in document.tokens_mut() {
+            token.expires_at = Timestamp::UNIX_EPOCH;
+            token.expires_in = 0;
+        }
+        keys.hash_one((ends, &*json(&document)))
     }
 
     /// When the first of the tokens that may be shown ends.

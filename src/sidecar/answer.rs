@@ -25,7 +25,7 @@ pub(super) enum NoAnswer {
 }
 
 /// Problem details as the broker writes them (RFC 9457).
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct ProblemDetails {
     pub(super) code: String,
@@ -49,6 +49,11 @@ impl NoAnswer {
                 refusal.status() == StatusCode::NOT_FOUND && ProblemDetails::of(refusal).code == "not_found"
             }
         }
+    }
+
+    /// True where the broker does not know what the query asks for.
+    pub(super) fn is_no_such_query(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status() == StatusCode::BAD_REQUEST)
     }
 }
 

@@ -1,8 +1,11 @@
 //! What a broker of the release before says, which has no `/v1/view`: its `env`, `status.json` and token, read into the same
-//! document. It goes in 0.2.0.
+//! document. Its stream of changes tells of one provider's tokens alone, and nothing tells of the others but their ends. It goes
+//! in 0.2.0.
 
 use std::{sync::Arc, time::Duration};
 
+use http::Response;
+use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -39,6 +42,11 @@ pub(super) async fn view(upstream: &Upstream) -> Result<(Document<'static>, Opti
         view.project_id = project.map(Into::into);
     }
     Ok((view, showed.or(date)))
+}
+
+/// Its stream of changes.
+pub(super) async fn watch(upstream: &Upstream) -> Result<Response<Incoming>, NoAnswer> {
+    upstream.accepted(upstream.open("/v1/watch").await).await
 }
 
 /// Adds what the main token carries; nothing where it is another by now: the news of that one comes.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod broker;
+mod changes;
 mod former_broker;
 mod forward;
 mod output_dir;
@@ -121,6 +122,7 @@ pub async fn run(
     let sync = BrokerSync {
         broker,
         agent: options.agent,
+        clock,
         entropy,
         news,
     };

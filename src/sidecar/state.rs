@@ -1,5 +1,7 @@
 //! What the sidecar has at hand: what the broker said last, and what of it still holds at a moment.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -14,6 +16,11 @@ use crate::{
     clock::{self, Moment, Uptime},
     id::{AgentName, CapabilityKey},
 };
+
+/// How long before a token's end the broker is asked for its successor where it has told of none: a tenth of what is left, at
+/// most the first and at least the second of these.
+const LONGEST_LEAD: Duration = Duration::from_secs(60);
+const SHORTEST_LEAD: Duration = Duration::from_secs(1);
 
 /// The words where nothing else is known.
 const EXPIRED: &str = "The token has expired, and the broker has sent no other yet.";
@@ -144,6 +151,20 @@ impl State {
             }
         }
         Shown(shown)
+    }
+
+    /// When to ask again without any news: before the first of the tokens ends, and when it does.
+    pub(super) fn next_look(&self, now: Uptime) -> Option<Uptime> {
+        let looks = self.view.tokens().filter_map(|token| {
+            let end = self.end(token)?;
+            let lead = (now.until(end)? / 10).min(LONGEST_LEAD);
+            Some(if lead < SHORTEST_LEAD {
+                end
+            } else {
+                end.before(lead)
+            })
+        });
+        looks.min()
     }
 
     fn end(&self, token: &TokenView<'_>) -> Option<Uptime> {

@@ -2,20 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use super::{
     answer::{NoAnswer, ProblemDetails},
     broker::Broker,
+    changes::{Change, Changes},
     source::Source,
     state::{State, Trouble},
 };
-use crate::{entropy::SharedEntropy, id::AgentName, text::ShowPath};
+use crate::{
+    clock::{SharedClock, Uptime},
+    entropy::SharedEntropy,
+    id::AgentName,
+    text::ShowPath,
+};
 
-/// The broker says that it is still there more often than this.
-const SILENCE: Duration = Duration::from_secs(50);
 /// The pause after a failure grows from here to there.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(15);
@@ -29,6 +31,7 @@ pub(super) struct BrokerSync {
     pub(super) broker: Arc<Broker>,
     /// The agent that it has to be, where the source does not say so by itself.
     pub(super) agent: Option<AgentName>,
+    pub(super) clock: SharedClock,
     pub(super) entropy: SharedEntropy,
     pub(super) news: mpsc::Sender<News>,
 }
@@ -43,7 +46,7 @@ impl BrokerSync {
                 Err(trouble) => trouble,
             };
             // A stream that ended after it had begun well is no failure yet: a broker that is restarted ends it.
-            if failures > 0 && self.news.send(Err(trouble)).await.is_err() {
+            if (failures > 0 || trouble.is_final) && self.news.send(Err(trouble)).await.is_err() {
                 return;
             }
             let ceiling = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LAST_PAUSE);
@@ -54,18 +57,38 @@ impl BrokerSync {
     /// Follows until something goes wrong, or until nobody wants to know any more. It sets `failures` back once the broker
     /// answers.
     async fn sync(&self, failures: &mut u32) -> Result<(), Trouble> {
-        let upstream = &self.broker.upstream;
-        let changes = upstream.accepted(upstream.open("/v1/watch").await).await;
-        let mut changes = changes.map_err(|no| self.trouble(no))?.into_body();
+        let changes = Changes::open(&self.broker.upstream).await;
+        let mut changes = changes.map_err(|no| self.trouble(no))?;
         loop {
             let state = self.ask().await?;
             *failures = 0;
+            let look = state.next_look(self.clock.uptime());
             if self.news.send(Ok(state)).await.is_err() {
                 return Ok(());
             }
-            changed(&mut changes)
-                .await
-                .map_err(|reason| Trouble::passing(format!("{} {reason}", upstream.source())))?;
+            self.wait(&mut changes, look).await?;
+        }
+    }
+
+    /// Waits until there is something to ask for: the broker says so, or it is time to `look`.
+    async fn wait(&self, changes: &mut Changes, look: Option<Uptime>) -> Result<(), Trouble> {
+        let due = async {
+            match look {
+                Some(look) => self.clock.sleep_until(look).await,
+                None => std::future::pending().await,
+            }
+        };
+        let change = tokio::select! {
+            change = changes.next() => change,
+            () = due => return Ok(()),
+        };
+        let source = self.broker.upstream.source();
+        match change {
+            Ok(Change::View) => Ok(()),
+            Ok(Change::Removed(ProblemDetails { detail, .. })) => {
+                Err(Trouble::refused(format!("{source} refuses: {detail}")))
+            }
+            Err(reason) => Err(Trouble::passing(format!("{source} {reason}"))),
         }
     }
 
@@ -105,22 +128,6 @@ impl BrokerSync {
                 ..Trouble::refused(sentence)
             },
             _ => Trouble::passing(sentence),
-        }
-    }
-}
-
-/// Waits until the stream tells of a change.
-async fn changed(changes: &mut Incoming) -> Result<(), &'static str> {
-    loop {
-        let frame = tokio::time::timeout(SILENCE, changes.frame()).await;
-        let frame = frame.map_err(|_| "says nothing any more")?;
-        let frame = frame.and_then(Result::ok).ok_or("ended the stream of changes")?;
-        // A comment keeps the connection alive and is no event.
-        if frame
-            .data_ref()
-            .is_some_and(|data| !data.is_empty() && !data.starts_with(b":"))
-        {
-            return Ok(());
         }
     }
 }

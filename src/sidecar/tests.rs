@@ -57,6 +57,10 @@ fn answer(release: Release, request: &Request<Incoming>) -> Told {
         "/v1/status" if release == Release::Before => whole(STATUS.to_owned()),
         "/computeMetadata/v1/project/project-id" => whole("project".to_owned()),
         "/v1/token" => whole(token),
+        "/v1/watch" if release == Release::Before && request.uri().query().is_some() => {
+            status = StatusCode::BAD_REQUEST;
+            whole(r#"{"status":400,"code":"invalid_request","detail":"There is no such query."}"#.to_owned())
+        }
         "/v1/watch" => {
             let event = format!("event: token\ndata: {token}\n\n");
             let first = futures_util::stream::iter([Ok(Frame::data(Bytes::from(event)))]);

@@ -35,8 +35,12 @@ use crate::{
 /// What that release answers at a path that it does not have.
 const NO_SUCH_PATH: &str = r#"{"type":"urn:token-broker:problem:not_found","title":"No such path","status":404,"detail":"There is nothing at \"/v1/view\"; see /v1/token, /v1/env, /v1/status, /v1/watch.","code":"not_found"}"#;
 
-/// The node's socket as a broker of the release before has it: all but `/v1/view` is the daemon's answer.
-struct FormerBroker {
+/// What that release answers to a query that it does not know.
+const NO_SUCH_QUERY: &str = r#"{"type":"urn:token-broker:problem:invalid_request","title":"Invalid request","status":400,"detail":"There is no query parameter \"view\"; there is integration, once.","code":"invalid_request"}"#;
+
+/// The node's socket as a broker of the release before has it: all but `/v1/view`, and the query that watches it, is the
+/// daemon's answer.
+pub(crate) struct FormerBroker {
     socket: PathBuf,
     /// How often `/v1/view` was asked for.
     asked: Arc<AtomicUsize>,
@@ -44,7 +48,7 @@ struct FormerBroker {
 }
 
 impl FormerBroker {
-    fn start(folder: &Path, daemon: PathBuf) -> Self {
+    pub(crate) fn start(folder: &Path, daemon: PathBuf) -> Self {
         let socket = folder.join("former.sock");
         let (asked, stop) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -64,7 +68,7 @@ impl FormerBroker {
         }
     }
 
-    fn source(&self) -> [String; 2] {
+    pub(crate) fn source(&self) -> [String; 2] {
         ["--from".to_owned(), format!("unix://{}", self.socket.display())]
     }
 
@@ -97,17 +101,24 @@ async fn answer(
 ) -> Response<BoxBody<Bytes, hyper::Error>> {
     if request.uri().path() == "/v1/view" {
         asked.fetch_add(1, Ordering::Relaxed);
-        let body = Full::new(Bytes::from_static(NO_SUCH_PATH.as_bytes()));
-        let mut none = Response::new(body.map_err(|never| match never {}).boxed());
-        *none.status_mut() = StatusCode::NOT_FOUND;
-        let kind = header::HeaderValue::from_static("application/problem+json");
-        none.headers_mut().insert(header::CONTENT_TYPE, kind);
-        return none;
+        return refused(StatusCode::NOT_FOUND, NO_SUCH_PATH);
+    }
+    if request.uri().query().is_some_and(|query| query.contains("view")) {
+        return refused(StatusCode::BAD_REQUEST, NO_SUCH_QUERY);
     }
     let stream = TokioIo::new(UnixStream::connect(daemon).await.unwrap());
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
     tokio::spawn(connection);
     sender.send_request(request).await.unwrap().map(BodyExt::boxed)
+}
+
+fn refused(status: StatusCode, problem: &'static str) -> Response<BoxBody<Bytes, hyper::Error>> {
+    let body = Full::new(Bytes::from_static(problem.as_bytes()));
+    let mut refused = Response::new(body.map_err(|never| match never {}).boxed());
+    *refused.status_mut() = status;
+    let kind = header::HeaderValue::from_static("application/problem+json");
+    refused.headers_mut().insert(header::CONTENT_TYPE, kind);
+    refused
 }
 
 /// Waits until the pod's files say what the node's do, to the byte.

@@ -14,6 +14,7 @@ mod kubernetes;
 mod support;
 
 mod away;
+mod beside;
 mod budgets;
 mod certificate;
 mod curl;

@@ -1,5 +1,7 @@
 //! A sidecar that takes its agent's tokens from the node's daemon.
 
+use std::fs;
+
 use crate::{
     pod::Pod,
     remote::SEND,
@@ -74,4 +76,31 @@ fn the_socket_of_another_agent_is_noticed() {
     let status = pod.wait_for_message("is the socket of the agent invoice-bot, and --agent says other-bot");
     assert_eq!(status["state"], "misconfigured");
     assert!(pod.agent().token().is_none() && !pod.has_socket());
+}
+
+#[test]
+fn a_removed_agents_token_goes_and_comes_again_with_the_agent() {
+    let google = Emulator::start(&["--token-lifetime", "1h"]);
+    let daemon = Daemon::new(&google);
+    daemon.write_manifest("invoice-bot", "alice", &[SEND]);
+    daemon.start();
+    daemon.connect("alice", &[SEND]).expect_ok();
+    daemon.wait_for_state("invoice-bot", "active");
+    let mut pod = Pod::new();
+    let from = format!("unix://{}", daemon.agent("invoice-bot").socket().display());
+    pod.start(&["--from".to_owned(), from]);
+    pod.wait_until_ready();
+    // A daemon that is away says nothing of the agent.
+    let token = pod.wait_for_token(None);
+    daemon.restart();
+    assert_eq!(pod.wait_for_token(None), token);
+    pod.agent()
+        .get("/v1/token?capability=google.gmail.send")
+        .expect_ok();
+    fs::remove_file(daemon.agents_d().join("invoice-bot.yaml")).unwrap();
+    let status = pod.wait_for_message("The agent was removed");
+    assert_eq!(status["state"], "misconfigured");
+    pod.wait_for_none();
+    daemon.write_manifest("invoice-bot", "alice", &[SEND]);
+    pod.wait_for_token(None);
 }

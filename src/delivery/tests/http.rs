@@ -181,6 +181,12 @@ async fn wrong_requests_are_told_what_is_wrong() {
             "no query parameter \\\"x\\\"",
         ),
         (
+            "/v1/watch?view=true&integration=google",
+            400,
+            "there is integration or view, once",
+        ),
+        ("/v1/watch?view=x", 400, "view is true or false, not \\\"x\\\""),
+        (
             "/v1/watch?integration=google-sa",
             403,
             "declares no capability of a service account",
@@ -373,4 +379,62 @@ async fn a_service_accounts_token_is_asked_for_and_watched_by_name() {
     );
     let (_, env) = scene.get("a", "/v1/env").await;
     assert!(!env.contains("robot-2"), "{env}");
+}
+
+#[tokio::test]
+async fn watching_the_view_tells_that_any_of_it_is_another_and_of_the_agents_end() {
+    let scene = Scene::new();
+    let both = |person: &str, robot: &str| {
+        snapshot("a")
+            .with_token(token(person))
+            .with_service(Some(token(robot)))
+    };
+    let agent = scene.add(both("person", "robot")).await;
+    let mut watch = Events::open_at(&scene, "a", "/v1/watch?view=true").await;
+    let mut plain = Events::open_at(&scene, "a", "/v1/watch?view=false").await;
+    assert!(plain.next().await.unwrap().contains("\"person\""));
+    let another_account = || {
+        let mut view = both("person-2", "robot-2");
+        view.credentials[1].account = Some("robot-2@project.iam.gserviceaccount.com".into());
+        view
+    };
+    let less = || {
+        let mut view = another_account();
+        view.credentials[0].granted = std::sync::Arc::default();
+        view
+    };
+    let views: [&dyn Fn() -> crate::broker::AgentSnapshot; 7] = [
+        &|| both("person", "robot"),
+        &|| both("person", "robot-2"),
+        &|| both("person-2", "robot-2"),
+        &another_account,
+        &less,
+        &|| snapshot("a").with_token(token("person-2")).with_service(None),
+        &|| snapshot("a").in_state(AgentState::Revoked),
+    ];
+    for (number, view) in views.into_iter().enumerate() {
+        // The same in another object is no news: what comes next is the next one's.
+        scene.publish(&agent, view()).await;
+        scene.publish(&agent, view()).await;
+        let event = watch.next().await.unwrap();
+        assert_eq!(event, "event: view\ndata: {}", "view {number}");
+    }
+    scene.remove(&agent).await;
+    let event = watch.next().await.unwrap();
+    assert!(event.starts_with("event: removed\ndata: {"), "{event}");
+    assert!(event.contains("\"code\":\"agent_removed\""), "{event}");
+    assert_eq!(watch.next().await, None);
+    while let Some(event) = plain.next().await {
+        assert!(!event.starts_with("event: removed"), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn watching_the_view_ends_with_the_daemon_and_the_agent_is_not_gone() {
+    let scene = Scene::new();
+    scene.add(snapshot("a").with_token(token("sesame"))).await;
+    let mut watch = Events::open_at(&scene, "a", "/v1/watch?view=true").await;
+    watch.next().await.unwrap();
+    scene.shutdown.cancel();
+    assert_eq!(watch.next().await, None);
 }

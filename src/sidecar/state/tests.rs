@@ -165,6 +165,19 @@ fn a_token_that_expired_goes_and_the_other_stays() {
 }
 
 #[test]
+fn the_broker_is_asked_before_a_token_ends_and_when_it_does() {
+    let state = state(&both());
+    let look = |now: &str| state.next_look(at(now));
+    assert_eq!(look("00:00:00"), Some(at("00:59:00")));
+    assert_eq!(look("00:59:00"), Some(at("00:59:54")));
+    assert_eq!(look("00:59:54"), Some(at("01:00:00")));
+    // The other one's turn: what has ended is no reason to ask again and again.
+    assert_eq!(look("01:00:00"), Some(at("01:59:00")));
+    assert_eq!(look("02:00:00"), None);
+    assert_eq!(state.without_tokens().next_look(at("00:00:00")), None);
+}
+
+#[test]
 fn a_refusal_takes_what_lives() {
     let refused = Trouble::refused("The agent is for other pods.");
     for state in [state(&both()), state(&both()).without_tokens()] {
