@@ -3,5 +3,6 @@
 pub(crate) mod adc;
 pub(crate) mod document;
 pub(crate) mod message;
+mod plain;
 pub(crate) mod render;
 pub(crate) mod view;

@@ -1,14 +1,17 @@
 //! What an agent's files say, as pure text.
 //!
 //! `env` has to mean the same to `docker --env-file`, to a shell's `set -a; . env` and to dotenv parsers.
-//! They disagree about quotes, so nothing is quoted: a value that needs quoting is not written at all.
+//! They disagree about quotes, so nothing is quoted: a value that needs quoting is not written at all (`plain`).
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::document::{Credential, Document, Status};
+use super::{
+    document::{Credential, Document, Status},
+    plain::{ACTION_URL, STATE, is_plain_value},
+};
 use crate::{clock, id::CapabilityKey, provider::Listed};
 
 impl Document<'_> {
@@ -29,9 +32,9 @@ impl Document<'_> {
                 line(&mut text, name, credential.account.as_deref().unwrap_or_default());
             }
         }
-        line(&mut text, "TOKEN_BROKER_STATE", &self.status.state);
+        line(&mut text, STATE, &self.status.state);
         if let Some(url) = self.plain_action_url() {
-            line(&mut text, "TOKEN_BROKER_ACTION_URL", url);
+            line(&mut text, ACTION_URL, url);
         }
         text
     }
@@ -41,6 +44,7 @@ impl Document<'_> {
         let is_told = |credential: &&Credential<'_>| match &credential.env.capabilities {
             Listed::In(_) => credential.provider == of.provider,
             Listed::With(provider) => *provider == of.provider,
+            Listed::Elsewhere => false,
         };
         let told: Vec<_> = self.credentials.iter().filter(is_told).collect();
         text.push_str(name);
@@ -107,18 +111,6 @@ fn line(text: &mut String, name: &str, value: &str) {
     text.push('=');
     text.push_str(value);
     text.push('\n');
-}
-
-/// True for a value that every reader of env files takes literally. `~` after `:` is left out with the rest
-/// of what a shell expands in an assignment.
-pub(super) fn is_plain_value(value: &str) -> bool {
-    value.bytes().all(|b| {
-        b.is_ascii_alphanumeric()
-            || matches!(
-                b,
-                b'-' | b'.' | b'_' | b'+' | b'/' | b'=' | b':' | b'%' | b'?' | b',' | b'@'
-            )
-    })
 }
 
 /// A value as JSON, in memory of the right size from the beginning: growing would leave a copy of a token behind.

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 
 use super::{
     document::{Capability, Credential, Document, Status, TokenView},
-    render::{is_plain_value, json},
+    plain::{is_bearer_token, is_plain_value},
+    render::json,
 };
 use crate::{
     broker::{AgentSnapshot, AgentState, CredentialView, IssuedToken},
@@ -213,15 +214,6 @@ impl<'a> View<'a> {
         text.push_str("use a public_url of letters, digits and -._~/:%");
         Some(text)
     }
-}
-
-/// The `b64token` of RFC 6750, section 2.1, without a leading `~`, which a shell would expand.
-fn is_bearer_token(token: &str) -> bool {
-    !token.is_empty()
-        && !token.starts_with('~')
-        && token
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'='))
 }
 
 /// Each declared capability with the description from the manifest.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::id::ProviderId;
 
@@ -70,13 +70,37 @@ pub struct EnvNames {
 }
 
 /// Where it is told what a token serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Listed {
     /// In a variable of this name.
     In(String),
     /// In that of another provider, where the agent has something of it.
     With(ProviderId),
+    /// Where this version does not know: a newer one says so.
+    Elsewhere,
+}
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Known {
+            In(String),
+            With(ProviderId),
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Told {
+            Known(Known),
+            Else(IgnoredAny),
+        }
+        Ok(match Told::deserialize(from)? {
+            Told::Known(Known::In(name)) => Self::In(name),
+            Told::Known(Known::With(provider)) => Self::With(provider),
+            Told::Else(_) => Self::Elsewhere,
+        })
+    }
 }
 
 impl Listed {
@@ -84,7 +108,7 @@ impl Listed {
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::In(name) => Some(name),
-            Self::With(_) => None,
+            Self::With(_) | Self::Elsewhere => None,
         }
     }
 }

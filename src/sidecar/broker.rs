@@ -36,10 +36,9 @@ impl Broker {
 
     /// The document, and what the broker's clock showed.
     fn read(&self, answer: &Answer) -> Result<(Document<'static>, Option<Timestamp>), NoAnswer> {
-        let view: Document<'static> = serde_json::from_slice(&answer.body).map_err(|_| {
-            // What is wrong with it is not said: that may quote a token.
+        let view = Document::read(&answer.body).map_err(|unusable| {
             let source = self.upstream.source();
-            NoAnswer::Away(format!("{source} answers with what this version cannot read"))
+            NoAnswer::Away(format!("{source} answers with {unusable}"))
         })?;
         let token = view.tokens().next();
         let showed = token.and_then(|token| clock_of(token.expires_at, token.expires_in));

@@ -32,6 +32,10 @@ pub(super) async fn view(upstream: &Upstream) -> Result<(Document<'static>, Opti
         NoAnswer::Away(format!("{source} answers with what is no text"))
     })?;
     let mut view = written::read(env, &status.body);
+    view.check().map_err(|unusable| {
+        let source = upstream.source();
+        NoAnswer::Away(format!("{source} answers with {unusable}"))
+    })?;
     let mut showed = None;
     if view.access_token().is_some()
         && let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE, upstream.get("/v1/token")).await

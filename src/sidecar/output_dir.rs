@@ -21,6 +21,7 @@ use crate::{
         files::{self, Seen},
         mark::Mark,
     },
+    agent_view::document::Document,
     clock::{SharedClock, Uptime},
     id::AgentName,
     text::ShowPath,
@@ -54,7 +55,7 @@ pub(super) struct OutputDir {
 }
 
 impl OutputDir {
-    /// Takes over what an earlier sidecar left, and removes the socket that it can no longer serve.
+    /// Takes over what an earlier sidecar left for the agent, takes away what one left for another, and removes the socket that it can no longer serve.
     ///
     /// # Errors
     /// When the directory cannot be used at all.
@@ -70,14 +71,19 @@ impl OutputDir {
         dir.sweep();
         dir.remove(Entry::Socket)
             .map_err(|error| place.sentence(&error))?;
-        let read = |entry| dir.read(entry).unwrap_or_default();
-        let left = written::read(&read(Entry::Env), read(Entry::Status).as_bytes());
-        let left = State::new(left, clock.moment());
+        let state = if let Some(left) = left_for(&dir, agent) {
+            State::new(left, clock.moment())
+        } else {
+            for entry in [Entry::AccessToken, Entry::Env, Entry::Status] {
+                dir.remove(entry).map_err(|error| place.sentence(&error))?;
+            }
+            State::of_agent(agent)
+        };
         Ok(Self {
             place,
             clock,
             // Without a token it says nothing that is worth keeping.
-            state: Some(left)
+            state: Some(state)
                 .filter(State::has_token)
                 .unwrap_or_else(|| State::of_agent(agent)),
             trouble: None,
@@ -224,6 +230,71 @@ impl OutputDir {
         let shown = self.state.show(self.clock.uptime(), Some(&Trouble::ended()));
         if let Err(problem) = self.write_files(&shown) {
             tracing::warn!("{problem}");
+        }
+    }
+}
+
+/// What an earlier sidecar left; `None` where that is another agent's, or could not have been written by one.
+fn left_for(dir: &AgentDir, agent: Option<&AgentName>) -> Option<Document<'static>> {
+    let read = |entry| dir.read(entry).unwrap_or_default();
+    let left = written::read(&read(Entry::Env), read(Entry::Status).as_bytes());
+    let is_its_own = agent.is_none_or(|agent| *left.status.agent == *agent.as_str());
+    (is_its_own && left.check().is_ok()).then_some(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::{clock::SystemClock, testing::name};
+
+    const ENV: &str = "GOOGLE_OAUTH_ACCESS_TOKEN=ya29.a\nGOOGLE_OAUTH_TOKEN_EXPIRES_AT=2100-01-01T00:00:00Z\n\
+                       GOOGLE_OAUTH_CAPABILITIES=\n";
+
+    fn open(directory: &Path, agent: Option<&str>) -> OutputDir {
+        let opened = OutputDir::open(
+            directory.to_owned(),
+            agent.map(name).as_ref(),
+            Arc::new(SystemClock),
+            Arc::default(),
+            mpsc::channel(1).0,
+        );
+        opened.unwrap_or_else(|sentence| panic!("{sentence}"))
+    }
+
+    #[test]
+    fn what_was_left_for_another_agent_is_taken_away() {
+        let service = "GOOGLE_SA_ACCESS_TOKEN=ya29.b\nGOOGLE_SA_TOKEN_EXPIRES_AT=2100-01-01T00:00:00Z\n";
+        let odd = format!("{ENV}{service}GOOGLE_SA_EMAIL=$(evil)\n");
+        let both = Some(r#"{"agent":"both","owner":"alice"}"#);
+        for (env, status, agent, stays) in [
+            (ENV, both, Some("both"), true),
+            (ENV, both, None, true),
+            (ENV, both, Some("mix"), false),
+            (ENV, Some("{}"), Some("mix"), false),
+            (ENV, None, Some("mix"), false),
+            (&odd, both, Some("both"), false),
+            (&odd, both, None, false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let at = |file: &str| folder.path().join(file);
+            fs::write(at("env"), env).unwrap();
+            fs::write(at("access_token"), "ya29.a").unwrap();
+            if let Some(status) = status {
+                fs::write(at("status.json"), status).unwrap();
+            }
+            let opened = open(folder.path(), agent);
+            let case = format!("{env} {status:?} {agent:?}");
+            assert_eq!(opened.state.has_token(), stays, "{case}");
+            let files = ["env", "access_token", "status.json"];
+            assert_eq!(files.map(|file| at(file).exists()), [stays; 3], "{case}");
+            let says = opened.state.agent().map(str::to_owned);
+            assert_eq!(
+                says.as_deref(),
+                if stays { Some("both") } else { agent },
+                "{case}"
+            );
         }
     }
 }

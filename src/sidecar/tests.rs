@@ -30,6 +30,7 @@ use crate::{
 };
 
 const LIFE: Duration = Duration::from_secs(3600);
+const END: &str = "2100-01-01T00:00:00Z";
 const BEHIND: Duration = Duration::from_secs(90 * 60);
 
 type Told = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -110,20 +111,33 @@ fn env(end: &str) -> String {
     )
 }
 
-async fn broker(listener: UnixListener, release: Release) {
+async fn broker(
+    listener: UnixListener,
+    answer: impl Fn(&Request<Incoming>) -> Told + Clone + Send + 'static,
+) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
+        let answer = answer.clone();
         tokio::spawn(async move {
             let http = auto::Builder::new(TokioExecutor::new());
             let _ = http
                 .serve_connection(
                     TokioIo::new(stream),
-                    service_fn(move |request| {
-                        std::future::ready(Ok::<_, Infallible>(answer(release, &request)))
-                    }),
+                    service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(&request)))),
                 )
                 .await;
         });
+    }
+}
+
+fn options(socket: PathBuf, directory: PathBuf) -> SidecarOptions {
+    SidecarOptions {
+        source: Source::Socket(socket),
+        agent: None,
+        token_file: PathBuf::new(),
+        ca_file: None,
+        directory,
+        metadata: None,
     }
 }
 
@@ -167,17 +181,13 @@ async fn a_broker_of_the_release_before_is_followed_as_well() {
 async fn tokens_end_by_the_sidecars_own_clock(release: Release) {
     let folder = in_memory();
     let socket = folder.path().join("node.sock");
-    tokio::spawn(broker(UnixListener::bind(&socket).unwrap(), release));
+    let listener = UnixListener::bind(&socket).unwrap();
+    tokio::spawn(broker(listener, move |request: &Request<Incoming>| {
+        answer(release, request)
+    }));
     let directory = folder.path().join("shared");
     fs::create_dir(&directory).unwrap();
-    let options = SidecarOptions {
-        source: Source::Socket(socket),
-        agent: None,
-        token_file: PathBuf::new(),
-        ca_file: None,
-        directory: directory.clone(),
-        metadata: None,
-    };
+    let options = options(socket, directory.clone());
     let shutdown = CancellationToken::new();
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let begun = SystemClock.moment().wall;
@@ -206,7 +216,7 @@ async fn tokens_end_by_the_sidecars_own_clock(release: Release) {
         fs::read(directory.join("env")).unwrap(),
         ask(&own, "/v1/env", None).await,
     );
-    let view: Document<'static> = serde_json::from_slice(&ask(&own, "/v1/view", None).await).unwrap();
+    let view = Document::read(&ask(&own, "/v1/view", None).await).unwrap();
     for text in [&file, &answer, view.env().as_bytes()] {
         let text = std::str::from_utf8(text).unwrap();
         assert_eq!(text, env(&rfc3339(time_in(text.as_bytes()))));
@@ -237,4 +247,52 @@ async fn tokens_end_by_the_sidecars_own_clock(release: Release) {
     }
     shutdown.cancel();
     sidecar.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_document_that_no_file_can_carry_is_refused_and_what_was_there_stays() {
+    for release in [Release::This, Release::Before] {
+        let folder = in_memory();
+        let socket = folder.path().join("node.sock");
+        let (asked, asks) = tokio::sync::watch::channel(0);
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(broker(listener, move |request: &Request<Incoming>| {
+            let what = match request.uri().path() {
+                "/v1/view" if release == Release::This => view(END).replace("ya29.a", r"ya29.a\nEVIL=1"),
+                "/v1/env" if release == Release::Before => {
+                    format!("{}GOOGLE_SA_EMAIL=$(EVIL)\n", env(END))
+                        .replace("GOOGLE_OAUTH_ACC", "GOOGLE_SA_ACCESS_TOKEN=b\nGOOGLE_SA_TOKEN_EXPIRES_AT=2100-01-01T00:00:00Z\nGOOGLE_OAUTH_ACC")
+                }
+                _ => return answer(release, request),
+            };
+            asked.send_modify(|asked| *asked += 1);
+            Response::new(Full::new(Bytes::from(what)).boxed_unsync())
+        }));
+        let directory = folder.path().join("shared");
+        fs::create_dir(&directory).unwrap();
+        let left = env(END).replace("ya29.a", "ya29.left");
+        fs::write(directory.join("env"), &left).unwrap();
+        fs::write(directory.join("status.json"), STATUS).unwrap();
+        let shutdown = CancellationToken::new();
+        let options = options(socket, directory.clone());
+        let sidecar = tokio::spawn(run(
+            options,
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+            shutdown.clone(),
+        ));
+        // The second answer is asked for after the first was refused.
+        let (mut asks, own) = (asks, directory.join("broker.sock"));
+        let twice = async { asks.wait_for(|asked| *asked >= 2).await.map(|_| ()) };
+        tokio::time::timeout(Duration::from_secs(30), twice)
+            .await
+            .expect("the broker is asked again")
+            .unwrap();
+        assert_eq!(fs::read_to_string(directory.join("env")).unwrap(), left);
+        // Nor does its own socket tell it on.
+        let told = ask(&own, "/v1/env", None).await;
+        assert_eq!(String::from_utf8(told).unwrap(), left);
+        shutdown.cancel();
+        sidecar.await.unwrap().unwrap();
+    }
 }

@@ -47,7 +47,7 @@ fn both() -> AgentSnapshot {
 /// What another machine hears of it.
 fn told(snapshot: &AgentSnapshot) -> Document<'static> {
     let view = View::new(snapshot, midnight());
-    serde_json::from_slice(&json(&view.document(Some(PROJECT)))).unwrap()
+    Document::read(&json(&view.document(Some(PROJECT)))).unwrap()
 }
 
 fn state(snapshot: &AgentSnapshot) -> State {
