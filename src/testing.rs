@@ -149,6 +149,7 @@ pub(crate) fn snapshot(agent: &str) -> AgentSnapshot {
         state: AgentState::Active,
         message: String::new(),
         action_url: None,
+        awaited: Box::default(),
         capabilities: Arc::new([
             status("google.gmail.send", true, false, None),
             status("google.calendar.readonly", true, true, Some("google.calendar")),

@@ -83,6 +83,7 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
         state: AgentState::Active,
         message: String::new(),
         action_url: None,
+        awaited: Box::default(),
         capabilities: Arc::new([CapabilityStatus {
             key: key.parse().expect("a key"),
             granted: true,

@@ -62,7 +62,7 @@ pub use crate::{
         handle::{self, AgentHandle, ChangeReceiver, ChangeSender},
         names,
         problem::{self, Problem, ProblemCode},
-        snapshot::{self, AgentSnapshot, CapabilityStatus, CredentialView, IssuedToken},
+        snapshot::{self, AgentSnapshot, AwaitedConsent, CapabilityStatus, CredentialView, IssuedToken},
         state::AgentSource,
     },
     renewal::options::{BrokerOptions, BrokerParts},

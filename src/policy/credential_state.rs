@@ -17,7 +17,7 @@ use crate::{
         agent_state::AgentState,
         ending,
         keys::TokenKey,
-        snapshot::{CapabilityStatus, CredentialView, IssuedToken},
+        snapshot::{AwaitedConsent, CapabilityStatus, CredentialView, IssuedToken},
         state::{Account, Registry},
         tokens::{LastFailure, TokenEntry},
     },
@@ -43,6 +43,19 @@ impl CredentialState {
     /// Its token may be used, once it is there.
     pub(crate) fn is_usable(&self) -> bool {
         matches!(self.state, AgentState::Active | AgentState::ProviderUnavailable)
+    }
+
+    /// The consent that mends it, where there is something to ask for.
+    pub(crate) fn awaited_consent(&self) -> Option<AwaitedConsent> {
+        let again = matches!(self.state, AgentState::ReconnectRequired | AgentState::Revoked);
+        let asked = self.statuses.iter().filter(|status| again || !status.granted);
+        let capabilities: Vec<CapabilityKey> = asked.map(|status| status.key.clone()).collect();
+        let helps = self.person_can_act && !capabilities.is_empty();
+        helps.then(|| AwaitedConsent {
+            profile: self.view.profile.clone(),
+            again,
+            capabilities,
+        })
     }
 
     /// Its token is not handed out, whatever its own state.

@@ -13,7 +13,7 @@ use crate::{
     registry::{
         agent_state::AgentState,
         keys::Keys,
-        snapshot::{AgentSnapshot, CapabilityStatus},
+        snapshot::{AgentSnapshot, AwaitedConsent, CapabilityStatus},
         state::Registry,
     },
 };
@@ -50,6 +50,7 @@ pub(crate) fn evaluate(
         state: verdict.state,
         message: verdict.message,
         action_url: verdict.person_can_act.then(|| action_url(context, manifest)),
+        awaited: verdict.awaited,
         capabilities: in_order(manifest, &states),
         credentials: states.into_iter().map(|state| state.view).collect(),
     };
@@ -61,6 +62,7 @@ struct Verdict {
     state: AgentState,
     message: String,
     person_can_act: bool,
+    awaited: Box<[AwaitedConsent]>,
 }
 
 /// What is required decides, and where it is missing or broken the agent has no token at all; what is optional takes
@@ -75,6 +77,11 @@ fn verdict(states: &mut [CredentialState]) -> Verdict {
             state: first.state,
             person_can_act: first.person_can_act,
             message: messages(states.iter().filter(|state| broken(state))),
+            awaited: states
+                .iter()
+                .filter(|state| broken(state))
+                .filter_map(CredentialState::awaited_consent)
+                .collect(),
         };
         for state in states.iter_mut().filter(|state| state.is_usable()) {
             state.withhold();
@@ -99,6 +106,7 @@ fn verdict(states: &mut [CredentialState]) -> Verdict {
             AgentState::ProviderUnavailable
         },
         person_can_act: false,
+        awaited: Box::default(),
         message: messages(states.iter()),
     }
 }

@@ -168,6 +168,17 @@ impl CredentialView {
     }
 }
 
+/// A consent without which an agent does not work, and which its owner can give.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AwaitedConsent {
+    /// Where it is given.
+    pub profile: Arc<Profile>,
+    /// The account there worked before: whatever the agent uses of it is asked for again.
+    pub again: bool,
+    /// What it is for, in the manifest's order.
+    pub capabilities: Vec<CapabilityKey>,
+}
+
 /// An agent's situation.
 pub struct AgentSnapshot {
     /// What it declared.
@@ -178,6 +189,8 @@ pub struct AgentSnapshot {
     pub message: String,
     /// Where a person can fix it.
     pub action_url: Option<String>,
+    /// What its owner has to consent to, one provider after the other.
+    pub awaited: Box<[AwaitedConsent]>,
     /// Each declared capability, in the manifest's order.
     pub capabilities: Arc<[CapabilityStatus]>,
     /// What it has of each provider that it declares something of, at least one: the first is the main one.
@@ -249,6 +262,7 @@ impl AgentSnapshot {
             && self.state == other.state
             && self.message == other.message
             && self.action_url == other.action_url
+            && self.awaited == other.awaited
             && self.capabilities == other.capabilities
             && (Arc::ptr_eq(&self.manifest, &other.manifest) || self.manifest == other.manifest)
     }

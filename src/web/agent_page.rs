@@ -20,8 +20,9 @@ use super::{
     paths::Paths,
 };
 use crate::{
-    broker::{AgentSnapshot, AgentState, AgentView, Broker, CapabilityState, CapabilityStatus},
+    broker::{AgentSnapshot, AgentState, AgentView, AwaitedConsent, Broker, CapabilityState},
     help,
+    manifest::Manifest,
     provider::Origin,
 };
 
@@ -98,7 +99,7 @@ fn page(broker: &Broker, agent: &AgentView) -> Page {
     let page = page
         .lists(items(broker, snapshot))
         .explained_by(help::of_state(snapshot.state));
-    with_command(page, broker, snapshot).goes_on(&format!("agents/{name}"), "Open it in the console")
+    with_commands(page, snapshot).goes_on(&format!("agents/{name}"), "Open it in the console")
 }
 
 fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
@@ -134,64 +135,58 @@ fn items(broker: &Broker, snapshot: &AgentSnapshot) -> Vec<Item> {
         .collect()
 }
 
-fn with_command(page: Page, broker: &Broker, snapshot: &AgentSnapshot) -> Page {
-    let manifest = &snapshot.manifest;
-    let mut keyed = snapshot
-        .credentials
-        .iter()
-        .filter_map(|view| match &view.profile.origin {
-            Origin::Key { command, .. } if view.account.is_none() => Some(command),
-            _ => None,
-        });
-    if snapshot.state == AgentState::NotConnected
-        && snapshot.action_url.is_none()
-        && let Some(command) = keyed.next()
-    {
-        return page.command(format!(
-            "{command} --owner {} --key FILE",
-            shell_word(manifest.owner.as_str())
-        ));
+/// A command for each account that has to be connected, or whose key has to be added.
+fn with_commands(page: Page, snapshot: &AgentSnapshot) -> Page {
+    if let Some(command) = key_command(snapshot) {
+        return page.command(command);
     }
-    let owner_must_act = matches!(
-        snapshot.state,
-        AgentState::NotConnected
-            | AgentState::PermissionMissing
-            | AgentState::ReconnectRequired
-            | AgentState::Revoked
-    );
-    let reconnect = matches!(
-        snapshot.state,
-        AgentState::ReconnectRequired | AgentState::Revoked
-    );
-    let catalog = broker.catalog();
-    let of_owner = |status: &&CapabilityStatus| broker.is_consented(catalog.provider_of(&status.key));
-    let asked = snapshot
-        .capabilities
-        .iter()
-        .filter(of_owner)
-        .filter(|status| reconnect || !status.granted);
-    // What one consent asks for is of one provider; the page names the next when this one is there.
-    let first = asked
-        .clone()
-        .next()
-        .map(|status| catalog.provider_of(&status.key));
-    let wanted: Vec<String> = asked
-        .filter(|status| Some(catalog.provider_of(&status.key)) == first)
-        .map(|status| format!("--capability {}", status.key))
-        .collect();
-    if !owner_must_act || wanted.is_empty() || snapshot.action_url.is_none() {
+    if snapshot.awaited.is_empty() {
         return page;
     }
-    let profile = first.and_then(|provider| broker.providers().get(provider));
-    let account = profile.and_then(|provider| manifest.account_in(&provider.profile.account_field));
+    let commands = snapshot
+        .awaited
+        .iter()
+        .map(|consent| connect_command(&snapshot.manifest, consent));
+    let page = commands.fold(page, Page::command);
+    let links = if snapshot.awaited.len() == 1 {
+        "The command prints a link for the owner."
+    } else {
+        "Each command prints a link for the owner, one account after the other."
+    };
+    page.closes(format!("{links} What was granted before is kept."))
+}
+
+/// Adds the key that the agent lacks, where it lacks nothing else.
+fn key_command(snapshot: &AgentSnapshot) -> Option<String> {
+    if snapshot.state != AgentState::NotConnected || snapshot.action_url.is_some() {
+        return None;
+    }
+    let command = snapshot
+        .credentials
+        .iter()
+        .find_map(|view| match &view.profile.origin {
+            Origin::Key { command, .. } if view.account.is_none() => Some(command),
+            _ => None,
+        })?;
+    let owner = shell_word(snapshot.manifest.owner.as_str());
+    Some(format!("{command} --owner {owner} --key FILE"))
+}
+
+/// Begins this consent.
+fn connect_command(manifest: &Manifest, consent: &AwaitedConsent) -> String {
+    let account = manifest.account_in(&consent.profile.account_field);
     let account = account.map(|account| format!(" --account {}", shell_word(account)));
-    page.command(format!(
+    let wanted: Vec<String> = consent
+        .capabilities
+        .iter()
+        .map(|key| format!("--capability {key}"))
+        .collect();
+    format!(
         "token-broker connect --owner {}{} {}",
         shell_word(manifest.owner.as_str()),
         account.unwrap_or_default(),
         wanted.join(" ")
-    ))
-    .closes("The command prints a link for the owner. What was granted before is kept.")
+    )
 }
 
 /// A word that every POSIX shell takes literally.
@@ -207,7 +202,53 @@ fn shell_word(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::{
+        provider::{AccountField, Profile, google},
+        testing::snapshot,
+    };
+
+    fn consent(profile: Profile, keys: &[&str]) -> AwaitedConsent {
+        AwaitedConsent {
+            profile: Arc::new(profile),
+            again: true,
+            capabilities: keys.iter().map(|key| key.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn each_account_that_the_owner_is_waited_for_at_has_its_command() {
+        let shown = |awaited: Vec<AwaitedConsent>| {
+            let mut manifest = Manifest::clone(&snapshot("bot").manifest);
+            manifest
+                .accounts
+                .insert("acme".parse().unwrap(), "alice@acme.example".into());
+            let snapshot = AgentSnapshot {
+                manifest: Arc::new(manifest),
+                awaited: awaited.into(),
+                ..snapshot("bot").in_state(AgentState::ReconnectRequired)
+            };
+            with_commands(Page::new(Tone::Bad, "x"), &snapshot).commands
+        };
+        let id: crate::id::ProviderId = "acme".parse().unwrap();
+        let acme = || {
+            let profile = Profile {
+                id: id.clone(),
+                account_field: AccountField::Accounts(id.clone()),
+                ..google::account()
+            };
+            consent(profile, &["acme.read", "acme.write"])
+        };
+        let at_google = "token-broker connect --owner alice --capability google.gmail.send";
+        let at_acme = "token-broker connect --owner alice --account alice@acme.example --capability acme.read \
+                       --capability acme.write";
+        let google = consent(google::account(), &["google.gmail.send"]);
+        assert_eq!(shown(vec![acme()]), [at_acme]);
+        assert_eq!(shown(vec![google, acme()]), [at_google, at_acme]);
+        assert!(shown(vec![]).is_empty());
+    }
 
     #[test]
     fn a_command_can_be_copied_whatever_the_names_hold() {

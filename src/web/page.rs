@@ -52,7 +52,8 @@ pub(super) struct Page {
     pub(super) tone: Tone,
     pub(super) paragraphs: Vec<String>,
     pub(super) items: Vec<Item>,
-    pub(super) command: String,
+    /// Each begins something by itself.
+    pub(super) commands: Vec<String>,
     pub(super) closing: String,
     /// The path of the page that explains it.
     pub(super) help: Option<String>,
@@ -67,7 +68,7 @@ impl Page {
             tone,
             paragraphs: Vec::new(),
             items: Vec::new(),
-            command: String::new(),
+            commands: Vec::new(),
             closing: String::new(),
             help: None,
             next: None,
@@ -85,7 +86,7 @@ impl Page {
     }
 
     pub(super) fn command(mut self, command: impl Into<String>) -> Self {
-        self.command = command.into();
+        self.commands.push(command.into());
         self
     }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use token_broker::{
-    broker::{AgentHandle, AgentState},
+    broker::{AgentHandle, AgentState, AwaitedConsent},
     capability::{Catalog, ScopeSet},
     config::CapabilityEntry,
-    id::ProviderId,
+    id::{CapabilityKey, ProviderId},
     provider::{EnvNames, Profile, google},
 };
 
@@ -163,4 +163,40 @@ async fn a_provider_that_hangs_holds_up_no_renewal_at_another() {
         let bot = scene.handle(&format!("waiting-{number}-bot"));
         assert_eq!(state(&bot), AgentState::Active, "waiting-{number}");
     }
+}
+
+#[tokio::test]
+async fn the_owner_is_waited_for_at_each_provider_whose_grant_ended_and_at_no_other() {
+    let two = Two::new().await;
+    let scene = &two.scene;
+    scene.connect("bob", &[SEND]).await;
+    two.connect("bob").await;
+    let bot = scene.put("bot", "bob", &[SEND, ACME_READ]).await;
+    scene.idle().await;
+    let awaited = || {
+        let snapshot = bot.snapshot();
+        let consents = snapshot.awaited.iter();
+        let said = |consent: &AwaitedConsent| {
+            let keys: Vec<&str> = consent.capabilities.iter().map(CapabilityKey::as_str).collect();
+            (consent.profile.id.to_string(), consent.again, keys.join(" "))
+        };
+        consents.map(said).collect::<Vec<_>>()
+    };
+    assert_eq!((state(&bot), awaited()), (AgentState::Active, vec![]));
+
+    two.acme.fail(&email("bob"), Fault::invalid_grant());
+    scene.pass(61 * MINUTE).await;
+    let at_acme = ("acme".to_owned(), true, ACME_READ.to_owned());
+    assert_eq!(
+        (state(&bot), awaited()),
+        (AgentState::ReconnectRequired, vec![at_acme.clone()])
+    );
+
+    let other = scene.put("other", "bob", &[SEND]).await;
+    scene.idle().await;
+    assert_eq!(state(&other), AgentState::Active);
+    scene.google.fail(&email("bob"), Fault::invalid_grant());
+    scene.pass(61 * MINUTE).await;
+    let at_google = ("google".to_owned(), true, SEND.to_owned());
+    assert_eq!(awaited(), [at_google, at_acme], "one after the other");
 }

@@ -7,12 +7,13 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
 };
 
+use http::Method;
 use serde_json::json;
 
 use crate::{
     browser::Browser,
     provider::{CLIENT_ID, CLIENT_SECRET, Provider, connect},
-    support::{Agent, Connecting, Daemon, Emulator},
+    support::{Agent, Connecting, Daemon, Emulator, request},
 };
 
 const MAIL: &str = "google.gmail.send";
@@ -65,9 +66,13 @@ fn an_agent_has_a_token_of_another_provider_beside_googles() {
     daemon.write_manifest("acme-bot", "alice", &[FILES]);
     daemon.start();
     let page = daemon.page("/agents/both-bot").text().to_owned();
-    assert!(
-        page.contains("--capability google.gmail.send") && !page.contains("--capability acme."),
-        "{page}"
+    assert_eq!(
+        commands(&page),
+        [
+            "token-broker connect --owner alice --capability google.gmail.send",
+            "token-broker connect --owner alice --capability acme.files.read",
+        ],
+        "one consent after the other"
     );
     let missing = daemon.wait_for_state("acme-bot", "not_connected");
     assert!(
@@ -143,6 +148,76 @@ fn an_agent_has_a_token_of_another_provider_beside_googles() {
     assert_ne!(asked(""), asked("?integration=acme"));
     assert_eq!(both.status()["accounts"], json!({ "acme": "alice@example.com" }));
     assert_eq!(both.get("/v1/token?integration=other").status, 400);
+}
+
+/// The commands that an agent's page shows.
+fn commands(page: &str) -> Vec<&str> {
+    let blocks = page.split("<pre><code>").skip(1);
+    blocks.filter_map(|block| block.split("</code>").next()).collect()
+}
+
+/// The operator's page of the console at this path.
+fn in_console(daemon: &Daemon, path: &str) -> String {
+    let link = daemon.cli(&["console", "--no-browser"]).expect_ok().stdout;
+    let (_, token) = link.trim_end().split_once("link=").unwrap();
+    let origin = daemon.http();
+    let signed_in = request(
+        Method::POST,
+        &format!("{origin}/console/sign-in"),
+        &[
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("origin", &origin),
+            ("sec-fetch-site", "same-origin"),
+        ],
+        format!("link={token}"),
+    )
+    .unwrap();
+    let cookie = signed_in
+        .header("set-cookie")
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    let page = request(
+        Method::GET,
+        &format!("{origin}{path}"),
+        &[("cookie", &cookie)],
+        String::new(),
+    );
+    page.unwrap().expect_ok().text().to_owned()
+}
+
+#[test]
+fn where_its_grant_ends_the_person_is_led_to_it_and_not_to_google() {
+    let (google, acme) = (Emulator::start(&[]), Provider::start());
+    let daemon = daemon(&google, &acme);
+    daemon.write_manifest("both-bot", "alice", &[MAIL, FILES]);
+    daemon.start();
+    connect(&daemon, ("alice", "alice"), &[FILES], &[]).expect_ok();
+    let connecting = Connecting::start(&daemon, "alice", &[MAIL], &[]).unwrap();
+    connecting.approve();
+    connecting.finish().expect_ok();
+    let both = daemon.wait_for_state("both-bot", "active");
+
+    // Somebody else uses the grant, so that ours is spent.
+    let grant = acme.refresh_tokens(false).pop().unwrap();
+    acme.present(&grant).expect_ok();
+    both.get("/v1/token?integration=acme&refresh=true");
+    daemon.wait_for_state("both-bot", "reconnect_required");
+    let page = daemon.page("/agents/both-bot").text().to_owned();
+    assert_eq!(
+        commands(&page),
+        ["token-broker connect --owner alice --capability acme.files.read"]
+    );
+    let page = in_console(&daemon, "/console/agents/both-bot");
+    let button = "<a class=\"button primary\" href=\"/console/connect?agent=both-bot\">Connect again</a>";
+    assert!(page.contains(button), "{page}");
+    let page = in_console(&daemon, "/console/connect?agent=both-bot");
+    assert!(
+        page.contains("Continue to Acme") && page.contains("Connect the account again"),
+        "{page}"
+    );
+    assert!(!page.contains("Google"), "{page}");
 }
 
 /// What Google's libraries are answered that ask for a token on the agent's socket.

@@ -63,6 +63,7 @@ pub(in crate::broker) fn without_token(
         state: AgentState::Misconfigured,
         message,
         action_url: None,
+        awaited: Box::default(),
         capabilities: Arc::default(),
         credentials: Box::new([CredentialView::empty(
             context.providers.first().profile.clone(),

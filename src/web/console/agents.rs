@@ -139,10 +139,7 @@ impl Agents {
         let manifest = &snapshot.manifest;
         let (mood, state) = labels::state(snapshot.state, snapshot.provider_name());
         let needs = snapshot.capabilities.iter().zip(&manifest.integrations);
-        let reconnect = matches!(
-            snapshot.state,
-            AgentState::ReconnectRequired | AgentState::Revoked
-        );
+        let awaited = snapshot.awaited.first();
         let consent_helps = snapshot
             .capabilities
             .iter()
@@ -167,8 +164,8 @@ impl Agents {
             requirements: needs
                 .map(|(status, requirement)| self.need(status, &requirement.description))
                 .collect(),
-            owner_can_act: reconnect || consent_helps,
-            reconnect,
+            owner_can_act: awaited.is_some() || consent_helps,
+            reconnect: awaited.is_some_and(|consent| consent.again),
             expires: token.map(|token| moment(now.wall_at(token.expires_at))),
             renewal: view.next_renewal.map(moment),
             last_used: view.last_used.map(moment),

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     broker::{AccountView, AgentView, CapabilityState, ConnectTarget, names::going_by},
-    id::{CapabilityKey, OwnerId},
+    id::{CapabilityKey, OwnerId, ProviderId},
     provider::Profile,
     session::Session,
     text::sentence::sentence,
@@ -39,6 +39,8 @@ struct ConnectPage<'a> {
     agent: Option<String>,
     granted: Vec<Offer>,
     groups: Vec<Group<Choice>>,
+    /// Google's classes are among what is shown.
+    has_classes: bool,
     problem: String,
     provider: String,
     provider_name: String,
@@ -157,7 +159,7 @@ impl Connect {
         })
     }
 
-    /// Where the consent is given: where the account is, or as the form says, or where the agent lacks something.
+    /// Where the consent is given: where the account is, or as the form says, or where the agent needs its owner.
     fn provider(
         &self,
         form: &Fields,
@@ -165,25 +167,37 @@ impl Connect {
         agent: Option<&AgentView>,
     ) -> Result<Arc<Profile>, Refusal> {
         let broker = &self.site.broker;
-        let lacking = || {
-            let missing = agent?
-                .snapshot
-                .capabilities
-                .iter()
-                .filter(|status| !status.granted);
-            let mut providers = missing.map(|status| broker.catalog().provider_of(&status.key));
-            providers.find(|provider| broker.is_consented(provider))
-        };
         let named = form.get("provider");
         let provider = match existing {
             Some(view) => broker.providers().get(&view.record.provider),
             None if !named.is_empty() => broker.providers().named(named),
-            None => lacking().map_or(Some(broker.providers().first()), |id| broker.providers().get(id)),
+            None => agent
+                .and_then(|agent| self.needed_by(agent))
+                .map_or(Some(broker.providers().first()), |id| broker.providers().get(id)),
         };
         let provider = provider.filter(|provider| provider.consent().is_some());
         provider
             .map(|provider| provider.profile.clone())
             .ok_or(Refusal::NotFound)
+    }
+
+    /// The provider at which this agent needs its owner: where it cannot work otherwise, else where it lacks something,
+    /// else where it has an account.
+    fn needed_by<'a>(&'a self, agent: &'a AgentView) -> Option<&'a ProviderId> {
+        let broker = &self.site.broker;
+        let snapshot = &agent.snapshot;
+        let consented = |lacks: bool| {
+            let mut of_interest = snapshot
+                .capabilities
+                .iter()
+                .filter(|status| !lacks || !status.granted);
+            of_interest.find_map(|status| {
+                let provider = broker.catalog().provider_of(&status.key);
+                broker.is_consented(provider).then_some(provider)
+            })
+        };
+        let awaited = snapshot.awaited.first().map(|consent| &consent.profile.id);
+        awaited.or_else(|| consented(true)).or_else(|| consented(false))
     }
 
     /// The account that an agent uses, or the only one that its owner has at this provider.
@@ -220,6 +234,8 @@ impl Connect {
             (Some(_), false) => "Add permissions",
         };
         let offer = |key: &&CapabilityKey| Offer::of(&self.site.broker, key);
+        let groups = self.groups(subject, &granted);
+        let mut choices = groups.iter().flat_map(|group| &group.members);
         ConnectPage {
             layout: self.site.layout(Some(session), Tab::Integrations, title),
             owner: subject.owner.to_string(),
@@ -236,7 +252,8 @@ impl Connect {
                 .as_ref()
                 .map(|view| view.snapshot.manifest.agent.to_string()),
             granted: granted.iter().map(offer).collect(),
-            groups: self.groups(subject, &granted),
+            has_classes: choices.any(|choice| choice.offer.class.is_some()),
+            groups,
             problem: problem.to_owned(),
             provider: subject.provider.id.to_string(),
             provider_name: subject.provider.name.clone(),
