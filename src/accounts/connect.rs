@@ -23,7 +23,7 @@ use crate::{
         select_account::AccountRef,
     },
     provider::{
-        Consent, ConsentProvider, ConsentRequest, NoToken, Provider, TokenAnswer,
+        Consent, ConsentProvider, ConsentRequest, NoToken, Provider, ProviderError, TokenAnswer,
         oauth::{Redirect, redirect::Outcome},
     },
     registry::{keys::TokenKey, time::BrokerClock},
@@ -135,7 +135,7 @@ impl Connect {
             .consents_of(provider.id())?
             .consent(&request)
             .await
-            .map_err(ConnectError::Provider)?;
+            .map_err(|error| self.failed(provider.id(), error))?;
         let now = self.clock.moment();
         let pending = Pending {
             connect_id: new_connect_id(&*self.entropy),
@@ -246,6 +246,11 @@ impl Connect {
     fn consents_of(&self, provider: &ProviderId) -> Result<&Arc<dyn ConsentProvider>, ConnectError> {
         let provider = self.context.providers.get(provider).and_then(Provider::consent);
         provider.ok_or_else(|| ConnectError::Capability("nobody can consent to this".to_owned()))
+    }
+
+    /// This provider's failure, as the end of a consent.
+    fn failed(&self, provider: &ProviderId, error: ProviderError) -> ConnectError {
+        ConnectError::Provider(error, self.context.profile_of(provider))
     }
 
     /// A URL that people may be sent to: the configuration lists its origin.
@@ -359,7 +364,7 @@ impl Connect {
             .first_use
             .whose((id, &**self.consents_of(id)?), &answer, nonce)
             .await
-            .map_err(ConnectError::Provider)?;
+            .map_err(|error| self.failed(id, error))?;
         let granted = answer
             .scopes
             .clone()
@@ -402,7 +407,7 @@ impl Connect {
             Outcome::Code { code, issuer } => {
                 let provider = self.consents_of(&grant_request.provider)?;
                 let accepted = provider.accepts_issuer(issuer.as_deref()).await;
-                accepted.map_err(ConnectError::Provider)?;
+                accepted.map_err(|error| self.failed(&grant_request.provider, error))?;
                 Ok(code)
             }
             Outcome::Error { error, .. } if error == "access_denied" => {
@@ -412,7 +417,7 @@ impl Connect {
             Outcome::Error { error, description } => {
                 let provider = self.consents_of(&grant_request.provider)?;
                 let refused = provider.refused_consent(&error, description.as_deref());
-                Err(ConnectError::Provider(refused))
+                Err(self.failed(&grant_request.provider, refused))
             }
         }
     }
@@ -457,9 +462,10 @@ impl Connect {
                     .first_use
                     .first_answer(&pending.grant_request.provider, &mut grant)
                     .await;
-                Ok((answer.map_err(ConnectError::Provider)?, grant, None))
+                let answer = answer.map_err(|error| self.failed(&pending.grant_request.provider, error))?;
+                Ok((answer, grant, None))
             }
-            Err(failure) => Err(ConnectError::Provider(*failure.error)),
+            Err(failure) => Err(self.failed(&pending.grant_request.provider, *failure.error)),
         }
     }
 

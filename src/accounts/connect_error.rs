@@ -54,9 +54,9 @@ pub enum ConnectError {
     /// Every box was unticked.
     #[error("none of the permissions was given: tick at least one on {}'s page. Nothing was changed", .0.name)]
     NothingGranted(Arc<Profile>),
-    /// The provider answered the redirect or the exchange with an error.
+    /// This provider answered the redirect or the exchange with an error.
     #[error("{}", .0.sentence(Retried::ByHand))]
-    Provider(ProviderError),
+    Provider(ProviderError, Arc<Profile>),
     /// The provider gave no refresh token.
     #[error(
         "{} gave no lasting permission (no refresh token), so access would end within the hour. Remove this \

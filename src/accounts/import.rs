@@ -74,7 +74,7 @@ impl From<ConnectError> for ImportError {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Narrower { account, lost } => Self::Narrower { account, lost },
-            ConnectError::Provider(error) => Self::Provider(error),
+            ConnectError::Provider(error, _) => Self::Provider(error),
             other => Self::Connect(other),
         }
     }

@@ -74,7 +74,7 @@ fn connect_form(error: &ConnectError) -> (Code, &'static str) {
         ConnectError::Narrower { .. } => (Code::FailedPrecondition, "narrower_grant"),
         ConnectError::RevokedMeanwhile { .. } => (Code::Aborted, "revoked_meanwhile"),
         ConnectError::Store(_) => (Code::Unavailable, "store"),
-        ConnectError::Provider(error) => provider(error.kind),
+        ConnectError::Provider(error, _) => provider(error.kind),
     }
 }
 

@@ -161,7 +161,7 @@ fn google(text: &mut String) -> std::fmt::Result {
             sign(failure.sign),
             failure_state(failure.kind).as_str(),
             actors(page),
-            cell(&sentences::row(failure, Retried::ByItself)),
+            cell(&sentences::row(failure, "Google", Retried::ByItself)),
             link(page),
         )?;
     }

@@ -58,6 +58,19 @@ async fn the_list_is_a_table_and_then_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn an_agent_with_an_account_at_another_provider_alone_has_it_in_the_list() {
+    let mut admin = two_agents();
+    let status = admin.agents[0].status.as_mut().unwrap();
+    status.account.clear();
+    let address = "alice@acme.example".to_owned();
+    status.accounts.insert("acme".to_owned(), address);
+    let list = AgentsCommand::List(ListArgs { owner: None });
+    let (_, out, _) = run_with(admin, list, Format::Text).await;
+    let row = "invoice-bot  alice  active                             acme: alice@acme.example  1/2";
+    assert!(out.text().contains(row), "{}", out.text());
+}
+
+#[tokio::test]
 async fn one_agent_is_shown_with_its_capabilities() {
     let command = AgentsCommand::Show(parse(&["invoice-bot"]));
     let (_, out, _) = run_with(two_agents(), command, Format::Text).await;

@@ -27,7 +27,7 @@ pub(super) fn agents(agents: &[Agent], output: &mut Output) -> Result<(), Failur
             agent.owner.as_str().into(),
             agent.standing(),
             if agent.account.is_empty() {
-                "-".into()
+                or_dash(&accounts(&agent.accounts)).into()
             } else {
                 agent.account.as_str().into()
             },

@@ -153,12 +153,16 @@ static ANSWERS: LazyLock<Chapter> = LazyLock::new(|| {
 static OTHERS: LazyLock<Chapter> = LazyLock::new(|| {
     Chapter::new(
         "What another provider answers",
-        "Another provider's server was asked for something and refused it.",
+        "Another provider's server was asked for something, and refused it or gave an answer that is of no use.",
         files![
             "server-ended-access"
             "server-lacks-permission"
             "server-refuses-client"
             "server-busy"
+            "server-answer-unusable"
+            "server-behind-proxy"
+            "server-consent-declined"
+            "server-gives-no-lasting-permission"
         ],
     )
 });

@@ -17,7 +17,11 @@ use crate::{
     provider::{
         ProviderError,
         failure::Call,
-        google::failure_table::{FAILURES, TESTING_MODE},
+        google::{
+            self,
+            failure_table::{FAILURES, TESTING_MODE},
+        },
+        oidc,
     },
 };
 
@@ -63,9 +67,35 @@ fn getting_no_answer_has_pages_too() {
     let host = "h".to_owned();
     for error in errors.chain([ProviderError::unusable(UnusableAnswer::NoKeys { host })]) {
         let seen = Meanwhile::Renewal(failure_state(error.kind));
-        assert_eq!(topic(error.help).meanwhile, seen, "{error}");
+        let help = error.help(google::account().topics);
+        assert_eq!(topic(help).meanwhile, seen, "{error}");
     }
     topic("identity-unproven");
+}
+
+#[test]
+fn what_goes_wrong_at_another_provider_is_explained_without_google() {
+    let topics = &oidc::failure_table::TOPICS;
+    let rows = oidc::failure_table::FAILURES.rows().iter();
+    let slugs: BTreeSet<_> = rows
+        .map(|failure| failure.help)
+        .chain([
+            topics.declined,
+            topics.nothing_granted,
+            topics.no_refresh_token,
+            topics.identity_unproven,
+            topics.unusable_answer,
+            topics.no_connection,
+            topics.certificate,
+            topics.proxy_credentials,
+        ])
+        .collect();
+    for slug in slugs {
+        let page = topic(slug);
+        for text in texts(page).chain([page.heading(), page.next_step()]) {
+            assert!(!text.to_lowercase().contains("google"), "{slug}: {text}");
+        }
+    }
 }
 
 #[test]

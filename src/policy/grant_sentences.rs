@@ -5,7 +5,7 @@ use crate::{
     clock,
     provider::{
         Provider,
-        sentences::{self, Retried},
+        sentences::{self, Recognized, Retried},
     },
 };
 
@@ -53,8 +53,12 @@ pub(crate) fn grant(cause: &GrantCause, provider: Option<&Provider>) -> String {
 
 /// What the provider said, with what this broker alone knows about the grant.
 fn refused(refusal: &GrantRefusal, provider: Option<&Provider>) -> String {
-    let row = provider.and_then(|provider| provider.failures.row_of(&refusal.cause));
-    let mut sentence = sentences::provider(&refusal.cause, row, Retried::ByItself);
+    let known = provider.and_then(|provider| {
+        let row = provider.failures.row_of(&refusal.cause)?;
+        let provider = provider.profile.name.as_str().into();
+        Some(Recognized { row, provider })
+    });
+    let mut sentence = sentences::provider(&refusal.cause, known.as_ref(), Retried::ByItself);
     if let Some(begun) = refusal.cut_off {
         let begun = clock::rfc3339(begun);
         return format!(

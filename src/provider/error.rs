@@ -4,7 +4,8 @@ use std::{fmt, time::Duration};
 
 use super::{
     failure::{Failure, Remedy},
-    sentences::{self, Retried},
+    help_topics::HelpTopics,
+    sentences::{self, Recognized, Retried},
 };
 use crate::{
     cause::{DiscoveryFault, IdTokenFault, ProviderCause, Refusal, UnusableAnswer},
@@ -19,10 +20,8 @@ pub struct ProviderError {
     pub kind: Remedy,
     /// What happened.
     pub cause: Box<ProviderCause>,
-    /// The row that a refusal is recognized by.
-    pub row: Option<&'static Failure>,
-    /// The page that explains it to people, `/help/<slug>`.
-    pub help: &'static str,
+    /// What a refusal is recognized by.
+    pub known: Option<Recognized>,
     /// How long the provider asked to wait.
     pub retry_after: Option<Duration>,
     /// The provider's own time, from the `Date` header of a refusal. Boxed: few have a use for it.
@@ -34,27 +33,28 @@ pub struct ProviderError {
 pub struct ProviderFault {
     /// What happened.
     pub cause: Box<ProviderCause>,
-    /// The row that a refusal is recognized by.
-    pub row: Option<&'static Failure>,
+    /// What a refusal is recognized by.
+    pub known: Option<Recognized>,
 }
 
 impl From<ProviderError> for ProviderFault {
     fn from(error: ProviderError) -> Self {
         Self {
             cause: error.cause,
-            row: error.row,
+            known: error.known,
         }
     }
 }
 
 impl fmt::Display for ProviderFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&sentences::provider(&self.cause, self.row, Retried::ByItself))
+        f.write_str(&sentences::provider(
+            &self.cause,
+            self.known.as_ref(),
+            Retried::ByItself,
+        ))
     }
 }
-
-/// The page about answers that no provider gives.
-const NOT_GOOGLE: &str = "not-google";
 
 impl fmt::Display for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,35 +94,63 @@ impl ProviderError {
 
     /// What is wrong and what to do.
     pub fn sentence(&self, retried: Retried) -> String {
-        sentences::provider(&self.cause, self.row, retried)
+        sentences::provider(&self.cause, self.known.as_ref(), retried)
     }
 
-    fn new(kind: Remedy, cause: ProviderCause, help: &'static str) -> Self {
+    /// The page that explains it to people, `/help/<slug>`. `topics` are those of the provider that was asked.
+    pub fn help(&self, topics: &HelpTopics) -> &'static str {
+        if let Some(known) = &self.known {
+            return known.row.help;
+        }
+        match &*self.cause {
+            ProviderCause::NoAnswer { error, .. } => match error {
+                TransportError::NoRoots(_) | TransportError::Certificate(_) => topics.certificate,
+                TransportError::TooLarge(_) | TransportError::Encoding(_) => topics.unusable_answer,
+                TransportError::ProxyCredentials(_) => topics.proxy_credentials,
+                TransportError::NoConnection | TransportError::Timeout(_) | TransportError::Network(_) => {
+                    topics.no_connection
+                }
+            },
+            ProviderCause::IdToken(_) => topics.identity_unproven,
+            ProviderCause::KeyUnusable { .. } => "service-account-key-refused",
+            ProviderCause::Discovery(_) => "server-refuses-client",
+            ProviderCause::Refused(_)
+            | ProviderCause::ConsentRefused { .. }
+            | ProviderCause::NoRevocationEndpoint
+            | ProviderCause::Unusable(_) => topics.unusable_answer,
+        }
+    }
+
+    fn new(kind: Remedy, cause: ProviderCause) -> Self {
         Self {
             kind,
             cause: Box::new(cause),
-            row: None,
-            help,
+            known: None,
             retry_after: None,
             server_time: None,
         }
     }
 
-    /// An answer that refuses, which this row recognizes.
-    pub fn refused(row: &'static Failure, refusal: Refusal) -> Self {
-        Self::recognized(row, ProviderCause::Refused(refusal))
+    /// An answer by which the provider of this name refuses, which this row recognizes.
+    pub fn refused(row: &'static Failure, provider: &str, refusal: Refusal) -> Self {
+        Self::recognized(row, provider, ProviderCause::Refused(refusal))
     }
 
-    /// A refusal that this row recognizes.
-    pub(in crate::provider) fn recognized(row: &'static Failure, cause: ProviderCause) -> Self {
+    /// A refusal of the provider of this name, which this row recognizes.
+    pub(in crate::provider) fn recognized(
+        row: &'static Failure,
+        provider: &str,
+        cause: ProviderCause,
+    ) -> Self {
+        let provider = provider.into();
         Self {
-            row: Some(row),
-            ..Self::new(row.kind, cause, row.help)
+            known: Some(Recognized { row, provider }),
+            ..Self::new(row.kind, cause)
         }
     }
 
     /// An id token that proves nothing.
-    pub(in crate::provider) fn id_token(fault: IdTokenFault) -> Self {
+    pub(crate) fn id_token(fault: IdTokenFault) -> Self {
         let kind = match &fault {
             IdTokenFault::OtherIssuer { .. }
             | IdTokenFault::OtherClient { .. }
@@ -138,23 +166,22 @@ impl ProviderError {
             | IdTokenFault::UnknownKey { .. }
             | IdTokenFault::OtherServer { .. } => Remedy::Reconnect,
         };
-        Self::new(kind, ProviderCause::IdToken(fault), "identity-unproven")
+        Self::new(kind, ProviderCause::IdToken(fault))
     }
 
     /// An answer that cannot be used.
     pub fn unusable(answer: UnusableAnswer) -> Self {
-        Self::new(Remedy::Retry, ProviderCause::Unusable(answer), NOT_GOOGLE)
+        Self::new(Remedy::Retry, ProviderCause::Unusable(answer))
     }
 
     /// What a server says of itself is of no use. The operator has to mend it: asking again would not.
     pub(in crate::provider) fn discovery(fault: DiscoveryFault) -> Self {
-        let cause = ProviderCause::Discovery(fault);
-        Self::new(Remedy::Operator, cause, "server-refuses-client")
+        Self::new(Remedy::Operator, ProviderCause::Discovery(fault))
     }
 
     /// There is no endpoint that revokes grants.
     pub(in crate::provider) fn no_revocation_endpoint() -> Self {
-        Self::new(Remedy::Reconnect, ProviderCause::NoRevocationEndpoint, "refused")
+        Self::new(Remedy::Reconnect, ProviderCause::NoRevocationEndpoint)
     }
 
     /// The key of this account does not sign.
@@ -163,20 +190,16 @@ impl ProviderError {
             account: account.to_owned(),
             reason,
         };
-        Self::new(Remedy::Operator, cause, "service-account-key-refused")
+        Self::new(Remedy::Operator, cause)
     }
 
     /// No answer from `host`.
     pub fn transport(host: &str, error: TransportError) -> Self {
-        let (kind, help) = match &error {
-            TransportError::NoRoots(_) | TransportError::Certificate(_) => (Remedy::Retry, "certificate"),
-            TransportError::TooLarge(_) | TransportError::Encoding(_) => (Remedy::Retry, NOT_GOOGLE),
-            TransportError::ProxyCredentials(_) => (Remedy::Operator, "proxy-credentials"),
-            TransportError::NoConnection | TransportError::Timeout(_) | TransportError::Network(_) => {
-                (Remedy::Retry, "no-connection")
-            }
+        let kind = match &error {
+            TransportError::ProxyCredentials(_) => Remedy::Operator,
+            _ => Remedy::Retry,
         };
         let host = host.to_owned();
-        Self::new(kind, ProviderCause::NoAnswer { host, error }, help)
+        Self::new(kind, ProviderCause::NoAnswer { host, error })
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
+use super::help_topics::HelpTopics;
 use crate::id::ProviderId;
 
 /// The words, names and addresses by which people and agents know a provider.
@@ -19,7 +20,7 @@ pub struct Profile {
     pub any_account: String,
     /// Several of them: `Google accounts`.
     pub accounts: String,
-    /// What an agent that has no such account lacks: `a person's account`.
+    /// What an agent that has no such account lacks: `a person's Google account`.
     pub described: String,
     /// The field of a manifest that names one of an owner's accounts by its address: `account`.
     pub account_field: AccountField,
@@ -27,6 +28,8 @@ pub struct Profile {
     pub env: EnvNames,
     /// What a consent that was declined may be due to, and what to do.
     pub declined: String,
+    /// The pages that explain what goes wrong there.
+    pub topics: &'static HelpTopics,
     /// What the provider's own page may have said where nobody came back from it.
     pub unanswered: String,
     /// Google's own libraries take its tokens: what they ask for is answered with them, and with no other provider's.

@@ -31,18 +31,36 @@ impl Retried {
     }
 }
 
-/// What a row says.
-pub fn row(failure: &Failure, retried: Retried) -> String {
+/// Where a row's sentence names the provider that its table serves.
+const NAMED: &str = "{provider}";
+
+/// A row's sentence of the provider of this name.
+pub(in crate::provider) fn naming(provider: &str, sentence: &str) -> String {
+    sentence.replace(NAMED, provider)
+}
+
+/// What a row says of the provider of this name.
+pub fn row(failure: &Failure, provider: &str, retried: Retried) -> String {
+    let said = naming(provider, failure.sentence);
     match failure.kind {
-        Remedy::Retry => format!("{} {}", failure.sentence, retried.sentence()),
-        Remedy::Reconnect | Remedy::Operator | Remedy::Permission => failure.sentence.to_owned(),
+        Remedy::Retry => format!("{said} {}", retried.sentence()),
+        Remedy::Reconnect | Remedy::Operator | Remedy::Permission => said,
     }
 }
 
-/// What is wrong and what to do. `known` is the row that a refusal is recognized by.
-pub(crate) fn provider(cause: &ProviderCause, known: Option<&Failure>, retried: Retried) -> String {
+/// A row that recognizes a refusal, and the name of the provider that refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recognized {
+    /// The row.
+    pub row: &'static Failure,
+    /// Whose refusal it is, in sentences.
+    pub provider: Box<str>,
+}
+
+/// What is wrong and what to do. `known` is what a refusal is recognized by.
+pub(crate) fn provider(cause: &ProviderCause, known: Option<&Recognized>, retried: Retried) -> String {
     let recognized = |said: String| match known {
-        Some(failure) => format!("{} ({said})", row(failure, retried)),
+        Some(known) => format!("{} ({said})", row(known.row, &known.provider, retried)),
         None => format!("The provider refused. ({said})"),
     };
     match cause {
@@ -267,7 +285,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::provider::{google::failure_table::FAILURES, oauth::refused_consent};
+    use crate::provider::{
+        failure::Sign,
+        google::failure_table::FAILURES,
+        oauth::{refused_consent, testing::dialect},
+        oidc,
+    };
 
     fn said(cause: &ProviderCause) -> String {
         provider(cause, None, Retried::ByItself)
@@ -380,15 +403,32 @@ mod tests {
             assert!(!failure.sentence.contains("ried again"), "{}", failure.sentence);
             let passes = failure.kind == Remedy::Retry;
             for retried in [Retried::ByItself, Retried::ByHand] {
-                assert_eq!(row(failure, retried).ends_with(retried.sentence()), passes);
+                assert_eq!(
+                    row(failure, "Google", retried).ends_with(retried.sentence()),
+                    passes
+                );
             }
+        }
+    }
+
+    #[test]
+    fn each_row_names_the_provider_whose_answer_it_is() {
+        for failure in oidc::failure_table::FAILURES.rows() {
+            let said = row(failure, "Acme", Retried::ByItself);
+            // A proxy's answer is not the provider's.
+            assert_eq!(
+                said.contains("Acme"),
+                failure.sign != Sign::Status(&[407]),
+                "{said}"
+            );
+            assert!(!said.contains("The server") && !said.contains('{'), "{said}");
         }
     }
 
     #[test]
     fn the_words_of_a_provider_are_left_as_they_are() {
         let words = "It is tried again.";
-        let error = refused_consent(FAILURES, "server_error", Some(words));
+        let error = refused_consent(&dialect(), "server_error", Some(words));
         assert_eq!(
             error.sentence(Retried::ByHand),
             "Google is busy or out of order. Try it again in a while. (server_error: It is tried again.)"

@@ -215,7 +215,7 @@ fn status(error: &ConnectError) -> StatusCode {
         | ConnectError::RevokedMeanwhile { .. }
         | ConnectError::OtherBrowser => StatusCode::CONFLICT,
         ConnectError::OtherSession => StatusCode::FORBIDDEN,
-        ConnectError::Provider(inner) => match inner.kind {
+        ConnectError::Provider(inner, _) => match inner.kind {
             Remedy::Retry => StatusCode::BAD_GATEWAY,
             Remedy::Operator => StatusCode::INTERNAL_SERVER_ERROR,
             Remedy::Reconnect | Remedy::Permission => StatusCode::BAD_REQUEST,
@@ -229,8 +229,14 @@ fn status(error: &ConnectError) -> StatusCode {
 mod tests {
     use super::*;
     use crate::{
-        http_client::{Egress, Limits},
-        provider::{ConsentProvider, ProviderError, google},
+        cause::{Call, IdTokenFault, Refusal, TokenAnswerFault, UnusableAnswer},
+        http_client::{Egress, Limits, TransportError},
+        provider::{
+            ConsentProvider, Origin, Profile, ProviderError,
+            failure::Said,
+            google,
+            oidc::{self, failure_table::FAILURES},
+        },
     };
 
     /// What Google's own page leads back with where an administrator has not allowed the app.
@@ -267,10 +273,91 @@ mod tests {
             "{html}"
         );
         let blocked = blocked();
-        let (_, html) = shown(ConnectError::Provider(blocked));
+        let (_, html) = shown(ConnectError::Provider(blocked, Arc::new(google::account())));
         assert!(
             html.contains("href=\"/broker/help/blocked-by-organisation\""),
             "{html}"
         );
+    }
+
+    /// Every way in which a consent at this provider ends badly because of the provider, or on the way to it.
+    fn endings(at: &Arc<Profile>) -> Vec<ConnectError> {
+        let host = || "acme.example".to_owned();
+        let redirected = Refusal {
+            call: Call::Exchange,
+            status: 302,
+            error: None,
+            subtype: None,
+            reasons: Vec::new(),
+            description: None,
+        };
+        let row = FAILURES.classify(redirected.call, redirected.status, Said::of(&redirected));
+        let unusable = |fault| ProviderError::unusable(UnusableAnswer::Token { host: host(), fault });
+        let errors = [
+            ProviderError::refused(row, &at.name, redirected),
+            ProviderError::id_token(IdTokenFault::Signature),
+            ProviderError::id_token(IdTokenFault::OtherServer {
+                found: Some("https://elsewhere.example".to_owned()),
+                expected: vec!["https://acme.example".to_owned()],
+            }),
+            unusable(TokenAnswerFault::NoObject),
+            unusable(TokenAnswerFault::TokenType("DPoP".to_owned())),
+            unusable(TokenAnswerFault::Life("soon".to_owned())),
+            ProviderError::transport(&host(), TransportError::NoConnection),
+            ProviderError::transport(&host(), TransportError::TooLarge(1)),
+            ProviderError::transport(&host(), TransportError::Certificate("it is old".to_owned())),
+            ProviderError::transport(
+                &host(),
+                TransportError::ProxyCredentials("it wants a name".to_owned()),
+            ),
+        ];
+        let errors = errors
+            .into_iter()
+            .map(|error| ConnectError::Provider(error, at.clone()));
+        let (alice, bob) = ("alice@acme.example".to_owned(), "bob@acme.example".to_owned());
+        let owner = || "alice".parse().unwrap();
+        let others = [
+            ConnectError::Denied(owner(), at.clone()),
+            ConnectError::NothingGranted(at.clone()),
+            ConnectError::NoRefreshToken(at.clone()),
+            ConnectError::OtherAccount {
+                at: at.name.clone(),
+                owner: owner(),
+                expected: alice.clone(),
+                got: bob,
+            },
+            ConnectError::ConnectedAlready {
+                at: at.name.clone(),
+                owner: owner(),
+                account: alice.clone(),
+            },
+            ConnectError::RevokedMeanwhile {
+                at: at.name.clone(),
+                account: alice,
+            },
+        ];
+        errors.chain(others).collect()
+    }
+
+    #[test]
+    fn a_consent_that_fails_at_another_provider_has_a_page_without_google() {
+        let acme = Arc::new(Profile {
+            id: "acme".parse().unwrap(),
+            name: "Acme".to_owned(),
+            declined: "The consent was declined at Acme.".to_owned(),
+            topics: &oidc::failure_table::TOPICS,
+            origin: Origin::Consent { connections: None },
+            ..google::account()
+        });
+        for error in endings(&acme) {
+            let (_, page) = failure(&error);
+            let html = page.html("").unwrap();
+            assert!(!html.contains("Google"), "{error}: {html}");
+            // No consent is.
+            assert!(
+                !html.to_lowercase().contains("it is tried again"),
+                "{error}: {html}"
+            );
+        }
     }
 }

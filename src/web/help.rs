@@ -168,7 +168,7 @@ fn page(chapter: &Chapter, topic: &Topic) -> Result<String, askama::Error> {
             .filter(|failure| failure.help == topic.slug)
     };
     let mut said: Vec<String> = rows()
-        .map(|failure| sentences::row(failure, Retried::ByItself))
+        .map(|failure| sentences::row(failure, "Google", Retried::ByItself))
         .collect();
     said.dedup();
     let mut words: Vec<String> = rows().flat_map(|failure| codes(failure.sign)).collect();

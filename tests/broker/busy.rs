@@ -42,7 +42,7 @@ async fn a_code_is_not_sent_again_where_the_first_may_have_spent_it_or_the_pause
         let scene = Scene::new().await;
         scene.google.fail_exchange_once(fault.clone());
         let ending = scene.consent("alice", &[SEND], Person::named(ALICE)).await;
-        let Err(ConnectError::Provider(error)) = ending else {
+        let Err(ConnectError::Provider(error, _)) = ending else {
             panic!("{} went well", fault.code);
         };
         let happened = happened(fault.code);
@@ -57,7 +57,7 @@ async fn a_code_that_was_spent_all_the_same_ends_with_the_usual_sentence() {
     let redirect = scene.decided(&started, &[SEND], Person::named(ALICE));
     scene.google.fail_exchange_once(Fault::unavailable());
     scene.google.forget_codes();
-    let Err(ConnectError::Provider(error)) = scene.complete(&redirect).await else {
+    let Err(ConnectError::Provider(error, _)) = scene.complete(&redirect).await else {
         panic!("it went well");
     };
     assert_eq!(

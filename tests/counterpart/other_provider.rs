@@ -102,6 +102,9 @@ fn an_agent_has_a_token_of_another_provider_beside_googles() {
         "narrowed to what it declares"
     );
 
+    let listed = daemon.cli(&["status"]).expect_ok().stdout;
+    assert!(listed.contains("acme: alice@example.com"), "{listed}");
+
     // Google's own libraries are not given what means nothing to Google.
     let refused = metadata_token(&alone);
     assert!(
@@ -109,7 +112,7 @@ fn an_agent_has_a_token_of_another_provider_beside_googles() {
         "{refused}"
     );
     assert!(
-        refused.contains("declares no capability of a person's account"),
+        refused.contains("declares no capability of a person's Google account"),
         "{refused}"
     );
 
@@ -203,7 +206,7 @@ fn where_its_grant_ends_the_person_is_led_to_it_and_not_to_google() {
     let grant = acme.refresh_tokens(false).pop().unwrap();
     acme.present(&grant).expect_ok();
     both.get("/v1/token?integration=acme&refresh=true");
-    daemon.wait_for_state("both-bot", "reconnect_required");
+    let both = daemon.wait_for_state("both-bot", "reconnect_required");
     let page = daemon.page("/agents/both-bot").text().to_owned();
     assert_eq!(
         commands(&page),
@@ -218,6 +221,11 @@ fn where_its_grant_ends_the_person_is_led_to_it_and_not_to_google() {
         "{page}"
     );
     assert!(!page.contains("Google"), "{page}");
+    let message = both.status()["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.starts_with("Acme no longer accepts this grant"),
+        "{message}"
+    );
 }
 
 /// What Google's libraries are answered that ask for a token on the agent's socket.
@@ -343,7 +351,12 @@ fn a_grant_that_ends_there_and_a_disconnect_are_told_as_for_google() {
     daemon.write_manifest("acme-bot", "alice", &[FILES]);
     daemon.start();
     let connecting = Connecting::start(&daemon, "alice", &[FILES], &[]).unwrap();
-    Browser::default().decline(connecting.url.as_str());
+    let page = Browser::default().decline(connecting.url.as_str());
+    assert!(
+        page.text().contains("the consent was declined") && !page.text().contains("Google"),
+        "{}",
+        page.text()
+    );
     let declined = connecting.finish();
     assert_ne!(declined.code, 0);
     assert!(

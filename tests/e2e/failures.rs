@@ -42,12 +42,12 @@ struct Case {
 impl Case {
     /// The sentence for whoever waits for what is repeated by itself.
     fn repeated(&self) -> String {
-        sentences::row(self.failure, Retried::ByItself)
+        sentences::row(self.failure, "Google", Retried::ByItself)
     }
 
     /// The sentence for whoever asked for what nothing repeats by itself.
     fn once(&self) -> String {
-        sentences::row(self.failure, Retried::ByHand)
+        sentences::row(self.failure, "Google", Retried::ByHand)
     }
 
     /// The fault, for requests to one endpoint, and for those of a kind: `{"account": …}`.

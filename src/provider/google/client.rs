@@ -102,7 +102,7 @@ impl ConsentProvider for Client {
     }
 
     fn refused_consent(&self, error: &str, description: Option<&str>) -> ProviderError {
-        refused_consent(FAILURES, error, description)
+        refused_consent(&self.oauth.options().dialect, error, description)
     }
 
     fn accepts_issuer<'a>(&'a self, issuer: Option<&'a str>) -> ProviderFuture<'a, ()> {

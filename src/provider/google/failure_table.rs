@@ -417,7 +417,7 @@ mod tests {
             );
             let row = format!("{call:?} {status} {error} {subtype:?}");
             assert_eq!(failure.kind, kind, "{row}");
-            let sentence = sentences::row(failure, Retried::ByItself);
+            let sentence = sentences::row(failure, "Google", Retried::ByItself);
             assert!(sentence.contains(words), "{row}: {sentence}");
             assert!(
                 sentence.ends_with('.') && !sentence.contains("  "),

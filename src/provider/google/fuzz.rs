@@ -21,7 +21,7 @@ use crate::{
     provider::{
         failure::Call,
         google::{
-            ClientOptions, Endpoints, authorized_user, client, failure_table::FAILURES, providers, risc,
+            ClientOptions, Endpoints, authorized_user, client, providers, risc,
             service_account::ServiceAccountKey,
         },
         oauth::{idtoken, redirect::Redirect, refused, token},
@@ -77,7 +77,8 @@ pub fn token_answer(bytes: &[u8]) {
         }
     }
     let secret = "canary-refresh-token";
-    let error = refused(FAILURES, Call::Refresh, &reply, &[secret], Timestamp::UNIX_EPOCH);
+    let dialect = client::dialect(ClientType::Web, &Endpoints::google());
+    let error = refused(&dialect, Call::Refresh, &reply, &[secret], Timestamp::UNIX_EPOCH);
     assert!(
         !error.to_string().contains(secret),
         "an echoed secret is not repeated"

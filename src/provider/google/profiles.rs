@@ -4,6 +4,7 @@ use crate::{
     id::ProviderId,
     provider::{
         google::failure_table::DECLINED,
+        help_topics::HelpTopics,
         profile::{AccountField, EnvNames, Listed, Origin, Profile},
     },
 };
@@ -17,6 +18,18 @@ const UNANSWERED: &str = "If Google showed a page of its own instead, it names t
     invalid_client), an embedded browser (disallowed_useragent), a redirect address that is not registered \
     (redirect_uri_mismatch), or an invalid request (invalid_request)";
 
+/// What people read where it goes wrong.
+static TOPICS: HelpTopics = HelpTopics {
+    declined: "consent-denied",
+    nothing_granted: "nothing-granted",
+    no_refresh_token: "no-refresh-token",
+    identity_unproven: "identity-unproven",
+    unusable_answer: "not-google",
+    no_connection: "no-connection",
+    certificate: "certificate",
+    proxy_credentials: "proxy-credentials",
+};
+
 fn id(text: &str) -> ProviderId {
     text.parse().expect("a constant, as a test shows")
 }
@@ -29,10 +42,11 @@ pub fn account() -> Profile {
         account: "Google account".to_owned(),
         any_account: "a Google account".to_owned(),
         accounts: "Google accounts".to_owned(),
-        described: "a person's account".to_owned(),
+        described: "a person's Google account".to_owned(),
         account_field: AccountField::Account,
         env: EnvNames::oauth("GOOGLE"),
         declined: DECLINED.to_owned(),
+        topics: &TOPICS,
         unanswered: UNANSWERED.to_owned(),
         serves_google_libraries: true,
         origin: Origin::Consent {
@@ -58,6 +72,7 @@ pub fn service_account() -> Profile {
             account: Some("GOOGLE_SA_EMAIL".to_owned()),
         },
         declined: DECLINED.to_owned(),
+        topics: &TOPICS,
         unanswered: UNANSWERED.to_owned(),
         serves_google_libraries: true,
         origin: Origin::Key {

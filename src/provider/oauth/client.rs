@@ -166,9 +166,9 @@ impl Client {
             .await
             .map_err(|error| ProviderError::transport(host(url), error))?;
         if !reply.status.is_success() || refusal::is_told(&reply.body) {
-            let (failures, secrets) = (self.options.dialect.failures, [token.expose()]);
+            let (dialect, secrets) = (&*self.options.dialect, [token.expose()]);
             return Err(refused(
-                failures,
+                dialect,
                 Call::Userinfo,
                 &reply,
                 &secrets,
@@ -264,7 +264,7 @@ impl Client {
         }
         if !reply.status.is_success() || refusal::is_told(&reply.body) {
             return Err(refused(
-                self.options.dialect.failures,
+                &self.options.dialect,
                 call,
                 reply,
                 secrets,
@@ -320,7 +320,7 @@ impl Client {
             Ok(reply)
         } else {
             Err(refused(
-                self.options.dialect.failures,
+                &self.options.dialect,
                 call,
                 &reply,
                 secrets,

@@ -176,13 +176,7 @@ impl Keys {
             .await
             .map_err(|error| ProviderError::transport(host, error))?;
         if !reply.status.is_success() || is_told(&reply.body) {
-            return Err(refused(
-                self.dialect.failures,
-                Call::Keys,
-                &reply,
-                &[],
-                self.clock.now(),
-            ));
+            return Err(refused(&self.dialect, Call::Keys, &reply, &[], self.clock.now()));
         }
         let keys = parse(&reply).ok_or_else(|| {
             let host = host.to_owned();

@@ -2,45 +2,47 @@
 
 use jiff::Timestamp;
 
-use super::refusal;
+use super::{dialect::Dialect, refusal};
 use crate::{
     cause::{Call, ProviderCause},
     http_client::Reply,
-    provider::{
-        code::oauth_code,
-        error::ProviderError,
-        failure::{FailureTable, Said},
-    },
+    provider::{code::oauth_code, error::ProviderError, failure::Said},
     text::scrub::scrub,
 };
 
 /// A redirect that says why there is no code ([`Outcome::Error`](super::redirect::Outcome)).
 pub(in crate::provider) fn refused_consent(
-    failures: FailureTable,
+    dialect: &Dialect,
     error: &str,
     description: Option<&str>,
 ) -> ProviderError {
-    let error = oauth_code(error, failures);
-    let row = failures.classify(Call::Authorize, 302, Said::code(&error));
+    let error = oauth_code(error, dialect.failures);
+    let row = dialect
+        .failures
+        .classify(Call::Authorize, 302, Said::code(&error));
     let description = description.map(|text| scrub(text, &[]));
-    ProviderError::recognized(row, ProviderCause::ConsentRefused { error, description })
+    ProviderError::recognized(
+        row,
+        &dialect.name,
+        ProviderCause::ConsentRefused { error, description },
+    )
 }
 
 /// An answer that refuses. `secrets` are what the request held, should the answer echo them.
 pub(in crate::provider) fn refused(
-    failures: FailureTable,
+    dialect: &Dialect,
     call: Call,
     reply: &Reply,
     secrets: &[&str],
     now: Timestamp,
 ) -> ProviderError {
     let status = reply.status.as_u16();
-    let refusal = refusal::read(failures, call, status, &reply.body, secrets);
-    let row = failures.classify(call, status, Said::of(&refusal));
+    let refusal = refusal::read(dialect.failures, call, status, &reply.body, secrets);
+    let row = dialect.failures.classify(call, status, Said::of(&refusal));
     ProviderError {
         retry_after: reply.retry_after(now),
         server_time: reply.date().map(Box::new),
-        ..ProviderError::refused(row, refusal)
+        ..ProviderError::refused(row, &dialect.name, refusal)
     }
 }
 
@@ -64,7 +66,12 @@ mod tests {
         clock::Uptime,
         http_client::TransportError,
         provider::{
-            Retried, code::oauth_code, failure::Remedy, google::failure_table::FAILURES, oauth::testing::code,
+            Retried,
+            code::oauth_code,
+            failure::Remedy,
+            google,
+            google::failure_table::FAILURES,
+            oauth::testing::{code, dialect},
         },
     };
 
@@ -83,7 +90,11 @@ mod tests {
 
     fn refused(status: u16, body: &Value, secrets: &[&str]) -> ProviderError {
         let reply = reply(status, body.to_string().as_bytes(), &[]);
-        super::refused(FAILURES, Call::Refresh, &reply, secrets, Timestamp::UNIX_EPOCH)
+        super::refused(&dialect(), Call::Refresh, &reply, secrets, Timestamp::UNIX_EPOCH)
+    }
+
+    fn help(error: &ProviderError) -> &'static str {
+        error.help(google::account().topics)
     }
 
     #[test]
@@ -94,7 +105,7 @@ mod tests {
             &[],
         );
         assert_eq!(code(&error), "invalid_grant");
-        assert_eq!(error.help, "session-ended");
+        assert_eq!(help(&error), "session-ended");
         assert!(
             error
                 .to_string()
@@ -129,7 +140,7 @@ mod tests {
             );
             assert_eq!(code(&error), "invalid_grant", "{written}");
             assert_eq!(
-                (error.kind, error.help),
+                (error.kind, help(&error)),
                 (Remedy::Reconnect, "session-ended"),
                 "{written}"
             );
@@ -204,7 +215,7 @@ mod tests {
             assert_eq!(code(&refused(400, &json!({"error": odd}), &[])), "unknown_error");
         }
         assert_eq!(
-            code(&refused_consent(FAILURES, "<script>", None)),
+            code(&refused_consent(&dialect(), "<script>", None)),
             "unknown_error"
         );
     }
@@ -248,7 +259,7 @@ mod tests {
         #[test]
         fn no_body_panics(status in 100_u16..1000, body in prop::collection::vec(any::<u8>(), 0..300)) {
             let reply = reply(status, &body, &[]);
-            let _ = super::refused(FAILURES, Call::Exchange, &reply, &["canary"], Timestamp::UNIX_EPOCH);
+            let _ = super::refused(&dialect(), Call::Exchange, &reply, &["canary"], Timestamp::UNIX_EPOCH);
         }
     }
 }

@@ -115,7 +115,7 @@ impl ConsentProvider for Client {
     }
 
     fn refused_consent(&self, error: &str, description: Option<&str>) -> ProviderError {
-        refused_consent(FAILURES, error, description)
+        refused_consent(&self.dialect(None), error, description)
     }
 
     fn accepts_issuer<'a>(&'a self, issuer: Option<&'a str>) -> ProviderFuture<'a, ()> {

@@ -1,12 +1,33 @@
 //! What the standards let a server answer instead of what was asked for (RFC 6749, sections 4.1.2.1 and 5.2; `OpenID`
 //! Connect Core 1.0, section 3.1.2.6; RFC 6750, section 3.1).
 
-use crate::provider::failure::{Call, Failure, FailureTable, Remedy, Sign};
+use crate::provider::{
+    failure::{Call, Failure, FailureTable, Remedy, Sign},
+    help_topics::HelpTopics,
+};
 
-const BUSY: &str = "The server is busy or out of order.";
+const BUSY: &str = "{provider} is busy or out of order.";
+
+/// What a consent that was declined may be due to, and what to do.
+pub(super) const DECLINED: &str = "The consent was declined at {provider}, or the account may not use this app. Connect again and allow it.";
+
+/// What people read where it goes wrong in another way.
+pub(crate) static TOPICS: HelpTopics = HelpTopics {
+    declined: "server-consent-declined",
+    nothing_granted: "server-lacks-permission",
+    no_refresh_token: "server-gives-no-lasting-permission",
+    identity_unproven: UNUSABLE,
+    unusable_answer: UNUSABLE,
+    no_connection: "server-busy",
+    certificate: UNUSABLE,
+    proxy_credentials: PROXY,
+};
+
+const UNUSABLE: &str = "server-answer-unusable";
+const PROXY: &str = "server-behind-proxy";
 
 /// The rows, the first that counts first.
-pub(super) static FAILURES: FailureTable = {
+pub(crate) static FAILURES: FailureTable = {
     use Call::{Authorize, Exchange, Userinfo};
     use Remedy::{Operator, Permission, Reconnect, Retry};
     use Sign::{Busy, Error, Other, Reason, Redirected, Silent, Status};
@@ -25,7 +46,7 @@ pub(super) static FAILURES: FailureTable = {
             BUSY,
         ),
         Failure::of(
-            "proxy-credentials",
+            PROXY,
             &[],
             Status(&[407]),
             Operator,
@@ -37,19 +58,19 @@ pub(super) static FAILURES: FailureTable = {
             &[Userinfo],
             Status(&[401, 403]),
             Reconnect,
-            "This grant does not say whose it is. The owner has to consent with `openid`; `token-broker connect` asks \
-             for it.",
+            "{provider} does not say whose this grant is. The owner has to consent with `openid`; `token-broker connect` \
+             asks for it.",
         ),
         Failure::of(
             "server-ended-access",
             &[Exchange],
             Error(&["invalid_grant"]),
             Reconnect,
-            "The server did not accept the authorization code: it was used before, it is too old, or it belongs to \
+            "{provider} did not accept the authorization code: it was used before, it is too old, or it belongs to \
              another client or redirect address. Begin the connection again.",
         ),
         Failure::of(
-            "server-ended-access",
+            "server-consent-declined",
             &[Authorize],
             Error(&[
                 "access_denied",
@@ -59,7 +80,7 @@ pub(super) static FAILURES: FailureTable = {
                 "account_selection_required",
             ]),
             Reconnect,
-            "The consent was declined, or the account may not use this app. Connect again and allow it.",
+            DECLINED,
         ),
         Failure::of(
             "server-ended-access",
@@ -72,7 +93,7 @@ pub(super) static FAILURES: FailureTable = {
                 "consent_required",
             ]),
             Reconnect,
-            "The server no longer accepts this grant: it was revoked, it expired, or it was used elsewhere. The owner \
+            "{provider} no longer accepts this grant: it was revoked, it expired, or it was used elsewhere. The owner \
              has to connect the account again.",
         ),
         Failure::of(
@@ -80,23 +101,23 @@ pub(super) static FAILURES: FailureTable = {
             &[],
             Error(&["invalid_scope", "insufficient_scope"]),
             Permission,
-            "A scope was asked for that this account did not grant, or that the server does not know. The owner has to \
+            "A scope was asked for that this account did not grant, or that {provider} does not know. The owner has to \
              add the permission.",
         ),
         Failure::of(
-            "answer-redirected",
+            UNUSABLE,
             &[],
             Redirected,
             Retry,
-            "The answer is a redirect, which is never followed with secrets: a proxy or a captive portal may stand \
+            "The answer for {provider} is a redirect, which is never followed with secrets: a proxy or a captive portal may stand \
              between.",
         ),
         Failure::of(
-            "server-busy",
+            UNUSABLE,
             &[],
             Silent,
             Retry,
-            "The answer is not one that an OAuth server gives: a proxy may stand between, or the provider's `issuer` may \
+            "The answer for {provider} is not one that an OAuth server gives: a proxy may stand between, or the provider's `issuer` may \
              be wrong.",
         ),
         Failure::of(
@@ -104,7 +125,7 @@ pub(super) static FAILURES: FailureTable = {
             &[],
             Error(&["invalid_client", "unauthorized_client"]),
             Operator,
-            "The server does not know this OAuth client, its secret is wrong, or it may not do this. Compare the \
+            "{provider} does not know this OAuth client, its secret is wrong, or it may not do this. Compare the \
              provider's `client_id` and its secret with what the server has.",
         ),
         Failure::of(
@@ -112,7 +133,7 @@ pub(super) static FAILURES: FailureTable = {
             &[],
             Other,
             Operator,
-            "The server refused, and says no more than this. Look at this client's registration there, at its redirect \
+            "{provider} refused, and says no more than this. Look at this client's registration there, at its redirect \
              address above all.",
         ),
     ])

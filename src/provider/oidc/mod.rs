@@ -2,7 +2,7 @@
 
 mod client;
 mod discovery;
-mod failure_table;
+pub(crate) mod failure_table;
 mod settings;
 
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use std::sync::Arc;
 use super::{
     profile::{AccountField, EnvNames, Origin, Profile},
     registry::{Provider, TokenSource},
+    sentences,
     surroundings::Surroundings,
 };
 use crate::config::{ConfigError, ProviderEntry};
 
 use client::Client;
-use failure_table::FAILURES;
+use failure_table::{DECLINED, FAILURES, TOPICS};
 use settings::Settings;
 
 /// The provider of an entry of the type `oidc`. Asks nobody yet.
@@ -30,10 +31,12 @@ pub(super) fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Resul
         described: format!("`{}`", entry.id),
         account_field: AccountField::Accounts(entry.id.clone()),
         env: EnvNames::oauth(&settings.env_prefix),
-        declined:
-            "The consent was declined, or the account may not use this app. Connect again and allow it."
-                .to_owned(),
-        unanswered: "If the server showed a page of its own instead, it names the reason".to_owned(),
+        declined: sentences::naming(&settings.name, DECLINED),
+        unanswered: format!(
+            "If {} showed a page of its own instead, it names the reason",
+            settings.name
+        ),
+        topics: &TOPICS,
         serves_google_libraries: false,
         origin: Origin::Consent { connections: None },
     };

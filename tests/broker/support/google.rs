@@ -494,7 +494,7 @@ pub(crate) fn happened(code: &str) -> ProviderError {
                 description: None,
             };
             let row = FAILURES.classify(refusal.call, refusal.status, Said::of(&refusal));
-            ProviderError::refused(row, refusal)
+            ProviderError::refused(row, "Google", refusal)
         }
     }
 }

@@ -167,7 +167,10 @@ async fn a_refusal_says_who_acts_and_repeats_no_secret() {
     });
     let error = refused(Answer::json(400, &echo)).await;
     assert_eq!(error.kind, Remedy::Reconnect);
-    assert_eq!(error.help, "session-ended");
+    assert_eq!(
+        error.help(crate::provider::google::account().topics),
+        "session-ended"
+    );
     assert!(
         error.to_string().contains("expiré [redacted] [redacted]"),
         "{error}"

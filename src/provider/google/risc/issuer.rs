@@ -157,13 +157,7 @@ impl Issuer {
             .await
             .map_err(|error| ProviderError::transport(self.host(), error))?;
         if !reply.status.is_success() || is_told(&reply.body) {
-            return Err(refused(
-                self.dialect.failures,
-                Call::Keys,
-                &reply,
-                &[],
-                self.clock.now(),
-            ));
+            return Err(refused(&self.dialect, Call::Keys, &reply, &[], self.clock.now()));
         }
         serde_json::from_slice(without_bom(&reply.body))
             .ok()
