@@ -42,6 +42,7 @@ pub mod proto;
 pub mod provider;
 mod registry;
 mod renewal;
+pub mod risc;
 pub mod secret;
 pub mod session;
 pub mod sidecar;

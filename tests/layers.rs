@@ -44,6 +44,7 @@ const LAYERS: &[&[&str]] = &[
     &["audit_trail"],
     &["sqlite_store"],
     &["provider"],
+    &["risc"],
     &["manifest", "session"],
     &["registry"],
     &["policy"],

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| token_broker::provider::google::fuzz::security_event(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| token_broker::risc::fuzz(bytes));

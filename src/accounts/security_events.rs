@@ -15,12 +15,12 @@ use crate::{
     cause::GrantCause,
     id::IntegrationId,
     policy::{context::PolicyContext, select_account::AccountRef},
-    provider::google::risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
     registry::{keys::TokenKey, state::SharedRegistry, time::BrokerClock},
     renewal::{
         outcome::Renewed, parts::Renewing, publisher::Publisher, secrets::open_refresh_token,
         services::Services, single_flight::SingleFlight, turns::Turns,
     },
+    risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
     store::{Health, IntegrationRecord, SharedStore, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
     vault::Vault,

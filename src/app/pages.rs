@@ -12,7 +12,7 @@ use crate::{
     health::Readiness,
     http_client::Limits,
     net::tls::ServedCertificate,
-    provider::google::risc::Receiver,
+    risc::Receiver,
     session::{SessionLimits, Sessions},
     telemetry::Metrics,
     web::{HealthFacts, Web, WebParts},

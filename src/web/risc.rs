@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     broker::{Announced, Broker},
-    provider::google::risc::{Fault, MAX_SET, Receiver, Rejected},
+    risc::{Fault, MAX_SET, Receiver, Rejected},
     telemetry::Metrics,
 };
 

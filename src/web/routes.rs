@@ -25,7 +25,7 @@ use crate::{
     broker::Broker,
     config::ProxySection,
     net::{public_address::PublicAddress, tls::ServedCertificate},
-    provider::google::risc::Receiver,
+    risc::Receiver,
     session::Sessions,
     telemetry::figures::Figures,
 };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use token_broker::{
     broker::{AccountRef, AgentState, Announced, EventKind, Revocation},
-    provider::google::risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
+    risc::{EventType, SecurityEvent, SecurityEvents, Subject, TokenIdentifier},
     store::{Health, IntegrationRecord, Store},
 };
 

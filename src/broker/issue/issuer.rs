@@ -273,6 +273,20 @@ impl Issuer {
         Problem::new(ProblemCode::NotDeclared, cause, message)
     }
 
+    /// The capability of this name.
+    fn known(&self, name: &str) -> Result<CapabilityKey, Problem> {
+        let catalog = &self.context.catalog;
+        let known = name.parse().ok().filter(|key| catalog.get(key).is_some());
+        known.ok_or_else(|| {
+            let hint = catalog.suggest(name).map(|key| format!(" Did you mean `{key}`?"));
+            // A token in the wrong place goes no further.
+            let name = redacted(name);
+            let name = text::quoted(&name, 80);
+            let message = format!("There is no capability `{name}`.{}", hint.unwrap_or_default());
+            Problem::new(ProblemCode::UnknownCapability, ProblemCause::Request, message)
+        })
+    }
+
     /// The declared and granted capabilities that the caller wants; all of them when it names none.
     fn wanted(
         &self,
@@ -281,26 +295,7 @@ impl Issuer {
         names: &[String],
     ) -> Result<Arc<[CapabilityKey]>, Problem> {
         for name in names {
-            let known = name
-                .parse()
-                .ok()
-                .filter(|key| self.context.catalog.get(key).is_some());
-            let Some(key) = known else {
-                let hint = self
-                    .context
-                    .catalog
-                    .suggest(name)
-                    .map(|key| format!(" Did you mean `{key}`?"));
-                // A token in the wrong place goes no further.
-                let name = redacted(name);
-                let name = text::quoted(&name, 80);
-                let message = format!("There is no capability `{name}`.{}", hint.unwrap_or_default());
-                return Err(Problem::new(
-                    ProblemCode::UnknownCapability,
-                    ProblemCause::Request,
-                    message,
-                ));
-            };
+            let key = self.known(name)?;
             let Some(status) = snapshot.capabilities.iter().find(|status| status.key == key) else {
                 let message = format!(
                     "The agent `{}` does not declare `{key}`: add it to the agent's `integrations`.",

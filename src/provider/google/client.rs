@@ -47,7 +47,7 @@ pub struct ClientOptions {
 }
 
 /// How Google wants to be asked.
-pub(in crate::provider) fn dialect(client_type: ClientType, endpoints: &Endpoints) -> Dialect {
+pub(crate) fn dialect(client_type: ClientType, endpoints: &Endpoints) -> Dialect {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Dialect {
         name: "Google".to_owned(),

@@ -21,8 +21,7 @@ use crate::{
     provider::{
         failure::Call,
         google::{
-            ClientOptions, Endpoints, authorized_user, client, providers, risc,
-            service_account::ServiceAccountKey,
+            ClientOptions, Endpoints, authorized_user, client, providers, service_account::ServiceAccountKey,
         },
         oauth::{idtoken, redirect::Redirect, refused, token},
         registry::Providers,
@@ -102,11 +101,6 @@ pub fn id_token(bytes: &[u8]) {
     {
         let _ = idtoken::judge(claims, &expected);
     }
-}
-
-/// A security event token.
-pub fn security_event(bytes: &[u8]) {
-    risc::fuzz(bytes);
 }
 
 /// The query that a browser brings back.

@@ -1,13 +1,12 @@
 //! Google: accounts of people, and service accounts.
 
 pub mod authorized_user;
-pub(in crate::provider) mod client;
-pub(in crate::provider) mod endpoints;
+pub(crate) mod client;
+pub(crate) mod endpoints;
 pub mod failure_table;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod profiles;
-pub mod risc;
 pub mod service_account;
 
 use std::sync::Arc;

@@ -26,11 +26,11 @@ use crate::{
 use published::{MIN_BITS, Published, age, parse};
 
 /// Where strangers name the keys, reading them is not begun more often than this, however it ends.
-pub(in crate::provider) const STRANGERS_PAUSE: Duration = Duration::from_secs(60);
+pub(crate) const STRANGERS_PAUSE: Duration = Duration::from_secs(60);
 
 /// Who names the keys that are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::provider) enum NamedBy {
+pub(crate) enum NamedBy {
     /// The provider, in answers of its own: a name that is unknown is looked for at once.
     Provider,
     /// Whoever likes: a name that is unknown waits for its turn.
@@ -52,7 +52,7 @@ struct Reading {
 }
 
 /// The provider's keys.
-pub(in crate::provider) struct Keys {
+pub(crate) struct Keys {
     url: Url,
     named_by: NamedBy,
     dialect: Arc<Dialect>,
@@ -65,12 +65,7 @@ pub(in crate::provider) struct Keys {
 }
 
 impl Keys {
-    pub(in crate::provider) fn new(
-        url: Url,
-        named_by: NamedBy,
-        dialect: Arc<Dialect>,
-        clock: SharedClock,
-    ) -> Arc<Self> {
+    pub(crate) fn new(url: Url, named_by: NamedBy, dialect: Arc<Dialect>, clock: SharedClock) -> Arc<Self> {
         Arc::new(Self {
             url,
             named_by,
@@ -88,7 +83,7 @@ impl Keys {
     }
 
     /// The keys that an id token names.
-    pub(in crate::provider) async fn find(
+    pub(crate) async fn find(
         self: &Arc<Self>,
         http: &Arc<Http>,
         id: &str,
@@ -108,7 +103,7 @@ impl Keys {
 
     /// The keys with this id; `None` where none is published, and that was read after this was asked. An error where it
     /// could not be read, or may not be yet: `retry_after` says when it may.
-    pub(in crate::provider) async fn look_up(
+    pub(crate) async fn look_up(
         self: &Arc<Self>,
         http: &Arc<Http>,
         id: &str,

@@ -4,16 +4,16 @@ mod authorize;
 mod client;
 mod dialect;
 mod endpoints;
-pub(in crate::provider) mod idtoken;
-pub(in crate::provider) mod jwks;
+pub(crate) mod idtoken;
+pub(crate) mod jwks;
 mod options;
 pub mod redirect;
-pub(in crate::provider) mod refusal;
+pub(crate) mod refusal;
 mod refused;
 mod revocation;
 #[cfg(test)]
 pub(crate) mod testing;
-pub(in crate::provider) mod token;
+pub(crate) mod token;
 
 pub use client::Client;
 pub use dialect::Dialect;
@@ -21,4 +21,4 @@ pub use endpoints::Endpoints;
 pub use options::ClientOptions;
 pub use redirect::Redirect;
 
-pub(in crate::provider) use refused::{refused, refused_consent};
+pub(crate) use refused::{refused, refused_consent};

@@ -15,7 +15,7 @@ use crate::{
 const MAX_REASONS: usize = 16;
 
 /// Reads the body of an answer to `call` that refuses. `secrets` are what the request held, should the answer echo them.
-pub(in crate::provider) fn read(
+pub(crate) fn read(
     failures: FailureTable,
     call: Call,
     status: u16,
@@ -65,7 +65,7 @@ pub(in crate::provider) fn read(
 }
 
 /// Whether an answer says that something failed, whatever its status is.
-pub(in crate::provider) fn is_told(body: &[u8]) -> bool {
+pub(crate) fn is_told(body: &[u8]) -> bool {
     let error = Fields::read(body).and_then(|fields| fields.value("error"));
     error.is_some_and(|error| is_something(&error))
 }

@@ -11,11 +11,7 @@ use crate::{
 };
 
 /// A redirect that says why there is no code ([`Outcome::Error`](super::redirect::Outcome)).
-pub(in crate::provider) fn refused_consent(
-    dialect: &Dialect,
-    error: &str,
-    description: Option<&str>,
-) -> ProviderError {
+pub(crate) fn refused_consent(dialect: &Dialect, error: &str, description: Option<&str>) -> ProviderError {
     let error = oauth_code(error, dialect.failures);
     let row = dialect
         .failures
@@ -29,7 +25,7 @@ pub(in crate::provider) fn refused_consent(
 }
 
 /// An answer that refuses. `secrets` are what the request held, should the answer echo them.
-pub(in crate::provider) fn refused(
+pub(crate) fn refused(
     dialect: &Dialect,
     call: Call,
     reply: &Reply,
@@ -47,7 +43,7 @@ pub(in crate::provider) fn refused(
 }
 
 /// Whether a refused revocation says that the token was gone already.
-pub(in crate::provider) fn is_gone(error: &ProviderError) -> bool {
+pub(crate) fn is_gone(error: &ProviderError) -> bool {
     error.oauth_error() == Some("invalid_token")
 }
 

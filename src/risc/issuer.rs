@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use url::Url;
 
+use super::safe::is_safe;
 use crate::{
     cause::UnusableAnswer,
     clock::{SharedClock, Uptime},
@@ -15,7 +16,6 @@ use crate::{
     provider::{
         ProviderError,
         failure::Call,
-        google::risc::safe::is_safe,
         oauth::{
             Dialect,
             jwks::{Keys, NamedBy, STRANGERS_PAUSE},

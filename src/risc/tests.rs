@@ -8,12 +8,12 @@ use crate::{
     http_client::testing::{Answer, Play, deserted},
     provider::{
         Remedy,
-        google::risc::*,
         oauth::{
             jwks::STRANGERS_PAUSE,
             testing::{Signer, code, unsigned},
         },
     },
+    risc::*,
 };
 
 const NOW: &str = "2026-03-01T12:00:00Z";
