@@ -131,17 +131,13 @@ impl Disconnect {
         Ok(Disconnected {
             account: self.account_list.account_view(&registry, account),
             agents: agents_with_tokens(&registry, &account.record),
-            revoked: {
-                let record = &account.record;
-                // A key is no grant to revoke: it ends where it was made. Who is not configured cannot be asked.
-                self.context.providers.bound_to(&record.issuer_binding).is_some()
-                    && !self.is_keyed(record)
-                    && revokes(
-                        &registry,
-                        (&record.id, &record.subject, &record.issuer_binding),
-                        revocation,
-                    )
-            },
+            // Who is not configured cannot be asked.
+            revoked: self.calls_for_revocation(&registry, &account.record, revocation)
+                && self
+                    .context
+                    .providers
+                    .bound_to(&account.record.issuer_binding)
+                    .is_some(),
             problem: None,
         })
     }
@@ -291,14 +287,18 @@ impl Disconnect {
     fn owes(&self, id: &IntegrationId, revocation: Revocation) -> Option<bool> {
         let registry = self.registry.lock();
         let record = &registry.accounts.get(id)?.record;
-        Some(
-            !self.is_keyed(record)
-                && revokes(
-                    &registry,
-                    (&record.id, &record.subject, &record.issuer_binding),
-                    revocation,
-                ),
-        )
+        Some(self.calls_for_revocation(&registry, record, revocation))
+    }
+
+    /// Whether an account's grant is to be revoked with it. A key is no grant: it ends where it was made.
+    fn calls_for_revocation(
+        &self,
+        registry: &Registry,
+        record: &IntegrationRecord,
+        revocation: Revocation,
+    ) -> bool {
+        let grant = (&record.id, record.subject.as_str(), &*record.issuer_binding);
+        !self.is_keyed(record) && revokes(registry, grant, revocation)
     }
 
     /// Where the owner of a grant can remove it.

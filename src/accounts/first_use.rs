@@ -146,8 +146,8 @@ impl FirstUse {
         answer.err().is_none_or(|error| error.kind != Remedy::Reconnect)
     }
 
-    /// Whose a grant at this provider is: as the answer's id token says, or else its access token. The nonce is that of the consent that
-    /// the answer belongs to, if it does.
+    /// Whose a grant at this provider is: as the answer's id token says, or else its access token. The nonce is that of
+    /// the consent that the answer belongs to, if it does.
     pub(crate) async fn whose(
         &self,
         (id, provider): (&ProviderId, &dyn ConsentProvider),

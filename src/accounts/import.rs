@@ -38,7 +38,7 @@ pub enum ImportError {
     /// What was given is no grant, or not one for here.
     #[error("the grant cannot be imported: {0}. Nothing was stored")]
     File(#[from] InvalidGrantFile),
-    /// Google does not take it, or does not say whose it is.
+    /// The provider does not take it, or does not say whose it is.
     #[error("{} Nothing was stored", .0.sentence(Retried::ByHand))]
     Provider(ProviderError),
     /// It covers nothing that an agent could ask for.

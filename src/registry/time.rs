@@ -114,9 +114,7 @@ impl BrokerClock {
 
     /// The node's time, where that provider's is believed to be another.
     pub(crate) fn if_differing(&self, run_by: &str) -> Option<Timestamp> {
-        let now = self.now();
-        let differs = now.duration_since(self.provider_now(run_by)).abs() >= TOLERANCE;
-        differs.then_some(now)
+        self.other_than_believed(self.now(), run_by)
     }
 
     /// Learns from the `Date` of an answer that this provider gave to an accepted request. True when that is news.
@@ -143,7 +141,11 @@ impl BrokerClock {
     /// The present moment, as that provider's clock shows it by what it said just now; `None` when that is what is
     /// believed anyway.
     pub(crate) fn corrected_by(&self, run_by: &str, heard: Moment) -> Option<Timestamp> {
-        let now = heard.wall_at(self.uptime());
+        self.other_than_believed(heard.wall_at(self.uptime()), run_by)
+    }
+
+    /// That time, where that provider's clock is believed to show another.
+    fn other_than_believed(&self, now: Timestamp, run_by: &str) -> Option<Timestamp> {
         let differs = now.duration_since(self.provider_now(run_by)).abs() >= TOLERANCE;
         differs.then_some(now)
     }

@@ -271,15 +271,7 @@ async fn the_successor_that_came_with_a_renewal_is_what_is_revoked() {
     scene.pass(51 * MINUTE).await;
     assert_eq!(scene.store.held_now(), 1);
     let disconnecting = disconnect_later(&scene, "alice");
-    let which = AccountRef::Owner {
-        owner: owner("alice"),
-        account: None,
-    };
-    // It gives the renewal a while first.
-    while scene.broker.accounts.account(&which).is_ok() {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    scene.idle().await;
+    until_deleted(&scene, "alice").await;
     assert!(
         !disconnecting.is_finished(),
         "it is not known yet what is to be revoked"
@@ -300,18 +292,23 @@ async fn a_server_that_did_not_rotate_so_far_may_do_so_now() {
     scene.google.hold(ALICE);
     scene.pass(51 * MINUTE).await;
     let disconnecting = disconnect_later(&scene, "alice");
+    until_deleted(&scene, "alice").await;
+    assert!(!disconnecting.is_finished() && scene.google.revoked().is_empty());
+    scene.google.let_go(ALICE);
+    assert!(disconnecting.await.unwrap());
+    assert_eq!(scene.google.revoked(), [ALICE]);
+}
+
+/// Waits until an owner's account is deleted: a disconnect gives the renewal that is under way a while first.
+async fn until_deleted(scene: &Scene, of: &str) {
     let which = AccountRef::Owner {
-        owner: owner("alice"),
+        owner: owner(of),
         account: None,
     };
     while scene.broker.accounts.account(&which).is_ok() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     scene.idle().await;
-    assert!(!disconnecting.is_finished() && scene.google.revoked().is_empty());
-    scene.google.let_go(ALICE);
-    assert!(disconnecting.await.unwrap());
-    assert_eq!(scene.google.revoked(), [ALICE]);
 }
 
 /// Disconnects an owner's account; true when the provider confirmed it.
