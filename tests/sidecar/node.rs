@@ -97,6 +97,9 @@ fn a_removed_agents_token_goes_and_comes_again_with_the_agent() {
     pod.agent()
         .get("/v1/token?capability=google.gmail.send")
         .expect_ok();
+    // The sidecar hears of what happens once it has found the daemon again: what it is told then, it tells.
+    daemon.write_manifest("invoice-bot", "alice", &[SEND, "?google.gmail.readonly"]);
+    pod.wait_for_message("google.gmail.readonly");
     fs::remove_file(daemon.agents_d().join("invoice-bot.yaml")).unwrap();
     let status = pod.wait_for_message("The agent was removed");
     assert_eq!(status["state"], "misconfigured");
