@@ -11,6 +11,7 @@ use crate::{secret::shape::without_quotes, text::ShowPath};
 use super::schema::{Key, Kind, Unset};
 use super::{
     error::ConfigError,
+    table::{Keys, keys_of},
     toml_error::{from_toml, line_of},
 };
 
@@ -128,8 +129,28 @@ struct Additions {
     capabilities: Vec<Spanned<CapabilityEntry>>,
 }
 
+/// The same part, by its keys alone.
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default)]
+    capabilities: Vec<Keys>,
+}
+
+/// The first key that no entry in `text` can have: where it is, and what is said of it.
+fn unknown_key(text: &str) -> Option<(usize, String)> {
+    // What is no list of tables is told of by who reads the entries.
+    let listed: Listed = toml::from_str(text).ok()?;
+    let known = keys_of::<CapabilityEntry>();
+    let mut entries = listed.capabilities.iter();
+    entries.find_map(|entry| entry.first_unknown(known))
+}
+
 /// The additions in the text of the file `file`.
 pub(super) fn from_file(file: &Path, text: &str) -> Result<Vec<CapabilityEntry>, ConfigError> {
+    if let Some((position, message)) = unknown_key(text) {
+        let message = format!("capabilities: {message}");
+        return Err(ConfigError::in_line(file, line_of(text, position), message));
+    }
     let parsed: Additions = toml::from_str(text).map_err(|error| from_toml(file, text, &error))?;
     let with_origin = |entry: Spanned<CapabilityEntry>| {
         let line = line_of(text, entry.span().start);
@@ -143,7 +164,11 @@ pub(super) fn from_file(file: &Path, text: &str) -> Result<Vec<CapabilityEntry>,
 
 /// The additions in the variable `TOKEN_BROKER_CAPABILITIES`: a TOML array of inline tables.
 pub(super) fn from_variable(value: &str) -> Result<Vec<CapabilityEntry>, ConfigError> {
-    let parsed: Additions = toml::from_str(&format!("capabilities = {value}")).map_err(|error| {
+    let text = format!("capabilities = {value}");
+    if let Some((_, message)) = unknown_key(&text) {
+        return Err(ConfigError::new(format!("TOKEN_BROKER_CAPABILITIES: {message}")));
+    }
+    let parsed: Additions = toml::from_str(&text).map_err(|error| {
         ConfigError::new(format!(
             "TOKEN_BROKER_CAPABILITIES: expected [{{key = \"…\", title = \"…\", scopes = [\"…\"]}}]: {}",
             without_quotes(error.message())
@@ -162,9 +187,25 @@ mod tests {
 
     #[test]
     fn the_reference_tells_each_field_that_is_read() {
-        let entry = toml::from_str::<CapabilityEntry>("other = 1").err().unwrap();
-        let names: Vec<_> = entry.message().split('`').skip(3).step_by(2).collect();
         let told: Vec<_> = FIELDS.iter().map(|field| field.path).collect();
-        assert_eq!(names, told);
+        assert_eq!(keys_of::<CapabilityEntry>(), told);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_also_where_another_is_missing() {
+        let file = Path::new("/etc/token-broker/config.toml");
+        let text = "[[capabilities]]\nkey = 'a.b'\ntitel = 'x'\nscopes = []\n";
+        let error = from_file(file, text).err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "/etc/token-broker/config.toml:3: capabilities: titel: there is no such key: did you mean title?"
+        );
+        let error = from_variable("[{kye = 'a.b'}]").err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "TOKEN_BROKER_CAPABILITIES: kye: there is no such key: did you mean key?"
+        );
+        let error = from_file(file, "[[capabilities]]\nkey = 'a.b'\n").err().unwrap();
+        assert!(error.to_string().contains("missing field"), "{error}");
     }
 }

@@ -38,6 +38,7 @@ mod schema;
 mod secret_file;
 mod sources;
 pub(crate) mod suggest;
+mod table;
 pub mod template;
 mod toml_error;
 mod twice;

@@ -16,6 +16,7 @@ use crate::{
 use super::{
     error::ConfigError,
     secret_file::{self, Access},
+    table::{Keys, keys_of},
     toml_error::{from_toml, line_of},
 };
 
@@ -49,8 +50,30 @@ struct Additions {
     providers: Vec<Spanned<Entry>>,
 }
 
+/// The same part, by its keys alone.
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default)]
+    providers: Vec<Keys>,
+}
+
+/// What every entry has. The rest is its type's.
+const NEEDED: [&str; 2] = ["id", "type"];
+
+/// The first key in `text` that is a slip of one that its entry lacks: where it is, and what is said of it.
+fn slip(text: &str) -> Option<(usize, String)> {
+    // What is no list of tables is told of by who reads the entries.
+    let listed: Listed = toml::from_str(text).ok()?;
+    let mut entries = listed.providers.iter();
+    entries.find_map(|entry| entry.slip_of(&NEEDED))
+}
+
 /// The providers in the text of the file `file`.
 pub(super) fn from_file(file: &Path, text: &str) -> Result<Vec<ProviderEntry>, ConfigError> {
+    if let Some((position, message)) = slip(text) {
+        let message = format!("providers: {message}");
+        return Err(ConfigError::in_line(file, line_of(text, position), message));
+    }
     let parsed: Additions = toml::from_str(text).map_err(|error| from_toml(file, text, &error))?;
     let mut entries: Vec<ProviderEntry> = Vec::new();
     for entry in parsed.providers {
@@ -77,6 +100,14 @@ impl ProviderEntry {
     /// # Errors
     /// A setting that is missing, of another type, or unknown: with the place of the entry.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        let keys: Keys = self.read()?;
+        if let Some((_, message)) = keys.first_unknown(keys_of::<T>()) {
+            return Err(self.wrong(message));
+        }
+        self.read()
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(&self.settings).map_err(|error| self.wrong(without_quotes(error.message())))
     }
 
@@ -153,13 +184,35 @@ mod tests {
                 .unwrap()
                 .contains("is not a provider")
         );
-        let text = "\n[[providers]]\nid = 'acme'\ntype = 'oidc'\nissuer = 'x'\nisuer = 'y'\n";
-        let entries = read(text).unwrap();
-        let error = entries[0].settings::<Settings>().unwrap_err().to_string();
-        assert!(
-            error.contains("config.toml:2: provider `acme`: unknown field"),
-            "{error}"
-        );
+        let settings = |text: &str| {
+            let entries = read(text).unwrap();
+            entries[0].settings::<Settings>().unwrap_err().to_string()
+        };
+        let entry = "\n[[providers]]\nid = 'acme'\ntype = 'oidc'\n";
+        for text in ["issuer = 'x'\nisuer = 'y'\n", "isuer = 'y'\n"] {
+            assert_eq!(
+                settings(&format!("{entry}{text}")),
+                "/etc/token-broker/config.toml:2: provider `acme`: isuer: there is no such key: did you mean issuer?"
+            );
+        }
+        assert!(settings(entry).contains("missing field"));
+    }
+
+    #[test]
+    fn a_slip_of_what_every_entry_has_is_named() {
+        for (text, said) in [
+            (
+                "ID = 'acme'\ntype = 'oidc'\n",
+                "2: providers: ID: there is no such key: did you mean id?",
+            ),
+            (
+                "id = 'acme'\ntyp = 'oidc'\n",
+                "3: providers: typ: there is no such key: did you mean type?",
+            ),
+        ] {
+            let error = read(&format!("[[providers]]\n{text}")).err().unwrap();
+            assert_eq!(error, format!("/etc/token-broker/config.toml:{said}"));
+        }
     }
 
     #[test]

@@ -7,13 +7,14 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use crate::{secret::shape::is_field_name, text::ShowPath};
+use crate::text::ShowPath;
 
 use super::{
     error::ConfigError,
     kubernetes_service::KubernetesService,
     schema::{Key, Sections, VARIABLE_PREFIX, variable},
     suggest,
+    table::no_such_key,
     toml_error::{from_toml, line_of},
 };
 
@@ -169,10 +170,7 @@ impl Sources {
     }
 
     fn unknown(&self, path: &str) -> String {
-        match suggest::closest(path, self.keys.keys().map(|key| key.path)) {
-            Some(meant) => format!("{}there is no such key: did you mean {meant}?", named(path)),
-            None => format!("{}there is no such key", named(path)),
-        }
+        no_such_key(path, self.keys.keys().map(|key| key.path))
     }
 
     /// The keys that there are.
@@ -239,15 +237,6 @@ fn data(value: &DeValue<'_>) -> Data {
                 .map_or(Data::Other("array"), Data::List)
         }
         other => Data::Other(other.type_str()),
-    }
-}
-
-/// A key before what is said of it, where it can be the name of one: a file that is no configuration may hold a secret.
-fn named(path: &str) -> String {
-    if path.split('.').all(is_field_name) {
-        format!("{path}: ")
-    } else {
-        String::new()
     }
 }
 

@@ -368,7 +368,7 @@ fn capabilities_are_added_from_file_or_environment() {
     assert_eq!(config.capabilities[0].origin, "TOKEN_BROKER_CAPABILITIES");
     assert!(
         refused("[[capabilities]]\nkey = 'a.b'\ntitel = 'x'")
-            .starts_with(&format!("{FILE}:3: unknown field"))
+            .starts_with(&format!("{FILE}:3: capabilities: titel: there is no such key"))
     );
 }
 
