@@ -71,6 +71,18 @@ async fn an_agent_with_an_account_at_another_provider_alone_has_it_in_the_list()
 }
 
 #[tokio::test]
+async fn an_agent_with_a_service_account_alone_has_it_in_the_list() {
+    let mut admin = two_agents();
+    let status = admin.agents[0].status.as_mut().unwrap();
+    status.account.clear();
+    status.service_account = "robot@project.iam.example".to_owned();
+    let list = AgentsCommand::List(ListArgs { owner: None });
+    let (_, out, _) = run_with(admin, list, Format::Text).await;
+    let row = "invoice-bot  alice  active                             robot@project.iam.example  1/2";
+    assert!(out.text().contains(row), "{}", out.text());
+}
+
+#[tokio::test]
 async fn one_agent_is_shown_with_its_capabilities() {
     let command = AgentsCommand::Show(parse(&["invoice-bot"]));
     let (_, out, _) = run_with(two_agents(), command, Format::Text).await;

@@ -18,6 +18,14 @@ pub(super) fn accounts(accounts: &BTreeMap<String, String>) -> String {
     accounts.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
+/// The account that an agent uses, where there is room for one: a person's, before a service account's, before others.
+fn account(agent: &Agent) -> String {
+    let own = [&agent.account, &agent.service_account];
+    let own = own.into_iter().find(|address| !address.is_empty());
+    own.cloned()
+        .unwrap_or_else(|| or_dash(&accounts(&agent.accounts)).to_owned())
+}
+
 /// A row for each agent, then a sentence for each one that has something to say.
 pub(super) fn agents(agents: &[Agent], output: &mut Output) -> Result<(), Failure> {
     let now = output.now();
@@ -26,11 +34,7 @@ pub(super) fn agents(agents: &[Agent], output: &mut Output) -> Result<(), Failur
             Text::from(agent.agent.as_str()),
             agent.owner.as_str().into(),
             agent.standing(),
-            if agent.account.is_empty() {
-                or_dash(&accounts(&agent.accounts)).into()
-            } else {
-                agent.account.as_str().into()
-            },
+            account(agent).into(),
             agent.coverage().into(),
             agent
                 .expires_at

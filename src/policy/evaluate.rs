@@ -61,6 +61,7 @@ pub(crate) fn evaluate(
 struct Verdict {
     state: AgentState,
     message: String,
+    /// Somebody can mend one of those that are broken.
     person_can_act: bool,
     awaited: Box<[AwaitedConsent]>,
 }
@@ -75,7 +76,7 @@ fn verdict(states: &mut [CredentialState]) -> Verdict {
     if let Some(first) = states.iter().find(|state| broken(state)) {
         let verdict = Verdict {
             state: first.state,
-            person_can_act: first.person_can_act,
+            person_can_act: states.iter().any(|state| broken(state) && state.person_can_act),
             message: messages(states.iter().filter(|state| broken(state))),
             awaited: states
                 .iter()
