@@ -42,6 +42,7 @@ pub mod proto;
 pub mod provider;
 mod registry;
 mod renewal;
+mod revocation;
 pub mod risc;
 pub mod secret;
 pub mod session;

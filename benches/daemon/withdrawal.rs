@@ -76,7 +76,7 @@ pub(crate) fn run() {
     let mut disconnected = vec![until_gone(&daemon, &streams, population.agents, began)];
     let done = daemon.runtime.block_on(disconnecting).expect("it does not panic");
     assert!(
-        done.is_ok_and(|done| done.problem.is_none()),
+        done.is_ok_and(|done| done.problems.is_empty()),
         "it is disconnected"
     );
     show("disconnected by the operator (ms)", &mut disconnected);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    id::{CapabilityKey, OwnerId},
+    capability::UnknownCapability,
+    id::{CapabilityKey, IntegrationId, OwnerId, ProviderId},
     policy::{
         context::list,
         select_account::{NotFound, SeveralAccounts},
@@ -11,12 +12,91 @@ use crate::{
     provider::{Profile, ProviderError, Retried},
 };
 
+/// A capability that no person can grant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ungrantable {
+    /// The catalogue does not have it.
+    #[error("there is no capability `{name}`{}", hint(.suggestion.as_ref()))]
+    Unknown {
+        /// What was named.
+        name: String,
+        /// What was probably meant.
+        suggestion: Option<CapabilityKey>,
+    },
+    /// The catalogue does not have it any more.
+    #[error(transparent)]
+    NotInCatalogue(#[from] UnknownCapability),
+    /// It is exercised with a key.
+    #[error("`{0}` belongs to a service account: nobody can consent to it")]
+    OfServiceAccount(CapabilityKey),
+    /// Its provider has no consents.
+    #[error("nobody can consent to this")]
+    ByNobody,
+}
+
+fn hint(suggestion: Option<&CapabilityKey>) -> String {
+    suggestion.map_or_else(String::new, |key| format!("; did you mean `{key}`?"))
+}
+
 /// A consent that did not end well. Holds no secret.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
     /// A key that the catalogue does not have, or that no person can grant.
-    #[error("{0}")]
-    Capability(String),
+    #[error(transparent)]
+    Capability(#[from] Ungrantable),
+    /// Nothing was asked for.
+    #[error("name at least one capability: `token-broker capabilities` lists them")]
+    NoCapability,
+    /// One consent is asked of one provider.
+    #[error(
+        "these capabilities belong to several providers ({}), and a consent is asked of one: connect each \
+         provider by itself",
+        by_provider(.0)
+    )]
+    SeveralProviders(Vec<(ProviderId, Vec<CapabilityKey>)>),
+    /// It was not said whose grant is meant, and these providers have grants.
+    #[error(
+        "there are several providers, so say whose grant it is: name {} as the integration (`--integration`)",
+        .0.join(" or ")
+    )]
+    ProviderUnsaid(Vec<String>),
+    /// There is no such provider, or nobody consents there; those that there are.
+    #[error("there is no integration `{named}` with grants: name {}", known.join(" or "))]
+    UnknownProvider {
+        /// What was named.
+        named: String,
+        /// Those that can be named.
+        known: Vec<String>,
+    },
+    /// The account is at one provider, and what was asked for is another's.
+    #[error("{account} is an account of `{provider}`, and what was asked for is of `{asked}`")]
+    OtherProvider {
+        /// The account.
+        account: String,
+        /// Its provider.
+        provider: ProviderId,
+        /// The other.
+        asked: ProviderId,
+    },
+    /// The account is at another server than the one that its provider has become.
+    #[error(
+        "{account} of {owner} is an account at {found}, and `{provider}` is {configured} by now, where the same name may \
+         be somebody else's. Disconnect it first (`token-broker integrations disconnect {id}`), then connect again; or configure {found} again. Nothing was changed"
+    )]
+    OtherIssuer {
+        /// The account's id here.
+        id: IntegrationId,
+        /// Whose.
+        owner: OwnerId,
+        /// The account.
+        account: String,
+        /// Its provider.
+        provider: ProviderId,
+        /// The server that it was connected at.
+        found: String,
+        /// The server that the provider is now.
+        configured: String,
+    },
     /// Not an address that the configuration allows.
     #[error(
         "the return URL {0} is not allowed: list its origin under `return_url_origins` in the `[connect]` section"
@@ -159,4 +239,10 @@ impl From<NotFound> for ConnectError {
 fn there(profile: &Profile) -> String {
     let page = profile.origin.connections();
     page.map_or_else(|| "there".to_owned(), |page| format!("at {page}"))
+}
+
+/// What is asked of each provider: `google: google.drive, google.gmail.send; acme: acme.read`.
+fn by_provider(asked: &[(ProviderId, Vec<CapabilityKey>)]) -> String {
+    let one = |(provider, keys): &(ProviderId, Vec<CapabilityKey>)| format!("{provider}: {}", list(keys));
+    asked.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -12,7 +12,7 @@ use crate::{
         context::PolicyContext,
         select_account::{AccountRef, SeveralAccounts, find},
     },
-    provider::{Identity, Provider},
+    provider::{Identity, Provider, issuer_of},
     registry::{
         names::going_by,
         state::{Account, Registry, SharedRegistry},
@@ -75,17 +75,20 @@ impl Targets {
     pub(crate) fn aim(&self, target: &ConnectTarget, provider: &Provider) -> Result<Aim, ConnectError> {
         let registry = self.registry.lock();
         let people = |owner| registry.accounts_at(owner, provider.id());
-        let at = |account: &Account| Aim {
-            owner: account.record.owner.clone(),
-            expected: Expected::Connected(account.record.id.clone()),
-            existing: Some(account.record.clone()),
-            agents_in_doubt: Vec::new(),
+        let at = |account: &Account| {
+            check_issuer(&account.record, provider)?;
+            Ok(Aim {
+                owner: account.record.owner.clone(),
+                expected: Expected::Connected(account.record.id.clone()),
+                existing: Some(account.record.clone()),
+                agents_in_doubt: Vec::new(),
+            })
         };
         match target {
             ConnectTarget::Integration(id) => {
                 let account = find(&registry, &AccountRef::Id(id.clone()))?;
                 self.check_consent(account, provider)?;
-                Ok(at(account))
+                at(account)
             }
             ConnectTarget::Owner(owner) => {
                 let several = || {
@@ -99,16 +102,16 @@ impl Targets {
                 let mut found = people(owner);
                 match (found.next(), found.next()) {
                     (None, _) => Ok(self.added(&registry, owner, provider, Expected::Any)),
-                    (Some(one), None) => Ok(at(one)),
+                    (Some(one), None) => at(one),
                     (Some(_), Some(_)) => Err(several()),
                 }
             }
             ConnectTarget::Address(owner, address) => {
                 let found = going_by(people(owner), address, |account| &account.record);
-                Ok(found.first().copied().map_or_else(
-                    || self.added(&registry, owner, provider, Expected::Address(address.clone())),
-                    at,
-                ))
+                match found.first() {
+                    Some(account) => at(account),
+                    None => Ok(self.added(&registry, owner, provider, Expected::Address(address.clone()))),
+                }
             }
             ConnectTarget::Another(owner) => Ok(self.added(&registry, owner, provider, Expected::Another)),
         }
@@ -119,18 +122,12 @@ impl Targets {
     pub(crate) fn provider_of(&self, target: &ConnectTarget, named: &str) -> Result<&Provider, ConnectError> {
         let providers = &self.context.providers;
         let consented: Vec<&Provider> = providers.iter().filter(|one| one.consent().is_some()).collect();
-        let keys = || {
-            let keys: Vec<&str> = consented.iter().map(|one| one.id().as_str()).collect();
-            keys.join(" or ")
-        };
+        let keys = || consented.iter().map(|one| one.id().to_string()).collect();
         if !named.is_empty() {
             let found = consented.iter().find(|one| one.id().as_str() == named);
-            return found.copied().ok_or_else(|| {
-                let named = quoted(named, 80);
-                ConnectError::Capability(format!(
-                    "there is no integration `{named}` with grants: name {}",
-                    keys()
-                ))
+            return found.copied().ok_or_else(|| ConnectError::UnknownProvider {
+                named: quoted(named, 80),
+                known: keys(),
             });
         }
         if let ConnectTarget::Integration(id) = target {
@@ -142,10 +139,7 @@ impl Targets {
         }
         match consented.as_slice() {
             [only] => Ok(only),
-            _ => Err(ConnectError::Capability(format!(
-                "say whose grant it is with `--integration`: {}",
-                keys()
-            ))),
+            _ => Err(ConnectError::ProviderUnsaid(keys())),
         }
     }
 
@@ -158,15 +152,15 @@ impl Targets {
         if !self.context.is_consented(&record.provider) {
             return Err(ConnectError::ServiceAccount(record.account.clone()));
         }
-        Err(ConnectError::Capability(format!(
-            "{} is an account of `{}`, and what was asked for is of `{}`",
-            record.account,
-            record.provider,
-            provider.id()
-        )))
+        Err(ConnectError::OtherProvider {
+            account: record.account.clone(),
+            provider: record.provider.clone(),
+            asked: provider.id().clone(),
+        })
     }
 
-    /// The account whose grant this consent replaces; `None` when it is a new one.
+    /// The account whose grant this consent replaces; `None` when it is a new one. Whose account it is, the provider says,
+    /// and another server under the same key would speak of somebody else.
     pub(crate) fn destination(
         &self,
         grant_request: &GrantRequest,
@@ -176,7 +170,10 @@ impl Targets {
         let owner = &grant_request.owner;
         let people = || registry.accounts_at(owner, &grant_request.provider);
         let of_owner = || people().map(|account| &account.record);
-        let same = of_owner().find(|record| record.subject == identity.subject);
+        let provider = self.context.providers.get(&grant_request.provider);
+        let is_here =
+            |record: &IntegrationRecord| provider.is_none_or(|at| at.issues_for(&record.issuer_binding));
+        let same = of_owner().find(|record| record.subject == identity.subject && is_here(record));
         let other = |expected: &IntegrationRecord| ConnectError::OtherAccount {
             at: self.context.name_of(&grant_request.provider),
             owner: owner.clone(),
@@ -204,9 +201,13 @@ impl Targets {
                 })
             }
             // Another consent came first, or the account was disconnected meanwhile.
-            (Expected::Any | Expected::Connected(_), None) => {
-                of_owner().next().map_or(Ok(None), |first| Err(other(first)))
-            }
+            (Expected::Any | Expected::Connected(_), None) => match of_owner().next() {
+                Some(first) => {
+                    provider.map_or(Ok(()), |provider| check_issuer(first, provider))?;
+                    Err(other(first))
+                }
+                None => Ok(None),
+            },
             (_, same) => Ok(same.cloned()),
         }
     }
@@ -232,4 +233,19 @@ impl Targets {
             agents_in_doubt,
         }
     }
+}
+
+/// An account of another server is left alone, whatever the server that its provider is now says of its accounts.
+fn check_issuer(record: &IntegrationRecord, provider: &Provider) -> Result<(), ConnectError> {
+    if provider.issues_for(&record.issuer_binding) {
+        return Ok(());
+    }
+    Err(ConnectError::OtherIssuer {
+        id: record.id.clone(),
+        owner: record.owner.clone(),
+        account: record.account.clone(),
+        provider: record.provider.clone(),
+        found: issuer_of(&record.issuer_binding).to_owned(),
+        configured: issuer_of(&provider.issuer_binding).to_owned(),
+    })
 }

@@ -8,11 +8,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     accounts::{
         commit_grant::Grants,
+        disconnect_problem::DisconnectProblem,
         list::{AccountError, AccountList, AccountView},
-        provider_accounts::ProviderAccounts,
-        revocation_fault::{RevocationEnding, RevocationFault},
-        revocation_sentences::{self, unrevoked},
-        revocations::{Attempt, Revocations},
         tables::AccountTables,
         unusable_records::Unusable,
     },
@@ -36,6 +33,11 @@ use crate::{
         services::Services,
         single_flight::SingleFlight,
         turns::{Turn, Turns},
+    },
+    revocation::{
+        fault::{RevocationEnding, RevocationFault},
+        provider_accounts::ProviderAccounts,
+        revocations::{Attempt, Revocations},
     },
     store::{IntegrationRecord, RevocationRecord, SharedStore, StoreError},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
@@ -69,7 +71,15 @@ pub struct Disconnected {
     /// The provider confirmed the revocation, or would be asked for it.
     pub revoked: bool,
     /// What could not be done.
-    pub problem: Option<String>,
+    pub problems: Vec<DisconnectProblem>,
+}
+
+impl Disconnected {
+    /// What could not be done, in one line; `None` where all was.
+    pub fn problem(&self) -> Option<String> {
+        let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        (!problems.is_empty()).then(|| problems.join("; "))
+    }
 }
 
 /// Disconnects accounts: tokens withdrawn, grant deleted, revoked at the provider.
@@ -138,7 +148,7 @@ impl Disconnect {
                     .providers
                     .bound_to(&account.record.issuer_binding)
                     .is_some(),
-            problem: None,
+            problems: Vec::new(),
         })
     }
 
@@ -187,10 +197,11 @@ impl Disconnect {
         let mut problems = uncleared(deleted.waiting).await;
         result.revoked = false;
         if deleted.unreadable {
-            problems.push(unrevoked(
-                &RevocationFault::UnreadableRecord,
-                &result.account.connections_url,
-            ));
+            let page = result.account.connections_url.as_str();
+            problems.push(DisconnectProblem::Unrevoked {
+                fault: RevocationFault::UnreadableRecord,
+                connections: Some(page.to_owned()).filter(|page| !page.is_empty()),
+            });
         }
         if let Some(owed) = deleted.owed {
             let paid = match under_way
@@ -205,15 +216,11 @@ impl Disconnect {
             }
         }
         if self.is_keyed(&result.account.record) && revocation == Revocation::Always {
-            problems.push(
-                "a service account has no grant to revoke: delete its key in the Google Cloud console"
-                    .to_owned(),
-            );
+            problems.push(DisconnectProblem::KeyLivesOn);
         }
-        if !problems.is_empty() {
-            let problem = problems.join("; ");
+        result.problems = problems;
+        if let Some(problem) = result.problem() {
             self.note_trouble(&result, &actor, &problem);
-            result.problem = Some(problem);
         }
         self.tell_disconnected(&result);
         Ok(result)
@@ -302,11 +309,9 @@ impl Disconnect {
     }
 
     /// Where the owner of a grant can remove it.
-    fn connections_of(&self, owed: &RevocationRecord) -> &str {
-        let provider = self.context.providers.bound_to(&owed.issuer_binding);
-        provider
-            .and_then(|provider| provider.profile.origin.connections())
-            .unwrap_or_default()
+    fn connections_of(&self, owed: &RevocationRecord) -> Option<String> {
+        let provider = self.context.providers.bound_to(&owed.issuer_binding)?;
+        provider.profile.origin.connections().map(str::to_owned)
     }
 
     /// True for an account of a key, which nobody can revoke from here. A provider that is gone had grants.
@@ -323,7 +328,7 @@ impl Disconnect {
         owed: RevocationRecord,
         revocation: Revocation,
         actor: &Actor,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, DisconnectProblem> {
         let (this, actor) = (self.clone(), actor.clone());
         let work = async move {
             drop(renewal.await);
@@ -331,7 +336,7 @@ impl Disconnect {
         };
         let paying = self.single_flight.spawn(work);
         tokio::time::timeout(RENEWAL_PATIENCE, paying).await.map_or_else(
-            |_| Err(revocation_sentences::AFTER_RENEWAL.to_owned()),
+            |_| Err(DisconnectProblem::AfterRenewal),
             |paid| paid.unwrap_or(Ok(false)),
         )
     }
@@ -342,7 +347,7 @@ impl Disconnect {
         owed: RevocationRecord,
         revocation: Revocation,
         actor: &Actor,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, DisconnectProblem> {
         // Nobody connects the same account meanwhile, which revoking would end.
         let _alone = self.provider_accounts.lock(&owed.subject).await;
         // As it is by now: a renewal may have brought its successor.
@@ -364,12 +369,15 @@ impl Disconnect {
                 Ok(true)
             }
             Attempt::Later(later) => {
-                let problem = revocation_sentences::not_yet(&later.problem);
+                let problem = DisconnectProblem::NotYet(later.problem.clone());
                 self.revocations.revoke_later(owed, later, 1);
                 Err(problem)
             }
             Attempt::Never(fault) => {
-                let problem = unrevoked(&fault, self.connections_of(&owed));
+                let problem = DisconnectProblem::Unrevoked {
+                    fault: fault.clone(),
+                    connections: self.connections_of(&owed),
+                };
                 self.revocations
                     .complete_revocation(&owed, actor.clone(), RevocationEnding::GivenUp(fault))
                     .await;
@@ -423,7 +431,7 @@ impl Disconnect {
         } else {
             "forgotten here"
         };
-        let message = match &result.problem {
+        let message = match result.problem() {
             Some(problem) => format!("{} of {}: {how}; {problem}", record.account, record.owner),
             None => format!("{} of {}: {how}", record.account, record.owner),
         };
@@ -452,17 +460,14 @@ struct Deleted {
     waiting: Vec<Told>,
 }
 
-/// Waits until the agents' files were written. One sentence for each agent whose files were not.
-async fn uncleared(waiting: Vec<Told>) -> Vec<String> {
+/// Waits until the agents' files were written. A problem for each agent whose files were not.
+async fn uncleared(waiting: Vec<Told>) -> Vec<DisconnectProblem> {
     let end = tokio::time::Instant::now() + DELIVERY_PATIENCE;
     let mut problems = Vec::new();
     for (handle, revision) in waiting {
         let delivered = tokio::time::timeout_at(end, handle.delivered(revision)).await;
         if delivered.is_err() || handle.delivery_problem().is_some() {
-            problems.push(format!(
-                "the directory of the agent `{}` could not be cleared",
-                handle.name()
-            ));
+            problems.push(DisconnectProblem::NotCleared(handle.name().clone()));
         }
     }
     problems

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    accounts::{provider_accounts::ProviderAccounts, tables::AccountTables},
+    accounts::tables::AccountTables,
     capability::ScopeSet,
     cause::UnusableAnswer,
     clock::Uptime,
@@ -16,6 +16,7 @@ use crate::{
         backoff, once_more::is_worth_a_try, parts::Renewing, recovery::Recovery, rotation::Rotations,
         services::Services,
     },
+    revocation::provider_accounts::ProviderAccounts,
     secret::RefreshToken,
     telemetry::Metrics,
 };

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{
-    asks::Asks, consents::Consents, provider_accounts::ProviderAccounts, unusable_records::Unusable,
-};
+use super::{asks::Asks, consents::Consents, unusable_records::Unusable};
+use crate::revocation::provider_accounts::ProviderAccounts;
 
 /// The tables in memory that accounts are dealt with by.
 #[derive(Default)]

@@ -331,7 +331,7 @@ impl AdminService for Service {
             integration: Some(convert::integration(&done.account)),
             agents: done.agents.iter().map(ToString::to_string).collect(),
             revoked: done.revoked,
-            problem: done.problem.unwrap_or_default(),
+            problem: done.problem().unwrap_or_default(),
         }))
     }
 

@@ -52,15 +52,20 @@ pub(crate) fn connect(error: &ConnectError) -> Status {
 fn connect_form(error: &ConnectError) -> (Code, &'static str) {
     match error {
         ConnectError::Capability(_) => (Code::InvalidArgument, "unknown_capability"),
-        ConnectError::ReturnUrl(_) | ConnectError::BadRedirect(_) => {
-            (Code::InvalidArgument, "invalid_request")
-        }
+        ConnectError::NoCapability
+        | ConnectError::SeveralProviders(_)
+        | ConnectError::ProviderUnsaid(_)
+        | ConnectError::OtherProvider { .. }
+        | ConnectError::ReturnUrl(_)
+        | ConnectError::BadRedirect(_)
+        | ConnectError::ServiceAccount(_) => (Code::InvalidArgument, "invalid_request"),
         ConnectError::TooMany => (Code::ResourceExhausted, "rate_limited"),
         ConnectError::UnknownState
         | ConnectError::OtherBrowser
         | ConnectError::UnknownConnect(_)
+        | ConnectError::UnknownProvider { .. }
         | ConnectError::UnknownAccount(_) => (Code::NotFound, "not_found"),
-        ConnectError::ServiceAccount(_) => (Code::InvalidArgument, "invalid_request"),
+        ConnectError::OtherIssuer { .. } => (Code::FailedPrecondition, "other_issuer"),
         ConnectError::Ambiguous(_) => (Code::FailedPrecondition, "ambiguous"),
         ConnectError::OtherSession => (Code::FailedPrecondition, "other_session"),
         ConnectError::TimedOut(_) => (Code::DeadlineExceeded, "consent_timed_out"),

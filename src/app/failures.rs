@@ -178,7 +178,12 @@ fn google(text: &mut String) -> std::fmt::Result {
 }
 
 /// Each way in which a consent ends badly, but for what Google answers, which is in the table above.
-fn connect_errors() -> Vec<ConnectError> {
+fn connect_errors() -> impl Iterator<Item = ConnectError> {
+    account_errors().into_iter().chain(provider_errors())
+}
+
+/// What is wrong with a consent, or with the account that was chosen.
+fn account_errors() -> Vec<ConnectError> {
     let google = || Arc::new(provider::google::account());
     let owner = || "alice".parse().expect("an owner");
     let account = || "alice@work.example".to_owned();
@@ -221,7 +226,7 @@ fn connect_errors() -> Vec<ConnectError> {
         ConnectError::TimedOut(google()),
         ConnectError::TooMany,
         ConnectError::ReturnUrl("https://elsewhere.example/".to_owned()),
-        ConnectError::Capability(unknown.to_string()),
+        ConnectError::Capability(unknown.into()),
         ConnectError::UnknownAccount("there is no integration of alice".to_owned()),
         ConnectError::ServiceAccount("robot@project.iam.gserviceaccount.com".to_owned()),
         ConnectError::Ambiguous(SeveralAccounts {
@@ -229,6 +234,41 @@ fn connect_errors() -> Vec<ConnectError> {
             accounts: vec![account(), other()],
         }),
         ConnectError::Store("the disk is full".to_owned()),
+    ]
+}
+
+/// What is wrong with a consent of which it is not clear whose it is.
+fn provider_errors() -> Vec<ConnectError> {
+    let owner = || "alice".parse().expect("an owner");
+    let account = || "alice@work.example".to_owned();
+    let acme = || "acme".parse().expect("a provider");
+    vec![
+        ConnectError::NoCapability,
+        ConnectError::SeveralProviders(vec![
+            (
+                provider::google::account().id,
+                vec!["google.drive".parse().expect("a key")],
+            ),
+            (acme(), vec!["acme.read".parse().expect("a key")]),
+        ]),
+        ConnectError::ProviderUnsaid(vec!["google".to_owned(), "acme".to_owned()]),
+        ConnectError::UnknownProvider {
+            named: "amce".to_owned(),
+            known: vec!["google".to_owned(), "acme".to_owned()],
+        },
+        ConnectError::OtherProvider {
+            account: account(),
+            provider: acme(),
+            asked: provider::google::account().id,
+        },
+        ConnectError::OtherIssuer {
+            id: "int_5f0c9a1b2c3d4e5f6071".parse().expect("an id"),
+            owner: owner(),
+            account: account(),
+            provider: acme(),
+            found: "https://old.example/".to_owned(),
+            configured: "https://login.acme.example/".to_owned(),
+        },
     ]
 }
 
@@ -324,7 +364,7 @@ fn failures_md_says_what_the_code_does() {
 
 #[test]
 fn every_page_about_connecting_is_about_an_ending_that_there_is() {
-    let endings: BTreeSet<_> = connect_errors().iter().map(help::of_connect).collect();
+    let endings: BTreeSet<_> = connect_errors().map(|error| help::of_connect(&error)).collect();
     let rows = FAILURES.rows().iter().map(|failure| failure.help);
     let known: BTreeSet<_> = endings.into_iter().chain(rows).collect();
     for topic in &CONNECTING.topics {

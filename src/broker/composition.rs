@@ -12,9 +12,9 @@ use crate::{
     accounts::{
         checks::AccountChecks, commit_grant::Grants, connect::Connect, connect_target::Targets,
         disconnect::Disconnect, first_use::FirstUse, health::AccountHealth, import::Import,
-        list::AccountList, restored::RestoredAccounts, revocations::Revocations,
-        security_events::SecurityEventHandler, service_accounts::ServiceAccounts, tables::AccountTables,
-        unusable::UnusableAccounts, unusable_records::Unusable,
+        list::AccountList, restored::RestoredAccounts, security_events::SecurityEventHandler,
+        service_accounts::ServiceAccounts, tables::AccountTables, unusable::UnusableAccounts,
+        unusable_records::Unusable,
     },
     audit::journal::Journal,
     broker::agents::holders::Holders,
@@ -22,6 +22,7 @@ use crate::{
         assertions::Assertions, parts::Renewing, publisher::Publisher, recovery::Recovery, renewer::Renewer,
         scheduler::Renewals, services::Services, turns::Turns,
     },
+    revocation::revocations::Revocations,
 };
 
 /// What deals with accounts.

@@ -2,7 +2,7 @@
 //!
 //! [`Broker`] is made of use cases, each a type that holds what it needs. All of them read and change one `registry`, decide
 //! by one `policy`, and tell agents through one publisher. Arrows between the folders go one way: `registry`, `policy`,
-//! `audit`, `renewal`, `accounts`, then `agents` and `issue` here. Other folders take from here what they need of them.
+//! `audit`, `renewal`, `revocation`, `accounts`, then `agents` and `issue` here. Other folders take from here what they need of them.
 //! `ARCHITECTURE.md` tells the rules they follow.
 //!
 //! # Locks
@@ -11,7 +11,7 @@
 //!
 //! 1. one agent is put or deleted over the API at a time (`agents::changes`);
 //! 2. one security event is acted on at a time (`accounts::security_events`, `accounts::health`);
-//! 3. one at a time deals with an account at the provider (`accounts::provider_accounts`);
+//! 3. one at a time deals with an account at the provider (`revocation::provider_accounts`);
 //! 4. one at a time uses an account's grant: its turn (`renewal::turns`), which may be tried, and never waited for, while
 //!    the registry is held; then a place at the provider (`renewal::request_places`);
 //! 5. one account is added or deleted at a time (`accounts::commit_grant`);
@@ -40,10 +40,10 @@ pub use crate::{
         connect_target::ConnectTarget,
         connected::{ConnectStarted, Connected},
         disconnect::{Disconnect, Disconnected, Revocation},
+        disconnect_problem::DisconnectProblem,
         import::{Import, ImportError, Imported},
         list::{AccountError, AccountList, AccountView, CapabilityStanding},
         restored::RestoredAccounts,
-        revocations::{PendingRevocation, Revocations},
         security_events::{Announced, SecurityEventHandler},
         service_accounts::{NewServiceAccount, ServiceAccountAdded, ServiceAccountError, ServiceAccounts},
         unusable::UnusableAccounts,
@@ -66,6 +66,7 @@ pub use crate::{
         state::AgentSource,
     },
     renewal::options::{BrokerOptions, BrokerParts},
+    revocation::revocations::{PendingRevocation, Revocations},
 };
 pub use agents::{
     authenticator::AgentAuthenticator,

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     accounts::{
         checks::AccountChecks, connect::Connect, disconnect::Disconnect, import::Import, list::AccountList,
-        restored::RestoredAccounts, revocations::Revocations, security_events::SecurityEventHandler,
-        service_accounts::ServiceAccounts, unusable::UnusableAccounts,
+        restored::RestoredAccounts, security_events::SecurityEventHandler, service_accounts::ServiceAccounts,
+        unusable::UnusableAccounts,
     },
     audit::journal::Journal,
     capability::Catalog,
@@ -26,6 +26,7 @@ use crate::{
     provider::Providers,
     registry::events::Event,
     renewal::{publisher::Publisher, recovery::Recovery, scheduler::Renewals, services::Services},
+    revocation::revocations::Revocations,
     store::SharedStore,
 };
 

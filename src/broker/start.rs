@@ -9,7 +9,7 @@ use super::{
     stored_time::{self, StoredTime},
 };
 use crate::{
-    accounts::{revocations::Revocations, tables::AccountTables},
+    accounts::tables::AccountTables,
     broker::composition,
     capability::ScopeSet,
     id::AgentName,
@@ -24,6 +24,7 @@ use crate::{
         options::{BrokerOptions, BrokerParts},
         services::Services,
     },
+    revocation::revocations::Revocations,
     secret::AccessToken,
     store::{Contents, Health, IntegrationRecord, TokenRecord},
     vault::Binding,
@@ -62,7 +63,7 @@ impl Broker {
     }
 
     fn compose(services: Services, tables: &AccountTables, holders: Holders, contents: &Contents) -> Self {
-        let revocations = Revocations::new(&services, tables);
+        let revocations = Revocations::new(&services, &tables.provider_accounts);
         let renewing = composition::renewing(&services, &revocations);
         let accounts = composition::accounts(&services, tables, &revocations, &renewing);
         let agents = composition::agents(&services, &tables.unusable, holders, &renewing);

@@ -85,13 +85,14 @@ static STATES: LazyLock<Chapter> = LazyLock::new(|| {
 pub(crate) static CONNECTING: LazyLock<Chapter> = LazyLock::new(|| {
     Chapter::new(
         "While connecting",
-        "You opened a link to connect a Google account, and it did not end as it should. Nothing was changed.",
+        "You opened a link to connect an account, and it did not end as it should. Nothing was changed.",
         files![
             "consent-denied"
             "nothing-granted"
             "no-refresh-token"
             "other-account"
             "connected-already"
+            "other-server"
             "revoked-meanwhile"
             "narrower-grant"
             "link-used"
@@ -102,6 +103,7 @@ pub(crate) static CONNECTING: LazyLock<Chapter> = LazyLock::new(|| {
             "too-many-connections"
             "return-address"
             "several-accounts"
+            "several-providers"
             "no-such-account"
             "nobody-consents"
             "account-not-kept"

@@ -6,6 +6,12 @@ use crate::broker::ConnectError;
 pub(crate) fn of_connect(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Capability(_) => "unknown-capability",
+        ConnectError::NoCapability => "invalid-request",
+        ConnectError::SeveralProviders(_)
+        | ConnectError::ProviderUnsaid(_)
+        | ConnectError::UnknownProvider { .. }
+        | ConnectError::OtherProvider { .. } => "several-providers",
+        ConnectError::OtherIssuer { .. } => "other-server",
         ConnectError::ReturnUrl(_) => "return-address",
         ConnectError::TooMany => "too-many-connections",
         ConnectError::BadRedirect(_) => "incomplete-address",

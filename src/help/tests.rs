@@ -99,6 +99,49 @@ fn what_goes_wrong_at_another_provider_is_explained_without_google() {
 }
 
 #[test]
+fn what_can_go_wrong_at_every_provider_is_explained_for_all_of_them() {
+    let states = AgentState::ALL.into_iter().filter_map(of_state);
+    let of_none = [
+        "rate-limited",
+        "invalid-request",
+        "unknown-capability",
+        "not-declared",
+        "link-used",
+        "ended-already",
+        "other-session",
+        "incomplete-address",
+        "consent-timed-out",
+        "too-many-connections",
+        "return-address",
+        "several-accounts",
+        "several-providers",
+        "other-account",
+        "other-server",
+        "connected-already",
+        "revoked-meanwhile",
+        "narrower-grant",
+        "no-such-account",
+        "account-not-kept",
+    ];
+    for slug in states.chain(of_none) {
+        let page = topic(slug);
+        assert!(!page.heading().contains("Google"), "{slug}");
+        for text in texts(page) {
+            // What Google alone has is said to be Google's.
+            let example = text.contains("at which provider: Google, or") || text.contains("(Google, or");
+            let sentences = text
+                .split_inclusive(". ")
+                .filter(|sentence| sentence.contains("Google"));
+            for sentence in sentences {
+                let is_marked =
+                    sentence.starts_with("At Google") || sentence.contains("to Google, or to one of");
+                assert!(example || is_marked, "{slug}: {sentence}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_state_and_code_has_a_page_of_its_name() {
     for state in AgentState::ALL {
         let Some(slug) = of_state(state) else {

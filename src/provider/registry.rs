@@ -9,7 +9,7 @@ use super::{
     profile::Profile,
     seam::{AssertionProvider, ConsentProvider},
 };
-use crate::{id::ProviderId, text::sentence::capitalized};
+use crate::{id::ProviderId, jws::same_issuer, text::sentence::capitalized};
 
 /// One provider: what it says of itself, what its accounts belong to, and whom tokens are asked of.
 #[derive(Clone)]
@@ -51,6 +51,11 @@ impl Provider {
         }
     }
 
+    /// Whether what is bound in this way came from the server that this is, whatever the client: its accounts are this one's.
+    pub fn issues_for(&self, issuer_binding: &str) -> bool {
+        same_issuer(issuer_of(issuer_binding), issuer_of(&self.issuer_binding))
+    }
+
     /// Who reads and uses keys, where there are keys.
     pub fn keys(&self) -> Option<&Arc<dyn AssertionProvider>> {
         match &self.tokens {
@@ -58,6 +63,13 @@ impl Provider {
             TokenSource::Key(provider) => Some(provider),
         }
     }
+}
+
+/// The issuer or token endpoint in a binding, without the client.
+pub(crate) fn issuer_of(issuer_binding: &str) -> &str {
+    issuer_binding
+        .split_once('#')
+        .map_or(issuer_binding, |(issuer, _)| issuer)
 }
 
 /// A provider, where there are several and it is not said which.

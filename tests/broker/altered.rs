@@ -120,7 +120,7 @@ async fn an_altered_account_can_be_disconnected_but_not_revoked() {
         .await
         .unwrap();
     assert!(!gone.revoked);
-    assert!(gone.problem.unwrap().contains("could not be read"));
+    assert!(gone.problem().unwrap().contains("could not be read"));
     let scene = scene.restart().await;
     assert_eq!(scene.broker.accounts.account_count(), 0);
     assert_eq!(scene.broker.unusable.unusable_records(), [""; 0]);

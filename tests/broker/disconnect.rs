@@ -46,7 +46,7 @@ async fn nothing_happens_before_the_database_has_it_and_then_all_of_it_does() {
 
     scene.google.hold_revocations(false);
     let done = disconnecting.await.unwrap().unwrap();
-    assert!(done.revoked && done.problem.is_none());
+    assert!(done.revoked && done.problems.is_empty());
     assert_eq!(
         done.agents.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["bot"]
@@ -73,7 +73,7 @@ async fn files_are_cleared_before_google_is_told() {
     assert!(scene.google.revoked().is_empty());
     // It does not wait for ever either: a directory that cannot be written is named.
     let done = disconnecting.await.unwrap().unwrap();
-    assert!(done.problem.unwrap().contains("`bot` could not be cleared"));
+    assert!(done.problem().unwrap().contains("`bot` could not be cleared"));
     assert_eq!(scene.google.revoked(), [ALICE]);
     let trail = scene.audited("integration.disconnected").await;
     assert!(
@@ -99,7 +99,10 @@ async fn many_jammed_directories_are_waited_for_together() {
         .disconnect(&of("alice"), Revocation::Never, admin())
         .await
         .unwrap();
-    assert_eq!(done.problem.unwrap().matches("could not be cleared").count(), 20);
+    assert_eq!(
+        done.problem().unwrap().matches("could not be cleared").count(),
+        20
+    );
     assert!(began.elapsed() < secs(40), "one after the other");
 }
 
@@ -114,7 +117,7 @@ async fn what_google_was_not_told_is_reported() {
         .await
         .unwrap();
     assert!(!done.revoked);
-    let problem = done.problem.unwrap();
+    let problem = done.problem().unwrap();
     assert!(problem.contains("http_503"), "{problem}");
     assert!(scene.broker.accounts.accounts(None).is_empty());
     let trail = scene.audited("integration.disconnected").await;

@@ -275,7 +275,7 @@ async fn a_grant_of_another_client_or_endpoint_is_sent_nowhere() {
         .disconnect(&which, token_broker::broker::Revocation::Always, admin())
         .await
         .unwrap();
-    assert!(!done.revoked && done.problem.unwrap().contains("#client"));
+    assert!(!done.revoked && done.problem().unwrap().contains("#client"));
     assert!(scene.google.revoked().is_empty());
 }
 

@@ -29,7 +29,7 @@ async fn what_google_could_not_be_told_is_tried_until_it_is_done_and_shown_meanw
     let id = scene.account("alice").record.id;
     let done = disconnected(&scene, Fault::unavailable()).await;
     assert!(!done.revoked);
-    let problem = done.problem.unwrap();
+    let problem = done.problem().unwrap();
     assert!(
         problem.contains("tried until it is done") && problem.contains("http_503"),
         "{problem}"
@@ -66,7 +66,7 @@ async fn what_google_could_not_be_told_is_tried_until_it_is_done_and_shown_meanw
 async fn what_is_dead_at_the_provider_is_given_up_and_the_trail_says_why() {
     let (scene, _bot) = Scene::of_alice().await;
     let done = disconnected(&scene, Fault::invalid_grant()).await;
-    let problem = done.problem.unwrap();
+    let problem = done.problem().unwrap();
     let why = problem
         .strip_prefix("the grant could not be revoked at the provider (")
         .and_then(|rest| rest.split_once("): the owner can remove it at "))
@@ -125,7 +125,7 @@ async fn what_an_operator_can_mend_waits_for_it_with_the_grant() {
         let (scene, _bot) = Scene::of_alice().await;
         let done = disconnected(&scene, Fault::new(Remedy::Operator, code)).await;
         assert!(!done.revoked);
-        assert!(done.problem.unwrap().contains("tried until it is done"));
+        assert!(done.problem().unwrap().contains("tried until it is done"));
         scene.pass_in_steps(24 * HOUR, 10 * MINUTE).await;
         let pending = scene.broker.revocations.pending_revocations();
         assert_eq!(pending.len(), 1, "{code}");

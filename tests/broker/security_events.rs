@@ -431,7 +431,7 @@ async fn disconnecting_what_was_withdrawn_revokes_nothing_more() {
         .disconnect(&which("alice"), Revocation::WhenLast, admin())
         .await
         .unwrap();
-    assert!(done.revoked && done.problem.is_none(), "{:?}", done.problem);
+    assert!(done.revoked && done.problems.is_empty(), "{:?}", done.problems);
     assert!(
         scene.google.revoked().is_empty(),
         "there was nothing left to send"

@@ -523,7 +523,7 @@ async fn disconnecting_forgets_the_key_and_asks_google_for_nothing() {
         .await
         .ok()
         .unwrap();
-    assert_eq!((done.revoked, done.problem), (false, None));
+    assert_eq!((done.revoked, done.problems), (false, vec![]));
     assert_eq!((state(&bot), token(&bot)), (AgentState::NotConnected, None));
     assert!(scene.store_has_nothing_of(&id).await);
     assert!(scene.google.revoked().is_empty());

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use token_broker::{
-    broker::{AgentHandle, AgentState, AwaitedConsent},
+    broker::{
+        AgentHandle, AgentState, AwaitedConsent, ConnectError, ConnectStarted, ConnectTarget, ImportError,
+    },
     capability::{Catalog, ScopeSet},
     config::CapabilityEntry,
     id::{CapabilityKey, ProviderId},
@@ -39,19 +41,28 @@ fn catalog(acme: &ProviderId) -> Catalog {
     catalog.unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// The second provider, as it tells of itself.
+fn acme() -> Profile {
+    Profile {
+        id: "acme".parse().unwrap(),
+        name: "Acme".into(),
+        env: EnvNames::oauth("ACME"),
+        serves_google_libraries: false,
+        ..google::account()
+    }
+}
+
+fn acme_scopes() -> ScopeSet {
+    ScopeSet::parse(&format!("openid email {ACME_SCOPE}")).unwrap()
+}
+
 impl Two {
     async fn new() -> Self {
         Self::with(Setting::default()).await
     }
 
     async fn with(mut setting: Setting) -> Self {
-        let profile = Profile {
-            id: "acme".parse().unwrap(),
-            name: "Acme".into(),
-            env: EnvNames::oauth("ACME"),
-            serves_google_libraries: false,
-            ..google::account()
-        };
+        let profile = acme();
         setting.catalog = Arc::new(catalog(&profile.id));
         let clock = setting.clock.clone();
         let acme = Arc::new(Google::with_issuer_binding(
@@ -68,8 +79,12 @@ impl Two {
     /// `of` connects an account at Acme.
     async fn connect(&self, of: &str) {
         let started = self.scene.begin(of, &[ACME_READ]);
-        let asked = ScopeSet::parse(&format!("openid email {ACME_SCOPE}")).unwrap();
-        let code = self.acme.decide(asked, Person::named(&email(of)));
+        self.finish(of, &started).await;
+    }
+
+    /// `of` says yes at Acme.
+    async fn finish(&self, of: &str, started: &ConnectStarted) {
+        let code = self.acme.decide(acme_scopes(), Person::named(&email(of)));
         let redirect = format!("{}&code={code}", started.authorization_url.query().unwrap());
         let connected = self.scene.complete(&redirect).await;
         connected.unwrap_or_else(|error| panic!("{error}"));
@@ -199,4 +214,147 @@ async fn the_owner_is_waited_for_at_each_provider_whose_grant_ended_and_at_no_ot
     scene.pass(61 * MINUTE).await;
     let at_google = ("google".to_owned(), true, SEND.to_owned());
     assert_eq!(awaited(), [at_google, at_acme], "one after the other");
+}
+
+#[tokio::test]
+async fn whoever_can_mend_one_of_two_is_led_there_also_where_the_first_waits_for_the_operator() {
+    let two = Two::new().await;
+    let scene = &two.scene;
+    let bot = scene.put("bot", "bob", &[SA, ACME_READ]).await;
+    scene.idle().await;
+    // A service account's key is the operator's to add, and comes first.
+    let snapshot = bot.snapshot();
+    assert_eq!(snapshot.main().profile.id.as_str(), "google-sa");
+    let waiting: Vec<&str> = snapshot
+        .awaited
+        .iter()
+        .map(|consent| consent.profile.id.as_str())
+        .collect();
+    assert_eq!(waiting, ["acme"]);
+    let page = Some("https://broker.example/agents/bot");
+    assert_eq!(snapshot.action_url.as_deref(), page);
+
+    two.connect("bob").await;
+    scene.idle().await;
+    let snapshot = bot.snapshot();
+    assert_eq!(
+        (snapshot.state, &snapshot.action_url),
+        (AgentState::NotConnected, &None)
+    );
+    assert!(snapshot.awaited.is_empty());
+}
+
+#[tokio::test]
+async fn an_account_stays_that_of_its_server_when_another_takes_the_providers_key() {
+    let two = Two::new().await;
+    two.connect("bob").await;
+    let before = two.scene.account("bob").record;
+    let mut setting = two.scene.stop().await;
+    let profile = acme();
+    setting.catalog = Arc::new(catalog(&profile.id));
+    let elsewhere = "https://other.example/token#client";
+    let other = Arc::new(Google::with_issuer_binding(setting.clock.clone(), elsewhere));
+    setting.other = Some((other.clone(), profile));
+    let two = Two {
+        scene: Scene::with(setting).await,
+        acme: other,
+    };
+    let scene = &two.scene;
+
+    // Neither a consent nor a grant from elsewhere takes its place.
+    let id = before.id.clone();
+    for target in [
+        ConnectTarget::Owner(owner("bob")),
+        ConnectTarget::Address(owner("bob"), email("bob")),
+        ConnectTarget::Integration(id.clone()),
+    ] {
+        let error = scene.begin_at(&target, &[ACME_READ]).err().unwrap().to_string();
+        for part in [
+            "https://acme.example/token",
+            "https://other.example/token",
+            id.as_str(),
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let grant = two.acme.held_elsewhere(&email("bob"), acme_scopes());
+        let import = scene
+            .broker
+            .import
+            .import(&target, "acme", grant.as_str().into(), admin());
+        let error = import.await.err().unwrap().to_string();
+        assert!(error.contains("Nothing was changed"), "{error}");
+    }
+    let kept = scene.account("bob").record;
+    assert_eq!(
+        (kept.version, &kept.issuer_binding),
+        (before.version, &before.issuer_binding)
+    );
+
+    // Who says that it is another one has it beside the first, although both servers call it the same.
+    let started = scene
+        .begin_at(&ConnectTarget::Another(owner("bob")), &[ACME_READ])
+        .unwrap_or_else(|error| panic!("{error}"));
+    two.finish("bob", &started).await;
+    let accounts = scene.broker.accounts.accounts(Some(&owner("bob")));
+    let mut bindings: Vec<String> = accounts
+        .iter()
+        .map(|view| view.record.issuer_binding.to_string())
+        .collect();
+    bindings.sort();
+    assert_eq!(bindings, ["https://acme.example/token#client", elsewhere]);
+    let subjects: Vec<&str> = accounts.iter().map(|view| view.record.subject.as_str()).collect();
+    assert_eq!(subjects[0], subjects[1]);
+}
+
+#[tokio::test]
+async fn another_client_at_the_same_server_has_the_same_accounts() {
+    let two = Two::new().await;
+    two.connect("bob").await;
+    let before = two.scene.account("bob").record;
+    let mut setting = two.scene.stop().await;
+    let profile = acme();
+    setting.catalog = Arc::new(catalog(&profile.id));
+    let client = "https://acme.example/token/#another-client";
+    let other = Arc::new(Google::with_issuer_binding(setting.clock.clone(), client));
+    setting.other = Some((other.clone(), profile));
+    let two = Two {
+        scene: Scene::with(setting).await,
+        acme: other,
+    };
+    two.connect("bob").await;
+    let now = two.scene.account("bob").record;
+    assert_eq!((&now.id, &*now.issuer_binding), (&before.id, client));
+}
+
+#[tokio::test]
+async fn what_is_asked_for_at_once_is_of_one_provider_and_the_error_says_whose_is_what() {
+    let two = Two::new().await;
+    let target = ConnectTarget::Owner(owner("bob"));
+    let error = two
+        .scene
+        .begin_at(&target, &[ACME_READ, SEND, READ])
+        .err()
+        .unwrap();
+    assert!(matches!(error, ConnectError::SeveralProviders(_)), "{error}");
+    let said = format!("(acme: {ACME_READ}; google: {SEND}, {READ})");
+    assert!(error.to_string().contains(&said), "{error}");
+
+    let import = |provider| {
+        let grant = "1//0g-whatever".into();
+        two.scene.broker.import.import(&target, provider, grant, admin())
+    };
+    let unsaid = import("").await.err().unwrap();
+    assert!(
+        matches!(unsaid, ImportError::Connect(ConnectError::ProviderUnsaid(_))),
+        "{unsaid}"
+    );
+    assert!(unsaid.to_string().contains("name google or acme"), "{unsaid}");
+    let unknown = import("amce").await.err().unwrap();
+    assert!(
+        matches!(
+            unknown,
+            ImportError::Connect(ConnectError::UnknownProvider { .. })
+        ),
+        "{unknown}"
+    );
 }

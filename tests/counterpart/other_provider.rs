@@ -308,14 +308,16 @@ fn a_grant_is_imported_for_the_provider_that_is_named_and_never_sent_to_another(
     let before = google.count("refresh");
     let unclear = import(&[]);
     assert!(
-        unclear.stderr.contains("`--integration`: google or acme"),
+        unclear.stderr.contains("name google or acme as the integration"),
         "{unclear:?}"
     );
+    assert_eq!(unclear.code, 2, "{unclear:?}");
     let unknown = import(&["--integration", "other"]);
     assert!(
         unknown.stderr.contains("there is no integration `other`"),
         "{unknown:?}"
     );
+    assert_eq!(unknown.code, 4, "{unknown:?}");
     assert_eq!(google.count("refresh"), before, "Google saw nothing of it");
     let imported = import(&["--integration", "acme"]).expect_ok();
     assert!(
@@ -389,7 +391,8 @@ fn a_grant_that_ends_there_and_a_disconnect_are_told_as_for_google() {
         "--capability",
         MAIL,
     ]);
-    assert!(mixed.stderr.contains("connect the two apart"), "{mixed:?}");
+    assert!(mixed.stderr.contains("belong to several providers"), "{mixed:?}");
+    assert_eq!(mixed.code, 2, "{mixed:?}");
 
     let gone = daemon
         .cli(&["integrations", "disconnect", "--owner", "alice", "--yes"])

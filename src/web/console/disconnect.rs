@@ -125,10 +125,10 @@ async fn disconnect(
             .says(sentence(&error.to_string()))
             .leads_to("integrations", "Back to the integrations")
     })?;
-    let code = if done.problem.is_some() {
-        "problem"
-    } else {
+    let code = if done.problems.is_empty() {
         "disconnected"
+    } else {
+        "problem"
     };
     Ok(redirect(
         &site.paths.console(&format!("integrations?done={code}")),

@@ -1,6 +1,6 @@
 //! What people are told of revocations that are not done, and what the trail says of those that have ended.
 
-use crate::accounts::revocation_fault::{RevocationEnding, RevocationFault, RevocationProblem};
+use crate::revocation::fault::{RevocationEnding, RevocationFault, RevocationProblem};
 
 /// What is said where a renewal that is under way may bring the grant that is to be revoked.
 pub(crate) const AFTER_RENEWAL: &str = "the grant is revoked at the provider when a renewal that is under way has \
@@ -53,13 +53,9 @@ pub(crate) fn not_yet(why: &RevocationProblem) -> String {
 }
 
 /// What somebody who disconnects is told of a grant that cannot be revoked from here. `connections` is where its owner
-/// can remove it, or empty.
-pub(crate) fn unrevoked(why: &RevocationFault, connections: &str) -> String {
-    let place = if connections.is_empty() {
-        "there".to_owned()
-    } else {
-        format!("at {connections}")
-    };
+/// can remove it.
+pub(crate) fn unrevoked(why: &RevocationFault, connections: Option<&str>) -> String {
+    let place = connections.map_or_else(|| "there".to_owned(), |page| format!("at {page}"));
     format!(
         "the grant could not be revoked at the provider ({}): the owner can remove it {place}",
         fault(why)
@@ -128,11 +124,11 @@ mod tests {
     #[test]
     fn what_cannot_be_revoked_says_where_its_owner_can_remove_it() {
         assert_eq!(
-            unrevoked(&RevocationFault::UnreadableRecord, ""),
+            unrevoked(&RevocationFault::UnreadableRecord, None),
             "the grant could not be revoked at the provider (its record could not be read): the owner can remove it there"
         );
         assert_eq!(
-            unrevoked(&RevocationFault::NotText, "https://a.example/connections"),
+            unrevoked(&RevocationFault::NotText, Some("https://a.example/connections")),
             "the grant could not be revoked at the provider (the grant is not text): the owner can remove it at \
              https://a.example/connections"
         );

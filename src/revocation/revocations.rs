@@ -11,12 +11,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::{
-        provider_accounts::ProviderAccounts,
-        revocation_fault::{RevocationEnding, RevocationFault, RevocationProblem},
-        revocation_sentences,
-        tables::AccountTables,
-    },
     clock::Uptime,
     entropy::SharedEntropy,
     id::IntegrationId,
@@ -25,6 +19,11 @@ use crate::{
     registry::{keys::TokenKey, time::BrokerClock},
     renewal::{
         backoff, outcome::Renewed, services::Services, single_flight::SingleFlight, successors::Successors,
+    },
+    revocation::{
+        fault::{RevocationEnding, RevocationFault, RevocationProblem},
+        provider_accounts::ProviderAccounts,
+        sentences,
     },
     secret::RefreshToken,
     store::{RevocationRecord, SharedStore},
@@ -50,7 +49,7 @@ impl PendingRevocation {
     /// Why it was not done so far, in a sentence; empty before the first attempt after a restart.
     pub fn message(&self) -> String {
         let problem = self.problem.as_ref();
-        problem.map(revocation_sentences::problem).unwrap_or_default()
+        problem.map(sentences::problem).unwrap_or_default()
     }
 }
 
@@ -130,13 +129,13 @@ pub struct Revocations {
 
 impl Revocations {
     /// With what it needs of the parts before it.
-    pub(crate) fn new(services: &Services, tables: &AccountTables) -> Arc<Self> {
+    pub(crate) fn new(services: &Services, provider_accounts: &Arc<ProviderAccounts>) -> Arc<Self> {
         Arc::new(Self {
             clock: services.clock.clone(),
             context: services.context.clone(),
             entropy: services.entropy.clone(),
             pending: PendingRevocations::default(),
-            provider_accounts: tables.provider_accounts.clone(),
+            provider_accounts: provider_accounts.clone(),
             store: services.store.clone(),
             vault: services.vault.clone(),
             single_flight: services.single_flight.clone(),
@@ -242,7 +241,7 @@ impl Revocations {
         actor: Actor,
         ending: RevocationEnding,
     ) {
-        let how = revocation_sentences::ending(&ending);
+        let how = sentences::ending(&ending);
         let detail = format!("{} of {}: {how}", record.account, record.owner);
         let event = AuditEvent {
             integration: Some(record.id.clone()),

@@ -1,5 +1,5 @@
 //! Why a grant that was let go of here is not revoked, and how what was owed ends, as data. What is said of it is in
-//! `accounts::revocation_sentences`.
+//! `revocation::sentences`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
 
 /// Why a grant could not be revoked. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RevocationFault {
+pub enum RevocationFault {
     /// It belongs to this OAuth client and token endpoint, which no provider in the configuration has.
     OtherBinding(Arc<str>),
     /// Its record could not be read.
@@ -33,7 +33,7 @@ impl From<ProviderError> for RevocationFault {
 
 /// How a revocation that was owed ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RevocationEnding {
+pub enum RevocationEnding {
     /// The provider revoked the grant.
     Revoked,
     /// It is not asked for any more: the account was connected again.
@@ -55,7 +55,7 @@ impl RevocationEnding {
 
 /// Why a revocation is still owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RevocationProblem {
+pub enum RevocationProblem {
     /// It could not be done.
     Fault(RevocationFault),
     /// It has ended, and the database still has it.
