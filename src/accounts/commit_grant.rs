@@ -9,6 +9,7 @@ use crate::{
         consents::Consents,
         first_use::{FirstGrant, FirstUse},
         grant_request::{Expected, GrantCommitted, GrantRequest},
+        not_kept::NotKept,
         tables::AccountTables,
         unusable_records::Unusable,
     },
@@ -158,7 +159,7 @@ impl Grants {
         };
         self.put_account(record, tell(&kept))
             .await
-            .map_err(|error| ConnectError::Store(explain_store(&error)))?;
+            .map_err(NotKept::from)?;
         Ok(kept)
     }
 
@@ -385,15 +386,6 @@ impl Grants {
                 });
             }
         }
-    }
-}
-
-fn explain_store(error: &StoreError) -> String {
-    match error {
-        StoreError::Conflict => {
-            "another consent of the same owner ended at the same moment; begin again".to_owned()
-        }
-        other => other.to_string(),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
         first_use::FirstGrant,
         grant_request::GrantCommitted,
         list::AccountView,
+        not_kept::NotKept,
     },
     id::{CapabilityKey, OwnerId},
     policy::{context::list, select_account::AccountRef},
@@ -52,8 +53,7 @@ impl Connect {
         actor: Option<Actor>,
         visit: Option<&Visit<'_>>,
     ) -> Result<Connected, ConnectError> {
-        let redirect =
-            Redirect::parse(query).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;
+        let redirect = Redirect::parse(query)?;
         let pending = match self.consents.take(self.clock.uptime(), &redirect.state, visit)? {
             Found::Pending(pending) => pending,
             Found::Ended(mut ending) => {
@@ -82,7 +82,7 @@ impl Connect {
             ending
         };
         self.single_flight.spawn(work).await.unwrap_or_else(|_| {
-            let failed = Err(ConnectError::Store("the daemon failed; see its log".to_owned()));
+            let failed = Err(ConnectError::Store(NotKept::Interrupted));
             self.consents.end(&connect_id, failed.clone());
             failed
         })

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::{
+    accounts::not_kept::NotKept,
     capability::UnknownCapability,
     id::{CapabilityKey, IntegrationId, OwnerId, ProviderId},
     policy::{
         context::list,
-        select_account::{NotFound, SeveralAccounts},
+        select_account::{NotFound, SeveralAccounts, UnknownAccount},
     },
-    provider::{Profile, ProviderError, Retried},
+    provider::{Profile, ProviderError, Retried, oauth::redirect::InvalidRedirect},
 };
 
 /// A capability that no person can grant.
@@ -107,7 +108,7 @@ pub enum ConnectError {
     TooMany,
     /// The redirect does not parse.
     #[error("this is not a redirect from the provider: {0}")]
-    BadRedirect(String),
+    BadRedirect(#[from] InvalidRedirect),
     /// No consent has this state: used already, expired, or never begun here.
     #[error("this consent has been used already or has expired; begin again")]
     UnknownState,
@@ -145,7 +146,7 @@ pub enum ConnectError {
     NoRefreshToken(Arc<Profile>),
     /// No such account.
     #[error("{0}: `token-broker integrations list` shows the connected accounts")]
-    UnknownAccount(String),
+    UnknownAccount(UnknownAccount),
     /// Nobody can consent for a service account.
     #[error(
         "{0} is a service account: nobody can consent for it. What it may do is decided where files are shared with it, \
@@ -223,7 +224,7 @@ pub enum ConnectError {
     },
     /// The grant could not be kept.
     #[error("the account could not be kept: {0}. Nothing was changed")]
-    Store(String),
+    Store(#[from] NotKept),
 }
 
 impl From<NotFound> for ConnectError {

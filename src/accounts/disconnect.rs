@@ -17,7 +17,7 @@ use crate::{
     id::{AgentName, IntegrationId},
     policy::{
         context::PolicyContext,
-        select_account::{AccountRef, find},
+        select_account::{AccountRef, UnknownAccount, find},
     },
     registry::{
         events::{Event, EventKind, Events},
@@ -185,7 +185,7 @@ impl Disconnect {
         let deleted = self.delete_account(&id, revocation, &result, &actor).await;
         let deleted = match deleted {
             Ok(Some(deleted)) => deleted,
-            Ok(None) => return Err(AccountError::Unknown(format!("there is no integration {id}"))),
+            Ok(None) => return Err(AccountError::Unknown(UnknownAccount::Id(id.clone()))),
             Err(error) => {
                 let problem = format!("nothing was disconnected: {error}");
                 self.note_trouble(&result, &actor, &problem);

@@ -10,12 +10,13 @@ use crate::{
         first_use::{FirstGrant, FirstUse},
         grant_request::{GrantCommitted, GrantRequest},
         list::{AccountList, AccountView},
+        not_kept::NotKept,
     },
     capability::ScopeSet,
     id::{CapabilityKey, OwnerId, ProviderId},
     policy::{
         context::{PolicyContext, list},
-        select_account::AccountRef,
+        select_account::{AccountRef, UnknownAccount},
     },
     provider::{ConsentProvider, InvalidGrantFile, Provider, ProviderError, Retried, TokenAnswer},
     registry::{keys::TokenKey, time::BrokerClock},
@@ -129,10 +130,7 @@ impl Import {
             this.note_imported(&owner, &ending, actor);
             ending
         };
-        let lost = |_| {
-            let failed = "the daemon failed; see its log".to_owned();
-            Err(ImportError::Connect(ConnectError::Store(failed)))
-        };
+        let lost = |_| Err(ImportError::Connect(NotKept::Interrupted.into()));
         self.single_flight.spawn(work).await.unwrap_or_else(lost)
     }
 
@@ -143,10 +141,9 @@ impl Import {
         grant: &RefreshToken,
         actor: &Actor,
     ) -> Result<Imported, ImportError> {
-        let consents = provider.consent().ok_or_else(|| InvalidGrantFile {
-            reason: format!("`{}` has no grants", provider.id()),
-            other_client: false,
-        })?;
+        let consents = provider
+            .consent()
+            .ok_or_else(|| InvalidGrantFile::NoGrants(provider.id().clone()))?;
         let given = consents.read_grant(grant.expose())?;
         let mut grant = FirstGrant::held_elsewhere(given, self.clock.uptime());
         let kept = match self.first_use.first_answer(provider.id(), &mut grant).await {
@@ -203,10 +200,10 @@ impl Import {
         let replaced = kept.replaced;
         let account = self
             .account_list
-            .account(&AccountRef::Id(kept.account))
-            .map_err(|error| {
-                // It was disconnected at that very moment.
-                ImportError::Connect(ConnectError::UnknownAccount(error.to_string()))
+            .account(&AccountRef::Id(kept.account.clone()))
+            // It was disconnected at that very moment.
+            .map_err(|_| {
+                ImportError::Connect(ConnectError::UnknownAccount(UnknownAccount::Id(kept.account)))
             })?;
         Ok(Imported { account, replaced })
     }

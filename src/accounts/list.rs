@@ -9,7 +9,7 @@ use crate::{
         context::{self, PolicyContext, action_url, refused, state_of},
         fault_sentences,
         former_names::agents_by_former,
-        select_account::{AccountRef, NotFound, SeveralAccounts, agents_on, find},
+        select_account::{AccountRef, NotFound, SeveralAccounts, UnknownAccount, agents_on, find},
     },
     registry::{
         agent_state::{AgentState, CapabilityState},
@@ -27,7 +27,7 @@ use crate::{
 pub enum AccountError {
     /// No such account.
     #[error("{0}: `token-broker integrations list` shows the connected accounts")]
-    Unknown(String),
+    Unknown(UnknownAccount),
     /// Several fit.
     #[error(transparent)]
     Ambiguous(SeveralAccounts),

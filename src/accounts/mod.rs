@@ -16,6 +16,7 @@ pub(crate) mod grant_request;
 pub(crate) mod health;
 pub(crate) mod import;
 pub(crate) mod list;
+pub(crate) mod not_kept;
 pub(crate) mod restored;
 pub(crate) mod security_events;
 pub(crate) mod service_accounts;

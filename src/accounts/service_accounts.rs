@@ -6,6 +6,7 @@ use crate::{
     accounts::{
         commit_grant::{Grants, Telling},
         list::{AccountList, AccountView},
+        not_kept::NotKept,
     },
     capability::{Capability, ScopeSet},
     id::{IntegrationId, OwnerId, ProviderId},
@@ -71,7 +72,7 @@ pub enum ServiceAccountError {
     },
     /// It could not be kept.
     #[error("the key could not be kept: {0}. Nothing was changed")]
-    Store(String),
+    Store(NotKept),
 }
 
 /// A provider whose accounts are added by keys.
@@ -136,11 +137,7 @@ impl ServiceAccounts {
             this.note_added(&owner, &ending, actor);
             ending
         };
-        let lost = |_| {
-            Err(ServiceAccountError::Store(
-                "the daemon failed; see its log".to_owned(),
-            ))
-        };
+        let lost = |_| Err(ServiceAccountError::Store(NotKept::Interrupted));
         self.single_flight.spawn(work).await.unwrap_or_else(lost)
     }
 
@@ -170,7 +167,6 @@ impl ServiceAccounts {
             scopes,
         };
         let record = self.record_of(&provider, &id, whose, &key);
-        let stored = |error: &dyn std::fmt::Display| ServiceAccountError::Store(error.to_string());
         let replaced = held.existing.is_some();
         let telling = Telling {
             actor: actor.clone(),
@@ -180,11 +176,11 @@ impl ServiceAccounts {
         self.grants
             .put_account(record, telling)
             .await
-            .map_err(|error| stored(&error))?;
+            .map_err(|error| ServiceAccountError::Store(error.into()))?;
         let account = self
             .account_list
             .account(&AccountRef::Id(id))
-            .map_err(|error| stored(&error))?;
+            .map_err(|_| ServiceAccountError::Store(NotKept::Disconnected))?;
         Ok(ServiceAccountAdded {
             account,
             key_id: key.id,
@@ -229,9 +225,7 @@ impl ServiceAccounts {
                 keys: provider.keys()?,
             })
         });
-        found.ok_or_else(|| InvalidKeyFile {
-            reason: "no provider is configured whose accounts have keys".to_owned(),
-        })
+        found.ok_or(InvalidKeyFile::NoProvider)
     }
 
     fn service_account(

@@ -35,11 +35,11 @@ impl UnusableAccounts {
     /// What is wrong with the records of the database that are left alone, one sentence each.
     pub fn unusable_records(&self) -> Vec<String> {
         let list = self.unusable.list();
-        list.iter().map(|record| record.problem.clone()).collect()
+        list.iter().map(|record| record.problem.to_string()).collect()
     }
 
     /// What is wrong with the record of this account, where that is why the account is not there.
-    pub fn unusable_account(&self, id: &IntegrationId) -> Option<String> {
+    pub fn unusable_account(&self, id: &IntegrationId) -> Option<StoreError> {
         if self.registry.lock().accounts.contains_key(id) {
             return None;
         }
@@ -53,13 +53,13 @@ impl UnusableAccounts {
     pub async fn remove_unusable_account(
         &self,
         id: &IntegrationId,
-        problem: String,
+        problem: &StoreError,
         actor: Actor,
     ) -> Result<(), StoreError> {
         let _keeping = self.grants.keeping_accounts().await;
         let event = AuditEvent {
             integration: Some(id.clone()),
-            detail: problem,
+            detail: problem.to_string(),
             ..AuditEvent::new(
                 self.clock.now(),
                 actor,

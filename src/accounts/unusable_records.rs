@@ -16,7 +16,7 @@ impl Unusable {
     /// Tells of all of them, and remembers those that somebody has to do something about.
     pub(crate) fn note(&self, records: Vec<UnusableRecord>) {
         for UnusableRecord { problem, .. } in &records {
-            tracing::error!(problem, "a record was left alone");
+            tracing::error!(%problem, "a record was left alone");
         }
         self.list()
             .extend(records.into_iter().filter(|record| record.lasts));

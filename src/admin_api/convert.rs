@@ -13,7 +13,7 @@ use crate::{
     id::{IntegrationId, InvalidId},
     manifest::{Manifest, PodIdentity, Requirement},
     proto::{timestamp, v1},
-    store::{IntegrationRecord, TrailSize},
+    store::{IntegrationRecord, StoreError, TrailSize},
     telemetry::audit::{AuditLine, ChainPoint},
 };
 
@@ -133,12 +133,12 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
 }
 
 /// What removing a record that is not used answers: there is no account, and what the record says is not believed.
-pub(super) fn without_account(id: &IntegrationId, problem: String) -> v1::DisconnectResponse {
+pub(super) fn without_account(id: &IntegrationId, problem: &StoreError) -> v1::DisconnectResponse {
     v1::DisconnectResponse {
         integration: Some(v1::Integration {
             id: id.to_string(),
             state: v1::IntegrationState::Misconfigured.into(),
-            message: problem,
+            message: problem.to_string(),
             ..v1::Integration::default()
         }),
         ..v1::DisconnectResponse::default()

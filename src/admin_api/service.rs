@@ -313,13 +313,10 @@ impl AdminService for Service {
             && let Some(problem) = self.broker.unusable.unusable_account(id)
         {
             if !request.dry_run {
-                let removed = self
-                    .broker
-                    .unusable
-                    .remove_unusable_account(id, problem.clone(), actor);
+                let removed = self.broker.unusable.remove_unusable_account(id, &problem, actor);
                 removed.await.map_err(|error| account(&error.into()))?;
             }
-            return Ok(Response::new(convert::without_account(id, problem)));
+            return Ok(Response::new(convert::without_account(id, &problem)));
         }
         let done = if request.dry_run {
             self.broker.disconnect.preview_disconnect(&which, revocation)

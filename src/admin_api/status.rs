@@ -111,9 +111,7 @@ pub(super) fn import(error: &ImportError) -> Status {
 
 fn import_form(error: &ImportError) -> (Code, &'static str) {
     match error {
-        ImportError::File(InvalidGrantFile {
-            other_client: true, ..
-        }) => (Code::FailedPrecondition, "other_client"),
+        ImportError::File(InvalidGrantFile::OtherClient { .. }) => (Code::FailedPrecondition, "other_client"),
         ImportError::File(_) => (Code::InvalidArgument, "invalid_grant_file"),
         ImportError::Useless(_) => (Code::PermissionDenied, "nothing_granted"),
         ImportError::Narrower { .. } => (Code::FailedPrecondition, "narrower_grant"),

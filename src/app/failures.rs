@@ -9,7 +9,9 @@ use tonic_types::StatusExt;
 use crate::{
     admin_api::status,
     agent_api::refusal::refusal_form,
-    broker::{AgentState, ConnectError, ProblemCode, SeveralAccounts, failure_state},
+    broker::{
+        AgentState, ConnectError, NotKept, ProblemCode, SeveralAccounts, UnknownAccount, failure_state,
+    },
     capability::Catalog,
     cli::Exit,
     help::{
@@ -22,6 +24,7 @@ use crate::{
         self, Retried,
         failure::{Call, Sign},
         google::failure_table::FAILURES,
+        oauth::redirect::InvalidRedirect,
         sentences,
     },
 };
@@ -220,20 +223,20 @@ fn account_errors() -> Vec<ConnectError> {
         },
         ConnectError::UnknownState,
         ConnectError::UnknownConnect("con_5f0c9a1b2c3d4e5f6071".to_owned()),
-        ConnectError::BadRedirect("it has no `state`".to_owned()),
+        ConnectError::BadRedirect(InvalidRedirect::NoState),
         ConnectError::OtherBrowser,
         ConnectError::OtherSession,
         ConnectError::TimedOut(google()),
         ConnectError::TooMany,
         ConnectError::ReturnUrl("https://elsewhere.example/".to_owned()),
         ConnectError::Capability(unknown.into()),
-        ConnectError::UnknownAccount("there is no integration of alice".to_owned()),
+        ConnectError::UnknownAccount(UnknownAccount::AnyOf(owner())),
         ConnectError::ServiceAccount("robot@project.iam.gserviceaccount.com".to_owned()),
         ConnectError::Ambiguous(SeveralAccounts {
             owner: owner(),
             accounts: vec![account(), other()],
         }),
-        ConnectError::Store("the disk is full".to_owned()),
+        ConnectError::Store(NotKept::ChangedMeanwhile),
     ]
 }
 

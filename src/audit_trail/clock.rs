@@ -160,7 +160,7 @@ pub(crate) fn days(connection: &Connection, vault: &Vault) -> Result<Vec<Day>, F
         };
         if let Err(reason) = day.verify(vault, column::mac(row, "mac")) {
             let record = format!("of the audit trail's time at line {}", day.sequence);
-            return Err(corrupt(record, reason.to_string()).into());
+            return Err(corrupt(record, reason).into());
         }
         days.push(day);
     }

@@ -19,6 +19,7 @@ use crate::{
         column::{corrupt, integer, micros},
         fault::Fault,
     },
+    store::RecordFault,
     telemetry::audit::ChainPoint,
     vault::Vault,
 };
@@ -176,9 +177,7 @@ impl Tally {
 }
 
 fn not_counted(line: u64) -> Fault {
-    let reason =
-        "it does not follow from the line before, or is missing; `audit verify` says more".to_owned();
-    corrupt(format!("audit line {line}"), reason).into()
+    corrupt(format!("audit line {line}"), RecordFault::Unchained).into()
 }
 
 /// Removes counts that no week came to be of, at most [`STEP`]; returns how many.

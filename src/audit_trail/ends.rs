@@ -6,15 +6,30 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::{
     sqlite::{
         bound::Bound,
-        column::{self, Unreadable, corrupt, integer},
+        column::{self, corrupt, integer},
         fault::Fault,
     },
+    store::RecordFault,
     telemetry::audit::ChainPoint,
     vault::{Field, Vault},
 };
 
 /// More lines than any trail has. What has a higher number was put there by somebody else.
 const MOST_LINES: u64 = 1 << 62;
+
+/// Why the ends of the trail are not known to be this broker's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unconfirmed {
+    /// The record of them cannot be read, or its MAC does not confirm it.
+    #[error(transparent)]
+    Record(#[from] RecordFault),
+    /// There is no record of them.
+    #[error("the record of it was removed")]
+    Removed,
+    /// There are lines that the record does not know.
+    #[error("lines lie behind the end")]
+    LinesBehind,
+}
 
 /// The two ends, and what is known against them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +41,13 @@ pub(crate) struct Ends {
     /// The first line that was written when the ends turned out not to be this broker's; 0 when they never did.
     altered: u64,
     /// Why they are not this broker's, where that was found just now.
-    pub(crate) unconfirmed: Option<String>,
+    pub(crate) unconfirmed: Option<Unconfirmed>,
 }
 
 impl Ends {
-    fn of(row: &Row<'_>) -> Result<Self, Unreadable> {
+    fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
         let point = |sequence, hash| {
-            Ok::<_, Unreadable>(ChainPoint {
+            Ok::<_, RecordFault>(ChainPoint {
                 sequence: column::number(row, sequence)?,
                 hash: column::text(row, hash)?.to_owned(),
             })
@@ -72,8 +87,7 @@ impl Ends {
         }
         self.end = last;
         self.altered = self.end.sequence.saturating_add(1);
-        let reason = || "lines lie behind the end".to_owned();
-        self.unconfirmed.get_or_insert_with(reason);
+        self.unconfirmed.get_or_insert(Unconfirmed::LinesBehind);
         Ok(())
     }
 
@@ -120,9 +134,9 @@ pub(crate) fn verified(connection: &Connection, vault: &Vault) -> Result<Ends, F
     })?;
     let (mut ends, reason) = match found {
         Some(Ok((ends, Ok(())))) => return Ok(ends),
-        Some(Ok((ends, Err(reason)))) => (ends, reason.to_string()),
-        Some(Err(reason)) => (of_lines(connection)?, reason),
-        None => (of_lines(connection)?, "the record of it was removed".to_owned()),
+        Some(Ok((ends, Err(reason)))) => (ends, Unconfirmed::Record(reason.into())),
+        Some(Err(reason)) => (of_lines(connection)?, Unconfirmed::Record(reason)),
+        None => (of_lines(connection)?, Unconfirmed::Removed),
     };
     ends.altered = ends.end.sequence.saturating_add(1);
     ends.unconfirmed = Some(reason);

@@ -16,6 +16,7 @@ use crate::{
         column::{corrupt, integer, micros},
         fault::Fault,
     },
+    store::RecordFault,
     telemetry::audit::ChainPoint,
     vault::Vault,
 };
@@ -90,8 +91,7 @@ fn up_to(connection: &Connection, vault: &Vault, mut ends: Ends, last: u64) -> R
         .optional()?;
     let Some(hash) = hash else {
         // Pruning on would hide that somebody removed it.
-        let reason = "it is missing; `audit verify` says more".to_owned();
-        return Err(corrupt(format!("audit line {last}"), reason).into());
+        return Err(corrupt(format!("audit line {last}"), RecordFault::Missing).into());
     };
     let deleted = connection
         .prepare_cached("DELETE FROM audit WHERE sequence <= ?")?

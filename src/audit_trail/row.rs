@@ -2,17 +2,14 @@
 
 use rusqlite::Row;
 
-use crate::{
-    sqlite::column::{self, Unreadable},
-    telemetry::audit::AuditLine,
-};
+use crate::{sqlite::column, store::RecordFault, telemetry::audit::AuditLine};
 
 pub(crate) fn line_label(row: &Row<'_>) -> String {
     column::number::<u64>(row, "sequence")
-        .map_or_else(|reason| reason, |number| format!("audit line {number}"))
+        .map_or_else(|fault| fault.to_string(), |number| format!("audit line {number}"))
 }
 
-pub(crate) fn read(row: &Row<'_>) -> Result<AuditLine, Unreadable> {
+pub(crate) fn read(row: &Row<'_>) -> Result<AuditLine, RecordFault> {
     let capabilities = column::text(row, "capabilities")?;
     Ok(AuditLine {
         sequence: column::number(row, "sequence")?,

@@ -5,10 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::{
     audit_trail::{row, week::where_routine},
     clock,
-    sqlite::{
-        column::{self, Unreadable},
-        fault::Fault,
-    },
+    sqlite::{column, fault::Fault},
+    store::RecordFault,
     telemetry::audit::{AuditLine, Counted},
 };
 
@@ -38,7 +36,7 @@ pub(crate) fn source(connection: &Connection) -> Result<String, Fault> {
 }
 
 /// A row of it.
-pub(crate) fn read(row: &Row<'_>) -> Result<AuditLine, Unreadable> {
+pub(crate) fn read(row: &Row<'_>) -> Result<AuditLine, RecordFault> {
     let mut line = row::read(row)?;
     if let Some(count) = column::number_or_none(row, "count")? {
         let counted = Counted {

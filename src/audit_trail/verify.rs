@@ -13,6 +13,7 @@ use crate::{
         column::{self, integer},
         fault::Fault,
     },
+    store::RecordFault,
     telemetry::audit::{ChainCheck, ChainPoint, ChainReport},
     vault::Vault,
 };
@@ -63,7 +64,7 @@ fn chain(
     while let Some(row) = rows.next()? {
         let whole = match read(row) {
             Ok(line) => check.line(&line),
-            Err(reason) => check.unreadable(row.get("sequence")?, &reason),
+            Err(reason) => check.unreadable(row.get("sequence")?, &reason.to_string()),
         };
         if !whole {
             break;
@@ -119,7 +120,7 @@ fn counts(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<
     let mut rows = statement.query([integer(week.start.sequence), integer(week.end.sequence)])?;
     let mut all = 0_u64;
     while let Some(row) = rows.next()? {
-        let wrong = |reason: String| format!("the count at {}: {reason}", line_label(row));
+        let wrong = |reason: RecordFault| format!("the count at {}: {reason}", line_label(row));
         let count = match Count::of(row) {
             Ok(count) => count,
             Err(reason) => return Ok(Err(wrong(reason))),
@@ -130,7 +131,7 @@ fn counts(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<
             end_hash,
         };
         if let Err(reason) = counted.verify(vault, column::mac(row, "mac")) {
-            return Ok(Err(wrong(reason.to_string())));
+            return Ok(Err(wrong(reason.into())));
         }
         all = all.saturating_add(count.lines);
     }

@@ -10,11 +10,12 @@ use crate::{
     audit_trail::ends::Ends,
     sqlite::{
         bound::Bound,
-        column::{self, Unreadable, corrupt, integer, micros},
+        column::{self, corrupt, integer, micros},
         fault::Fault,
     },
+    store::RecordFault,
     telemetry::audit::{AuditLine, ChainPoint},
-    vault::{Field, Vault},
+    vault::{Field, MacError, Vault},
 };
 
 /// What is counted: it is written without anybody doing something, the more the more agents there are.
@@ -36,7 +37,7 @@ pub(crate) fn where_routine() -> String {
 }
 
 /// Whether something is this broker's, or why not.
-pub(crate) type Verdict = Result<(), String>;
+pub(crate) type Verdict = Result<(), MacError>;
 
 /// A run of lines that are counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +51,9 @@ pub(crate) struct Week {
 }
 
 impl Week {
-    fn of(row: &Row<'_>) -> Result<Self, Unreadable> {
+    fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
         let point = |sequence, hash| {
-            Ok::<_, Unreadable>(ChainPoint {
+            Ok::<_, RecordFault>(ChainPoint {
                 sequence: column::number(row, sequence)?,
                 hash: column::text(row, hash)?.to_owned(),
             })
@@ -97,7 +98,7 @@ pub(crate) fn all(connection: &Connection, vault: &Vault) -> Result<Vec<(Week, V
 fn checked(row: &Row<'_>, vault: &Vault) -> Result<(Week, Verdict), Fault> {
     let week = Week::of(row).map_err(|reason| corrupt("of a week of the audit trail", reason))?;
     let verdict = week.verify(vault, column::mac(row, "mac"));
-    Ok((week, verdict.map_err(|reason| reason.to_string())))
+    Ok((week, verdict))
 }
 
 /// The first week in this order, which has to be this broker's.
@@ -206,7 +207,7 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    pub(crate) fn of(row: &Row<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
         let text = |name| column::text(row, name).map(str::to_owned);
         Ok(Self {
             actor: text("actor")?,
@@ -231,7 +232,7 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    pub(crate) fn of(row: &Row<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
         Ok(Self {
             kind: Kind::of(row)?,
             lines: column::number(row, "count")?,

@@ -43,6 +43,7 @@ pub use crate::{
         disconnect_problem::DisconnectProblem,
         import::{Import, ImportError, Imported},
         list::{AccountError, AccountList, AccountView, CapabilityStanding},
+        not_kept::NotKept,
         restored::RestoredAccounts,
         security_events::{Announced, SecurityEventHandler},
         service_accounts::{NewServiceAccount, ServiceAccountAdded, ServiceAccountError, ServiceAccounts},
@@ -54,7 +55,7 @@ pub use crate::{
     },
     policy::{
         former_names,
-        select_account::{AccountRef, SeveralAccounts},
+        select_account::{AccountRef, SeveralAccounts, UnknownAccount},
     },
     registry::{
         agent_state::{self as state, AgentState, CapabilityState},

@@ -47,7 +47,7 @@ impl Chapter {
 pub(crate) static SYMPTOMS: LazyLock<Chapter> = LazyLock::new(|| {
     Chapter::new(
         "What people see",
-        "Something does not work, or Google shows a page that you did not expect.",
+        "Something does not work, or the provider shows a page that you did not expect.",
         files![
             "expired-credentials"
             "insufficient-permission"

@@ -1,5 +1,7 @@
 //! Which of an owner's accounts is meant: by an agent, by an operator.
 
+use std::fmt;
+
 use crate::{
     id::{AgentName, IntegrationId, OwnerId, ProviderId},
     manifest::Manifest,
@@ -36,10 +38,43 @@ pub struct SeveralAccounts {
     pub accounts: Vec<String>,
 }
 
+/// What was looked for and is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnknownAccount {
+    /// An account with this id.
+    Id(IntegrationId),
+    /// An account of this owner, who has none.
+    AnyOf(OwnerId),
+    /// An account that goes by a certain address.
+    Address {
+        /// Whose.
+        owner: OwnerId,
+        /// The address.
+        wanted: String,
+        /// Those that the owner has.
+        there: Vec<String>,
+    },
+}
+
+impl fmt::Display for UnknownAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "there is no integration {id}"),
+            Self::AnyOf(owner) => write!(f, "{owner} has connected no account"),
+            Self::Address { owner, wanted, there } if there.is_empty() => {
+                write!(f, "{owner} has not connected {wanted}, nor any other account")
+            }
+            Self::Address { owner, wanted, there } => {
+                write!(f, "{owner} has not connected {wanted}, but {}", there.join(", "))
+            }
+        }
+    }
+}
+
 /// Why no account was found.
 pub(crate) enum NotFound {
-    /// There is none; what was looked for and what there is.
-    Unknown(String),
+    /// There is none.
+    Unknown(UnknownAccount),
     /// There are several.
     Several(SeveralAccounts),
 }
@@ -57,7 +92,7 @@ pub(crate) fn find<'a>(registry: &'a Registry, which: &AccountRef) -> Result<&'a
             .accounts
             .get(id)
             .map(Box::as_ref)
-            .ok_or_else(|| NotFound::Unknown(format!("there is no integration {id}"))),
+            .ok_or_else(|| NotFound::Unknown(UnknownAccount::Id(id.clone()))),
         AccountRef::Owner { owner, account } => {
             let found: Vec<&Account> = match account {
                 Some(wanted) => going_by(registry.accounts_of(owner), wanted, |a| &a.record),
@@ -66,9 +101,9 @@ pub(crate) fn find<'a>(registry: &'a Registry, which: &AccountRef) -> Result<&'a
             match found.as_slice() {
                 [one] => Ok(one),
                 [] => Err(NotFound::Unknown(nothing_found(
+                    registry,
                     owner,
                     account.as_deref(),
-                    &addresses(registry.accounts_of(owner)),
                 ))),
                 several => Err(NotFound::Several(SeveralAccounts {
                     owner: owner.clone(),
@@ -95,13 +130,17 @@ fn told_apart(accounts: &[&Account]) -> Vec<String> {
     accounts.iter().map(name).collect()
 }
 
-fn nothing_found(owner: &OwnerId, wanted: Option<&str>, there: &[&str]) -> String {
-    match (wanted, there) {
-        (None, _) => format!("{owner} has connected no account"),
-        (Some(wanted), []) => format!("{owner} has not connected {wanted}, nor any other account"),
-        (Some(wanted), there) => {
-            format!("{owner} has not connected {wanted}, but {}", there.join(", "))
-        }
+fn nothing_found(registry: &Registry, owner: &OwnerId, wanted: Option<&str>) -> UnknownAccount {
+    match wanted {
+        None => UnknownAccount::AnyOf(owner.clone()),
+        Some(wanted) => UnknownAccount::Address {
+            owner: owner.clone(),
+            wanted: wanted.to_owned(),
+            there: addresses(registry.accounts_of(owner))
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+        },
     }
 }
 

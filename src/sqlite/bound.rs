@@ -11,7 +11,8 @@
 use rusqlite::Row;
 
 use crate::{
-    sqlite::column::{self, Unreadable},
+    sqlite::column,
+    store::RecordFault,
     vault::{Field, Mac, MacError, Vault},
 };
 
@@ -50,7 +51,7 @@ pub(crate) struct Integration<'a> {
 }
 
 impl<'a> Integration<'a> {
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
         Ok(Self {
             id: column::text(row, "id")?,
             kind: column::text(row, "kind")?,
@@ -104,7 +105,7 @@ pub(crate) struct Grant<'a> {
 
 impl<'a> Grant<'a> {
     /// The columns of a grant, with its own `grant_generation`, of the account `integration`.
-    pub(crate) fn of(row: &'a Row<'_>, integration: &'a str) -> Result<Self, Unreadable> {
+    pub(crate) fn of(row: &'a Row<'_>, integration: &'a str) -> Result<Self, RecordFault> {
         Ok(Self {
             integration,
             generation: column::number(row, "grant_generation")?,
@@ -150,7 +151,7 @@ pub(crate) struct Token<'a> {
 
 impl<'a> Token<'a> {
     /// The columns of an access token, with its account's `id` and `generation`.
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
         Ok(Self {
             integration: column::text(row, "id")?,
             generation: column::number(row, "generation")?,
@@ -201,7 +202,7 @@ pub(crate) struct Revocation<'a> {
 }
 
 impl<'a> Revocation<'a> {
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
         Ok(Self {
             id: column::text(row, "id")?,
             owner: column::text(row, "owner")?,
@@ -238,7 +239,7 @@ pub(crate) struct HolderOf<'a> {
 }
 
 impl<'a> HolderOf<'a> {
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
         Ok(Self {
             agent: column::text(row, "agent")?,
             holder: column::text_or_none(row, "holder")?,
@@ -262,7 +263,7 @@ pub(crate) struct Agent<'a> {
 }
 
 impl<'a> Agent<'a> {
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, Unreadable> {
+    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
         Ok(Self {
             name: column::text(row, "name")?,
             manifest: column::text(row, "manifest")?,

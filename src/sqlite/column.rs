@@ -1,4 +1,4 @@
-//! Reads columns into the program's types. What does not fit is said in a sentence that names the column.
+//! Reads columns into the program's types. What does not fit is an error that names the column.
 
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
@@ -8,16 +8,19 @@ use rusqlite::{
     types::{FromSqlError, ValueRef},
 };
 
-use crate::{capability::ScopeSet, id::CapabilityKey, store::StoreError, text, vault::Sealed};
-
-/// What is wrong with a column.
-pub(crate) type Unreadable = String;
+use crate::{
+    capability::ScopeSet,
+    id::CapabilityKey,
+    store::{RecordFault, StoreError},
+    text,
+    vault::Sealed,
+};
 
 /// The error for a row with an unreadable column.
-pub(crate) fn corrupt(record: impl Into<String>, reason: Unreadable) -> StoreError {
+pub(crate) fn corrupt(record: impl Into<String>, fault: impl Into<RecordFault>) -> StoreError {
     StoreError::Corrupt {
         record: record.into(),
-        reason,
+        fault: fault.into(),
     }
 }
 
@@ -25,28 +28,33 @@ fn value<'row, T>(
     row: &'row Row<'_>,
     name: &str,
     read: impl FnOnce(ValueRef<'row>) -> Result<T, FromSqlError>,
-) -> Result<T, Unreadable> {
-    let value = row.get_ref(name).map_err(|error| error.to_string())?;
+) -> Result<T, RecordFault> {
+    let value = row
+        .get_ref(name)
+        .map_err(|error| RecordFault::NoColumn(error.to_string()))?;
     read(value).map_err(|error| unfit(name, error))
 }
 
-fn unfit(name: &str, error: impl Display) -> Unreadable {
-    format!("its {name} does not make sense: {error}")
+fn unfit(name: &str, error: impl Display) -> RecordFault {
+    RecordFault::Value {
+        column: name.to_owned(),
+        error: error.to_string(),
+    }
 }
 
-pub(crate) fn text<'row>(row: &'row Row<'_>, name: &str) -> Result<&'row str, Unreadable> {
+pub(crate) fn text<'row>(row: &'row Row<'_>, name: &str) -> Result<&'row str, RecordFault> {
     value(row, name, |value| value.as_str())
 }
 
-pub(crate) fn text_or_none<'row>(row: &'row Row<'_>, name: &str) -> Result<Option<&'row str>, Unreadable> {
+pub(crate) fn text_or_none<'row>(row: &'row Row<'_>, name: &str) -> Result<Option<&'row str>, RecordFault> {
     value(row, name, |value| value.as_str_or_null())
 }
 
-pub(crate) fn bytes<'row>(row: &'row Row<'_>, name: &str) -> Result<&'row [u8], Unreadable> {
+pub(crate) fn bytes<'row>(row: &'row Row<'_>, name: &str) -> Result<&'row [u8], RecordFault> {
     value(row, name, |value| value.as_blob())
 }
 
-pub(crate) fn bytes_or_none<'row>(row: &'row Row<'_>, name: &str) -> Result<Option<&'row [u8]>, Unreadable> {
+pub(crate) fn bytes_or_none<'row>(row: &'row Row<'_>, name: &str) -> Result<Option<&'row [u8]>, RecordFault> {
     value(row, name, |value| value.as_blob_or_null())
 }
 
@@ -56,15 +64,15 @@ pub(crate) fn mac<'row>(row: &'row Row<'_>, name: &str) -> &'row [u8] {
     mac.ok().flatten().unwrap_or_default()
 }
 
-pub(crate) fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {
+pub(crate) fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, name: &str) -> Result<T, RecordFault> {
     text(row, name)?.parse().map_err(|error| unfit(name, error))
 }
 
-pub(crate) fn scopes(row: &Row<'_>, name: &str) -> Result<ScopeSet, Unreadable> {
+pub(crate) fn scopes(row: &Row<'_>, name: &str) -> Result<ScopeSet, RecordFault> {
     ScopeSet::parse(text(row, name)?).map_err(|error| unfit(name, error))
 }
 
-pub(crate) fn keys(row: &Row<'_>, name: &str) -> Result<Arc<[CapabilityKey]>, Unreadable> {
+pub(crate) fn keys(row: &Row<'_>, name: &str) -> Result<Arc<[CapabilityKey]>, RecordFault> {
     let words = text(row, name)?.split_ascii_whitespace();
     words
         .map(|key| key.parse().map_err(|error| unfit(name, error)))
@@ -72,7 +80,7 @@ pub(crate) fn keys(row: &Row<'_>, name: &str) -> Result<Arc<[CapabilityKey]>, Un
 }
 
 /// A list of texts, as [`list`] writes it.
-pub(crate) fn texts(row: &Row<'_>, name: &str) -> Result<Arc<[String]>, Unreadable> {
+pub(crate) fn texts(row: &Row<'_>, name: &str) -> Result<Arc<[String]>, RecordFault> {
     match text(row, name)? {
         "" => Ok(Arc::default()),
         json => serde_json::from_str(json).map_err(|error| unfit(name, error)),
@@ -87,22 +95,22 @@ pub(crate) fn list(texts: &[String]) -> String {
     serde_json::json!(texts).to_string()
 }
 
-pub(crate) fn number<T: TryFrom<i64, Error: Display>>(row: &Row<'_>, name: &str) -> Result<T, Unreadable> {
+pub(crate) fn number<T: TryFrom<i64, Error: Display>>(row: &Row<'_>, name: &str) -> Result<T, RecordFault> {
     value(row, name, |value| value.as_i64())?
         .try_into()
         .map_err(|error| unfit(name, error))
 }
 
-pub(crate) fn number_or_none(row: &Row<'_>, name: &str) -> Result<Option<i64>, Unreadable> {
+pub(crate) fn number_or_none(row: &Row<'_>, name: &str) -> Result<Option<i64>, RecordFault> {
     value(row, name, |value| value.as_i64_or_null())
 }
 
-pub(crate) fn time(row: &Row<'_>, name: &str) -> Result<Timestamp, Unreadable> {
+pub(crate) fn time(row: &Row<'_>, name: &str) -> Result<Timestamp, RecordFault> {
     let micros = value(row, name, |value| value.as_i64())?;
     Timestamp::from_microsecond(micros).map_err(|error| unfit(name, error))
 }
 
-pub(crate) fn time_or_none(row: &Row<'_>, name: &str) -> Result<Option<Timestamp>, Unreadable> {
+pub(crate) fn time_or_none(row: &Row<'_>, name: &str) -> Result<Option<Timestamp>, RecordFault> {
     let micros = value(row, name, |value| value.as_i64_or_null())?;
     micros
         .map(Timestamp::from_microsecond)
@@ -110,13 +118,13 @@ pub(crate) fn time_or_none(row: &Row<'_>, name: &str) -> Result<Option<Timestamp
         .map_err(|error| unfit(name, error))
 }
 
-pub(crate) fn sealed(row: &Row<'_>, name: &str) -> Result<Sealed, Unreadable> {
+pub(crate) fn sealed(row: &Row<'_>, name: &str) -> Result<Sealed, RecordFault> {
     value(row, name, |value| {
         value.as_blob().map(|bytes| Sealed::from_bytes(bytes.to_vec()))
     })
 }
 
-pub(crate) fn sealed_or_none(row: &Row<'_>, name: &str) -> Result<Option<Sealed>, Unreadable> {
+pub(crate) fn sealed_or_none(row: &Row<'_>, name: &str) -> Result<Option<Sealed>, RecordFault> {
     let bytes = value(row, name, |value| value.as_blob_or_null())?;
     Ok(bytes.map(|bytes| Sealed::from_bytes(bytes.to_vec())))
 }

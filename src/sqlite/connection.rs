@@ -11,7 +11,7 @@ use crate::{
         pages,
         volume::Room,
     },
-    store::StoreError,
+    store::{StorageFault, StoreError},
 };
 
 /// Marks the file as token-broker's (`PRAGMA application_id`): "tkbr".
@@ -41,13 +41,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<(Connection, Room), StoreError>
     };
     match set_up().map_err(|fault| fault.at(path))?.as_str() {
         "wal" => Ok((connection, room)),
-        other => Err(storage(
-            path,
-            format!(
-                "the file system does not allow a write-ahead log (journal mode {other}): put state_dir on a \
-                 local disk"
-            ),
-        )),
+        other => Err(storage(path, StorageFault::NoWriteAheadLog(other.to_owned()))),
     }
 }
 
@@ -82,7 +76,7 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
 pub(crate) fn recognise(connection: &Connection, path: &Path) -> Result<(), Fault> {
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if application != APPLICATION_ID || super::schema::version(connection)? == 0 {
-        return Err(storage(path, "is not a database of token-broker").into());
+        return Err(storage(path, StorageFault::NotOurs).into());
     }
     super::schema::refuse_newer(connection, path)
 }
@@ -95,11 +89,7 @@ fn claim(connection: &Connection, path: &Path) -> Result<(), Fault> {
     }
     let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application != 0 || objects != 0 {
-        return Err(storage(
-            path,
-            "belongs to another program; it was left as it is: give state_dir a folder of its own",
-        )
-        .into());
+        return Err(storage(path, StorageFault::OfAnotherProgram).into());
     }
     Ok(connection.pragma_update(None, "application_id", APPLICATION_ID)?)
 }

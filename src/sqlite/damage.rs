@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, ffi};
 
-use crate::sqlite::integrity;
+use crate::{sqlite::integrity, store::DatabaseFault};
 
 /// How long the verdict on a database holds: a look reads all of it, and who asks may be the thread that writes.
 const HOLDS: Duration = Duration::from_secs(60);
@@ -26,49 +26,27 @@ enum Verdict {
 
 static LAST: Mutex<Option<(PathBuf, Instant, Verdict)>> = Mutex::new(None);
 
-/// What a database said that is no database, or damaged, as it looked; and what that means.
-pub(crate) fn reason(path: &Path, error: &Error) -> String {
+/// What it means that a database said it is no database, or damaged, as it looked.
+pub(crate) fn judge(path: &Path, error: &Error) -> DatabaseFault {
     match second_look(path) {
-        Verdict::Damaged(_) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => format!(
-            "this is not a database, or it is damaged beyond reading; it was left as it is: put a backup in its place with \
-             `token-broker restore` ({error})"
-        ),
-        Verdict::Damaged(finding) => damaged(&finding),
-        Verdict::Whole => whole(&error.to_string()),
-        Verdict::Unknown(why) => unknown(&why),
+        Verdict::Damaged(_) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+            DatabaseFault::NoDatabase(error.to_string())
+        }
+        Verdict::Damaged(finding) => DatabaseFault::Damaged(finding),
+        Verdict::Whole => DatabaseFault::Whole(error.to_string()),
+        Verdict::Unknown(why) => DatabaseFault::Unknown(why),
     }
 }
 
 /// The same for what an integrity check found in a database.
-pub(crate) fn found(path: &Path, finding: &str) -> String {
+pub(crate) fn found(path: &Path, finding: &str) -> DatabaseFault {
     match second_look(path) {
         // What was found first, since it may say more.
-        Verdict::Damaged(_) if !is_of_disk(finding) => damaged(finding),
-        Verdict::Damaged(finding) => damaged(&finding),
-        Verdict::Whole => whole(finding),
-        Verdict::Unknown(why) => unknown(&why),
+        Verdict::Damaged(_) if !is_of_disk(finding) => DatabaseFault::Damaged(finding.to_owned()),
+        Verdict::Damaged(finding) => DatabaseFault::Damaged(finding),
+        Verdict::Whole => DatabaseFault::Whole(finding.to_owned()),
+        Verdict::Unknown(why) => DatabaseFault::Unknown(why),
     }
-}
-
-fn damaged(finding: &str) -> String {
-    format!(
-        "the database is damaged ({finding}); it was left as it is: check the disk, then put a backup in its place with \
-         `token-broker restore`"
-    )
-}
-
-fn whole(what: &str) -> String {
-    format!(
-        "reading the database failed ({what}), but a second look found it whole: nothing is lost and nothing was changed; \
-         check the disk and the kernel's log, and try again"
-    )
-}
-
-fn unknown(why: &str) -> String {
-    format!(
-        "the database cannot be read ({why}): whether it is damaged cannot be told; nothing was changed; check the disk and \
-         the kernel's log first, and leave the database where it is"
-    )
 }
 
 fn second_look(path: &Path) -> Verdict {
@@ -92,10 +70,10 @@ fn look(path: &Path) -> Verdict {
         connection.set_db_config(keep, true)?;
         integrity::finding(&connection)
     });
-    judge(checked)
+    verdict(checked)
 }
 
-fn judge(checked: rusqlite::Result<Option<String>>) -> Verdict {
+fn verdict(checked: rusqlite::Result<Option<String>>) -> Verdict {
     match checked {
         Ok(None) => Verdict::Whole,
         Ok(Some(finding)) if is_of_disk(&finding) => Verdict::Unknown(finding),
@@ -140,7 +118,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = database(folder.path());
         for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
-            let reason = reason(&path, &said(code));
+            let reason = judge(&path, &said(code)).to_string();
             assert!(
                 reason.contains("found it whole") && reason.contains("disk"),
                 "{reason}"
@@ -150,7 +128,7 @@ mod tests {
                 "{reason}"
             );
         }
-        let error = found(&path, "Tree 4 page 4: unable to get the page. error code=10");
+        let error = found(&path, "Tree 4 page 4: unable to get the page. error code=10").to_string();
         assert!(error.contains("found it whole"), "{error}");
     }
 
@@ -159,12 +137,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("broker.db");
         std::fs::write(&path, [b'x'; 8192]).unwrap();
-        let not = reason(&path, &said(ffi::SQLITE_NOTADB));
+        let not = judge(&path, &said(ffi::SQLITE_NOTADB)).to_string();
         assert!(
             not.starts_with("this is not a database") && not.contains("token-broker restore"),
             "{not}"
         );
-        let corrupt = reason(&path, &said(ffi::SQLITE_CORRUPT));
+        let corrupt = judge(&path, &said(ffi::SQLITE_CORRUPT)).to_string();
         assert!(corrupt.contains("the database is damaged"), "{corrupt}");
         for sentence in [not, corrupt] {
             assert!(!sentence.contains("empty"), "{sentence}");
@@ -175,21 +153,24 @@ mod tests {
     fn what_cannot_be_read_is_neither() {
         let disk = "Tree 4 page 4: unable to get the page. error code=266";
         assert_eq!(
-            judge(Ok(Some(disk.to_owned()))),
+            verdict(Ok(Some(disk.to_owned()))),
             Verdict::Unknown(disk.to_owned())
         );
         let page = "Tree 4 page 4: btreeInitPage() returns error code 11";
         assert_eq!(
-            judge(Ok(Some(page.to_owned()))),
+            verdict(Ok(Some(page.to_owned()))),
             Verdict::Damaged(page.to_owned())
         );
-        assert!(matches!(judge(Err(said(ffi::SQLITE_IOERR))), Verdict::Unknown(_)));
         assert!(matches!(
-            judge(Err(said(ffi::SQLITE_CORRUPT))),
+            verdict(Err(said(ffi::SQLITE_IOERR))),
+            Verdict::Unknown(_)
+        ));
+        assert!(matches!(
+            verdict(Err(said(ffi::SQLITE_CORRUPT))),
             Verdict::Damaged(_)
         ));
         let folder = tempfile::tempdir().unwrap();
-        let missing = reason(&folder.path().join("none.db"), &said(ffi::SQLITE_CORRUPT));
+        let missing = judge(&folder.path().join("none.db"), &said(ffi::SQLITE_CORRUPT)).to_string();
         assert!(missing.contains("leave the database where it is"), "{missing}");
         assert!(!missing.contains("restore"), "{missing}");
     }

@@ -1,10 +1,14 @@
-//! What can go wrong inside a database operation, and how it is said.
+//! What can go wrong inside a database operation, and what it means.
 
 use std::path::Path;
 
 use rusqlite::{Error, ErrorCode, ffi};
 
-use crate::{sqlite::damage, store::StoreError, text::ShowPath};
+use crate::{
+    sqlite::damage,
+    store::{DatabaseFault, StorageFault, StoreError},
+    text::ShowPath,
+};
 
 /// Why an operation on the database failed.
 pub(crate) enum Fault {
@@ -35,7 +39,7 @@ impl Fault {
     pub(crate) fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Store(error) => error,
-            Self::Database(error) => storage(path, reason(path, &error)),
+            Self::Database(error) => storage(path, judge(path, &error)),
         }
     }
 }
@@ -69,57 +73,39 @@ pub(crate) fn may_be_in_log(error: &Error) -> bool {
 }
 
 /// What is said of a commit that [may lie in the log](may_be_in_log) and was written over there.
-pub(crate) fn taken_back(path: &Path, error: &Error) -> String {
+pub(crate) fn taken_back(path: &Path, error: &Error) -> DatabaseFault {
     if !is_of_sync(error) {
-        return reason(path, error);
+        return judge(path, error);
     }
-    format!(
-        "the disk did not confirm what was written, so it was taken back: what was asked was not done; check the file system \
-         and the kernel's log ({error})"
-    )
+    DatabaseFault::TakenBack(error.to_string())
 }
 
 /// What is said of it while it could not be written over.
-pub(crate) fn unconfirmed(error: &Error) -> String {
-    format!(
-        "the disk did not confirm what was written: it is not known whether what was asked is done, and the next start may find \
-         that it is; check the file system and the kernel's log, then look before asking again ({error})"
-    )
+pub(crate) fn unconfirmed(error: &Error) -> DatabaseFault {
+    DatabaseFault::Unconfirmed(error.to_string())
 }
 
 /// An error of the file, its folder or the disk.
-pub(crate) fn storage(path: &Path, reason: impl Into<String>) -> StoreError {
+pub(crate) fn storage(path: &Path, fault: impl Into<StorageFault>) -> StoreError {
     StoreError::Storage {
         path: path.shown().to_string(),
-        reason: reason.into(),
+        fault: fault.into(),
     }
 }
 
-/// What the database at `path` said, and what to do about it.
-pub(crate) fn reason(path: &Path, error: &Error) -> String {
-    let advice = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => {
-            "the disk is full: this change was not written, everything before it is intact; free some space"
-        }
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => return damage::reason(path, error),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            "the database cannot be written: give the daemon's user the file and its folder, on a writable \
-             file system"
-        }
-        Some(ErrorCode::CannotOpen) => {
-            "the database cannot be opened: check that the file and its folder belong to the daemon's user"
-        }
-        Some(ErrorCode::SystemIoFailure) if is_of_sync(error) => return unconfirmed(error),
-        Some(ErrorCode::SystemIoFailure) => {
-            "the disk failed to read or write: what was asked was not done; check the file system and the \
-             kernel's log"
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another program holds the database: what was asked was not done; stop that program"
-        }
-        _ => return format!("the database refused: {error}"),
-    };
-    format!("{advice} ({error})")
+/// What it means that the database at `path` said this.
+pub(crate) fn judge(path: &Path, error: &Error) -> DatabaseFault {
+    let said = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => DatabaseFault::DiskFull(said),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damage::judge(path, error),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => DatabaseFault::NotWritable(said),
+        Some(ErrorCode::CannotOpen) => DatabaseFault::NotOpened(said),
+        Some(ErrorCode::SystemIoFailure) if is_of_sync(error) => unconfirmed(error),
+        Some(ErrorCode::SystemIoFailure) => DatabaseFault::DiskFailed(said),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DatabaseFault::Held(said),
+        _ => DatabaseFault::Refused(said),
+    }
 }
 
 #[cfg(test)]
@@ -154,10 +140,8 @@ mod tests {
     #[test]
     fn what_was_written_and_not_confirmed_is_not_said_to_be_undone() {
         let said = |code| {
-            reason(
-                Path::new("/d"),
-                &Error::SqliteFailure(ffi::Error::new(code), None),
-            )
+            let error = Error::SqliteFailure(ffi::Error::new(code), None);
+            judge(Path::new("/d"), &error).to_string()
         };
         for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC] {
             assert!(said(code).contains("it is not known whether"), "{}", said(code));

@@ -9,7 +9,11 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{sqlite::fault::storage, store::StoreError, text::ShowPath};
+use crate::{
+    sqlite::fault::storage,
+    store::{Failed, StorageFault, StoreError},
+    text::ShowPath,
+};
 
 /// The database inside the state folder.
 pub(crate) const DATABASE: &str = "broker.db";
@@ -30,7 +34,7 @@ pub(crate) fn claim(folder: &Path) -> Result<FolderLock, StoreError> {
         .truncate(false)
         .mode(0o600)
         .open(&path)
-        .map_err(|error| storage(&path, format!("cannot be opened: {error}")))?;
+        .map_err(|error| storage(&path, StorageFault::system(Failed::Open, &error)))?;
     lock(file, folder)
 }
 
@@ -40,7 +44,7 @@ pub(crate) fn claim_as_it_is(folder: &Path) -> Result<Option<FolderLock>, StoreE
     match OpenOptions::new().write(true).open(&path) {
         Ok(file) => lock(file, folder).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(storage(&path, format!("cannot be opened: {error}"))),
+        Err(error) => Err(storage(&path, StorageFault::system(Failed::Open, &error))),
     }
 }
 
@@ -48,7 +52,10 @@ fn lock(file: File, folder: &Path) -> Result<FolderLock, StoreError> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(FolderLock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked(folder.shown().to_string())),
-        Err(error) => Err(storage(&folder.join(LOCK), format!("cannot be locked: {error}"))),
+        Err(error) => Err(storage(
+            &folder.join(LOCK),
+            StorageFault::system(Failed::Lock, &error),
+        )),
     }
 }
 
@@ -65,13 +72,13 @@ pub(crate) fn database_file(folder: &Path) -> Result<PathBuf, StoreError> {
         Ok(file) => file
             .set_permissions(Permissions::from_mode(0o600))
             .and_then(|()| File::open(folder)?.sync_all())
-            .map_err(|error| storage(&path, format!("cannot be created: {error}")))?,
+            .map_err(|error| storage(&path, StorageFault::system(Failed::Create, &error)))?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             for suffix in ["", "-wal", "-shm"] {
                 close_to_others(&folder.join(format!("{DATABASE}{suffix}")))?;
             }
         }
-        Err(error) => return Err(storage(&path, format!("cannot be created: {error}"))),
+        Err(error) => return Err(storage(&path, StorageFault::system(Failed::Create, &error))),
     }
     Ok(path)
 }
@@ -83,10 +90,8 @@ fn close_to_others(path: &Path) -> Result<(), StoreError> {
     }
     tracing::warn!(path = %path.shown(), "was open to other users (mode {mode:04o}); closed it");
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|error| {
-        storage(
-            path,
-            format!("is open to other users (mode {mode:04o}) and cannot be closed: {error}; run chmod 600"),
-        )
+        let error = error.to_string();
+        storage(path, StorageFault::OpenFile { mode, error })
     })
 }
 
@@ -97,30 +102,19 @@ fn ensure_private(folder: &Path) -> Result<(), StoreError> {
             .mode(0o700)
             .create(folder)
             .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o700)))
-            .map_err(|error| storage(folder, format!("cannot be created: {error}")));
+            .map_err(|error| storage(folder, StorageFault::system(Failed::Create, &error)));
     };
     if !is_open_to_others(mode) {
         return Ok(());
     }
     // Somebody's `/tmp` or home, named by mistake, must not be closed to its users.
-    if !is_ours(folder).map_err(|error| storage(folder, format!("cannot be read: {error}")))? {
-        return Err(storage(
-            folder,
-            format!(
-                "is open to other users (mode {mode:04o}) and holds files that are not token-broker's: \
-                 give state_dir a folder of its own"
-            ),
-        ));
+    if !is_ours(folder).map_err(|error| storage(folder, StorageFault::system(Failed::Read, &error)))? {
+        return Err(storage(folder, StorageFault::SharedFolder { mode }));
     }
     tracing::warn!(path = %folder.shown(), "was open to other users (mode {mode:04o}); closed it");
     fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(|error| {
-        storage(
-            folder,
-            format!(
-                "is open to other users (mode {mode:04o}) and cannot be closed: {error}; run chmod 700, or name \
-                 a folder inside it"
-            ),
-        )
+        let error = error.to_string();
+        storage(folder, StorageFault::OpenFolder { mode, error })
     })
 }
 
@@ -145,7 +139,7 @@ fn mode(path: &Path) -> Result<Option<u32>, StoreError> {
     match fs::metadata(path) {
         Ok(found) => Ok(Some(found.permissions().mode() & 0o7777)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(storage(path, format!("cannot be read: {error}"))),
+        Err(error) => Err(storage(path, StorageFault::system(Failed::Read, &error))),
     }
 }
 

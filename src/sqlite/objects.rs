@@ -7,9 +7,12 @@ use std::{collections::BTreeSet, path::Path};
 
 use rusqlite::Connection;
 
-use crate::sqlite::{
-    fault::{Fault, storage},
-    schema::{MIGRATIONS, version},
+use crate::{
+    sqlite::{
+        fault::{Fault, storage},
+        schema::{MIGRATIONS, version},
+    },
+    store::StorageFault,
 };
 
 /// A trigger, a view or an index.
@@ -32,16 +35,12 @@ pub(crate) fn check_tables(connection: &Connection, path: &Path) -> Result<(), F
 }
 
 /// What is said where a column of a table is not there.
-fn foreign_schema(found: &BTreeSet<(String, String)>, table: &str, column: &str) -> String {
-    let missing = if found.iter().any(|(other, _)| other == table) {
-        format!("its table {table} has no column {column}")
-    } else {
-        format!("it has no table {table}")
-    };
-    format!(
-        "the database's schema is damaged, or somebody changed it: {missing}; it was left as it is: undo that change, or restore \
-         the database from a backup"
-    )
+fn foreign_schema(found: &BTreeSet<(String, String)>, table: &str, column: &str) -> StorageFault {
+    let has_table = found.iter().any(|(other, _)| other == table);
+    StorageFault::Schema {
+        table: table.to_owned(),
+        column: has_table.then(|| column.to_owned()),
+    }
 }
 
 /// Notices what somebody does to the schema while the database is open.

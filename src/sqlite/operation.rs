@@ -6,8 +6,8 @@ use rusqlite::{Connection, Error};
 use tokio::sync::oneshot;
 
 use crate::{
-    sqlite::fault::{Fault, is_of_full_disk, may_be_in_log, reason, taken_back, unconfirmed},
-    store::StoreError,
+    sqlite::fault::{Fault, is_of_full_disk, judge, may_be_in_log, taken_back, unconfirmed},
+    store::{DatabaseFault, StorageFault, StoreError},
 };
 
 /// What an operation is worth when the disk does not take everything: the first go first.
@@ -24,18 +24,18 @@ pub(crate) enum Rank {
 /// Why something was not written.
 #[derive(Debug, Clone)]
 pub(crate) struct Lost {
-    pub(crate) reason: String,
+    pub(crate) fault: StorageFault,
     /// More room on the disk would have helped.
     pub(crate) is_of_full_disk: bool,
     /// What is true in place of the reason while the write-ahead log may hold it all the same.
-    pub(crate) unconfirmed: Option<String>,
+    pub(crate) unconfirmed: Option<DatabaseFault>,
 }
 
 impl Lost {
     /// By what the database at `path` said.
     pub(crate) fn by(error: &Error, path: &Path) -> Self {
         Self {
-            reason: reason(path, error),
+            fault: judge(path, error).into(),
             is_of_full_disk: is_of_full_disk(error),
             unconfirmed: None,
         }
@@ -47,22 +47,22 @@ impl Lost {
             return Self::by(error, path);
         }
         Self {
-            reason: taken_back(path, error),
+            fault: taken_back(path, error).into(),
             is_of_full_disk: is_of_full_disk(error),
             unconfirmed: Some(unconfirmed(error)),
         }
     }
 
     /// Why it was lost, to be told to who waits for it. `in_doubt`: the log may still hold a commit that failed.
-    pub(crate) fn said(&self, in_doubt: bool) -> String {
-        let unconfirmed = self.unconfirmed.as_ref().filter(|_| in_doubt);
-        unconfirmed.unwrap_or(&self.reason).clone()
+    pub(crate) fn said(&self, in_doubt: bool) -> StorageFault {
+        let unconfirmed = self.unconfirmed.clone().filter(|_| in_doubt);
+        unconfirmed.map_or_else(|| self.fault.clone(), StorageFault::from)
     }
 
     /// With a transaction that the database ended.
     pub(crate) fn with_transaction() -> Self {
         Self {
-            reason: "the database ended the transaction".to_owned(),
+            fault: DatabaseFault::TransactionEnded.into(),
             is_of_full_disk: false,
             unconfirmed: None,
         }
@@ -115,9 +115,9 @@ where
         self.result = (self.work)(connection).map_err(|fault| {
             let is_of_full_disk = fault.is_of_full_disk();
             let error = fault.at(path);
-            if let StoreError::Storage { reason, .. } = &error {
+            if let StoreError::Storage { fault, .. } = &error {
                 self.lost = Some(Lost {
-                    reason: reason.clone(),
+                    fault: fault.clone(),
                     is_of_full_disk,
                     unconfirmed: None,
                 });

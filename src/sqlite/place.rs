@@ -14,7 +14,7 @@ use crate::{
         fault::storage,
         folder::{DATABASE, LOCK},
     },
-    store::StoreError,
+    store::{Failed, StorageFault, StoreError},
 };
 
 /// A file or folder, whatever its name: device and inode.
@@ -40,11 +40,11 @@ impl Place {
     pub(crate) fn of(folder: &Path) -> Result<Self, StoreError> {
         let know = |path: PathBuf| match identity(&path) {
             Ok(identity) => Ok((path, identity)),
-            Err(error) => Err(storage(&path, format!("cannot be looked at: {error}"))),
+            Err(error) => Err(storage(&path, StorageFault::system(Failed::LookAt, &error))),
         };
         let opened = File::open(folder);
         Ok(Self {
-            _folder: opened.map_err(|error| storage(folder, format!("cannot be opened: {error}")))?,
+            _folder: opened.map_err(|error| storage(folder, StorageFault::system(Failed::Open, &error)))?,
             known: [
                 know(folder.to_owned())?,
                 know(folder.join(LOCK))?,
@@ -77,18 +77,9 @@ impl Place {
     fn compare(path: &Path, known: Identity) -> Result<(), StoreError> {
         match identity(path) {
             Ok(found) if found == known => Ok(()),
-            Ok(_) => Err(storage(
-                path,
-                "is not what the daemon opened: it was moved away and replaced, or something is mounted over it, so \
-                 nothing is written any more; put it back where it was, or start the daemon again to go on with what is \
-                 there now",
-            )),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(storage(
-                path,
-                "is gone: it was moved away or removed while the daemon runs, so nothing is written any more; put it back \
-                 where it was before the daemon ends",
-            )),
-            Err(error) => Err(storage(path, format!("cannot be looked at: {error}"))),
+            Ok(_) => Err(storage(path, StorageFault::Replaced)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(storage(path, StorageFault::Gone)),
+            Err(error) => Err(storage(path, StorageFault::system(Failed::LookAt, &error))),
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn load<T>(
             Ok(record) => records.push(record),
             Err(error) => unusable.push(UnusableRecord {
                 name: column::label(row, name),
-                problem: error.to_string(),
+                problem: error,
                 lasts: true,
             }),
         }

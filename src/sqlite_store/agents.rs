@@ -6,11 +6,11 @@ use crate::{
     id::AgentName,
     sqlite::{
         bound::{self, Bound},
-        column::{self, Unreadable, corrupt},
+        column::{self, corrupt},
         fault::Fault,
         rows,
     },
-    store::{AgentRecord, StoreError, UnusableRecord},
+    store::{AgentRecord, AlteredRemedy, RecordFault, StoreError, UnusableRecord},
     vault::Vault,
 };
 
@@ -52,10 +52,8 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<AgentRecord, StoreError> {
         .verify(vault, column::mac(row, "mac"))
         .map_err(|reason| StoreError::Altered {
             record: record(),
-            reason: reason.to_string(),
-            remedy: format!(
-                "put the agent again, or remove the record with `token-broker agents remove {name}`"
-            ),
+            reason,
+            remedy: AlteredRemedy::Agent(name.clone()),
         })?;
     let agent = || {
         Ok(AgentRecord {
@@ -63,5 +61,5 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<AgentRecord, StoreError> {
             manifest: bound.manifest.to_owned(),
         })
     };
-    agent().map_err(|reason: Unreadable| corrupt(record(), reason))
+    agent().map_err(|reason: RecordFault| corrupt(record(), reason))
 }

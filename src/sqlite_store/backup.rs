@@ -20,7 +20,7 @@ use crate::{
         folder, integrity, schema,
     },
     sqlite_store::lineage,
-    store::StoreError,
+    store::{Failed, StorageFault, StoreError},
 };
 
 /// What the folders of copies begin with.
@@ -36,14 +36,14 @@ impl DatabaseCopy {
     /// An empty one in a folder of its own inside `folder`.
     pub(super) fn new_in(folder: &Path) -> Result<Self, StoreError> {
         let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder);
-        let made = made.map_err(|error| storage(folder, format!("a copy cannot be made here: {error}")))?;
+        let made = made.map_err(|error| storage(folder, StorageFault::system(Failed::CopyHere, &error)))?;
         let file = made.path().join(folder::DATABASE);
         OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&file)
-            .map_err(|error| storage(&file, format!("cannot be created: {error}")))?;
+            .map_err(|error| storage(&file, StorageFault::system(Failed::Create, &error)))?;
         Ok(Self { folder: made, file })
     }
 
@@ -85,7 +85,7 @@ pub(super) fn take(source: &Connection, folder: &Path) -> Result<DatabaseCopy, F
     // In one step, which is one read of the source: the writer goes on meanwhile.
     match Backup::new(source, &mut copy)?.step(-1)? {
         StepResult::Done => {}
-        _ => return Err(storage(folder, "the database is busy: try again").into()),
+        _ => return Err(storage(folder, StorageFault::Busy).into()),
     }
     make_whole(&copy)?;
     copy.pragma_update(None, "secure_delete", true)?;
@@ -100,7 +100,7 @@ pub(super) fn take(source: &Connection, folder: &Path) -> Result<DatabaseCopy, F
     }
     copy.close().map_err(|(_, error)| error)?;
     let synced = File::open(&made.file).and_then(|file| file.sync_all());
-    synced.map_err(|error| storage(&made.file, format!("cannot be written: {error}")))?;
+    synced.map_err(|error| storage(&made.file, StorageFault::system(Failed::Write, &error)))?;
     Ok(made)
 }
 
@@ -118,7 +118,7 @@ pub(super) fn take_of_stopped(state_dir: &Path, folder: &Path) -> Result<Databas
     lineage::refuse_unfinished_restore(state_dir)?;
     let path = state_dir.join(folder::DATABASE);
     if !path.exists() {
-        return Err(storage(state_dir, "there is no database here"));
+        return Err(storage(state_dir, StorageFault::NoDatabase));
     }
     let source = connection::open_reader(&path)?;
     connection::recognise(&source, &path)

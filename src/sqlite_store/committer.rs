@@ -21,14 +21,14 @@ use rusqlite::{Connection, Error, config::DbConfig};
 use crate::{
     sqlite::{
         checkpoint::empty_log,
-        fault::{reason, storage},
+        fault::{judge, storage},
         objects::Guard,
         operation::{Lost, Operation, Rank},
         place::Place,
         volume::Room,
     },
     sqlite_store::lineage::Note,
-    store::StoreError,
+    store::{DatabaseFault, StorageFault, StoreError},
     text::ShowPath,
 };
 
@@ -39,14 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const UNTIL_UNKNOWN: Duration = Duration::from_secs(2);
 /// How long between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// What is said of a change that was not tried, since one before it may yet be found done.
-const NOTHING_UNTIL_CONFIRMED: &str = "the disk does not confirm what is written: this change was not written, and none will be \
-                                       until it does; check the file system and the kernel's log";
-
-/// What is said of a change that the reserve is not for.
-const KEPT_FOR_OTHERS: &str = "the disk is full: what is left of it is kept for renewals and deletions, so this change was not \
-                               written, and everything before it is intact; free some space";
 
 /// Operations that share a commit.
 type Batch = Vec<Box<dyn Operation>>;
@@ -94,7 +86,7 @@ impl Committer {
             return self.refuse(batch, &moved);
         }
         if let Err(lost) = self.end_doubt() {
-            return self.refuse(batch, &storage(&self.files.path, lost.reason));
+            return self.refuse(batch, &storage(&self.files.path, lost.fault));
         }
         let mut batch = self.without_what_can_wait(batch);
         if batch.is_empty() {
@@ -105,17 +97,17 @@ impl Committer {
             tried = self.try_to_commit(&mut batch);
         }
         let operations = batch.len();
-        let lost: Vec<String> = match tried {
+        let lost: Vec<StorageFault> = match tried {
             Ok(()) => batch
                 .into_iter()
                 .filter_map(|operation| self.settle(operation, Ok(())))
                 .collect(),
             Err(lost) => self.commit_one_by_one(batch, &lost),
         };
-        if let Some(reason) = lost.last() {
+        if let Some(fault) = lost.last() {
             self.failing.store(true, Ordering::Release);
             let failed = lost.len();
-            tracing::error!(database = %self.files.path.shown(), operations, failed, "commit failed: {reason}");
+            tracing::error!(database = %self.files.path.shown(), operations, failed, "commit failed: {fault}");
         }
     }
 
@@ -127,7 +119,7 @@ impl Committer {
         let (vital, others): (Batch, Batch) = batch
             .into_iter()
             .partition(|operation| operation.rank() == Rank::Vital);
-        self.refuse(others, &storage(&self.files.path, KEPT_FOR_OTHERS));
+        self.refuse(others, &storage(&self.files.path, DatabaseFault::KeptForOthers));
         vital
     }
 
@@ -135,39 +127,35 @@ impl Committer {
     fn refuse(&self, batch: Batch, why: &StoreError) {
         for operation in batch {
             self.failing.store(true, Ordering::Release);
-            let reason = match why {
-                StoreError::Storage { path, reason } => storage(Path::new(path), reason.as_str()),
-                other => storage(&self.files.path, other.to_string()),
-            };
-            operation.answer(Err(reason));
+            operation.answer(Err(why.clone()));
         }
     }
 
     /// Commits what the disk still takes, what cannot wait first; returns why each of the others was lost.
-    fn commit_one_by_one(&mut self, mut batch: Batch, lost: &Lost) -> Vec<String> {
+    fn commit_one_by_one(&mut self, mut batch: Batch, lost: &Lost) -> Vec<StorageFault> {
         let began = Instant::now();
         let alone = batch.len() == 1;
         batch.sort_by_key(|operation| operation.rank());
-        let mut reasons = Vec::new();
+        let mut faults = Vec::new();
         for operation in batch {
             // A batch of one was tried already.
             if alone || self.in_doubt || began.elapsed() >= PATIENCE {
-                reasons.extend(self.settle(operation, Err(lost.clone())));
+                faults.extend(self.settle(operation, Err(lost.clone())));
                 continue;
             }
             for operation in self.without_what_can_wait(vec![operation]) {
                 let mut one = [operation];
                 let tried = self.try_to_commit(&mut one);
                 let [operation] = one;
-                reasons.extend(self.settle(operation, tried));
+                faults.extend(self.settle(operation, tried));
             }
         }
-        reasons
+        faults
     }
 
     /// Answers for an operation whose commit was tried, and returns why it is lost, if it is. What cannot wait and found the
     /// disk full is tried once more, in the reserve.
-    fn settle(&mut self, operation: Box<dyn Operation>, mut tried: Result<(), Lost>) -> Option<String> {
+    fn settle(&mut self, operation: Box<dyn Operation>, mut tried: Result<(), Lost>) -> Option<StorageFault> {
         let mut one = [operation];
         let full = why(&tried, &one).is_some_and(|lost| lost.is_of_full_disk);
         if full && one[0].rank() == Rank::Vital {
@@ -194,7 +182,7 @@ impl Committer {
             && !self.connection.is_autocommit()
             && let Err(error) = self.execute("ROLLBACK")
         {
-            tracing::error!(database = %self.files.path.shown(), "rollback failed: {}", error.reason);
+            tracing::error!(database = %self.files.path.shown(), "rollback failed: {}", error.fault);
         }
         if lost.as_ref().is_err_and(|lost| lost.unconfirmed.is_some()) {
             self.take_back();
@@ -219,7 +207,7 @@ impl Committer {
         if let Err(error) = change_nothing(&self.connection) {
             let lost = Lost::by(&error, &self.files.path);
             return Err(Lost {
-                reason: format!("{NOTHING_UNTIL_CONFIRMED} ({error})"),
+                fault: DatabaseFault::NothingUntilConfirmed(error.to_string()).into(),
                 ..lost
             });
         }
@@ -298,13 +286,13 @@ impl Committer {
         if let Err(lost) = self.end_doubt() {
             tracing::error!(
                 "a change that failed may be found done at the next start: {}",
-                lost.reason
+                lost.fault
             );
         }
         match empty_log(&self.connection) {
             Ok(true) => {}
             Ok(false) => tracing::debug!("the write-ahead log stays: a reader is at it"),
-            Err(error) => tracing::warn!("the write-ahead log stays: {}", reason(&self.files.path, &error)),
+            Err(error) => tracing::warn!("the write-ahead log stays: {}", judge(&self.files.path, &error)),
         }
     }
 }

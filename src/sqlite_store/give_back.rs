@@ -14,6 +14,7 @@ use crate::{
         schema,
     },
     sqlite_store::backup::DatabaseCopy,
+    store::{Failed, StorageFault},
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -57,12 +58,12 @@ pub(super) fn renew(state_dir: &Path, path: &Path) -> Result<(), Fault> {
     let old = Connection::open_with_flags(path, flags)?;
     old.busy_timeout(BUSY_TIMEOUT)?;
     if !empty_log(&old)? {
-        return Err(storage(path, "somebody reads it: it is written anew at another start").into());
+        return Err(storage(path, StorageFault::BeingRead).into());
     }
     let copy = DatabaseCopy::new_in(state_dir)?;
     pages::choose(&old)?;
     old.execute("VACUUM INTO ?", [copy.path().to_string_lossy().as_ref()])?;
-    let failed = |error: std::io::Error| storage(path, format!("it was not written anew: {error}"));
+    let failed = |error: std::io::Error| storage(path, StorageFault::system(Failed::WriteAnew, &error));
     let new = Connection::open_with_flags(copy.path(), flags)?;
     let is_same = schema::version(&new)? == schema::version(&old)?
         && number(&new, "application_id")? == number(&old, "application_id")?
@@ -71,11 +72,7 @@ pub(super) fn renew(state_dir: &Path, path: &Path) -> Result<(), Fault> {
     old.close().map_err(|(_, error)| error)?;
     let log = path.with_extension("db-wal");
     if !is_same || log.exists() {
-        return Err(storage(
-            path,
-            "it was not written anew: its copy is not what it was made of",
-        )
-        .into());
+        return Err(storage(path, StorageFault::CopyDiffers).into());
     }
     File::open(copy.path())
         .and_then(|file| file.sync_all())

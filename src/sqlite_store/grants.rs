@@ -7,14 +7,14 @@ use crate::{
     id::IntegrationId,
     sqlite::{
         bound::{self, Bound},
-        column::{self, Unreadable, corrupt, integer, micros},
+        column::{self, corrupt, integer, micros},
         fault::Fault,
     },
     sqlite_store::{
         health_column::{health, health_columns},
-        integrations, lineage, tokens,
+        lineage, tokens,
     },
-    store::{Grant, Health, RenewalIntent, RenewalOutcome, StoreError},
+    store::{AlteredRemedy, Grant, Health, RecordFault, RenewalIntent, RenewalOutcome, StoreError},
     vault::{Sealed, Vault},
 };
 
@@ -121,14 +121,14 @@ fn get(connection: &Connection, vault: &Vault, id: &IntegrationId) -> Result<Opt
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let unreadable = |reason: Unreadable| corrupt(id.as_str(), reason);
+    let unreadable = |reason: RecordFault| corrupt(id.as_str(), reason);
     let bound = bound::Grant::of(row, id.as_str()).map_err(unreadable)?;
     bound
         .verify(vault, column::mac(row, "grant_mac"))
         .map_err(|reason| StoreError::Altered {
             record: id.to_string(),
-            reason: reason.to_string(),
-            remedy: integrations::remedy(id.as_str()),
+            reason,
+            remedy: AlteredRemedy::Account(id.to_string()),
         })?;
     let grant = || {
         Ok(Grant {
@@ -160,5 +160,5 @@ fn intent(connection: &Connection, place: i64, id: &IntegrationId) -> Result<Ren
         };
         Ok(intent())
     })?;
-    Ok(intent.map_err(|reason: Unreadable| corrupt(id.as_str(), reason))?)
+    Ok(intent.map_err(|reason: RecordFault| corrupt(id.as_str(), reason))?)
 }

@@ -6,8 +6,8 @@ use rusqlite::Row;
 
 use crate::{
     cause::GrantCause,
-    sqlite::column::{self, Unreadable},
-    store::Health,
+    sqlite::column,
+    store::{Health, RecordFault},
     text,
 };
 
@@ -22,7 +22,7 @@ pub(super) fn health_columns(health: &Health) -> (&'static str, Cow<'_, str>) {
     }
 }
 
-pub(super) fn health(row: &Row<'_>) -> Result<Health, Unreadable> {
+pub(super) fn health(row: &Row<'_>) -> Result<Health, RecordFault> {
     let cause = || read(column::text(row, "health_reason")?).map(Box::new);
     match column::text(row, "health")? {
         "active" => Ok(Health::Active),
@@ -30,7 +30,7 @@ pub(super) fn health(row: &Row<'_>) -> Result<Health, Unreadable> {
         "revoked" => cause().map(Health::Revoked),
         "disabled" => cause().map(Health::Disabled),
         "misconfigured" => cause().map(Health::Misconfigured),
-        other => Err(format!("its health `{}` is unknown", text::quoted(other, 80))),
+        other => Err(RecordFault::Health(text::quoted(other, 80))),
     }
 }
 
@@ -44,9 +44,9 @@ fn written(cause: &GrantCause) -> Cow<'_, str> {
 }
 
 /// What is kept since version 15 is an object of JSON, what was kept before a sentence.
-fn read(kept: &str) -> Result<GrantCause, Unreadable> {
+fn read(kept: &str) -> Result<GrantCause, RecordFault> {
     if kept.starts_with('{') {
-        serde_json::from_str(kept).map_err(|error| format!("why it does not work cannot be read: {error}"))
+        serde_json::from_str(kept).map_err(|error| RecordFault::GrantCause(error.to_string()))
     } else {
         Ok(GrantCause::Written(kept.to_owned()))
     }

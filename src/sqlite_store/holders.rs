@@ -6,11 +6,11 @@ use crate::{
     id::AgentName,
     sqlite::{
         bound::{self, Bound},
-        column::{self, Unreadable, corrupt},
+        column::{self, corrupt},
         fault::Fault,
         rows,
     },
-    store::{HolderRecord, StoreError, UnusableRecord},
+    store::{AlteredRemedy, HolderRecord, RecordFault, StoreError, UnusableRecord},
     vault::{Sealed, Vault},
 };
 
@@ -92,8 +92,8 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<HolderRecord, StoreError> {
         .verify(vault, column::mac(row, "mac"))
         .map_err(|reason| StoreError::Altered {
             record: record(),
-            reason: reason.to_string(),
-            remedy: "the agent gets a new secret".to_owned(),
+            reason,
+            remedy: AlteredRemedy::AgentSecret,
         })?;
     let holder = || {
         Ok(HolderRecord {
@@ -102,5 +102,5 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<HolderRecord, StoreError> {
             secret: column::sealed_or_none(row, "secret")?,
         })
     };
-    holder().map_err(|reason: Unreadable| corrupt(record(), reason))
+    holder().map_err(|reason: RecordFault| corrupt(record(), reason))
 }

@@ -7,12 +7,14 @@ use crate::{
     id::{CapabilityKey, IntegrationId},
     sqlite::{
         bound::{self, Bound},
-        column::{self, Unreadable, corrupt, integer, micros},
+        column::{self, corrupt, integer, micros},
         fault::Fault,
         rows,
     },
     sqlite_store::health_column::{health, health_columns},
-    store::{Health, IntegrationRecord, RenewalIntent, StoreError, UnusableRecord},
+    store::{
+        AlteredRemedy, Health, IntegrationRecord, RecordFault, RenewalIntent, StoreError, UnusableRecord,
+    },
     vault::{MacError, Sealed, Vault},
 };
 
@@ -56,7 +58,7 @@ pub(super) fn load(
         };
         without_grant.push(UnusableRecord {
             name: account.id.to_string(),
-            problem: refused.to_string(),
+            problem: refused,
             lasts: true,
         });
         Ok(account)
@@ -171,7 +173,7 @@ pub(super) fn set_declined(
     // What somebody else wrote is not bound now, under this broker's name.
     account
         .verify(vault, column::mac(row, "mac"))
-        .map_err(|reason| altered(row, &reason))?;
+        .map_err(|reason| altered(row, reason))?;
     let declined = keys_column(declined);
     account.declined = &declined;
     connection
@@ -216,17 +218,17 @@ fn next_version(connection: &Connection) -> Result<u64, Fault> {
 }
 
 fn read(row: &Row<'_>, vault: &Vault) -> Result<IntegrationRecord, StoreError> {
-    let unreadable = |reason: Unreadable| corrupt(column::label(row, "id"), reason);
+    let unreadable = |reason: RecordFault| corrupt(column::label(row, "id"), reason);
     verify(row, vault)
         .map_err(unreadable)?
-        .map_err(|reason| altered(row, &reason))?;
+        .map_err(|reason| altered(row, reason))?;
     read_columns(row).map_err(unreadable)
 }
 
 /// Whether both rows of an account are what this broker wrote, and belong together.
-fn verify(row: &Row<'_>, vault: &Vault) -> Result<Result<(), MacError>, Unreadable> {
+fn verify(row: &Row<'_>, vault: &Vault) -> Result<Result<(), MacError>, RecordFault> {
     if row.get_ref("secret").is_ok_and(|secret| secret == ValueRef::Null) {
-        return Err("its grant is missing".to_owned());
+        return Err(RecordFault::NoGrant);
     }
     let account = bound::Integration::of(row)?;
     let grant = bound::Grant::of(row, account.id)?;
@@ -253,23 +255,16 @@ fn read_without_grant(row: &Row<'_>, vault: &Vault) -> Option<IntegrationRecord>
 }
 
 /// The error for an account that somebody else wrote.
-fn altered(row: &Row<'_>, reason: &MacError) -> StoreError {
+fn altered(row: &Row<'_>, reason: MacError) -> StoreError {
     let id = column::label(row, "id");
     StoreError::Altered {
         record: format!("{id} ({})", column::claim(row)),
-        reason: reason.to_string(),
-        remedy: remedy(&id),
+        reason,
+        remedy: AlteredRemedy::Account(id),
     }
 }
 
-/// What to do about an account that is not used.
-pub(super) fn remedy(id: &str) -> String {
-    format!(
-        "connect that account again, and remove this record with `token-broker integrations disconnect {id}`"
-    )
-}
-
-fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, Unreadable> {
+fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, RecordFault> {
     let renewal = match column::time_or_none(row, "started_at")? {
         Some(started_at) => Some(RenewalIntent {
             started_at,

@@ -100,6 +100,6 @@ fn refused(path: &Path, error: VaultError) -> StoreError {
             needed: found,
             configured: active,
         },
-        other => storage(path, other.to_string()),
+        other => storage(path, other),
     }
 }

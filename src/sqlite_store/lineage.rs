@@ -21,7 +21,7 @@ use crate::{
         column,
         fault::{Fault, storage},
     },
-    store::StoreError,
+    store::{Failed, StorageFault, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
     text::ShowPath,
     vault::Vault,
@@ -90,18 +90,14 @@ fn read(folder: &Path) -> Result<Option<String>, StoreError> {
     match read {
         Ok(_) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(storage(&path, format!("cannot be read: {error}"))),
+        Err(error) => Err(storage(&path, StorageFault::system(Failed::Read, &error))),
     }
 }
 
 /// Refuses a folder in which a restore was cut off: what lies there may be half of one database and half of another.
 pub(super) fn refuse_unfinished_restore(folder: &Path) -> Result<(), StoreError> {
     if read(folder)?.is_some_and(|text| text == RESTORING) {
-        return Err(storage(
-            folder,
-            "a restore was cut off here: run `token-broker restore` once more; the database from before lies in the same \
-             folder (broker.db.replaced-…)",
-        ));
+        return Err(storage(folder, StorageFault::RestoreCutOff));
     }
     Ok(())
 }
@@ -117,7 +113,7 @@ pub(super) fn note_restore(folder: &Path, is_over: bool) -> Result<(), StoreErro
         file.sync_all()?;
         File::open(folder)?.sync_all()
     };
-    write().map_err(|error| storage(&path, format!("cannot be written: {error}")))
+    write().map_err(|error| storage(&path, StorageFault::system(Failed::Write, &error)))
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -177,12 +173,12 @@ pub(super) fn settle(connection: &mut Connection, database: &Path, before: Befor
             noted: None,
             fails: false,
         })
-        .map_err(|error| storage(&path, format!("cannot be opened: {error}")))?;
+        .map_err(|error| storage(&path, StorageFault::system(Failed::Open, &error)))?;
     note.follow(connection);
     note.file
         .sync_all()
         .and_then(|()| File::open(folder)?.sync_all())
-        .map_err(|error| storage(&path, format!("cannot be written: {error}")))?;
+        .map_err(|error| storage(&path, StorageFault::system(Failed::Write, &error)))?;
     Ok(note)
 }
 

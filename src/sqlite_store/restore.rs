@@ -21,7 +21,7 @@ use crate::{
         backup::{self, DatabaseCopy},
         key_check, lineage,
     },
-    store::StoreError,
+    store::{Failed, StorageFault, StoreError},
     vault::Vault,
 };
 
@@ -92,12 +92,8 @@ impl Restore {
             File::open(&self.state_dir)?.sync_all()?;
             Ok(replaces)
         };
-        let replaces = exchange().map_err(|error| {
-            storage(
-                &path,
-                format!("was not replaced: {error}; mend that and run the same command again"),
-            )
-        })?;
+        let replaces =
+            exchange().map_err(|error| storage(&path, StorageFault::NotReplaced(error.to_string())))?;
         give(&self.state_dir, folder::DATABASE)?;
         lineage::note_restore(&self.state_dir, true)?;
         Ok(replaces.then_some(kept))
@@ -110,28 +106,24 @@ fn examine(copy: &Path, backup: &Path, vault: &Vault) -> Result<u64, Fault> {
     let connection = Connection::open_with_flags(copy, flags)?;
     connection::recognise(&connection, backup)?;
     if let Some(finding) = integrity::finding(&connection)? {
-        return Err(storage(
-            backup,
-            format!("is damaged ({finding}): nothing was changed; take another backup"),
-        )
-        .into());
+        return Err(storage(backup, StorageFault::DamagedBackup(finding)).into());
     }
     key_check::verify(&connection, backup, vault)?;
     let accounts: i64 = connection.query_row("SELECT count(*) FROM integrations", [], |row| row.get(0))?;
     backup::make_whole(&connection)?;
     connection.close().map_err(|(_, error)| error)?;
     let synced = File::open(copy).and_then(|file| file.sync_all());
-    synced.map_err(|error| storage(copy, format!("cannot be written: {error}")))?;
+    synced.map_err(|error| storage(copy, StorageFault::system(Failed::Write, &error)))?;
     Ok(accounts.unsigned_abs())
 }
 
 /// Why a file cannot be restored, for what the database says of it.
-fn why_unfit(error: &Error) -> String {
+fn why_unfit(error: &Error) -> StorageFault {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            format!("is not a database, or it is damaged: nothing was changed; take another backup ({error})")
+            StorageFault::NoBackup(error.to_string())
         }
-        _ => format!("cannot be looked at: nothing was changed ({error})"),
+        _ => StorageFault::UnreadBackup(error.to_string()),
     }
 }
 
@@ -162,7 +154,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
     let copy = || io::copy(&mut file::open(from)?, &mut made.open(to)?);
     copy()
         .map(drop)
-        .map_err(|error| storage(from, format!("cannot be copied into the state folder: {error}")))
+        .map_err(|error| storage(from, StorageFault::system(Failed::CopyIn, &error)))
 }
 
 /// Renames what is there; false when nothing is.
@@ -184,10 +176,5 @@ fn give(folder: &Path, name: &str) -> Result<(), StoreError> {
         }
         chown(&path, Some(owner.uid()), Some(owner.gid()))
     };
-    give().map_err(|error| {
-        storage(
-            &path,
-            format!("cannot be given to the owner of its folder: {error}"),
-        )
-    })
+    give().map_err(|error| storage(&path, StorageFault::system(Failed::Give, &error)))
 }

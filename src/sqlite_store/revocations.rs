@@ -7,12 +7,12 @@ use crate::{
     id::IntegrationId,
     sqlite::{
         bound::{self, Bound},
-        column::{self, Unreadable, corrupt, micros},
+        column::{self, corrupt, micros},
         fault::Fault,
         rows,
     },
     sqlite_store::integrations,
-    store::{RevocationRecord, StoreError, UnusableRecord},
+    store::{AlteredRemedy, RecordFault, RevocationRecord, StoreError, UnusableRecord},
     vault::Vault,
 };
 
@@ -101,11 +101,8 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<RevocationRecord, StoreError> {
         .verify(vault, column::mac(row, "mac"))
         .map_err(|reason| StoreError::Altered {
             record: format!("{} ({})", record(), column::claim(row)),
-            reason: reason.to_string(),
-            remedy: format!(
-                "the owner can remove the grant at https://myaccount.google.com/connections; \
-                 `token-broker integrations disconnect {id}` removes the record"
-            ),
+            reason,
+            remedy: AlteredRemedy::Revocation(id.clone()),
         })?;
     let revocation = || {
         Ok(RevocationRecord {
@@ -118,5 +115,5 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<RevocationRecord, StoreError> {
             secret: column::sealed(row, "secret")?,
         })
     };
-    revocation().map_err(|reason: Unreadable| corrupt(record(), reason))
+    revocation().map_err(|reason: RecordFault| corrupt(record(), reason))
 }

@@ -12,10 +12,11 @@ use crate::{
     id::{AgentName, IntegrationId},
     sqlite::{
         bound::{self, Bound},
-        column::{self, Unreadable},
+        column,
         fault::Fault,
     },
     sqlite_store::key_check::{self, BoundPart},
+    store::RecordFault,
     vault::{Binding, Mac, Sealed, Vault},
 };
 
@@ -74,7 +75,7 @@ fn read_all<T>(
     connection: &Connection,
     select: &str,
     name: &str,
-    read: impl Fn(&Row<'_>) -> Result<T, Unreadable>,
+    read: impl Fn(&Row<'_>) -> Result<T, RecordFault>,
 ) -> Result<Vec<T>, Fault> {
     let mut statement = connection.prepare(select)?;
     let mut rows = statement.query([])?;
@@ -84,17 +85,17 @@ fn read_all<T>(
             Ok(one) => taken.push(one),
             Err(reason) => {
                 let record = column::label(row, name);
-                tracing::error!(record, reason, "a record was not bound to the master key");
+                tracing::error!(record, %reason, "a record was not bound to the master key");
             }
         }
     }
     Ok(taken)
 }
 
-fn sealed_anew(row: &Row<'_>, vault: &Vault, binding: &Binding<'_>) -> Result<Sealed, Unreadable> {
+fn sealed_anew(row: &Row<'_>, vault: &Vault, binding: &Binding<'_>) -> Result<Sealed, RecordFault> {
     vault
         .take_over(binding, &column::sealed(row, "secret")?)
-        .map_err(|error| error.to_string())
+        .map_err(RecordFault::from)
 }
 
 fn accounts(transaction: &Transaction<'_>, vault: &Vault) -> Result<usize, Fault> {

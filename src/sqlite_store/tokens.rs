@@ -7,11 +7,11 @@ use crate::{
     id::IntegrationId,
     sqlite::{
         bound::{self, Bound},
-        column::{self, Unreadable, corrupt, micros},
+        column::{self, corrupt, micros},
         fault::Fault,
         rows,
     },
-    store::{StoreError, TokenRecord, UnusableRecord},
+    store::{AlteredRemedy, RecordFault, StoreError, TokenRecord, UnusableRecord},
     vault::Vault,
 };
 
@@ -138,8 +138,8 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<TokenRecord, StoreError> {
         .verify(vault, column::mac(row, "mac"))
         .map_err(|reason| StoreError::Altered {
             record: record(),
-            reason: reason.to_string(),
-            remedy: "a new one is obtained".to_owned(),
+            reason,
+            remedy: AlteredRemedy::Token,
         })?;
     let token = || {
         let requested = column::scopes(row, "requested")?;
@@ -156,13 +156,11 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<TokenRecord, StoreError> {
             secret: column::sealed(row, "secret")?,
         })
     };
-    token().map_err(|reason: Unreadable| corrupt(record(), reason))
+    token().map_err(|reason: RecordFault| corrupt(record(), reason))
 }
 
-fn issued_in_boot((boot, micros): (&[u8], i64)) -> Result<BootMoment, Unreadable> {
-    let boot = boot
-        .try_into()
-        .map_err(|_| "its boot does not make sense: it has 16 bytes".to_owned())?;
+fn issued_in_boot((boot, micros): (&[u8], i64)) -> Result<BootMoment, RecordFault> {
+    let boot = boot.try_into().map_err(|_| RecordFault::Boot)?;
     Ok(BootMoment {
         boot: BootId::from_bytes(boot),
         uptime: Uptime::from_micros(micros),

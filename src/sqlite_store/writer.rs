@@ -25,7 +25,7 @@ use crate::{
         operation::{Operation, Pending, Rank},
     },
     sqlite_store::committer::{Committer, Files, change_nothing},
-    store::StoreError,
+    store::{Failed, StorageFault, StoreError},
 };
 
 /// The most operations that share a commit.
@@ -62,7 +62,7 @@ impl Writer {
                     let _ = closer.send(());
                 }
             })
-            .map_err(|error| storage(&failed, format!("the writer thread cannot be started: {error}")))?;
+            .map_err(|error| storage(&failed, StorageFault::system(Failed::StartWriter, &error)))?;
         Ok(Self {
             inbox,
             thread: Some(thread),

@@ -3,7 +3,10 @@
 //! The broker sees records and the [`Store`] trait. Where they are kept is the implementation's business:
 //! `sqlite_store` today, a database shared by many nodes later.
 
+mod error;
 pub mod record;
+mod record_fault;
+mod storage_fault;
 pub mod trail;
 
 use std::{pin::Pin, sync::Arc};
@@ -14,83 +17,16 @@ use crate::{
     clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
-    vault::KeyId,
 };
 
+pub use error::StoreError;
 pub use record::{
     AgentRecord, Contents, DatabaseFacts, Grant, Health, HolderRecord, IntegrationRecord, RenewalIntent,
     RenewalOutcome, RevocationRecord, TokenRecord, UnusableRecord,
 };
+pub use record_fault::{AlteredRemedy, RecordFault};
+pub use storage_fault::{DatabaseFault, Failed, StorageFault};
 pub use trail::{RenewalHour, TrailFilter, TrailLimit, TrailPage, TrailPlace, TrailSize};
-
-/// Why the store did not do it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// The record changed or went away since it was read; nothing was written.
-    #[error("the record changed meanwhile")]
-    Conflict,
-    /// Another daemon has this state directory open.
-    #[error(
-        "another token-broker is running on the state directory {0}: stop it, or give this one its own state_dir"
-    )]
-    Locked(String),
-    /// The database was written by a newer version.
-    #[error(
-        "the database {path} has schema version {found}, this program knows up to {known}: \
-         install the newer version again, or restore a backup made before the upgrade"
-    )]
-    Newer {
-        /// Where it is.
-        path: String,
-        /// What it says.
-        found: i64,
-        /// What this program knows.
-        known: i64,
-    },
-    /// The file, its folder or the disk.
-    #[error("{path}: {reason}")]
-    Storage {
-        /// Where it is.
-        path: String,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// A row that does not make sense; the others are not touched.
-    #[error("the record {record} in the database cannot be read: {reason}")]
-    Corrupt {
-        /// Which row.
-        record: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A row that was not written by this broker as it is: somebody else changed or moved it. It is not used; the others
-    /// are not touched.
-    #[error("the record {record} in the database is not used: {reason}; {remedy}")]
-    Altered {
-        /// Which row, and what it says.
-        record: String,
-        /// What is wrong.
-        reason: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// The master key is not the one that the database is sealed with.
-    #[error(
-        "{path} is sealed with master key {needed}, the configured one is {configured}: put key {needed} back, as \
-         key.source or in key.previous; nothing else opens what is sealed with it"
-    )]
-    WrongKey {
-        /// Where it is.
-        path: String,
-        /// The key that its rows are sealed with.
-        needed: KeyId,
-        /// The key in the configuration.
-        configured: KeyId,
-    },
-    /// The store has been shut down.
-    #[error("the store is closed")]
-    Closed,
-}
 
 /// What a store's method returns.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -9,6 +9,7 @@ use crate::{
     cause::GrantCause,
     clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId, ProviderId},
+    store::error::StoreError,
     vault::Sealed,
 };
 
@@ -185,8 +186,8 @@ pub struct Contents {
 pub struct UnusableRecord {
     /// The id or name that it says it is of.
     pub name: String,
-    /// What is wrong and what to do, in a sentence.
-    pub problem: String,
+    /// What is wrong and what to do.
+    pub problem: StoreError,
     /// Somebody has to act; otherwise it is replaced in the course of things.
     pub lasts: bool,
 }

@@ -229,6 +229,7 @@ fn status(error: &ConnectError) -> StatusCode {
 mod tests {
     use super::*;
     use crate::{
+        broker::NotKept,
         cause::{Call, IdTokenFault, Refusal, TokenAnswerFault, UnusableAnswer},
         http_client::{Egress, Limits, TransportError},
         provider::{
@@ -266,7 +267,7 @@ mod tests {
         assert!(html.contains("This link is no longer good"), "{html}");
         assert_eq!(html.matches("Nothing was changed.").count(), 1, "{html}");
         assert!(html.contains("href=\"/broker/help/link-used\""), "{html}");
-        let (status, html) = shown(ConnectError::Store("the disk is full".to_owned()));
+        let (status, html) = shown(ConnectError::Store(NotKept::ChangedMeanwhile));
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(
             html.contains("Show this page to whoever runs this machine."),

@@ -255,8 +255,8 @@ fn meanwhile(meanwhile: Meanwhile) -> String {
             "What came of it the first time. That it was asked for again changes nothing for them.".to_owned()
         }
         Meanwhile::HasToken => format!(
-            "The agent has a token, and its state is `{}`: it is an interface of Google's that refuses what the agent does \
-             with it.",
+            "The agent has a token, and its state is `{}`: it is an interface (an API) that refuses what the agent \
+             does with it.",
             AgentState::Active.as_str()
         ),
     }

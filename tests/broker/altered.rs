@@ -57,7 +57,7 @@ async fn an_account_that_was_given_to_somebody_else_is_nobodys() {
     scene
         .broker
         .unusable
-        .remove_unusable_account(&id, named, admin())
+        .remove_unusable_account(&id, &named, admin())
         .await
         .unwrap();
     assert_eq!(scene.broker.unusable.unusable_account(&id), None);

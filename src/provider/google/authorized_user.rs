@@ -3,56 +3,16 @@
 use serde::Deserialize;
 
 use crate::{
-    provider::google::endpoints::is_token_endpoint,
+    provider::{
+        file::{InvalidGrantFile, JsonPlace, UnreadableGrant},
+        google::endpoints::is_token_endpoint,
+    },
     secret::RefreshToken,
     text::{self, Field, scrub::plain},
 };
 
 /// Such files are below 1 KiB.
 const MAX_FILE: usize = 32 * 1024;
-
-/// What is wrong with it. Quotes nothing that could be secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidGrantFile {
-    /// Neither the one nor the other.
-    #[error(
-        "it is neither a refresh token (one line of visible characters) nor a JSON file that holds one: {0}"
-    )]
-    Unreadable(String),
-    /// Another kind of credentials.
-    #[error("its `type` is `{found}`, not `authorized_user`{}", hint(.found))]
-    OtherKind {
-        /// What it says.
-        found: String,
-    },
-    /// It belongs to another OAuth client.
-    #[error(
-        "it belongs to the OAuth client {found}, and this daemon is configured for {configured}: a grant works with \
-         its own client alone, so the owner has to connect here"
-    )]
-    OtherClient {
-        /// What it says.
-        found: String,
-        /// The daemon's own.
-        configured: String,
-    },
-    /// It belongs to another server.
-    #[error("its `token_uri` is `{found}`, but this daemon asks {expected}")]
-    OtherServer {
-        /// What it says.
-        found: String,
-        /// What the daemon is configured for.
-        expected: String,
-    },
-}
-
-fn hint(found: &str) -> &'static str {
-    if found == "service_account" {
-        ": this is a service account's key, which `token-broker service-account add` takes"
-    } else {
-        ""
-    }
-}
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -67,16 +27,14 @@ struct GrantFile {
 pub fn parse(text: &str, client_id: &str, token_endpoint: &str) -> Result<RefreshToken, InvalidGrantFile> {
     let text = text::plain(text).trim();
     if text.len() > MAX_FILE {
-        let what = format!("it is longer than {MAX_FILE} bytes");
-        return Err(InvalidGrantFile::Unreadable(what));
+        return Err(UnreadableGrant::TooLong(MAX_FILE).into());
     }
     if !text.starts_with('{') {
         return token(unquoted(text).into());
     }
     let file: GrantFile = serde_json::from_str(text).map_err(|error| {
         // What serde says about it would quote the file.
-        let place = format!("line {}, column {}", error.line(), error.column());
-        InvalidGrantFile::Unreadable(format!("the JSON is broken at {place}"))
+        UnreadableGrant::Json(JsonPlace::of(&error))
     })?;
     let token = file.refresh_token.text();
     let token = token.map(|token| RefreshToken::from(token.unwrap_or_default()));
@@ -97,8 +55,7 @@ pub fn parse(text: &str, client_id: &str, token_endpoint: &str) -> Result<Refres
             expected: token_endpoint.to_owned(),
         });
     }
-    let not_text = |_| InvalidGrantFile::Unreadable("its `refresh_token` is not a text".to_owned());
-    self::token(token.map_err(not_text)?)
+    self::token(token.map_err(|_| UnreadableGrant::NotText)?)
 }
 
 /// A token as people copy it out of JSON: no token has quotes.
@@ -110,14 +67,10 @@ fn unquoted(text: &str) -> &str {
 fn token(token: RefreshToken) -> Result<RefreshToken, InvalidGrantFile> {
     let text = token.expose();
     if text.is_empty() {
-        return Err(InvalidGrantFile::Unreadable(
-            "there is no refresh token in it".to_owned(),
-        ));
+        return Err(UnreadableGrant::Empty.into());
     }
     if !text.bytes().all(|b| b.is_ascii_graphic()) {
-        let what =
-            "what stands for the refresh token has white space or other characters in it that none has";
-        return Err(InvalidGrantFile::Unreadable(what.to_owned()));
+        return Err(UnreadableGrant::Characters.into());
     }
     Ok(token)
 }

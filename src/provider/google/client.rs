@@ -9,7 +9,7 @@ use super::{
     authorized_user,
     endpoints::Endpoints,
     failure_table::{FAILURES, testing_mode_hint},
-    service_account::{self, ServiceAccountKey},
+    service_account::ServiceAccountKey,
 };
 use crate::{
     capability::ScopeSet,
@@ -20,7 +20,7 @@ use crate::{
     provider::{
         conversation::{AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, TokenAnswer},
         error::ProviderError,
-        file::{InvalidGrantFile, InvalidKeyFile},
+        file::{InvalidGrantFile, InvalidKeyFile, NotKeyFile},
         oauth::{self, Dialect, refused_consent},
         seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture},
     },
@@ -136,10 +136,7 @@ impl ConsentProvider for Client {
 
     fn read_grant(&self, text: &str) -> Result<RefreshToken, InvalidGrantFile> {
         let client_id = &self.oauth.options().client_id;
-        authorized_user::parse(text, client_id, &self.token_endpoint).map_err(|error| InvalidGrantFile {
-            other_client: matches!(error, authorized_user::InvalidGrantFile::OtherClient { .. }),
-            reason: error.to_string(),
-        })
+        authorized_user::parse(text, client_id, &self.token_endpoint)
     }
 
     fn explain_end(&self, connected_at: Timestamp, refused_at: Timestamp) -> Option<&'static str> {
@@ -149,9 +146,7 @@ impl ConsentProvider for Client {
 
 impl AssertionProvider for Client {
     fn read_key(&self, text: &str) -> Result<AccountKey, InvalidKeyFile> {
-        let key = ServiceAccountKey::parse(text, &self.token_endpoint).map_err(|error| InvalidKeyFile {
-            reason: error.to_string(),
-        })?;
+        let key = ServiceAccountKey::parse(text, &self.token_endpoint)?;
         Ok(AccountKey {
             text: key.to_json(),
             address: key.email,
@@ -162,10 +157,9 @@ impl AssertionProvider for Client {
 
     fn assert<'a>(&'a self, request: &'a AssertionRequest<'a>) -> ProviderFuture<'a, TokenAnswer> {
         Box::pin(async move {
-            let refused = |error: &service_account::InvalidKeyFile| key_refused(&request.key.address, error);
+            let refused = |error: &InvalidKeyFile| key_refused(&request.key.address, error);
             let text = std::str::from_utf8(&request.key.text);
-            let text =
-                text.map_err(|error| refused(&service_account::InvalidKeyFile::NotJson(error.to_string())))?;
+            let text = text.map_err(|error| refused(&NotKeyFile::NotText(error.to_string()).into()))?;
             let key =
                 ServiceAccountKey::parse(text, &self.token_endpoint).map_err(|error| refused(&error))?;
             let assertion = key
@@ -179,7 +173,7 @@ impl AssertionProvider for Client {
 }
 
 /// A key that does not sign, though it did when it was added.
-fn key_refused(email: &str, error: &service_account::InvalidKeyFile) -> ProviderError {
+fn key_refused(email: &str, error: &InvalidKeyFile) -> ProviderError {
     ProviderError::key_unusable(email, error.to_string())
 }
 

@@ -16,7 +16,10 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{
     capability::ScopeSet,
     clock,
-    provider::google::endpoints::is_token_endpoint,
+    provider::{
+        file::{InvalidKeyFile, JsonPlace, NotKeyFile},
+        google::endpoints::is_token_endpoint,
+    },
     secret::{
         PrivateKey,
         pem::{self, NotRsa},
@@ -33,69 +36,6 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 /// The longest address that SMTP carries (RFC 5321).
 const MAX_ADDRESS: usize = 254;
 const MAX_KEY_ID: usize = 200;
-
-/// What is wrong with a key file. Quotes nothing that could be secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidKeyFile {
-    /// No JSON, or too much of it.
-    #[error("it is not a key file as the Google Cloud console makes them: {0}")]
-    NotJson(String),
-    /// Another kind of credentials.
-    #[error("its `type` is `{found}`, not `service_account`{}", hint(.found))]
-    OtherKind {
-        /// What it says.
-        found: String,
-    },
-    /// A field is missing or empty.
-    #[error("it has no `{0}`: download the key anew, and leave the file as it is")]
-    Missing(&'static str),
-    /// A field holds something else than it should.
-    #[error("its `{field}` is not {expected}")]
-    Field {
-        /// Which.
-        field: &'static str,
-        /// What it should hold.
-        expected: &'static str,
-    },
-    /// A field is of another type.
-    #[error("its `{0}` is not a text: download the key anew, and leave the file as it is")]
-    NotText(&'static str),
-    /// The private key is of another kind.
-    #[error(
-        "its `private_key` is {0}, and Google's service accounts have RSA keys: create a key of type JSON there"
-    )]
-    OtherKey(&'static str),
-    /// The private key cannot be used.
-    #[error(
-        "its `private_key` is not an RSA key of at least 2048 bits in PEM (PKCS #8 or PKCS #1): it is cut off or was \
-         changed; download the key anew"
-    )]
-    PrivateKey,
-    /// The private key is too short.
-    #[error(
-        "its `private_key` is an RSA key of less than 2048 bits, which is too short to sign with: create a new key there"
-    )]
-    ShortKey,
-    /// It is for another server.
-    #[error(
-        "its `token_uri` is {found}, but this daemon sends assertions to {expected} alone: a key file does not say where \
-         they go"
-    )]
-    TokenUri {
-        /// What it says, or that it says nothing.
-        found: String,
-        /// Where the daemon is configured to send them.
-        expected: String,
-    },
-}
-
-fn hint(found: &str) -> &'static str {
-    if found == "authorized_user" {
-        ": these are a person's credentials, which `token-broker integrations import` takes"
-    } else {
-        ""
-    }
-}
 
 /// A service account's key, checked. No `Debug`: it holds a secret.
 pub struct ServiceAccountKey {
@@ -155,8 +95,7 @@ impl ServiceAccountKey {
     /// that it had before: a key of another server is told at once, and no file says where its assertions go.
     pub fn parse(file: &str, token_endpoint: &str) -> Result<Self, InvalidKeyFile> {
         if file.len() > MAX_FILE {
-            let what = format!("it is longer than {MAX_FILE} bytes");
-            return Err(InvalidKeyFile::NotJson(what));
+            return Err(NotKeyFile::TooLong(MAX_FILE).into());
         }
         let read: KeyFile = serde_json::from_str(text::plain(file)).map_err(|error| not_json(&error))?;
         let needed = |name, field: Field| match field.text() {
@@ -329,11 +268,12 @@ fn check_fields(email: &str, key_id: &str, client_id: &str) -> Result<(), Invali
 
 /// Where the JSON is wrong. What serde says about it is left out: it would quote the file.
 fn not_json(error: &serde_json::Error) -> InvalidKeyFile {
-    let place = format!("line {}, column {}", error.line(), error.column());
-    InvalidKeyFile::NotJson(match error.classify() {
-        serde_json::error::Category::Data => format!("a field is of the wrong type at {place}"),
-        _ => format!("the JSON is cut off or broken at {place}"),
-    })
+    let place = JsonPlace::of(error);
+    let what = match error.classify() {
+        serde_json::error::Category::Data => NotKeyFile::OtherType(place),
+        _ => NotKeyFile::Json(place),
+    };
+    what.into()
 }
 
 #[cfg(test)]

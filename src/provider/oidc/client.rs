@@ -151,10 +151,7 @@ impl ConsentProvider for Client {
         let token = text.trim();
         let visible = token.bytes().all(|b| b.is_ascii_graphic());
         if token.is_empty() || token.len() > MAX_GRANT || !visible || token.starts_with('{') {
-            return Err(InvalidGrantFile {
-                reason: "it is not a refresh token, which is one line of visible characters".to_owned(),
-                other_client: false,
-            });
+            return Err(InvalidGrantFile::NotToken);
         }
         Ok(token.into())
     }

@@ -318,7 +318,7 @@ async fn a_record_that_somebody_else_wrote_is_named_with_what_to_do() {
     let unusable = store.load().await.unwrap().unusable;
     let said: Vec<_> = unusable
         .iter()
-        .map(|record| (record.name.as_str(), record.problem.as_str()))
+        .map(|record| (record.name.as_str(), record.problem.to_string()))
         .collect();
     let altered = "in the database is not used: it was altered, or moved there from another record";
     let (first, second, fourth) = (id(1), id(2), id(4));
@@ -331,11 +331,10 @@ async fn a_record_that_somebody_else_wrote_is_named_with_what_to_do() {
                     "the record {first} (alice@example.com of mallory, as it says) {altered}; connect that account again, \
                      and remove this record with `token-broker integrations disconnect {first}`"
                 )
-                .as_str()
             ),
             (
                 second.as_str(),
-                format!("the record access token of {second} {altered}; a new one is obtained").as_str()
+                format!("the record access token of {second} {altered}; a new one is obtained")
             ),
             (
                 "one",
@@ -343,16 +342,14 @@ async fn a_record_that_somebody_else_wrote_is_named_with_what_to_do() {
                     "the record agent one {altered}; put the agent again, or remove the record with \
                      `token-broker agents remove one`"
                 )
-                .as_str()
             ),
             (
                 fourth.as_str(),
                 format!(
                     "the record revocation of {fourth} (bob@example.com of mallory, as it says) {altered}; the owner can \
-                     remove the grant at https://myaccount.google.com/connections; `token-broker integrations disconnect \
+                     remove the grant at the provider; `token-broker integrations disconnect \
                      {fourth}` removes the record"
                 )
-                .as_str()
             ),
         ]
     );

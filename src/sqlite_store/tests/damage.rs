@@ -99,6 +99,7 @@ async fn a_column_of_the_wrong_type_does_not_stop_the_start() {
     assert!(
         contents.unusable[0]
             .problem
+            .to_string()
             .contains("its owner does not make sense"),
         "{:?}",
         contents.unusable
@@ -152,7 +153,10 @@ async fn a_row_that_makes_no_sense_is_reported_and_left_alone() {
     assert_eq!(contents.unusable.len(), 7);
     for (number, record) in (1..).zip(&contents.unusable) {
         assert_eq!(record.name, id(number).to_string());
-        assert!(record.problem.contains(id(number).as_str()), "{record:?}");
+        assert!(
+            record.problem.to_string().contains(id(number).as_str()),
+            "{record:?}"
+        );
     }
     // A renewal says so, too, and writes nothing.
     let refused = store.begin_renewal(&id(2), at(1)).await;
@@ -177,7 +181,7 @@ async fn an_account_whose_grant_is_gone_is_reported_and_can_be_connected_again()
         .unwrap();
     let contents = store.load().await.unwrap();
     assert_eq!(contents.integrations.len(), 1);
-    let problem = &contents.unusable[0].problem;
+    let problem = contents.unusable[0].problem.to_string();
     assert!(
         problem.contains(id(1).as_str()) && problem.contains("its grant is missing"),
         "{problem}"

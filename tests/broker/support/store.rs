@@ -11,9 +11,9 @@ use token_broker::{
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     sqlite_store::SqliteStore,
     store::{
-        AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
-        RenewalOutcome, RevocationRecord, Store, StoreError, StoreFuture, TrailFilter, TrailPage, TrailPlace,
-        TrailSize,
+        AgentRecord, Contents, DatabaseFacts, DatabaseFault, Grant, HolderRecord, IntegrationRecord,
+        RenewalHour, RenewalOutcome, RevocationRecord, Store, StoreError, StoreFuture, TrailFilter,
+        TrailPage, TrailPlace, TrailSize,
     },
     telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
 };
@@ -119,7 +119,7 @@ impl Hand {
         self.refusals.fetch_add(1, Ordering::SeqCst);
         Err(StoreError::Storage {
             path: "broker.db".into(),
-            reason: "the disk is full: this change was not written".into(),
+            fault: DatabaseFault::DiskFull("disk I/O".into()).into(),
         })
     }
 
