@@ -2,6 +2,7 @@
 
 mod backup;
 pub mod convert;
+mod daemon_status;
 mod request;
 mod service;
 pub mod status;
@@ -25,7 +26,7 @@ use crate::{
     sqlite_store::SqliteStore,
 };
 
-pub use service::Facts;
+pub use daemon_status::Facts;
 
 const ADMIN_SERVICE: &str = "tokenbroker.v1.AdminService";
 

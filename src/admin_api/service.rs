@@ -1,10 +1,8 @@
 //! `tokenbroker.v1.AdminService`.
 
-use std::{path::PathBuf, pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt};
-use jiff::Timestamp;
-use tokio::sync::watch;
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
@@ -12,6 +10,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{
     backup::{Backups, Pieces},
     convert,
+    daemon_status::{self, Facts},
     request::{
         account_of, actor, admission, agent_name, audit_head, console_page, owner, reference, revocation,
         target,
@@ -19,12 +18,10 @@ use super::{
     status::{account, agent, connect, import, invalid, service_account, status, store},
 };
 use crate::{
-    broker::{AccountRef, AgentState, Asker, Broker, Connected, NewServiceAccount},
+    broker::{AccountRef, Asker, Broker, Connected, NewServiceAccount},
     budget::Budget,
-    config::InForce,
-    health::Readiness,
     id::AgentName,
-    net::{local::PeerUid, tls::ServedCertificate},
+    net::local::PeerUid,
     proto::{
         timestamp,
         v1::{self, admin_service_server::AdminService},
@@ -32,25 +29,6 @@ use crate::{
     session::{LINK_LIFE, Sessions},
     telemetry::audit::{AuditEvent, Decision},
 };
-
-/// What the service says about the daemon besides what the broker knows.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// Since when it runs.
-    pub started_at: Timestamp,
-    /// Where agent directories are.
-    pub runtime_dir: PathBuf,
-    /// What is wrong with the configuration, one sentence each.
-    pub warnings: Vec<String>,
-    /// What it was started with.
-    pub in_force: Arc<InForce>,
-    /// Whether the kubelet has registered the CSI driver, where there is one.
-    pub registered: Option<watch::Receiver<bool>>,
-    /// What it cannot do.
-    pub readiness: Arc<Readiness>,
-    /// What sidecars are served with over TLS, where they are.
-    pub certificate: Option<Arc<ServedCertificate>>,
-}
 
 /// The service.
 pub(super) struct Service {
@@ -88,43 +66,6 @@ impl Service {
                     "the account was disconnected meanwhile",
                 )
             })
-    }
-
-    /// What is wrong, beside `changes` of the configuration.
-    fn problems(&self, changes: &[String]) -> Vec<String> {
-        let mut problems = self.facts.warnings.clone();
-        problems.extend_from_slice(changes);
-        let registered = self.facts.registered.as_ref();
-        if registered.is_some_and(|registered| !*registered.borrow()) {
-            problems.push(
-                "the kubelet has not registered the CSI driver, so pods get no volumes: its log says why"
-                    .to_owned(),
-            );
-        }
-        problems.extend(
-            self.facts
-                .certificate
-                .as_ref()
-                .and_then(|served| served.trouble()),
-        );
-        problems.extend(self.broker.agents.manifest_problems());
-        problems.extend(self.broker.unusable.unusable_records());
-        match self.broker.restored.unchecked_accounts() {
-            0 => {}
-            held => problems.push(format!(
-                "the database was restored from a backup: accounts that are still to be checked with {}: {held}",
-                self.broker.providers().common_name()
-            )),
-        }
-        let skew = self.broker.clock_skew();
-        if !skew.is_zero() {
-            problems.push(format!(
-                "the clock is {} s {} the provider's: set it by NTP",
-                skew.as_secs().abs(),
-                if skew.is_positive() { "behind" } else { "ahead of" }
-            ));
-        }
-        problems
     }
 }
 
@@ -513,44 +454,7 @@ impl AdminService for Service {
         &self,
         _: Request<v1::GetDaemonStatusRequest>,
     ) -> Answer<v1::GetDaemonStatusResponse> {
-        let states = self.broker.agent_list.agents_by_state();
-        let count = |wanted: fn(AgentState) -> bool| {
-            states
-                .iter()
-                .filter(|(state, _)| wanted(*state))
-                .map(|(_, count)| *count as u64)
-                .sum()
-        };
-        let next = self.broker.next_renewal();
-        // The rest is told whatever the database does.
-        let head = self.broker.store().trail_head().await.ok();
-        let size = self.broker.store().trail_size().await.ok();
-        let configuration_changes = self.facts.in_force.look_for_changes().await;
-        Ok(Response::new(v1::GetDaemonStatusResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: Some(timestamp(self.facts.started_at)),
-            runtime_dir: self.facts.runtime_dir.display().to_string(),
-            public_url: self.broker.public_url().to_owned(),
-            integrations: self.broker.accounts.account_count() as u64,
-            agents: count(|_| true),
-            agents_active: count(|state| state == AgentState::Active),
-            next_renewal_at: next.map(|at| timestamp(self.broker.moment().wall_at(at))),
-            clock_skew_seconds: self.broker.clock_skew().as_secs(),
-            problems: self.problems(&configuration_changes),
-            unusable_records: self.broker.unusable.unusable_records(),
-            configuration_changes,
-            google_client_id: self.facts.in_force.client_id().to_owned(),
-            unmet_conditions: self
-                .facts
-                .readiness
-                .unmet()
-                .into_iter()
-                .map(convert::unmet)
-                .collect(),
-            agents_short_of_token: self.broker.agent_list.agents_short_of_token() as u64,
-            renewals_refused_by_store: self.broker.accounts.renewals_refused_by_store() as u64,
-            audit_head: head.filter(|head| head.sequence > 0).map(convert::audit_head),
-            audit_size: size.map(convert::audit_size),
-        }))
+        let status = daemon_status::of(&self.broker, &self.facts).await;
+        Ok(Response::new(status))
     }
 }

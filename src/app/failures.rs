@@ -27,6 +27,7 @@ use crate::{
         oauth::redirect::InvalidRedirect,
         sentences,
     },
+    store::{DatabaseFault, StoreError},
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/FAILURES.md");
@@ -236,7 +237,10 @@ fn account_errors() -> Vec<ConnectError> {
             owner: owner(),
             accounts: vec![account(), other()],
         }),
-        ConnectError::Store(NotKept::ChangedMeanwhile),
+        ConnectError::Store(NotKept::Store(StoreError::Storage {
+            path: "/var/lib/token-broker/broker.db".to_owned(),
+            fault: DatabaseFault::KeptForOthers.into(),
+        })),
     ]
 }
 

@@ -112,6 +112,12 @@ impl Providers {
         known.map_or_else(|| id.to_string(), |provider| provider.profile.name.clone())
     }
 
+    /// Whether people know the one with this key by this name, as [`Self::name_of`] tells it.
+    pub fn is_run_by(&self, id: &ProviderId, name: &str) -> bool {
+        let known = self.get(id);
+        known.map_or(id.as_str(), |provider| &provider.profile.name) == name
+    }
+
     /// What an account at the one with this key is called: `Google account`.
     pub fn account_at(&self, id: &ProviderId) -> String {
         let known = self.get(id);

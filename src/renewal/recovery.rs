@@ -122,7 +122,7 @@ impl Recovery {
             if now >= last_failure.retry_at || last_failure.under_way {
                 continue;
             }
-            if self.awaited(&registry, &key, last_failure.cause).as_ref() == Some(&awaited) {
+            if self.waits_for(&registry, &key, last_failure.cause, &awaited) {
                 if last_failure.may_be_hastened(now) {
                     due.push(key);
                 } else {
@@ -144,6 +144,19 @@ impl Recovery {
         for key in due {
             let at = now.after(self.entropy.between(Duration::ZERO, spread));
             self.hasten(&mut registry.tokens, &key, now, at);
+        }
+    }
+
+    /// Whether a token that could not be obtained for this cause waits for it.
+    fn waits_for(&self, registry: &Registry, key: &TokenKey, cause: Cause, awaited: &Awaited) -> bool {
+        match (cause, awaited) {
+            (Cause::Provider, Awaited::Provider(run_by)) => {
+                let account = registry.accounts.get(&key.integration);
+                let providers = &self.context.providers;
+                account.is_some_and(|account| providers.is_run_by(&account.record.provider, run_by))
+            }
+            (Cause::Store, Awaited::Store) => true,
+            _ => false,
         }
     }
 

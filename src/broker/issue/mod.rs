@@ -1,5 +1,6 @@
 //! Hands out tokens to agents that ask for one.
 
+pub(super) mod entitled;
 pub(super) mod issuer;
 pub(super) mod limits;
 pub(super) mod narrowed;

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     id::{CapabilityKey, ProviderId},
-    registry::snapshot::IssuedToken,
+    registry::{
+        keys::TokenKey,
+        snapshot::{AgentSnapshot, IssuedToken},
+    },
 };
 
 /// What an agent asks for.
@@ -44,4 +47,13 @@ pub struct TokenGrant {
     pub token: Arc<IssuedToken>,
     /// The agent's capabilities that it serves.
     pub capabilities: Arc<[CapabilityKey]>,
+}
+
+/// What an agent asked for, as it stands.
+pub(super) struct Asked {
+    pub(super) provider: ProviderId,
+    pub(super) snapshot: Arc<AgentSnapshot>,
+    pub(super) capabilities: Arc<[CapabilityKey]>,
+    pub(super) key: TokenKey,
+    pub(super) at_hand: Option<Arc<IssuedToken>>,
 }
