@@ -267,7 +267,10 @@ fn a_provider_that_cannot_be_told_from_another_is_refused_at_the_start() {
             entry("acme", "").replace("oidc", "saml"),
             "type: expected \"oidc\"",
         ),
-        (entry("acme", "isuer = \"x\""), "unknown field"),
+        (
+            entry("acme", "isuer = \"x\""),
+            "isuer: there is no such key: did you mean issuer?",
+        ),
         (
             entry("acme", "").replace("https", "http"),
             "issuer: expected an https address",
