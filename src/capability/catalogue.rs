@@ -6,30 +6,13 @@ use serde::Deserialize;
 
 use super::{
     definition::{self, Capability},
-    error::CatalogError,
+    error::{CatalogError, EntryFault, UnknownCapability},
     scope::ScopeSet,
 };
 use crate::{
     config::{CapabilityEntry, Config, suggest},
     id::{CapabilityKey, ProviderId},
 };
-
-/// A key that the catalogue does not have.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{key}` is not in the catalogue: {}", hint(.suggestion.as_ref()))]
-pub struct UnknownCapability {
-    /// The key.
-    pub key: CapabilityKey,
-    /// What was probably meant.
-    pub suggestion: Option<CapabilityKey>,
-}
-
-fn hint(suggestion: Option<&CapabilityKey>) -> String {
-    match suggestion {
-        Some(key) => format!("did you mean `{key}`?"),
-        None => "`token-broker capabilities` lists what there is".to_owned(),
-    }
-}
 
 /// The capabilities, built in and added.
 #[derive(Debug, Clone)]
@@ -107,8 +90,7 @@ impl Catalog {
             self.check_beginning(entry, &parsed.capability)?;
             let place = self.capabilities.len();
             if self.index.insert(key.clone(), place).is_some() {
-                let reason = "the key is already in the catalogue".to_owned();
-                return Err(CatalogError::new(entry, reason));
+                return Err(CatalogError::new(entry, EntryFault::Twice));
             }
             self.capabilities.push(parsed.capability);
             satisfies.extend(
@@ -142,14 +124,10 @@ impl Catalog {
         let provider = &capability.integration;
         let foreign = self.added.iter().find(|id| *id != provider && begins_with(id));
         if let Some(id) = foreign {
-            let reason = format!(
-                "keys that begin with `{id}.` are for accounts at `{id}`: add `integration = \"{id}\"`"
-            );
-            return Err(CatalogError::new(entry, reason));
+            return Err(CatalogError::new(entry, EntryFault::KeyOf(id.clone())));
         }
         if self.added.contains(provider) && !begins_with(provider) {
-            let reason = format!("the key of a capability at `{provider}` begins with `{provider}.`");
-            return Err(CatalogError::new(entry, reason));
+            return Err(CatalogError::new(entry, EntryFault::KeyNotOf(provider.clone())));
         }
         Ok(())
     }
@@ -165,30 +143,27 @@ impl Catalog {
             else {
                 let key = name
                     .parse()
-                    .map_err(|e| CatalogError::new(entry, format!("{e}")))?;
+                    .map_err(|error| CatalogError::new(entry, EntryFault::Name(error)))?;
                 return Err(self.dangling(entry, "satisfied_by", &key));
             };
             if other.key.as_str() == entry.key {
-                let reason = "it names itself in satisfied_by or satisfies".to_owned();
-                return Err(CatalogError::new(entry, reason));
+                return Err(CatalogError::new(entry, EntryFault::Itself));
             }
             if other.integration.as_str() != entry.integration {
-                let reason = format!(
-                    "it is for `{}` and `{name}` is for `{}`: one cannot stand for the other",
-                    entry.integration,
-                    other.integration.as_str()
-                );
-                return Err(CatalogError::new(entry, reason));
+                let fault = EntryFault::OtherProvider {
+                    own: entry.integration.clone(),
+                    named: name.clone(),
+                    other: other.integration,
+                };
+                return Err(CatalogError::new(entry, fault));
             }
         }
         Ok(())
     }
 
-    fn dangling(&self, entry: &CapabilityEntry, field: &str, key: &CapabilityKey) -> CatalogError {
-        CatalogError::new(
-            entry,
-            format!("{field} names a key that is missing: {}", self.unknown(key)),
-        )
+    fn dangling(&self, entry: &CapabilityEntry, field: &'static str, key: &CapabilityKey) -> CatalogError {
+        let unknown = self.unknown(key);
+        CatalogError::new(entry, EntryFault::Dangling { field, unknown })
     }
 
     /// The capability with this key.

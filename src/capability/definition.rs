@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::{
-    error::CatalogError,
+    error::{CatalogError, EntryFault},
     scope::{Scope, ScopeSet},
     verification::Verification,
 };
@@ -49,23 +49,27 @@ pub(super) struct Parsed {
 /// Checks an entry by itself, with the providers that it may name; whether the keys that it names exist is the
 /// catalogue's to say.
 pub(super) fn parse(entry: &CapabilityEntry, providers: &[ProviderId]) -> Result<Parsed, CatalogError> {
-    let wrong = |reason: String| CatalogError::new(entry, reason);
-    let key: CapabilityKey = entry.key.parse().map_err(|e| wrong(format!("key {e}")))?;
-    let keys = |field: &str, texts: &[String]| {
+    let wrong = |fault| CatalogError::new(entry, fault);
+    let key: CapabilityKey = entry.key.parse().map_err(|error| wrong(EntryFault::Key(error)))?;
+    let keys = |field: &'static str, texts: &[String]| {
         texts
             .iter()
-            .map(|text| text.parse().map_err(|e| wrong(format!("{field} names {e}"))))
+            .map(|text| {
+                text.parse()
+                    .map_err(|error| wrong(EntryFault::Names { field, error }))
+            })
             .collect::<Result<Vec<CapabilityKey>, _>>()
     };
     let scopes: ScopeSet = entry
         .scopes
         .iter()
-        .map(|text| text.parse::<Scope>().map_err(|e| wrong(format!("scope {e}"))))
+        .map(|text| {
+            text.parse::<Scope>()
+                .map_err(|error| wrong(EntryFault::Scope(error)))
+        })
         .collect::<Result<_, _>>()?;
     if scopes.is_empty() {
-        return Err(wrong(
-            "scopes is empty: a capability needs at least one".to_owned(),
-        ));
+        return Err(wrong(EntryFault::NoScopes));
     }
     for (field, text) in [
         ("title", &entry.title),
@@ -73,20 +77,14 @@ pub(super) fn parse(entry: &CapabilityEntry, providers: &[ProviderId]) -> Result
         ("group", &entry.group),
     ] {
         if text.chars().count() > 120 || text.chars().any(char::is_control) {
-            return Err(wrong(format!(
-                "{field} is not one line of at most 120 characters"
-            )));
+            return Err(wrong(EntryFault::Line(field)));
         }
     }
     if entry.title.trim().is_empty() {
-        return Err(wrong(
-            "title is empty: say in a few words what it allows".to_owned(),
-        ));
+        return Err(wrong(EntryFault::NoTitle));
     }
     if entry.group.trim().is_empty() {
-        return Err(wrong(
-            "group is empty: name a heading, or leave it out for `Other`".to_owned(),
-        ));
+        return Err(wrong(EntryFault::NoGroup));
     }
     Ok(Parsed {
         satisfies: keys("satisfies", &entry.satisfies)?,
@@ -98,7 +96,7 @@ pub(super) fn parse(entry: &CapabilityEntry, providers: &[ProviderId]) -> Result
             verification: entry
                 .verification
                 .as_deref()
-                .map(str::parse)
+                .map(Verification::named)
                 .transpose()
                 .map_err(wrong)?,
             satisfied_by: keys("satisfied_by", &entry.satisfied_by)?,
@@ -109,14 +107,10 @@ pub(super) fn parse(entry: &CapabilityEntry, providers: &[ProviderId]) -> Result
 }
 
 /// The provider that an entry names.
-fn provider(name: &str, providers: &[ProviderId]) -> Result<ProviderId, String> {
+fn provider(name: &str, providers: &[ProviderId]) -> Result<ProviderId, EntryFault> {
     let found = providers.iter().find(|provider| provider.as_str() == name);
-    found.cloned().ok_or_else(|| {
-        let known: Vec<String> = providers.iter().map(|provider| format!("`{provider}`")).collect();
-        format!(
-            "integration is `{}`: expected {}",
-            text::quoted(name, 80),
-            known.join(" or ")
-        )
+    found.cloned().ok_or_else(|| EntryFault::Provider {
+        named: text::quoted(name, 80),
+        known: providers.to_vec(),
     })
 }

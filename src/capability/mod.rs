@@ -6,8 +6,8 @@ mod error;
 pub mod scope;
 pub mod verification;
 
-pub use catalogue::{Catalog, Coverage, UnknownCapability};
+pub use catalogue::{Catalog, Coverage};
 pub use definition::Capability;
-pub use error::CatalogError;
+pub use error::{CatalogError, UnknownCapability};
 pub use scope::{Scope, ScopeSet};
 pub use verification::Verification;

@@ -1,8 +1,8 @@
 //! How Google classifies what a scope gives away.
 
-use std::str::FromStr;
-
 use serde::{Serialize, Serializer};
+
+use super::error::EntryFault;
 
 /// Google's classes of scopes, by what an app has to go through before anybody may grant them
 /// (<https://support.google.com/cloud/answer/13463073>).
@@ -30,20 +30,11 @@ impl Verification {
     }
 }
 
-impl FromStr for Verification {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|class| class.as_str() == text)
-            .ok_or_else(|| {
-                format!(
-                    "verification is `{}`: expected `basic`, `sensitive` or `restricted`, as Google classifies the \
-                     scope; leave it out where that is unknown",
-                    crate::text::quoted(text, 80)
-                )
-            })
+impl Verification {
+    /// The class of this name.
+    pub(super) fn named(text: &str) -> Result<Self, EntryFault> {
+        let found = Self::ALL.into_iter().find(|class| class.as_str() == text);
+        found.ok_or_else(|| EntryFault::Verification(crate::text::quoted(text, 80)))
     }
 }
 
