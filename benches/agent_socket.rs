@@ -19,6 +19,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderValue, header};
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -141,13 +142,22 @@ async fn bare_hyper(path: PathBuf, body: Vec<u8>, bound: mpsc::Sender<()>) {
         tokio::spawn(async move {
             let answer = service_fn(move |_: Request<Incoming>| {
                 let body = body.clone();
-                async move { Ok::<_, Infallible>(Response::new(Full::new(body))) }
+                async move { Ok::<_, Infallible>(json(body)) }
             });
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), answer)
                 .await;
         });
     }
+}
+
+/// The headers that ours sends.
+fn json(body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 struct Fixed(GetAccessTokenResponse);

@@ -1,9 +1,7 @@
 //! token-broker keeps agents supplied with short-lived Google access tokens.
 //!
-//! The modules form layers; a module imports only those before it in this list (a test holds the rule):
-//! `address budget clock entropy followed health http_client id secret proto telemetry text`, `config client`, `capability`, `vault`, `cause`, `store`,
-//! `sqlite`, `audit_trail`, `sqlite_store`, `provider`, `manifest session`, `registry`, `policy`, `audit`, `renewal`, `accounts`, `broker`, `net agent_view help`, `agent_files kubernetes`, `agent_api`, `pod_api admin_api`, `sidecar delivery`,
-//! `doctor supervisor`, `web cli`, `app`. `ARCHITECTURE.md` says what each is for.
+//! The modules form layers; a module imports only those of the layers before its own. `ARCHITECTURE.md` lists them and says what
+//! each is for; `tests/layers.rs` holds the rule.
 
 mod accounts;
 pub mod address;

@@ -17,7 +17,7 @@ use std::{
 use circles::{arrows, circles, graph};
 use source::Sources;
 
-/// The layers, first to last. Modules of one layer may import each other only in the first.
+/// The layers, first to last. Modules of one layer may import each other only in the first and the last.
 const LAYERS: &[&[&str]] = &[
     &[
         "address",

@@ -145,7 +145,7 @@ pub(super) fn without_account(id: &IntegrationId, problem: &StoreError) -> v1::D
     }
 }
 
-/// An agent's situation as a message.
+/// An agent's snapshot as a message.
 pub fn agent_status(snapshot: &AgentSnapshot) -> v1::AgentStatus {
     let described = snapshot.capabilities.iter().zip(&snapshot.manifest.integrations);
     let account = |field| snapshot.account_in(field).unwrap_or_default().to_owned();

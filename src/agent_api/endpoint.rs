@@ -142,7 +142,7 @@ impl Server {
         })
     }
 
-    /// Waits for the connections to end; in vain after a while.
+    /// Waits for the connections to end, for a while at most.
     pub(crate) async fn drained(&self) {
         self.connections.close();
         // They cut themselves off after the same time.

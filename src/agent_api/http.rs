@@ -230,7 +230,7 @@ fn shown(
 
 /// What a stream of `/v1/watch` tells of.
 enum Watched {
-    /// The tokens of this provider, `None` for the main one, and the agent's situation.
+    /// The tokens of this provider, `None` for the main one, and the agent's status.
     Token(Option<ProviderId>),
     /// That any of what `/v1/view` shows is another.
     View,

@@ -331,7 +331,7 @@ impl Refusal {
     }
 }
 
-/// Rounded up: asking a moment too early is asking in vain.
+/// Rounded up: asking a moment too early is refused again.
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

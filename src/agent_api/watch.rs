@@ -18,7 +18,7 @@ use crate::{
 pub(crate) enum Change {
     /// A token that was not told before.
     Token(TokenGrant),
-    /// Another situation than was told before.
+    /// Another status than was told before.
     Status(Arc<AgentSnapshot>),
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Watch {
     provider: Option<ProviderId>,
     /// The token that was told, as a hash.
     token: Option<u64>,
-    /// The situation that was told, as a hash.
+    /// The status that was told, as a hash.
     status: Option<u64>,
     begun: bool,
     _held: Held,

@@ -226,7 +226,7 @@ fn claim(runtime_dir: &Path, euid: u32) -> Result<OwnedFd, DeliveryError> {
         .map_err(std::io::Error::from)
         .map_err(problem("used"))?;
     protect(&agents, runtime_dir, euid, false)?;
-    // Held as long as the directory is open here. The kernel lets go of it when the process ends, however it ends.
+    // Held as long as the directory is open here. The kernel releases it when the process ends, however it ends.
     match rustix::fs::flock(&agents, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(agents),
         Err(Errno::WOULDBLOCK) => Err(DeliveryError::InUse(runtime_dir.to_owned())),

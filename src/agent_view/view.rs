@@ -1,4 +1,4 @@
-//! What an agent may be shown of its situation at one moment.
+//! What an agent may be shown of its snapshot at one moment.
 
 use std::{
     borrow::Cow,
@@ -29,7 +29,7 @@ use crate::{
 pub(crate) struct View<'a> {
     snapshot: &'a AgentSnapshot,
     now: Moment,
-    /// Where the agent stands.
+    /// The agent's state.
     pub(crate) state: AgentState,
     /// A sentence a person can act on; empty when all is well.
     pub(crate) message: &'a str,
@@ -193,7 +193,7 @@ impl<'a> View<'a> {
             && self.message.is_empty()
     }
 
-    /// The agent's situation as a whole.
+    /// The agent's snapshot as a whole.
     pub(crate) fn snapshot(&self) -> &'a AgentSnapshot {
         self.snapshot
     }

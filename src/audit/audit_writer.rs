@@ -218,7 +218,7 @@ impl AuditWriter {
         });
     }
 
-    /// The agent was refused a token. Repetitions within the same situation are one line.
+    /// The agent was refused a token. Repetitions while its snapshot is the same are one line.
     pub(crate) fn token_denied(
         &self,
         now: Timestamp,

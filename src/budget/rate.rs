@@ -26,7 +26,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Counts one more at `now`. Asking in vain costs nothing.
+    /// Counts one more at `now`. Being refused costs nothing.
     ///
     /// # Errors
     /// How long to wait, where that is one too many.
@@ -116,7 +116,7 @@ mod tests {
             assert_eq!(count(100), Ok(()));
         }
         assert_eq!(count(100), Err(span(30)));
-        assert_eq!(count(129), Err(span(1)), "asking in vain costs nothing");
+        assert_eq!(count(129), Err(span(1)), "being refused costs nothing");
         assert_eq!(count(130), Ok(()));
         assert_eq!(count(131), Err(span(29)));
         // Who asks for nothing for a while may ask in a row again, and no more than that.

@@ -50,7 +50,7 @@ impl From<Revoke> for v1::Revocation {
     }
 }
 
-// How to let go of an account.
+// How to disconnect an account.
 #[derive(Debug, Args)]
 #[command(after_help = DISCONNECT_EXAMPLES)]
 pub(super) struct DisconnectArgs {

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What a request may take. The defaults suit Google; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Until a TCP connection stands.
+    /// Until a TCP connection is open.
     pub connect: Duration,
     /// From the first step to the last byte of the answer.
     pub request: Duration,

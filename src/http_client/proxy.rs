@@ -161,7 +161,7 @@ impl Service<Uri> for Connector {
                 let trusted = trusted.map_err(|reason| io::Error::other(NoRoots(reason)))?;
                 ClientConfig::clone(&trusted)
             } else {
-                // Reading the machine's certificates would be in vain or, in an empty container, fail.
+                // Reading the machine's certificates would be of no use or, in an empty container, fail.
                 authorities::nobody()?
             };
             let https = HttpsConnectorBuilder::new()

@@ -1,4 +1,4 @@
-//! From what is known to an agent's situation: what its accounts give it, together.
+//! From what is known to an agent's snapshot: what its accounts give it, together.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use crate::{
     },
 };
 
-/// An agent's situation and the tokens it uses.
+/// An agent's snapshot and the tokens it uses.
 pub(crate) struct Evaluation {
     pub(crate) snapshot: AgentSnapshot,
     pub(crate) keys: Keys,
 }
 
-/// Computes an agent's situation.
+/// Computes an agent's snapshot.
 pub(crate) fn evaluate(
     registry: &Registry,
     context: &PolicyContext,

@@ -24,7 +24,7 @@ const MOST_TOLD: usize = 128;
 enum Told {
     /// A token, by its address and when it was obtained.
     Token(u64),
-    /// A refusal in the agent's situation of a revision.
+    /// A refusal while the agent's snapshot had this revision.
     Refusal(u64, ProblemCode, ProblemCause),
 }
 
@@ -64,7 +64,7 @@ impl Audited {
         Some(before)
     }
 
-    /// True when a refusal is the first of its kind in the agent's present situation.
+    /// True when a refusal is the first of its kind since the agent's snapshot changed.
     pub(crate) fn denied(&self, revision: u64, problem: &Problem) -> bool {
         self.tell(Told::Refusal(revision, problem.code, problem.cause.clone()))
     }

@@ -1,4 +1,4 @@
-//! An agent's situation at one moment, as every surface shows it. Readers share it without a lock.
+//! What an agent may know at one moment, as every surface shows it. Readers share it without a lock.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -179,11 +179,11 @@ pub struct AwaitedConsent {
     pub capabilities: Vec<CapabilityKey>,
 }
 
-/// An agent's situation.
+/// What an agent may know at one moment.
 pub struct AgentSnapshot {
     /// What it declared.
     pub manifest: Arc<Manifest>,
-    /// Where it stands.
+    /// Its state.
     pub state: AgentState,
     /// A sentence a person can act on; empty when all is well.
     pub message: String,

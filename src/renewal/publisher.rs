@@ -1,4 +1,4 @@
-//! Tells agents what is so: recomputes situations, publishes the ones that changed, keeps the queues in step.
+//! Tells agents what is so: computes their snapshots anew, publishes the ones that changed, keeps the queues in step.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ impl Publisher {
         })
     }
 
-    /// Recomputes the situation of `names` and publishes what changed. Returns the handles that changed, with
+    /// Computes the snapshots of `names` anew and publishes what changed. Returns the handles that changed, with
     /// the revision that says so.
     pub(crate) fn republish(
         &self,
@@ -179,7 +179,7 @@ impl Publisher {
         self.schedule.renew_at(key, at);
     }
 
-    /// Tells of a token that is no longer fresh, and lets go of one that has expired.
+    /// Tells of a token that is no longer fresh, and drops one that has expired.
     fn expire(&self, key: &TokenKey) {
         let mut registry = self.registry.lock();
         let now = self.clock.uptime();

@@ -158,7 +158,7 @@ impl Renewer {
         permit: SemaphorePermit<'_>,
     ) -> Result<Arc<IssuedToken>, Failure> {
         if grant.health != Health::Active {
-            // The situation says why.
+            // The snapshot says why.
             return Err(Failure::Gone);
         }
         let asked_at = self.clock.uptime();

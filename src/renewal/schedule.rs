@@ -1,4 +1,4 @@
-//! Where each token stands on its way to the next one. This is the one place that knows: a token is in one state at a time,
+//! The state of each token on its way to the next one. This is the one place that knows: a token is in one state at a time,
 //! and each change of it is a method here.
 
 use std::{
@@ -16,9 +16,9 @@ use crate::{
     renewal::queue::wait_for_first,
 };
 
-/// Where a token stands on its way to the next one.
+/// The state of a token on its way to the next one.
 ///
-/// A token that an agent asks for ahead of its time is renewed at once and stays where it stands here: what comes of the
+/// A token that an agent asks for ahead of its time is renewed at once and keeps its state here: what comes of the
 /// renewal moves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenState {
@@ -130,7 +130,7 @@ impl Schedule {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a token stands.
+    /// The state of a token.
     pub(crate) fn state(&self, key: &TokenKey) -> TokenState {
         self.lock().state(key)
     }
@@ -140,12 +140,12 @@ impl Schedule {
         self.state(key).due_at()
     }
 
-    /// Has a token renewed at `at`, wherever it stands.
+    /// Has a token renewed at `at`, whatever its state.
     pub(crate) fn renew_at(&self, key: &TokenKey, at: Uptime) {
         self.wait_until(key, TokenState::Due(at), at);
     }
 
-    /// Has a renewal that failed tried again at `at`, wherever the token stands.
+    /// Has a renewal that failed tried again at `at`, whatever the token's state.
     pub(crate) fn retry_at(&self, key: &TokenKey, at: Uptime) {
         self.wait_until(key, TokenState::BackingOff(at), at);
     }

@@ -179,7 +179,7 @@ impl Renewals {
     }
 
     async fn renew_or_find(&self, key: &TokenKey, seen: Option<Arc<IssuedToken>>) -> Renewed {
-        // A flight may have landed between the asker's look and this one's start.
+        // Another renewal may have come to its end between the asker's look and this one's start.
         let is_new = |token: &Arc<IssuedToken>| {
             token.is_fresh(self.clock.uptime()) && seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, token))
         };

@@ -35,7 +35,7 @@ pub(crate) struct Services {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) context: Arc<PolicyContext>,
     pub(crate) registry: Arc<SharedRegistry>,
-    /// Where each token stands on its way to the next one.
+    /// The state of each token on its way to the next one.
     pub(crate) schedule: Arc<Schedule>,
     /// Tokens by when they change without anybody's doing.
     pub(crate) expiries: Arc<Queue>,

@@ -1,4 +1,4 @@
-//! Why a grant that was let go of here is not revoked, and how what was owed ends, as data. What is said of it is in
+//! Why a grant that was given up here is not revoked, and how what was owed ends, as data. What is said of it is in
 //! `revocation::sentences`.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Grants that were let go of here and that the provider has not yet been told of: tried again until it is done.
+//! Grants that were given up here and that the provider has not yet been told of: tried again until it is done.
 
 use std::{
     collections::BTreeMap,

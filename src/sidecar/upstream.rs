@@ -42,7 +42,7 @@ use crate::{
 
 /// No token of a pod's is longer, in bytes.
 const MAX_TOKEN: usize = 64 * 1024;
-/// Until a connection stands, the handshake included.
+/// Until a connection is open, the handshake included.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Until an answer begins. The broker gives up on the provider well before this.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -235,7 +235,7 @@ async fn bearer(path: PathBuf) -> Result<HeaderValue, String> {
     read.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
-/// Why no connection stands, as a sentence.
+/// Why there is no connection, as a sentence.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Unreachable(String);

@@ -108,7 +108,7 @@ pub struct TokenRecord {
     pub secret: Sealed,
 }
 
-/// A grant that was let go of here and is still to be revoked at the provider. Its secret is sealed as the
+/// A grant that was given up here and is still to be revoked at the provider. Its secret is sealed as the
 /// account's was.
 #[derive(Clone)]
 pub struct RevocationRecord {
@@ -122,7 +122,7 @@ pub struct RevocationRecord {
     pub account: String,
     /// The OAuth client and token endpoint that the grant belongs to.
     pub issuer_binding: Arc<str>,
-    /// When it was let go of.
+    /// When it was given up.
     pub since: Timestamp,
     /// The refresh token.
     pub secret: Sealed,

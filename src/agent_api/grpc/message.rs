@@ -32,13 +32,13 @@ pub(super) fn token(grant: &TokenGrant, now: Moment) -> Zeroizing<Vec<u8>> {
     message
 }
 
-/// An agent's situation as an answer.
+/// An agent's snapshot as an answer.
 pub(super) fn status(snapshot: &AgentSnapshot, now: Moment) -> Zeroizing<Vec<u8>> {
     let status = Some(agent_status(snapshot, now));
     framed(&GetStatusResponse { status })
 }
 
-/// An agent's situation as a message of a stream.
+/// An agent's snapshot as a message of a stream.
 pub(super) fn status_event(snapshot: &AgentSnapshot, now: Moment) -> Zeroizing<Vec<u8>> {
     let event = Some(Event::Status(agent_status(snapshot, now)));
     framed(&WatchAccessTokenResponse { event })
@@ -61,7 +61,7 @@ fn access_token(grant: &TokenGrant, now: Moment) -> v1::AccessToken {
     }
 }
 
-/// An agent's situation as protobuf carries it.
+/// An agent's snapshot as protobuf carries it.
 fn agent_status(snapshot: &AgentSnapshot, now: Moment) -> v1::AgentStatus {
     let view = View::new(snapshot, now);
     let account = |field| snapshot.account_in(field).unwrap_or_default().to_owned();

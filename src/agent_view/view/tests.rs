@@ -1,4 +1,4 @@
-//! What an agent is shown, situation by situation.
+//! What an agent is shown, case by case.
 
 use super::*;
 use crate::{

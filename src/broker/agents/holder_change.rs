@@ -52,7 +52,7 @@ pub(in crate::broker) fn arriving(context: &PolicyContext, manifest: &Arc<Manife
     without_token(context, manifest, message)
 }
 
-/// An agent's situation when it has no token, for what is to be done to its manifest.
+/// An agent's snapshot when it has no token, for what is to be done to its manifest.
 pub(in crate::broker) fn without_token(
     context: &PolicyContext,
     manifest: &Arc<Manifest>,

@@ -18,7 +18,7 @@ use crate::{
 
 /// An agent as the operator sees it.
 pub struct AgentView {
-    /// Its situation.
+    /// What it is told.
     pub snapshot: Arc<AgentSnapshot>,
     /// Where it was declared.
     pub source: AgentSource,
