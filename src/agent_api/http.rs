@@ -67,12 +67,9 @@ pub(crate) fn answer<B>(endpoint: &Arc<Endpoint>, request: &Request<B>) -> Answe
 
 fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
     if query.is_none()
-        && let Some(grant) = endpoint.server.broker.issuer.current(&endpoint.agent)
+        && let Some(answer) = token_at_hand(endpoint)
     {
-        let server = &endpoint.server;
-        let render = || token_json(&grant, server.moment());
-        let body = endpoint.answers.get(Form::Json, &grant, server.uptime(), render);
-        return Answer::now(respond(body.into(), JSON));
+        return answer;
     }
     let providers = endpoint.server.broker.providers();
     let parsed = query.map_or_else(
@@ -93,6 +90,16 @@ fn token(endpoint: &Arc<Endpoint>, query: Option<&str>) -> Answer {
             Err(refusal) => refusal.into_http(),
         }
     }))
+}
+
+/// The frequent answer. It looks at one clock, once.
+fn token_at_hand(endpoint: &Endpoint) -> Option<Answer> {
+    let server = &endpoint.server;
+    let now = server.uptime();
+    let grant = server.broker.issuer.current_at(&endpoint.agent, now)?;
+    let render = || token_json(&grant, server.moment());
+    let body = endpoint.answers.get(Form::Json, &grant, now, render);
+    Some(Answer::now(respond(body.into(), JSON)))
 }
 
 impl Endpoint {

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     audit::repeats::{Charged, Repeats},
-    clock::SharedClock,
+    clock::{SharedClock, Uptime},
     id::CapabilityKey,
     registry::{handle::AgentHandle, problem::Problem, snapshot::IssuedToken},
     store::{SharedStore, StoreError},
@@ -162,20 +162,20 @@ impl AuditWriter {
         }
     }
 
-    /// The agent was given `token` over its socket.
+    /// The agent was given `token` over its socket, at the uptime `used_at`. The wall clock is read for a line alone.
     pub(crate) fn token_used(
         &self,
-        now: Timestamp,
+        used_at: Uptime,
         agent: &AgentHandle,
         token: &IssuedToken,
         capabilities: &[CapabilityKey],
     ) {
-        agent.audited.last_use.store(now.as_second(), Ordering::Relaxed);
+        agent.audited.note_use(used_at);
         let Some(before) = agent.audited.used(token) else {
             return;
         };
         self.record(AuditEvent {
-            time: now,
+            time: self.clock.now(),
             actor: Actor::Agent(agent.name().to_string()),
             action: "token.used",
             integration: Some(token.integration.clone()),

@@ -8,11 +8,12 @@ use std::{
     },
 };
 
-use jiff::Timestamp;
-
-use crate::registry::{
-    problem::{Problem, ProblemCause, ProblemCode},
-    snapshot::IssuedToken,
+use crate::{
+    clock::Uptime,
+    registry::{
+        problem::{Problem, ProblemCause, ProblemCode},
+        snapshot::IssuedToken,
+    },
 };
 
 /// Tokens and refusals of one agent that are remembered to have their line: more than an agent can have at a
@@ -33,8 +34,8 @@ enum Told {
 pub(crate) struct Audited {
     /// Tokens handed out since the last line.
     pub(crate) uses: AtomicU64,
-    /// When one was handed out last, in seconds; 0 before the first.
-    pub(crate) last_use: AtomicI64,
+    /// The uptime when one was handed out last, in microseconds; 0 before the first.
+    last_use: AtomicI64,
     /// The token that was handed out last.
     last: AtomicU64,
     /// Tokens and refusals that have their line.
@@ -43,9 +44,14 @@ pub(crate) struct Audited {
 
 impl Audited {
     /// When the agent was handed a token last, since the daemon started.
-    pub(crate) fn last_use(&self) -> Option<Timestamp> {
-        let seconds = self.last_use.load(Ordering::Relaxed);
-        Timestamp::from_second(seconds).ok().filter(|_| seconds != 0)
+    pub(crate) fn last_use(&self) -> Option<Uptime> {
+        let micros = self.last_use.load(Ordering::Relaxed);
+        (micros != 0).then(|| Uptime::from_micros(micros))
+    }
+
+    /// The agent is handed a token.
+    pub(crate) fn note_use(&self, now: Uptime) {
+        self.last_use.store(now.as_micros(), Ordering::Relaxed);
     }
 
     /// Counts a use. When it is the first of this token: how many uses there were since the line before.

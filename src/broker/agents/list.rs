@@ -128,7 +128,7 @@ impl AgentList {
                 .filter_map(|key| self.schedule.due_at(key))
                 .min()
                 .map(|due| now.wall_at(due)),
-            last_used: entry.handle.audited.last_use(),
+            last_used: entry.handle.audited.last_use().map(|used| now.wall_at(used)),
             delivery_problem: entry.handle.delivery_problem().or_else(leaving),
         }
     }

@@ -83,23 +83,24 @@ impl Issuer {
 
     /// The agent's main token, when it is fresh enough to hand out as it is: no wait, no lock, no disk.
     pub fn current(&self, agent: &AgentHandle) -> Option<TokenGrant> {
-        self.current_in(agent, agent.peek().main())
+        self.current_at(agent, self.clock.uptime())
+    }
+
+    /// Like [`Self::current`], for somebody who knows the present uptime.
+    pub(crate) fn current_at(&self, agent: &AgentHandle, now: Uptime) -> Option<TokenGrant> {
+        self.current_in(agent, agent.peek().main(), now)
     }
 
     /// Like [`Self::current`], of this provider; `None` for the main one.
     pub fn current_of(&self, agent: &AgentHandle, provider: Option<&ProviderId>) -> Option<TokenGrant> {
         let snapshot = agent.peek();
-        self.current_in(
-            agent,
-            provider.map_or(Some(snapshot.main()), |provider| snapshot.credential(provider))?,
-        )
+        let view = provider.map_or(Some(snapshot.main()), |provider| snapshot.credential(provider))?;
+        self.current_in(agent, view, self.clock.uptime())
     }
 
-    fn current_in(&self, agent: &AgentHandle, view: &CredentialView) -> Option<TokenGrant> {
-        let now = self.clock.uptime();
+    fn current_in(&self, agent: &AgentHandle, view: &CredentialView, now: Uptime) -> Option<TokenGrant> {
         let token = view.token.as_ref().filter(|token| token.is_fresh(now))?;
-        self.audit
-            .token_used(self.clock.now(), agent, token, &view.granted);
+        self.audit.token_used(now, agent, token, &view.granted);
         Some(TokenGrant {
             token: token.clone(),
             capabilities: view.granted.clone(),
@@ -121,7 +122,7 @@ impl Issuer {
         match &answer {
             Ok(grant) => self
                 .audit
-                .token_used(self.clock.now(), agent, &grant.token, &grant.capabilities),
+                .token_used(self.clock.uptime(), agent, &grant.token, &grant.capabilities),
             Err(problem) => self
                 .audit
                 .token_denied(self.clock.now(), agent, &query.capabilities, problem),
@@ -138,9 +139,9 @@ impl Issuer {
             AgentState::Active | AgentState::ProviderUnavailable
         );
         let view = snapshot.credential(provider)?;
-        let token = view.living_token(self.clock.uptime()).filter(|_| may_hold)?;
-        self.audit
-            .token_used(self.clock.now(), agent, token, &view.granted);
+        let now = self.clock.uptime();
+        let token = view.living_token(now).filter(|_| may_hold)?;
+        self.audit.token_used(now, agent, token, &view.granted);
         Some(TokenGrant {
             token: token.clone(),
             capabilities: view.granted.clone(),
