@@ -12,6 +12,7 @@ use crate::{
     handle::Handle,
     message::{Call, Dropped, Reply, Unread, json as reply_json},
     options::{AutoApprove, Rotation},
+    proofs::InvalidNonce,
     risc::{InvalidReceiver, NotAnnounced},
 };
 
@@ -48,6 +49,12 @@ struct ReceiverBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct NonceBody {
+    nonce: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct GrantBody {
     account: String,
     scopes: Vec<String>,
@@ -73,6 +80,12 @@ impl From<Unknown> for Refused {
 
 impl From<InvalidReceiver> for Refused {
     fn from(error: InvalidReceiver) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<InvalidNonce> for Refused {
+    fn from(error: InvalidNonce) -> Self {
         Self::bad(error.to_string())
     }
 }
@@ -186,6 +199,14 @@ fn order_given(handle: &Handle, call: &Call, order: &str) -> Result<Value, Refus
         "risc-receiver" => {
             let url = body::<Option<ReceiverBody>>(call)?.map(|order| order.url);
             handle.set_risc_receiver(url.as_deref())?;
+        }
+        "dpop-nonce" => {
+            let nonce = body::<Option<NonceBody>>(call)?.map(|order| order.nonce);
+            handle.demand_dpop_nonce(nonce.as_deref())?;
+        }
+        "refresh-token" => {
+            let token = handle.refresh_token_of(&body::<AccountBody>(call)?.account)?;
+            return Ok(json!({ "refresh_token": token }));
         }
         "grants" => return seed(handle, &body(call)?),
         "service-accounts" => return service_account(handle, &body(call)?),

@@ -12,6 +12,7 @@ use crate::{
     ids::{AccountId, ClientId},
     mint::RefreshClaims,
     options::Rotation,
+    proofs::Thumbprint,
     scope::{self, ScopeSet},
     time::after,
 };
@@ -24,6 +25,8 @@ pub(crate) struct Grant {
     pub(crate) account: AccountId,
     pub(crate) client: ClientId,
     pub(crate) scopes: Arc<ScopeSet>,
+    /// The key that has to be proven with each use, where one was at the exchange.
+    bound_to: Option<Thumbprint>,
     /// When the grant ends by itself (Testing mode).
     pub(crate) expires: Option<Timestamp>,
     last_used: Timestamp,
@@ -31,6 +34,13 @@ pub(crate) struct Grant {
     /// are live: none of them has been used yet.
     base: u32,
     latest: u32,
+}
+
+impl Grant {
+    /// Whether a request that proves this key may use it.
+    pub(crate) fn is_proven_by(&self, proven: Option<&Thumbprint>) -> bool {
+        self.bound_to.is_none() || self.bound_to.as_ref() == proven
+    }
 }
 
 /// Why a refresh token is not accepted.
@@ -42,6 +52,8 @@ pub(crate) enum Refusal {
     Spent,
     /// Issued to another client.
     OtherClient,
+    /// Bound to a key that the request does not prove.
+    OtherKey,
 }
 
 /// All live grants.
@@ -58,6 +70,7 @@ impl Grants {
         &mut self,
         (account, client): (AccountId, ClientId),
         scopes: Arc<ScopeSet>,
+        bound_to: Option<Thumbprint>,
         expires: Option<Timestamp>,
         cap: usize,
         now: Timestamp,
@@ -70,6 +83,7 @@ impl Grants {
                 account,
                 client,
                 scopes,
+                bound_to,
                 expires,
                 last_used: now,
                 base: 0,
@@ -190,7 +204,7 @@ mod tests {
 
     fn one() -> (Grants, RefreshClaims) {
         let mut grants = Grants::default();
-        let token = grants.add(WHO, ScopeTable::default().intern(["a"]), None, 100, now());
+        let token = grants.add(WHO, ScopeTable::default().intern(["a"]), None, None, 100, now());
         (grants, token)
     }
 
@@ -222,10 +236,10 @@ mod tests {
     fn the_oldest_beyond_the_cap_goes() {
         let (mut grants, first) = one();
         let scopes = ScopeTable::default().intern(["a"]);
-        let second = grants.add(WHO, scopes.clone(), None, 2, now());
+        let second = grants.add(WHO, scopes.clone(), None, None, 2, now());
         assert!(grants.get(first, now()).is_ok());
-        let other = grants.add((AccountId(0), ClientId(1)), scopes.clone(), None, 2, now());
-        grants.add(WHO, scopes, None, 2, now());
+        let other = grants.add((AccountId(0), ClientId(1)), scopes.clone(), None, None, 2, now());
+        grants.add(WHO, scopes, None, None, 2, now());
         assert_eq!(grants.get(first, now()).err(), Some(Refusal::Dead));
         assert!(grants.get(second, now()).is_ok() && grants.get(other, now()).is_ok());
         assert_eq!(grants.count(WHO.0, WHO.1), 2);

@@ -12,6 +12,7 @@ use crate::{
     ids::{AccountId, ClientId},
     keys::{KeyError, RsaKey},
     options::{Account, AutoApprove, Rotation},
+    proofs::InvalidNonce,
     risc::{self, InvalidReceiver, NotAnnounced},
     service_account,
     state::AccountState,
@@ -203,6 +204,25 @@ impl Handle {
     /// Whether the consent screen is in Testing: concerns the refresh tokens issued from now on.
     pub fn set_testing_mode(&self, testing: bool) {
         self.core.state().behaviour.testing_mode = testing;
+    }
+
+    /// Every proof of a key has to carry this nonce from now on, and every answer of the token endpoint tells it; `None` asks
+    /// for none.
+    ///
+    /// # Errors
+    /// No header can carry it.
+    pub fn demand_dpop_nonce(&self, nonce: Option<&str>) -> Result<(), InvalidNonce> {
+        self.core.proofs.demand(nonce)
+    }
+
+    /// The account's newest refresh token, over all clients: what somebody has who stole it.
+    ///
+    /// # Errors
+    /// There is no such account.
+    pub fn refresh_token_of(&self, account: &str) -> Result<Option<String>, Unknown> {
+        let id = self.core.find(account)?;
+        let newest = self.core.state().newest_grant(id);
+        Ok(newest.map(|claims| self.core.minter.refresh(claims)))
     }
 
     /// Consents without showing a page, from now on.

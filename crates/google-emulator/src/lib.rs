@@ -11,6 +11,7 @@ mod consent;
 mod control;
 mod core;
 mod dispatch;
+mod dpop;
 mod event;
 mod fault;
 mod grants;
@@ -24,6 +25,7 @@ mod message;
 mod mint;
 mod oauth;
 mod options;
+mod proofs;
 mod random;
 mod revoke;
 mod risc;
@@ -46,6 +48,7 @@ pub use keys::KeyError;
 pub use options::{
     Account, AutoApprove, Client, ClientType, DEFAULT_TOKEN_CAP, DEFAULT_TOKEN_LIFETIME, Options, Rotation,
 };
+pub use proofs::InvalidNonce;
 pub use risc::{InvalidReceiver, NotAnnounced};
 pub use server::{Emulator, Error};
 pub use stats::Stats;

@@ -14,6 +14,7 @@ use crate::{
     ids::{AccountId, ClientId},
     mint::{AccessClaims, RefreshClaims},
     options::{Account, AutoApprove, Options, Rotation},
+    proofs::Thumbprint,
     scope::{self, ScopeSet, ScopeTable},
     time::after,
     workspace::Workspace,
@@ -261,22 +262,19 @@ impl State {
         alive.then_some(taken)
     }
 
-    /// Records a refresh token. With Testing mode, it says when it will die.
+    /// Records a refresh token, bound to the key that was proven. With Testing mode, it says when it will die.
     pub(crate) fn grant(
         &mut self,
-        account: AccountId,
-        client: ClientId,
+        of: (AccountId, ClientId),
         scopes: &Arc<ScopeSet>,
+        bound_to: Option<Thumbprint>,
         now: Timestamp,
     ) -> (RefreshClaims, Option<Timestamp>) {
         let dies = self.behaviour.testing_mode && !scopes.is_sign_in_only();
         let expires = dies.then(|| after(now, TESTING_LIFETIME));
         let cap = self.behaviour.token_cap;
-        (
-            self.grants
-                .add((account, client), scopes.clone(), expires, cap, now),
-            expires,
-        )
+        let claims = self.grants.add(of, scopes.clone(), bound_to, expires, cap, now);
+        (claims, expires)
     }
 
     /// Records a refresh token as if a person had just consented.
@@ -294,20 +292,21 @@ impl State {
         let consent = self.account_mut(account).consents.entry(client).or_default();
         consent.scopes.extend(scopes.iter().map(str::to_owned));
         consent.had_refresh_token = true;
-        self.grant(account, client, &scopes, now).0
+        self.grant((account, client), &scopes, None, now).0
     }
 
-    /// Uses a refresh token. `wanted` narrows by literal scope; the grant is judged first.
+    /// Uses a refresh token, with the key that the request proves. `wanted` narrows by literal scope; the grant is judged first.
     pub(crate) fn refresh(
         &mut self,
         token: RefreshClaims,
-        client: ClientId,
+        (client, proven): (ClientId, Option<&Thumbprint>),
         wanted: Option<&[&str]>,
         now: Timestamp,
     ) -> Result<Renewed, RefreshError> {
         let rotation = self.behaviour.rotation;
         let grant = match self.grants.get(token, now) {
             Ok(grant) if grant.client != client => return Err(RefreshError::Grant(Refusal::OtherClient)),
+            Ok(grant) if !grant.is_proven_by(proven) => return Err(RefreshError::Grant(Refusal::OtherKey)),
             Ok(grant) => grant,
             Err(refusal) => {
                 // A dead grant is forgotten; a reused token ends a family that has no leeway.

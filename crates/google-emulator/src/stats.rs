@@ -38,6 +38,8 @@ counters! {
     refresh,
     /// Token requests with a service account's assertion.
     assertion,
+    /// Token requests that proved a key (DPoP).
+    proofs,
     /// Revocations asked for.
     revoke,
     /// Requests for the signing keys.

@@ -9,11 +9,13 @@ use http::{Method, StatusCode};
 use crate::{
     assertion,
     core::Core,
+    dpop,
     grants::Refusal,
     identity,
     ids::ClientId,
     message::{Call, Params, Reply, json, wrong_method},
     oauth::{JWT_BEARER, OAuthError, TokenAnswer},
+    proofs::Thumbprint,
     scope,
     state::{Code, RefreshError},
     time::seconds_until,
@@ -37,10 +39,12 @@ pub(crate) fn answer(core: &Core, call: &Call) -> Reply {
     if call.method != Method::POST {
         return wrong_method("POST");
     }
-    match respond(core, call) {
+    let mut reply = match respond(core, call) {
         Ok(answer) => json(StatusCode::OK, &answer),
         Err(error) => error.reply(),
-    }
+    };
+    core.proofs.stamp(&mut reply);
+    reply
 }
 
 fn respond(core: &Core, call: &Call) -> Result<TokenAnswer, OAuthError> {
@@ -50,8 +54,11 @@ fn respond(core: &Core, call: &Call) -> Result<TokenAnswer, OAuthError> {
         return Err(OAuthError::bad("invalid_request", description));
     }
     match required(form, "grant_type")? {
-        "authorization_code" => exchange(core, authenticate(core, call)?, form),
-        "refresh_token" => refresh(core, authenticate(core, call)?, form),
+        "authorization_code" => exchange(core, authenticate(core, call)?, dpop::proven(core, call)?, form),
+        "refresh_token" => {
+            let client = authenticate(core, call)?;
+            refresh(core, client, dpop::proven(core, call)?.as_ref(), form)
+        }
         JWT_BEARER => assertion::exchange(core, required(form, "assertion")?),
         other => Err(OAuthError::bad(
             "unsupported_grant_type",
@@ -104,7 +111,12 @@ fn basic_credentials(header: &str) -> Option<(String, String)> {
     Some((decode(id)?, decode(secret)?))
 }
 
-fn exchange(core: &Core, client: ClientId, form: &Params) -> Result<TokenAnswer, OAuthError> {
+fn exchange(
+    core: &Core,
+    client: ClientId,
+    proven: Option<Thumbprint>,
+    form: &Params,
+) -> Result<TokenAnswer, OAuthError> {
     let text = required(form, "code")?;
     if !text.starts_with("4/") {
         return Err(OAuthError::bad("invalid_grant", "Malformed auth code."));
@@ -119,7 +131,9 @@ fn exchange(core: &Core, client: ClientId, form: &Params) -> Result<TokenAnswer,
 
     let mut answer = TokenAnswer::bare(core, code.account, &code.scopes);
     if code.with_refresh_token {
-        let (claims, expires) = core.state().grant(code.account, client, &code.scopes, now);
+        let (claims, expires) = core
+            .state()
+            .grant((code.account, client), &code.scopes, proven, now);
         answer.refresh_token = Some(core.minter.refresh(claims));
         answer.refresh_token_expires_in = expires.and_then(|end| seconds_until(now, end));
     }
@@ -146,14 +160,21 @@ fn check_verifier(code: &Code, verifier: Option<&str>) -> Result<(), OAuthError>
     Err(OAuthError::bad("invalid_grant", problem))
 }
 
-fn refresh(core: &Core, client: ClientId, form: &Params) -> Result<TokenAnswer, OAuthError> {
+fn refresh(
+    core: &Core,
+    client: ClientId,
+    proven: Option<&Thumbprint>,
+    form: &Params,
+) -> Result<TokenAnswer, OAuthError> {
     let token = core
         .minter
         .read_refresh(required(form, "refresh_token")?)
         .ok_or_else(|| OAuthError::bad("invalid_grant", "Bad Request"))?;
     let wanted: Option<Vec<&str>> = form.get("scope").map(|text| text.split_whitespace().collect());
     let now = core.now();
-    let renewed = core.state().refresh(token, client, wanted.as_deref(), now);
+    let renewed = core
+        .state()
+        .refresh(token, (client, proven), wanted.as_deref(), now);
     let renewed = renewed.map_err(|error| refused(core, &error))?;
 
     let mut answer = TokenAnswer::bare(core, renewed.account, &renewed.scopes);
@@ -171,6 +192,10 @@ fn refused(core: &Core, error: &RefreshError) -> OAuthError {
         RefreshError::Grant(Refusal::OtherClient) => {
             OAuthError::unauthorized("unauthorized_client", "Unauthorized")
         }
+        RefreshError::Grant(Refusal::OtherKey) => OAuthError::bad(
+            "invalid_grant",
+            "The token is bound to a key that was not proven.",
+        ),
         RefreshError::Grant(refusal) => {
             if *refusal == Refusal::Spent {
                 core.stats.count(|stats| &stats.refresh_token_reuse);

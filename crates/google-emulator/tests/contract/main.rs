@@ -4,6 +4,7 @@
 
 mod apis;
 mod consent;
+mod dpop;
 mod faults;
 mod refresh;
 mod revocation;
