@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 mod doctor;
+pub mod dpop;
 pub mod entropy;
 mod file;
 mod followed;

@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
         "address",
         "budget",
         "clock",
+        "dpop",
         "entropy",
         "file",
         "followed",

@@ -174,6 +174,7 @@ impl Folder {
             renewal: None,
             declined: Arc::default(),
             secret: self.vault.seal(&Binding::RefreshToken(&id), grant.as_bytes()),
+            proof_key: None,
         };
         let version = store.put_integration(record, None, Vec::new()).await?;
         let binding = Binding::AccessToken {

@@ -34,6 +34,7 @@ pub fn idle(clock: SharedClock) -> Arc<Broker> {
         client_id: "client".to_owned(),
         client_secret: None,
         client_type: ClientType::Desktop,
+        dpop: false,
         redirect_uri: url::Url::parse("http://127.0.0.1:1/oauth/callback").expect("a URL"),
         endpoints: Endpoints::with_base("http://127.0.0.1:1").expect("loopback"),
         limits: Limits::default(),

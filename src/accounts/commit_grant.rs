@@ -180,6 +180,10 @@ impl Grants {
             secret: self
                 .vault
                 .seal(&Binding::RefreshToken(&id), grant.token.expose().as_bytes()),
+            proof_key: grant
+                .proof_key
+                .as_ref()
+                .map(|key| self.vault.seal(&Binding::ProofKey(&id), &key.to_pkcs8())),
             id,
             provider: provider.clone(),
             owner: grant_request.owner.clone(),

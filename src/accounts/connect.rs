@@ -122,6 +122,7 @@ impl Connect {
             state,
             nonce,
             verifier,
+            proof_key,
             cumulative,
         } = self
             .consents_of(provider.id())?
@@ -143,6 +144,7 @@ impl Connect {
             session,
             nonce,
             verifier,
+            proof_key: proof_key.map(Arc::new),
             expires_at: now.uptime.after(self.options.consent_timeout),
             _place: place,
         };
@@ -153,8 +155,7 @@ impl Connect {
             expires_at: now.wall_at(pending.expires_at),
             agents_in_doubt: aim.agents_in_doubt,
         };
-        self.consents.begin(&state, pending)?;
-        Ok(started)
+        self.consents.begin(&state, pending).map(|()| started)
     }
 
     /// The scopes to ask for: those that the account has not granted. A grant that works no more is asked for

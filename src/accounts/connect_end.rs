@@ -197,13 +197,20 @@ impl Connect {
         let since = self.clock.uptime();
         let grant = |token, expires_in| FirstGrant {
             token,
+            proof_key: pending.proof_key.clone(),
             expires_in,
             only_here: true,
             since,
         };
         match self
             .recovery
-            .once_more(|| provider.exchange(code, &pending.verifier))
+            .once_more(|| {
+                self.recovery.proven(
+                    &pending.grant_request.provider,
+                    pending.proof_key.as_deref(),
+                    |proven| provider.exchange(code, &pending.verifier, proven),
+                )
+            })
             .await
         {
             Ok(mut answer) => {

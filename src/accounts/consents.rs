@@ -1,6 +1,6 @@
 //! Consents under way, and those that ended a moment ago.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -11,6 +11,7 @@ use crate::{
         table::{CONSENTS, ENDINGS},
     },
     clock::Uptime,
+    dpop::ProofKey,
     id::{OwnerId, ProviderId},
     secret::{PkceVerifier, StateToken},
     session::{BrowserId, SessionId, Visit},
@@ -28,6 +29,8 @@ pub(crate) struct Pending {
     pub(crate) session: Option<SessionId>,
     pub(crate) nonce: String,
     pub(crate) verifier: PkceVerifier,
+    /// What the grant is to be bound to.
+    pub(crate) proof_key: Option<Arc<ProofKey>>,
     pub(crate) expires_at: Uptime,
     /// Its place, given back when it has ended.
     pub(crate) _place: Share<OwnerId>,

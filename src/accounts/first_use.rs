@@ -7,6 +7,7 @@ use crate::{
     capability::ScopeSet,
     cause::UnusableAnswer,
     clock::Uptime,
+    dpop::ProofKey,
     entropy::SharedEntropy,
     id::ProviderId,
     policy::context::PolicyContext,
@@ -27,6 +28,8 @@ const TRIES: u32 = 3;
 /// A grant before it is kept.
 pub(crate) struct FirstGrant {
     pub(crate) token: RefreshToken,
+    /// What it is bound to, where it is.
+    pub(crate) proof_key: Option<Arc<ProofKey>>,
     pub(crate) expires_in: Option<Duration>,
     /// Nobody else has it: it came with an answer.
     pub(crate) only_here: bool,
@@ -35,10 +38,11 @@ pub(crate) struct FirstGrant {
 }
 
 impl FirstGrant {
-    /// A grant that somebody else holds as well.
+    /// A grant that somebody else holds as well. It is bound to no key.
     pub(crate) fn held_elsewhere(token: RefreshToken, since: Uptime) -> Self {
         Self {
             token,
+            proof_key: None,
             expires_in: None,
             only_here: false,
             since,
@@ -92,11 +96,17 @@ impl FirstUse {
             let provider = provider.to_string();
             return Err(ProviderError::unusable(UnusableAnswer::NoProvider { provider }));
         };
+        // Without a scope the answer tells all that the grant holds.
+        let everything = ScopeSet::default();
         let mut tries = 1;
         loop {
             let asked = std::time::Instant::now();
-            // Without a scope the answer tells all that the grant holds.
-            let answer = consents.refresh(&grant.token, &ScopeSet::default()).await;
+            let answer = self
+                .recovery
+                .proven(provider, grant.proof_key.as_deref(), |proven| {
+                    consents.refresh(&grant.token, &everything, proven)
+                })
+                .await;
             self.metrics.provider_request("refresh", asked.elapsed());
             self.rotations.learn_from(provider, &answer);
             let (error, is_new) = match answer {

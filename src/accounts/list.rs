@@ -9,6 +9,7 @@ use crate::{
         context::{self, PolicyContext, action_url, refused, state_of},
         fault_sentences,
         former_names::agents_by_former,
+        grant_binding::{self, GrantBinding},
         select_account::{AccountRef, NotFound, SeveralAccounts, UnknownAccount, agents_on, find},
     },
     registry::{
@@ -82,6 +83,8 @@ pub struct AccountView {
     pub ends_soon: bool,
     /// It is an account of a key: nobody consents for it, and nothing can be revoked from here.
     pub keyed: bool,
+    /// Whether its grant is bound to a key, where it has one that may be.
+    pub binding: Option<GrantBinding>,
     /// Who runs its provider.
     pub provider_name: String,
     /// Where the person sees and removes what was allowed; empty where the provider has no such page.
@@ -153,6 +156,17 @@ impl AccountList {
         self.registry.lock().accounts.len()
     }
 
+    /// How many accounts would be bound to a key if they were connected again.
+    pub fn bindable_count(&self) -> usize {
+        let registry = self.registry.lock();
+        let records = registry.accounts.values().map(|account| &account.record);
+        let binding = |record: &IntegrationRecord| {
+            grant_binding::of(record, self.context.providers.get(&record.provider))
+        };
+        let bindable = GrantBinding::Unbound { would_bind: true };
+        records.filter(|record| binding(record) == Some(bindable)).count()
+    }
+
     /// How many tokens cannot be renewed because the database does not take what a renewal writes.
     pub fn renewals_refused_by_store(&self) -> usize {
         let registry = self.registry.lock();
@@ -211,6 +225,7 @@ impl AccountList {
         let provider = self.context.providers.get(&record.provider);
         AccountView {
             keyed: provider.is_some_and(|provider| provider.keys().is_some()),
+            binding: grant_binding::of(&record, provider),
             provider_name: self.context.name_of(&record.provider),
             connections_url: provider
                 .and_then(|provider| provider.profile.origin.connections())

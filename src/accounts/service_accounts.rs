@@ -198,6 +198,7 @@ impl ServiceAccounts {
     ) -> IntegrationRecord {
         IntegrationRecord {
             secret: self.vault.seal(&Binding::ServiceAccountKey(id), &key.text),
+            proof_key: None,
             id: id.clone(),
             provider: provider.id.clone(),
             owner: whose.owner,

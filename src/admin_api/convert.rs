@@ -5,7 +5,7 @@ use crate::{agent_view::message::capability_state, provider::Providers};
 use crate::{
     broker::{
         AccountView, AgentSnapshot, AgentSource, AgentState, AgentView, CapabilityStanding, Event,
-        PendingRevocation,
+        GrantBinding, PendingRevocation,
     },
     capability::{Capability, Verification},
     clock::Moment,
@@ -129,6 +129,15 @@ pub(super) fn integration(view: &AccountView) -> v1::Integration {
         provider_name: view.provider_name.clone(),
         keyed: view.keyed,
         connections_url: view.connections_url.clone(),
+        dpop: binding(view.binding).into(),
+    }
+}
+
+fn binding(binding: Option<GrantBinding>) -> v1::GrantBinding {
+    match binding {
+        None => v1::GrantBinding::Unspecified,
+        Some(GrantBinding::Unbound { .. }) => v1::GrantBinding::Unbound,
+        Some(GrantBinding::Bound) => v1::GrantBinding::Bound,
     }
 }
 

@@ -199,6 +199,7 @@ pub fn start_broker(
         client_id: client.id,
         client_secret: client.secret,
         client_type: config.google.client_type,
+        dpop: config.google.dpop,
         redirect_uri: config.google.redirect_uri.clone(),
         endpoints,
         limits: Limits::default(),

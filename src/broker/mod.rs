@@ -55,6 +55,7 @@ pub use crate::{
     },
     policy::{
         former_names,
+        grant_binding::GrantBinding,
         select_account::{AccountRef, SeveralAccounts, UnknownAccount},
     },
     registry::{

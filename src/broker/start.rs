@@ -138,7 +138,10 @@ impl Broker {
             );
         }
         // The record in memory says what is so; the sealed grant is read where it is needed.
-        record.secret = crate::vault::Sealed::from_bytes(Vec::new());
+        let empty = || crate::vault::Sealed::from_bytes(Vec::new());
+        record.secret = empty();
+        // Whether there is one is known.
+        record.proof_key = record.proof_key.map(|_| empty());
         let context = &self.services.context;
         let provider = context.providers.get(&record.provider);
         let keyed = provider.is_some_and(|provider| provider.keys().is_some());

@@ -142,6 +142,19 @@ pub enum UnusableAnswer {
     },
 }
 
+impl UnusableAnswer {
+    /// Whether it is an access token that is bound to the broker's key (RFC 9449, section 5): no agent could use it.
+    pub fn is_bound_token(&self) -> bool {
+        match self {
+            Self::Token {
+                fault: TokenAnswerFault::TokenType(kind),
+                ..
+            } => kind.eq_ignore_ascii_case("dpop"),
+            _ => false,
+        }
+    }
+}
+
 /// What is wrong with an answer of the token endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -268,6 +281,11 @@ pub enum DiscoveryFault {
         issuer: String,
         /// Whose it is.
         found: String,
+    },
+    /// It does not say that the server takes proofs of a key, which are to be sent there.
+    NoProofs {
+        /// Whose document it is.
+        issuer: String,
     },
     /// It names an endpoint that others could listen to.
     OpenEndpoint {

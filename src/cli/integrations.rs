@@ -213,6 +213,7 @@ fn describe(integration: &Integration, output: &mut Output) -> Result<(), Failur
         ("fix it", integration.action_url.as_str().into()),
         ("scopes", integration.scopes.join(" ").into()),
         ("agents", integration.agents.join(" ").into()),
+        ("dpop", integration.dpop.as_str().into()),
         ("connected", time(integration.connected_at).into()),
         ("renewed", time(integration.renewed_at).into()),
         ("grant ends", time(integration.grant_expires_at).into()),

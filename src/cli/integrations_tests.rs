@@ -74,7 +74,10 @@ async fn one_account_is_shown_in_full() {
     let command = IntegrationsCommand::Show(which(&["int_00000000000000000001"]));
     let (_, out, ..) = show_with(FakeAdmin::default(), command, Format::Json).await;
     let value: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
-    assert_eq!(value["state"], "active");
+    assert_eq!(
+        (&value["state"], &value["dpop"]),
+        (&"active".into(), &"bound".into())
+    );
     assert_eq!(value["renewed_at"], "2024-01-15T11:50:00Z");
 }
 

@@ -63,6 +63,14 @@ pub(super) const SECTION: Section = Section {
             ..Key::USUAL
         },
         Key {
+            path: "google.dpop",
+            kind: Kind::Flag,
+            unset: Unset::Default("false"),
+            doc: "Binds each new grant to a key of its own (DPoP, RFC 9449): whoever has the refresh token alone can do nothing\n\
+             with it. Accounts that are connected already stay as they are until they are connected again.",
+            ..Key::USUAL
+        },
+        Key {
             path: "google.endpoint_base",
             kind: Kind::Url,
             unset: Unset::Nothing("http://127.0.0.1:9005"),
@@ -81,6 +89,8 @@ pub struct GoogleSection {
     pub client_id: Option<String>,
     /// What kind of client Google knows it as.
     pub client_type: ClientType,
+    /// New grants are bound to a key of their own.
+    pub dpop: bool,
     /// Where Google sends people back to.
     pub redirect_uri: Url,
     /// An emulator's origin instead of Google's.
@@ -135,6 +145,7 @@ impl GoogleSection {
         Ok(Self {
             client_id,
             client_type: required(values, values.parsed("google.client_type")?, "google.client_type")?,
+            dpop: values.flag("google.dpop")?,
             redirect_uri: values
                 .url("google.redirect_uri")?
                 .unwrap_or_else(|| below(public_url, "oauth/callback")),

@@ -54,6 +54,7 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Address => "address and port",
         Kind::Url => "URL",
         Kind::Number { .. } => "whole number",
+        Kind::Flag => "true or false",
         Kind::List => "list of texts",
     }
 }
@@ -63,6 +64,7 @@ fn form(key: &Key) -> String {
     match key.kind {
         Kind::Number { unit, .. } if !unit.is_empty() => format!("{}, in {unit}", key.expected()),
         Kind::Number { .. } | Kind::Choice(_) => key.expected(),
+        Kind::Flag => String::new(),
         _ => key.form.replace("{example}", key.shown()),
     }
 }

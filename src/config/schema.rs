@@ -58,6 +58,8 @@ pub(super) enum Kind {
         )]
         unit: &'static str,
     },
+    /// Yes or no.
+    Flag,
     /// A list of texts; separated by commas in an environment variable.
     List,
 }
@@ -132,6 +134,7 @@ impl Key {
             Kind::Path => "a path",
             Kind::Address => "an address and port, such as {example}",
             Kind::Url => "an http:// or https:// URL without user, query or fragment",
+            Kind::Flag => "true or false",
             Kind::List => LIST,
         };
         form.replace("{example}", self.shown())

@@ -24,6 +24,7 @@ pub(super) enum Data {
     Text(String),
     /// `None` where it is too large.
     Number(Option<i64>),
+    Flag(bool),
     List(Vec<String>),
     /// Of a type that no key has; its name.
     Other(&'static str),
@@ -236,6 +237,7 @@ fn data(value: &DeValue<'_>) -> Data {
                 .collect::<Option<_>>()
                 .map_or(Data::Other("array"), Data::List)
         }
+        DeValue::Boolean(flag) => Data::Flag(*flag),
         other => Data::Other(other.type_str()),
     }
 }

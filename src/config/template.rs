@@ -80,7 +80,7 @@ fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
 pub(super) fn literal(key: &Key, value: &str) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     match key.kind {
-        Kind::Number { .. } => value.to_owned(),
+        Kind::Number { .. } | Kind::Flag => value.to_owned(),
         Kind::List => {
             let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
             format!("[{}]", items.map(quoted).collect::<Vec<_>>().join(", "))

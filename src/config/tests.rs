@@ -210,6 +210,32 @@ fn the_environment_wins_and_its_errors_name_the_variable() {
 }
 
 #[test]
+fn yes_or_no_is_said_as_such() {
+    const VARIABLE: &str = "TOKEN_BROKER_GOOGLE_DPOP";
+    let dpop = |text: &str, env: &[(&str, &str)]| parse(text, env).map(|config| config.google.dpop);
+    assert_eq!(dpop("", &[]), Ok(false));
+    assert_eq!(dpop("google.dpop = true", &[]), Ok(true));
+    assert_eq!(dpop("google.dpop = true", &[(VARIABLE, "false")]), Ok(false));
+    assert_eq!(dpop("", &[(VARIABLE, "true")]), Ok(true));
+    assert_eq!(
+        dpop("google.dpop = \"true\"", &[]),
+        Err(format!(
+            "{FILE}:1: google.dpop is \"true\": expected true or false"
+        ))
+    );
+    assert_eq!(
+        dpop("", &[(VARIABLE, "yes")]),
+        Err(format!("{VARIABLE} is \"yes\": expected true or false"))
+    );
+    assert_eq!(
+        dpop("google.client_id = true", &[]),
+        Err(format!(
+            "{FILE}:1: google.client_id is true: expected a text in quotes"
+        ))
+    );
+}
+
+#[test]
 fn a_slip_in_a_variable_is_a_warning_and_others_are_left_alone() {
     let env = [
         ("TOKEN_BROKER_STATEDIR", "/b"),

@@ -145,6 +145,22 @@ impl Values {
             .ok_or_else(|| self.wrong(path))
     }
 
+    /// Yes or no; no without value and default.
+    pub(super) fn flag(&self, path: &str) -> Result<bool, ConfigError> {
+        match self.value(path)? {
+            None => Ok(false),
+            Some(Value {
+                data: Data::Flag(flag),
+                ..
+            }) => Ok(flag),
+            Some(Value {
+                data: Data::Text(text),
+                origin,
+            }) if !matches!(origin, Origin::Line(_)) => text.parse().map_err(|_| self.wrong(path)),
+            Some(_) => Err(self.wrong(path)),
+        }
+    }
+
     /// A list of texts.
     pub(super) fn list(&self, path: &str) -> Result<Vec<String>, ConfigError> {
         match self.value(path)? {
@@ -195,6 +211,7 @@ impl Values {
             Some(Data::Text(text)) => format!("\"{}\"", shown(text)),
             Some(Data::Number(Some(number))) => number.to_string(),
             Some(Data::Number(None)) => "a number too large".to_owned(),
+            Some(Data::Flag(flag)) => flag.to_string(),
             Some(Data::List(list)) => format!("\"{}\"", shown(&list.join("\", \""))),
             Some(Data::Other(kind)) => format!("a value of type {kind}"),
             None => "not set".to_owned(),

@@ -16,6 +16,7 @@ impl Written {
             (Origin::Variable(_), _) => None,
             (_, Data::Text(text)) => Some(text),
             (_, Data::Number(number)) => Some(number.map_or_else(String::new, |number| number.to_string())),
+            (_, Data::Flag(flag)) => Some(flag.to_string()),
             (_, Data::List(list)) => Some(list.join(",")),
             (_, Data::Other(kind)) => Some(kind.to_owned()),
         };

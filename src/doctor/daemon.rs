@@ -185,6 +185,7 @@ fn judge(daemon: &v1::GetDaemonStatusResponse) -> Vec<Finding> {
     findings.extend(short_of_token(daemon.agents_short_of_token));
     findings.extend(refused_by_store(daemon.renewals_refused_by_store));
     findings.extend(waiting_for_people(daemon));
+    findings.extend(bindable(daemon.bindable_accounts));
     let unusable = daemon.unusable_records.iter();
     findings.extend(unusable.map(|record| {
         let advice = "somebody else than the daemon wrote it, or the disk is damaged: find out which, and do what it says";
@@ -213,6 +214,18 @@ fn waiting_for_people(daemon: &v1::GetDaemonStatusResponse) -> Option<Finding> {
             "tokens",
             format!("{agents} for an owner or the operator to do something"),
             "`token-broker agents list` shows them, and `token-broker agents show` says what",
+        )
+    })
+}
+
+/// Accounts whose grants are not bound to a key although new ones are.
+fn bindable(accounts: u64) -> Option<Finding> {
+    (accounts > 0).then(|| {
+        let accounts = count(accounts, "account is", "accounts are");
+        Finding::warn(
+            "dpop",
+            format!("{accounts} not bound to a key, as new ones are"),
+            "connect each again to bind it: `token-broker integrations list --output json` has `dpop: unbound` for them",
         )
     })
 }
@@ -349,6 +362,20 @@ mod tests {
             "{found:?}"
         );
         assert!(!found.advice.is_empty());
+    }
+
+    #[tokio::test]
+    async fn accounts_that_could_be_bound_are_counted() {
+        let server = FakeAdmin {
+            bindable_accounts: 2,
+            ..FakeAdmin::default()
+        }
+        .serve()
+        .await;
+        let (_, findings) = check(Some(&server.socket()), None).await;
+        let found = findings.iter().find(|finding| finding.check == "dpop").unwrap();
+        assert_eq!(found.verdict, Verdict::Warn);
+        assert!(found.message.starts_with("2 accounts are not bound"), "{found:?}");
     }
 
     #[tokio::test]

@@ -134,6 +134,8 @@ static ANSWERS: LazyLock<Chapter> = LazyLock::new(|| {
             "internal-app"
             "embedded-browser"
             "request-refused"
+            "proof-refused"
+            "proof-nonce"
             "refused"
             "google-busy"
             "no-connection"

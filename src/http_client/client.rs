@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
@@ -24,6 +24,8 @@ use crate::{
 };
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("token-broker/", env!("CARGO_PKG_VERSION")));
+/// Where a proof stands.
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// JSON as such.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -53,8 +55,22 @@ impl Http {
     /// Sends a form and reads an answer about tokens, which may break off: what it begins with may be a grant that
     /// nothing else holds.
     pub(crate) async fn post(&self, url: &Url, form: Form, repeat: Repeat) -> Result<Reply, TransportError> {
+        self.post_proven(url, form, None, repeat).await
+    }
+
+    /// The same with a proof that its sender has a key (RFC 9449).
+    pub(crate) async fn post_proven(
+        &self,
+        url: &Url,
+        form: Form,
+        proof: Option<HeaderValue>,
+        repeat: Repeat,
+    ) -> Result<Reply, TransportError> {
         let body = Bytes::from_owner(form.into_text());
-        let request = request(Method::POST, url, body)?;
+        let mut request = request(Method::POST, url, body)?;
+        if let Some(proof) = proof {
+            request.headers_mut().insert(DPOP, proof);
+        }
         self.send(request, repeat, self.limits.token_answer).await
     }
 

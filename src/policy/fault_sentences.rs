@@ -67,6 +67,9 @@ fn secret(fault: &SecretFault) -> String {
             format!("The grant of {account} cannot be opened: {error}")
         }
         SecretFault::GrantNotText { account } => format!("The grant of {account} is not text."),
+        SecretFault::ProofKey { account, error } => {
+            format!("The grant of {account} is bound to a key that cannot be opened: {error}")
+        }
         SecretFault::Key { account, error } => format!("The key of {account} cannot be opened: {error}"),
     }
 }

@@ -95,6 +95,7 @@ mod tests {
             client_id: "client".to_owned(),
             client_secret: None,
             client_type: ClientType::Web,
+            dpop: false,
             redirect_uri: "http://127.0.0.1:8420/oauth/callback".parse().unwrap(),
             endpoints: Endpoints::google(),
             limits: Limits::default(),

@@ -9,6 +9,7 @@ use super::error::ProviderError;
 use crate::{
     capability::ScopeSet,
     clock::Moment,
+    dpop::ProofKey,
     secret::{AccessToken, PkceVerifier, RefreshToken, StateToken},
 };
 
@@ -45,6 +46,8 @@ pub struct Consent {
     pub nonce: String,
     /// Proves that the exchange comes from whoever began (RFC 7636).
     pub verifier: PkceVerifier,
+    /// What the grant is to be bound to, where grants of this provider are (RFC 9449).
+    pub proof_key: Option<ProofKey>,
     /// The answer tells all that the account granted, also before (`include_granted_scopes`). Without it, it tells
     /// what was given this time, and an earlier grant may live on beside it.
     pub cumulative: bool,

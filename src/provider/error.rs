@@ -171,7 +171,13 @@ impl ProviderError {
 
     /// An answer that cannot be used.
     pub fn unusable(answer: UnusableAnswer) -> Self {
-        Self::new(Remedy::Retry, ProviderCause::Unusable(answer))
+        // Asking again would bring the same.
+        let kind = if answer.is_bound_token() {
+            Remedy::Operator
+        } else {
+            Remedy::Retry
+        };
+        Self::new(kind, ProviderCause::Unusable(answer))
     }
 
     /// What a server says of itself is of no use. The operator has to mend it: asking again would not.

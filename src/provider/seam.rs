@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     capability::ScopeSet,
+    dpop::Possession,
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
 };
 
@@ -27,6 +28,11 @@ pub trait ConsentProvider: Send + Sync + 'static {
         false
     }
 
+    /// True when new grants are bound to a key of this broker's (RFC 9449).
+    fn binds_grants(&self) -> bool {
+        false
+    }
+
     /// Begins a consent.
     fn consent<'a>(&'a self, request: &'a ConsentRequest<'a>) -> ProviderFuture<'a, Consent>;
 
@@ -39,8 +45,13 @@ pub trait ConsentProvider: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Exchanges the code of a redirect.
-    fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a>;
+    /// Exchanges the code of a redirect. The grant is bound to the key that is proven.
+    fn exchange<'a>(
+        &'a self,
+        code: &'a AuthorizationCode,
+        verifier: &'a PkceVerifier,
+        proven: Option<Possession<'a>>,
+    ) -> GrantFuture<'a>;
 
     /// Checks an id token (signature, `iss`, `aud`, `exp`, `nonce`) and says whose it is. Without a nonce the id token
     /// came with a refresh: it belongs to no consent of ours. `now` is the present moment, as the provider's clock shows
@@ -55,8 +66,13 @@ pub trait ConsentProvider: Send + Sync + 'static {
     /// Asks whose an access token is (`OpenID` Connect Core 1.0, section 5.3).
     fn userinfo<'a>(&'a self, token: &'a AccessToken) -> ProviderFuture<'a, Identity>;
 
-    /// Obtains an access token, narrowed to `scopes` literally.
-    fn refresh<'a>(&'a self, token: &'a RefreshToken, scopes: &'a ScopeSet) -> GrantFuture<'a>;
+    /// Obtains an access token, narrowed to `scopes` literally. A grant that is bound to a key takes a proof of it.
+    fn refresh<'a>(
+        &'a self,
+        token: &'a RefreshToken,
+        scopes: &'a ScopeSet,
+        proven: Option<Possession<'a>>,
+    ) -> GrantFuture<'a>;
 
     /// Ends the grant and everything else of that account in the provider's project.
     fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()>;

@@ -7,7 +7,7 @@ use crate::{
     cause::{
         DiscoveryFault, IdTokenFault, IdTokenForm, ProviderCause, Refusal, TokenAnswerFault, UnusableAnswer,
     },
-    clock,
+    clock, dpop,
     http_client::TransportError,
     text::scrub::plain,
 };
@@ -153,6 +153,9 @@ fn unusable(answer: &UnusableAnswer, retried: Retried) -> String {
             format!("There is no provider `{provider}` that grants belong to")
         }
     };
+    if answer.is_bound_token() {
+        return format!("{what}.");
+    }
     let again = retried.sentence();
     if may_be_anothers(answer) {
         format!("{what}. A proxy may stand between. {again}")
@@ -180,6 +183,10 @@ fn token_answer(fault: &TokenAnswerFault) -> String {
         TokenAnswerFault::NoObject => "it is not a JSON object".to_owned(),
         TokenAnswerFault::NoAccessToken => "it is not a JSON object with an `access_token`".to_owned(),
         TokenAnswerFault::AccessToken => "its `access_token` is not of the form of RFC 6750".to_owned(),
+        TokenAnswerFault::TokenType(kind) if kind.eq_ignore_ascii_case("dpop") => format!(
+            "its `token_type` is `{kind}`: the server binds access tokens to the broker's key as well, and no agent could use \
+             them. Have it bind refresh tokens alone, or take `dpop = true` away from the provider's settings"
+        ),
         TokenAnswerFault::TokenType(kind) => format!("its `token_type` is `{kind}`, not `Bearer`"),
         TokenAnswerFault::Life(life) => {
             format!("its `expires_in` is `{life}`, not a positive number of seconds")
@@ -272,6 +279,13 @@ fn discovery(fault: &DiscoveryFault) -> String {
         }
         DiscoveryFault::OtherIssuer { issuer, found } => {
             format!("The document of {issuer} is that of the issuer `{found}`, so it is not used")
+        }
+        DiscoveryFault::NoProofs { issuer } => {
+            return format!(
+                "The document of {issuer} does not say that the server takes proofs of a key (DPoP) that are signed with \
+                 {}. Take `dpop = true` away from the provider's settings, or have the server take them.",
+                dpop::ALGORITHM
+            );
         }
         DiscoveryFault::OpenEndpoint { issuer, endpoint } => format!(
             "The document of {issuer} names the endpoint {endpoint}, which is not plain HTTPS, so it is not used"

@@ -67,6 +67,7 @@ mod tests {
             grant_expires_at: None,
             renewal: None,
             secret: Sealed::from_bytes(Vec::new()),
+            proof_key: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     cause::GrantCause,
+    dpop::NotAKey,
     id::ProviderId,
     provider::{InvalidKeyFile, ProviderFault},
     store::StoreError,
@@ -83,6 +84,13 @@ pub(crate) enum SecretFault {
         /// The account.
         account: String,
     },
+    /// The key that a grant is bound to cannot be used.
+    ProofKey {
+        /// The account.
+        account: String,
+        /// Why not.
+        error: ProofKeyFault,
+    },
     /// A key does not open.
     Key {
         /// The account.
@@ -90,6 +98,17 @@ pub(crate) enum SecretFault {
         /// Why not.
         error: KeyFault,
     },
+}
+
+/// Why the key that a grant is bound to cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProofKeyFault {
+    /// It is sealed with something else.
+    #[error(transparent)]
+    Sealed(#[from] VaultError),
+    /// It is no key.
+    #[error("{0}; restore it from a backup, or connect the account again")]
+    NotAKey(#[from] NotAKey),
 }
 
 /// Why a key does not open.

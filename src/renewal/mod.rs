@@ -10,6 +10,7 @@ pub(crate) mod once_more;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod parts;
+pub(crate) mod proven;
 pub(crate) mod publisher;
 pub(crate) mod queue;
 pub(crate) mod recovery;

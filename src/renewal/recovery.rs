@@ -81,7 +81,7 @@ pub(crate) struct Recovery {
     pub(crate) schedule: Arc<Schedule>,
     pub(crate) entropy: SharedEntropy,
     pub(crate) expiries: Arc<Queue>,
-    context: Arc<PolicyContext>,
+    pub(crate) context: Arc<PolicyContext>,
     outages: Outages,
     pub(crate) registry: Arc<SharedRegistry>,
     pub(crate) publisher: Arc<Publisher>,

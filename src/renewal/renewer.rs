@@ -34,7 +34,7 @@ use crate::{
         request_places::RequestPlaces,
         rotation::Rotations,
         schedule::Schedule,
-        secrets::open_refresh_token,
+        secrets::{open_proof_key, open_refresh_token},
         services::Services,
         successors::SharedSuccessors,
         unkept::Unkept,
@@ -148,6 +148,7 @@ impl Renewer {
             health: stored.health,
             renewal: stored.renewal,
             secret: stored.secret,
+            proof_key: stored.proof_key,
         })
     }
 
@@ -177,7 +178,7 @@ impl Renewer {
         self.commit(key, grant.version, answer, asked_at).await
     }
 
-    /// Asks with a person's refresh token. A rotated one is kept before anything else is made of the answer.
+    /// Asks with a person's refresh token, and a proof of the key that it is bound to. A rotated one is kept before anything else is made of the answer.
     async fn refresh(
         &self,
         provider: &dyn ConsentProvider,
@@ -185,12 +186,20 @@ impl Renewer {
         key: &TokenKey,
         grant: &Grant,
     ) -> Result<TokenAnswer, Failure> {
-        let refresh_token = open_refresh_token(&self.vault, &account.id, &grant.secret, || {
-            account.account.clone()
-        })
-        .map_err(|fault| Failure::Local(Cause::Other, RenewalFault::Secret(fault)))?;
+        let named = || account.account.clone();
+        let unusable = |fault| Failure::Local(Cause::Other, RenewalFault::Secret(fault));
+        let refresh_token =
+            open_refresh_token(&self.vault, &account.id, &grant.secret, named).map_err(unusable)?;
+        let proof_key = grant.proof_key.as_ref();
+        let proof_key = proof_key.map(|sealed| open_proof_key(&self.vault, &account.id, sealed, named));
+        let proof_key = proof_key.transpose().map_err(unusable)?;
         let asked = std::time::Instant::now();
-        let answer = provider.refresh(&refresh_token, &key.scopes).await;
+        let answer = self
+            .recovery
+            .proven(&account.provider, proof_key.as_ref(), |proven| {
+                provider.refresh(&refresh_token, &key.scopes, proven)
+            })
+            .await;
         self.metrics.provider_request("refresh", asked.elapsed());
         self.rotations.learn_from(&account.provider, &answer);
         let NoToken {

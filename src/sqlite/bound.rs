@@ -101,6 +101,7 @@ pub(crate) struct Grant<'a> {
     pub(crate) obtained_at: Option<i64>,
     pub(crate) expires_at: Option<i64>,
     pub(crate) secret: &'a [u8],
+    pub(crate) proof_key: Option<&'a [u8]>,
 }
 
 impl<'a> Grant<'a> {
@@ -115,6 +116,7 @@ impl<'a> Grant<'a> {
             obtained_at: column::number_or_none(row, "obtained_at")?,
             expires_at: column::number_or_none(row, "expires_at")?,
             secret: column::bytes(row, "secret")?,
+            proof_key: column::bytes_or_none(row, "proof_key")?,
         })
     }
 }
@@ -123,7 +125,7 @@ impl Bound for Grant<'_> {
     const PURPOSE: &'static str = "grant";
 
     fn fields(&self) -> Vec<Field<'_>> {
-        vec![
+        let mut fields = vec![
             self.integration.into(),
             self.generation.into(),
             self.version.into(),
@@ -132,7 +134,11 @@ impl Bound for Grant<'_> {
             self.obtained_at.into(),
             self.expires_at.into(),
             self.secret.into(),
-        ]
+        ];
+        if let Some(proof_key) = self.proof_key {
+            fields.extend([Field::from("proof_key"), Field::from(proof_key)]);
+        }
+        fields
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
-pub(crate) const MIGRATIONS: [&str; 15] = [
+pub(crate) const MIGRATIONS: [&str; 16] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
@@ -31,6 +31,7 @@ pub(crate) const MIGRATIONS: [&str; 15] = [
     include_str!("migrations/0013.sql"),
     include_str!("migrations/0014.sql"),
     include_str!("migrations/0015.sql"),
+    include_str!("migrations/0016.sql"),
 ];
 
 /// Changes nothing, and fails on a database of a version that this program does not know.

@@ -81,6 +81,7 @@ pub(super) fn finish(
         obtained_at: outcome.renewed_at.map(micros).or(stored.obtained_at),
         expires_at: outcome.grant_expires_at.map(micros).or(stored.expires_at),
         secret: outcome.rotated.as_ref().unwrap_or(&grant.secret).as_bytes(),
+        proof_key: grant.proof_key.as_ref().map(Sealed::as_bytes),
     };
     connection
         .prepare_cached(
@@ -113,7 +114,7 @@ pub(super) fn finish(
 /// An account's grant. It is written by nobody else, or it is an error.
 fn get(connection: &Connection, vault: &Vault, id: &IntegrationId) -> Result<Option<Stored>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT place, version, health, health_reason, obtained_at, expires_at, secret, \
+        "SELECT place, version, health, health_reason, obtained_at, expires_at, secret, proof_key, \
          secrets.generation AS grant_generation, secrets.mac AS grant_mac \
          FROM integrations JOIN secrets ON place = number << 16 AND integration = number WHERE id = ?",
     )?;
@@ -136,6 +137,7 @@ fn get(connection: &Connection, vault: &Vault, id: &IntegrationId) -> Result<Opt
             health: health(row)?,
             renewal: None,
             secret: column::sealed(row, "secret")?,
+            proof_key: column::sealed_or_none(row, "proof_key")?,
         })
     };
     Ok(Some(Stored {

@@ -23,15 +23,15 @@ const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, accoun
      VALUES (:id, :kind, :owner, :subject, :account, :former, :authority, :scopes, :declined, :connected_at, :generation, \
      :mac)";
 const INSERT_GRANT: &str = "INSERT INTO secrets (place, integration, version, health, health_reason, obtained_at, \
-     expires_at, secret, generation, mac) \
-     VALUES (:number << 16, :number, :version, :health, :health_reason, :obtained_at, :expires_at, :secret, :generation, \
-     :mac)";
+     expires_at, secret, proof_key, generation, mac) \
+     VALUES (:number << 16, :number, :version, :health, :health_reason, :obtained_at, :expires_at, :secret, :proof_key, \
+     :generation, :mac)";
 
 /// Selects accounts with their grants and intents.
 fn select(which: &str) -> String {
     format!(
         "SELECT id, kind, owner, subject, account, former, authority, scopes, declined, connected_at, version, health, \
-         health_reason, obtained_at, expires_at, secret, started_at, attempts, integrations.generation AS generation, \
+         health_reason, obtained_at, expires_at, secret, proof_key, started_at, attempts, integrations.generation AS generation, \
          integrations.mac AS mac, secrets.generation AS grant_generation, secrets.mac AS grant_mac \
          FROM integrations LEFT JOIN secrets ON secrets.place = number << 16 AND secrets.integration = number \
          LEFT JOIN renewals ON renewals.place = secrets.place {which}"
@@ -142,6 +142,7 @@ fn insert_grant(
         obtained_at: record.renewed_at.map(micros),
         expires_at: record.grant_expires_at.map(micros),
         secret: record.secret.as_bytes(),
+        proof_key: record.proof_key.as_ref().map(Sealed::as_bytes),
     };
     connection.prepare_cached(INSERT_GRANT)?.execute(named_params! {
         ":number": connection.last_insert_rowid(),
@@ -151,6 +152,7 @@ fn insert_grant(
         ":obtained_at": grant.obtained_at,
         ":expires_at": grant.expires_at,
         ":secret": grant.secret,
+        ":proof_key": grant.proof_key,
         ":generation": grant.generation,
         ":mac": grant.mac(vault).as_bytes(),
     })?;
@@ -251,6 +253,7 @@ fn read_without_grant(row: &Row<'_>, vault: &Vault) -> Option<IntegrationRecord>
         account: account.account.clone(),
     }));
     account.secret = Sealed::from_bytes(Vec::new());
+    account.proof_key = None;
     Some(account)
 }
 
@@ -288,6 +291,7 @@ fn read_columns(row: &Row<'_>) -> Result<IntegrationRecord, RecordFault> {
         grant_expires_at: column::time_or_none(row, "expires_at")?,
         renewal,
         secret: column::sealed(row, "secret")?,
+        proof_key: column::sealed_or_none(row, "proof_key")?,
         declined: column::keys(row, "declined")?,
     })
 }

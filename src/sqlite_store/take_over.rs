@@ -127,7 +127,7 @@ fn accounts(transaction: &Transaction<'_>, vault: &Vault) -> Result<usize, Fault
     };
     let select = "SELECT number, id, kind, owner, subject, account, former, authority, scopes, declined, connected_at, \
                   version AS generation, version AS grant_generation, version, health, health_reason, obtained_at, \
-                  expires_at, secret FROM integrations JOIN secrets ON place = number << 16";
+                  expires_at, secret, proof_key FROM integrations JOIN secrets ON place = number << 16";
     let taken = read_all(transaction, select, "id", read)?;
     for account in &taken {
         transaction

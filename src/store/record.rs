@@ -73,6 +73,8 @@ pub struct IntegrationRecord {
     pub renewal: Option<RenewalIntent>,
     /// The refresh token, or the service account's key.
     pub secret: Sealed,
+    /// The key that the refresh token is bound to, where it is.
+    pub proof_key: Option<Sealed>,
 }
 
 /// What of an account a renewal reads and changes. The rest stays as it is for as long as the grant is not replaced.
@@ -86,6 +88,8 @@ pub struct Grant {
     pub renewal: Option<RenewalIntent>,
     /// The refresh token.
     pub secret: Sealed,
+    /// The key that it is bound to, where it is. What takes its place is bound to the same.
+    pub proof_key: Option<Sealed>,
 }
 
 /// An access token that is still alive, kept so that a restart needs no request.

@@ -14,6 +14,8 @@ use super::KeyId;
 pub enum Binding<'a> {
     /// The refresh token of an account.
     RefreshToken(&'a IntegrationId),
+    /// The key that an account's grant is bound to.
+    ProofKey(&'a IntegrationId),
     /// The key of a service account.
     ServiceAccountKey(&'a IntegrationId),
     /// An access token of an account.
@@ -59,6 +61,10 @@ impl Binding<'_> {
         match self {
             Self::RefreshToken(integration) => {
                 field(&mut data, b"refresh token");
+                field(&mut data, integration.as_str().as_bytes());
+            }
+            Self::ProofKey(integration) => {
+                field(&mut data, b"proof key");
                 field(&mut data, integration.as_str().as_bytes());
             }
             Self::ServiceAccountKey(integration) => {
@@ -110,6 +116,7 @@ impl fmt::Display for Binding<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RefreshToken(integration) => write!(f, "the refresh token of {integration}"),
+            Self::ProofKey(integration) => write!(f, "the proof key of {integration}"),
             Self::ServiceAccountKey(integration) => write!(f, "the service account key of {integration}"),
             Self::AccessToken {
                 integration,

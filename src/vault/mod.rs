@@ -351,6 +351,7 @@ mod tests {
                 requested,
             },
             2 => Binding::ServiceAccountKey(integration),
+            3 => Binding::ProofKey(integration),
             _ => Binding::KeyCheck,
         }
     }

@@ -246,6 +246,7 @@ mod tests {
             client_id: "client".to_owned(),
             client_secret: None,
             client_type: crate::config::ClientType::Web,
+            dpop: false,
             redirect_uri: "http://127.0.0.1:1/oauth/callback".parse().unwrap(),
             endpoints: google::Endpoints::google(),
             limits: Limits::default(),

@@ -13,6 +13,7 @@ mod connect;
 mod consents;
 mod crash;
 mod disconnect;
+mod dpop;
 mod ending;
 mod failures;
 mod folder;

@@ -9,6 +9,7 @@ mod support;
 
 mod browser;
 mod connect;
+mod dpop;
 mod other_provider;
 mod provider;
 mod revoke;

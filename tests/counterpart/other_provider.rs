@@ -160,7 +160,7 @@ fn commands(page: &str) -> Vec<&str> {
 }
 
 /// The operator's page of the console at this path.
-fn in_console(daemon: &Daemon, path: &str) -> String {
+pub(crate) fn in_console(daemon: &Daemon, path: &str) -> String {
     let link = daemon.cli(&["console", "--no-browser"]).expect_ok().stdout;
     let (_, token) = link.trim_end().split_once("link=").unwrap();
     let origin = daemon.http();

@@ -17,6 +17,8 @@ use crate::{
 };
 
 pub(crate) const CLIENT_ID: &str = "counterpart-client";
+/// A client without a secret.
+pub(crate) const PUBLIC_CLIENT_ID: &str = "counterpart-public-client";
 pub(crate) const CLIENT_SECRET: &str = "canary-secret-of-the-counterpart-client";
 
 pub(crate) const SCOPE: &str = "https://www.googleapis.com/auth/";
@@ -55,6 +57,11 @@ fn installed() -> PathBuf {
 
 impl Provider {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With more in its environment.
+    pub(crate) fn start_with(environment: &[(&str, &str)]) -> Self {
         let folder = installed();
         let log = NamedTempFile::new().unwrap();
         let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node/counterpart/server.mjs");
@@ -64,6 +71,8 @@ impl Provider {
             .env_clear()
             .env("CLIENT_ID", CLIENT_ID)
             .env("CLIENT_SECRET", CLIENT_SECRET)
+            .env("PUBLIC_CLIENT_ID", PUBLIC_CLIENT_ID)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(log.path()).unwrap())

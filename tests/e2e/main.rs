@@ -19,6 +19,7 @@ mod connect;
 mod crash;
 mod damage;
 mod doctor;
+mod dpop;
 mod exec;
 mod failures;
 mod flood;

@@ -39,6 +39,9 @@ pub(in crate::cli) struct Integration {
     /// The person that a service account acts for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub acts_for: String,
+    /// `bound` or `unbound`: whether its grant is bound to a key (DPoP).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub dpop: String,
     /// Its state.
     pub state: String,
     /// A sentence about the state.
@@ -121,6 +124,10 @@ impl From<v1::Integration> for Integration {
     fn from(from: v1::Integration) -> Self {
         Self {
             state: proto::code(from.state().as_str_name(), "INTEGRATION_STATE_"),
+            dpop: match from.dpop() {
+                v1::GrantBinding::Unspecified => String::new(),
+                known => proto::code(known.as_str_name(), "GRANT_BINDING_"),
+            },
             id: from.id,
             kind: from.kind,
             provider_name: from.provider_name,
@@ -182,5 +189,19 @@ mod tests {
         let mut integration = v1::Integration::default();
         integration.set_state(v1::IntegrationState::ReconnectRequired);
         assert_eq!(Integration::from(integration).state, "reconnect_required");
+    }
+
+    #[test]
+    fn an_account_says_whether_it_is_bound_where_it_may_be() {
+        for (binding, shown) in [
+            (v1::GrantBinding::Bound, Some("bound")),
+            (v1::GrantBinding::Unbound, Some("unbound")),
+            (v1::GrantBinding::Unspecified, None),
+        ] {
+            let mut integration = v1::Integration::default();
+            integration.set_dpop(binding);
+            let json = serde_json::to_value(Integration::from(integration)).unwrap();
+            assert_eq!(json.get("dpop").and_then(serde_json::Value::as_str), shown);
+        }
     }
 }

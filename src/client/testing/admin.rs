@@ -31,6 +31,7 @@ pub(crate) struct FakeAdmin {
     pub(crate) unmet_conditions: Vec<v1::UnmetCondition>,
     pub(crate) agents_short_of_token: u64,
     pub(crate) renewals_refused_by_store: u64,
+    pub(crate) bindable_accounts: u64,
     /// How a consent ends; `None` for never.
     pub(crate) consent: Option<Result<(), Status>>,
     pub(crate) missing: Vec<String>,
@@ -57,6 +58,7 @@ impl Default for FakeAdmin {
             unmet_conditions: Vec::new(),
             agents_short_of_token: 0,
             renewals_refused_by_store: 0,
+            bindable_accounts: 0,
             consent: Some(Ok(())),
             missing: Vec::new(),
             agents_in_doubt: Vec::new(),
@@ -428,6 +430,7 @@ impl AdminService for FakeAdmin {
             unmet_conditions: self.unmet_conditions.clone(),
             agents_short_of_token: self.agents_short_of_token,
             renewals_refused_by_store: self.renewals_refused_by_store,
+            bindable_accounts: self.bindable_accounts,
             audit_head: Some(audit_head()),
             audit_size: Some(v1::AuditSize {
                 bytes: 3 << 20,

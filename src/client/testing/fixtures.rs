@@ -29,6 +29,7 @@ pub(crate) fn alice() -> v1::Integration {
         connected_at: Some(noon(-86_400)),
         renewed_at: Some(noon(-600)),
         agents: vec!["invoice-bot".to_owned()],
+        dpop: v1::GrantBinding::Bound.into(),
         capability_states: vec![
             standing("google.gmail.send", v1::CapabilityState::Granted, ""),
             standing(

@@ -15,6 +15,7 @@ use crate::{
     capability::ScopeSet,
     clock::SharedClock,
     config::ClientType,
+    dpop::Possession,
     entropy::SharedEntropy,
     http_client::{Egress, Limits},
     provider::{
@@ -38,6 +39,8 @@ pub struct ClientOptions {
     pub client_type: ClientType,
     /// Where consents come back to, exactly as it is registered.
     pub redirect_uri: Url,
+    /// New grants are bound to a key (RFC 9449).
+    pub dpop: bool,
     /// Where Google is.
     pub endpoints: Endpoints,
     /// What a request may take.
@@ -62,6 +65,9 @@ pub(crate) fn dialect(client_type: ClientType, endpoints: &Endpoints) -> Dialect
         ],
         // A desktop client has to ask again for what was granted before.
         adds_granted: (client_type == ClientType::Web).then(|| pair("include_granted_scopes", "true")),
+        binds_grants: false,
+        // Google documents no such parameter, and refuses some that it does not expect.
+        names_key: false,
         keeps_grants: endpoints.is_googles(),
     }
 }
@@ -75,7 +81,10 @@ pub struct Client {
 impl Client {
     /// Opens no connection yet: a machine without trusted certificates, say, learns so at the first request.
     pub fn new(options: ClientOptions, clock: SharedClock, entropy: SharedEntropy) -> Self {
-        let dialect = Arc::new(dialect(options.client_type, &options.endpoints));
+        let dialect = Arc::new(Dialect {
+            binds_grants: options.dpop,
+            ..dialect(options.client_type, &options.endpoints)
+        });
         let oauth = oauth::ClientOptions {
             client_id: options.client_id,
             client_secret: options.client_secret,
@@ -97,6 +106,10 @@ impl ConsentProvider for Client {
         self.oauth.options().dialect.keeps_grants
     }
 
+    fn binds_grants(&self) -> bool {
+        self.oauth.options().dialect.binds_grants
+    }
+
     fn consent<'a>(&'a self, request: &'a ConsentRequest<'a>) -> ProviderFuture<'a, Consent> {
         Box::pin(async move { Ok(self.oauth.consent(request)) })
     }
@@ -109,8 +122,13 @@ impl ConsentProvider for Client {
         Box::pin(std::future::ready(self.oauth.accept_issuer(issuer)))
     }
 
-    fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a> {
-        Box::pin(self.oauth.exchange(code, verifier))
+    fn exchange<'a>(
+        &'a self,
+        code: &'a AuthorizationCode,
+        verifier: &'a PkceVerifier,
+        proven: Option<Possession<'a>>,
+    ) -> GrantFuture<'a> {
+        Box::pin(self.oauth.exchange(code, verifier, proven))
     }
 
     fn identify<'a>(
@@ -126,8 +144,13 @@ impl ConsentProvider for Client {
         Box::pin(self.oauth.userinfo(token))
     }
 
-    fn refresh<'a>(&'a self, token: &'a RefreshToken, scopes: &'a ScopeSet) -> GrantFuture<'a> {
-        Box::pin(self.oauth.refresh(token, scopes))
+    fn refresh<'a>(
+        &'a self,
+        token: &'a RefreshToken,
+        scopes: &'a ScopeSet,
+        proven: Option<Possession<'a>>,
+    ) -> GrantFuture<'a> {
+        Box::pin(self.oauth.refresh(token, scopes, proven))
     }
 
     fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()> {

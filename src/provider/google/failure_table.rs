@@ -266,6 +266,23 @@ pub static FAILURES: FailureTable = {
             "Google does not show its consent page inside this browser. Open the link in a full browser.",
         ),
         Failure::of(
+            "proof-refused",
+            &[],
+            Error(&["invalid_dpop_proof"]),
+            Operator,
+            "Google does not accept the proof of the key that this grant is bound to (DPoP): mostly a clock is wrong, this \
+             machine's or one on the way. Set this machine's clock; where it is right, set `google.dpop` to false and \
+             have the owner connect the account again.",
+        ),
+        Failure::of(
+            "proof-nonce",
+            &[],
+            Error(&["use_dpop_nonce"]),
+            Retry,
+            "Google asked for another nonce in the proof of this grant's key (DPoP), also when it had the one that it had \
+             asked for.",
+        ),
+        Failure::of(
             "request-refused",
             &[],
             Error(&[
@@ -277,8 +294,6 @@ pub static FAILURES: FailureTable = {
                 "invalid_target",
                 "request_not_supported",
                 "request_uri_not_supported",
-                "invalid_dpop_proof",
-                "use_dpop_nonce",
             ]),
             Operator,
             "Google refused the form of the request. Check that `google.client_type` is the client's real type and \
@@ -367,7 +382,10 @@ mod tests {
         (Authorize, 302, "unsupported_response_type", None, Operator, "form of the request"),
         (Refresh, 403, "insufficient_scope", None, Permission, "add the permission"),
         (Refresh, 400, "invalid_target", None, Operator, "form of the request"),
-        (Refresh, 400, "use_dpop_nonce", None, Operator, "form of the request"),
+        (Refresh, 400, "use_dpop_nonce", None, Retry, "another nonce"),
+        (Exchange, 400, "use_dpop_nonce", None, Retry, "tried again"),
+        (Refresh, 400, "invalid_dpop_proof", None, Operator, "this machine's clock"),
+        (Exchange, 400, "invalid_dpop_proof", None, Operator, "`google.dpop`"),
         // A server out of order must not cost a grant.
         (Refresh, 500, "invalid_grant", None, Retry, "tried again"),
         (Refresh, 429, "invalid_grant", None, Retry, "tried again"),

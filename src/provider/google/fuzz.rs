@@ -42,6 +42,7 @@ pub static PROVIDERS: LazyLock<Providers> = LazyLock::new(|| {
         client_id: CLIENT.to_owned(),
         client_secret: None,
         client_type: ClientType::Web,
+        dpop: false,
         redirect_uri: "http://127.0.0.1:1/oauth/callback".parse().expect("a URL"),
         endpoints: Endpoints::google(),
         limits: Limits::default(),

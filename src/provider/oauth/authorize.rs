@@ -6,6 +6,7 @@ use oauth2::{
 
 use crate::{
     capability::{Scope, ScopeSet},
+    dpop::ProofKey,
     entropy::Entropy,
     provider::{
         Consent, ConsentRequest,
@@ -38,12 +39,18 @@ pub(super) fn consent(
     if let Some(account) = request.login_hint {
         url = url.add_extra_param("login_hint", account);
     }
+    let proof_key = dialect.binds_grants.then(ProofKey::generate);
+    let thumbprint = proof_key.as_ref().filter(|_| dialect.names_key);
+    if let Some(thumbprint) = thumbprint.map(ProofKey::thumbprint) {
+        url = url.add_extra_param("dpop_jkt", thumbprint);
+    }
     let (authorization_url, state) = url.url();
     Consent {
         authorization_url,
         state: state.into_secret().into(),
         nonce,
         verifier: verifier.into_secret().into(),
+        proof_key,
         cumulative: dialect.adds_granted.is_some(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
 use jiff::Timestamp;
 use url::Url;
 
@@ -17,6 +18,7 @@ use crate::{
     capability::ScopeSet,
     cause::{Call, IdTokenFault, TokenAnswerFault, UnusableAnswer},
     clock::SharedClock,
+    dpop::{LastNonce, Possession},
     entropy::SharedEntropy,
     http_client::{Form, Http, Repeat, Reply},
     jws::same_issuer,
@@ -42,6 +44,7 @@ pub struct Client {
     entropy: SharedEntropy,
     http: Arc<Http>,
     keys: Arc<Keys>,
+    nonce: LastNonce,
 }
 
 impl Client {
@@ -59,6 +62,7 @@ impl Client {
                 Arc::clone(&options.dialect),
                 Arc::clone(&clock),
             ),
+            nonce: LastNonce::default(),
             options,
             clock,
             entropy,
@@ -89,11 +93,12 @@ impl Client {
         }
     }
 
-    /// Exchanges the code of a redirect (RFC 6749, section 4.1.3).
+    /// Exchanges the code of a redirect (RFC 6749, section 4.1.3), for a grant that is bound to the key that is proven.
     pub async fn exchange(
         &self,
         code: &AuthorizationCode,
         verifier: &PkceVerifier,
+        proven: Option<Possession<'_>>,
     ) -> Result<TokenAnswer, NoToken> {
         let fields = [
             ("grant_type", "authorization_code"),
@@ -102,11 +107,17 @@ impl Client {
             ("redirect_uri", self.options.redirect_uri.as_str()),
         ];
         let secrets = [code.expose(), verifier.expose()];
-        self.ask_for_token(Call::Exchange, &fields, &secrets, None).await
+        self.ask_for_token(Call::Exchange, &fields, &secrets, (None, proven))
+            .await
     }
 
     /// Obtains an access token for a refresh token (RFC 6749, section 6).
-    pub async fn refresh(&self, token: &RefreshToken, scopes: &ScopeSet) -> Result<TokenAnswer, NoToken> {
+    pub async fn refresh(
+        &self,
+        token: &RefreshToken,
+        scopes: &ScopeSet,
+        proven: Option<Possession<'_>>,
+    ) -> Result<TokenAnswer, NoToken> {
         let scope = scopes.to_string();
         let fields = [
             ("grant_type", "refresh_token"),
@@ -115,7 +126,7 @@ impl Client {
         ];
         // An empty `scope` is not a set (RFC 6749, section 3.3): left out, it means all that was granted.
         let fields = if scope.is_empty() { &fields[..2] } else { &fields };
-        self.ask_for_token(Call::Refresh, fields, &[token.expose()], Some(token))
+        self.ask_for_token(Call::Refresh, fields, &[token.expose()], (Some(token), proven))
             .await
     }
 
@@ -196,13 +207,13 @@ impl Client {
     }
 
     /// Asks the token endpoint. `secrets` are what the form holds, should the answer echo them; `sent` is the refresh
-    /// token among them.
+    /// token among them, and `proven` the key that it is bound to.
     async fn ask_for_token(
         &self,
         call: Call,
         fields: &[(&str, &str)],
         secrets: &[&str],
-        sent: Option<&RefreshToken>,
+        (sent, proven): (Option<&RefreshToken>, Option<Possession<'_>>),
     ) -> Result<TokenAnswer, NoToken> {
         let client_secret = self.options.client_secret.as_ref().map(ClientSecret::expose);
         let mut fields = fields.to_vec();
@@ -213,8 +224,50 @@ impl Client {
             fields.push(("client_secret", secret));
             secrets.push(secret);
         }
-        let reply = self.send(call, &self.options.endpoints.token, &fields).await?;
+        let reply = match proven {
+            Some(proven) => self.send_proven(&fields, proven).await?,
+            None => self.send(call, &self.options.endpoints.token, &fields).await?,
+        };
         self.token_answer(call, &reply, &secrets, sent)
+    }
+
+    /// Asks the token endpoint with a proof of a key. A server that wants a nonce in it tells which, and is asked once more
+    /// with that: it has done nothing yet (RFC 9449, section 8).
+    async fn send_proven(
+        &self,
+        fields: &[(&str, &str)],
+        proven: Possession<'_>,
+    ) -> Result<Reply, ProviderError> {
+        let sent = self.nonce.get();
+        let reply = self.send_proof(fields, proven, sent.as_deref()).await?;
+        match self.nonce.learn(&reply.headers) {
+            Some(told) if Some(&told) != sent.as_ref() && refusal::wants_nonce(&reply) => {
+                let reply = self.send_proof(fields, proven, Some(&told)).await?;
+                self.nonce.learn(&reply.headers);
+                Ok(reply)
+            }
+            _ => Ok(reply),
+        }
+    }
+
+    async fn send_proof(
+        &self,
+        fields: &[(&str, &str)],
+        proven: Possession<'_>,
+        nonce: Option<&str>,
+    ) -> Result<Reply, ProviderError> {
+        let url = &self.options.endpoints.token;
+        let proof = proven.prove(self.entropy.as_ref(), ("POST", url), nonce);
+        let mut proof = HeaderValue::try_from(proof).expect("base64 and dots fit into a header");
+        // No proof comes twice: there is nothing for compression to remember.
+        proof.set_sensitive(true);
+        // A proof is good once: what is sent again has another one.
+        let sending = self
+            .http
+            .post_proven(url, Form::new(fields), Some(proof), Repeat::Never);
+        sending
+            .await
+            .map_err(|error| ProviderError::transport(host(url), error))
     }
 
     /// What an answer of the token endpoint says. The grant is read first, whatever the rest may be.

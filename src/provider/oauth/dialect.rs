@@ -20,6 +20,10 @@ pub struct Dialect {
     /// The parameter by which the server adds what was granted before to the new grant. Without one, what was granted
     /// before is asked for again.
     pub adds_granted: Option<(String, String)>,
+    /// New grants are bound to a key of this broker's (RFC 9449).
+    pub binds_grants: bool,
+    /// The authorization request names that key, so that its code is bound too (RFC 9449, section 10).
+    pub names_key: bool,
     /// A refresh token stays the same however often it is used.
     pub keeps_grants: bool,
 }

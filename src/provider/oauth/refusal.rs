@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::{
     cause::{Call, Refusal},
+    http_client::Reply,
     provider::{
         code::{code, oauth_code},
         failure::FailureTable,
@@ -68,6 +69,12 @@ pub(crate) fn read(
 pub(crate) fn is_told(body: &[u8]) -> bool {
     let error = Fields::read(body).and_then(|fields| fields.value("error"));
     error.is_some_and(|error| is_something(&error))
+}
+
+/// Whether an answer says that the proof of a key has to carry another nonce (RFC 9449, section 8).
+pub(crate) fn wants_nonce(reply: &Reply) -> bool {
+    let error = Fields::read(&reply.body).and_then(|fields| fields.text("error"));
+    reply.status.is_client_error() && error.is_some_and(|error| *error == "use_dpop_nonce")
 }
 
 /// Whether a field says anything: some servers send one that is empty with every answer.

@@ -8,7 +8,9 @@ use tokio::sync::OnceCell;
 use super::{discovery, failure_table::FAILURES, settings::Settings};
 use crate::{
     capability::ScopeSet,
+    cause::DiscoveryFault,
     clock::Uptime,
+    dpop::Possession,
     http_client::Http,
     provider::{
         conversation::{Consent, ConsentRequest, Identity},
@@ -70,6 +72,10 @@ impl Client {
 
     async fn discover(&self) -> Result<oauth::Client, ProviderError> {
         let found = discovery::read(&self.http, &self.settings.issuer).await?;
+        if self.settings.dpop && !found.takes_proofs {
+            let issuer = self.settings.issuer.to_string();
+            return Err(ProviderError::discovery(DiscoveryFault::NoProofs { issuer }));
+        }
         let options = oauth::ClientOptions {
             client_id: self.settings.client_id.clone(),
             client_secret: self.settings.client_secret.clone(),
@@ -104,12 +110,18 @@ impl Client {
             // Many servers give a refresh token with a consent alone (OpenID Connect Core 1.0, section 11).
             authorize_parameters: vec![("prompt".to_owned(), "consent".to_owned())],
             adds_granted: None,
+            binds_grants: self.settings.dpop,
+            names_key: self.settings.dpop,
             keeps_grants: false,
         }
     }
 }
 
 impl ConsentProvider for Client {
+    fn binds_grants(&self) -> bool {
+        self.settings.dpop
+    }
+
     fn consent<'a>(&'a self, request: &'a ConsentRequest<'a>) -> ProviderFuture<'a, Consent> {
         Box::pin(async move { Ok(self.oauth().await?.consent(request)) })
     }
@@ -122,8 +134,13 @@ impl ConsentProvider for Client {
         Box::pin(async move { self.oauth().await?.accept_issuer(issuer) })
     }
 
-    fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a> {
-        Box::pin(async move { self.oauth().await?.exchange(code, verifier).await })
+    fn exchange<'a>(
+        &'a self,
+        code: &'a AuthorizationCode,
+        verifier: &'a PkceVerifier,
+        proven: Option<Possession<'a>>,
+    ) -> GrantFuture<'a> {
+        Box::pin(async move { self.oauth().await?.exchange(code, verifier, proven).await })
     }
 
     fn identify<'a>(
@@ -139,8 +156,13 @@ impl ConsentProvider for Client {
         Box::pin(async move { self.oauth().await?.userinfo(token).await })
     }
 
-    fn refresh<'a>(&'a self, token: &'a RefreshToken, scopes: &'a ScopeSet) -> GrantFuture<'a> {
-        Box::pin(async move { self.oauth().await?.refresh(token, scopes).await })
+    fn refresh<'a>(
+        &'a self,
+        token: &'a RefreshToken,
+        scopes: &'a ScopeSet,
+        proven: Option<Possession<'a>>,
+    ) -> GrantFuture<'a> {
+        Box::pin(async move { self.oauth().await?.refresh(token, scopes, proven).await })
     }
 
     fn revoke<'a>(&'a self, token: &'a RefreshToken) -> ProviderFuture<'a, ()> {

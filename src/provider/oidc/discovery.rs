@@ -7,6 +7,7 @@ use url::Url;
 use crate::{
     address::is_at_loopback,
     cause::{DiscoveryFault, UnusableAnswer},
+    dpop,
     http_client::Http,
     jws::same_issuer,
     provider::{error::ProviderError, oauth::Endpoints},
@@ -29,6 +30,8 @@ struct Document {
     scopes_supported: Value,
     #[serde(default)]
     authorization_response_iss_parameter_supported: Value,
+    #[serde(default)]
+    dpop_signing_alg_values_supported: Value,
 }
 
 /// An address that is one; `None` for anything else.
@@ -41,6 +44,8 @@ pub(super) struct Discovered {
     pub(super) endpoints: Endpoints,
     /// The scopes that it says it has; `None` where it does not say.
     pub(super) scopes: Option<Vec<String>>,
+    /// It takes proofs of a key that are signed as the broker signs them (RFC 9449, section 5.1).
+    pub(super) takes_proofs: bool,
 }
 
 /// The document's address: below the issuer, also where that has a path.
@@ -106,7 +111,9 @@ fn judge(document: Document, issuer: &Url) -> Result<Discovered, ProviderError> 
         }));
     }
     Ok(Discovered {
-        scopes: scopes(&document.scopes_supported),
+        scopes: texts(&document.scopes_supported),
+        takes_proofs: texts(&document.dpop_signing_alg_values_supported)
+            .is_some_and(|all| all.iter().any(|name| name == dpop::ALGORITHM)),
         endpoints: Endpoints {
             authorization: document.authorization_endpoint,
             token: document.token_endpoint,
@@ -119,11 +126,11 @@ fn judge(document: Document, issuer: &Url) -> Result<Discovered, ProviderError> 
     })
 }
 
-fn scopes(supported: &Value) -> Option<Vec<String>> {
+fn texts(supported: &Value) -> Option<Vec<String>> {
     let listed = supported.as_array()?.iter();
     Some(
         listed
-            .filter_map(|scope| scope.as_str().map(str::to_owned))
+            .filter_map(|text| text.as_str().map(str::to_owned))
             .collect(),
     )
 }
@@ -157,6 +164,18 @@ mod tests {
         let found = judged(|_| {}, issuer).ok().unwrap();
         assert_eq!(found.scopes.unwrap(), ["openid", "offline_access"]);
         assert!(found.endpoints.revocation.is_none() && !found.endpoints.names_itself);
+        assert!(!found.takes_proofs);
+        for (listed, takes) in [
+            (json!(["RS256", "ES256"]), true),
+            (json!(["EdDSA"]), false),
+            (json!("ES256"), false),
+        ] {
+            let found = judged(
+                |value| value["dpop_signing_alg_values_supported"] = listed.clone(),
+                issuer,
+            );
+            assert_eq!(found.ok().unwrap().takes_proofs, takes, "{listed}");
+        }
         let other = judged(|_| {}, "https://acme.example/other").err().unwrap();
         assert!(other.contains("`https://acme.example/tenant`"), "{other}");
     }

@@ -121,6 +121,23 @@ pub(crate) static FAILURES: FailureTable = {
              be wrong.",
         ),
         Failure::of(
+            "proof-refused",
+            &[],
+            Error(&["invalid_dpop_proof"]),
+            Operator,
+            "{provider} does not accept the proof of the key that this grant is bound to (DPoP): mostly a clock is wrong, \
+             this machine's or one on the way. Set this machine's clock; where it is right, take `dpop = true` away from \
+             the provider's settings and have the owner connect the account again.",
+        ),
+        Failure::of(
+            "proof-nonce",
+            &[],
+            Error(&["use_dpop_nonce"]),
+            Retry,
+            "{provider} asked for another nonce in the proof of this grant's key (DPoP), also when it had the one that it \
+             had asked for.",
+        ),
+        Failure::of(
             "server-refuses-client",
             &[],
             Error(&["invalid_client", "unauthorized_client"]),

@@ -22,6 +22,9 @@ struct Written {
     issuer: Url,
     client_id: String,
     client_secret_file: Option<PathBuf>,
+    /// New grants are bound to a key (RFC 9449).
+    #[serde(default)]
+    dpop: bool,
     /// The beginning of the variables' names; the key in capitals where there is no other.
     env_prefix: Option<String>,
 }
@@ -32,6 +35,7 @@ pub(super) struct Settings {
     pub(super) issuer: Url,
     pub(super) client_id: String,
     pub(super) client_secret: Option<ClientSecret>,
+    pub(super) dpop: bool,
     pub(super) env_prefix: String,
     /// The entry's key, for sentences about its settings.
     pub(super) id: String,
@@ -74,6 +78,7 @@ impl Settings {
             issuer: written.issuer,
             client_id: written.client_id,
             client_secret: secret.map(|file| entry.secret_in(file)).transpose()?,
+            dpop: written.dpop,
             env_prefix,
             id: entry.id.to_string(),
         })

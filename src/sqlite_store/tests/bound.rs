@@ -113,6 +113,7 @@ fn told(contents: &Contents) -> BTreeSet<String> {
             grant_expires_at,
             renewal,
             secret,
+            proof_key,
         } = record;
         let fields = (
             id,
@@ -138,7 +139,11 @@ fn told(contents: &Contents) -> BTreeSet<String> {
             grant_expires_at,
             renewal,
         );
-        told.insert(format!("{fields:?} {rest:?} {:?}", secret.as_bytes()));
+        let proof_key = proof_key.as_ref().map(Sealed::as_bytes);
+        told.insert(format!(
+            "{fields:?} {rest:?} {:?} {proof_key:?}",
+            secret.as_bytes()
+        ));
     }
     for token in &contents.tokens {
         let fields = (
@@ -427,6 +432,28 @@ async fn a_part_of_an_earlier_connection_does_not_go_with_a_later_one() {
         let contents = open(&copy).load().await.unwrap();
         assert_eq!(told(&contents).len(), left, "{change}");
         assert_eq!(contents.unusable.len(), 1, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_grant_whose_key_was_taken_away_or_given_is_not_used() {
+    for change in [
+        "UPDATE secrets SET proof_key = NULL WHERE place = 1 << 16",
+        "UPDATE secrets SET proof_key = secret WHERE place = 1 << 16",
+        "UPDATE secrets SET proof_key = (SELECT proof_key FROM secrets WHERE place = 2 << 16) WHERE place = 1 << 16",
+    ] {
+        let (folder, store) = two_of_everything().await;
+        raw(folder.path()).execute_batch(change).unwrap();
+        let begun = store.begin_renewal(&id(1), at(1)).await;
+        assert!(matches!(begun, Err(StoreError::Altered { .. })), "{change}");
+        let contents = store.load().await.unwrap();
+        let account = contents
+            .integrations
+            .iter()
+            .find(|account| account.id == id(1))
+            .unwrap();
+        assert!(matches!(account.health, Health::Misconfigured(_)), "{change}");
+        assert!(account.proof_key.is_none(), "{change}");
     }
 }
 

@@ -122,6 +122,7 @@ fn account(number: u32) -> IntegrationRecord {
         renewal: None,
         declined: Arc::default(),
         secret: refresh_token(&id, "grant"),
+        proof_key: Some(vault(1).seal(&Binding::ProofKey(&id), format!("key {number}").as_bytes())),
         id,
     }
 }

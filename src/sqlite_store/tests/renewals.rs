@@ -51,7 +51,7 @@ async fn every_field_of_an_account_survives_a_restart() {
         (sent.connected_at, sent.grant_expires_at)
     );
     assert_eq!((first.renewed_at, &first.health), (sent.renewed_at, &sent.health));
-    assert!(first.secret == sent.secret);
+    assert!(first.secret == sent.secret && first.proof_key == sent.proof_key);
     assert_eq!(
         (second.renewed_at, second.grant_expires_at, &second.renewal),
         (None, None, &None)
@@ -139,14 +139,15 @@ async fn a_sentence_of_version_14_is_read_and_stays_as_it_is() {
     let (folder, store) = fresh();
     let account = IntegrationRecord {
         health: Health::ReconnectRequired(written("Google no longer accepts this grant.")),
+        proof_key: None,
         ..account(1)
     };
     let version = store.put_integration(account, None, Vec::new()).await.unwrap();
     drop(store);
-    // What that version wrote, and it had no other tables.
+    // What that version wrote, and it had no other tables, but for one column.
     assert_eq!(kept_reason(&folder), "Google no longer accepts this grant.");
     raw(folder.path())
-        .pragma_update(None, "user_version", 14)
+        .execute_batch("PRAGMA user_version = 14; ALTER TABLE secrets DROP COLUMN proof_key")
         .unwrap();
 
     let store = open(&folder);
@@ -485,4 +486,35 @@ async fn agents_are_added_replaced_and_deleted() {
             .unwrap()
     );
     assert!(store.load().await.unwrap().agents.is_empty());
+}
+
+#[tokio::test]
+async fn what_takes_a_bound_grants_place_is_bound_to_the_same_key() {
+    let (folder, store) = fresh();
+    let sent = account(1);
+    let version = store
+        .put_integration(sent.clone(), None, Vec::new())
+        .await
+        .unwrap();
+    let begun = store.begin_renewal(&id(1), at(1)).await.unwrap().unwrap();
+    assert!(begun.proof_key == sent.proof_key);
+    let outcome = RenewalOutcome {
+        rotated: Some(refresh_token(&id(1), "next")),
+        ..renewed(token(1, "a b", 0))
+    };
+    store.finish_renewal(&id(1), version, outcome).await.unwrap();
+    drop(store);
+    let store = open(&folder);
+    assert_eq!(grant(&store, 1).await, "next");
+    assert!(now(&store, 1).await.proof_key == sent.proof_key);
+    let unbound = IntegrationRecord {
+        proof_key: None,
+        ..account(1)
+    };
+    let replaced = now(&store, 1).await.version;
+    store
+        .put_integration(unbound, Some(replaced), Vec::new())
+        .await
+        .unwrap();
+    assert!(now(&store, 1).await.proof_key.is_none());
 }

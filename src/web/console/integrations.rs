@@ -19,7 +19,10 @@ use super::{
     site::{Site, asker, owner_of},
 };
 use crate::{
-    broker::{AccountRef, AccountView, AgentState, CapabilityStanding, CapabilityState, PendingRevocation},
+    broker::{
+        AccountRef, AccountView, AgentState, CapabilityStanding, CapabilityState, GrantBinding,
+        PendingRevocation,
+    },
     id::OwnerId,
     store::Health,
     text::sentence::{capitalized, sentence},
@@ -63,6 +66,8 @@ struct Card {
     /// What kind of account it is, as a heading.
     kind: String,
     is_service_account: bool,
+    /// Whether its grant is bound to a key, where there is something to say of it.
+    binding: &'static str,
     mood: Mood,
     state: String,
     message: String,
@@ -145,6 +150,7 @@ impl Card {
                 .filter(|subject| is_service_account && *subject != record.account),
             kind: kind(site, view),
             is_service_account,
+            binding: bound(view.binding),
             mood,
             state,
             message: view.message().to_owned(),
@@ -159,6 +165,19 @@ impl Card {
             missing: missing.map(line).collect(),
             agents: view.agents.iter().map(ToString::to_string).collect(),
         }
+    }
+}
+
+/// What there is to say of how a grant is bound.
+fn bound(binding: Option<GrantBinding>) -> &'static str {
+    match binding {
+        Some(GrantBinding::Bound) => {
+            "What you allowed is bound to a key of this program (DPoP): nobody can use it without."
+        }
+        Some(GrantBinding::Unbound { would_bind: true }) => {
+            "What you allowed is not bound to a key (DPoP). Connect the account again to bind it."
+        }
+        Some(GrantBinding::Unbound { would_bind: false }) | None => "",
     }
 }
 

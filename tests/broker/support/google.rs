@@ -12,6 +12,7 @@ use token_broker::{
     cause::{Call, Refusal, UnusableAnswer},
     clock::{Clock, ManualClock, Moment},
     config::ClientType,
+    dpop::{Possession, ProofKey},
     entropy::SystemEntropy,
     http_client::{Egress, Limits, TransportError},
     provider::{
@@ -33,6 +34,8 @@ use super::{
 struct Grant {
     email: String,
     scopes: ScopeSet,
+    /// The key that has to be proven.
+    bound_to: Option<String>,
     /// Replaced by a rotated one.
     spent: bool,
     dead: bool,
@@ -45,6 +48,7 @@ struct Books {
     codes: BTreeMap<String, (Person, ScopeSet)>,
     grants: BTreeMap<String, Grant>,
     asked: Vec<Asked>,
+    proofs: usize,
     answered: usize,
     exchanged: usize,
     revoked: Vec<String>,
@@ -93,6 +97,7 @@ impl Google {
             issuer_binding: issuer_binding.to_owned(),
             books: Mutex::default(),
             habits: Mutex::new(Habits {
+                binds: false,
                 lifetime: Duration::from_secs(3600),
                 rotates: false,
                 leeway: false,
@@ -241,7 +246,7 @@ impl Google {
 
     /// A refresh token of `email` that somebody else obtained, for the same OAuth client.
     pub(crate) fn held_elsewhere(&self, email: &str, scopes: ScopeSet) -> String {
-        self.books().issue(email, scopes)
+        self.books().issue(email, scopes, None)
     }
 
     /// A service account's new key: its key file. The keys before it go on working.
@@ -323,6 +328,33 @@ impl Google {
     async fn held(&self, email: &str) {
         let mut held = self.held.subscribe();
         let _ = held.wait_for(|held| !held.contains(email)).await;
+    }
+
+    /// The key that a request proves.
+    fn proven(&self, proven: Option<Possession<'_>>) -> Result<Option<String>, NoToken> {
+        let Some(Possession { key, now }) = proven else {
+            return Ok(None);
+        };
+        let server_time = self.server_time();
+        let late = server_time.map(|time| time.wall.duration_since(now).abs());
+        if late.is_some_and(|late| late > SignedDuration::from_secs(300)) {
+            let refused = Fault::new(Remedy::Operator, "invalid_dpop_proof");
+            return Err(self.error(&refused).into());
+        }
+        let mut books = self.books();
+        books.proofs += 1;
+        Ok(Some(key.thumbprint()))
+    }
+
+    /// Proofs that were accepted.
+    pub(crate) fn proofs(&self) -> usize {
+        self.books().proofs
+    }
+
+    /// What a refresh with this token alone comes to: it was stolen.
+    pub(crate) async fn refresh_without_proof(&self, token: &str) -> Result<TokenAnswer, NoToken> {
+        let (token, scopes) = (token.into(), ScopeSet::default());
+        self.refresh(&token, &scopes, None).await
     }
 
     fn arrive(&self, token: &str, scopes: &ScopeSet) -> String {
@@ -440,15 +472,17 @@ impl Books {
         let grant = self.grants.get_mut(token).unwrap();
         grant.spent = true;
         let (email, scopes) = (grant.email.clone(), grant.scopes.clone());
-        self.issue(&email, scopes)
+        let bound_to = grant.bound_to.clone();
+        self.issue(&email, scopes, bound_to)
     }
 
-    fn issue(&mut self, email: &str, scopes: ScopeSet) -> String {
+    fn issue(&mut self, email: &str, scopes: ScopeSet, bound_to: Option<String>) -> String {
         self.serial += 1;
         let token = format!("1//{:04}-{CANARY}-grant", self.serial);
         let grant = Grant {
             email: email.to_owned(),
             scopes,
+            bound_to,
             spent: false,
             dead: false,
         };
@@ -463,6 +497,7 @@ fn real(token_endpoint: &str, client_id: &str, clock: &ManualClock) -> google::C
         client_id: client_id.to_owned(),
         client_secret: None,
         client_type: ClientType::Web,
+        dpop: false,
         redirect_uri: "http://127.0.0.1:1/oauth/callback".parse().unwrap(),
         endpoints: google::Endpoints {
             token: token_endpoint.parse().unwrap(),
@@ -526,6 +561,10 @@ impl Google {
 }
 
 impl ConsentProvider for Google {
+    fn binds_grants(&self) -> bool {
+        self.habits().binds
+    }
+
     fn consent<'a>(&'a self, request: &'a ConsentRequest<'a>) -> ProviderFuture<'a, Consent> {
         let mut books = self.books();
         books.serial += 1;
@@ -535,6 +574,7 @@ impl ConsentProvider for Google {
             login_hint: request.login_hint.map(str::to_owned),
         });
         let state = format!("state-{CANARY}-{}", books.serial);
+        let habits = self.habits().clone();
         let consent = Consent {
             authorization_url: format!("https://accounts.example/auth?state={state}")
                 .parse()
@@ -542,7 +582,8 @@ impl ConsentProvider for Google {
             state: state.into(),
             nonce: format!("nonce-{}", books.serial),
             verifier: format!("verifier-{CANARY}-{}", books.serial).into(),
-            cumulative: self.habits().cumulative,
+            proof_key: habits.binds.then(ProofKey::generate),
+            cumulative: habits.cumulative,
         };
         Box::pin(std::future::ready(Ok(consent)))
     }
@@ -551,8 +592,14 @@ impl ConsentProvider for Google {
         self.real.refused_consent(error, description)
     }
 
-    fn exchange<'a>(&'a self, code: &'a AuthorizationCode, verifier: &'a PkceVerifier) -> GrantFuture<'a> {
+    fn exchange<'a>(
+        &'a self,
+        code: &'a AuthorizationCode,
+        verifier: &'a PkceVerifier,
+        proven: Option<Possession<'a>>,
+    ) -> GrantFuture<'a> {
         Box::pin(async move {
+            let bound_to = self.proven(proven)?;
             let server_time = self.server_time();
             let mut books = self.books();
             books.exchanged += 1;
@@ -572,7 +619,9 @@ impl ConsentProvider for Google {
                 .filter(|grant| cumulative && grant.email == person.email && !grant.dead);
             let before = before.fold(ScopeSet::default(), |all, grant| all.union(&grant.scopes));
             let scopes = person.ticks.unwrap_or(asked).union(&before);
-            let refresh_token = person.lasting.then(|| books.issue(&person.email, scopes.clone()));
+            let refresh_token = person
+                .lasting
+                .then(|| books.issue(&person.email, scopes.clone(), bound_to));
             if let Some(fault) = &person.spoilt {
                 drop(books);
                 return Err(NoToken {
@@ -618,9 +667,16 @@ impl ConsentProvider for Google {
         })
     }
 
-    fn refresh<'a>(&'a self, token: &'a RefreshToken, scopes: &'a ScopeSet) -> GrantFuture<'a> {
+    fn refresh<'a>(
+        &'a self,
+        token: &'a RefreshToken,
+        scopes: &'a ScopeSet,
+        proven: Option<Possession<'a>>,
+    ) -> GrantFuture<'a> {
         Box::pin(async move {
-            if !self.books().grants.contains_key(token.expose()) {
+            let proven = self.proven(proven)?;
+            let accepted = |grant: &Grant| grant.bound_to.is_none() || grant.bound_to == proven;
+            if !self.books().grants.get(token.expose()).is_some_and(accepted) {
                 return Err(self.error(&Fault::invalid_grant()).into());
             }
             let email = self.arrive(token.expose(), scopes);

@@ -127,7 +127,10 @@ pub(crate) struct Begun {
 
 /// How it behaves throughout a scene.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit by itself")]
 pub(crate) struct Habits {
+    /// Consents make a key that their grants are bound to.
+    pub(crate) binds: bool,
     pub(crate) lifetime: Duration,
     /// Each refresh replaces the refresh token.
     pub(crate) rotates: bool,

@@ -9,8 +9,11 @@
 //     POST /lifetime {seconds}    of access tokens from now on
 //     POST /hold {when}           token requests wait "before" or "after" they are worked on
 //     POST /release               lets them go on
+//     POST /bind {access}         whether proofs (DPoP) of the public client bind its access tokens too, or its refresh
+//                                 tokens alone, as Google does
+//     POST /nonce {required}      whether proofs have to carry a nonce
 //     POST /shrink {scope}        takes a scope out of all living refresh tokens, as a server may at any time
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -27,6 +30,8 @@ const SCOPES = [
 
 const counts = { exchanges: 0, refreshes: 0, reuses: 0, revocations: 0, waiting: 0 };
 let lifetime = 3600;
+let bindsAccess = true;
+let needsNonce = false;
 let held = null;
 
 /** What the server keeps: plain maps, so that orders and questions can reach it. */
@@ -57,7 +62,7 @@ class Memory {
 }
 
 const tokens = (name) => [...(models.get(name) ?? new Map())].map(([token, entry]) => ({
-  token, scope: entry.scope, account: entry.accountId, spent: Boolean(entry.consumed),
+  token, scope: entry.scope, account: entry.accountId, spent: Boolean(entry.consumed), bound: Boolean(entry.jkt),
 }));
 
 function signingKey() {
@@ -76,6 +81,12 @@ function provide(issuer) {
       redirect_uris: ['http://127.0.0.1/oauth/callback'],
       grant_types: ['authorization_code', 'refresh_token'],
       token_endpoint_auth_method: 'client_secret_post',
+    }, {
+      client_id: process.env.PUBLIC_CLIENT_ID,
+      application_type: 'native',
+      redirect_uris: ['http://127.0.0.1/oauth/callback'],
+      grant_types: ['authorization_code', 'refresh_token'],
+      token_endpoint_auth_method: 'none',
     }],
     routes: {
       authorization: '/o/oauth2/v2/auth',
@@ -84,7 +95,15 @@ function provide(issuer) {
       jwks: '/oauth2/v3/certs',
       userinfo: '/v1/userinfo',
     },
-    features: { devInteractions: { enabled: false }, revocation: { enabled: true } },
+    features: {
+      devInteractions: { enabled: false },
+      dPoP: {
+        enabled: process.env.WITHOUT_DPOP !== 'true',
+        nonceSecret: randomBytes(32),
+        requireNonce: () => needsNonce,
+      },
+      revocation: { enabled: true },
+    },
     interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
     pkce: { required: () => true },
     rotateRefreshToken: true,
@@ -118,6 +137,21 @@ function provide(issuer) {
   provider.on('grant.revoked', () => { counts.revocations += 1; });
   provider.on('server_error', (_, error) => console.error(error));
   return provider;
+}
+
+/** Where it is ordered so, a proof binds the refresh token of a public client alone: the access token stays `Bearer`. */
+function bindRefreshTokensAlone(provider) {
+  const proven = new WeakMap();
+  const { setThumbprint } = provider.AccessToken.prototype;
+  provider.AccessToken.prototype.setThumbprint = function bind(kind, value) {
+    if (bindsAccess || kind !== 'jkt') setThumbprint.call(this, kind, value);
+    else proven.set(Provider.ctx, value);
+  };
+  const { save } = provider.RefreshToken.prototype;
+  provider.RefreshToken.prototype.save = function bound(...rest) {
+    this.jkt ??= proven.get(Provider.ctx);
+    return save.apply(this, rest);
+  };
 }
 
 async function body(request) {
@@ -176,6 +210,8 @@ function release() {
 
 const orders = {
   lifetime: ({ seconds }) => { lifetime = seconds; },
+  bind: ({ access }) => { bindsAccess = access; },
+  nonce: ({ required }) => { needsNonce = required; },
   hold: ({ when }) => {
     let open;
     const released = new Promise((resolve) => { open = resolve; });
@@ -215,6 +251,7 @@ const failed = (response) => (error) => {
 const server = createServer();
 const issuer = await listening(server);
 const provider = provide(issuer);
+bindRefreshTokensAlone(provider);
 const oauth = provider.callback();
 server.on('request', (request, response) => {
   if (request.url.startsWith('/interaction/')) interact(provider, request, response).catch(failed(response));

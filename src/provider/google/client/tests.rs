@@ -1,5 +1,7 @@
 //! The client against a server that plays given answers.
 
+mod proofs;
+
 use std::{sync::Arc, time::Duration};
 
 use ::http::Method;
@@ -32,6 +34,7 @@ fn options(origin: &str) -> ClientOptions {
         client_id: "client".into(),
         client_secret: Some(SECRET.into()),
         client_type: ClientType::Web,
+        dpop: false,
         redirect_uri: "http://127.0.0.1:8420/oauth/callback".parse().unwrap(),
         endpoints: Endpoints::with_base(origin).unwrap(),
         limits: Limits {
@@ -55,7 +58,7 @@ async fn play(answers: Vec<Answer>) -> (Play, Client) {
 
 async fn refresh(client: &Client) -> Result<TokenAnswer, ProviderError> {
     let scopes = ScopeSet::parse(SEND).unwrap();
-    let answer = client.refresh(&REFRESH.into(), &scopes).await;
+    let answer = client.refresh(&REFRESH.into(), &scopes, None).await;
     answer.map_err(|failure| *failure.error)
 }
 
@@ -110,7 +113,7 @@ async fn a_code_is_exchanged_with_its_verifier() {
     );
     let (play, client) = play(vec![answer.header("date", "Mon, 15 Jan 2024 10:29:58 GMT")]).await;
     let answer = client
-        .exchange(&CODE.into(), &VERIFIER.into())
+        .exchange(&CODE.into(), &VERIFIER.into(), None)
         .await
         .ok()
         .unwrap();
@@ -148,7 +151,7 @@ async fn a_refresh_is_narrowed_literally() {
     ];
     assert_eq!(form_of(&play.requests()[0], "/token"), pairs(&fields));
 
-    let everything = client.refresh(&REFRESH.into(), &ScopeSet::default()).await;
+    let everything = client.refresh(&REFRESH.into(), &ScopeSet::default(), None).await;
     assert!(everything.is_ok());
     let form = form_of(&play.requests()[1], "/token");
     assert!(form.iter().all(|(name, _)| name != "scope"));
@@ -182,7 +185,7 @@ async fn a_refusal_says_who_acts_and_repeats_no_secret() {
     )])
     .await;
     let error = client
-        .exchange(&CODE.into(), &VERIFIER.into())
+        .exchange(&CODE.into(), &VERIFIER.into(), None)
         .await
         .err()
         .unwrap()
@@ -250,7 +253,7 @@ async fn an_answer_that_is_no_token_is_malformed() {
 async fn salvaged(answer: Answer) -> (ProviderError, Option<String>) {
     let (_play, client) = play(vec![answer]).await;
     let failure = client
-        .refresh(&REFRESH.into(), &ScopeSet::default())
+        .refresh(&REFRESH.into(), &ScopeSet::default(), None)
         .await
         .err()
         .unwrap();
@@ -320,7 +323,7 @@ async fn a_stalled_answer_gives_the_grant_that_it_began_with() {
     options.limits.request = Duration::from_millis(100);
     let scopes = ScopeSet::default();
     let failure = client(options)
-        .refresh(&REFRESH.into(), &scopes)
+        .refresh(&REFRESH.into(), &scopes, None)
         .await
         .err()
         .unwrap();
@@ -490,7 +493,7 @@ async fn only_what_spends_nothing_is_sent_once_more() {
     assert_eq!(play.requests().len(), 2);
 
     let (play, client) = twice(granted()).await;
-    let exchanged = client.exchange(&CODE.into(), &VERIFIER.into()).await;
+    let exchanged = client.exchange(&CODE.into(), &VERIFIER.into(), None).await;
     assert_eq!(code(&exchanged.err().unwrap().error), "network");
     assert_eq!(play.requests().len(), 1, "the code may be spent");
 
