@@ -24,7 +24,7 @@ use crate::{
     lifecycle::{DRAIN, PROVIDER_DRAIN},
     manifest::Folder,
     provider::{
-        Providers, Surroundings,
+        ProviderContext, Providers,
         google::{self, ClientOptions},
         kinds,
     },
@@ -208,7 +208,7 @@ pub fn start_broker(
     if let Some(proxy) = parts.egress.proxy_before(options.endpoints.token.as_str()) {
         tracing::info!(endpoint = %options.endpoints.token, "the provider is reached through {proxy}");
     }
-    let surroundings = Surroundings {
+    let context = ProviderContext {
         redirect_uri: options.redirect_uri.clone(),
         limits: options.limits,
         egress: options.egress.clone(),
@@ -216,7 +216,7 @@ pub fn start_broker(
         entropy: parts.entropy.clone(),
     };
     let mut providers = google::providers(options, parts.clock.clone(), parts.entropy.clone());
-    kinds::add(&mut providers, &config.providers, &surroundings)?;
+    kinds::add(&mut providers, &config.providers, &context)?;
     let options = BrokerOptions {
         public_url: config.public_url.as_str().trim_end_matches('/').to_owned(),
         concurrency: config.renewal.concurrency,

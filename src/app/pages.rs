@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What the pages are about, besides the broker.
-pub(super) struct Surroundings {
+pub(super) struct ProviderContext {
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
     pub(super) sessions: Arc<Sessions>,
@@ -46,7 +46,7 @@ pub(super) fn web(
     config: &Config,
     broker: &Arc<Broker>,
     parts: &AppParts,
-    around: Surroundings,
+    around: ProviderContext,
 ) -> anyhow::Result<Web> {
     let facts = HealthFacts {
         metrics: around.metrics,

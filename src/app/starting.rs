@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     node::{self, Driver},
-    pages::{self, Surroundings},
+    pages::{self, ProviderContext},
     parts::AppParts,
     ports::LibraryPorts,
     supervision,
@@ -168,7 +168,7 @@ impl Starting {
             .admin
             .serve(broker, store, sessions.clone(), facts, self.shutdown.clone());
         self.tasks.spawn("the admin socket", serving);
-        let surroundings = Surroundings {
+        let context = ProviderContext {
             metrics: surfaces.metrics,
             readiness: self.readiness.clone(),
             sessions,
@@ -177,7 +177,7 @@ impl Starting {
             certificate: surfaces.certificate,
             shutdown: self.shutdown.clone(),
         };
-        let web = pages::web(&self.config, &self.broker, &self.parts, surroundings)?;
+        let web = pages::web(&self.config, &self.broker, &self.parts, context)?;
         let serving = surfaces.http.serve(Arc::new(web), self.shutdown.clone());
         self.tasks.spawn("the pages", serving);
         let (config, broker) = (&self.config, &self.broker);

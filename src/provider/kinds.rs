@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::{google, oidc, profile::Profile, registry::Provider, surroundings::Surroundings};
+use super::{context::ProviderContext, google, oidc, profile::Profile, registry::Provider};
 use crate::{
     clock::SystemClock,
     config::{ConfigError, ProviderEntry},
@@ -12,7 +12,7 @@ use crate::{
     http_client::{Egress, Limits},
 };
 
-type Build = fn(&ProviderEntry, &Surroundings) -> Result<Provider, ConfigError>;
+type Build = fn(&ProviderEntry, &ProviderContext) -> Result<Provider, ConfigError>;
 
 /// Each type, and how one of it is built from its entry.
 const KINDS: &[(&str, Build)] = &[("oidc", oidc::build)];
@@ -29,13 +29,13 @@ pub fn built_in() -> [Profile; 2] {
 pub fn add(
     providers: &mut Vec<Provider>,
     entries: &[ProviderEntry],
-    surroundings: &Surroundings,
+    context: &ProviderContext,
 ) -> Result<(), ConfigError> {
     for entry in entries {
         if providers.iter().any(|known| *known.id() == entry.id) {
             return Err(entry.wrong("there is such a provider already: give it another `id`"));
         }
-        let provider = build(entry, surroundings)?;
+        let provider = build(entry, context)?;
         if providers
             .iter()
             .any(|known| known.issuer_binding == provider.issuer_binding)
@@ -71,7 +71,7 @@ pub fn add(
 /// # Errors
 /// As [`add`], but for what they have in common with the built-in ones.
 pub fn added(entries: &[ProviderEntry], redirect_uri: &Url) -> Result<Vec<Provider>, ConfigError> {
-    let surroundings = Surroundings {
+    let context = ProviderContext {
         redirect_uri: redirect_uri.clone(),
         limits: Limits::default(),
         egress: Egress::default(),
@@ -79,17 +79,17 @@ pub fn added(entries: &[ProviderEntry], redirect_uri: &Url) -> Result<Vec<Provid
         entropy: Arc::new(SystemEntropy),
     };
     let mut providers = Vec::new();
-    add(&mut providers, entries, &surroundings)?;
+    add(&mut providers, entries, &context)?;
     Ok(providers)
 }
 
-fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Result<Provider, ConfigError> {
+fn build(entry: &ProviderEntry, context: &ProviderContext) -> Result<Provider, ConfigError> {
     let found = KINDS.iter().find(|(name, _)| *name == entry.kind);
     let (_, build) = found.ok_or_else(|| {
         let known: Vec<String> = KINDS.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         entry.wrong(format!("type: expected {}", known.join(" or ")))
     })?;
-    build(entry, surroundings)
+    build(entry, context)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A provider is a folder here and a line in `kinds`.
 
 mod code;
+mod context;
 mod conversation;
 mod error;
 pub mod failure;
@@ -16,8 +17,8 @@ mod profile;
 mod registry;
 mod seam;
 pub mod sentences;
-mod surroundings;
 
+pub use context::ProviderContext;
 pub use conversation::{
     AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, NoToken, TokenAnswer,
 };
@@ -30,4 +31,3 @@ pub use registry::{Provider, Providers, TokenSource};
 pub(crate) use registry::{SOME_PROVIDER, issuer_of};
 pub use seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture};
 pub use sentences::Retried;
-pub use surroundings::Surroundings;

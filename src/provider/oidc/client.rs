@@ -13,12 +13,12 @@ use crate::{
     dpop::Possession,
     http_client::Http,
     provider::{
+        context::ProviderContext,
         conversation::{Consent, ConsentRequest, Identity},
         error::ProviderError,
         file::InvalidGrantFile,
         oauth::{self, Dialect, refused_consent},
         seam::{ConsentProvider, GrantFuture, ProviderFuture},
-        surroundings::Surroundings,
     },
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
 };
@@ -29,7 +29,7 @@ const MAX_GRANT: usize = 16 * 1024;
 /// `OpenID` Connect over HTTPS.
 pub(super) struct Client {
     settings: Settings,
-    surroundings: Surroundings,
+    context: ProviderContext,
     http: Http,
     /// As soon as the server has said where it is.
     oauth: OnceCell<oauth::Client>,
@@ -38,11 +38,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(settings: Settings, surroundings: Surroundings) -> Self {
+    pub(super) fn new(settings: Settings, context: ProviderContext) -> Self {
         Self {
-            http: Http::new(surroundings.limits, surroundings.egress.clone()),
+            http: Http::new(context.limits, context.egress.clone()),
             settings,
-            surroundings,
+            context,
             oauth: OnceCell::new(),
             failure: Mutex::default(),
         }
@@ -51,7 +51,7 @@ impl Client {
     /// The client of the server where it is. What could not be read is asked for again by the next request; who waited
     /// for an answer that did not come does not wait for another.
     async fn oauth(&self) -> Result<&oauth::Client, ProviderError> {
-        let asked_at = self.surroundings.clock.uptime();
+        let asked_at = self.context.clock.uptime();
         let discover = || async {
             if let Some((failed_at, error)) = &*self.failure()
                 && *failed_at >= asked_at
@@ -60,7 +60,7 @@ impl Client {
             }
             let found = self.discover().await;
             let failed = found.as_ref().err().cloned();
-            *self.failure() = failed.map(|error| (self.surroundings.clock.uptime(), error));
+            *self.failure() = failed.map(|error| (self.context.clock.uptime(), error));
             found
         };
         self.oauth.get_or_try_init(discover).await
@@ -79,13 +79,13 @@ impl Client {
         let options = oauth::ClientOptions {
             client_id: self.settings.client_id.clone(),
             client_secret: self.settings.client_secret.clone(),
-            redirect_uri: self.surroundings.redirect_uri.clone(),
+            redirect_uri: self.context.redirect_uri.clone(),
             endpoints: found.endpoints,
             dialect: Arc::new(self.dialect(found.scopes.as_deref())),
-            limits: self.surroundings.limits,
-            egress: self.surroundings.egress.clone(),
+            limits: self.context.limits,
+            egress: self.context.egress.clone(),
         };
-        let (clock, entropy) = (self.surroundings.clock.clone(), self.surroundings.entropy.clone());
+        let (clock, entropy) = (self.context.clock.clone(), self.context.entropy.clone());
         Ok(oauth::Client::new(options, clock, entropy))
     }
 

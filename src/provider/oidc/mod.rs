@@ -8,10 +8,10 @@ mod settings;
 use std::sync::Arc;
 
 use super::{
+    context::ProviderContext,
     profile::{AccountField, EnvNames, Origin, Profile},
     registry::{Provider, TokenSource},
     sentences,
-    surroundings::Surroundings,
 };
 use crate::config::{ConfigError, ProviderEntry};
 
@@ -20,7 +20,7 @@ use failure_table::{DECLINED, FAILURES, TOPICS};
 use settings::Settings;
 
 /// The provider of an entry of the type `oidc`. Asks nobody yet.
-pub(super) fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Result<Provider, ConfigError> {
+pub(super) fn build(entry: &ProviderEntry, context: &ProviderContext) -> Result<Provider, ConfigError> {
     let settings = Settings::read(entry)?;
     let profile = Profile {
         id: entry.id.clone(),
@@ -45,6 +45,6 @@ pub(super) fn build(entry: &ProviderEntry, surroundings: &Surroundings) -> Resul
         issuer_binding: format!("{}#{}", settings.issuer, settings.client_id).into(),
         servers: vec![discovery::document_of(&settings.issuer)],
         failures: FAILURES,
-        tokens: TokenSource::Consent(Arc::new(Client::new(settings, surroundings.clone()))),
+        tokens: TokenSource::Consent(Arc::new(Client::new(settings, context.clone()))),
     })
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// What a provider is built with, besides its own settings.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct ProviderContext {
     /// Where consents come back to.
     pub redirect_uri: Url,
     /// What a request may take.
