@@ -3,6 +3,7 @@
 use token_broker::{
     broker::{AgentState, ProblemCode, TokenRequest},
     budget::table::NARROWED_TOKENS,
+    clock::{self, Clock},
 };
 
 use crate::support::*;
@@ -428,4 +429,21 @@ async fn an_agent_that_asks_for_every_selection_leaves_the_others_theirs() {
         .ask_for(&greedy, &query(&selection(&KEYS, 254), 0))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn the_second_of_the_last_use_is_told() {
+    let scene = Scene::new().await;
+    scene.connect("alice", &[SEND]).await;
+    let bot = scene.put("bot", "alice", &[SEND]).await;
+    scene.idle().await;
+    let last_used = || {
+        let view = scene.broker.agent_list.agent(bot.name()).unwrap();
+        view.last_used.map(|used| used.to_string())
+    };
+    assert_eq!(last_used(), None);
+    let asked_at = clock::rfc3339(scene.clock.now());
+    scene.clock.advance(std::time::Duration::from_millis(300));
+    scene.ask(&bot).await.unwrap();
+    assert_eq!(last_used(), Some(asked_at));
 }

@@ -24,7 +24,7 @@ pub struct AgentView {
     pub source: AgentSource,
     /// When its token is renewed next.
     pub next_renewal: Option<Timestamp>,
-    /// When its socket handed it a token last, since the daemon started. Reading a file leaves no trace.
+    /// The second in which its socket handed it a token last, since the daemon started. Reading a file leaves no trace.
     pub last_used: Option<Timestamp>,
     /// What went wrong writing its directory.
     pub delivery_problem: Option<String>,
@@ -119,6 +119,10 @@ impl AgentList {
     fn view(&self, registry: &Registry, entry: &AgentEntry) -> AgentView {
         let now = self.clock.moment();
         let leaving = || registry.leaving.problem(entry.handle.name());
+        let second = |used| {
+            let at = now.wall_at(used);
+            Timestamp::from_second(at.as_second()).unwrap_or(at)
+        };
         AgentView {
             snapshot: entry.handle.snapshot(),
             source: entry.source.clone(),
@@ -128,7 +132,7 @@ impl AgentList {
                 .filter_map(|key| self.schedule.due_at(key))
                 .min()
                 .map(|due| now.wall_at(due)),
-            last_used: entry.handle.audited.last_use().map(|used| now.wall_at(used)),
+            last_used: entry.handle.audited.last_use().map(second),
             delivery_problem: entry.handle.delivery_problem().or_else(leaving),
         }
     }
