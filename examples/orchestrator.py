@@ -3,10 +3,13 @@
     python -m pip install grpcio grpcio-tools
     python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. proto/tokenbroker/v1/*.proto
     python examples/orchestrator.py /run/token-broker/admin.sock AGENT OWNER CAPABILITY...
+    python examples/orchestrator.py https://broker.example:8444 AGENT OWNER CAPABILITY...
 
-The two commands above put the messages beside where they are run.
+The two commands above put the messages beside where they are run. Over TLS it shows the certificate in
+TOKEN_BROKER_CERTIFICATE, with its key in TOKEN_BROKER_CERTIFICATE_KEY, and trusts the authorities in TOKEN_BROKER_CA.
 """
 
+import os
 import sys
 
 import grpc
@@ -17,8 +20,17 @@ from tokenbroker.v1 import admin_pb2, admin_pb2_grpc, types_pb2
 ACTIVE = types_pb2.AGENT_STATE_ACTIVE
 
 
-def main(socket, agent, owner, *capabilities):
-    admin = admin_pb2_grpc.AdminServiceStub(grpc.insecure_channel(f"unix:{socket}"))
+def channel(broker):
+    if not broker.startswith("https://"):
+        return grpc.insecure_channel(f"unix:{broker}")
+    ca, key, certificate = (
+        open(os.environ[f"TOKEN_BROKER_{name}"], "rb").read() for name in ("CA", "CERTIFICATE_KEY", "CERTIFICATE")
+    )
+    return grpc.secure_channel(broker.removeprefix("https://"), grpc.ssl_channel_credentials(ca, key, certificate))
+
+
+def main(broker, agent, owner, *capabilities):
+    admin = admin_pb2_grpc.AdminServiceStub(channel(broker))
     needs = [types_pb2.Requirement(key=key, description="For an example") for key in capabilities]
     spec = admin_pb2.AgentSpec(agent=agent, owner=owner, integrations=needs)
     # The same again changes nothing, so this may be repeated whenever the platform is not sure.

@@ -47,6 +47,16 @@ impl Connect {
         self.complete(query, None, Some(visit)).await
     }
 
+    /// Whose consent goes by this name; nobody's where there is none.
+    pub fn owner_of_consent(&self, connect_id: &str) -> Option<OwnerId> {
+        self.consents.owner_of(connect_id)
+    }
+
+    /// Whose consent this redirect's query would end.
+    pub fn owner_of_redirect(&self, query: &str) -> Option<OwnerId> {
+        self.consents.owner_of_state(&Redirect::parse(query).ok()?.state)
+    }
+
     async fn complete(
         self: &Arc<Self>,
         query: &str,

@@ -243,6 +243,19 @@ impl Consents {
         Some((ending, watched.expires_at, watched.provider.clone()))
     }
 
+    /// Whose consent goes by this name.
+    pub(crate) fn owner_of(&self, connect_id: &str) -> Option<OwnerId> {
+        let table = self.lock();
+        table.watched.get(connect_id)?.place.holder().cloned()
+    }
+
+    /// Whose consent has this state, while it is under way.
+    pub(crate) fn owner_of_state(&self, state: &StateToken) -> Option<OwnerId> {
+        let table = self.lock();
+        let pending = table.pending.get(&digest(state))?;
+        Some(pending.grant_request.owner.clone())
+    }
+
     pub(crate) fn is_answered(&self, connect_id: &str) -> bool {
         self.lock()
             .watched

@@ -10,7 +10,7 @@ use crate::{
     broker::{AgentState, Broker},
     config::InForce,
     health::Readiness,
-    net::tls::ServedCertificate,
+    net::tls::ServedCertificates,
     proto::{timestamp, v1},
 };
 
@@ -29,8 +29,8 @@ pub struct Facts {
     pub registered: Option<watch::Receiver<bool>>,
     /// What it cannot do.
     pub readiness: Arc<Readiness>,
-    /// What sidecars are served with over TLS, where they are.
-    pub certificate: Option<Arc<ServedCertificate>>,
+    /// What is served with over TLS, where something is.
+    pub certificates: ServedCertificates,
 }
 
 /// The answer.
@@ -82,7 +82,12 @@ fn problems(broker: &Broker, facts: &Facts, changes: &[String]) -> Vec<String> {
                 .to_owned(),
         );
     }
-    problems.extend(facts.certificate.as_ref().and_then(|served| served.trouble()));
+    problems.extend(
+        facts
+            .certificates
+            .all()
+            .filter_map(|(_, served)| served.trouble()),
+    );
     problems.extend(broker.agents.manifest_problems());
     problems.extend(broker.unusable.unusable_records());
     match broker.restored.unchecked_accounts() {

@@ -1,15 +1,22 @@
-//! The admin socket: what the operator and a platform's orchestrator may do.
+//! What the operator and a platform's orchestrator may do: on the admin socket, and over TLS where it is configured.
 
 mod backup;
+mod client_names;
+mod confined;
 pub mod convert;
 mod daemon_status;
+mod own_trail;
+mod principal;
+mod remote;
 mod request;
+mod roles;
 mod service;
 pub mod status;
 
 use std::{io, path::Path, sync::Arc};
 
 use backup::Backups;
+use roles::ADMIN_SERVICE;
 use service::Service;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -20,15 +27,15 @@ use crate::{
     broker::Broker,
     budget::{Budget, table::EVENT_STREAMS},
     health::Readiness,
-    net::local::{LocalSocket, PeerUid},
+    net::local::LocalSocket,
     proto::v1::admin_service_server::AdminServiceServer,
     session::Sessions,
     sqlite_store::SqliteStore,
 };
 
+pub use client_names::ClientList;
 pub use daemon_status::Facts;
-
-const ADMIN_SERVICE: &str = "tokenbroker.v1.AdminService";
+pub use remote::AdminListener;
 
 /// The admin socket, bound.
 pub struct AdminSocket(LocalSocket);
@@ -44,15 +51,20 @@ impl AdminSocket {
         self.0.path()
     }
 
-    /// Serves until `shutdown`, then lets what is under way end, and removes the socket.
+    /// Serves until `shutdown`, and at `listener` where there is one, then lets what is under way end, and removes the
+    /// socket.
     pub async fn serve(
         self,
-        broker: Arc<Broker>,
-        database: Arc<SqliteStore>,
-        sessions: Arc<Sessions>,
-        facts: Facts,
+        listener: Option<AdminListener>,
+        parts: AdminParts,
         shutdown: CancellationToken,
     ) {
+        let AdminParts {
+            broker,
+            database,
+            sessions,
+            facts,
+        } = parts;
         let service = Service {
             broker,
             backups: Backups::of(database),
@@ -64,12 +76,31 @@ impl AdminSocket {
         let condition = ("admin_socket", service.facts.readiness.clone());
         match routes(service).await {
             Ok(routes) => {
-                let serving = self.0.serve("the admin socket", condition, routes, shutdown);
-                serving.await;
+                let remote = async {
+                    if let Some(listener) = listener {
+                        listener.serve(routes.clone(), shutdown.clone()).await;
+                    }
+                };
+                let local = self
+                    .0
+                    .serve("the admin socket", condition, routes.clone(), shutdown.clone());
+                tokio::join!(local, remote);
             }
             Err(error) => tracing::error!(%error, "the admin socket's services could not be built"),
         }
     }
+}
+
+/// What the service is made of.
+pub struct AdminParts {
+    /// What it drives.
+    pub broker: Arc<Broker>,
+    /// What it copies.
+    pub database: Arc<SqliteStore>,
+    /// Who is signed in to the console.
+    pub sessions: Arc<Sessions>,
+    /// What it says about the daemon.
+    pub facts: Facts,
 }
 
 /// Keeps the health of the server as a whole at what the daemon's readiness is. The service itself answers all the same.

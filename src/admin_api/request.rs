@@ -1,11 +1,8 @@
 //! What a request names, checked.
 
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
-use super::{
-    PeerUid,
-    status::{connect, invalid, status},
-};
+use super::status::{connect, invalid, status};
 use crate::{
     broker::{AccountRef, Broker, ConnectTarget, Revocation},
     id::{AgentName, OwnerId},
@@ -18,16 +15,6 @@ use crate::{
 
 /// What stands for an account that is not connected yet: no address, since those have an `@`.
 const NEW_ACCOUNT: &str = "new";
-
-/// Who asks.
-pub(super) fn actor<T>(request: &Request<T>) -> Actor {
-    Actor::Admin(
-        request
-            .extensions()
-            .get::<PeerUid>()
-            .map_or(u32::MAX, |peer| peer.0),
-    )
-}
 
 /// An owner, where one is named.
 pub(super) fn owner(text: &str) -> Result<Option<OwnerId>, Status> {
@@ -73,13 +60,14 @@ pub(super) fn reference(which: Option<v1::IntegrationRef>) -> Result<AccountRef,
 /// What a link to the console admits to.
 pub(super) fn admission(
     broker: &Broker,
-    request: &v1::BeginSessionRequest,
+    owner: Option<OwnerId>,
+    return_url: &str,
     actor: Actor,
 ) -> Result<Admission, Status> {
-    let url = Some(request.return_url.as_str()).filter(|url| !url.is_empty());
+    let url = Some(return_url).filter(|url| !url.is_empty());
     let return_url = url.map(|url| broker.connect.allowed_return(url)).transpose();
     let return_url = return_url.map_err(|error| connect(&error))?;
-    Ok(match owner(&request.owner)? {
+    Ok(match owner {
         Some(owner) => Admission {
             actor: Actor::Person(owner.to_string()),
             viewer: Viewer::Owner(owner),

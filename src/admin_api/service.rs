@@ -9,19 +9,20 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{
     backup::{Backups, Pieces},
+    confined::Confined,
     convert,
     daemon_status::{self, Facts},
+    own_trail,
+    principal::Principal,
     request::{
-        account_of, actor, admission, agent_name, audit_head, console_page, owner, reference, revocation,
-        target,
+        account_of, admission, agent_name, audit_head, console_page, owner, reference, revocation, target,
     },
     status::{account, agent, connect, import, invalid, service_account, status, store},
 };
 use crate::{
-    broker::{AccountRef, Asker, Broker, Connected, NewServiceAccount},
+    broker::{AccountRef, Broker, Connected, NewServiceAccount, OwnersEvents},
     budget::Budget,
     id::AgentName,
-    net::local::PeerUid,
     proto::{
         timestamp,
         v1::{self, admin_service_server::AdminService},
@@ -37,7 +38,7 @@ pub(super) struct Service {
     pub(super) sessions: Arc<Sessions>,
     pub(super) facts: Facts,
     /// Streams of events.
-    pub(super) streams: Budget<PeerUid>,
+    pub(super) streams: Budget<Principal>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -45,6 +46,11 @@ const AUDIT_PAGE: u32 = 1000;
 const AUDIT_PAGE_MOST: u32 = 10_000;
 
 impl Service {
+    /// The broker, as far as it is the caller's.
+    fn confined<'a>(&'a self, caller: &'a Principal) -> Confined<'a> {
+        Confined::new(&self.broker, caller)
+    }
+
     fn agent_directory(&self, name: &AgentName) -> String {
         self.facts
             .runtime_dir
@@ -85,8 +91,10 @@ impl AdminService for Service {
         &self,
         request: Request<v1::BeginConnectRequest>,
     ) -> Answer<v1::BeginConnectResponse> {
+        let caller = Principal::of(request.extensions())?;
         let request = request.into_inner();
         let target = target(&request)?;
+        self.confined(&caller).target(&target)?;
         let return_url = Some(request.return_url.as_str()).filter(|url| !url.is_empty());
         let started = self
             .broker
@@ -108,14 +116,15 @@ impl AdminService for Service {
         &self,
         request: Request<v1::CompleteConnectRequest>,
     ) -> Answer<v1::CompleteConnectResponse> {
-        let actor = actor(&request);
+        let caller = Principal::of(request.extensions())?;
         let redirect = request.into_inner().redirect_url;
         let query = redirect.split_once('?').map_or("", |(_, query)| query);
         let query = query.split_once('#').map_or(query, |(query, _)| query);
+        self.confined(&caller).redirect(query)?;
         let connected = self
             .broker
             .connect
-            .complete_connect(query, Some(actor))
+            .complete_connect(query, Some(caller.actor()))
             .await
             .map_err(|error| connect(&error))?;
         Ok(Response::new(v1::CompleteConnectResponse {
@@ -128,7 +137,9 @@ impl AdminService for Service {
         &self,
         request: Request<v1::WaitConnectRequest>,
     ) -> Answer<v1::WaitConnectResponse> {
+        let caller = Principal::of(request.extensions())?;
         let connect_id = request.into_inner().connect_id;
+        self.confined(&caller).consent(&connect_id)?;
         let connected = tokio::select! {
             ending = self.broker.connect.wait_connect(&connect_id) => ending.map_err(|error| connect(&error))?,
             () = self.shutdown.cancelled() => {
@@ -145,7 +156,7 @@ impl AdminService for Service {
         &self,
         request: Request<v1::AddServiceAccountRequest>,
     ) -> Answer<v1::AddServiceAccountResponse> {
-        let actor = actor(&request);
+        let caller = Principal::of(request.extensions())?;
         let request = request.into_inner();
         // From here on it is wiped, whatever comes of it.
         let file = request.key_file.into();
@@ -154,10 +165,11 @@ impl AdminService for Service {
             file,
             subject: Some(request.subject).filter(|subject| !subject.is_empty()),
         };
+        self.confined(&caller).owner(&new.owner)?;
         let added = self
             .broker
             .service_accounts
-            .add_service_account(new, actor)
+            .add_service_account(new, caller.actor())
             .await
             .map_err(|error| service_account(&error))?;
         Ok(Response::new(v1::AddServiceAccountResponse {
@@ -171,14 +183,15 @@ impl AdminService for Service {
         &self,
         request: Request<v1::ImportIntegrationRequest>,
     ) -> Answer<v1::ImportIntegrationResponse> {
-        let actor = actor(&request);
+        let caller = Principal::of(request.extensions())?;
         let request = request.into_inner();
         let grant = request.grant.into();
         let target = account_of(&request.owner, &request.account)?;
+        self.confined(&caller).target(&target)?;
         let imported = self
             .broker
             .import
-            .import(&target, &request.integration, grant, actor)
+            .import(&target, &request.integration, grant, caller.actor())
             .await
             .map_err(|error| import(&error))?;
         Ok(Response::new(v1::ImportIntegrationResponse {
@@ -191,7 +204,10 @@ impl AdminService for Service {
         &self,
         request: Request<v1::ListIntegrationsRequest>,
     ) -> Answer<v1::ListIntegrationsResponse> {
-        let owner = owner(&request.into_inner().owner)?;
+        let caller = Principal::of(request.extensions())?;
+        let owner = self
+            .confined(&caller)
+            .listed(owner(&request.into_inner().owner)?)?;
         let now = self.broker.moment();
         let integrations = self
             .broker
@@ -218,7 +234,9 @@ impl AdminService for Service {
         &self,
         request: Request<v1::GetIntegrationRequest>,
     ) -> Answer<v1::GetIntegrationResponse> {
+        let caller = Principal::of(request.extensions())?;
         let which = reference(request.into_inner().integration)?;
+        self.confined(&caller).account(&which)?;
         let view = self
             .broker
             .accounts
@@ -233,11 +251,13 @@ impl AdminService for Service {
         &self,
         request: Request<v1::CheckIntegrationRequest>,
     ) -> Answer<v1::CheckIntegrationResponse> {
+        let caller = Principal::of(request.extensions())?;
         let which = reference(request.into_inner().integration)?;
+        self.confined(&caller).account(&which)?;
         let view = self
             .broker
             .account_checks
-            .check_account_for(&which, Asker::Operator)
+            .check_account_for(&which, caller.asker())
             .await
             .map_err(|error| account(&error))?;
         Ok(Response::new(v1::CheckIntegrationResponse {
@@ -246,9 +266,11 @@ impl AdminService for Service {
     }
 
     async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
-        let actor = actor(&request);
+        let caller = Principal::of(request.extensions())?;
         let request = request.into_inner();
         let which = reference(request.integration)?;
+        self.confined(&caller).account(&which)?;
+        let actor = caller.actor();
         let revocation = revocation(request.revocation);
         if let AccountRef::Id(id) = &which
             && let Some(problem) = self.broker.unusable.unusable_account(id)
@@ -274,13 +296,14 @@ impl AdminService for Service {
     }
 
     async fn put_agent(&self, request: Request<v1::PutAgentRequest>) -> Answer<v1::PutAgentResponse> {
-        let actor = actor(&request);
+        let caller = Principal::of(request.extensions())?;
         let spec = request.into_inner().spec.unwrap_or_default();
         let manifest = convert::manifest(spec).map_err(|error| invalid(&error))?;
+        self.confined(&caller).owner(&manifest.owner)?;
         let view = self
             .broker
             .agents
-            .put_agent(manifest, actor)
+            .put_agent_within(caller.owner().cloned(), manifest, caller.actor())
             .await
             .map_err(|error| agent(&error))?;
         let directory = self.agent_directory(&view.snapshot.manifest.agent);
@@ -290,7 +313,9 @@ impl AdminService for Service {
     }
 
     async fn get_agent(&self, request: Request<v1::GetAgentRequest>) -> Answer<v1::GetAgentResponse> {
+        let caller = Principal::of(request.extensions())?;
         let name = agent_name(&request.into_inner().agent)?;
+        self.confined(&caller).agent(&name)?;
         let view = self
             .broker
             .agent_list
@@ -303,7 +328,10 @@ impl AdminService for Service {
     }
 
     async fn list_agents(&self, request: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
-        let owner = owner(&request.into_inner().owner)?;
+        let caller = Principal::of(request.extensions())?;
+        let owner = self
+            .confined(&caller)
+            .listed(owner(&request.into_inner().owner)?)?;
         let now = self.broker.moment();
         let views = self.broker.agent_list.agents(owner.as_ref());
         let one = |view: &crate::broker::AgentView| {
@@ -311,7 +339,11 @@ impl AdminService for Service {
         };
         Ok(Response::new(v1::ListAgentsResponse {
             agents: views.iter().map(one).collect(),
-            problems: self.broker.agents.manifest_problems(),
+            problems: match caller.owner() {
+                // They name everybody's files.
+                Some(_) => Vec::new(),
+                None => self.broker.agents.manifest_problems(),
+            },
         }))
     }
 
@@ -319,11 +351,11 @@ impl AdminService for Service {
         &self,
         request: Request<v1::DeleteAgentRequest>,
     ) -> Answer<v1::DeleteAgentResponse> {
-        let actor = actor(&request);
+        let caller = Principal::of(request.extensions())?;
         let name = agent_name(&request.into_inner().agent)?;
         self.broker
             .agents
-            .delete_agent(&name, actor)
+            .delete_agent_within(caller.owner().cloned(), &name, caller.actor())
             .await
             .map_err(|error| agent(&error))?;
         Ok(Response::new(v1::DeleteAgentResponse {}))
@@ -335,21 +367,23 @@ impl AdminService for Service {
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Answer<Self::WatchEventsStream> {
-        let peer = request.extensions().get().copied().unwrap_or(PeerUid(u32::MAX));
-        let held = self.streams.take(&peer).map_err(|_| {
-            let message = format!("{peer} watches as many streams of events as one may: close some");
+        let caller = Principal::of(request.extensions())?;
+        let held = self.streams.take(&caller).map_err(|_| {
+            let message = format!("{caller} watches as many streams of events as one may: close some");
             status(Code::ResourceExhausted, "rate_limited", message)
         })?;
-        let events = BroadcastStream::new(self.broker.events()).map(move |event| {
+        let events = BroadcastStream::new(self.broker.events());
+        let mut concerning = OwnersEvents::of(&self.broker, caller.owner());
+        let events = events.filter_map(move |event| {
             // Until the stream ends.
             let _ = &held;
-            match event {
-                Ok(event) => Ok(convert::event(&event)),
+            std::future::ready(match event {
+                Ok(event) => concerning.concern(&event).then(|| Ok(convert::event(&event))),
                 Err(BroadcastStreamRecvError::Lagged(missed)) => {
                     let message = format!("{missed} events were missed: read them faster");
-                    Err(status(Code::DataLoss, "lagged", message))
+                    Some(Err(status(Code::DataLoss, "lagged", message)))
                 }
-            }
+            })
         });
         let shutdown = self.shutdown.clone();
         Ok(Response::new(Box::pin(
@@ -361,6 +395,7 @@ impl AdminService for Service {
         &self,
         request: Request<v1::ListAuditEventsRequest>,
     ) -> Answer<v1::ListAuditEventsResponse> {
+        let caller = Principal::of(request.extensions())?;
         let request = request.into_inner();
         let limit = if request.limit == 0 {
             AUDIT_PAGE
@@ -368,12 +403,12 @@ impl AdminService for Service {
             request.limit.min(AUDIT_PAGE_MOST)
         };
         self.broker.flush_audit().await;
-        let lines = self
-            .broker
-            .store()
-            .audit(request.after_sequence, limit, request.newest)
-            .await
-            .map_err(|error| store(&error))?;
+        let (after, newest) = (request.after_sequence, request.newest);
+        let lines = match self.confined(&caller).trail() {
+            None => self.broker.store().audit(after, limit, newest).await,
+            Some(filter) => own_trail::lines(self.broker.store(), filter, after, limit, newest).await,
+        };
+        let lines = lines.map_err(|error| store(&error))?;
         let events = lines.into_iter().map(convert::audit_line).collect();
         Ok(Response::new(v1::ListAuditEventsResponse { events }))
     }
@@ -402,11 +437,12 @@ impl AdminService for Service {
         &self,
         request: Request<v1::BackupDatabaseRequest>,
     ) -> Answer<Self::BackupDatabaseStream> {
+        let caller = Principal::of(request.extensions())?;
         // So that the copy has the trail as far as it goes.
         self.broker.flush_audit().await;
         let event = AuditEvent::new(
             self.broker.now(),
-            actor(&request),
+            caller.actor(),
             "database.backed_up",
             Decision::Allowed,
         );
@@ -417,9 +453,11 @@ impl AdminService for Service {
         &self,
         request: Request<v1::BeginSessionRequest>,
     ) -> Answer<v1::BeginSessionResponse> {
-        let actor = actor(&request);
+        let caller = Principal::of(request.extensions())?;
         let request = request.into_inner();
-        let admission = admission(&self.broker, &request, actor.clone())?;
+        let owner = self.confined(&caller).sessions(owner(&request.owner)?)?;
+        let actor = caller.actor();
+        let admission = admission(&self.broker, owner, &request.return_url, actor.clone())?;
         let page = console_page(&request.page)?;
         let invitation = self
             .broker
@@ -437,12 +475,14 @@ impl AdminService for Service {
         &self,
         request: Request<v1::EndSessionsRequest>,
     ) -> Answer<v1::EndSessionsResponse> {
-        let actor = actor(&request);
-        let owner = owner(&request.into_inner().owner)?;
+        let caller = Principal::of(request.extensions())?;
+        let owner = self
+            .confined(&caller)
+            .sessions(owner(&request.into_inner().owner)?)?;
         let ended = self.sessions.end(owner.as_ref());
         self.broker
             .journal
-            .note_sessions_ended(actor, owner.as_ref(), ended);
+            .note_sessions_ended(caller.actor(), owner.as_ref(), ended);
         self.broker.flush_audit().await;
         Ok(Response::new(v1::EndSessionsResponse {
             sessions: ended.sessions as u64,

@@ -39,6 +39,7 @@ pub(super) fn agent(error: &AgentError) -> Status {
     match error {
         AgentError::Unknown(_) => status(Code::NotFound, "not_found", error.to_string()),
         AgentError::FromFile { .. } => status(Code::FailedPrecondition, "from_file", error.to_string()),
+        AgentError::Taken(_) => status(Code::PermissionDenied, "other_owner", error.to_string()),
         AgentError::Manifest(_) => status(Code::InvalidArgument, "invalid_request", error.to_string()),
         AgentError::Store(inner) => store(inner),
     }

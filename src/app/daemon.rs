@@ -16,9 +16,10 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
+    admin_api::{AdminListener, ClientList},
     broker::{Broker, BrokerOptions, BrokerParts},
     capability::Catalog,
-    config::Config,
+    config::{Config, InForce},
     health::Readiness,
     http_client::Limits,
     lifecycle::{DRAIN, PROVIDER_DRAIN},
@@ -49,6 +50,8 @@ pub struct App {
     store: Arc<SqliteStore>,
     readiness: Arc<Readiness>,
     rescan: Arc<Notify>,
+    admin_clients: Option<Arc<ClientList>>,
+    in_force: Arc<InForce>,
     tasks: Tasks,
     shutdown: CancellationToken,
 }
@@ -59,11 +62,8 @@ impl App {
     /// # Errors
     /// The first part that does not start, with a sentence that says what to do.
     pub async fn start(mut config: Config, parts: AppParts) -> anyhow::Result<Self> {
-        let Listeners {
-            http,
-            ports,
-            sidecars,
-        } = Listeners::bind(&mut config, &parts.clock)?;
+        let listeners = Listeners::bind(&mut config, &parts.clock)?;
+        let admin_clients = listeners.admin.as_ref().map(AdminListener::clients);
         let keyring = configured::keyring(&config.key).await?;
         let vault = Arc::new(Vault::new(keyring, parts.entropy.clone()));
         let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
@@ -84,19 +84,21 @@ impl App {
         let folder = Folder::new(starting.config.agents_dir(), catalog);
         let rescan = starting.watch_agents(folder).await?;
         let driver = Driver::open(&starting.config)?;
-        let (sidecars, certificate) = sidecars.unzip();
-        let delivered = starting.deliver(changes, driver.as_ref(), sidecars).await?;
+        let delivered = starting
+            .deliver(changes, driver.as_ref(), listeners.sidecars)
+            .await?;
         let probes = starting.keep();
-        let (http_address, admin_socket) = (http.address(), delivered.admin.path().to_owned());
+        let (http_address, admin_socket) = (listeners.http.address(), delivered.admin.path().to_owned());
         let surfaces = Surfaces {
-            http,
+            http: listeners.http,
             admin: delivered.admin,
-            ports,
+            admin_listener: listeners.admin,
+            ports: listeners.ports,
             holdings: delivered.holdings,
             metrics,
-            certificate,
+            certificates: listeners.certificates,
         };
-        starting.serve(surfaces, driver)?;
+        let in_force = starting.serve(surfaces, driver)?;
         starting.supervise(delivered.probe, probes);
         starting.readiness.started();
         tracing::info!(
@@ -111,9 +113,22 @@ impl App {
             store: starting.store,
             readiness: starting.readiness,
             rescan,
+            admin_clients,
+            in_force,
             tasks: starting.tasks,
             shutdown: starting.shutdown,
         })
+    }
+
+    /// Takes over who may call `AdminService` over TLS. True where that was somebody else.
+    pub fn take_over_clients(&self, fresh: &Config) -> bool {
+        match (&self.admin_clients, &fresh.admin) {
+            (Some(clients), Some(section)) => {
+                self.in_force.note_admin_clients(&section.clients);
+                clients.replace(&section.clients)
+            }
+            _ => false,
+        }
     }
 
     /// The configuration in force, with the addresses that were bound.

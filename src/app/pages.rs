@@ -11,7 +11,7 @@ use crate::{
     config::{Config, InForce},
     health::Readiness,
     http_client::Limits,
-    net::tls::ServedCertificate,
+    net::tls::ServedCertificates,
     risc::Receiver,
     session::{SessionLimits, Sessions},
     telemetry::Metrics,
@@ -25,7 +25,7 @@ pub(super) struct ProviderContext {
     pub(super) sessions: Arc<Sessions>,
     pub(super) started_at: Timestamp,
     pub(super) in_force: Arc<InForce>,
-    pub(super) certificate: Option<Arc<ServedCertificate>>,
+    pub(super) certificates: ServedCertificates,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn web(
         redirect_uri: config.google.redirect_uri.clone(),
         proxy: config.console.proxy.clone(),
         risc: receiver(config, parts)?,
-        certificate: around.certificate,
+        certificates: around.certificates,
         shutdown: around.shutdown,
     }))
 }

@@ -77,7 +77,7 @@ async fn until_stop(signals: &mut Signals) {
     while signals.next().await != Wish::Stop {}
 }
 
-/// Manifests and the log level change at once; the rest of the configuration takes a restart, and says so.
+/// Manifests, the log level and the clients of `[admin]` change at once; the rest of the configuration takes a restart, and says so.
 fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
     app.rescan();
     let fresh = match Config::load(config_file, config::environment()) {
@@ -89,6 +89,11 @@ fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
     };
     if let Err(error) = log.set_filter(&fresh.log.level) {
         tracing::error!(error, "the log level stays as it was");
+    }
+    if app.take_over_clients(&fresh) {
+        tracing::info!(
+            "[[admin.clients]] changed: connections of clients that are not as they were have ended"
+        );
     }
     let changed = app.config().changed_keys(&fresh);
     if changed.is_empty() {

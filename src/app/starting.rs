@@ -19,7 +19,7 @@ use super::{
     trail,
 };
 use crate::{
-    admin_api::{AdminSocket, Facts},
+    admin_api::{AdminListener, AdminParts, AdminSocket, Facts},
     agent_api::holding::Holdings,
     broker::{Broker, ChangeReceiver, Pulses},
     config::{AdcSection, Config, ConfigError, InForce},
@@ -27,7 +27,7 @@ use crate::{
     health::{Probe, Readiness},
     id::AgentName,
     manifest::{self, Folder, Scan},
-    net::tls::ServedCertificate,
+    net::tls::ServedCertificates,
     pod_api::RemoteListener,
     sqlite_store::SqliteStore,
     telemetry::Metrics,
@@ -60,11 +60,12 @@ pub(super) struct Delivered {
 pub(super) struct Surfaces {
     pub(super) http: HttpServer,
     pub(super) admin: AdminSocket,
+    pub(super) admin_listener: Option<AdminListener>,
     pub(super) ports: LibraryPorts,
     pub(super) holdings: Arc<Holdings>,
     pub(super) metrics: Arc<Metrics>,
-    /// The certificate that sidecars are shown.
-    pub(super) certificate: Option<Arc<ServedCertificate>>,
+    /// What is shown over TLS.
+    pub(super) certificates: ServedCertificates,
 }
 
 impl Starting {
@@ -149,8 +150,12 @@ impl Starting {
         probes
     }
 
-    /// Serves everybody but the agents, and the node.
-    pub(super) fn serve(&mut self, surfaces: Surfaces, driver: Option<Driver>) -> anyhow::Result<()> {
+    /// Serves everybody but the agents, and the node. It returns what is compared with the configuration on disk.
+    pub(super) fn serve(
+        &mut self,
+        surfaces: Surfaces,
+        driver: Option<Driver>,
+    ) -> anyhow::Result<Arc<InForce>> {
         let started_at = self.parts.clock.now();
         let sessions = Arc::new(pages::sessions(&self.config, &self.parts));
         let in_force = Arc::new(InForce::new(&self.config)?);
@@ -161,20 +166,25 @@ impl Starting {
             in_force: in_force.clone(),
             registered: driver.as_ref().map(Driver::registered),
             readiness: self.readiness.clone(),
-            certificate: surfaces.certificate.clone(),
+            certificates: surfaces.certificates.clone(),
         };
-        let (broker, store) = (self.broker.clone(), self.store.clone());
+        let parts = AdminParts {
+            broker: self.broker.clone(),
+            database: self.store.clone(),
+            sessions: sessions.clone(),
+            facts,
+        };
         let serving = surfaces
             .admin
-            .serve(broker, store, sessions.clone(), facts, self.shutdown.clone());
+            .serve(surfaces.admin_listener, parts, self.shutdown.clone());
         self.tasks.spawn("the admin socket", serving);
         let context = ProviderContext {
             metrics: surfaces.metrics,
             readiness: self.readiness.clone(),
             sessions,
             started_at,
-            in_force,
-            certificate: surfaces.certificate,
+            in_force: in_force.clone(),
+            certificates: surfaces.certificates,
             shutdown: self.shutdown.clone(),
         };
         let web = pages::web(&self.config, &self.broker, &self.parts, context)?;
@@ -189,7 +199,8 @@ impl Starting {
             &self.shutdown,
         );
         let around = (&mut self.tasks, &self.readiness, &self.shutdown);
-        node::serve(driver, config, broker, &self.parts, around)
+        node::serve(driver, config, broker, &self.parts, around)?;
+        Ok(in_force)
     }
 
     /// Watches over the parts that everything else depends on.

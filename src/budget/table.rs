@@ -104,6 +104,20 @@ pub const REMOTE_SERVICE_ACCOUNTS: Limits = Limits {
     reserve: 0,
 };
 
+/// Connections to `admin.listen` whose handshake is not done, or whose certificate names nobody, for each peer address …
+pub const ADMIN_UNPROVEN: Limits = Limits {
+    each: 32,
+    all: 64,
+    reserve: 0,
+};
+
+/// … and those of clients that `[[admin.clients]]` names, for each of them.
+pub const ADMIN_CLIENTS: Limits = Limits {
+    each: 64,
+    all: 256,
+    reserve: 0,
+};
+
 /// Sessions of the console, for each person. The reserve is the operators'.
 pub const CONSOLE_SESSIONS: Limits = Limits {
     each: 64,
@@ -227,7 +241,7 @@ pub const SIDECAR_STREAMS: Limits = Limits {
     reserve: 0,
 };
 
-/// Streams of events on the admin socket, for each uid.
+/// Streams of events on the admin socket and at `admin.listen`, for each uid and each client.
 pub const EVENT_STREAMS: Limits = Limits {
     each: 64,
     all: 128,
@@ -254,11 +268,15 @@ pub const ENOUGH_DESCRIPTORS: u64 = 4096;
 pub const COMMANDS_DESCRIPTORS: u64 = 24;
 
 /// The parts of the descriptors beside the daemon's own, in 64ths: agents' listening sockets and the connections to them …
-pub const AGENTS_PART: u64 = 40;
+pub const AGENTS_PART: u64 = 38;
 /// … pods' connections to `remote.listen` …
 pub const REMOTE_PART: u64 = 6;
 /// … strangers' …
 pub const REMOTE_UNPROVEN_PART: u64 = 2;
+/// … clients' connections to `admin.listen` …
+pub const ADMIN_PART: u64 = 1;
+/// … strangers' …
+pub const ADMIN_UNPROVEN_PART: u64 = 1;
 /// … to each TCP port that speaks HTTP, of which there are three …
 pub const TCP_PART: u64 = 4;
 /// … and to each socket that is not an agent's, of which there are two.

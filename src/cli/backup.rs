@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use tempfile::NamedTempFile;
 
-use super::{options::Global, output::Output, progress, settings};
+use super::{connections, options::Global, output::Output, progress, settings};
 use crate::{
     client::{
         admin::{self, Admin, refused, unreachable},
@@ -46,12 +46,17 @@ pub(super) struct BackupArgs {
 /// Runs `backup`.
 pub(super) async fn run(args: &BackupArgs, global: &Global, output: &mut Output) -> Outcome {
     let mut new = NewFile::beside(&args.file, args.force)?;
+    if global.remote()?.is_some() {
+        let mut admin = connections::admin(global, output).await?;
+        progress::during(output, "copying the database", new.receive(&mut admin)).await?;
+        return report(new, args, output);
+    }
     let socket = settings::admin_socket(global)?;
     match admin::open(&socket).await {
         Ok(mut admin) => {
             progress::during(output, "copying the database", new.receive(&mut admin)).await?;
         }
-        Err(error) if is_stopped(&error) && global.admin_socket.is_none() => {
+        Err(error) if is_stopped(&error) && !global.names_daemon() => {
             let state_dir = settings::load(global)?.state_dir;
             output.note(&format!(
                 "No daemon answers on {}: the database in {} is copied as it is.",
@@ -62,6 +67,11 @@ pub(super) async fn run(args: &BackupArgs, global: &Global, output: &mut Output)
         }
         Err(error) => return Err(unreachable(&socket, &error)),
     }
+    report(new, args, output)
+}
+
+/// Puts the backup where it belongs, and says so.
+fn report(new: NewFile<'_>, args: &BackupArgs, output: &mut Output) -> Outcome {
     let bytes = new.put()?;
     let file = args.file.shown();
     if output.is_json() {

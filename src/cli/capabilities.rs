@@ -92,7 +92,7 @@ pub(super) async fn run(args: &CapabilitiesArgs, global: &Global, output: &mut O
                 .map(Into::into)
                 .collect()
         }
-        Err(failure) if failure.exit == Exit::Unreachable && global.admin_socket.is_none() => {
+        Err(failure) if failure.exit == Exit::Unreachable && !global.names_daemon() => {
             output.note("(No daemon answers: this is the catalogue as the next one would have it.)");
             settings::catalog(global)?.iter().map(Into::into).collect()
         }

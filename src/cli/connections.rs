@@ -1,4 +1,4 @@
-//! From a command's options to the daemon's sockets.
+//! From a command's options to the daemon.
 
 use std::path::PathBuf;
 
@@ -12,14 +12,21 @@ use crate::{
         admin::{self, Admin},
         agent::{AgentSocket, DEFAULT_SOCKET},
         exit::Failure,
+        remote,
     },
     text::ShowPath,
 };
 
 const SOCKET_VARIABLE: &str = "TOKEN_BROKER_SOCKET";
 
-/// Connects to the daemon's admin socket.
+/// Connects to the daemon: its admin socket, or over TLS where it is on another machine.
 pub(super) async fn admin(global: &Global, output: &mut Output) -> Result<Admin, Failure> {
+    if let Some(server) = global.remote()? {
+        if global.verbose > 0 {
+            output.note(&format!("broker: {}", server.url));
+        }
+        return remote::open(&server).await;
+    }
     let socket = settings::admin_socket(global)?;
     if global.verbose > 0 {
         output.note(&format!("admin socket: {}", socket.shown()));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{
+    connections,
     options::{AgentArgs, Global},
     output::Output,
     progress, settings,
@@ -27,7 +28,7 @@ Examples:
   token-broker doctor --offline --output json | jq '.checks[] | select(.verdict != \"ok\")'
 
 On the node, run it as the daemon's user, or as root. In an agent's container, or with --agent, it looks at what that \
-agent sees. Exits with 1 when something has to be repaired.";
+agent sees. With --server it asks that broker how it is, and looks at nothing else. Exits with 1 when something has to be repaired.";
 
 /// Find the usual mistakes
 #[derive(Debug, Args)]
@@ -43,7 +44,9 @@ pub(super) struct DoctorArgs {
 /// Runs `doctor`.
 pub(super) async fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Outcome {
     let clock = output.clock();
-    let findings = if let Some(socket) = agents_socket(&args.agent, global)? {
+    let findings = if global.remote()?.is_some() {
+        doctor::examine_server(connections::admin(global, output).await).await
+    } else if let Some(socket) = agents_socket(&args.agent, global)? {
         doctor::examine_agent(&socket, &clock).await
     } else {
         let node = Node {

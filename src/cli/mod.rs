@@ -99,9 +99,15 @@ where
                 .into();
         }
     };
-    cli.global = cli.global.or_environment(|name| std::env::var_os(name));
     panics::tell();
     let mut output = Output::standard(cli.global.output);
+    match cli.global.or_environment(|name| std::env::var_os(name)) {
+        Ok(global) => cli.global = global,
+        Err(failure) => {
+            output.failure(&failure);
+            return failure.exit.into();
+        }
+    }
     if !cli.command.heeds_signals()
         && let Err(error) = supervisor::end_by_signals()
     {

@@ -45,8 +45,8 @@ pub(super) async fn run(args: &StatusArgs, global: &Global, output: &mut Output)
     if let Some(socket) = args.agent.named(global)? {
         return agent(&AgentSocket::new(socket), output).await;
     }
-    let admin = settings::admin_socket(global)?;
-    if global.admin_socket.is_none() && !admin.exists() && Path::new(DEFAULT_SOCKET).exists() {
+    let may_be_an_agents = !global.names_daemon() && Path::new(DEFAULT_SOCKET).exists();
+    if may_be_an_agents && !settings::admin_socket(global)?.exists() {
         return agent(&AgentSocket::new(DEFAULT_SOCKET.into()), output).await;
     }
     daemon(global, output).await

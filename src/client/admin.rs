@@ -3,7 +3,10 @@
 use std::{error::Error, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint, Uri},
@@ -29,14 +32,24 @@ pub(crate) async fn open(socket: &Path) -> io::Result<Admin> {
 
 /// A connection is taken by the kernel, whether or not there is somebody who accepts it: so a first word is waited for.
 async fn greet(socket: &Path) -> io::Result<Channel> {
-    let mut stream = Some(dial(socket).await?);
+    channel(dial(socket).await?, Endpoint::from_static(NO_ADDRESS)).await
+}
+
+/// The address of an endpoint whose connection stands already: it is never resolved.
+pub(super) const NO_ADDRESS: &str = "http://token-broker";
+
+/// A channel on a connection that stands, on which the daemon has said a first word.
+pub(super) async fn channel(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    endpoint: Endpoint,
+) -> io::Result<Channel> {
+    let mut stream = Some(stream);
     // One connection for one command: when it is lost, the command ends and says so.
     let connector = tower::service_fn(move |_: Uri| {
         let stream = stream.take().map(TokioIo::new);
         std::future::ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
     });
-    // The address is never resolved: the connector goes to the socket.
-    let channel = Endpoint::from_static("http://token-broker")
+    let channel = endpoint
         .http2_keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PING_TIMEOUT)
         .connect_with_connector(connector)

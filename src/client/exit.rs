@@ -82,7 +82,8 @@ impl Exit {
             | "shutting_down"
             | "unverified" => Self::TryLater,
             "misconfigured" | "not_declared" | "from_file" | "invalid_key_file" | "invalid_grant_file"
-            | "other_client" | "other_issuer" | "unauthenticated" | "wrong_pod" => Self::Misconfigured,
+            | "other_client" | "other_issuer" | "unknown_client" | "ambiguous_client" | "not_permitted"
+            | "other_owner" | "unauthenticated" | "wrong_pod" => Self::Misconfigured,
             "unknown_capability" | "not_found" | "agent_removed" | "unknown_agent" => Self::NotFound,
             "wrong_user" | super::deadline::UNANSWERED => Self::Unreachable,
             "invalid_request" | "ambiguous" => Self::Usage,

@@ -27,6 +27,8 @@ impl Config {
             }
         }
         paths.extend(self.google.secret_file().map(Path::to_owned));
+        // Who can put another authority there makes operators.
+        paths.extend(self.admin.as_ref().map(|admin| admin.client_ca_file.clone()));
         let mut gaps: Vec<way::Gap> = Vec::new();
         for gap in paths.iter().filter_map(|path| way::gap(path, user)) {
             if !gaps.iter().any(|known| known.folder() == gap.folder()) {

@@ -1,14 +1,19 @@
 //! What a daemon was started with, compared with what is on disk now.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use super::{Config, ConfigError, OAuthClient, environment, keys::KEYS, written::Written};
+use super::{AdminClient, Config, ConfigError, OAuthClient, environment, keys::KEYS, written::Written};
 use crate::text::ShowPath;
 
 /// The configuration that a daemon was started with. No derived `Debug`: it holds the client's secret.
 pub struct InForce {
     config: Config,
     client: OAuthClient,
+    /// `[[admin.clients]]`, which a running daemon takes over.
+    admin_clients: Mutex<Vec<AdminClient>>,
 }
 
 impl fmt::Debug for InForce {
@@ -26,7 +31,17 @@ impl InForce {
         Ok(Self {
             client: config.google.client()?,
             config: config.clone(),
+            admin_clients: Mutex::new(clients_of(config).to_vec()),
         })
+    }
+
+    /// These clients of the admin API are in force now.
+    pub fn note_admin_clients(&self, clients: &[AdminClient]) {
+        *self.admin_clients() = clients.to_vec();
+    }
+
+    fn admin_clients(&self) -> MutexGuard<'_, Vec<AdminClient>> {
+        self.admin_clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is different on disk and takes a restart to be in force, in sentences. They name keys and no values. Blocks on
@@ -67,20 +82,32 @@ impl InForce {
         if !named && self.client.secret != client.secret {
             keys.push("the client secret".to_owned());
         }
+        let file = self.config.file.shown();
+        // Where there is no listener yet, or none any more, that takes a restart, and all of it with it.
+        let both = self.config.admin.is_some() && fresh.admin.is_some();
+        let others = (both && *self.admin_clients() != clients_of(fresh)).then(|| {
+            format!(
+                "[[admin.clients]] was changed on disk since the daemon read it: send it SIGHUP to apply it ({file})"
+            )
+        });
         if keys.is_empty() {
-            return Vec::new();
+            return others.into_iter().collect();
         }
         let (verb, it) = if keys.len() == 1 {
             ("was", "it")
         } else {
             ("were", "them")
         };
-        vec![format!(
-            "{} {verb} changed on disk since the daemon was started: restart the daemon to apply {it} ({})",
-            keys.join(", "),
-            self.config.file.shown()
-        )]
+        let restart = format!(
+            "{} {verb} changed on disk since the daemon was started: restart the daemon to apply {it} ({file})",
+            keys.join(", ")
+        );
+        std::iter::once(restart).chain(others).collect()
     }
+}
+
+fn clients_of(config: &Config) -> &[AdminClient] {
+    config.admin.as_ref().map_or(&[], |admin| &admin.clients)
 }
 
 impl Config {
@@ -182,6 +209,27 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert!(changes().contains("there is no such file"), "{}", changes());
         assert!(!changes().contains("canary"));
+    }
+
+    #[test]
+    fn clients_that_were_not_read_again_are_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        let before = "[google]\nclient_id = 'one'\nclient_type = 'desktop'\n[admin]\nlisten = '127.0.0.1:0'\n\
+                      certificate_file = 'a'\nkey_file = 'b'\nclient_ca_file = 'c'\n";
+        put(&file, before);
+        let load = || Config::load(Some(&file), std::iter::empty()).ok().unwrap();
+        let in_force = InForce::new(&load()).ok().unwrap();
+        put(
+            &file,
+            &format!("{before}[[admin.clients]]\nname = 'x'\nrole = 'viewer'\n"),
+        );
+        let said = in_force.changes();
+        assert!(said.len() == 1 && said[0].contains("send it SIGHUP"), "{said:?}");
+        in_force.note_admin_clients(&load().admin.unwrap().clients);
+        assert_eq!(in_force.changes(), [""; 0]);
+        put(&file, before);
+        assert!(in_force.changes()[0].starts_with("[[admin.clients]] was changed"));
     }
 
     #[test]

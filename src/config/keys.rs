@@ -1,8 +1,9 @@
-//! All keys of the configuration but those of `[[capabilities]]`, which have a form of their own.
+//! All keys of the configuration but those of `[[admin.clients]]`, `[[providers]]` and `[[capabilities]]`, which have forms of
+//! their own.
 
 use super::{
-    adc, audit, base, connect, console, csi, google, key, kubernetes, log, metadata, remote, renewal, risc,
-    schema::Sections,
+    adc, admin, audit, base, connect, console, csi, google, key, kubernetes, log, metadata, remote, renewal,
+    risc, schema::Sections,
 };
 
 /// All sections, in the order of the file that `init` writes.
@@ -21,6 +22,7 @@ pub(super) const KEYS: Sections = Sections(&[
     &kubernetes::SECTION,
     &csi::SECTION,
     &remote::SECTION,
+    &admin::SECTION,
 ]);
 
 /// True for a key whose value does not belong where others can see it. A key `…_file` takes a file that holds it instead.
@@ -93,6 +95,10 @@ mod tests {
             ("remote.listen", "'0.0.0.0:8443'"),
             ("remote.certificate_file", "'/tls.crt'"),
             ("remote.key_file", "'/tls.key'"),
+            ("admin.listen", "'0.0.0.0:8444'"),
+            ("admin.certificate_file", "'/tls.crt'"),
+            ("admin.key_file", "'/tls.key'"),
+            ("admin.client_ca_file", "'/ca.crt'"),
         ];
         let file = |wrong: &str| {
             let set = needed.iter().filter(|(path, _)| *path != wrong);

@@ -6,6 +6,7 @@
 //! from the same tables, and `reference` makes `docs/src/reference/configuration.md`.
 
 pub mod adc;
+pub mod admin;
 pub mod audit;
 mod base;
 pub mod capabilities;
@@ -59,6 +60,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 pub use adc::AdcSection;
+pub use admin::{Access, AdminClient, AdminSection, Role};
 pub use audit::AuditSection;
 pub use base::DEFAULT_RUNTIME_DIR;
 pub use capabilities::CapabilityEntry;
@@ -133,6 +135,8 @@ pub struct Config {
     pub csi: Option<CsiSection>,
     /// `[remote]`, where sidecars are to be served over TLS.
     pub remote: Option<RemoteSection>,
+    /// `[admin]`, where `AdminService` is to be served over TLS.
+    pub admin: Option<AdminSection>,
     /// `[[providers]]`: who gives tokens besides Google.
     pub providers: Vec<ProviderEntry>,
     /// `[[capabilities]]`: the operator's additions to the catalogue.
@@ -245,6 +249,7 @@ impl Config {
             csi: CsiSection::read(&values, &kubernetes)?,
             remote: RemoteSection::read(&values, &kubernetes)?,
             kubernetes,
+            admin: AdminSection::read(&values, admin::clients(file, text.unwrap_or_default())?)?,
             google: GoogleSection::read(&mut values, &public_url)?,
             public_url,
             providers: providers::from_file(file, text.unwrap_or_default())?,
@@ -286,6 +291,8 @@ impl Config {
         }
         self.warnings
             .extend(self.adc.as_ref().and_then(AdcSection::warning));
+        self.warnings
+            .extend(self.admin.as_ref().and_then(AdminSection::warning));
         Ok(self)
     }
 
@@ -328,6 +335,15 @@ impl Config {
     /// Takes over where sidecars are really served, where the section said port 0.
     pub fn bound_for_sidecars(&mut self, bound: Option<SocketAddr>) {
         if let (Some(section), Some(bound)) = (&mut self.remote, bound)
+            && section.listen.port() == 0
+        {
+            section.listen = bound;
+        }
+    }
+
+    /// Takes over where `AdminService` is really served over TLS, where the section said port 0.
+    pub fn bound_for_admin(&mut self, bound: Option<SocketAddr>) {
+        if let (Some(section), Some(bound)) = (&mut self.admin, bound)
             && section.listen.port() == 0
         {
             section.listen = bound;

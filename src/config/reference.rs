@@ -5,7 +5,7 @@
 use std::{fmt::Write, fs};
 
 use super::{
-    capabilities,
+    admin, capabilities,
     keys::KEYS,
     schema::{Key, Kind, Section, Unset},
     template::literal,
@@ -36,6 +36,14 @@ const CAPABILITIES: &str = "
 
 Capabilities beyond the built-in ones, which `token-broker capabilities` lists. There is one such section for each. The
 variable `TOKEN_BROKER_CAPABILITIES` holds all of them as a TOML array of inline tables.
+";
+
+const CLIENTS: &str = "
+## [[admin.clients]]
+
+Who may call AdminService at `admin.listen`. There is one such section for each client. A change takes no restart: SIGHUP has
+it read again, and connections of clients that are not in the list any more, or not as they were, end at once. A certificate
+that bears the names of two clients in the list is refused.
 ";
 
 const PROVIDERS: &str = "
@@ -116,6 +124,10 @@ fn page() -> Result<String, std::fmt::Error> {
     let mut text = HEAD.to_owned();
     for one in KEYS.0 {
         section(&mut text, one)?;
+    }
+    text.push_str(CLIENTS);
+    for field in admin::FIELDS {
+        describe(&mut text, field)?;
     }
     text.push_str(PROVIDERS);
     text.push_str(CAPABILITIES);

@@ -83,8 +83,8 @@ impl Sources {
             let path = join(section, name.get_ref());
             let line = line_of(text, name.span().start);
             match value.get_ref() {
-                // They are read by themselves: their forms are those of the catalogue, and of each type of provider.
-                _ if path == "capabilities" || path == "providers" => {}
+                // They are read by themselves: their forms are those of the catalogue, of each type of provider, and of clients.
+                _ if ["capabilities", "providers", "admin.clients"].contains(&path.as_str()) => {}
                 DeValue::Table(inner) if self.keys.is_section(&path) => {
                     self.read_table(text, &path, inner)?;
                 }

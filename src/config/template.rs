@@ -30,6 +30,14 @@ const CAPABILITIES: &str = "
 # verification = \"sensitive\"
 ";
 
+const CLIENTS: &str = "
+# Who may call AdminService at admin.listen, by a URI or DNS name of the certificate: with a role (operator, platform or
+# viewer), or with what is one owner's. SIGHUP has the list read again.
+# [[admin.clients]]
+# name = \"spiffe://corp.example/orchestrator\"
+# role = \"platform\"
+";
+
 const PROVIDERS: &str = "
 # Providers beside Google: servers that speak OpenID Connect and tell where they are. A capability belongs to one of
 # them by `integration = \"acme\"`.
@@ -66,6 +74,7 @@ pub fn template(values: &[(&str, &str)]) -> Result<String, ConfigError> {
             );
         }
     }
+    text.push_str(CLIENTS);
     text.push_str(CAPABILITIES);
     text.push_str(PROVIDERS);
     Ok(text)
@@ -165,6 +174,10 @@ mod tests {
     fn the_examples_load() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(load(dir.path(), &uncommented(CAPABILITIES)).capabilities.len(), 1);
+        let admin =
+            "[admin]\nlisten = '127.0.0.1:0'\ncertificate_file = 'a'\nkey_file = 'b'\nclient_ca_file = 'c'\n";
+        let admin = load(dir.path(), &format!("{admin}{}", uncommented(CLIENTS))).admin;
+        assert_eq!(admin.unwrap().clients.len(), 1);
         let config = load(dir.path(), &uncommented(PROVIDERS));
         let secret = dir.path().join("acme.secret");
         fs::write(&secret, "sesame\n").unwrap();

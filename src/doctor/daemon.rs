@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::net::unix::UCred;
-use tonic::Response;
+use tonic::{Code, Response};
 
 use super::finding::Finding;
 use crate::{
@@ -115,13 +115,27 @@ pub(super) async fn check(admin_socket: Option<&Path>, config: Option<&Config>) 
     }
 }
 
+/// Asks a daemon on another machine how it is. What is on its disk is looked at there.
+pub(super) async fn check_remote(opened: Result<Admin, Failure>) -> Vec<Finding> {
+    let answered = match opened {
+        Ok(admin) => answers(admin).await,
+        Err(failure) => Err(failure),
+    };
+    match answered {
+        Ok((daemon, _, trail)) => judge(&daemon).into_iter().chain(trail).collect(),
+        Err(failure) => vec![Finding::fail("daemon", failure.message, "")],
+    }
+}
+
 /// What the daemon answered.
 type Answers = (v1::GetDaemonStatusResponse, Vec<KnownAgent>, Option<Finding>);
 
 async fn ask(socket: &Path) -> Result<Answers, Failure> {
-    let mut admin = admin::open(socket)
-        .await
-        .map_err(|error| admin::unreachable(socket, &error))?;
+    let opened = admin::open(socket).await;
+    answers(opened.map_err(|error| admin::unreachable(socket, &error))?).await
+}
+
+async fn answers(mut admin: Admin) -> Result<Answers, Failure> {
     let status = admin
         .get_daemon_status(v1::GetDaemonStatusRequest {})
         .await
@@ -156,6 +170,8 @@ async fn trail(admin: &mut Admin) -> Option<Finding> {
             format!("it is not whole: {}", verified.problem),
             "somebody else than the daemon changed it, or the disk is damaged: find out which; a backup has the lines of its time",
         )),
+        // Which is the operator's to do.
+        Err(status) if status.code() == Code::PermissionDenied => None,
         Err(status) => Some(Finding::fail(
             CHECK,
             format!("it cannot be verified: {}", refused(status).message),

@@ -1,8 +1,9 @@
-//! The ports where Google's own client libraries ask, and where sidecars do.
+//! The ports where Google's own client libraries ask, and where sidecars and platforms on other machines do.
 
 use std::{
     io::ErrorKind,
     net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
     time::Duration,
 };
 
@@ -11,7 +12,9 @@ use jiff::Timestamp;
 use super::{agents, daemon::Seen, finding::Finding};
 use crate::{
     address::from_here,
-    config::{Config, RemoteSection},
+    admin_api::AdminListener,
+    config::{AdminSection, Config, ConfigError, RemoteSection},
+    net::tls_files::Checked,
     pod_api::RemoteListener,
     text::ShowPath,
 };
@@ -19,7 +22,7 @@ use crate::{
 /// How long a port may take to be reached: it is on this machine.
 const REACH: Duration = Duration::from_secs(2);
 
-/// Looks at `[adc]`, `[metadata]` and `[remote]`, where they are configured.
+/// Looks at `[adc]`, `[metadata]`, `[remote]` and `[admin]`, where they are configured.
 pub(super) fn check(config: &Config, seen: &Seen, now: Timestamp) -> Vec<Finding> {
     let adc = config.adc.as_ref().map(|section| section.listen);
     let metadata = config.metadata.port.as_ref();
@@ -30,6 +33,10 @@ pub(super) fn check(config: &Config, seen: &Seen, now: Timestamp) -> Vec<Finding
             "remote.listen",
             config.remote.as_ref().map(|section| section.listen),
         ),
+        (
+            "admin.listen",
+            config.admin.as_ref().map(|section| section.listen),
+        ),
     ];
     let is_running = seen.agents.is_some();
     let mut findings: Vec<Finding> = ports
@@ -37,28 +44,33 @@ pub(super) fn check(config: &Config, seen: &Seen, now: Timestamp) -> Vec<Finding
         .filter_map(|(key, listen)| Some(check_port(key, listen?, is_running)))
         .collect();
     findings.extend(metadata.map(|port| check_agent(port.agent.as_str(), config, seen)));
-    findings.extend(
-        config
-            .remote
-            .as_ref()
-            .map(|section| check_certificate(section, now)),
-    );
+    findings.extend(config.remote.as_ref().map(|section| of_remote(section, now)));
+    findings.extend(config.admin.as_ref().map(|section| of_admin(section, now)));
     findings
 }
 
-fn check_certificate(section: &RemoteSection, now: Timestamp) -> Finding {
-    const CHECK: &str = "remote.certificate_file";
-    match RemoteListener::check(section, now) {
+fn of_remote(section: &RemoteSection, now: Timestamp) -> Finding {
+    let checked = RemoteListener::check(section, now);
+    judge("remote.certificate_file", &section.certificate_file, checked)
+}
+
+fn of_admin(section: &AdminSection, now: Timestamp) -> Finding {
+    let checked = AdminListener::check(section, now);
+    judge("admin.certificate_file", &section.certificate_file, checked)
+}
+
+fn judge(check: &'static str, certificate: &Path, checked: Result<Checked, ConfigError>) -> Finding {
+    match checked {
         Ok(checked) => match checked.trouble {
-            Some(trouble) if checked.is_refused => Finding::fail(CHECK, trouble, ""),
-            Some(trouble) => Finding::warn(CHECK, trouble, ""),
+            Some(trouble) if checked.is_refused => Finding::fail(check, trouble, ""),
+            Some(trouble) => Finding::warn(check, trouble, ""),
             None => {
-                let file = section.certificate_file.shown();
-                Finding::ok(CHECK, format!("{file} and its key can be served"))
+                let file = certificate.shown();
+                Finding::ok(check, format!("{file} and its key can be served"))
             }
         },
         Err(error) => Finding::fail(
-            CHECK,
+            check,
             error.to_string(),
             "give it a certificate and the key that belongs to it",
         ),

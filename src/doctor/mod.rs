@@ -19,4 +19,4 @@ mod node;
 
 pub(crate) use agent_side::examine as examine_agent;
 pub(crate) use finding::{Finding, Verdict};
-pub(crate) use node::{Node, examine};
+pub(crate) use node::{Node, examine, examine_server};

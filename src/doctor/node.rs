@@ -9,7 +9,12 @@ use super::{
     finding::{Finding, Verdict},
     in_force, kubernetes, libraries, mounts,
 };
-use crate::{clock::SharedClock, config::Config, manifest::Scan};
+use crate::{
+    client::{admin::Admin, exit::Failure},
+    clock::SharedClock,
+    config::Config,
+    manifest::Scan,
+};
 
 /// How long a change of a manifest may take to be in force, and in the files.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -49,6 +54,11 @@ pub(crate) async fn examine(node: &Node<'_>, clock: &SharedClock) -> Vec<Finding
     findings.extend(mounts::check());
     findings.extend(more);
     once_each(findings)
+}
+
+/// Asks a daemon on another machine, which is all that can be looked at from here.
+pub(crate) async fn examine_server(opened: Result<Admin, Failure>) -> Vec<Finding> {
+    daemon::check_remote(opened).await
 }
 
 /// What was found here, and is told by the daemon as well, counts once.

@@ -38,7 +38,7 @@ pub(super) struct ProxyCredentials(pub(super) String);
 
 /// Why a certificate is not accepted, in words where the library has a name alone. What `openssl req -x509` makes, unless
 /// told otherwise, is an authority's.
-pub(crate) fn certificate_reason(error: &rustls::CertificateError) -> String {
+pub(super) fn certificate_reason(error: &rustls::CertificateError) -> String {
     let said = error.to_string();
     if said.contains("CaUsedAsEndEntity") {
         return "it is an authority's own (CA:TRUE), not a server's: make one with basicConstraints=CA:FALSE"

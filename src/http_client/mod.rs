@@ -10,11 +10,12 @@ mod message;
 pub mod proxy;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod tls_connect;
 
 pub use error::TransportError;
 pub use limits::Limits;
 pub use proxy::{Egress, InvalidProxy};
 
 pub(crate) use client::{Http, JSON};
-pub(crate) use error::{certificate_reason, innermost};
+pub(crate) use error::innermost;
 pub(crate) use message::{Form, Repeat, Reply, http_date};

@@ -28,6 +28,7 @@ pub fn needed(config: &Config) -> CapabilitySet {
         config.adc.as_ref().map(|section| section.listen),
         config.metadata.port.as_ref().map(|port| port.listen),
         config.remote.as_ref().map(|section| section.listen),
+        config.admin.as_ref().map(|section| section.listen),
     ];
     if ports
         .into_iter()

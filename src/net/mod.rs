@@ -13,4 +13,6 @@ pub(crate) mod public_address;
 pub(crate) mod seats;
 pub mod tcp;
 pub mod tls;
+pub(crate) mod tls_files;
+pub(crate) mod tls_listener;
 pub(crate) mod validity;

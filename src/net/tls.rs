@@ -2,55 +2,25 @@
 
 use std::{
     fmt,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
-use super::validity::{Standing, Validity};
+use super::{
+    tls_files::{ClientAuthority, Pair, TlsFiles},
+    validity::Standing,
+};
 use crate::{
     clock::{self, SharedClock},
-    file,
     followed::Followed,
-    text::{ShowPath, without_bom},
 };
 
 /// How often the files are looked at while nobody connects.
 const LOOK: Duration = Duration::from_secs(60);
-
-/// No chain of certificates is longer, in bytes.
-const MOST: usize = 256 * 1024;
-
-/// A file of the configuration, and the key that names it there.
-#[derive(Clone)]
-pub(crate) struct NamedFile {
-    pub(crate) key: &'static str,
-    pub(crate) path: PathBuf,
-}
-
-impl NamedFile {
-    fn read(&self) -> Result<Zeroizing<Vec<u8>>, String> {
-        file::read_whole(&self.path, MOST).map_err(|error| self.wrong(&format!("cannot be read: {error}")))
-    }
-
-    fn wrong(&self, what: &str) -> String {
-        format!("{} {} {what}", self.key, self.path.shown())
-    }
-}
-
-/// What connections are served with, and from when to when.
-pub(crate) struct Pair {
-    config: Arc<ServerConfig>,
-    validity: Validity,
-}
 
 /// A server's certificate and key as they are in their files. One that clients refuse, because it has ended or begins later,
 /// does not take the place of one that they accept.
@@ -60,11 +30,32 @@ pub struct ServedCertificate {
     followed: Arc<Followed<Pair>>,
     clock: SharedClock,
     state: Mutex<State>,
+    /// Whose certificates are taken of clients, as it is in force.
+    authority: watch::Sender<ClientAuthority>,
 }
 
 impl fmt::Debug for ServedCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ServedCertificate").field(&self.name).finish()
+    }
+}
+
+/// The certificates of a daemon's listeners with TLS.
+#[derive(Debug, Clone, Default)]
+pub struct ServedCertificates {
+    /// What sidecars are shown.
+    pub remote: Option<Arc<ServedCertificate>>,
+    /// What clients of the admin API are shown.
+    pub admin: Option<Arc<ServedCertificate>>,
+}
+
+impl ServedCertificates {
+    /// Those that there are, by the names of their listeners.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Arc<ServedCertificate>)> {
+        let named = [("remote", &self.remote), ("admin", &self.admin)];
+        named
+            .into_iter()
+            .filter_map(|(listener, served)| Some((listener, served.as_ref()?)))
     }
 }
 
@@ -80,24 +71,21 @@ struct State {
 }
 
 impl ServedCertificate {
-    /// Reads both files.
+    /// Reads the files.
     ///
     /// # Errors
     /// A sentence that names the key of the configuration, the file and what is wrong with it.
-    pub(crate) fn open(certificate: NamedFile, key: NamedFile, clock: SharedClock) -> Result<Self, String> {
-        let places = [certificate.path.clone(), key.path.clone()];
-        let name = certificate.wrong("");
-        let followed = Followed::new(
-            "the certificate of [remote]",
-            move || places.to_vec(),
-            move || pair(&certificate, &key),
-        );
+    pub(crate) fn open(files: TlsFiles, clock: SharedClock) -> Result<Self, String> {
+        let places = files.paths();
+        let (name, what) = (files.certificate.wrong(""), files.what);
+        let followed = Followed::new(what, move || places.clone(), move || files.read());
         let first = followed.look()?;
         let this = Self {
             name,
             followed: Arc::new(followed),
             clock,
             state: Mutex::default(),
+            authority: watch::Sender::default(),
         };
         this.choose(&first);
         Ok(this)
@@ -107,9 +95,15 @@ impl ServedCertificate {
     ///
     /// # Errors
     /// A sentence, when the daemon is going down.
-    pub(crate) async fn current(&self) -> Result<Arc<ServerConfig>, String> {
+    pub(crate) async fn current(&self) -> Result<Arc<Pair>, String> {
         let newest = self.followed.current().await?;
-        Ok(Arc::clone(&self.choose(&newest).config))
+        Ok(self.choose(&newest))
+    }
+
+    /// Resolves when other authorities are in force than those that `pair` took clients' certificates of.
+    pub(crate) async fn other_authority(&self, pair: &Pair) {
+        let mut authority = self.authority.subscribe();
+        let _ = authority.wait_for(|now| *now != *pair.authority()).await;
     }
 
     /// Looks at the files for as long as nobody else does, until `shutdown`: what is wrong with them is to be told in time.
@@ -126,7 +120,7 @@ impl ServedCertificate {
 
     /// When the one that is served ends.
     pub fn ends_at(&self) -> Option<Timestamp> {
-        Some(self.state().in_force.as_ref()?.validity.until())
+        Some(self.state().in_force.as_ref()?.validity().until())
     }
 
     /// What there is to say of what is in the files and of what is served, as a sentence.
@@ -136,11 +130,11 @@ impl ServedCertificate {
     }
 
     fn trouble_of(&self, in_force: &Arc<Pair>, newest: &Arc<Pair>, now: Timestamp) -> Option<String> {
-        let trouble = format!("{}{}", self.name, newest.validity.trouble(now)?);
+        let trouble = format!("{}{}", self.name, newest.validity().trouble(now)?);
         Some(if Arc::ptr_eq(in_force, newest) {
             trouble
         } else {
-            let until = clock::rfc3339(in_force.validity.until());
+            let until = clock::rfc3339(in_force.validity().until());
             format!("{trouble}; the one before, which ends at {until}, stays in force")
         })
     }
@@ -148,12 +142,15 @@ impl ServedCertificate {
     /// What of it is served, now that this is in the files.
     fn choose(&self, newest: &Arc<Pair>) -> Arc<Pair> {
         let (mut state, now) = (self.state(), self.clock.now());
-        let before = state.in_force.take().filter(|before| before.validity.holds(now));
+        let before = state
+            .in_force
+            .take()
+            .filter(|before| before.validity().holds(now));
         let in_force = match before {
-            Some(before) if !newest.validity.holds(now) => before,
+            Some(before) if !newest.validity().holds(now) => before,
             _ => Arc::clone(newest),
         };
-        let standing = (newest.validity.standing(now), newest.validity.until());
+        let standing = (newest.validity().standing(now), newest.validity().until());
         if state.told.replace(standing) != Some(standing)
             && let Some(trouble) = self.trouble_of(&in_force, newest, now)
         {
@@ -161,6 +158,13 @@ impl ServedCertificate {
         }
         state.newest = Some(Arc::clone(newest));
         state.in_force = Some(Arc::clone(&in_force));
+        self.authority.send_if_modified(|authority| {
+            let is_other = *authority != *in_force.authority();
+            if is_other {
+                authority.clone_from(in_force.authority());
+            }
+            is_other
+        });
         in_force
     }
 
@@ -169,64 +173,14 @@ impl ServedCertificate {
     }
 }
 
-/// What the certificate in these files says of its time, where clients refuse it or soon will.
-///
-/// # Errors
-/// A sentence, where it cannot be served at all.
-pub(crate) fn check(certificate: &NamedFile, key: &NamedFile, now: Timestamp) -> Result<Checked, String> {
-    let validity = pair(certificate, key)?.validity;
-    Ok(Checked {
-        trouble: validity.trouble(now).map(|trouble| certificate.wrong(&trouble)),
-        is_refused: !validity.holds(now),
-    })
-}
-
-/// What is known of a certificate that can be served.
-pub struct Checked {
-    /// What there is to say of it.
-    pub trouble: Option<String>,
-    /// Clients refuse it now.
-    pub is_refused: bool,
-}
-
-fn pair(certificate: &NamedFile, key: &NamedFile) -> Result<Pair, String> {
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_slice_iter(without_bom(&certificate.read()?)).collect();
-    let chain = chain
-        .ok()
-        .filter(|chain| !chain.is_empty())
-        .ok_or_else(|| certificate.wrong("holds no certificate in PEM"))?;
-    let validity = Validity::of(&chain[0])
-        .ok_or_else(|| certificate.wrong("holds something else than a certificate of X.509"))?;
-    let private = PrivateKeyDer::from_pem_slice(without_bom(&key.read()?))
-        .map_err(|_| key.wrong("holds no private key in PEM (BEGIN PRIVATE KEY)"))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let unfit = |error: rustls::Error| match error {
-        rustls::Error::InconsistentKeys(_) => key.wrong(&format!(
-            "does not belong to the certificate in {} ({}): take both from one secret",
-            certificate.path.shown(),
-            certificate.key
-        )),
-        other => certificate.wrong(&format!("is of no use with its key: {other}")),
-    };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unfit)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(unfit)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Pair {
-        config: Arc::new(config),
-        validity,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::*;
+    use super::{
+        super::tls_files::{MOST, NamedFile, testing::server_alone},
+        *,
+    };
     use crate::{
         clock::{Clock, ManualClock},
         telemetry::captured::Captured,
@@ -267,11 +221,11 @@ mod tests {
             path: folder.path().join(name),
         };
         let open = || {
-            ServedCertificate::open(
+            let files = server_alone(
                 file("remote.certificate_file", "tls.crt"),
                 file("remote.key_file", "tls.key"),
-                Arc::new(ManualClock::new(NOW.parse().unwrap())),
-            )
+            );
+            ServedCertificate::open(files, Arc::new(ManualClock::new(NOW.parse().unwrap())))
         };
         let wrong = || open().err().unwrap();
         let put = |name: &str, text: &str| {
@@ -332,12 +286,12 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         put(&pair_until(2026));
-        let (crt, key) = (
+        let files = server_alone(
             file("remote.certificate_file", "tls.crt"),
             file("remote.key_file", "tls.key"),
         );
-        assert!(check(&crt, &key, clock.now()).is_ok_and(|checked| checked.is_refused));
-        let served = ServedCertificate::open(crt, key, Arc::new(clock.clone())).unwrap();
+        assert!(files.check(clock.now()).is_ok_and(|checked| checked.is_refused));
+        let served = ServedCertificate::open(files, Arc::new(clock.clone())).unwrap();
         // There is no other.
         let over = served.current().await.unwrap();
         let lines = warned();

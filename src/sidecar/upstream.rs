@@ -20,13 +20,11 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    net::UnixStream,
     task::spawn_blocking,
 };
-use tokio_rustls::TlsConnector;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -34,7 +32,10 @@ use super::source::Source;
 use crate::{
     agent_api::google_compat::metadata,
     file,
-    http_client::{authorities::Authorities, certificate_reason},
+    http_client::{
+        authorities::Authorities,
+        tls_connect::{self, NoTls},
+    },
     id::AgentName,
     pod_api::AGENT,
     text::{self, ShowPath},
@@ -291,27 +292,10 @@ impl Place {
     }
 
     async fn connect_tls(&self, url: &Url) -> Result<Box<dyn Stream>, String> {
-        let source = &self.source;
-        let host = url.host_str().unwrap_or_default();
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let port = url.port_or_known_default().unwrap_or_default();
-        let tcp = TcpStream::connect((bare, port)).await;
-        let tcp = tcp.map_err(|error| format!("{source} cannot be reached: {error}"))?;
-        let _ = tcp.set_nodelay(true);
-        let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| format!("{source} has a name that no certificate can have"))?;
         let trusted = self.authorities.current().await;
-        let mut config =
-            rustls::ClientConfig::clone(&*trusted.map_err(|reason| self.nobody_trusted(reason))?);
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
-        let stream = stream.map_err(|error| self.no_handshake(&error))?;
-        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Err(format!(
-                "{source} does not speak HTTP/2: is it a broker's `remote.listen`?"
-            ));
-        }
-        Ok(Box::new(stream))
+        let config = rustls::ClientConfig::clone(&*trusted.map_err(|reason| self.nobody_trusted(reason))?);
+        let stream = tls_connect::connect(url, config).await;
+        Ok(Box::new(stream.map_err(|fault| self.no_connection(fault))?))
     }
 
     fn nobody_trusted(&self, reason: String) -> String {
@@ -323,21 +307,26 @@ impl Place {
         }
     }
 
-    fn no_handshake(&self, error: &io::Error) -> String {
+    fn no_connection(&self, fault: NoTls) -> String {
         let source = &self.source;
-        let tls = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match tls {
-            Some(rustls::Error::InvalidCertificate(reason)) => {
+        match fault {
+            NoTls::Unreachable(error) => format!("{source} cannot be reached: {error}"),
+            NoTls::Name => format!("{source} has a name that no certificate can have"),
+            NoTls::Certificate(reason) => {
                 let trusted = match &self.ca_file {
                     Some(file) => format!("the authorities in {}", file.shown()),
                     None => "the system's authorities (--ca-file names others)".to_owned(),
                 };
-                let reason = certificate_reason(reason);
                 format!("the certificate of {source} is not accepted by {trusted}: {reason}")
             }
-            _ => format!("no TLS connection to {source} stands: {error}"),
+            NoTls::Alert(alert) => {
+                let error = rustls::Error::AlertReceived(alert);
+                format!("no TLS connection to {source} stands: {error}")
+            }
+            NoTls::Handshake(error) => format!("no TLS connection to {source} stands: {error}"),
+            NoTls::OtherProtocol => {
+                format!("{source} does not speak HTTP/2: is it a broker's `remote.listen`?")
+            }
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum Actor {
     Agent(String),
     /// Whoever called the admin socket, by uid.
     Admin(u32),
+    /// A client of the admin API over TLS, by the name in its certificate.
+    Client(String),
     /// A person in a browser, for an owner.
     Person(String),
     /// The daemon by itself.
@@ -36,6 +38,7 @@ impl fmt::Display for Actor {
         match self {
             Self::Agent(name) => write!(f, "agent:{name}"),
             Self::Admin(uid) => write!(f, "admin:uid={uid}"),
+            Self::Client(name) => write!(f, "client:{name}"),
             Self::Person(owner) => write!(f, "person:{owner}"),
             Self::Daemon => f.write_str("daemon"),
             Self::Provider => f.write_str("provider"),
@@ -137,8 +140,8 @@ pub struct AuditLine {
     pub sequence: u64,
     /// When, to the microsecond.
     pub time: Timestamp,
-    /// Who, as text: `agent:<name>`, `admin:uid=<n>`, `person:<owner>`, `daemon` or
-    /// `provider`.
+    /// Who, as text: `agent:<name>`, `admin:uid=<n>`, `client:<name>`, `person:<owner>`, `daemon`
+    /// or `provider`.
     pub actor: String,
     /// What was done.
     pub action: String,

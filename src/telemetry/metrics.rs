@@ -31,8 +31,6 @@ struct Listener {
     listener: &'static str,
 }
 
-/// The listener that serves sidecars over TLS.
-const REMOTE: Listener = Listener { listener: "remote" };
 /// What the provider is asked for: a token for a refresh token, and one for a service account's assertion.
 const OPERATIONS: [&str; 2] = ["refresh", "assertion"];
 /// How a renewal ends.
@@ -55,8 +53,8 @@ pub struct Gauges {
     pub renewals_waiting: i64,
     /// Agents whose directory could not be written.
     pub delivery_problems: i64,
-    /// When the certificate that is served ends, in seconds of the Unix time, where one is.
-    pub certificate_end: Option<i64>,
+    /// When the certificates that are served end, in seconds of the Unix time, by listener.
+    pub certificate_ends: Vec<(&'static str, i64)>,
     /// Seconds that the provider's clock is ahead.
     pub clock_skew: i64,
     /// Seconds until the next renewal.
@@ -225,8 +223,10 @@ impl Metrics {
         self.agents_short_of_token.set(gauges.agents_short_of_token);
         self.renewals_waiting.set(gauges.renewals_waiting);
         self.delivery_problems.set(gauges.delivery_problems);
-        if let Some(end) = gauges.certificate_end {
-            self.certificate_end.get_or_create(&REMOTE).set(end);
+        for &(listener, end) in &gauges.certificate_ends {
+            self.certificate_end
+                .get_or_create(&Listener { listener })
+                .set(end);
         }
         self.clock_skew.set(gauges.clock_skew);
         self.next_renewal.set(gauges.next_renewal);
@@ -248,7 +248,7 @@ mod tests {
         let gauges = Gauges {
             agents: vec![("active", 2)],
             clock_skew: -3,
-            certificate_end: Some(1_800_000_000),
+            certificate_ends: vec![("remote", 1_800_000_000)],
             ..Gauges::default()
         };
         let text = metrics.render(&gauges).unwrap();

@@ -4,13 +4,12 @@ use std::{fmt::Write, sync::Arc};
 
 use axum::{Router, extract::State, routing::get};
 use hyper::{Method, Request, StatusCode};
-use jiff::Timestamp;
 
 use super::answer::{Answer, text, typed};
 use crate::{
     broker::{AgentState, Broker},
     health::Readiness,
-    net::tls::ServedCertificate,
+    net::tls::ServedCertificates,
     telemetry::{Metrics, figures::Figures, metrics::Gauges, stderr},
 };
 
@@ -30,8 +29,8 @@ pub(super) struct Probes {
     pub(super) broker: Arc<Broker>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
-    /// What sidecars are served with over TLS, where they are.
-    pub(super) certificate: Option<Arc<ServedCertificate>>,
+    /// What is served with over TLS, where something is.
+    pub(super) certificates: ServedCertificates,
     /// What `/metrics` said last.
     pub(super) figures: Figures,
 }
@@ -71,11 +70,11 @@ impl Probes {
                 .collect(),
             renewals_waiting: count(self.broker.renewals_waiting()),
             delivery_problems: count(handles.iter().filter(|h| h.delivery_problem().is_some()).count()),
-            certificate_end: self
-                .certificate
-                .as_ref()
-                .and_then(|certificate| certificate.ends_at())
-                .map(Timestamp::as_second),
+            certificate_ends: self
+                .certificates
+                .all()
+                .filter_map(|(listener, served)| Some((listener, served.ends_at()?.as_second())))
+                .collect(),
             clock_skew: self.broker.clock_skew().as_secs(),
             next_renewal: next.map_or(0, |wait| i64::try_from(wait.as_secs()).unwrap_or(i64::MAX)),
         }

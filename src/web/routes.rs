@@ -24,7 +24,7 @@ use super::{
 use crate::{
     broker::Broker,
     config::ProxySection,
-    net::{public_address::PublicAddress, tls::ServedCertificate},
+    net::{public_address::PublicAddress, tls::ServedCertificates},
     risc::Receiver,
     session::Sessions,
     telemetry::figures::Figures,
@@ -47,7 +47,7 @@ pub struct WebParts {
     /// Takes security events at `/risc`, where that is configured.
     pub risc: Option<Receiver>,
     /// What sidecars are served with over TLS, where they are.
-    pub certificate: Option<Arc<ServedCertificate>>,
+    pub certificates: ServedCertificates,
     /// Ends what listens.
     pub shutdown: CancellationToken,
 }
@@ -118,7 +118,7 @@ fn pages(parts: WebParts, auth: &Arc<Auth>) -> Router {
         broker: broker.clone(),
         metrics: facts.metrics.clone(),
         readiness: facts.readiness.clone(),
-        certificate: parts.certificate,
+        certificates: parts.certificates,
         figures: Figures::default(),
     };
     let callback = Callback {

@@ -4,14 +4,14 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 
 use serde_json::{Value, json};
 
 use super::installed::{python, python_alone};
-use crate::support::{AGENT_UID, Daemon, Emulator, Output, browse, is_root};
+use crate::support::{AGENT_UID, Authority, Daemon, Emulator, Output, browse, is_root};
 
 #[test]
 fn an_agent_finds_and_uses_the_service_by_reflection() {
@@ -91,6 +91,28 @@ fn a_platform_creates_an_agent_and_sends_its_owner_to_the_consent() {
     let google = Emulator::start(&[]);
     let daemon = Daemon::new(&google);
     daemon.start();
+    orchestrate(daemon.admin_socket().to_str().unwrap(), &[]);
+}
+
+/// The same from another machine.
+#[test]
+fn a_platform_on_another_machine_does_the_same_over_tls() {
+    let google = Emulator::start(&[]);
+    let authority = Authority::new();
+    let daemon = Daemon::with_remote_admin(&google, &authority);
+    let name = "spiffe://corp.example/orchestrator";
+    daemon.list_clients(&[(name, "role = 'platform'")]);
+    daemon.start();
+    let (certificate, key) = authority.client(&[name]).put(&daemon.admin_tls(), "client");
+    let variables = [
+        ("TOKEN_BROKER_CERTIFICATE", certificate),
+        ("TOKEN_BROKER_CERTIFICATE_KEY", key),
+        ("TOKEN_BROKER_CA", daemon.admin_ca()),
+    ];
+    orchestrate(&format!("https://localhost:{}", daemon.admin_port()), &variables);
+}
+
+fn orchestrate(broker: &str, variables: &[(&str, PathBuf)]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let messages = tempfile::tempdir().unwrap();
     let mut protoc = python_alone();
@@ -106,8 +128,9 @@ fn a_platform_creates_an_agent_and_sends_its_owner_to_the_consent() {
     let mut platform = python_alone()
         .arg("-u")
         .arg(root.join("examples/orchestrator.py"))
-        .arg(daemon.admin_socket())
+        .arg(broker)
         .args(["files-bot", "alice", "google.drive.readonly"])
+        .envs(variables.iter().map(|(name, path)| (name, path)))
         .current_dir(messages.path())
         .stdout(Stdio::piped())
         .spawn()

@@ -47,6 +47,15 @@ fn forms() -> Vec<String> {
     forms
 }
 
+/// The values of a broker that a platform drives over TLS.
+const ADMIN: &[&str] = &[
+    "mode=central",
+    "admin.enabled=true",
+    "admin.clients[0].name=spiffe://cluster.local/ns/platform/sa/orchestrator",
+    "admin.clients[0].role=platform",
+    "admin.fromNamespaces[0]=platform",
+];
+
 /// A program of `tests/deploy/go`.
 fn tool(name: &str) -> Command {
     let usually = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/go/deploy");
@@ -180,6 +189,10 @@ fn the_configurations_are_what_each_form_is_for() {
     assert!(Rendered::kustomize("overlays/without-csi").config().csi.is_none());
     let central = Rendered::kustomize("overlays/central").config();
     assert!(central.remote.is_some() && central.csi.is_none());
+    let driven = Rendered::kustomize("overlays/remote-admin").config();
+    assert!(driven.remote == central.remote && central.admin.is_none());
+    let admin = driven.admin.expect("a platform drives it");
+    assert_eq!(admin.clients.len(), 1);
 }
 
 #[test]
@@ -190,6 +203,7 @@ fn the_chart_and_kustomize_come_to_the_same() {
         ("overlays/central", &["mode=central"]),
         ("overlays/startup-taint", &["startupTaint.enabled=true"]),
         ("overlays/monitoring", &["serviceMonitor.enabled=true"]),
+        ("overlays/remote-admin", ADMIN),
     ] {
         let (one, other) = (Rendered::kustomize(kustomization), Rendered::helm(values));
         let (same, why) = one.is_same_as(&other);
@@ -221,7 +235,31 @@ fn the_chart_is_clean_and_refuses_what_it_does_not_know() {
     rendered.config();
     assert!(rendered.text().contains("value: http://proxy.example:3128"));
     assert!(rendered.data("invoice-bot.yaml").contains("google.gmail.send"));
+    // Nobody is let in but those who are named.
+    let closed = Rendered::helm(&["mode=central", "admin.enabled=true"]);
+    let objects = closed.objects();
+    assert!(
+        objects.contains("NetworkPolicy token-broker/token-broker-admin"),
+        "{objects}"
+    );
+    assert!(!closed.text().contains("port: 8444}"));
+    assert!(
+        closed
+            .config()
+            .warnings()
+            .iter()
+            .any(|warning| warning.contains("[[admin.clients]]"))
+    );
+    let owner = [
+        "admin.clients[0].name=alice.corp.example",
+        "admin.clients[0].owner=alice",
+    ];
+    let owner = Rendered::helm(&[&["mode=central", "admin.enabled=true"][..], &owner].concat());
+    assert_eq!(owner.config().admin.unwrap().clients.len(), 1);
     for (wrong, named) in [
+        ("admin.enabled=true", "needs mode=central"),
+        ("admin.clients[0].name=a", "clients"),
+        ("admin.clients[0].role=root", "role"),
         ("csi.enabeld=true", "enabeld"),
         ("mode=everywhere", "mode"),
         ("remote.audience=", "audience"),

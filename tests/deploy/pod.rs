@@ -118,17 +118,18 @@ impl Pod {
     /// What the page has put into a secret.
     fn secret(&self, name: &str, google: &Emulator) -> Vec<(&'static str, String)> {
         let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+        let of_certificate = |names: &[&'static str]| {
+            let certificate = Certificate::new();
+            let file = |name: &&'static str| (*name, read(certificate.file(name)));
+            names.iter().map(file).collect()
+        };
         match name {
             "token-broker" => vec![
                 ("master.key", read(self.daemon.key_file())),
                 ("client_secret", google.client_secret.clone()),
             ],
-            "token-broker-tls" => {
-                let certificate = Certificate::new();
-                ["tls.crt", "tls.key"]
-                    .map(|name| (name, read(certificate.file(name))))
-                    .into()
-            }
+            "token-broker-tls" => of_certificate(&["tls.crt", "tls.key"]),
+            "token-broker-admin-tls" => of_certificate(&["tls.crt", "tls.key", "ca.crt"]),
             _ => panic!("a secret that no page makes: {name}"),
         }
     }
@@ -220,6 +221,9 @@ fn environment(container: &Value, config: &str, google: &Emulator) -> Vec<(Strin
     ];
     if config.contains("[remote]") {
         here.push(("TOKEN_BROKER_REMOTE_LISTEN", format!("127.0.0.1:{}", free_port())));
+    }
+    if config.contains("[admin]") {
+        here.push(("TOKEN_BROKER_ADMIN_LISTEN", format!("127.0.0.1:{}", free_port())));
     }
     let here = here.into_iter().map(|(name, value)| (name.to_owned(), value));
     own.chain(here).collect()

@@ -37,11 +37,13 @@ fn every_form_starts_with_its_own_rights_and_gives_an_agent_its_token() {
         assert_eq!(port(&workload, "http"), listens(config.http_listen), "{form}");
         let remote = config.remote.as_ref().map(|remote| remote.listen);
         assert_eq!(port(&workload, "https"), remote.and_then(listens), "{form}");
+        let admin = config.admin.as_ref().map(|admin| admin.listen);
+        assert_eq!(port(&workload, "admin"), admin.and_then(listens), "{form}");
 
         let agents = deploy().join("examples/agents.yaml");
         let manifest = succeeds(tool("manifests").args(["data", "invoice-bot.yaml"]).arg(agents));
         // As the example says: who may not change owners takes no uid.
-        let central = form == "overlays/central";
+        let central = ["overlays/central", "overlays/remote-admin"].contains(&form.as_str());
         let kept = |line: &&str| !(central && line.starts_with("uid:"));
         let manifest: Vec<&str> = manifest.lines().filter(kept).collect();
         let text = rendered.data("config.toml");
@@ -58,12 +60,9 @@ fn every_form_starts_with_its_own_rights_and_gives_an_agent_its_token() {
                 assert!(socket.metadata().unwrap().file_type().is_socket(), "{form}");
             }
         }
-        if let Some((_, address)) = pod
-            .daemon
-            .environment
-            .iter()
-            .find(|(name, _)| name.contains("REMOTE"))
-        {
+        let over_tls = |name: &str| name.contains("REMOTE") || name.contains("ADMIN");
+        let listeners = pod.daemon.environment.iter().filter(|(name, _)| over_tls(name));
+        for (_, address) in listeners {
             TcpStream::connect(address).unwrap();
         }
         assert_eq!(pod.daemon.terminate(), 0, "{form}: {}", pod.daemon.log());

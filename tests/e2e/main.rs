@@ -32,6 +32,7 @@ mod odd_answers;
 mod outage;
 mod privileges;
 mod reconnect;
+mod remote_admin;
 mod renewal;
 mod risc;
 mod service_accounts;

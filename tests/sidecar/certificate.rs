@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use tempfile::TempDir;
+
+use crate::support::{Authority, Signed, pem};
 
 /// `tls.crt`, `tls.key` and `ca.crt`, exchanged together as the kubelet does.
 pub(crate) struct Certificate {
@@ -25,17 +26,8 @@ impl Certificate {
 
     /// Another authority, certificate and key.
     pub(crate) fn exchange(&self) {
-        let authority_key = KeyPair::generate().unwrap();
-        let mut authority = CertificateParams::new(Vec::<String>::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority_certificate = authority.self_signed(&authority_key).unwrap();
-        let issuer = Issuer::new(authority, authority_key);
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        // OpenSSL takes a certificate with its authority's name for self-signed.
-        params.distinguished_name.push(DnType::CommonName, "localhost");
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        self.put(&key, certificate.der(), authority_certificate.der());
+        let authority = Authority::new();
+        self.put(&authority.server(), &authority.pem);
     }
 
     /// A certificate that is its own authority, as people make them by hand; with `is_ca` as `openssl req -x509` makes
@@ -48,23 +40,25 @@ impl Certificate {
         } else {
             IsCa::ExplicitNoCa
         };
-        let certificate = params.self_signed(&key).unwrap();
-        self.put(&key, certificate.der(), certificate.der());
+        let certificate = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
+        let signed = Signed {
+            certificate: certificate.clone(),
+            key: pem("PRIVATE KEY", &key.serialize_der()),
+        };
+        self.put(&signed, &certificate);
     }
 
-    fn put(&self, key: &KeyPair, certificate: &[u8], authority: &[u8]) {
+    fn put(&self, signed: &Signed, authority: &str) {
         let version = tempfile::Builder::new()
             .prefix("..")
             .tempdir_in(self.folder.path())
             .unwrap()
             .keep();
-        for (name, kind, der) in [
-            ("tls.crt", "CERTIFICATE", certificate),
-            ("tls.key", "PRIVATE KEY", key.serialize_der().as_slice()),
-            ("ca.crt", "CERTIFICATE", authority),
+        for (name, pem) in [
+            ("tls.crt", signed.certificate.as_str()),
+            ("tls.key", &signed.key),
+            ("ca.crt", authority),
         ] {
-            let text = BASE64_STANDARD.encode(der);
-            let pem = format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
             fs::write(version.join(name), pem).unwrap();
         }
         let link = self.folder.path().join("..data.new");

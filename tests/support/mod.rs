@@ -18,6 +18,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod agent;
+mod authority;
 mod command;
 mod connect;
 mod daemon;
@@ -28,6 +29,7 @@ mod http;
 mod libraries;
 mod memory;
 mod pipe;
+mod remote_admin;
 mod secrets;
 
 use std::{
@@ -36,6 +38,7 @@ use std::{
 };
 
 pub(crate) use agent::{AGENT_UID, Agent, EventStream, manifest};
+pub(crate) use authority::{Authority, Signed, pem, replace};
 pub(crate) use command::{Output, program, program_as, program_named};
 pub(crate) use connect::Connecting;
 pub(crate) use daemon::{Daemon, Refused};

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     accounts::{disconnect::DELIVERY_PATIENCE, unusable_records::Unusable},
     audit::audit_writer::AuditWriter,
-    id::AgentName,
+    id::{AgentName, OwnerId},
     manifest::{Holder, Manifest, ManifestError},
     policy::{context::PolicyContext, evaluate::evaluate},
     registry::{
@@ -42,6 +42,9 @@ pub enum AgentError {
         /// Which file.
         file: String,
     },
+    /// Somebody else's agent has the name.
+    #[error("the name `{0}` is taken: choose another one for the agent")]
+    Taken(AgentName),
     /// The manifest is wrong.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -112,19 +115,37 @@ impl Agents {
         manifest: Manifest,
         actor: Actor,
     ) -> Result<AgentView, AgentError> {
+        self.put_agent_within(None, manifest, actor).await
+    }
+
+    /// The same; where `within` names an owner, no agent of another one gives way.
+    pub async fn put_agent_within(
+        self: &Arc<Self>,
+        within: Option<OwnerId>,
+        manifest: Manifest,
+        actor: Actor,
+    ) -> Result<AgentView, AgentError> {
         manifest.validate(&self.context.catalog)?;
         let this = self.clone();
         // To its end, so that memory and database agree also when the caller goes away.
-        let work = async move { this.put(manifest, actor).await };
+        let work = async move { this.put(within, manifest, actor).await };
         self.single_flight
             .spawn(work)
             .await
             .unwrap_or(Err(AgentError::Store(StoreError::Closed)))
     }
 
-    async fn put(&self, manifest: Manifest, actor: Actor) -> Result<AgentView, AgentError> {
+    async fn put(
+        &self,
+        within: Option<OwnerId>,
+        manifest: Manifest,
+        actor: Actor,
+    ) -> Result<AgentView, AgentError> {
         let changing = self.agent_changes.lock().await;
         let name = manifest.agent.clone();
+        if self.is_beyond(within.as_ref(), &name) {
+            return Err(AgentError::Taken(name));
+        }
         self.refuse_file_agent(&name)?;
         let concern = Concern::agent(&manifest.owner, &name);
         let record = AgentRecord {
@@ -167,16 +188,34 @@ impl Agents {
 
     /// Removes an agent that came over the API; its directory and socket go at once.
     pub async fn delete_agent(self: &Arc<Self>, name: &AgentName, actor: Actor) -> Result<(), AgentError> {
+        self.delete_agent_within(None, name, actor).await
+    }
+
+    /// The same; where `within` names an owner, those of other owners are none.
+    pub async fn delete_agent_within(
+        self: &Arc<Self>,
+        within: Option<OwnerId>,
+        name: &AgentName,
+        actor: Actor,
+    ) -> Result<(), AgentError> {
         let (this, name) = (self.clone(), name.clone());
-        let work = async move { this.delete(&name, actor).await };
+        let work = async move { this.delete(within, &name, actor).await };
         self.single_flight
             .spawn(work)
             .await
             .unwrap_or(Err(AgentError::Store(StoreError::Closed)))
     }
 
-    async fn delete(&self, name: &AgentName, actor: Actor) -> Result<(), AgentError> {
+    async fn delete(
+        &self,
+        within: Option<OwnerId>,
+        name: &AgentName,
+        actor: Actor,
+    ) -> Result<(), AgentError> {
         let changing = self.agent_changes.lock().await;
+        if self.is_beyond(within.as_ref(), name) {
+            return Err(AgentError::Unknown(name.clone()));
+        }
         self.refuse_file_agent(name)?;
         let concern = self.agent_list.handle(name).map(|handle| handle.concern());
         let told = self.agent_event(
@@ -220,6 +259,13 @@ impl Agents {
             let _ = tokio::time::timeout(DELIVERY_PATIENCE, handle.delivered(revision)).await;
         }
         Ok(())
+    }
+
+    /// True for another owner's agent than the one that somebody is confined to.
+    fn is_beyond(&self, within: Option<&OwnerId>, name: &AgentName) -> bool {
+        let registry = self.registry.lock();
+        let agent = registry.agents.get(name);
+        agent.is_some_and(|agent| within.is_some_and(|owner| agent.manifest.owner != *owner))
     }
 
     fn refuse_file_agent(&self, name: &AgentName) -> Result<(), AgentError> {

@@ -66,6 +66,8 @@ fn who(viewer: &Viewer, actor: &str, provider: &str) -> String {
             format!("The operator ({})", uid.replace('=', " "))
         }
         Some(("admin", _)) => "The operator".to_owned(),
+        Some(("client", name)) if *viewer == Viewer::Operator => name.to_owned(),
+        Some(("client", _)) => "The platform".to_owned(),
         _ if actor == "provider" => capitalized(provider),
         _ if actor == "daemon" => "token-broker".to_owned(),
         _ => actor.to_owned(),
@@ -211,6 +213,16 @@ mod tests {
         assert_eq!(
             told(&Viewer::Operator, &removed),
             "The operator (uid 1000) removed an agent"
+        );
+        let put = line(
+            "client:spiffe://corp.example/orchestrator",
+            "agent.removed",
+            "allowed",
+        );
+        assert_eq!(told(&alice, &put), "The platform removed an agent");
+        assert_eq!(
+            told(&Viewer::Operator, &put),
+            "spiffe://corp.example/orchestrator removed an agent"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Tells a page that something changed, so that it looks again (server-sent events).
 
-use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::State, routing::get};
 use bytes::Bytes;
@@ -14,10 +14,9 @@ use super::{
     shares::{Shares, StreamShare},
 };
 use crate::{
-    broker::{AccountRef, Broker, Event},
-    id::IntegrationId,
+    broker::{Broker, Event, OwnersEvents},
     net::event_stream,
-    session::{Session, Sessions, Viewer},
+    session::{Session, Sessions},
     web::answer::{Answer, text},
 };
 
@@ -34,13 +33,12 @@ const GREETING: &[u8] = b"retry: 3000\n\n";
 
 /// One open page.
 struct Watch {
-    broker: Arc<Broker>,
     sessions: Arc<Sessions>,
     session: Session,
     events: Receiver<Event>,
     shutdown: CancellationToken,
-    /// The accounts of the viewer that were seen: when one of them is gone, that is the viewer's business too.
-    known: HashSet<IntegrationId>,
+    /// Which events are the viewer's business.
+    concerning: OwnersEvents,
     greeted: bool,
     /// A change was told just now.
     told: bool,
@@ -72,7 +70,7 @@ impl Watch {
                 () = self.shutdown.cancelled() => return None,
             };
             match heard {
-                Ok(Ok(event)) if self.concerns(&event) => return Some(self.tell()),
+                Ok(Ok(event)) if self.concerning.concern(&event) => return Some(self.tell()),
                 Ok(Ok(_)) => {}
                 // Whatever was missed, the page looks at all of it.
                 Ok(Err(RecvError::Lagged(_))) => return Some(self.tell()),
@@ -87,30 +85,9 @@ impl Watch {
         self.told = true;
         while let Ok(event) = self.events.try_recv() {
             // For the accounts that it makes known.
-            self.concerns(&event);
+            self.concerning.concern(&event);
         }
         CHANGED
-    }
-
-    fn concerns(&mut self, event: &Event) -> bool {
-        let Viewer::Owner(owner) = &self.session.admission.viewer else {
-            return true;
-        };
-        if let Some(id) = &event.integration {
-            if self.known.contains(id) {
-                return true;
-            }
-            let account = self.broker.accounts.account(&AccountRef::Id(id.clone()));
-            if account.is_ok_and(|view| view.record.owner == *owner) {
-                self.known.insert(id.clone());
-                return true;
-            }
-        }
-        let agent = event
-            .agent
-            .as_ref()
-            .and_then(|name| self.broker.agent_list.agent(name));
-        agent.is_some_and(|view| view.snapshot.manifest.owner == *owner)
     }
 }
 
@@ -135,13 +112,13 @@ async fn events(State(live): State<Arc<Live>>, Asked { session, .. }: Asked) -> 
     let Ok(share) = live.shares.stream(&session) else {
         return too_many_pages();
     };
-    let accounts = live.broker.accounts.accounts(session.admission.viewer.owner());
+    // Before what is known is looked at, so that nothing is missed.
+    let events = live.broker.events();
     let watch = Watch {
-        broker: live.broker.clone(),
         sessions: live.sessions.clone(),
-        events: live.broker.events(),
+        events,
         shutdown: live.shutdown.clone(),
-        known: accounts.into_iter().map(|view| view.record.id).collect(),
+        concerning: OwnersEvents::of(&live.broker, session.admission.viewer.owner()),
         greeted: false,
         told: false,
         _share: share,

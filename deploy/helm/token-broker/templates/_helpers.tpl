@@ -35,6 +35,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "token-broker.remote" -}}
 {{- if or (eq .Values.mode "central") .Values.remote.enabled }}true{{ end }}
 {{- end }}
+{{- define "token-broker.admin" -}}
+{{- if .Values.admin.enabled }}
+{{- if ne .Values.mode "central" }}{{ fail "admin.enabled needs mode=central: with mode=node each node has a daemon of its own, whose socket a platform calls" }}{{ end -}}
+true{{ end }}
+{{- end }}
 {{- define "token-broker.startupTaint" -}}
 {{- if and (eq .Values.mode "node") .Values.startupTaint.enabled }}true{{ end }}
 {{- end }}
@@ -77,6 +82,25 @@ listen = "0.0.0.0:8443"
 certificate_file = "/run/secrets/token-broker-tls/tls.crt"
 key_file = "/run/secrets/token-broker-tls/tls.key"
 audience = {{ .Values.remote.audience | quote }}
+{{- end }}
+{{- if include "token-broker.admin" . }}
+
+[admin]
+listen = "0.0.0.0:8444"
+certificate_file = "/run/secrets/token-broker-admin-tls/tls.crt"
+key_file = "/run/secrets/token-broker-admin-tls/tls.key"
+client_ca_file = "/run/secrets/token-broker-admin-tls/ca.crt"
+{{- range .Values.admin.clients }}
+
+[[admin.clients]]
+name = {{ .name | quote }}
+{{- with .role }}
+role = {{ . | quote }}
+{{- end }}
+{{- with .owner }}
+owner = {{ . | quote }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- with .Values.extraConfig }}
 

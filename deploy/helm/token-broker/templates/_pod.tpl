@@ -3,6 +3,7 @@
 {{- $name := include "token-broker.fullname" . -}}
 {{- $csi := include "token-broker.csi" . -}}
 {{- $remote := include "token-broker.remote" . -}}
+{{- $admin := include "token-broker.admin" . -}}
 {{- $central := eq .Values.mode "central" -}}
 metadata:
   annotations:
@@ -90,6 +91,10 @@ spec:
         - name: https
           containerPort: 8443
         {{- end }}
+        {{- if $admin }}
+        - name: admin
+          containerPort: 8444
+        {{- end }}
       startupProbe:
         httpGet:
           path: /healthz
@@ -158,6 +163,11 @@ spec:
           mountPath: {{ .Values.csi.kubeletDir }}/pods
           mountPropagation: Bidirectional
         {{- end }}
+        {{- if $admin }}
+        - name: admin-tls
+          mountPath: /run/secrets/token-broker-admin-tls
+          readOnly: true
+        {{- end }}
   volumes:
     - name: config
       configMap:
@@ -210,5 +220,11 @@ spec:
       hostPath:
         path: {{ .Values.csi.kubeletDir }}/pods
         type: Directory
+    {{- end }}
+    {{- if $admin }}
+    - name: admin-tls
+      secret:
+        secretName: {{ .Values.admin.existingSecret }}
+        defaultMode: 0400
     {{- end }}
 {{- end }}

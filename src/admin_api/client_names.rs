@@ -1,0 +1,188 @@
+//! The names in a client's certificate, and which client they are.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::watch;
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{FromDer, X509Certificate},
+};
+
+use crate::{config::AdminClient, text};
+
+/// The URIs and DNS names that a certificate is for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct CertificateNames {
+    uris: Vec<String>,
+    dns: Vec<String>,
+}
+
+impl CertificateNames {
+    /// Those of this certificate; none where it has none.
+    pub(super) fn of(der: &[u8]) -> Self {
+        let mut names = Self::default();
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+            return names;
+        };
+        let Ok(Some(found)) = certificate.subject_alternative_name() else {
+            return names;
+        };
+        for name in &found.value.general_names {
+            match name {
+                GeneralName::URI(uri) => names.uris.push((*uri).to_owned()),
+                GeneralName::DNSName(name) => names.dns.push((*name).to_owned()),
+                _ => {}
+            }
+        }
+        names
+    }
+
+    /// True where one of them is this one. A URI has a colon, and a DNS name has none: neither counts as the other.
+    fn has(&self, name: &str) -> bool {
+        let names = if name.contains(':') { &self.uris } else { &self.dns };
+        names.iter().any(|own| own == name)
+    }
+}
+
+impl fmt::Display for CertificateNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.uris.iter().chain(&self.dns).map(String::as_str).collect();
+        if names.is_empty() {
+            return f.write_str("no URI and no DNS name");
+        }
+        f.write_str(&text::quoted(&names.join(", "), 300))
+    }
+}
+
+/// Who shows a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// The one client that it names.
+    Client(Arc<AdminClient>),
+    /// None in the list.
+    Nobody,
+    /// More than one: these are the first two.
+    Several([Arc<AdminClient>; 2]),
+}
+
+type List = Arc<[Arc<AdminClient>]>;
+
+/// `[[admin.clients]]`, as it is in force.
+#[derive(Debug)]
+pub struct ClientList(watch::Sender<List>);
+
+impl ClientList {
+    /// These, from now on.
+    pub(super) fn new(clients: &[AdminClient]) -> Self {
+        Self(watch::Sender::new(listed(clients)))
+    }
+
+    /// Puts another list in its place. True where it was another one.
+    pub fn replace(&self, clients: &[AdminClient]) -> bool {
+        let new = listed(clients);
+        self.0.send_if_modified(|list| {
+            let is_other = *list != new;
+            *list = new;
+            is_other
+        })
+    }
+
+    /// Which client it is that has these names.
+    pub(super) fn identify(&self, names: &CertificateNames) -> Identity {
+        identify(&self.0.borrow(), names)
+    }
+
+    /// Resolves when who has these names is somebody else, or may do something else.
+    pub(super) async fn changes(&self, names: &CertificateNames, identity: &Identity) {
+        let mut list = self.0.subscribe();
+        let _ = list.wait_for(|list| identify(list, names) != *identity).await;
+    }
+}
+
+fn listed(clients: &[AdminClient]) -> List {
+    clients.iter().cloned().map(Arc::new).collect()
+}
+
+fn identify(list: &List, names: &CertificateNames) -> Identity {
+    let mut named = list.iter().filter(|client| names.has(&client.name)).cloned();
+    match (named.next(), named.next()) {
+        (None, _) => Identity::Nobody,
+        (Some(client), None) => Identity::Client(client),
+        (Some(one), Some(other)) => Identity::Several([one, other]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::config::{Access, Role};
+
+    fn names(uris: &[&str], dns: &[&str]) -> CertificateNames {
+        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        CertificateNames {
+            uris: own(uris),
+            dns: own(dns),
+        }
+    }
+
+    fn client(name: &str, role: Role) -> AdminClient {
+        AdminClient {
+            name: name.to_owned(),
+            access: Access::Role(role),
+        }
+    }
+
+    #[test]
+    fn both_kinds_of_names_are_read_and_compared_exactly() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["a.corp.example".to_owned()]).unwrap();
+        let uri = rcgen::SanType::URI("spiffe://corp.example/a".try_into().unwrap());
+        params.subject_alt_names.push(uri);
+        let found = CertificateNames::of(params.self_signed(&key).unwrap().der());
+        assert_eq!(found, names(&["spiffe://corp.example/a"], &["a.corp.example"]));
+        for other in [
+            "spiffe://corp.example/a/",
+            "spiffe://corp.example/A",
+            "spiffe://corp.example/",
+            "A.corp.example",
+            "a.corp.example.",
+            "corp.example",
+        ] {
+            assert!(!found.has(other), "{other}");
+        }
+        assert!(found.has("spiffe://corp.example/a") && found.has("a.corp.example"));
+        // Neither counts as the other.
+        assert!(!names(&["a.corp.example"], &["x:y"]).has("a.corp.example"));
+        assert!(!names(&[], &["spiffe://corp.example/a"]).has("spiffe://corp.example/a"));
+        assert_eq!(CertificateNames::of(b"nothing"), CertificateNames::default());
+    }
+
+    #[test]
+    fn a_certificate_of_two_clients_is_nobodys() {
+        let list = ClientList::new(&[client("a", Role::Viewer), client("b", Role::Operator)]);
+        assert!(
+            matches!(list.identify(&names(&[], &["a", "c"])), Identity::Client(found) if found.name == "a")
+        );
+        assert_eq!(list.identify(&names(&["a"], &["c"])), Identity::Nobody);
+        assert!(matches!(
+            list.identify(&names(&[], &["b", "a"])),
+            Identity::Several(_)
+        ));
+    }
+
+    #[test]
+    fn a_client_hears_when_it_is_taken_off_the_list_or_may_do_something_else() {
+        let list = ClientList::new(&[client("a", Role::Viewer), client("b", Role::Viewer)]);
+        let own = names(&[], &["a"]);
+        let identity = list.identify(&own);
+        assert!(!list.replace(&[client("a", Role::Viewer), client("b", Role::Viewer)]));
+        assert!(list.replace(&[client("a", Role::Viewer)]));
+        assert!(list.changes(&own, &identity).now_or_never().is_none());
+        list.replace(&[client("a", Role::Platform)]);
+        assert!(list.changes(&own, &identity).now_or_never().is_some());
+        list.replace(&[]);
+        assert!(list.changes(&own, &identity).now_or_never().is_some());
+    }
+}
