@@ -60,6 +60,10 @@ fn a_permission_that_is_withdrawn_is_withdrawn_from_pods_that_run() {
             .token()
             .is_some()
     );
+    // While the agent is on its way to its new holder, nobody can say whose it is.
+    wait_until("the agent to have its new holder", || {
+        node.publish(&volume).unwrap_err().code() != Code::Unavailable
+    });
     assert_eq!(node.publish(&volume).unwrap_err().code(), Code::PermissionDenied);
     let allowed = node.volume_of("bot-2", "billing", "other");
     node.publish(&allowed).unwrap();
