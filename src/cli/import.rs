@@ -77,6 +77,7 @@ pub(super) async fn import(args: &ImportArgs, admin: &mut Admin, output: &mut Ou
         owner,
         id,
         capabilities,
+        dpop,
         ..
     } = &imported.integration;
     let did = if imported.replaced {
@@ -86,6 +87,9 @@ pub(super) async fn import(args: &ImportArgs, admin: &mut Admin, output: &mut Ou
     };
     output.line(&format!("{did} {account} for {owner} ({id})"))?;
     output.line(&format!("  granted: {}", capabilities.join(", ")))?;
+    if !dpop.is_empty() {
+        output.line(&format!("  dpop: {dpop}"))?;
+    }
     output.note("The broker renews it from now on: let nobody else use this refresh token.");
     Ok(Exit::Ok)
 }

@@ -16,10 +16,11 @@ use super::{
     site::{Site, owner_of},
 };
 use crate::{
-    broker::{AccountView, AgentView, CapabilityState, ConnectTarget, names::going_by},
+    broker::{AccountView, AgentState, AgentView, CapabilityState, ConnectTarget, names::going_by},
     id::{CapabilityKey, OwnerId, ProviderId},
     provider::Profile,
     session::Session,
+    store::Health,
     text::sentence::sentence,
     web::answer::{Answer, html},
 };
@@ -95,11 +96,13 @@ impl Subject {
         }
     }
 
-    /// The account works no more: everything that it allowed is asked for again.
+    /// The account works no more, or belongs to another OAuth client than the one that is configured: everything that it
+    /// allowed is asked for again.
     fn reconnects(&self) -> bool {
         self.existing.as_ref().is_some_and(|view| {
-            view.record.health != crate::store::Health::Active
-                || view.state() == crate::broker::AgentState::ReconnectRequired
+            let state = view.state();
+            view.record.health != Health::Active
+                || matches!(state, AgentState::ReconnectRequired | AgentState::Misconfigured)
         })
     }
 }
