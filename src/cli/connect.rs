@@ -95,8 +95,8 @@ pub(super) async fn consent(
     let begun = admin.begin_connect(request).await.map_err(refused)?.into_inner();
     if !begun.agents_in_doubt.is_empty() {
         output.note(&format!(
-            "These agents name no account, and stop once a second one is connected, until their manifests say which one they \
-             use (`account:`, or below `accounts:` for a provider of the configuration): {}.",
+            "These agents name no account, and stop once a second one is connected, until their manifests say (with \
+             `account:`, or below `accounts:` for a provider of the configuration) which one they use: {}.",
             begun.agents_in_doubt.join(", ")
         ));
     }

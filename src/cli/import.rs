@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(
             out.text(),
             "Imported alice@example.com for alice (int_00000000000000000001)\n  \
-             granted: google.gmail.send, google.calendar.readonly\n"
+             granted: google.gmail.send, google.calendar.readonly\n  dpop: bound\n"
         );
         assert_eq!(server.calls(), ["import alice new 1//canary\n"]);
     }
