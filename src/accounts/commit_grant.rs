@@ -241,6 +241,7 @@ impl Grants {
         let told = Event {
             time: self.clock.now(),
             kind: EventKind::IntegrationConnected,
+            owner: Some(record.owner.clone()),
             agent: None,
             integration: Some(record.id.clone()),
             state: None,

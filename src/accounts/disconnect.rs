@@ -439,6 +439,7 @@ impl Disconnect {
         self.events.emit(Event {
             time: self.clock.now(),
             kind: EventKind::IntegrationDisconnected,
+            owner: Some(record.owner.clone()),
             agent: None,
             integration: Some(record.id.clone()),
             state: None,

@@ -20,7 +20,7 @@ use super::{
     status::{account, agent, connect, import, invalid, service_account, status, store},
 };
 use crate::{
-    broker::{AccountRef, Broker, Connected, NewServiceAccount, OwnersEvents},
+    broker::{AccountRef, Broker, Connected, NewServiceAccount},
     budget::Budget,
     id::AgentName,
     proto::{
@@ -373,12 +373,14 @@ impl AdminService for Service {
             status(Code::ResourceExhausted, "rate_limited", message)
         })?;
         let events = BroadcastStream::new(self.broker.events());
-        let mut concerning = OwnersEvents::of(&self.broker, caller.owner());
+        let viewer = caller.owner().cloned();
         let events = events.filter_map(move |event| {
             // Until the stream ends.
             let _ = &held;
             std::future::ready(match event {
-                Ok(event) => concerning.concern(&event).then(|| Ok(convert::event(&event))),
+                Ok(event) => event
+                    .concerns(viewer.as_ref())
+                    .then(|| Ok(convert::event(&event))),
                 Err(BroadcastStreamRecvError::Lagged(missed)) => {
                     let message = format!("{missed} events were missed: read them faster");
                     Some(Err(status(Code::DataLoss, "lagged", message)))

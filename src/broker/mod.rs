@@ -22,7 +22,6 @@
 mod agents;
 mod composition;
 mod issue;
-mod owners_events;
 mod service;
 mod start;
 mod stored_time;
@@ -81,5 +80,4 @@ pub use issue::{
     issuer::Issuer,
     request::{TokenGrant, TokenRequest},
 };
-pub use owners_events::OwnersEvents;
 pub use service::{Broker, Pulses};

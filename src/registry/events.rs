@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use crate::{
-    id::{AgentName, CapabilityKey, IntegrationId},
+    id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
     registry::agent_state::AgentState,
 };
 
@@ -36,6 +36,13 @@ pub enum EventKind {
     AgentRemoved,
 }
 
+impl Event {
+    /// Whether it is this viewer's business; everything is that of whoever is no owner.
+    pub fn concerns(&self, viewer: Option<&OwnerId>) -> bool {
+        viewer.is_none_or(|viewer| self.owner.as_ref() == Some(viewer))
+    }
+}
+
 impl EventKind {
     /// The stable name.
     pub fn as_str(self) -> &'static str {
@@ -61,6 +68,8 @@ pub struct Event {
     pub time: Timestamp,
     /// What.
     pub kind: EventKind,
+    /// Whose account or agent it was about at that moment; `None` where that was not known any more.
+    pub owner: Option<OwnerId>,
     /// The agent concerned.
     pub agent: Option<AgentName>,
     /// The account concerned.

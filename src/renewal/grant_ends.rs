@@ -46,6 +46,7 @@ impl Publisher {
         self.events.emit(Event {
             time: self.clock.now(),
             kind: EventKind::IntegrationEnding,
+            owner: Some(owner),
             agent: None,
             integration: Some(id.clone()),
             state: None,

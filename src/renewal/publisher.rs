@@ -11,6 +11,7 @@ use crate::{
     entropy::SharedEntropy,
     health::Pulse,
     id::{AgentName, IntegrationId},
+    manifest::Manifest,
     policy::grant_sentences::grant,
     policy::{
         context::{PolicyContext, state_of_health},
@@ -105,7 +106,7 @@ impl Publisher {
         }
         let state = evaluation.snapshot.state;
         if before.state != state {
-            self.state_changed(name, state, &evaluation.snapshot.message);
+            self.state_changed(&manifest, state, &evaluation.snapshot.message);
         }
         handle.publish(evaluation.snapshot);
         self.changes.changed(&handle);
@@ -129,11 +130,13 @@ impl Publisher {
         token.map(|token| self.clock.moment().wall_at(token.expires_at))
     }
 
-    fn state_changed(&self, name: &AgentName, state: AgentState, message: &str) {
+    fn state_changed(&self, manifest: &Manifest, state: AgentState, message: &str) {
+        let name = &manifest.agent;
         tracing::info!(agent = %name, state = state.as_str(), message, "agent changed state");
         self.events.emit(Event {
             time: self.clock.now(),
             kind: EventKind::AgentState,
+            owner: Some(manifest.owner.clone()),
             agent: Some(name.clone()),
             integration: None,
             state: Some(state),
@@ -313,6 +316,7 @@ impl Publisher {
         self.events.emit(Event {
             time: self.clock.now(),
             kind: EventKind::IntegrationState,
+            owner: Some(record.owner.clone()),
             agent: None,
             integration: Some(record.id.clone()),
             state: Some(state),

@@ -449,6 +449,7 @@ impl Renewer {
             Some(_) => format!("for {users} agents. {message}"),
             None => message.clone(),
         };
+        let owner = concern.owner.clone();
         self.audit.record(AuditEvent {
             time: now,
             actor: Actor::Daemon,
@@ -462,6 +463,7 @@ impl Renewer {
         self.events.emit(Event {
             time: now,
             kind,
+            owner,
             agent: None,
             integration: Some(key.integration.clone()),
             state: None,

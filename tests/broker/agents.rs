@@ -279,3 +279,38 @@ async fn a_manifest_that_no_file_could_hold_is_refused_over_the_api_too() {
     }
     assert!(scene.broker.agent_list.handles().is_empty());
 }
+
+#[tokio::test]
+async fn an_event_is_the_business_of_whom_it_was_about_however_late_it_is_read() {
+    let scene = Scene::new().await;
+    let mut events = scene.broker.events();
+    scene.connect("alice", &[SEND]).await;
+    scene.connect("bob", &[SEND]).await;
+    scene.put("bot", "bob", &[SEND]).await;
+    scene.idle().await;
+    let name = "bot".parse().unwrap();
+    scene.broker.agents.delete_agent(&name, admin()).await.unwrap();
+    scene.put("bot", "alice", &[SEND]).await;
+    scene.idle().await;
+    let (mut of_alice, mut of_bob) = (Vec::new(), Vec::new());
+    while let Ok(event) = events.try_recv() {
+        let concerned: Vec<bool> = ["alice", "bob"]
+            .map(|name| event.concerns(Some(&owner(name))))
+            .into();
+        assert_eq!(
+            concerned.iter().filter(|concerned| **concerned).count(),
+            1,
+            "{event:?}"
+        );
+        assert!(event.concerns(None));
+        if concerned[0] { &mut of_alice } else { &mut of_bob }.push(event.kind.as_str());
+    }
+    let count = |events: &[&str], kind| events.iter().filter(|one| **one == kind).count();
+    for of in [&of_alice, &of_bob] {
+        for kind in ["integration.connected", "agent.put", "token.renewed"] {
+            assert_eq!(count(of, kind), 1, "{kind} in {of:?}");
+        }
+    }
+    assert_eq!(count(&of_alice, "agent.removed"), 0);
+    assert_eq!(count(&of_bob, "agent.removed"), 1);
+}

@@ -161,12 +161,13 @@ impl Agents {
             return Err(taken);
         }
         self.unusable.forget(name.as_str());
+        let manifest = Arc::new(manifest);
         let put = {
             let mut registry = self.registry.lock();
-            self.upsert(&mut registry, Arc::new(manifest), AgentSource::Api)
+            self.upsert(&mut registry, manifest.clone(), AgentSource::Api)
         };
         if let Some(put) = put {
-            self.tell_put(&name, &put);
+            self.tell_put(&manifest, &put);
         }
         drop(changing);
         self.until_arrived(&name, DELIVERY_PATIENCE).await;
@@ -237,6 +238,7 @@ impl Agents {
                 return Err(error.into());
             }
         };
+        let owner = told.concern.owner.clone();
         self.holders.was_disowned(name).await;
         let removed = {
             let mut registry = self.registry.lock();
@@ -252,7 +254,7 @@ impl Agents {
         if stored {
             self.unusable.forget(name.as_str());
         }
-        self.tell_of_agent(EventKind::AgentRemoved, name);
+        self.tell_of_agent(EventKind::AgentRemoved, name, owner);
         self.follow_waiting(name);
         if let Some(handle) = removed {
             let revision = handle.revision();
@@ -423,12 +425,13 @@ impl Agents {
     }
 
     /// Tells those who watch that an agent was put, and that another one went for it.
-    pub(in crate::broker) fn tell_put(&self, name: &AgentName, put: &Put) {
-        if put.replaced.is_some() {
-            self.tell_of_agent(EventKind::AgentRemoved, name);
+    pub(in crate::broker) fn tell_put(&self, manifest: &Manifest, put: &Put) {
+        let name = &manifest.agent;
+        if let Some((concern, _)) = &put.replaced {
+            self.tell_of_agent(EventKind::AgentRemoved, name, concern.owner.clone());
         }
         if !put.is_arriving {
-            self.tell_of_agent(EventKind::AgentPut, name);
+            self.tell_of_agent(EventKind::AgentPut, name, Some(manifest.owner.clone()));
         }
     }
 
@@ -448,10 +451,11 @@ impl Agents {
     }
 
     /// Tells those who watch that an agent came or went.
-    pub(in crate::broker) fn tell_of_agent(&self, kind: EventKind, name: &AgentName) {
+    pub(in crate::broker) fn tell_of_agent(&self, kind: EventKind, name: &AgentName, owner: Option<OwnerId>) {
         self.events.emit(Event {
             time: self.clock.now(),
             kind,
+            owner,
             agent: Some(name.clone()),
             integration: None,
             state: None,

@@ -31,9 +31,10 @@ impl Agents {
             let removed = self.take_out(&mut registry, &name, false);
             let concern = removed.as_deref().map(AgentHandle::concern).unwrap_or_default();
             let kind = EventKind::AgentRemoved;
+            let owner = concern.owner.clone();
             self.audit
                 .record(self.agent_event(Actor::Daemon, kind, &name, concern, ""));
-            self.tell_of_agent(kind, &name);
+            self.tell_of_agent(kind, &name, owner);
         }
         registry.waiting.clear();
         for (name, file) in &scan.manifests {
@@ -70,7 +71,7 @@ impl Agents {
             for line in self.put_lines(&Actor::Daemon, name, concern, put.replaced.as_ref()) {
                 self.audit.record(line);
             }
-            self.tell_put(name, &put);
+            self.tell_put(&file.manifest, &put);
         }
     }
 

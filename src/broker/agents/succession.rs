@@ -44,10 +44,11 @@ impl Agents {
             return false;
         };
         entry.standing = Standing::Settled;
+        let owner = entry.manifest.owner.clone();
         self.publisher.republish(&mut registry, [name.clone()]);
         drop(registry);
         tracing::info!(agent = %name, "the agent has its new holder");
-        self.tell_of_agent(EventKind::AgentPut, name);
+        self.tell_of_agent(EventKind::AgentPut, name, Some(owner));
         true
     }
 
@@ -70,6 +71,7 @@ impl Agents {
         let event = Event {
             time: self.clock.now(),
             kind: EventKind::AgentDelivered,
+            owner: Some(snapshot.manifest.owner.clone()),
             agent: Some(agent.name().clone()),
             integration: snapshot
                 .main()

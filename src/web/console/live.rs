@@ -14,7 +14,7 @@ use super::{
     shares::{Shares, StreamShare},
 };
 use crate::{
-    broker::{Broker, Event, OwnersEvents},
+    broker::{Broker, Event},
     net::event_stream,
     session::{Session, Sessions},
     web::answer::{Answer, text},
@@ -37,8 +37,6 @@ struct Watch {
     session: Session,
     events: Receiver<Event>,
     shutdown: CancellationToken,
-    /// Which events are the viewer's business.
-    concerning: OwnersEvents,
     greeted: bool,
     /// A change was told just now.
     told: bool,
@@ -70,7 +68,9 @@ impl Watch {
                 () = self.shutdown.cancelled() => return None,
             };
             match heard {
-                Ok(Ok(event)) if self.concerning.concern(&event) => return Some(self.tell()),
+                Ok(Ok(event)) if event.concerns(self.session.admission.viewer.owner()) => {
+                    return Some(self.tell());
+                }
                 Ok(Ok(_)) => {}
                 // Whatever was missed, the page looks at all of it.
                 Ok(Err(RecvError::Lagged(_))) => return Some(self.tell()),
@@ -83,10 +83,7 @@ impl Watch {
     /// Tells of a change, and of every other that has come by now.
     fn tell(&mut self) -> &'static [u8] {
         self.told = true;
-        while let Ok(event) = self.events.try_recv() {
-            // For the accounts that it makes known.
-            self.concerning.concern(&event);
-        }
+        while self.events.try_recv().is_ok() {}
         CHANGED
     }
 }
@@ -112,13 +109,10 @@ async fn events(State(live): State<Arc<Live>>, Asked { session, .. }: Asked) -> 
     let Ok(share) = live.shares.stream(&session) else {
         return too_many_pages();
     };
-    // Before what is known is looked at, so that nothing is missed.
-    let events = live.broker.events();
     let watch = Watch {
         sessions: live.sessions.clone(),
-        events,
+        events: live.broker.events(),
         shutdown: live.shutdown.clone(),
-        concerning: OwnersEvents::of(&live.broker, session.admission.viewer.owner()),
         greeted: false,
         told: false,
         _share: share,
