@@ -192,11 +192,14 @@ pub fn before(time: Timestamp, duration: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MIN)
 }
 
+/// The second that `time` is in.
+pub(crate) fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
 /// `time` in whole seconds, as env files and JSON carry it (RFC 3339, UTC).
 pub fn rfc3339(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second())
-        .unwrap_or(time)
-        .to_string()
+    whole_second(time).to_string()
 }
 
 #[cfg(test)]

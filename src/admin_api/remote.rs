@@ -4,7 +4,6 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    path::Path,
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -112,15 +111,11 @@ impl AdminListener {
 }
 
 fn files(section: &AdminSection) -> TlsFiles {
-    let file = |key, path: &Path| NamedFile {
-        key,
-        path: path.to_owned(),
-    };
     TlsFiles {
         what: "the certificate of [admin]",
-        certificate: file("admin.certificate_file", &section.certificate_file),
-        key: file("admin.key_file", &section.key_file),
-        client_authority: Some(file("admin.client_ca_file", &section.client_ca_file)),
+        certificate: NamedFile::new("admin.certificate_file", &section.certificate_file),
+        key: NamedFile::new("admin.key_file", &section.key_file),
+        client_authority: Some(NamedFile::new("admin.client_ca_file", &section.client_ca_file)),
         protocols: &[b"h2"],
     }
 }

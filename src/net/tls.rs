@@ -216,10 +216,7 @@ mod tests {
     #[tokio::test]
     async fn files_that_changed_are_read_again_and_bad_ones_change_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let file = |key, name: &str| NamedFile {
-            key,
-            path: folder.path().join(name),
-        };
+        let file = |key, name: &str| NamedFile::new(key, &folder.path().join(name));
         let open = || {
             let files = server_alone(
                 file("remote.certificate_file", "tls.crt"),
@@ -273,10 +270,7 @@ mod tests {
                 fs::rename(new, folder.path().join(name)).unwrap();
             }
         };
-        let file = |key, name: &str| NamedFile {
-            key,
-            path: folder.path().join(name),
-        };
+        let file = |key, name: &str| NamedFile::new(key, &folder.path().join(name));
         let clock = ManualClock::new(NOW.parse().unwrap());
         let log = Captured::start();
         let warned = || {

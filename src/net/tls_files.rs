@@ -1,7 +1,10 @@
 //! The files of a listener with TLS: its certificate and key, and the authorities of its clients where they have to show a
 //! certificate of their own.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use rustls::{
@@ -29,6 +32,14 @@ pub(crate) struct NamedFile {
 }
 
 impl NamedFile {
+    /// The file at `path`, which `key` of the configuration names.
+    pub(crate) fn new(key: &'static str, path: &Path) -> Self {
+        Self {
+            key,
+            path: path.to_owned(),
+        }
+    }
+
     fn read(&self) -> Result<Zeroizing<Vec<u8>>, String> {
         file::read_whole(&self.path, MOST).map_err(|error| self.wrong(&format!("cannot be read: {error}")))
     }

@@ -10,7 +10,7 @@ mod pass;
 mod service;
 mod token_review_cache;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -113,14 +113,10 @@ impl RemoteListener {
 
 /// The certificate's file and its key's.
 fn files(section: &RemoteSection) -> TlsFiles {
-    let file = |key, path: &Path| NamedFile {
-        key,
-        path: path.to_owned(),
-    };
     TlsFiles {
         what: "the certificate of [remote]",
-        certificate: file("remote.certificate_file", &section.certificate_file),
-        key: file("remote.key_file", &section.key_file),
+        certificate: NamedFile::new("remote.certificate_file", &section.certificate_file),
+        key: NamedFile::new("remote.key_file", &section.key_file),
         client_authority: None,
         protocols: &[b"h2", b"http/1.1"],
     }

@@ -61,14 +61,15 @@ impl Two {
         Self::with(Setting::default()).await
     }
 
-    async fn with(mut setting: Setting) -> Self {
+    async fn with(setting: Setting) -> Self {
+        Self::at(setting, "https://acme.example/token#client").await
+    }
+
+    /// Acme's server and client are these.
+    async fn at(mut setting: Setting, issuer_binding: &str) -> Self {
         let profile = acme();
         setting.catalog = Arc::new(catalog(&profile.id));
-        let clock = setting.clock.clone();
-        let acme = Arc::new(Google::with_issuer_binding(
-            clock,
-            "https://acme.example/token#client",
-        ));
+        let acme = Arc::new(Google::with_issuer_binding(setting.clock.clone(), issuer_binding));
         setting.other = Some((acme.clone(), profile));
         Self {
             scene: Scene::with(setting).await,
@@ -249,16 +250,8 @@ async fn an_account_stays_that_of_its_server_when_another_takes_the_providers_ke
     let two = Two::new().await;
     two.connect("bob").await;
     let before = two.scene.account("bob").record;
-    let mut setting = two.scene.stop().await;
-    let profile = acme();
-    setting.catalog = Arc::new(catalog(&profile.id));
     let elsewhere = "https://other.example/token#client";
-    let other = Arc::new(Google::with_issuer_binding(setting.clock.clone(), elsewhere));
-    setting.other = Some((other.clone(), profile));
-    let two = Two {
-        scene: Scene::with(setting).await,
-        acme: other,
-    };
+    let two = Two::at(two.scene.stop().await, elsewhere).await;
     let scene = &two.scene;
 
     // Neither a consent nor a grant from elsewhere takes its place.
@@ -311,16 +304,8 @@ async fn another_client_at_the_same_server_has_the_same_accounts() {
     let two = Two::new().await;
     two.connect("bob").await;
     let before = two.scene.account("bob").record;
-    let mut setting = two.scene.stop().await;
-    let profile = acme();
-    setting.catalog = Arc::new(catalog(&profile.id));
     let client = "https://acme.example/token/#another-client";
-    let other = Arc::new(Google::with_issuer_binding(setting.clock.clone(), client));
-    setting.other = Some((other.clone(), profile));
-    let two = Two {
-        scene: Scene::with(setting).await,
-        acme: other,
-    };
+    let two = Two::at(two.scene.stop().await, client).await;
     two.connect("bob").await;
     let now = two.scene.account("bob").record;
     assert_eq!((&now.id, &*now.issuer_binding), (&before.id, client));

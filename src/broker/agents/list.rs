@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
+    clock,
     id::{AgentName, OwnerId},
     registry::{
         agent_state::AgentState,
@@ -119,10 +120,7 @@ impl AgentList {
     fn view(&self, registry: &Registry, entry: &AgentEntry) -> AgentView {
         let now = self.clock.moment();
         let leaving = || registry.leaving.problem(entry.handle.name());
-        let second = |used| {
-            let at = now.wall_at(used);
-            Timestamp::from_second(at.as_second()).unwrap_or(at)
-        };
+        let second = |used| clock::whole_second(now.wall_at(used));
         AgentView {
             snapshot: entry.handle.snapshot(),
             source: entry.source.clone(),
