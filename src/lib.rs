@@ -43,6 +43,7 @@ mod registry;
 mod renewal;
 mod revocation;
 pub mod risc;
+pub mod seal;
 pub mod secret;
 pub mod session;
 pub mod sidecar;

@@ -39,6 +39,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "client"],
     &["capability"],
     &["vault"],
+    &["seal"],
     &["cause"],
     &["store"],
     &["sqlite"],

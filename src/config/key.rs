@@ -47,6 +47,18 @@ pub(super) const SECTION: Section = Section {
             doc: "Variables of the daemon's environment that a command: gets besides PATH, HOME and LANG.",
             ..Key::USUAL
         },
+        Key {
+            path: "key.keep_days",
+            kind: Kind::Number {
+                least: 0,
+                most: 3650,
+                unit: "days",
+            },
+            unset: Unset::Default("90"),
+            doc: "For how many days, from 0 to 3650, a key of the keyring that was replaced is kept, wrapped, so that a backup from\n\
+             before can be restored.",
+            ..Key::USUAL
+        },
     ],
 };
 
@@ -59,6 +71,8 @@ pub struct KeySection {
     pub previous: Vec<KeySource>,
     /// The variables that a `command:` gets besides `PATH`, `HOME` and `LANG`.
     pub command_environment: Vec<String>,
+    /// For how many days a key of the keyring that was replaced is kept, wrapped.
+    pub keep_days: u16,
 }
 
 /// Where a key comes from. It holds the way to the key, not the key.
@@ -165,6 +179,7 @@ impl KeySection {
                 .map(|text| parse("key.previous", text))
                 .collect::<Result<_, _>>()?,
             command_environment: values.list("key.command_environment")?,
+            keep_days: values.number("key.keep_days")?,
         })
     }
 }
