@@ -35,5 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_transport(false)
         .disable_comments(["."])
         .compile_fds(protox::compile(["pluginregistration/v1/api.proto"], ["proto"])?)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .disable_comments(["."])
+        .compile_fds(protox::compile(["kms/v2/api.proto"], ["proto"])?)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The generated messages and services of `proto/`.
 
-pub use generated::{csi, pluginregistration, v1};
+pub use generated::{csi, kms, pluginregistration, v1};
 
 #[allow(
     clippy::all,
@@ -18,6 +18,11 @@ mod generated {
     /// `csi.v1`: the Container Storage Interface, as far as a node serves it.
     pub mod csi {
         tonic::include_proto!("csi.v1");
+    }
+
+    /// `v2`: the plugins of Kubernetes that keep a key (KMS).
+    pub mod kms {
+        tonic::include_proto!("v2");
     }
 
     /// `pluginregistration`: how the kubelet learns of a driver.

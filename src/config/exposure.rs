@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, key::KeySource, way, writers};
+use super::{Config, key_source::KeySource, way, writers};
 use crate::text::ShowPath;
 
 impl Config {
@@ -22,7 +22,8 @@ impl Config {
             self.runtime_dir.clone(),
         ];
         for source in std::iter::once(&self.key.source).chain(&self.key.previous) {
-            if let KeySource::File(path) = source {
+            // Who can put another socket there is asked to open the keyring's keys.
+            if let KeySource::File(path) | KeySource::Kms(path) = source {
                 paths.push(path.clone());
             }
         }

@@ -40,3 +40,12 @@ pub enum SealError {
         reason: String,
     },
 }
+
+/// Why who wraps is of no use. The seal that asked makes a [`SealError`] of it.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// Not at the moment: [`SealError::Away`].
+    Away(String),
+    /// What it gives is wrong: [`SealError::Refused`].
+    Wrong(String),
+}

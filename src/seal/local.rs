@@ -22,7 +22,7 @@ use crate::{
 };
 
 use super::{
-    error::SealError,
+    error::Problem,
     wrapped::{Place, WrappedKey},
 };
 
@@ -74,18 +74,10 @@ impl Local {
         }
     }
 
-    pub(super) fn unwrap(
-        &self,
-        seal: &str,
-        place: &Place<'_>,
-        wrapped: &WrappedKey,
-    ) -> Result<Key, SealError> {
-        self.opened(place, &wrapped.bytes)
-            .ok_or_else(|| SealError::Refused {
-                seal: seal.to_owned(),
-                key: place.key,
-                reason: "it was altered, or moved there from another database or key".to_owned(),
-            })
+    pub(super) fn unwrap(&self, place: &Place<'_>, wrapped: &WrappedKey) -> Result<Key, Problem> {
+        self.opened(place, &wrapped.bytes).ok_or_else(|| {
+            Problem::Wrong("it was altered, or moved there from another database or key".to_owned())
+        })
     }
 
     fn opened(&self, place: &Place<'_>, bytes: &[u8]) -> Option<Key> {

@@ -1,18 +1,23 @@
 //! Seals: what wraps the keys of the keyring, so that they can lie in the database.
 //!
-//! A [`Seal`] is a local master key. It is asked when the daemon starts and when keys change, never for a renewal.
+//! A [`Seal`] is a master key of this program's own (`local`) or a KMS plugin of Kubernetes (`kms`). It is asked when the daemon starts and when keys change, never for a renewal.
 //! A wrapped key opens at its [`Place`] alone.
 
+mod enclosure;
 mod error;
+mod kms;
 mod local;
 mod wrapped;
 
 use crate::{
     config::{KeySection, KeySource},
     secret::Key,
+    vault::KeyId,
 };
 
+use error::Problem;
 pub use error::SealError;
+use kms::Kms;
 use local::Local;
 pub use wrapped::{Place, WrappedKey};
 
@@ -24,6 +29,7 @@ pub struct Seal {
 
 enum Kind {
     Local(Local),
+    Kms(Kms),
 }
 
 #[allow(
@@ -31,15 +37,19 @@ enum Kind {
     reason = "a seal that is not this program itself is waited for"
 )]
 impl Seal {
-    /// The seal that a source of the configuration stands for. A local master key is read at once.
+    /// The seal that a source of the configuration stands for. A local master key is read at once; a plugin is not asked yet.
     ///
     /// # Errors
     /// A source that cannot be read ([`crate::config::ConfigError`]), or what it holds is no key
     /// ([`crate::vault::KeyError`]), with the source's name.
     pub async fn configured(source: &KeySource, section: &KeySection) -> anyhow::Result<Self> {
+        let kind = match source {
+            KeySource::Kms(socket) => Kind::Kms(Kms::new(socket)),
+            _ => Kind::Local(Local::read(source, section).await?),
+        };
         Ok(Self {
             name: source.to_string(),
-            kind: Kind::Local(Local::read(source, section).await?),
+            kind,
         })
     }
 
@@ -48,20 +58,24 @@ impl Seal {
         &self.name
     }
 
-    /// Whether this seal can have wrapped that. A local one is known by its master key, wherever that is read from.
+    /// Whether this seal can have wrapped that. A local one is known by its master key, wherever that is read from; a plugin by
+    /// its kind, since it keeps older keys and may have moved.
     pub fn fits(&self, wrapped: &WrappedKey) -> bool {
         match &self.kind {
             Kind::Local(local) => local.fits(wrapped),
+            Kind::Kms(_) => wrapped.kind() == "kms",
         }
     }
 
-    /// Wraps a key for one place.
+    /// Wraps a key for one place. Another party has to give back what it encrypted before that counts as wrapped.
     ///
     /// # Errors
-    /// [`SealError::Away`] where the seal does not do it now.
+    /// [`SealError::Away`] where the seal does not do it now, [`SealError::Refused`] where it does not give back what it
+    /// encrypted.
     pub async fn wrap(&self, place: &Place<'_>, key: &Key) -> Result<WrappedKey, SealError> {
         match &self.kind {
             Kind::Local(local) => Ok(local.wrap(&self.name, place, key)),
+            Kind::Kms(kms) => self.answer(place.key, kms.wrap(&self.name, place, key).await),
         }
     }
 
@@ -75,7 +89,8 @@ impl Seal {
             return Err(self.foreign(place, wrapped));
         }
         match &self.kind {
-            Kind::Local(local) => local.unwrap(&self.name, place, wrapped),
+            Kind::Local(local) => self.answer(place.key, local.unwrap(place, wrapped)),
+            Kind::Kms(kms) => self.answer(place.key, kms.unwrap(place, wrapped).await),
         }
     }
 
@@ -86,6 +101,10 @@ impl Seal {
     pub async fn key_in_use(&self) -> Result<String, SealError> {
         match &self.kind {
             Kind::Local(local) => Ok(local.key_id()),
+            Kind::Kms(kms) => match kms.key_in_use().await {
+                Ok(id) => Ok(id),
+                Err(Problem::Away(reason) | Problem::Wrong(reason)) => Err(self.away(reason)),
+            },
         }
     }
 
@@ -93,12 +112,32 @@ impl Seal {
     pub fn master_key(&self) -> Option<&Key> {
         match &self.kind {
             Kind::Local(local) => Some(local.master_key()),
+            Kind::Kms(_) => None,
+        }
+    }
+
+    fn answer<T>(&self, key: KeyId, answer: Result<T, Problem>) -> Result<T, SealError> {
+        answer.map_err(|problem| match problem {
+            Problem::Away(reason) => self.away(reason),
+            Problem::Wrong(reason) => SealError::Refused {
+                seal: self.name.clone(),
+                key,
+                reason,
+            },
+        })
+    }
+
+    fn away(&self, reason: String) -> SealError {
+        SealError::Away {
+            seal: self.name.clone(),
+            reason,
         }
     }
 
     fn foreign(&self, place: &Place<'_>, wrapped: &WrappedKey) -> SealError {
         let configured = match &self.kind {
             Kind::Local(local) => format!("{} (master key {})", self.name, local.key_id()),
+            Kind::Kms(_) => self.name.clone(),
         };
         SealError::Foreign {
             key: place.key,
@@ -113,7 +152,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::vault::{self, KeyId};
+    use crate::vault;
 
     const STORE: &str = "store_1";
 
@@ -209,6 +248,33 @@ mod tests {
         wrapped.seal = "kms:unix:///run/kms.sock".to_owned();
         wrapped.seal_key = ours_id.to_string();
         assert!(!ours.fits(&wrapped));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_is_not_asked_until_it_is_needed_and_its_fault_names_the_seal() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = format!("kms:unix://{}/kms.sock", folder.path().display());
+        let seal = configured(&source).await.unwrap();
+        assert_eq!(seal.name(), source);
+        assert!(seal.master_key().is_none());
+        let error = seal.key_in_use().await.err().unwrap();
+        assert!(matches!(error, SealError::Away { .. }), "{error}");
+        let says = format!("the seal {source} cannot be used at the moment: there is no such socket: ");
+        assert!(error.to_string().starts_with(&says), "{error}");
+
+        let ours = in_file(&folder, "master.key", 1).await;
+        let wrapped = ours
+            .wrap(&place(STORE, 7), &Key::new([9; 32]))
+            .await
+            .ok()
+            .unwrap();
+        let error = seal.unwrap(&place(STORE, 7), &wrapped).await.err().unwrap();
+        assert!(matches!(error, SealError::Foreign { .. }), "{error}");
+        let of_a_plugin = WrappedKey {
+            seal: "kms:unix:///run/moved.sock".to_owned(),
+            ..wrapped
+        };
+        assert!(seal.fits(&of_a_plugin));
     }
 
     #[tokio::test]

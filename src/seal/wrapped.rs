@@ -16,7 +16,7 @@ pub struct Place<'a> {
 pub struct WrappedKey {
     /// The seal, as the configuration named it; a command without its arguments.
     pub seal: String,
-    /// The id of the seal's own key: a local master key's [`KeyId`].
+    /// The id of the seal's own key: a local master key's [`KeyId`], or what a plugin calls it.
     pub seal_key: String,
     /// The key, encrypted.
     pub bytes: Vec<u8>,
@@ -44,7 +44,11 @@ impl WrappedKey {
 
     /// It was wrapped by a master key that this program held itself.
     pub(super) fn is_local(&self) -> bool {
-        let kind = self.seal.split(':').next();
-        matches!(kind, Some("file" | "env" | "credential" | "command"))
+        matches!(self.kind(), "file" | "env" | "credential" | "command")
+    }
+
+    /// Of which kind the seal is, as the configuration begins its name.
+    pub(super) fn kind(&self) -> &str {
+        self.seal.split(':').next().unwrap_or_default()
     }
 }
