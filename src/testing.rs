@@ -163,6 +163,7 @@ pub(crate) fn snapshot(agent: &str) -> AgentSnapshot {
                 "google.calendar.readonly".parse().unwrap(),
             ]),
             token: None,
+            is_expected: true,
         }]),
     }
 }
@@ -174,6 +175,7 @@ pub(crate) fn service_view(token: Option<Arc<IssuedToken>>) -> CredentialView {
         account: Some("robot@project.iam.gserviceaccount.com".into()),
         granted: token.iter().map(|_| "google.sa".parse().unwrap()).collect(),
         token,
+        is_expected: true,
     }
 }
 

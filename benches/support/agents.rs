@@ -96,6 +96,7 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
             account: Some("alice@example.com".into()),
             granted: Arc::new([key.parse().expect("a key")]),
             token: Some(token),
+            is_expected: true,
         }]),
     }
 }

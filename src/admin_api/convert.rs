@@ -261,11 +261,7 @@ pub(super) fn agent(view: &AgentView, directory: String, now: Moment) -> v1::Age
         },
         expires_at: view
             .snapshot
-            .credentials
-            .iter()
-            .filter_map(|view| view.token.as_ref())
-            .map(|token| token.expires_at)
-            .min()
+            .first_end(now.uptime)
             .map(|end| timestamp(now.wall_at(end))),
         next_renewal_at: view.next_renewal.map(timestamp),
         last_used_at: view.last_used.map(timestamp),

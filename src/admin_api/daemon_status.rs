@@ -64,6 +64,7 @@ pub(super) async fn of(broker: &Broker, facts: &Facts) -> v1::GetDaemonStatusRes
         google_client_id: facts.in_force.client_id().to_owned(),
         unmet_conditions: facts.readiness.unmet().into_iter().map(convert::unmet).collect(),
         agents_short_of_token: broker.agent_list.agents_short_of_token() as u64,
+        agents_waiting_for_people: broker.agent_list.agents_waiting_for_people() as u64,
         renewals_refused_by_store: broker.accounts.renewals_refused_by_store() as u64,
         bindable_accounts: broker.accounts.bindable_count() as u64,
         audit_head: head.filter(|head| head.sequence > 0).map(convert::audit_head),

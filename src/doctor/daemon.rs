@@ -222,8 +222,7 @@ fn judge(daemon: &v1::GetDaemonStatusResponse) -> Vec<Finding> {
 
 /// Agents without a token for whom a person has something to do.
 fn waiting_for_people(daemon: &v1::GetDaemonStatusResponse) -> Option<Finding> {
-    let without = daemon.agents.saturating_sub(daemon.agents_active);
-    let waiting = without.saturating_sub(daemon.agents_short_of_token);
+    let waiting = daemon.agents_waiting_for_people;
     (waiting > 0).then(|| {
         let agents = count(waiting, "agent waits", "agents wait");
         Finding::warn(

@@ -187,10 +187,13 @@ impl CredentialContext<'_> {
             state,
             message,
             person_can_act: false,
-            view: CredentialView::empty(
-                self.provider.profile.clone(),
-                Some(record.account.as_str().into()),
-            ),
+            view: CredentialView {
+                is_expected: !state.is_the_owners(),
+                ..CredentialView::empty(
+                    self.provider.profile.clone(),
+                    Some(record.account.as_str().into()),
+                )
+            },
             key: None,
             statuses: statuses(resolution, &record.declined),
         }

@@ -88,6 +88,7 @@ fn verdict(states: &mut [CredentialState]) -> Verdict {
             state.withhold();
             // Nobody may have it, so it is not renewed either.
             state.key = None;
+            state.view.is_expected = false;
         }
         return verdict;
     }

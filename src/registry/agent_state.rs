@@ -33,6 +33,14 @@ impl AgentState {
         Self::Misconfigured,
     ];
 
+    /// True where the account's owner has to act.
+    pub(crate) fn is_the_owners(self) -> bool {
+        match self {
+            Self::NotConnected | Self::PermissionMissing | Self::ReconnectRequired | Self::Revoked => true,
+            Self::Active | Self::ProviderUnavailable | Self::Misconfigured => false,
+        }
+    }
+
     /// The stable code that files, problems and `ErrorInfo` carry.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -131,6 +131,8 @@ pub struct CredentialView {
     pub granted: Arc<[CapabilityKey]>,
     /// The token; it may have expired since, so compare with the clock.
     pub token: Option<Arc<IssuedToken>>,
+    /// There ought to be a token: an account is there, the agent may have its token, and its owner has nothing to do first.
+    pub is_expected: bool,
 }
 
 impl CredentialView {
@@ -141,6 +143,7 @@ impl CredentialView {
             account,
             granted: Arc::default(),
             token: None,
+            is_expected: false,
         }
     }
 
@@ -165,6 +168,7 @@ impl CredentialView {
             && self.profile.id == other.profile.id
             && self.account == other.account
             && self.granted == other.granted
+            && self.is_expected == other.is_expected
     }
 }
 
@@ -273,18 +277,22 @@ impl AgentSnapshot {
         keys.filter(|key| self.credentials.iter().any(|view| view.granted.contains(key)))
     }
 
-    /// Its main token, if it still works.
-    pub fn living_token(&self, now: Uptime) -> Option<&Arc<IssuedToken>> {
-        self.main().living_token(now)
+    /// When the first of its tokens that work stops working, whichever provider's.
+    pub fn first_end(&self, now: Uptime) -> Option<Uptime> {
+        let living = self.credentials.iter().filter_map(|view| view.living_token(now));
+        living.map(|token| token.expires_at).min()
     }
 
-    /// True when it could have a token, since no person has anything to do for it, and has none that works.
+    /// True when a token that it ought to have is not there, whichever provider's, and its owner has nothing to do for it.
     pub fn is_short_of_token(&self, now: Uptime) -> bool {
-        let nobody_has_to_act = matches!(
-            self.state,
-            AgentState::Active | AgentState::ProviderUnavailable | AgentState::Misconfigured
-        );
-        nobody_has_to_act && self.main().account.is_some() && self.living_token(now).is_none()
+        let lacks = |view: &CredentialView| view.is_expected && view.living_token(now).is_none();
+        !self.state.is_the_owners() && self.action_url.is_none() && self.credentials.iter().any(lacks)
+    }
+
+    /// True when it does not work before a person does something: its owner, or the operator who names an account.
+    pub fn waits_for_a_person(&self, now: Uptime) -> bool {
+        let works = matches!(self.state, AgentState::Active | AgentState::ProviderUnavailable);
+        !works && !self.is_short_of_token(now)
     }
 
     /// What an agent is told that asks for a token it cannot have.

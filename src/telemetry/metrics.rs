@@ -118,7 +118,7 @@ impl Default for Metrics {
             agents_short_of_token: register(
                 all,
                 "agents_short_of_token",
-                "Agents that have no token although no person has anything to do for it",
+                "Agents that lack a token although their owners have nothing to do for it, whichever provider's it is",
             ),
             renewals_waiting: register(all, "renewals_waiting", "Renewals that wait for their moment"),
             delivery_problems: register(

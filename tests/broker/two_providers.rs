@@ -343,3 +343,67 @@ async fn what_is_asked_for_at_once_is_of_one_provider_and_the_error_says_whose_i
         "{unknown}"
     );
 }
+
+#[tokio::test]
+async fn an_agent_is_short_of_a_token_whichever_providers_it_is() {
+    let two = Two::new().await;
+    let scene = &two.scene;
+    let counted = || {
+        let list = &scene.broker.agent_list;
+        (list.agents_short_of_token(), list.agents_waiting_for_people())
+    };
+    two.acme.habits().lifetime = secs(10 * MINUTE);
+    scene.connect("bob", &[SEND]).await;
+    two.connect("bob").await;
+    let bot = scene.put("bot", "bob", &[SEND, ACME_READ]).await;
+    scene.idle().await;
+    assert_eq!((state(&bot), counted()), (AgentState::Active, (0, 0)));
+
+    // Acme's token is near its end, and then there is none, while Google's works.
+    two.acme.fail(&email("bob"), Fault::unavailable());
+    scene.pass_in_steps(9 * MINUTE + 30, 10).await;
+    assert_eq!(
+        (state(&bot), counted()),
+        (AgentState::ProviderUnavailable, (0, 0)),
+        "it lives to its end"
+    );
+    scene.pass_in_steps(MINUTE, 10).await;
+    assert!(bot.snapshot().main().token.is_some());
+    assert_eq!(
+        (state(&bot), counted()),
+        (AgentState::ProviderUnavailable, (1, 0))
+    );
+
+    // What the person has to do is theirs.
+    two.acme.fail(&email("bob"), Fault::invalid_grant());
+    scene.pass_in_steps(30 * MINUTE, 30).await;
+    assert_eq!((state(&bot), counted()), (AgentState::ReconnectRequired, (0, 1)));
+}
+
+#[tokio::test]
+async fn a_token_that_is_withheld_for_another_account_is_not_one_that_an_agent_is_short_of() {
+    let two = Two::new().await;
+    let scene = &two.scene;
+    scene.connect("bob", &[SEND]).await;
+    two.connect("bob").await;
+    let another = ConnectTarget::Another(owner("bob"));
+    let started = scene
+        .begin_at(&another, &[ACME_READ])
+        .unwrap_or_else(|error| panic!("{error}"));
+    let code = two.acme.decide(acme_scopes(), Person::named("other@example.com"));
+    let redirect = format!("{}&code={code}", started.authorization_url.query().unwrap());
+    scene
+        .complete(&redirect)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let bot = scene.put("bot", "bob", &[SEND, ACME_READ]).await;
+    scene.idle().await;
+    // Somebody has to say which of Bob's accounts at Acme it uses; Google's would be its main one.
+    assert_eq!(state(&bot), AgentState::Misconfigured);
+    assert!(bot.snapshot().main().account.is_some());
+    let list = &scene.broker.agent_list;
+    assert_eq!(
+        (list.agents_short_of_token(), list.agents_waiting_for_people()),
+        (0, 1)
+    );
+}

@@ -240,6 +240,7 @@ fn what_a_token_serves_is_listed_with_its_own_provider() {
         account: Some("alice@example.com".into()),
         granted: Arc::new([key.parse().unwrap()]),
         token: Some(token(value)),
+        is_expected: true,
     };
     let line = |credentials: Vec<CredentialView>, name: &str| {
         let mut snapshot = snapshot("bot").with_service(Some(token("robot")));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    clock,
+    clock::{self, Uptime},
     id::{AgentName, OwnerId},
     registry::{
         agent_state::AgentState,
@@ -107,14 +107,21 @@ impl AgentList {
             .collect()
     }
 
-    /// How many agents could have a token and have none: no person has anything to do for them.
+    /// How many agents lack a token that they ought to have: their owners have nothing to do for it.
     pub fn agents_short_of_token(&self) -> usize {
+        self.count(AgentSnapshot::is_short_of_token)
+    }
+
+    /// How many agents do not work before a person does something.
+    pub fn agents_waiting_for_people(&self) -> usize {
+        self.count(AgentSnapshot::waits_for_a_person)
+    }
+
+    fn count(&self, wanted: impl Fn(&AgentSnapshot, Uptime) -> bool) -> usize {
         let now = self.clock.uptime();
         let registry = self.registry.lock();
         let entries = registry.agents.values();
-        entries
-            .filter(|entry| entry.handle.peek().is_short_of_token(now))
-            .count()
+        entries.filter(|entry| wanted(&entry.handle.peek(), now)).count()
     }
 
     fn view(&self, registry: &Registry, entry: &AgentEntry) -> AgentView {

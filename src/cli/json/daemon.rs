@@ -39,8 +39,10 @@ pub(in crate::cli) struct Daemon {
     pub ready: bool,
     /// What it cannot do.
     pub unmet_conditions: Vec<UnmetCondition>,
-    /// How many agents have no token although no person has anything to do for it.
+    /// How many agents lack a token although their owners have nothing to do for it.
     pub agents_short_of_token: u64,
+    /// How many agents do not work before a person does something.
+    pub agents_waiting_for_people: u64,
     /// The audit trail's last line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_head: Option<AuditHead>,
@@ -85,6 +87,7 @@ impl From<v1::GetDaemonStatusResponse> for Daemon {
             ready: from.unmet_conditions.is_empty(),
             unmet_conditions: from.unmet_conditions.into_iter().map(Into::into).collect(),
             agents_short_of_token: from.agents_short_of_token,
+            agents_waiting_for_people: from.agents_waiting_for_people,
             audit_head: from.audit_head.map(Into::into),
             audit_size: from.audit_size.map(Into::into),
         }

@@ -30,6 +30,7 @@ pub(crate) struct FakeAdmin {
     pub(crate) configuration_changes: Vec<String>,
     pub(crate) unmet_conditions: Vec<v1::UnmetCondition>,
     pub(crate) agents_short_of_token: u64,
+    pub(crate) agents_waiting_for_people: u64,
     pub(crate) renewals_refused_by_store: u64,
     pub(crate) bindable_accounts: u64,
     /// How a consent ends; `None` for never.
@@ -57,6 +58,7 @@ impl Default for FakeAdmin {
             configuration_changes: Vec::new(),
             unmet_conditions: Vec::new(),
             agents_short_of_token: 0,
+            agents_waiting_for_people: 0,
             renewals_refused_by_store: 0,
             bindable_accounts: 0,
             consent: Some(Ok(())),
@@ -429,6 +431,7 @@ impl AdminService for FakeAdmin {
             google_client_id: "client-in-force".to_owned(),
             unmet_conditions: self.unmet_conditions.clone(),
             agents_short_of_token: self.agents_short_of_token,
+            agents_waiting_for_people: self.agents_waiting_for_people,
             renewals_refused_by_store: self.renewals_refused_by_store,
             bindable_accounts: self.bindable_accounts,
             audit_head: Some(audit_head()),

@@ -79,6 +79,7 @@ fn files_are_those_that_the_daemon_writes() {
         account: Some("alice@acme.example".into()),
         granted: Arc::new(["google.drive.readonly".parse().unwrap()]),
         token,
+        is_expected: true,
     };
     let with = |mut snapshot: AgentSnapshot, credentials: Vec<CredentialView>| {
         snapshot.credentials = credentials.into();

@@ -21,6 +21,7 @@ fn acme() -> CredentialView {
         account: Some("alice@acme.example".into()),
         granted: Arc::new(["google.drive.readonly".parse().unwrap()]),
         token: Some(token("acme")),
+        is_expected: true,
     }
 }
 

@@ -145,7 +145,6 @@ impl Agents {
             .iter()
             .any(|status| !status.granted && broker.is_consented(broker.catalog().provider_of(&status.key)));
         let now = broker.moment();
-        let token = snapshot.living_token(now.uptime);
         let accounts = snapshot.credentials.iter().filter_map(|view| {
             let address = view.account.as_deref()?;
             Some((capitalized(&view.profile.account), address.to_owned()))
@@ -166,7 +165,7 @@ impl Agents {
                 .collect(),
             owner_can_act: awaited.is_some() || consent_helps,
             reconnect: awaited.is_some_and(|consent| consent.again),
-            expires: token.map(|token| moment(now.wall_at(token.expires_at))),
+            expires: snapshot.first_end(now.uptime).map(|end| moment(now.wall_at(end))),
             renewal: view.next_renewal.map(moment),
             last_used: view.last_used.map(moment),
             problem: view.delivery_problem.clone().unwrap_or_default(),

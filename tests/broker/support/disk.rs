@@ -72,7 +72,7 @@ impl Disk {
             tokens.remove(&name);
         } else {
             let now = broker.moment();
-            let held = snapshot.living_token(now.uptime).map(|token| Held {
+            let held = snapshot.main().living_token(now.uptime).map(|token| Held {
                 token: token.access_token.expose().to_owned(),
                 end: now.wall_at(token.expires_at),
             });
