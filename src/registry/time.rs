@@ -114,7 +114,27 @@ impl BrokerClock {
 
     /// The node's time, where that provider's is believed to be another.
     pub(crate) fn if_differing(&self, run_by: &str) -> Option<Timestamp> {
-        self.other_than_believed(self.now(), run_by)
+        let other = self.other_times(run_by, None).pop();
+        other.map(|other| other.wall_at(self.uptime()))
+    }
+
+    /// What that provider's clock may show, beside what is believed of it: first as it said just now, then as the node's
+    /// shows it, since each `Date`, also what was heard before, may be any proxy's.
+    pub(crate) fn other_times(&self, run_by: &str, heard: Option<Moment>) -> Vec<Moment> {
+        let now = self.clock.moment();
+        let mut times = vec![Moment {
+            wall: self.provider_now(run_by),
+            uptime: now.uptime,
+        }];
+        for other in heard.into_iter().chain([now]) {
+            if times
+                .iter()
+                .all(|known| other.ahead_of(*known).abs() >= TOLERANCE)
+            {
+                times.push(other);
+            }
+        }
+        times.split_off(1)
     }
 
     /// Learns from the `Date` of an answer that this provider gave to an accepted request. True when that is news.
@@ -136,18 +156,6 @@ impl BrokerClock {
         self.skew_of(run_by)
             .checked_sub(before)
             .is_none_or(|change| change.abs() >= TOLERANCE)
-    }
-
-    /// The present moment, as that provider's clock shows it by what it said just now; `None` when that is what is
-    /// believed anyway.
-    pub(crate) fn corrected_by(&self, run_by: &str, heard: Moment) -> Option<Timestamp> {
-        self.other_than_believed(heard.wall_at(self.uptime()), run_by)
-    }
-
-    /// That time, where that provider's clock is believed to show another.
-    fn other_than_believed(&self, now: Timestamp, run_by: &str) -> Option<Timestamp> {
-        let differs = now.duration_since(self.provider_now(run_by)).abs() >= TOLERANCE;
-        differs.then_some(now)
     }
 
     pub(crate) fn sleep_until(&self, deadline: Uptime) -> Sleep<'_> {
@@ -245,6 +253,24 @@ mod tests {
         );
         clock.learn("Other", heard(&manual, start - HOUR * 2));
         assert_eq!(clock.skew(), HOUR, "with neither");
+    }
+
+    #[test]
+    fn what_is_tried_beside_what_is_believed_is_what_was_said_and_the_nodes() {
+        let (manual, clock, start) = scene();
+        let other = |said: Option<SignedDuration>| {
+            let said = said.map(|ahead| heard(&manual, start + ahead));
+            let times = clock.other_times(ACME, said).into_iter();
+            let ahead = |time: Moment| time.wall.duration_since(start);
+            times.map(ahead).collect::<Vec<_>>()
+        };
+        let none = SignedDuration::ZERO;
+        assert_eq!((other(None), other(Some(none))), (vec![], vec![]));
+        assert_eq!(other(Some(HOUR)), [HOUR]);
+        clock.learn(ACME, heard(&manual, start + HOUR));
+        assert_eq!((other(None), other(Some(HOUR))), (vec![none], vec![none]));
+        assert_eq!(other(Some(none)), [none]);
+        assert_eq!(other(Some(HOUR * 2)), [HOUR * 2, none], "both may be a proxy's");
     }
 
     #[test]

@@ -41,8 +41,8 @@ impl Assertions {
         })
     }
 
-    /// Asks for a token with a service account's key. An assertion says what time it is, so one that was refused, by a
-    /// provider whose clock shows something else, is made once more by that.
+    /// Asks for a token with a service account's key. An assertion says what time it is, so one that was refused is made
+    /// once more by each other time that it may be there.
     pub(crate) async fn assert(
         &self,
         provider: (&ProviderId, &dyn AssertionProvider),
@@ -51,22 +51,22 @@ impl Assertions {
         scopes: &ScopeSet,
     ) -> Result<TokenAnswer, ProviderError> {
         let run_by = self.context.providers.name_of(provider.0);
-        let refused = match self
+        let mut refused = match self
             .assert_at(self.clock.provider_now(&run_by), provider, key, subject, scopes)
             .await
         {
-            Err(error) if error.oauth_error() == Some("invalid_grant") => error,
+            Err(error) if is_refused_assertion(&error) => error,
             answer => return answer,
         };
-        let heard = refused.server_time.as_ref();
-        let corrected = heard
-            .and_then(|heard| self.clock.corrected_by(&run_by, **heard))
-            // What was heard before may have been any proxy's.
-            .or_else(|| self.clock.if_differing(&run_by));
-        match corrected {
-            Some(now) => self.assert_at(now, provider, key, subject, scopes).await,
-            None => Err(refused),
+        let heard = refused.server_time.as_ref().map(|heard| **heard);
+        for time in self.clock.other_times(&run_by, heard) {
+            let now = time.wall_at(self.clock.uptime());
+            refused = match self.assert_at(now, provider, key, subject, scopes).await {
+                Err(error) if is_refused_assertion(&error) => error,
+                answer => return answer,
+            };
         }
+        Err(refused)
     }
 
     /// Asks once, with an assertion that says that it is `now`. What an accepted answer says of the time is learned.
@@ -127,4 +127,8 @@ impl Assertions {
         let text = std::str::from_utf8(&plain)?;
         Ok(provider.read_key(text)?)
     }
+}
+
+fn is_refused_assertion(error: &ProviderError) -> bool {
+    error.oauth_error() == Some("invalid_grant")
 }

@@ -1,6 +1,7 @@
 //! Asks with grants that are bound to a key (RFC 9449): each request carries a proof of it, which says what time it is.
 
 use crate::{
+    clock::Moment,
     dpop::{Possession, ProofKey},
     id::ProviderId,
     provider::{GrantFuture, NoToken, TokenAnswer},
@@ -11,9 +12,8 @@ use crate::{
 const REFUSED: &str = "invalid_dpop_proof";
 
 impl Recovery {
-    /// What `ask` comes to with a proof of `key`, where there is one. A proof that was refused is made once more: by the
-    /// clock of a provider that shows another time, and as another one, since a request that was sent on twice has used its
-    /// proof up.
+    /// What `ask` comes to with a proof of `key`, where there is one. A proof that was refused is made anew: by the other
+    /// times that it may be there, and as another one, since a request that was sent on twice has used its proof up.
     pub(crate) async fn proven<'a>(
         &self,
         provider: &ProviderId,
@@ -24,19 +24,31 @@ impl Recovery {
             return ask(None).await;
         };
         let run_by = self.context.providers.name_of(provider);
-        let now = self.clock.provider_now(&run_by);
-        let failure = match ask(Some(Possession { key, now })).await {
+        let believed = Moment {
+            wall: self.clock.provider_now(&run_by),
+            uptime: self.clock.uptime(),
+        };
+        let at = |time: Moment| {
+            let now = time.wall_at(self.clock.uptime());
+            ask(Some(Possession { key, now }))
+        };
+        let mut failure = match at(believed).await {
             Err(failure) if is_refused_proof(&failure) => failure,
             answer => return answer,
         };
-        tracing::warn!(error = %failure.error, "the proof of a key is made once more");
-        let heard = failure.error.server_time.as_ref();
-        let now = heard
-            .and_then(|heard| self.clock.corrected_by(&run_by, **heard))
-            // What was heard before may have been any proxy's.
-            .or_else(|| self.clock.if_differing(&run_by))
-            .unwrap_or_else(|| self.clock.provider_now(&run_by));
-        ask(Some(Possession { key, now })).await
+        let heard = failure.error.server_time.as_ref().map(|heard| **heard);
+        let mut times = self.clock.other_times(&run_by, heard);
+        if times.len() < 2 {
+            times.push(believed);
+        }
+        for time in times {
+            tracing::warn!(error = %failure.error, "the proof of a key is made once more");
+            failure = match at(time).await {
+                Err(failure) if is_refused_proof(&failure) => failure,
+                answer => return answer,
+            };
+        }
+        Err(failure)
     }
 }
 

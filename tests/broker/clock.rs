@@ -259,3 +259,19 @@ async fn a_dead_token_is_not_served_after_a_restart() {
         assert_eq!(token(&scene.handle("bot")), None, "{minutes}");
     }
 }
+
+#[tokio::test]
+async fn the_nodes_time_is_asserted_where_what_is_said_of_the_providers_is_wrong_twice() {
+    let scene = Scene::new().await;
+    scene.google.habits().judges_by = Some(SignedDuration::ZERO);
+    scene.robot_of("alice").await;
+    let bot = scene.put("bot", "alice", &[SA]).await;
+    scene.idle().await;
+    for hours in [3, 6] {
+        scene.google.habits().date = Some(SignedDuration::from_hours(hours));
+        let before = token(&bot);
+        scene.pass_in_steps(HOUR, MINUTE).await;
+        assert_eq!(state(&bot), AgentState::Active, "{hours}");
+        assert_ne!(token(&bot), before, "{hours}");
+    }
+}

@@ -145,6 +145,18 @@ async fn the_provider_is_believed_about_the_time_of_a_proof() {
 }
 
 #[tokio::test]
+async fn the_nodes_time_is_tried_where_what_is_said_of_the_providers_is_wrong_twice() {
+    let scene = bound().await;
+    scene.google.habits().judges_by = Some(SignedDuration::ZERO);
+    // What a proxy says is believed, and the next one says something else.
+    for hours in [3, 6] {
+        scene.google.habits().date = Some(SignedDuration::from_hours(hours));
+        scene.next_renewal().await;
+        assert_eq!(scene.account("alice").state(), AgentState::Active, "{hours}");
+    }
+}
+
+#[tokio::test]
 async fn a_proof_that_was_used_up_on_the_way_is_made_once_more() {
     let scene = bound().await;
     let before = scene.google.requests();

@@ -105,6 +105,7 @@ impl Google {
                 grant_life: None,
                 grant_rest: None,
                 date: Some(SignedDuration::ZERO),
+                judges_by: None,
             }),
             held: watch::Sender::default(),
             revoke_fault: Mutex::default(),
@@ -325,6 +326,16 @@ impl Google {
         })
     }
 
+    /// What says that it is `now` is not accepted.
+    fn is_out_of_time(&self, now: Timestamp) -> bool {
+        let habits = self.habits();
+        let ahead = habits.judges_by.or(habits.date);
+        ahead.is_some_and(|ahead| {
+            let late = (self.clock.now() + ahead).duration_since(now).abs();
+            late > SignedDuration::from_secs(300)
+        })
+    }
+
     async fn held(&self, email: &str) {
         let mut held = self.held.subscribe();
         let _ = held.wait_for(|held| !held.contains(email)).await;
@@ -335,9 +346,7 @@ impl Google {
         let Some(Possession { key, now }) = proven else {
             return Ok(None);
         };
-        let server_time = self.server_time();
-        let late = server_time.map(|time| time.wall.duration_since(now).abs());
-        if late.is_some_and(|late| late > SignedDuration::from_secs(300)) {
+        if self.is_out_of_time(now) {
             let refused = Fault::new(Remedy::Operator, "invalid_dpop_proof");
             return Err(self.error(&refused).into());
         }
@@ -388,10 +397,7 @@ impl Google {
             drop(books);
             return Err(self.error(&fault));
         }
-        let late = server_time.map(|time| time.wall.duration_since(asserted.now).abs());
-        if late.is_some_and(|late| late > SignedDuration::from_secs(300))
-            || !books.keys.contains(&format!("{email}/{}", asserted.key))
-        {
+        if self.is_out_of_time(asserted.now) || !books.keys.contains(&format!("{email}/{}", asserted.key)) {
             drop(books);
             return refused("invalid_grant");
         }

@@ -144,4 +144,6 @@ pub(crate) struct Habits {
     pub(crate) grant_rest: Option<Duration>,
     /// How far its clock is ahead; `None` when it does not say.
     pub(crate) date: Option<SignedDuration>,
+    /// How far ahead the clock is that it judges proofs and assertions by, where what it says is a proxy's.
+    pub(crate) judges_by: Option<SignedDuration>,
 }
