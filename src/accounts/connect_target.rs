@@ -10,9 +10,9 @@ use crate::{
     id::{AgentName, IntegrationId, OwnerId},
     policy::{
         context::PolicyContext,
-        select_account::{AccountRef, SeveralAccounts, find},
+        select_account::{AccountRef, SeveralAccounts, UnknownAccount, find},
     },
-    provider::{Identity, Provider, issuer_of},
+    provider::{Identity, Provider},
     registry::{
         names::going_by,
         state::{Account, Registry, SharedRegistry},
@@ -27,7 +27,7 @@ use crate::{
 pub enum ConnectTarget {
     /// The owner's only account, or their first.
     Owner(OwnerId),
-    /// The owner's account with this address, which may be connected already or not.
+    /// The owner's account with this address, which may be connected already or not; or that with this id.
     Address(OwnerId, String),
     /// An account that the owner has not connected yet.
     Another(OwnerId),
@@ -91,26 +91,22 @@ impl Targets {
                 at(account)
             }
             ConnectTarget::Owner(owner) => {
-                let several = || {
-                    ConnectError::Ambiguous(SeveralAccounts {
-                        owner: owner.clone(),
-                        accounts: people(owner)
-                            .map(|account| account.record.account.clone())
-                            .collect(),
-                    })
-                };
-                let mut found = people(owner);
-                match (found.next(), found.next()) {
-                    (None, _) => Ok(self.added(&registry, owner, provider, Expected::Any)),
-                    (Some(one), None) => at(one),
-                    (Some(_), Some(_)) => Err(several()),
+                let found: Vec<&Account> = people(owner).collect();
+                match found.as_slice() {
+                    [] => Ok(self.added(&registry, owner, provider, Expected::Any)),
+                    [one] => at(one),
+                    several => Err(ConnectError::Ambiguous(SeveralAccounts::among(owner, several))),
                 }
             }
-            ConnectTarget::Address(owner, address) => {
-                let found = going_by(people(owner), address, |account| &account.record);
-                match found.first() {
-                    Some(account) => at(account),
-                    None => Ok(self.added(&registry, owner, provider, Expected::Address(address.clone()))),
+            ConnectTarget::Address(owner, name) => {
+                match going_by(people(owner), name, |account| &account.record).as_slice() {
+                    [] => match name.parse() {
+                        // What has an id is there, or is not.
+                        Ok(id) => Err(ConnectError::UnknownAccount(UnknownAccount::Id(id))),
+                        Err(_) => Ok(self.added(&registry, owner, provider, Expected::Address(name.clone()))),
+                    },
+                    [one] => at(one),
+                    several => Err(ConnectError::Ambiguous(SeveralAccounts::among(owner, several))),
                 }
             }
             ConnectTarget::Another(owner) => Ok(self.added(&registry, owner, provider, Expected::Another)),
@@ -130,17 +126,27 @@ impl Targets {
                 known: keys(),
             });
         }
-        if let ConnectTarget::Integration(id) = target {
-            let registry = self.registry.lock();
-            let account = registry.accounts.get(id);
-            if let Some(provider) = account.and_then(|account| providers.get(&account.record.provider)) {
-                return Ok(provider);
-            }
+        if let Some(provider) = self.provider_of_account(target) {
+            return Ok(provider);
         }
         match consented.as_slice() {
             [only] => Ok(only),
             _ => Err(ConnectError::ProviderUnsaid(keys())),
         }
+    }
+
+    /// The provider of the account that the target names by its id.
+    fn provider_of_account(&self, target: &ConnectTarget) -> Option<&Provider> {
+        let registry = self.registry.lock();
+        let account = match target {
+            ConnectTarget::Integration(id) => registry.accounts.get(id)?,
+            ConnectTarget::Address(owner, name) => {
+                let account = registry.accounts.get(&name.parse().ok()?)?;
+                (account.record.owner == *owner).then_some(account)?
+            }
+            ConnectTarget::Owner(_) | ConnectTarget::Another(_) => return None,
+        };
+        self.context.providers.get(&account.record.provider)
     }
 
     /// Nobody consents for an account of keys, and capabilities of one provider are not asked of another.
@@ -245,7 +251,7 @@ fn check_issuer(record: &IntegrationRecord, provider: &Provider) -> Result<(), C
         owner: record.owner.clone(),
         account: record.account.clone(),
         provider: record.provider.clone(),
-        found: issuer_of(&record.issuer_binding).to_owned(),
-        configured: issuer_of(&provider.issuer_binding).to_owned(),
+        found: provider.server_of(&record.issuer_binding),
+        configured: provider.server_of(&provider.issuer_binding),
     })
 }

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 use super::status::{connect, invalid, status};
 use crate::{
     broker::{AccountRef, Broker, ConnectTarget, Revocation},
-    id::{AgentName, OwnerId},
+    id::{AgentName, IntegrationId, OwnerId},
     proto::v1,
     secret::shape::redacted,
     session::{Admission, Viewer, is_page},
@@ -111,10 +111,12 @@ pub(super) fn account_of(owner: &str, account: &str) -> Result<ConnectTarget, St
     Ok(match account {
         "" => ConnectTarget::Owner(owner),
         NEW_ACCOUNT => ConnectTarget::Another(owner),
-        address if address.contains('@') => ConnectTarget::Address(owner, address.to_owned()),
+        name if name.contains('@') || name.parse::<IntegrationId>().is_ok() => {
+            ConnectTarget::Address(owner, name.to_owned())
+        }
         other => {
             let other = text::quoted(&redacted(other), 80);
-            let message = format!("`{other}` is neither an account's address nor `{NEW_ACCOUNT}`");
+            let message = format!("`{other}` is neither an account's address or id nor `{NEW_ACCOUNT}`");
             return Err(status(Code::InvalidArgument, "invalid_request", message));
         }
     })

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     capability::Catalog,
-    id::{AgentName, CapabilityKey, OwnerId, ProviderId},
+    id::{AgentName, CapabilityKey, IntegrationId, OwnerId, ProviderId},
     provider::AccountField,
     text,
 };
@@ -226,7 +226,7 @@ impl Manifest {
             .into_iter()
             .chain(others)
         {
-            let Some(account) = self.account_in(&field).filter(|account| !is_address(account)) else {
+            let Some(account) = self.account_in(&field).filter(|account| !names_account(account)) else {
                 continue;
             };
             let message = format!(
@@ -267,6 +267,11 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// True for what can be an account's address or id.
+fn names_account(text: &str) -> bool {
+    is_address(text) || text.parse::<IntegrationId>().is_ok()
 }
 
 /// True for what can be an account's address. Whether it is one is for the provider to say.

@@ -3,9 +3,11 @@
 use crate::{
     id::AgentName,
     policy::{context::PolicyContext, select_account::agents_on},
-    registry::state::{Account, Registry},
+    registry::{
+        names::is_called,
+        state::{Account, Registry},
+    },
     store::IntegrationRecord,
-    text::same_address,
 };
 
 /// The agents whose manifests name the account by an address that it had before.
@@ -21,7 +23,7 @@ pub(crate) fn agents_by_former(
     agents.retain(|name| {
         let entry = registry.agents.get(name);
         let named = entry.and_then(|entry| entry.manifest.account.as_deref());
-        named.is_some_and(|named| !same_address(named, &account.record.account))
+        named.is_some_and(|named| !is_called(&account.record, named))
     });
     agents
 }

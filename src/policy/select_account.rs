@@ -12,6 +12,7 @@ use crate::{
         names::going_by,
         state::{Account, Registry},
     },
+    text::same_address,
 };
 
 /// Names an account: by id, or by owner, and address where the owner has several.
@@ -34,7 +35,7 @@ pub enum AccountRef {
 pub struct SeveralAccounts {
     /// Whose.
     pub owner: OwnerId,
-    /// Their addresses.
+    /// What tells them apart: their addresses, and where two have the same one, their ids as well.
     pub accounts: Vec<String>,
 }
 
@@ -105,11 +106,18 @@ pub(crate) fn find<'a>(registry: &'a Registry, which: &AccountRef) -> Result<&'a
                     owner,
                     account.as_deref(),
                 ))),
-                several => Err(NotFound::Several(SeveralAccounts {
-                    owner: owner.clone(),
-                    accounts: told_apart(several),
-                })),
+                several => Err(NotFound::Several(SeveralAccounts::among(owner, several))),
             }
+        }
+    }
+}
+
+impl SeveralAccounts {
+    /// These of this owner.
+    pub(crate) fn among(owner: &OwnerId, accounts: &[&Account]) -> Self {
+        Self {
+            owner: owner.clone(),
+            accounts: told_apart(accounts),
         }
     }
 }
@@ -118,16 +126,21 @@ pub(crate) fn find<'a>(registry: &'a Registry, which: &AccountRef) -> Result<&'a
 fn told_apart(accounts: &[&Account]) -> Vec<String> {
     let name = |account: &&Account| {
         let record = &account.record;
-        let same = accounts
-            .iter()
-            .filter(|other| other.record.account == record.account);
-        if same.count() > 1 {
+        if shares_address(account, accounts) {
             format!("{} of {}: {}", record.account, record.provider, record.id)
         } else {
             record.account.clone()
         }
     };
     accounts.iter().map(name).collect()
+}
+
+fn shares_address(account: &Account, accounts: &[&Account]) -> bool {
+    let address = &account.record.account;
+    let same = accounts
+        .iter()
+        .filter(|other| same_address(&other.record.account, address));
+    same.count() > 1
 }
 
 fn nothing_found(registry: &Registry, owner: &OwnerId, wanted: Option<&str>) -> UnknownAccount {
@@ -192,22 +205,41 @@ pub(crate) fn select_account<'a>(
         }),
         // To guess would be to act in the wrong name.
         [_, ..] => {
-            let has = match profile.origin {
-                Origin::Consent { .. } => "has connected several",
-                Origin::Key { .. } => "has several",
+            let mut several = match wanted {
+                Some(_) => found,
+                None => registry.accounts_at(owner, &profile.id).collect(),
             };
+            several.sort_unstable_by(|a, b| {
+                (&a.record.account, &a.record.id).cmp(&(&b.record.account, &b.record.id))
+            });
             Err(NoAccount {
                 state: AgentState::Misconfigured,
-                message: format!(
-                    "{owner} {has} {} ({}), and the agent does not say which one it uses: add `{}:` with one of these \
-                     addresses to its manifest.",
-                    profile.accounts,
-                    there().join(", "),
-                    profile.account_field
-                ),
+                message: ambiguous(owner, profile, wanted, &several),
             })
         }
     }
+}
+
+fn ambiguous(owner: &OwnerId, profile: &Profile, wanted: Option<&str>, several: &[&Account]) -> String {
+    let has = match profile.origin {
+        Origin::Consent { .. } => "has connected several",
+        Origin::Key { .. } => "has several",
+    };
+    let unsaid = match wanted {
+        None => "the agent does not say which one it uses".to_owned(),
+        Some(wanted) => format!("`{wanted}`, which the agent names, does not say which one it uses"),
+    };
+    let tells = if several.iter().any(|account| shares_address(account, several)) {
+        "the id of one of them"
+    } else {
+        "one of these addresses"
+    };
+    format!(
+        "{owner} {has} {} ({}), and {unsaid}: add `{}:` with {tells} to its manifest.",
+        profile.accounts,
+        told_apart(several).join(", "),
+        profile.account_field
+    )
 }
 
 fn not_connected(owner: &OwnerId, profile: &Profile, wanted: Option<&str>, there: &[&str]) -> String {

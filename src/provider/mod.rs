@@ -27,7 +27,7 @@ pub use failure::Remedy;
 pub use file::{InvalidGrantFile, InvalidKeyFile};
 pub use help_topics::HelpTopics;
 pub use profile::{AccountField, EnvNames, Listed, Origin, Profile};
+pub(crate) use registry::SOME_PROVIDER;
 pub use registry::{Provider, Providers, TokenSource};
-pub(crate) use registry::{SOME_PROVIDER, issuer_of};
 pub use seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture};
 pub use sentences::Retried;

@@ -56,6 +56,13 @@ impl Provider {
         same_issuer(issuer_of(issuer_binding), issuer_of(&self.issuer_binding))
     }
 
+    /// The server that what is bound in this way came from, as people know it.
+    pub(crate) fn server_of(&self, issuer_binding: &str) -> String {
+        let issuer = issuer_of(issuer_binding);
+        let consent = self.consent();
+        consent.map_or_else(|| issuer.to_owned(), |consent| consent.server_of(issuer))
+    }
+
     /// Who reads and uses keys, where there are keys.
     pub fn keys(&self) -> Option<&Arc<dyn AssertionProvider>> {
         match &self.tokens {
@@ -66,7 +73,7 @@ impl Provider {
 }
 
 /// The issuer or token endpoint in a binding, without the client.
-pub(crate) fn issuer_of(issuer_binding: &str) -> &str {
+fn issuer_of(issuer_binding: &str) -> &str {
     issuer_binding
         .split_once('#')
         .map_or(issuer_binding, |(issuer, _)| issuer)

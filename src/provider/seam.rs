@@ -45,6 +45,11 @@ pub trait ConsentProvider: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// The server whose bindings begin with this, as people know it: its issuer, where they have another address of it.
+    fn server_of(&self, bound_to: &str) -> String {
+        bound_to.to_owned()
+    }
+
     /// Exchanges the code of a redirect. The grant is bound to the key that is proven.
     fn exchange<'a>(
         &'a self,

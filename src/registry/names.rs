@@ -1,4 +1,4 @@
-//! An account's names: its address, and those that it had before. What it is, is its `sub`.
+//! An account's names: its id here, its address, and those that it had before. What it is, is its `sub`.
 
 use std::sync::Arc;
 
@@ -7,21 +7,26 @@ use crate::{store::IntegrationRecord, text::same_address};
 /// So many former addresses are kept, the latest.
 const MOST_FORMER: usize = 16;
 
-/// Those of `accounts` that go by `address`: as it is now, or, where none is, as it was before. An address that somebody
-/// else has by now means them.
+/// Those of `accounts` that go by `name`: their id, their address as it is now, or, where none is, as it was before. An
+/// address that somebody else has by now means them.
 pub fn going_by<T>(
     accounts: impl Iterator<Item = T>,
-    address: &str,
+    name: &str,
     record: impl Fn(&T) -> &IntegrationRecord,
 ) -> Vec<T> {
-    let is_now = |account: &T| same_address(&record(account).account, address);
-    let was_once = |account: &T| is_among(&record(account).former, address);
+    let is_now = |account: &T| is_called(record(account), name);
+    let was_once = |account: &T| is_among(&record(account).former, name);
     let (now, others): (Vec<T>, Vec<T>) = accounts.partition(is_now);
     if now.is_empty() {
         others.into_iter().filter(was_once).collect()
     } else {
         now
     }
+}
+
+/// True where this is the account's id, or its address as it is now.
+pub(crate) fn is_called(record: &IntegrationRecord, name: &str) -> bool {
+    record.id.as_str() == name || same_address(&record.account, name)
 }
 
 fn is_among(addresses: &[String], address: &str) -> bool {
@@ -91,6 +96,14 @@ mod tests {
         let both = [renamed.clone(), named("third@x", &["old@x"])];
         assert_eq!(found(&both, "old@x"), ["new@x", "third@x"]);
         assert!(found(&both, "nobody@x").is_empty());
+        let twin = IntegrationRecord {
+            id: "int_00000000000000000001".parse().unwrap(),
+            ..other.clone()
+        };
+        let twins = [other, twin];
+        assert_eq!(found(&twins, "old@x").len(), 2);
+        let by_id = going_by(twins.iter(), "int_00000000000000000001", |record| record);
+        assert!(by_id.len() == 1 && std::ptr::eq(by_id[0], &raw const twins[1]));
     }
 
     #[test]

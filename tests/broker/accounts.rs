@@ -465,3 +465,64 @@ async fn an_account_is_checked_so_often_and_the_operator_waits_for_no_owner() {
     scene.pass(ACCOUNT_CHECKS.every.as_secs()).await;
     check(&id, Asker::Owner).await.unwrap();
 }
+
+/// Alice has two accounts that go by the same address: somebody else had it once.
+async fn twins() -> (Scene, IntegrationId, IntegrationId) {
+    let scene = Scene::new().await;
+    let first = scene.connect("alice", &[SEND]).await;
+    let twin = Person::named("formerly@example.com").renamed(ALICE);
+    let another = ConnectTarget::Another(owner("alice"));
+    let second = scene.consent_at(&another, &[SEND], twin).await;
+    let second = second.unwrap_or_else(|error| panic!("{error}")).account;
+    (scene, first, second)
+}
+
+#[tokio::test]
+async fn accounts_of_one_address_are_told_apart_by_their_ids() {
+    let (scene, first, second) = twins().await;
+    let told = |said: &str| {
+        for id in [&first, &second] {
+            assert!(said.contains(id.as_str()), "{said}");
+        }
+    };
+    for target in [
+        ConnectTarget::Owner(owner("alice")),
+        ConnectTarget::Address(owner("alice"), ALICE.to_owned()),
+    ] {
+        let error = refusal(scene.begin_at(&target, &[DRIVE]));
+        assert!(matches!(error, ConnectError::Ambiguous(_)), "{error}");
+        told(&error.to_string());
+    }
+    for id in [&first, &second] {
+        let by_id = named(Some(id.as_str()));
+        assert_eq!(scene.broker.accounts.account(&by_id).unwrap().record.id, *id);
+        let target = ConnectTarget::Address(owner("alice"), id.to_string());
+        assert!(scene.begin_at(&target, &[DRIVE]).is_ok());
+        let others = ConnectTarget::Address(owner("bob"), id.to_string());
+        let error = refusal(scene.begin_at(&others, &[DRIVE]));
+        assert!(matches!(error, ConnectError::UnknownAccount(_)), "{error}");
+    }
+
+    let silent = scene.put("silent", "alice", &[SEND]).await;
+    let vague = scene.put_on("vague", "alice", ALICE, &[SEND]).await;
+    for agent in [&silent, &vague] {
+        let snapshot = agent.snapshot();
+        assert_eq!(snapshot.state, AgentState::Misconfigured);
+        told(&snapshot.message);
+        let way =
+            "does not say which one it uses: add `account:` with the id of one of them to its manifest.";
+        assert!(snapshot.message.ends_with(way), "{}", snapshot.message);
+    }
+    let exact = scene.put_on("exact", "alice", second.as_str(), &[SEND]).await;
+    scene.idle().await;
+    assert_eq!(state(&exact), AgentState::Active);
+    let used = exact
+        .snapshot()
+        .main()
+        .token
+        .as_ref()
+        .unwrap()
+        .integration
+        .clone();
+    assert_eq!(used, second);
+}

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     authorized_user,
-    endpoints::Endpoints,
+    endpoints::{Endpoints, issuer_at},
     failure_table::{FAILURES, testing_mode_hint},
     service_account::ServiceAccountKey,
 };
@@ -120,6 +120,10 @@ impl ConsentProvider for Client {
 
     fn accepts_issuer<'a>(&'a self, issuer: Option<&'a str>) -> ProviderFuture<'a, ()> {
         Box::pin(std::future::ready(self.oauth.accept_issuer(issuer)))
+    }
+
+    fn server_of(&self, bound_to: &str) -> String {
+        issuer_at(bound_to)
     }
 
     fn exchange<'a>(

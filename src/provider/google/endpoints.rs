@@ -57,6 +57,15 @@ pub(super) fn is_token_endpoint(named: Option<&str>, asked: &str) -> bool {
 
 const GOOGLE_ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
 
+/// The issuer whose token endpoint this is: Google, or an origin that has Google's paths.
+pub(super) fn issuer_at(token_endpoint: &str) -> String {
+    if token_endpoint == GOOGLE_TOKEN {
+        return GOOGLE_ISSUERS[0].to_owned();
+    }
+    let origin = token_endpoint.strip_suffix("/token");
+    origin.unwrap_or(token_endpoint).to_owned()
+}
+
 impl Endpoints {
     /// Google's own.
     #[expect(
@@ -150,6 +159,19 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_know_a_server_by_its_issuer() {
+        for (endpoints, issuer) in [
+            (Endpoints::google(), "https://accounts.google.com"),
+            (
+                Endpoints::with_base("http://127.0.0.1:9005").ok().unwrap(),
+                "http://127.0.0.1:9005",
+            ),
+        ] {
+            assert_eq!(issuer_at(endpoints.token.as_str()), issuer);
+        }
+    }
 
     #[test]
     fn googles_own_addresses_are_https() {
