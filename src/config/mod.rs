@@ -218,7 +218,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut sources = Sources::new(file, KEYS);
         sources.read_file(text.unwrap_or_default())?;
-        sources.read_env(env);
+        sources.read_env(env)?;
         let capabilities = match &sources.capabilities_variable {
             Some(value) => capabilities::from_variable(value)?,
             None => capabilities::from_file(file, text.unwrap_or_default())?,

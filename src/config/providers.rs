@@ -2,7 +2,10 @@
 //!
 //! What there is to say of a provider depends on its `type`, so each type reads its own settings.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Spanned, Table};
@@ -16,7 +19,7 @@ use crate::{
 use super::{
     error::ConfigError,
     secret_file::{self, Access},
-    table::{Keys, keys_of},
+    table::{Keys, keys_of, no_such_key},
     toml_error::{from_toml, line_of},
 };
 
@@ -29,10 +32,12 @@ pub struct ProviderEntry {
     pub kind: String,
     /// Everything else, as TOML.
     settings: String,
-    /// The folder of the configuration file: other files are named from there.
-    folder: PathBuf,
-    /// Where it was written, such as `config.toml:31`.
-    origin: String,
+    /// The lines of all its keys.
+    lines: BTreeMap<String, usize>,
+    /// The configuration file.
+    file: PathBuf,
+    /// Where it begins.
+    line: usize,
 }
 
 #[derive(Deserialize)]
@@ -60,23 +65,23 @@ struct Listed {
 /// What every entry has. The rest is its type's.
 const NEEDED: [&str; 2] = ["id", "type"];
 
-/// The first key in `text` that is a slip of one that its entry lacks: where it is, and what is said of it.
-fn slip(text: &str) -> Option<(usize, String)> {
+/// The keys of each entry in `text`.
+fn listed(text: &str) -> Vec<Keys> {
     // What is no list of tables is told of by who reads the entries.
-    let listed: Listed = toml::from_str(text).ok()?;
-    let mut entries = listed.providers.iter();
-    entries.find_map(|entry| entry.slip_of(&NEEDED))
+    toml::from_str(text).map_or_else(|_| Vec::new(), |listed: Listed| listed.providers)
 }
 
 /// The providers in the text of the file `file`.
 pub(super) fn from_file(file: &Path, text: &str) -> Result<Vec<ProviderEntry>, ConfigError> {
-    if let Some((position, message)) = slip(text) {
+    let listed = listed(text);
+    // The first key that is a slip of one that its entry lacks.
+    if let Some((position, message)) = listed.iter().find_map(|keys| keys.slip_of(&NEEDED)) {
         let message = format!("providers: {message}");
         return Err(ConfigError::in_line(file, line_of(text, position), message));
     }
     let parsed: Additions = toml::from_str(text).map_err(|error| from_toml(file, text, &error))?;
     let mut entries: Vec<ProviderEntry> = Vec::new();
-    for entry in parsed.providers {
+    for (entry, keys) in parsed.providers.into_iter().zip(&listed) {
         let line = line_of(text, entry.span().start);
         let Entry { id, r#type, settings } = entry.into_inner();
         if entries.iter().any(|other| other.id == id) {
@@ -87,8 +92,9 @@ pub(super) fn from_file(file: &Path, text: &str) -> Result<Vec<ProviderEntry>, C
             id,
             kind: r#type,
             settings: settings.to_string(),
-            folder: file.parent().unwrap_or(Path::new("/")).to_owned(),
-            origin: format!("{}:{line}", file.shown()),
+            lines: keys.lines(text),
+            file: file.to_owned(),
+            line,
         });
     }
     Ok(entries)
@@ -98,27 +104,45 @@ impl ProviderEntry {
     /// Its settings as its type reads them.
     ///
     /// # Errors
-    /// A setting that is missing, of another type, or unknown: with the place of the entry.
+    /// A setting that is missing, of another type, or unknown: with its place, or that of the entry.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        let keys: Keys = self.read()?;
-        if let Some((_, message)) = keys.first_unknown(keys_of::<T>()) {
-            return Err(self.wrong(message));
+        let known = keys_of::<T>();
+        let unknown = self.lines.iter().filter(|(key, _)| {
+            let key = key.as_str();
+            !known.contains(&key) && !NEEDED.contains(&key)
+        });
+        if let Some((key, line)) = unknown.min_by_key(|(_, line)| **line) {
+            return Err(self.wrong_in(*line, &no_such_key(key, known.iter().copied())));
         }
-        self.read()
+        toml::from_str(&self.settings).map_err(|error| {
+            let message = without_quotes(error.message());
+            match error.span().and_then(|span| self.key_at(span.start)) {
+                Some(key) => self.wrong_value(key, message),
+                None => self.wrong(message),
+            }
+        })
     }
 
-    fn read<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        toml::from_str(&self.settings).map_err(|error| self.wrong(without_quotes(error.message())))
+    /// The key whose line of the settings holds this position.
+    fn key_at(&self, position: usize) -> Option<&str> {
+        let line = self.settings.lines().nth(line_of(&self.settings, position) - 1)?;
+        let (key, _) = line.split_once(" = ")?;
+        self.lines.contains_key(key).then_some(key)
     }
 
     /// An error about it.
     pub fn wrong(&self, message: impl AsRef<str>) -> ConfigError {
-        ConfigError::new(format!(
-            "{}: provider `{}`: {}",
-            self.origin,
-            self.id,
-            message.as_ref()
-        ))
+        self.wrong_in(self.line, message.as_ref())
+    }
+
+    /// An error about the value of this key.
+    pub fn wrong_value(&self, key: &str, message: impl AsRef<str>) -> ConfigError {
+        let line = self.lines.get(key).copied().unwrap_or(self.line);
+        self.wrong_in(line, &format!("{key}: {}", message.as_ref()))
+    }
+
+    fn wrong_in(&self, line: usize, message: &str) -> ConfigError {
+        ConfigError::in_line(&self.file, line, format!("provider `{}`: {message}", self.id))
     }
 
     /// The secret in a file that its settings name. Nobody else may be able to read the file.
@@ -126,9 +150,11 @@ impl ProviderEntry {
     /// # Errors
     /// A file that is not there, that others may read, or that is empty.
     pub fn secret_in(&self, file: &Path) -> Result<ClientSecret, ConfigError> {
-        let path = self.folder.join(file);
+        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        let path = folder.join(file);
         let access = Access::of(&path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref());
-        let wrong = |reason: &str| self.wrong(format!("client_secret_file {}: {reason}", path.shown()));
+        let wrong =
+            |reason: &str| self.wrong_value("client_secret_file", format!("{}: {reason}", path.shown()));
         let secret = secret_file::read(&path, access).map_err(|reason| wrong(&reason))?;
         if secret.is_empty() {
             return Err(wrong("it is empty"));
@@ -189,12 +215,19 @@ mod tests {
             entries[0].settings::<Settings>().unwrap_err().to_string()
         };
         let entry = "\n[[providers]]\nid = 'acme'\ntype = 'oidc'\n";
-        for text in ["issuer = 'x'\nisuer = 'y'\n", "isuer = 'y'\n"] {
+        for (text, line) in [("issuer = 'x'\n\nisuer = 'y'\n", 7), ("isuer = 'y'\n", 5)] {
             assert_eq!(
                 settings(&format!("{entry}{text}")),
-                "/etc/token-broker/config.toml:2: provider `acme`: isuer: there is no such key: did you mean issuer?"
+                format!(
+                    "/etc/token-broker/config.toml:{line}: provider `acme`: isuer: there is no such key: did you mean issuer?"
+                )
             );
         }
+        let wrong = settings(&format!("{entry}# Where it is.\nissuer = 3\n"));
+        assert!(
+            wrong.starts_with("/etc/token-broker/config.toml:6: provider `acme`: issuer: invalid type"),
+            "{wrong}"
+        );
         assert!(settings(entry).contains("missing field"));
     }
 

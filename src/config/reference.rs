@@ -22,8 +22,8 @@ The daemon and the commands on its node read `/etc/token-broker/config.toml`, or
 `TOKEN_BROKER_CONFIG` names. `token-broker init` writes one with every key in it. A file with an unknown key is refused; the
 message names the line, and the key that was probably meant.
 
-Each key can also come from the environment, which wins over the file. An empty variable counts as none. A list is separated
-by commas there. A relative path is relative to the file's folder; one in a variable is relative to the working directory.
+Each key can also come from the environment, which wins over the file. An empty variable counts as none, and one that names a
+section is refused. A list is separated by commas there. A relative path is relative to the file's folder; one in a variable is relative to the working directory.
 
 A daemon reads its configuration at its start. Where a key does not say otherwise, a change takes a restart; `status` and
 `doctor` name the keys that were changed since.

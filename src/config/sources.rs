@@ -14,7 +14,7 @@ use super::{
     kubernetes_service::KubernetesService,
     schema::{Key, Sections, VARIABLE_PREFIX, variable},
     suggest,
-    table::no_such_key,
+    table::{no_such, no_such_key},
     toml_error::{from_toml, line_of},
 };
 
@@ -44,6 +44,9 @@ pub(super) struct Value {
     pub(super) data: Data,
     pub(super) origin: Origin,
 }
+
+/// Lists that are read by themselves: their forms are those of the catalogue, of each type of provider, and of clients.
+const LISTS: [&str; 3] = ["capabilities", "providers", "admin.clients"];
 
 /// What was found for each key.
 pub(super) struct Sources {
@@ -83,8 +86,7 @@ impl Sources {
             let path = join(section, name.get_ref());
             let line = line_of(text, name.span().start);
             match value.get_ref() {
-                // They are read by themselves: their forms are those of the catalogue, of each type of provider, and of clients.
-                _ if ["capabilities", "providers", "admin.clients"].contains(&path.as_str()) => {}
+                _ if LISTS.contains(&path.as_str()) => {}
                 DeValue::Table(inner) if self.keys.is_section(&path) => {
                     self.read_table(text, &path, inner)?;
                 }
@@ -100,7 +102,7 @@ impl Sources {
 
     fn take_line(&mut self, path: &str, line: usize, value: &DeValue<'_>) -> Result<(), ConfigError> {
         let Some(key) = self.keys.find(path) else {
-            return Err(ConfigError::in_line(&self.file, line, self.unknown(path)));
+            return Err(ConfigError::in_line(&self.file, line, self.unknown(path, value)));
         };
         let value = Value {
             data: data(value),
@@ -120,8 +122,12 @@ impl Sources {
         }
     }
 
-    /// Takes the values of the environment; they win. An empty variable is none.
-    pub(super) fn read_env(&mut self, env: impl Iterator<Item = (String, String)>) {
+    /// Takes the values of the environment; they win. An empty variable is none. One that names a section would be ignored
+    /// by whoever counts on it, and is refused.
+    pub(super) fn read_env(
+        &mut self,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(), ConfigError> {
         let by_variable: HashMap<_, _> = self
             .keys
             .keys()
@@ -136,11 +142,29 @@ impl Sources {
                 self.take_variable(key, name, text);
             } else if rest == "CAPABILITIES" {
                 self.capabilities_variable = Some(text);
+            } else if let Some(section) = self.section_of(&name) {
+                return Err(ConfigError::new(format!("{name} is no key: {section}")));
             } else {
                 self.warn_of_slip(&name, rest);
             }
         }
         self.warnings.sort();
+        Ok(())
+    }
+
+    /// What to do instead of naming a section by this variable.
+    fn section_of(&self, name: &str) -> Option<String> {
+        if let Some(list) = LISTS.iter().find(|list| variable(list) == name) {
+            return Some(format!("write [[{list}]] in the configuration file"));
+        }
+        let mut sections = self.keys.0.iter().filter(|section| !section.name.is_empty());
+        let section = sections.find(|section| variable(section.name) == name)?;
+        let key = section.keys.first()?;
+        Some(format!(
+            "[{}] has a variable for each of its keys, such as {}",
+            section.name,
+            key.variable()
+        ))
     }
 
     fn take_variable(&mut self, key: &'static Key, name: String, text: String) {
@@ -170,8 +194,15 @@ impl Sources {
         }
     }
 
-    fn unknown(&self, path: &str) -> String {
-        no_such_key(path, self.keys.keys().map(|key| key.path))
+    fn unknown(&self, path: &str, value: &DeValue<'_>) -> String {
+        if !is_section(value) {
+            return no_such_key(path, self.keys.keys().map(|key| key.path));
+        }
+        let list = suggest::closest(path, LISTS).map(|list| format!("[[{list}]]"));
+        let sections = self.keys.0.iter().map(|section| section.name);
+        let section = || suggest::closest(path, sections.filter(|name| !name.is_empty()));
+        let meant = list.or_else(|| Some(format!("[{}]", section()?)));
+        no_such(path, meant.as_deref())
     }
 
     /// The keys that there are.
@@ -211,6 +242,17 @@ impl Sources {
             Some(Origin::Variable(name)) => name.clone(),
             Some(Origin::Default) | None => path.to_owned(),
         }
+    }
+}
+
+/// True where a section was written, or a list of them.
+fn is_section(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Table(_) => true,
+        DeValue::Array(items) => items
+            .iter()
+            .any(|item| matches!(item.get_ref(), DeValue::Table(_))),
+        _ => false,
     }
 }
 
@@ -261,10 +303,10 @@ mod tests {
     fn read(text: &str, env: &[(&str, &str)]) -> Result<(String, Vec<String>), String> {
         let mut sources = Sources::new(Path::new("/c.toml"), RENAMED);
         sources.read_file(text).map_err(|error| error.to_string())?;
-        sources.read_env(
-            env.iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        sources.read_env(env).map_err(|error| error.to_string())?;
         match sources.take("new.name").map(|value| value.data) {
             Some(Data::Text(text)) => Ok((text, sources.warnings)),
             _ => Err("nothing".to_owned()),

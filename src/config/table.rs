@@ -8,7 +8,7 @@ use serde::{
 };
 use toml::Spanned;
 
-use super::suggest;
+use super::{suggest, toml_error::line_of};
 use crate::secret::shape::is_field_name;
 
 /// The keys of a table, with their places, and nothing else of it.
@@ -30,6 +30,12 @@ impl Keys {
         ))
     }
 
+    /// Each with the line of `text`, from which they were read.
+    pub(super) fn lines(&self, text: &str) -> BTreeMap<String, usize> {
+        let line = |key: &Spanned<String>| (key.as_ref().clone(), line_of(text, key.span().start));
+        self.0.keys().map(line).collect()
+    }
+
     /// The first in the file that is most likely a slip of one of `needed` that is not there: where it is, and what is said
     /// of it.
     pub(super) fn slip_of(&self, needed: &[&str]) -> Option<(usize, String)> {
@@ -45,7 +51,12 @@ impl Keys {
 
 /// What is said of a key that there is not.
 pub(super) fn no_such_key<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    match suggest::closest(key, known) {
+    no_such(key, suggest::closest(key, known))
+}
+
+/// The same, where it is known what was meant, or that nothing is like it.
+pub(super) fn no_such(key: &str, meant: Option<&str>) -> String {
+    match meant {
         Some(meant) => format!("{}there is no such key: did you mean {meant}?", named(key)),
         None => format!("{}there is no such key", named(key)),
     }

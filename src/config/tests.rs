@@ -80,7 +80,27 @@ fn an_unknown_key_is_named_with_its_line() {
             "\n[google]\n# no\nclientid = 'x'",
             ":4: google.clientid: there is no such key: did you mean google.client_id?",
         ),
-        ("[kye]\nsource = 'x'", ":1: kye: there is no such key"),
+        (
+            "[kye]\nsource = 'x'",
+            ":1: kye: there is no such key: did you mean [key]?",
+        ),
+        (
+            "[[provider]]\nid = 'x'",
+            ":1: provider: there is no such key: did you mean [[providers]]?",
+        ),
+        (
+            "[provider]\nid = 'x'",
+            ":1: provider: there is no such key: did you mean [[providers]]?",
+        ),
+        (
+            "\n[[capability]]\nkey = 'x'",
+            ":2: capability: there is no such key: did you mean [[capabilities]]?",
+        ),
+        (
+            "[[admin.client]]\nname = 'x'",
+            ":1: admin.client: there is no such key: did you mean [[admin.clients]]?",
+        ),
+        ("[unheard]\nof = 'x'", ":1: unheard: there is no such key"),
         ("google.web.id = 1", ":1: google.web: there is no such key"),
         (
             "google = 3",
@@ -247,6 +267,24 @@ fn a_slip_in_a_variable_is_a_warning_and_others_are_left_alone() {
     assert_eq!(
         parse("", &env).unwrap().warnings(),
         ["TOKEN_BROKER_STATEDIR is not used: did you mean TOKEN_BROKER_STATE_DIR?"]
+    );
+}
+
+#[test]
+fn a_variable_that_names_a_section_is_refused() {
+    let refused = |name: &str| parse("", &[(name, "x")]).err().unwrap();
+    assert_eq!(
+        refused("TOKEN_BROKER_PROVIDERS"),
+        "TOKEN_BROKER_PROVIDERS is no key: write [[providers]] in the configuration file"
+    );
+    assert_eq!(
+        refused("TOKEN_BROKER_ADMIN_CLIENTS"),
+        "TOKEN_BROKER_ADMIN_CLIENTS is no key: write [[admin.clients]] in the configuration file"
+    );
+    assert_eq!(
+        refused("TOKEN_BROKER_RENEWAL"),
+        "TOKEN_BROKER_RENEWAL is no key: [renewal] has a variable for each of its keys, such as \
+         TOKEN_BROKER_RENEWAL_CONCURRENCY"
     );
 }
 

@@ -49,7 +49,7 @@ pub fn add(
             .iter()
             .any(|known| known.name.eq_ignore_ascii_case(name))
         {
-            return Err(entry.wrong("name: another provider is called so: give it a name of its own"));
+            return Err(entry.wrong_value("name", "another provider is called so: give it a name of its own"));
         }
         let taken = |name: &&str| {
             providers
@@ -87,7 +87,7 @@ fn build(entry: &ProviderEntry, context: &ProviderContext) -> Result<Provider, C
     let found = KINDS.iter().find(|(name, _)| *name == entry.kind);
     let (_, build) = found.ok_or_else(|| {
         let known: Vec<String> = KINDS.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        entry.wrong(format!("type: expected {}", known.join(" or ")))
+        entry.wrong_value("type", format!("expected {}", known.join(" or ")))
     })?;
     build(entry, context)
 }

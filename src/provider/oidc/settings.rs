@@ -47,7 +47,7 @@ impl Settings {
         let written: Written = entry.settings()?;
         let name = written.name.unwrap_or_else(|| entry.id.to_string());
         if name.trim().is_empty() || name.chars().count() > 40 || !name.chars().all(is_shown) {
-            return Err(entry.wrong("name: expected one line of at most 40 characters"));
+            return Err(entry.wrong_value("name", "expected one line of at most 40 characters"));
         }
         let safe = match written.issuer.scheme() {
             "https" => true,
@@ -56,13 +56,14 @@ impl Settings {
         };
         let bare = written.issuer.username().is_empty() && written.issuer.password().is_none();
         if !safe || !bare || written.issuer.query().is_some() || written.issuer.fragment().is_some() {
-            return Err(entry.wrong(
-                "issuer: expected an https address, or http on loopback, without a query or a password",
+            return Err(entry.wrong_value(
+                "issuer",
+                "expected an https address, or http on loopback, without a query or a password",
             ));
         }
         let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'');
         if written.client_id.is_empty() || !written.client_id.bytes().all(plain) {
-            return Err(entry.wrong("client_id: expected the id that the server gave to this client"));
+            return Err(entry.wrong_value("client_id", "expected the id that the server gave to this client"));
         }
         let env_prefix = written
             .env_prefix
@@ -70,7 +71,7 @@ impl Settings {
         if !is_prefix(&env_prefix) {
             let expected =
                 "expected capital letters, digits and _, such as ACME; GOOGLE and TOKEN_BROKER are taken";
-            return Err(entry.wrong(format!("env_prefix: {expected}")));
+            return Err(entry.wrong_value("env_prefix", expected));
         }
         let secret = written.client_secret_file.as_deref();
         Ok(Self {
