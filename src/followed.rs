@@ -31,6 +31,8 @@ struct State<T> {
     seen: Stamps,
     /// What was in the last good ones.
     value: Option<Arc<T>>,
+    /// Why those that were looked at last are of no use, where they are not.
+    problem: Option<String>,
 }
 
 impl<T: Send + Sync + 'static> Followed<T> {
@@ -48,6 +50,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
             state: Mutex::new(State {
                 seen: Vec::new(),
                 value: None,
+                problem: None,
             }),
         }
     }
@@ -65,6 +68,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
             *state = State {
                 seen,
                 value: Some(Arc::clone(&first)),
+                problem: None,
             };
             return Ok(first);
         };
@@ -77,14 +81,23 @@ impl<T: Send + Sync + 'static> Followed<T> {
                 tracing::info!("{} changed and was read again", self.what);
                 let new = Arc::new(new);
                 state.value = Some(Arc::clone(&new));
+                state.problem = None;
                 Ok(new)
             }
             // Once for each change; where only one of two files is new yet, the other's change follows.
             Err(problem) => {
-                tracing::warn!("{problem}; what was read before stays in force");
+                let problem = format!("{problem}; what was read before stays in force");
+                tracing::warn!("{problem}");
+                state.problem = Some(problem);
                 Ok(before)
             }
         }
+    }
+
+    /// Why what was read before is in force, where the files were of no use at the last look.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.problem.clone()
     }
 
     /// The same, for whoever must not wait for a disk.

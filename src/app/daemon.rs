@@ -120,15 +120,15 @@ impl App {
         })
     }
 
-    /// Takes over who may call `AdminService` over TLS. True where that was somebody else.
+    /// Takes over who may call `AdminService` over TLS: nobody, where the configuration has no such listener any more. True
+    /// where that was somebody else.
     pub fn take_over_clients(&self, fresh: &Config) -> bool {
-        match (&self.admin_clients, &fresh.admin) {
-            (Some(clients), Some(section)) => {
-                self.in_force.note_admin_clients(&section.clients);
-                clients.replace(&section.clients)
-            }
-            _ => false,
-        }
+        let Some(list) = &self.admin_clients else {
+            return false;
+        };
+        let clients = fresh.admin_clients();
+        self.in_force.note_admin_clients(clients);
+        list.replace(clients)
     }
 
     /// The configuration in force, with the addresses that were bound.

@@ -90,10 +90,15 @@ fn reload(app: &App, config_file: Option<&Path>, log: &log::LogHandle) {
     if let Err(error) = log.set_filter(&fresh.log.level) {
         tracing::error!(error, "the log level stays as it was");
     }
-    if app.take_over_clients(&fresh) {
-        tracing::info!(
+    match (app.take_over_clients(&fresh), &fresh.admin) {
+        (false, _) => {}
+        (true, Some(_)) => tracing::info!(
             "[[admin.clients]] changed: connections of clients that are not as they were have ended"
-        );
+        ),
+        (true, None) => tracing::warn!(
+            "[admin] is not in the configuration any more: its clients' connections have ended, and none is let in; the \
+             listener goes with a restart"
+        ),
     }
     let changed = app.config().changed_keys(&fresh);
     if changed.is_empty() {

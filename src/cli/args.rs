@@ -3,10 +3,13 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    agents, audit, backup, capabilities, completions, connect, console, demo, doctor, exec, google_emulator,
-    init, integrations, options::Global, restore, serve, service_account, sidecar, status, token, wait,
+    agents::{self, AgentsCommand},
+    audit, backup, capabilities, completions, connect, console, demo, doctor, exec, google_emulator, init,
+    integrations,
+    options::Global,
+    restore, serve, service_account, sidecar, status, token, wait,
 };
-use crate::client::exit;
+use crate::client::exit::{self, Failure};
 
 const OVERVIEW: &str = "\
 Getting started:
@@ -103,6 +106,53 @@ impl Command {
             Self::Serve(_) | Self::Sidecar(_) | Self::Exec(_) | Self::GoogleEmulator(_) | Self::Demo(_)
         )
     }
+
+    /// True for what asks no broker on another machine, whatever is named.
+    fn stays_here(&self) -> bool {
+        match self {
+            Self::Init(_)
+            | Self::Serve(_)
+            | Self::Sidecar(_)
+            | Self::Demo(_)
+            | Self::GoogleEmulator(_)
+            | Self::Token(_)
+            | Self::Env(_)
+            | Self::Exec(_)
+            | Self::Wait(_)
+            | Self::Restore(_)
+            | Self::Completions(_)
+            | Self::Agents(AgentsCommand::Validate(_)) => true,
+            Self::Connect(_)
+            | Self::Console(_)
+            | Self::Integrations(_)
+            | Self::ServiceAccount(_)
+            | Self::Capabilities(_)
+            | Self::Agents(_)
+            | Self::Status(_)
+            | Self::Audit(_)
+            | Self::Backup(_)
+            | Self::Doctor(_) => false,
+        }
+    }
+
+    /// Refuses options for a broker on another machine where none is asked.
+    pub(super) fn check_options(&self, given: &Global) -> Result<(), Failure> {
+        let names_agent = match self {
+            Self::Status(args) => args.agent.is_given(),
+            Self::Doctor(args) => args.agent.is_given(),
+            _ => false,
+        };
+        match given.remote_option() {
+            Some(option) if self.stays_here() => Err(Failure::usage(format!(
+                "{option} is for commands that manage a broker on another machine: this command asks none"
+            ))),
+            Some(option) if names_agent => Err(Failure::usage(format!(
+                "{option} is for a broker on another machine, and --agent and --socket name an agent of this one: keep one of \
+                 the two"
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +202,43 @@ mod tests {
             let cli = Cli::try_parse_from(line).unwrap();
             assert_eq!(cli.global.config, Some(PathBuf::from("a.toml")));
             assert_eq!(cli.global.output, Format::Json);
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_for_commands_alone_that_ask_one() {
+        let read = |line: &str| {
+            let cli = Cli::try_parse_from(["token-broker"].into_iter().chain(line.split(' ')));
+            let cli = cli.unwrap_or_else(|error| panic!("{line}: {error}"));
+            cli.command
+                .check_options(&cli.global)
+                .map_err(|failure| failure.to_string())
+        };
+        for line in [
+            "token",
+            "env",
+            "wait",
+            "init",
+            "restore x",
+            "agents validate x",
+            "exec -- x",
+            "serve",
+        ] {
+            let said = read(&format!("--server https://b:1 {line}")).unwrap_err();
+            assert!(
+                said.starts_with("--server is for commands that manage"),
+                "{line}: {said}"
+            );
+            assert_eq!(read(line), Ok(()));
+        }
+        assert!(read("--ca x token").unwrap_err().starts_with("--ca is for"));
+        for line in ["status", "agents list", "backup x", "capabilities", "doctor"] {
+            assert_eq!(read(&format!("{line} --server https://b:1")), Ok(()), "{line}");
+        }
+        // Another machine's broker, and an agent of this one.
+        for line in ["status --agent a", "doctor --socket x"] {
+            let said = read(&format!("{line} --server https://b:1")).unwrap_err();
+            assert!(said.ends_with("keep one of the two"), "{line}: {said}");
         }
     }
 

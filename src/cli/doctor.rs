@@ -38,7 +38,7 @@ pub(super) struct DoctorArgs {
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
-    agent: AgentArgs,
+    pub agent: AgentArgs,
 }
 
 /// Runs `doctor`.

@@ -101,7 +101,8 @@ where
     };
     panics::tell();
     let mut output = Output::standard(cli.global.output);
-    match cli.global.or_environment(|name| std::env::var_os(name)) {
+    let checked = cli.command.check_options(&cli.global);
+    match checked.and_then(|()| cli.global.or_environment(|name| std::env::var_os(name))) {
         Ok(global) => cli.global = global,
         Err(failure) => {
             output.failure(&failure);

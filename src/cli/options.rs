@@ -99,6 +99,19 @@ impl Global {
         self.admin_socket.is_some() || self.server.is_some()
     }
 
+    /// The first option that is about a broker on another machine.
+    pub(super) fn remote_option(&self) -> Option<&'static str> {
+        let given = [
+            ("--server", self.server.is_some()),
+            ("--certificate", self.client_certificate.is_some()),
+            ("--certificate-key", self.client_key.is_some()),
+            ("--ca", self.server_ca.is_some()),
+        ];
+        given
+            .into_iter()
+            .find_map(|(option, is_given)| is_given.then_some(option))
+    }
+
     /// The broker on another machine, where one is named.
     pub(super) fn remote(&self) -> Result<Option<Server>, Failure> {
         let Some(url) = &self.server else {
@@ -172,6 +185,13 @@ pub(super) struct AgentArgs {
     /// On the node: the agent whose socket to use
     #[arg(long, value_name = "NAME")]
     pub agent: Option<AgentName>,
+}
+
+impl AgentArgs {
+    /// True where an option names the agent.
+    pub(super) fn is_given(&self) -> bool {
+        self.socket.is_some() || self.agent.is_some()
+    }
 }
 
 // One account: by its id, or by its owner.

@@ -37,12 +37,17 @@ In an agent's container, where there is no admin socket, shows that agent.";
 #[command(after_help = EXAMPLES)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
-    agent: AgentArgs,
+    pub agent: AgentArgs,
 }
 
 /// Runs `status`.
 pub(super) async fn run(args: &StatusArgs, global: &Global, output: &mut Output) -> Outcome {
-    if let Some(socket) = args.agent.named(global)? {
+    // A server that is named is meant, whichever agent's place this is.
+    let named = match global.server {
+        Some(_) if !args.agent.is_given() => None,
+        _ => args.agent.named(global)?,
+    };
+    if let Some(socket) = named {
         return agent(&AgentSocket::new(socket), output).await;
     }
     let may_be_an_agents = !global.names_daemon() && Path::new(DEFAULT_SOCKET).exists();

@@ -49,6 +49,18 @@ pub(super) const SECTION: Section = Section {
              served. Where they are exchanged, connections that were made under others end.",
             ..Key::USUAL
         },
+        Key {
+            path: "admin.agents_per_owner",
+            kind: Kind::Number {
+                least: 1,
+                most: 65_536,
+                unit: "",
+            },
+            unset: Unset::Default("256"),
+            doc: "How many agents an owner may have that came over AdminService, for a client with `owner` to add another,\n\
+                  1 to 65536. Other clients, the admin socket and files add as many as they like.",
+            ..Key::USUAL
+        },
     ],
 };
 
@@ -139,6 +151,8 @@ pub struct AdminSection {
     pub key_file: PathBuf,
     /// The authorities of clients' certificates, in PEM.
     pub client_ca_file: PathBuf,
+    /// How many agents of an owner may have come over the API, for a client of that owner to add one.
+    pub agents_per_owner: usize,
     /// Who may call.
     pub clients: Vec<AdminClient>,
 }
@@ -160,6 +174,7 @@ impl AdminSection {
             certificate_file: file("admin.certificate_file", "the server's certificate")?,
             key_file: file("admin.key_file", "the private key of admin.certificate_file")?,
             client_ca_file: file("admin.client_ca_file", "the authorities of clients' certificates")?,
+            agents_per_owner: values.number("admin.agents_per_owner")?,
             clients,
         }))
     }

@@ -31,7 +31,7 @@ impl InForce {
         Ok(Self {
             client: config.google.client()?,
             config: config.clone(),
-            admin_clients: Mutex::new(clients_of(config).to_vec()),
+            admin_clients: Mutex::new(config.admin_clients().to_vec()),
         })
     }
 
@@ -75,6 +75,12 @@ impl InForce {
         &self.client.id
     }
 
+    /// How many agents an owner may have for a client of that owner to add one.
+    pub fn agents_per_owner(&self) -> usize {
+        let admin = self.config.admin.as_ref();
+        admin.map_or(usize::MAX, |admin| admin.agents_per_owner)
+    }
+
     fn compared(&self, fresh: &Config, client: &OAuthClient) -> Vec<String> {
         let mut keys = self.config.changed_keys(fresh);
         // The file that holds it is the same, and what is in it is another.
@@ -83,9 +89,9 @@ impl InForce {
             keys.push("the client secret".to_owned());
         }
         let file = self.config.file.shown();
-        // Where there is no listener yet, or none any more, that takes a restart, and all of it with it.
-        let both = self.config.admin.is_some() && fresh.admin.is_some();
-        let others = (both && *self.admin_clients() != clients_of(fresh)).then(|| {
+        // Where there is no listener yet, that takes a restart, and all of it with it.
+        let serves = self.config.admin.is_some();
+        let others = (serves && *self.admin_clients() != fresh.admin_clients()).then(|| {
             format!(
                 "[[admin.clients]] was changed on disk since the daemon read it: send it SIGHUP to apply it ({file})"
             )
@@ -106,11 +112,12 @@ impl InForce {
     }
 }
 
-fn clients_of(config: &Config) -> &[AdminClient] {
-    config.admin.as_ref().map_or(&[], |admin| &admin.clients)
-}
-
 impl Config {
+    /// Who may call over TLS: nobody, where there is no `[admin]`.
+    pub fn admin_clients(&self) -> &[AdminClient] {
+        self.admin.as_ref().map_or(&[], |admin| &admin.clients)
+    }
+
     /// The keys whose values in `fresh`, read later, take a restart. Those that a variable sets are no such, and neither
     /// are those that a running daemon takes over.
     pub fn changed_keys(&self, fresh: &Self) -> Vec<String> {
@@ -230,6 +237,16 @@ mod tests {
         assert_eq!(in_force.changes(), [""; 0]);
         put(&file, before);
         assert!(in_force.changes()[0].starts_with("[[admin.clients]] was changed"));
+        // Without the section they are taken off all the same, and the listener goes with the next start.
+        let (without, _) = before.split_once("[admin]").unwrap();
+        put(&file, without);
+        let said = in_force.changes();
+        let listener =
+            "admin.certificate_file, admin.client_ca_file, admin.key_file, admin.listen were changed";
+        assert!(said[0].starts_with(listener), "{said:?}");
+        assert!(said[1].contains("send it SIGHUP"), "{said:?}");
+        in_force.note_admin_clients(load().admin_clients());
+        assert_eq!(in_force.changes(), said[..1]);
     }
 
     #[test]

@@ -125,8 +125,11 @@ impl ServedCertificate {
 
     /// What there is to say of what is in the files and of what is served, as a sentence.
     pub fn trouble(&self) -> Option<String> {
+        let unread = self.followed.problem();
         let (state, now) = (self.state(), self.clock.now());
-        self.trouble_of(state.in_force.as_ref()?, state.newest.as_ref()?, now)
+        let served = self.trouble_of(state.in_force.as_ref()?, state.newest.as_ref()?, now);
+        let both: Vec<String> = unread.into_iter().chain(served).collect();
+        (!both.is_empty()).then(|| both.join("; "))
     }
 
     fn trouble_of(&self, in_force: &Arc<Pair>, newest: &Arc<Pair>, now: Timestamp) -> Option<String> {
@@ -135,7 +138,12 @@ impl ServedCertificate {
             trouble
         } else {
             let until = clock::rfc3339(in_force.validity().until());
-            format!("{trouble}; the one before, which ends at {until}, stays in force")
+            let clients = if in_force.authority() == newest.authority() {
+                ""
+            } else {
+                ", and clients' certificates are taken of the authorities of before"
+            };
+            format!("{trouble}; the one before, which ends at {until}, stays in force{clients}")
         })
     }
 
@@ -254,10 +262,69 @@ mod tests {
         let first = certificates.current().await.unwrap();
         assert!(Arc::ptr_eq(&first, &certificates.current().await.unwrap()));
         // Half of a change.
+        assert_eq!(certificates.trouble(), None);
         put("tls.crt", &other);
         assert!(Arc::ptr_eq(&first, &certificates.current().await.unwrap()));
+        let trouble = certificates.trouble().unwrap();
+        assert!(
+            trouble.contains("does not belong to the certificate")
+                && trouble.ends_with("what was read before stays in force"),
+            "{trouble}"
+        );
         put("tls.key", &other_key);
         assert!(!Arc::ptr_eq(&first, &certificates.current().await.unwrap()));
+        assert_eq!(certificates.trouble(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_the_authorities_of_clients_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |key, name: &str| NamedFile::new(key, &folder.path().join(name));
+        let put = |name: &str, text: &str| {
+            let new = folder.path().join("new");
+            fs::write(&new, text).unwrap();
+            fs::rename(new, folder.path().join(name)).unwrap();
+        };
+        let (certificate, key) = pair();
+        for (name, text) in [
+            ("tls.crt", &certificate),
+            ("tls.key", &key),
+            ("ca.crt", &pair().0),
+        ] {
+            put(name, text);
+        }
+        let files = TlsFiles {
+            client_authority: Some(file("admin.client_ca_file", "ca.crt")),
+            ..server_alone(
+                file("admin.certificate_file", "tls.crt"),
+                file("admin.key_file", "tls.key"),
+            )
+        };
+        let clock = ManualClock::new(NOW.parse().unwrap());
+        let served = ServedCertificate::open(files, Arc::new(clock)).unwrap();
+        assert_eq!(served.trouble(), None);
+        fs::remove_file(folder.path().join("ca.crt")).unwrap();
+        served.current().await.unwrap();
+        let trouble = served.trouble().unwrap();
+        assert!(
+            trouble.starts_with("admin.client_ca_file ") && trouble.contains("cannot be read"),
+            "{trouble}"
+        );
+        // Others, beside a certificate that takes no good one's place.
+        let (ended, ended_key) = pair_until(2026);
+        for (name, text) in [
+            ("tls.crt", &ended),
+            ("tls.key", &ended_key),
+            ("ca.crt", &pair().0),
+        ] {
+            put(name, text);
+        }
+        served.current().await.unwrap();
+        let trouble = served.trouble().unwrap();
+        assert!(
+            trouble.ends_with("are taken of the authorities of before"),
+            "{trouble}"
+        );
     }
 
     #[tokio::test]

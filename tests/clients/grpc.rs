@@ -99,7 +99,7 @@ fn a_platform_creates_an_agent_and_sends_its_owner_to_the_consent() {
 fn a_platform_on_another_machine_does_the_same_over_tls() {
     let google = Emulator::start(&[]);
     let authority = Authority::new();
-    let daemon = Daemon::with_remote_admin(&google, &authority);
+    let daemon = Daemon::with_remote_admin(&google, &authority, &[]);
     let name = "spiffe://corp.example/orchestrator";
     daemon.list_clients(&[(name, "role = 'platform'")]);
     daemon.start();

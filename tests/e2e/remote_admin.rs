@@ -40,9 +40,13 @@ struct Scene {
 
 impl Scene {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(settings: &[(&str, &str)]) -> Self {
         let google = Emulator::start(&[]);
         let authority = Authority::new();
-        let daemon = Daemon::with_remote_admin(&google, &authority);
+        let daemon = Daemon::with_remote_admin(&google, &authority, settings);
         daemon.list_clients(CLIENTS);
         daemon.start();
         Self {

@@ -9,16 +9,18 @@ const CLIENTS: &str = "\n# The clients\n";
 
 impl Daemon {
     /// A daemon whose certificate, and whose clients', are of this authority. Nobody is its client yet.
-    pub(crate) fn with_remote_admin(google: &Emulator, authority: &Authority) -> Self {
-        let daemon = Self::with(
-            google,
-            &[
-                ("admin.listen", "127.0.0.1:0"),
-                ("admin.certificate_file", "admin-tls/tls.crt"),
-                ("admin.key_file", "admin-tls/tls.key"),
-                ("admin.client_ca_file", "admin-tls/ca.crt"),
-            ],
-        );
+    pub(crate) fn with_remote_admin(
+        google: &Emulator,
+        authority: &Authority,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let listener = [
+            ("admin.listen", "127.0.0.1:0"),
+            ("admin.certificate_file", "admin-tls/tls.crt"),
+            ("admin.key_file", "admin-tls/tls.key"),
+            ("admin.client_ca_file", "admin-tls/ca.crt"),
+        ];
+        let daemon = Self::with(google, &[&listener, settings].concat());
         fs::create_dir(daemon.admin_tls()).unwrap();
         authority.server().put(&daemon.admin_tls(), "tls");
         fs::write(daemon.admin_ca(), &authority.pem).unwrap();

@@ -90,6 +90,37 @@ fn who_is_taken_off_the_list_is_cut_off_and_others_stay() {
 }
 
 #[test]
+fn without_its_section_nobody_is_let_in_any_more() {
+    let scene = Scene::start();
+    let goes = watch(&mut scene.client(OPERATOR));
+    scene.daemon.list_clients(&[]);
+    let config = fs::read_to_string(scene.daemon.config_file()).unwrap();
+    let without = config.replace("\nlisten = \"127.0.0.1:0\"\n", "\n");
+    assert_ne!(config, without);
+    replace(&scene.daemon.config_file(), &without);
+    scene.daemon.signal(Signal::HUP);
+    expect_cut(goes);
+    let mut operator = scene.client(OPERATOR);
+    let status = block_on(operator.get_daemon_status(GetDaemonStatusRequest {})).unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).0.as_str()),
+        (Code::Unauthenticated, "unknown_client")
+    );
+    let log = scene.daemon.log();
+    assert!(
+        log.contains("[admin] is not in the configuration any more"),
+        "{log}"
+    );
+    let said = scene.daemon.cli(&["doctor", "--offline"]).stdout;
+    assert!(
+        said.contains("configuration in force: admin.listen was changed")
+            && said.contains("restart the daemon"),
+        "{said}"
+    );
+    assert!(!said.contains("SIGHUP"), "{said}");
+}
+
+#[test]
 fn another_authority_ends_what_was_let_in_under_the_one_before() {
     let scene = Scene::start();
     let stream = watch(&mut scene.client(PLATFORM));
