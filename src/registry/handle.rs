@@ -143,6 +143,17 @@ impl AgentHandle {
         }
     }
 
+    /// Waits until the agent has its secret, or is gone.
+    pub(crate) async fn has_secret(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.secret.get().is_some() || self.is_removed() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// What went wrong writing the agent's directory.
     pub fn delivery_problem(&self) -> Option<String> {
         self.delivery_problem
@@ -204,6 +215,11 @@ impl ChangeSender {
             // Without a receiver nothing is delivered any more: the program is going down.
             let _ = self.0.send(Arc::clone(agent));
         }
+    }
+
+    /// True while there is somebody who delivers what changes.
+    pub(crate) fn is_followed(&self) -> bool {
+        !self.0.is_closed()
     }
 }
 

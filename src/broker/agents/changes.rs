@@ -108,8 +108,8 @@ impl Agents {
         })
     }
 
-    /// Adds or replaces an agent over the API. One that is given to another holder is there when this returns, unless
-    /// what the one before had cannot be taken away.
+    /// Adds or replaces an agent over the API. When this returns its directory and socket are there, and hold what it
+    /// declares now, unless they cannot be written, which the view says, or take longer than five seconds.
     pub async fn put_agent(
         self: &Arc<Self>,
         manifest: Manifest,
@@ -170,7 +170,7 @@ impl Agents {
             self.tell_put(&manifest, &put);
         }
         drop(changing);
-        self.until_arrived(&name, DELIVERY_PATIENCE).await;
+        self.until_in_place(&name).await;
         self.agent_list.agent(&name).ok_or(AgentError::Unknown(name))
     }
 

@@ -5,10 +5,11 @@
 //! is in the registry, and is not found by anybody but the operator, until the delivery side has cleared the directory and
 //! the database remembers whose the agent is now.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{changes::Agents, holder_change::farewell};
 use crate::{
+    accounts::disconnect::DELIVERY_PATIENCE,
     id::AgentName,
     manifest::Manifest,
     registry::{
@@ -52,8 +53,28 @@ impl Agents {
         true
     }
 
-    /// Waits until the agent of this name is published, at most so long.
-    pub(in crate::broker) async fn until_arrived(&self, name: &AgentName, patience: Duration) {
+    /// Waits until whoever mounts the directory of this agent finds in it what was declared: the agent is published, it has
+    /// its secret, and its files and socket are there, or could not be written. At most [`DELIVERY_PATIENCE`].
+    pub(in crate::broker) async fn until_in_place(&self, name: &AgentName) {
+        let in_place = async {
+            self.until_arrived(name).await;
+            let Some(handle) = self
+                .agent_list
+                .handle(name)
+                .filter(|_| self.changes.is_followed())
+            else {
+                return;
+            };
+            if self.holders.has_secrets {
+                handle.has_secret().await;
+            }
+            handle.delivered(handle.revision()).await;
+        };
+        let _ = tokio::time::timeout(DELIVERY_PATIENCE, in_place).await;
+    }
+
+    /// Waits until the agent of this name is published.
+    async fn until_arrived(&self, name: &AgentName) {
         let waiting = {
             let registry = self.registry.lock();
             let entry = registry.agents.get(name).filter(|entry| entry.is_arriving());
@@ -61,7 +82,7 @@ impl Agents {
             entry.map(|entry| (entry.handle.clone(), entry.handle.snapshot()))
         };
         if let Some((handle, seen)) = waiting {
-            let _ = tokio::time::timeout(patience, handle.next_snapshot(&seen)).await;
+            handle.next_snapshot(&seen).await;
         }
     }
 
