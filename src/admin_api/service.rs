@@ -20,7 +20,7 @@ use super::{
     status::{account, agent, connect, import, invalid, service_account, status, store},
 };
 use crate::{
-    broker::{AccountRef, Broker, Connected, NewServiceAccount},
+    broker::{AccountRef, Broker, Connected, NewServiceAccount, OwnersCaller},
     budget::Budget,
     id::AgentName,
     proto::{
@@ -300,10 +300,14 @@ impl AdminService for Service {
         let spec = request.into_inner().spec.unwrap_or_default();
         let manifest = convert::manifest(spec).map_err(|error| invalid(&error))?;
         self.confined(&caller).owner(&manifest.owner)?;
+        let within = caller.owner().map(|owner| OwnersCaller {
+            owner: owner.clone(),
+            most_agents: self.facts.in_force.agents_per_owner(),
+        });
         let view = self
             .broker
             .agents
-            .put_agent_within(caller.owner().cloned(), manifest, caller.actor())
+            .put_agent_within(within, manifest, caller.actor())
             .await
             .map_err(|error| agent(&error))?;
         let directory = self.agent_directory(&view.snapshot.manifest.agent);

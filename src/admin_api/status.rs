@@ -40,6 +40,8 @@ pub(super) fn agent(error: &AgentError) -> Status {
         AgentError::Unknown(_) => status(Code::NotFound, "not_found", error.to_string()),
         AgentError::FromFile { .. } => status(Code::FailedPrecondition, "from_file", error.to_string()),
         AgentError::Taken(_) => status(Code::PermissionDenied, "other_owner", error.to_string()),
+        // No quota of time: to try again later is of no use.
+        AgentError::TooMany(_) => status(Code::FailedPrecondition, "too_many_agents", error.to_string()),
         AgentError::Manifest(_) => status(Code::InvalidArgument, "invalid_request", error.to_string()),
         AgentError::Store(inner) => store(inner),
     }

@@ -75,6 +75,7 @@ pub use agents::{
     changes::{AgentError, Agents},
     holder_keeper::HolderKeeper,
     list::{AgentList, AgentView},
+    quota::{OwnersCaller, TooManyAgents},
 };
 pub use issue::{
     issuer::Issuer,

@@ -1,6 +1,10 @@
 //! Agents come over the API, change and go.
 
-use token_broker::{broker::AgentState, manifest::Manifest, store::Store};
+use token_broker::{
+    broker::{AgentError, AgentState, OwnersCaller},
+    manifest::Manifest,
+    store::Store,
+};
 
 use crate::support::*;
 
@@ -12,6 +16,32 @@ pub(crate) fn names(scene: &Scene) -> Vec<String> {
         .iter()
         .map(|handle| handle.name().to_string())
         .collect()
+}
+
+#[tokio::test]
+async fn whoever_puts_an_agent_is_answered_when_its_directory_holds_what_it_declares() {
+    let scene = Scene::with(Setting {
+        agent_secrets: true,
+        ..Setting::default()
+    })
+    .await;
+    scene.connect("alice", &[SEND]).await;
+    for (declared, why) in [(&[SEND][..], "new"), (&[SEND, READ], "changed")] {
+        scene.disk.jam("bot");
+        let put = scene
+            .broker
+            .agents
+            .put_agent(manifest("bot", "alice", declared), admin());
+        tokio::pin!(put);
+        tokio::select! {
+            _ = &mut put => panic!("{why}: answered before its directory was written"),
+            () = scene.idle() => {}
+        }
+        scene.disk.unjam(&scene.broker, "bot");
+        put.await.map_err(|error| error.to_string()).unwrap();
+        let bot = scene.handle("bot");
+        assert!(scene.disk.has_directory("bot") && bot.secret().is_some(), "{why}");
+    }
 }
 
 #[tokio::test]
@@ -313,4 +343,39 @@ async fn an_event_is_the_business_of_whom_it_was_about_however_late_it_is_read()
     }
     assert_eq!(count(&of_alice, "agent.removed"), 0);
     assert_eq!(count(&of_bob, "agent.removed"), 1);
+}
+
+#[tokio::test]
+async fn who_acts_for_one_owner_adds_no_agent_beyond_a_number() {
+    let scene = Scene::new().await;
+    let put = |agent: &str, within: bool| {
+        let caller = within.then(|| OwnersCaller {
+            owner: owner("alice"),
+            most_agents: 2,
+        });
+        scene
+            .broker
+            .agents
+            .put_agent_within(caller, manifest(agent, "alice", &[SEND]), admin())
+    };
+    scene.put("of-another", "bob", &[SEND]).await;
+    for agent in ["one", "two"] {
+        assert!(put(agent, true).await.is_ok(), "{agent}");
+    }
+    let refused = put("three", true).await.err().unwrap();
+    assert!(matches!(refused, AgentError::TooMany(_)), "{refused}");
+    let said = refused.to_string();
+    assert!(
+        said.contains("alice has 2 agents") && said.contains("admin.agents_per_owner"),
+        "{said}"
+    );
+    // What is there is changed, the operator adds what they like, and room is room again.
+    assert!(put("two", true).await.is_ok());
+    assert!(put("three", false).await.is_ok());
+    assert!(put("four", true).await.is_err());
+    for agent in ["two", "three"] {
+        let name = agent.parse().unwrap();
+        assert!(scene.broker.agents.delete_agent(&name, admin()).await.is_ok());
+    }
+    assert!(put("four", true).await.is_ok());
 }

@@ -6,6 +6,7 @@ use super::{
     holder_change::{arriving, changes, farewell},
     holders::{Before, Holders},
     list::{AgentList, AgentView},
+    quota::{OwnersCaller, TooManyAgents},
 };
 use crate::{
     accounts::{disconnect::DELIVERY_PATIENCE, unusable_records::Unusable},
@@ -45,6 +46,9 @@ pub enum AgentError {
     /// Somebody else's agent has the name.
     #[error("the name `{0}` is taken: choose another one for the agent")]
     Taken(AgentName),
+    /// The owner has as many as whoever asks may put.
+    #[error(transparent)]
+    TooMany(#[from] TooManyAgents),
     /// The manifest is wrong.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -118,10 +122,10 @@ impl Agents {
         self.put_agent_within(None, manifest, actor).await
     }
 
-    /// The same; where `within` names an owner, no agent of another one gives way.
+    /// The same; for a caller of one owner alone no agent of another one gives way, and their number has an end.
     pub async fn put_agent_within(
         self: &Arc<Self>,
-        within: Option<OwnerId>,
+        within: Option<OwnersCaller>,
         manifest: Manifest,
         actor: Actor,
     ) -> Result<AgentView, AgentError> {
@@ -137,14 +141,17 @@ impl Agents {
 
     async fn put(
         &self,
-        within: Option<OwnerId>,
+        within: Option<OwnersCaller>,
         manifest: Manifest,
         actor: Actor,
     ) -> Result<AgentView, AgentError> {
         let changing = self.agent_changes.lock().await;
         let name = manifest.agent.clone();
-        if self.is_beyond(within.as_ref(), &name) {
-            return Err(AgentError::Taken(name));
+        if let Some(within) = &within {
+            if self.is_beyond(Some(&within.owner), &name) {
+                return Err(AgentError::Taken(name));
+            }
+            within.check(&self.registry.lock(), &name)?;
         }
         self.refuse_file_agent(&name)?;
         let concern = Concern::agent(&manifest.owner, &name);

@@ -8,4 +8,5 @@ pub(super) mod holder_keeper;
 pub(super) mod holders;
 pub(super) mod kept;
 pub(super) mod list;
+pub(super) mod quota;
 pub(super) mod succession;

@@ -161,6 +161,28 @@ fn an_owners_client_finds_what_is_the_owners_alone() {
 }
 
 #[test]
+fn an_owners_client_brings_the_owner_to_so_many_agents() {
+    let scene = Scene::with(&[("admin.agents_per_owner", "2")]);
+    let (mut local, mut alice) = (scene.daemon.admin(), scene.client(ALICE));
+    for agent in ["one", "two"] {
+        put(&mut alice, agent, "alice").unwrap();
+        let agent = scene.daemon.agent(agent);
+        assert!(
+            agent.path("env").exists() && agent.socket().exists(),
+            "it is there with the answer"
+        );
+    }
+    let status = put(&mut alice, "three", "alice").unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).0.as_str()),
+        (Code::FailedPrecondition, "too_many_agents")
+    );
+    assert!(status.message().contains("admin.agents_per_owner"), "{status:?}");
+    put(&mut alice, "two", "alice").unwrap();
+    put(&mut local, "three", "alice").unwrap();
+}
+
+#[test]
 fn a_consent_is_waited_for_and_ended_by_whose_it_is() {
     let scene = scene();
     let (mut local, mut alice) = (scene.daemon.admin(), scene.client(ALICE));
