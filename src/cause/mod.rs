@@ -2,9 +2,11 @@
 //! (`provider::sentences`, `policy::grant_sentences`).
 
 mod grant;
+mod key_file;
 mod provider;
 
 pub use grant::{GrantCause, GrantRefusal};
+pub use key_file::{InvalidKeyFile, JsonPlace, NotKeyFile};
 pub use provider::{
     Call, DiscoveryFault, IdTokenFault, IdTokenForm, ProviderCause, Refusal, TokenAnswerFault, UnusableAnswer,
 };

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::InvalidKeyFile;
 use crate::http_client::TransportError;
 
 /// What was asked of the provider: the same code means different things.
@@ -59,7 +60,7 @@ pub enum ProviderCause {
         /// Whose key.
         account: String,
         /// What is wrong with it.
-        reason: String,
+        fault: InvalidKeyFile,
     },
     /// What it says of itself cannot be used.
     Discovery(DiscoveryFault),

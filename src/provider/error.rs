@@ -8,7 +8,7 @@ use super::{
     sentences::{self, Recognized, Retried},
 };
 use crate::{
-    cause::{DiscoveryFault, IdTokenFault, ProviderCause, Refusal, UnusableAnswer},
+    cause::{DiscoveryFault, IdTokenFault, InvalidKeyFile, ProviderCause, Refusal, UnusableAnswer},
     clock::Moment,
     http_client::TransportError,
 };
@@ -191,10 +191,10 @@ impl ProviderError {
     }
 
     /// The key of this account does not sign.
-    pub(in crate::provider) fn key_unusable(account: &str, reason: String) -> Self {
+    pub(in crate::provider) fn key_unusable(account: &str, fault: InvalidKeyFile) -> Self {
         let cause = ProviderCause::KeyUnusable {
             account: account.to_owned(),
-            reason,
+            fault,
         };
         Self::new(Remedy::Operator, cause)
     }

@@ -18,13 +18,14 @@ mod registry;
 mod seam;
 pub mod sentences;
 
+pub use crate::cause::InvalidKeyFile;
 pub use context::ProviderContext;
 pub use conversation::{
     AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, NoToken, TokenAnswer,
 };
 pub use error::{ProviderError, ProviderFault};
 pub use failure::Remedy;
-pub use file::{InvalidGrantFile, InvalidKeyFile};
+pub use file::InvalidGrantFile;
 pub use help_topics::HelpTopics;
 pub use profile::{AccountField, EnvNames, Listed, Origin, Profile};
 pub(crate) use registry::SOME_PROVIDER;

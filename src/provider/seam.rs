@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use super::{
     conversation::{AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, NoToken, TokenAnswer},
     error::ProviderError,
-    file::{InvalidGrantFile, InvalidKeyFile},
+    file::InvalidGrantFile,
 };
 use crate::{
     capability::ScopeSet,
+    cause::InvalidKeyFile,
     dpop::Possession,
     secret::{AccessToken, AuthorizationCode, PkceVerifier, RefreshToken},
 };

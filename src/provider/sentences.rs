@@ -72,8 +72,8 @@ pub(crate) fn provider(cause: &ProviderCause, known: Option<&Recognized>, retrie
         ProviderCause::Unusable(answer) => unusable(answer, retried),
         ProviderCause::IdToken(fault) => id_token(fault),
         ProviderCause::NoRevocationEndpoint => "The server has no revocation endpoint (RFC 7009).".to_owned(),
-        ProviderCause::KeyUnusable { account, reason } => {
-            format!("The key of {account} cannot be used: {reason}.")
+        ProviderCause::KeyUnusable { account, fault } => {
+            format!("The key of {account} cannot be used: {fault}.")
         }
         ProviderCause::Discovery(fault) => discovery(fault),
     }

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use crate::{
+    cause::JsonPlace,
     provider::{
-        file::{InvalidGrantFile, JsonPlace, UnreadableGrant},
+        file::{InvalidGrantFile, UnreadableGrant},
         google::endpoints::is_token_endpoint,
     },
     secret::RefreshToken,

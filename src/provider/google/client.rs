@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     capability::ScopeSet,
+    cause::{InvalidKeyFile, NotKeyFile},
     clock::SharedClock,
     config::ClientType,
     dpop::Possession,
@@ -21,7 +22,7 @@ use crate::{
     provider::{
         conversation::{AccountKey, AssertionRequest, Consent, ConsentRequest, Identity, TokenAnswer},
         error::ProviderError,
-        file::{InvalidGrantFile, InvalidKeyFile, NotKeyFile},
+        file::InvalidGrantFile,
         oauth::{self, Dialect, refused_consent},
         seam::{AssertionProvider, ConsentProvider, GrantFuture, ProviderFuture},
     },
@@ -184,24 +185,18 @@ impl AssertionProvider for Client {
 
     fn assert<'a>(&'a self, request: &'a AssertionRequest<'a>) -> ProviderFuture<'a, TokenAnswer> {
         Box::pin(async move {
-            let refused = |error: &InvalidKeyFile| key_refused(&request.key.address, error);
+            let refused = |fault| ProviderError::key_unusable(&request.key.address, fault);
             let text = std::str::from_utf8(&request.key.text);
-            let text = text.map_err(|error| refused(&NotKeyFile::NotText(error.to_string()).into()))?;
-            let key =
-                ServiceAccountKey::parse(text, &self.token_endpoint).map_err(|error| refused(&error))?;
+            let text = text.map_err(|error| refused(NotKeyFile::NotText(error.to_string()).into()))?;
+            let key = ServiceAccountKey::parse(text, &self.token_endpoint).map_err(refused)?;
             let assertion = key
                 .assertion(request.subject, request.scopes, request.now)
-                .map_err(|error| refused(&error))?;
+                .map_err(refused)?;
             let delegated = request.subject.is_some();
             let secrets = [key.private_key()];
             self.oauth.redeem_assertion(&assertion, delegated, &secrets).await
         })
     }
-}
-
-/// A key that does not sign, though it did when it was added.
-fn key_refused(email: &str, error: &InvalidKeyFile) -> ProviderError {
-    ProviderError::key_unusable(email, error.to_string())
 }
 
 #[cfg(test)]

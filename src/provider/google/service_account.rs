@@ -1,6 +1,6 @@
 //! Service accounts: their key files, and the assertions that their keys sign (RFC 7523).
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use aws_lc_rs::{
     error::KeyRejected,
@@ -15,11 +15,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     capability::ScopeSet,
+    cause::{InvalidKeyFile, JsonPlace, NotKeyFile},
     clock,
-    provider::{
-        file::{InvalidKeyFile, JsonPlace, NotKeyFile},
-        google::endpoints::is_token_endpoint,
-    },
+    provider::google::endpoints::is_token_endpoint,
     secret::{
         PrivateKey,
         pem::{self, NotRsa},
@@ -100,8 +98,8 @@ impl ServiceAccountKey {
         let read: KeyFile = serde_json::from_str(text::plain(file)).map_err(|error| not_json(&error))?;
         let needed = |name, field: Field| match field.text() {
             Ok(Some(text)) => Ok(text),
-            Ok(None) => Err(InvalidKeyFile::Missing(name)),
-            Err(NotText) => Err(InvalidKeyFile::NotText(name)),
+            Ok(None) => Err(InvalidKeyFile::Missing(Cow::Borrowed(name))),
+            Err(NotText) => Err(InvalidKeyFile::NotText(Cow::Borrowed(name))),
         };
         // From here on it is wiped, whatever comes of it.
         let private_key = needed("private_key", read.private_key).map(PrivateKey::from);
@@ -116,7 +114,7 @@ impl ServiceAccountKey {
         let token_uri = read
             .token_uri
             .text()
-            .map_err(|_| InvalidKeyFile::NotText("token_uri"))?;
+            .map_err(|_| InvalidKeyFile::NotText("token_uri".into()))?;
         let private_key = private_key?;
         check_fields(&email, &key_id, &client_id)?;
         if !is_token_endpoint(token_uri.as_deref(), token_endpoint) {
@@ -130,7 +128,7 @@ impl ServiceAccountKey {
         }
         let private_key = pem::mended(private_key.expose()).map_err(|reason| match reason {
             NotRsa::Damaged => InvalidKeyFile::PrivateKey,
-            NotRsa::Is(what) => InvalidKeyFile::OtherKey(what),
+            NotRsa::Is(what) => InvalidKeyFile::OtherKey(what.into()),
         })?;
         let key = Self {
             email,
@@ -245,22 +243,22 @@ fn check_fields(email: &str, key_id: &str, client_id: &str) -> Result<(), Invali
     if email.len() > MAX_ADDRESS || !is_address || !made_of(email, b"@.-_+") {
         let expected = "a service account's address, such as robot@project.iam.gserviceaccount.com";
         return Err(InvalidKeyFile::Field {
-            field: "client_email",
-            expected,
+            field: "client_email".into(),
+            expected: expected.into(),
         });
     }
     if key_id.len() > MAX_KEY_ID || !made_of(key_id, b"-_") {
         let expected = "the name of a key: letters, digits, `-` and `_`";
         return Err(InvalidKeyFile::Field {
-            field: "private_key_id",
-            expected,
+            field: "private_key_id".into(),
+            expected: expected.into(),
         });
     }
     if client_id.len() > MAX_KEY_ID || !made_of(client_id, b"-_.") {
         let expected = "the number of a service account";
         return Err(InvalidKeyFile::Field {
-            field: "client_id",
-            expected,
+            field: "client_id".into(),
+            expected: expected.into(),
         });
     }
     Ok(())
