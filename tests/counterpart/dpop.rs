@@ -1,7 +1,5 @@
 //! Grants that are bound to a key, at a server that was not written here.
 
-use std::fs;
-
 use serde_json::json;
 
 use crate::{
@@ -16,28 +14,8 @@ const FILES: &str = "acme.files.read";
 /// A daemon with the counterpart as a provider, whose client has no secret.
 fn daemon(google: &Emulator, acme: &Provider) -> Daemon {
     let daemon = Daemon::new(google);
-    let mut config = fs::read_to_string(daemon.config_file()).unwrap();
-    let more = format!(
-        r#"
-[[providers]]
-id = "acme"
-type = "oidc"
-name = "Acme"
-issuer = "{}"
-client_id = "{PUBLIC_CLIENT_ID}"
-dpop = true
-
-[[capabilities]]
-key = "{FILES}"
-title = "Read files"
-group = "Acme"
-integration = "acme"
-scopes = ["files.read"]
-"#,
-        acme.base_url
-    );
-    config.push_str(&more);
-    fs::write(daemon.config_file(), config).unwrap();
+    let client = format!("client_id = \"{PUBLIC_CLIENT_ID}\"\ndpop = true");
+    acme.configure(&daemon, &client, &[(FILES, "Read files", "files.read")]);
     daemon.write_manifest("acme-bot", "alice", &[FILES]);
     daemon.start();
     daemon

@@ -26,35 +26,12 @@ fn daemon(google: &Emulator, acme: &Provider) -> Daemon {
     let secret = daemon.config_dir().join("acme.secret");
     fs::write(&secret, CLIENT_SECRET).unwrap();
     fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
-    let mut config = fs::read_to_string(daemon.config_file()).unwrap();
-    let more = format!(
-        r#"
-[[providers]]
-id = "acme"
-type = "oidc"
-name = "Acme"
-issuer = "{}"
-client_id = "{CLIENT_ID}"
-client_secret_file = "acme.secret"
-
-[[capabilities]]
-key = "{FILES}"
-title = "Read files"
-group = "Acme"
-integration = "acme"
-scopes = ["files.read"]
-
-[[capabilities]]
-key = "{NOTES}"
-title = "Write notes"
-group = "Acme"
-integration = "acme"
-scopes = ["notes.write"]
-"#,
-        acme.base_url
-    );
-    config.push_str(&more);
-    fs::write(daemon.config_file(), config).unwrap();
+    let client = format!("client_id = \"{CLIENT_ID}\"\nclient_secret_file = \"acme.secret\"");
+    let capabilities = [
+        (FILES, "Read files", "files.read"),
+        (NOTES, "Write notes", "notes.write"),
+    ];
+    acme.configure(&daemon, &client, &capabilities);
     daemon
 }
 

@@ -1,7 +1,7 @@
 //! `oidc-provider`, as a process, and a daemon that uses it.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -56,6 +56,25 @@ fn installed() -> PathBuf {
 }
 
 impl Provider {
+    /// Makes it the provider `acme` of the daemon. `client` has the lines of the section that say which client that is; a
+    /// capability is its key, its title and its scope.
+    pub(crate) fn configure(&self, daemon: &Daemon, client: &str, capabilities: &[(&str, &str, &str)]) {
+        let config = fs::read_to_string(daemon.config_file()).unwrap();
+        let issuer = &self.base_url;
+        let provider = format!(
+            "\n[[providers]]\nid = \"acme\"\ntype = \"oidc\"\nname = \"Acme\"\nissuer = \"{issuer}\"\n{client}\n"
+        );
+        let capability = |(key, title, scope): &(&str, &str, &str)| {
+            format!(
+                "\n[[capabilities]]\nkey = \"{key}\"\ntitle = \"{title}\"\ngroup = \"Acme\"\nintegration = \"acme\"\n\
+                 scopes = [\"{scope}\"]\n"
+            )
+        };
+        let capabilities: String = capabilities.iter().map(capability).collect();
+        let config = config + &provider + &capabilities;
+        fs::write(daemon.config_file(), config).unwrap();
+    }
+
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
