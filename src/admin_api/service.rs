@@ -432,7 +432,7 @@ impl AdminService for Service {
         Ok(Response::new(v1::VerifyAuditResponse {
             intact: report.problem.is_none(),
             events: report.lines,
-            problem: report.problem.unwrap_or_default(),
+            problem: report.problem.map(|fault| fault.to_string()).unwrap_or_default(),
             head: Some(convert::audit_head(end)),
         }))
     }

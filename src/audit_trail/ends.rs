@@ -9,27 +9,13 @@ use crate::{
         column::{self, corrupt, integer},
         fault::Fault,
     },
-    store::RecordFault,
+    store::{RecordFault, TrailFault, UnconfirmedEnds},
     telemetry::audit::ChainPoint,
     vault::{Field, Vault},
 };
 
 /// More lines than any trail has. What has a higher number was put there by somebody else.
 const MOST_LINES: u64 = 1 << 62;
-
-/// Why the ends of the trail are not known to be this broker's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unconfirmed {
-    /// The record of them cannot be read, or its MAC does not confirm it.
-    #[error(transparent)]
-    Record(#[from] RecordFault),
-    /// There is no record of them.
-    #[error("the record of it was removed")]
-    Removed,
-    /// There are lines that the record does not know.
-    #[error("lines lie behind the end")]
-    LinesBehind,
-}
 
 /// The two ends, and what is known against them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +27,7 @@ pub(crate) struct Ends {
     /// The first line that was written when the ends turned out not to be this broker's; 0 when they never did.
     altered: u64,
     /// Why they are not this broker's, where that was found just now.
-    pub(crate) unconfirmed: Option<Unconfirmed>,
+    pub(crate) unconfirmed: Option<UnconfirmedEnds>,
 }
 
 impl Ends {
@@ -61,20 +47,9 @@ impl Ends {
     }
 
     /// What a verification has to say of them.
-    pub(crate) fn problem(&self) -> Option<String> {
-        if let Some(reason) = &self.unconfirmed {
-            return Some(format!(
-                "where the trail begins and ends was not noted by this broker: {reason}; lines may have been removed or \
-                 replaced at either end"
-            ));
-        }
-        (self.altered > 0).then(|| {
-            format!(
-                "where the trail begins and ends had been altered when line {} was written: lines before it may have been \
-                 removed or replaced",
-                self.altered
-            )
-        })
+    pub(crate) fn problem(&self) -> Option<TrailFault> {
+        let once = || (self.altered > 0).then_some(TrailFault::EndsOnce { line: self.altered });
+        self.unconfirmed.clone().map(TrailFault::Ends).or_else(once)
     }
 
     /// Moves the end to the last line there is, where lines lie behind it or it is beyond what any trail reaches. Which of
@@ -87,7 +62,7 @@ impl Ends {
         }
         self.end = last;
         self.altered = self.end.sequence.saturating_add(1);
-        self.unconfirmed.get_or_insert(Unconfirmed::LinesBehind);
+        self.unconfirmed.get_or_insert(UnconfirmedEnds::LinesBehind);
         Ok(())
     }
 
@@ -134,9 +109,9 @@ pub(crate) fn verified(connection: &Connection, vault: &Vault) -> Result<Ends, F
     })?;
     let (mut ends, reason) = match found {
         Some(Ok((ends, Ok(())))) => return Ok(ends),
-        Some(Ok((ends, Err(reason)))) => (ends, Unconfirmed::Record(reason.into())),
-        Some(Err(reason)) => (of_lines(connection)?, Unconfirmed::Record(reason)),
-        None => (of_lines(connection)?, Unconfirmed::Removed),
+        Some(Ok((ends, Err(reason)))) => (ends, UnconfirmedEnds::Record(reason.into())),
+        Some(Err(reason)) => (of_lines(connection)?, UnconfirmedEnds::Record(reason)),
+        None => (of_lines(connection)?, UnconfirmedEnds::Removed),
     };
     ends.altered = ends.end.sequence.saturating_add(1);
     ends.unconfirmed = Some(reason);

@@ -72,7 +72,7 @@ pub(crate) fn lasting_head(
 /// What the trail itself says of ends that are not this broker's: once, because they are its own from then on.
 fn warning(ends: &Ends, time: Timestamp) -> Option<AuditEvent> {
     ends.unconfirmed.as_ref()?;
-    let detail = ends.problem().unwrap_or_default();
+    let detail = ends.problem().map(|fault| fault.to_string()).unwrap_or_default();
     tracing::error!("the audit trail is not whole: {detail}");
     Some(AuditEvent {
         detail,

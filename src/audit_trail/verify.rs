@@ -13,8 +13,8 @@ use crate::{
         column::{self, integer},
         fault::Fault,
     },
-    store::RecordFault,
-    telemetry::audit::{ChainCheck, ChainPoint, ChainReport},
+    store::{CountedFault, RecordFault, TrailFault, TrailReport},
+    telemetry::audit::{ChainCheck, ChainFault, ChainPoint},
     vault::Vault,
 };
 
@@ -23,7 +23,7 @@ pub(crate) fn verify(
     connection: &Connection,
     vault: &Vault,
     head: Option<ChainPoint>,
-) -> Result<ChainReport, Fault> {
+) -> Result<TrailReport, Fault> {
     let ends = ends::verified(connection, vault)?;
     let mut at = ends.start.clone();
     let mut lines = 0;
@@ -32,7 +32,7 @@ pub(crate) fn verify(
     for (week, verdict) in week::all(connection, vault)? {
         if let Some(found) = wrong_week(connection, vault, &week, verdict, &at)? {
             problem.get_or_insert(found);
-            return Ok(ChainReport { lines, problem });
+            return Ok(TrailReport { lines, problem });
         }
         lines += week.end.sequence - week.start.sequence;
         if let Some(head) =
@@ -44,7 +44,7 @@ pub(crate) fn verify(
         at = week.end;
     }
     let report = chain(connection, at, ends.end, head)?;
-    Ok(ChainReport {
+    Ok(TrailReport {
         lines: lines + report.lines,
         problem: problem.or(report.problem),
     })
@@ -56,21 +56,28 @@ fn chain(
     start: ChainPoint,
     end: ChainPoint,
     head: Option<ChainPoint>,
-) -> Result<ChainReport, Fault> {
+) -> Result<TrailReport, Fault> {
     let from = integer(start.sequence);
     let mut check = ChainCheck::new(start, end).through(head);
     let mut statement = connection.prepare("SELECT * FROM audit WHERE sequence > ? ORDER BY sequence")?;
     let mut rows = statement.query([from])?;
+    let mut unread = None;
     while let Some(row) = rows.next()? {
-        let whole = match read(row) {
-            Ok(line) => check.line(&line),
-            Err(reason) => check.unreadable(row.get("sequence")?, &reason.to_string()),
-        };
-        if !whole {
-            break;
+        match read(row) {
+            Ok(line) if check.line(&line) => {}
+            Ok(_) => break,
+            Err(reason) => {
+                let line = format!("line {}", row.get::<_, i64>("sequence")?);
+                unread = Some(TrailFault::Unreadable { line, reason });
+                break;
+            }
         }
     }
-    Ok(check.finish())
+    let (lines, fault) = check.finish();
+    Ok(TrailReport {
+        lines: lines + u64::from(unread.is_some()),
+        problem: unread.or_else(|| fault.map(TrailFault::Chain)),
+    })
 }
 
 /// What is wrong with a week that is to follow `at`.
@@ -80,23 +87,17 @@ fn wrong_week(
     week: &Week,
     verdict: Verdict,
     at: &ChainPoint,
-) -> Result<Option<String>, Fault> {
+) -> Result<Option<TrailFault>, Fault> {
     let (first, last) = (week.start.sequence + 1, week.end.sequence);
-    let run = format!("lines {first} to {last}, which are counted");
+    let wrong = |fault| TrailFault::Counted { first, last, fault };
     if let Err(reason) = verdict {
-        return Ok(Some(format!(
-            "{run}: what is noted of them is not this broker's: {reason}"
-        )));
+        return Ok(Some(wrong(CountedFault::NotOurs(reason))));
     }
     if week.start != *at {
         return Ok(Some(if week.start.sequence > at.sequence {
-            format!(
-                "lines {} to {} are missing: they were removed",
-                at.sequence + 1,
-                first - 1
-            )
+            missing(at.sequence + 1, first - 1)
         } else {
-            format!("{run}: they do not follow from line {}", at.sequence)
+            wrong(CountedFault::Unchained { line: at.sequence })
         }));
     }
     let counted = match counts(connection, vault, week)? {
@@ -108,19 +109,24 @@ fn wrong_week(
         Err(problem) => return Ok(Some(problem)),
     };
     let (all, found) = (last - week.start.sequence, counted.saturating_add(kept));
-    Ok((all != found).then(|| {
-        format!("{run}: there were {all}, and counts and lines tell of {found}: some were removed or added")
-    }))
+    Ok((all != found).then(|| wrong(CountedFault::Number { all, found })))
+}
+
+fn missing(first: u64, last: u64) -> TrailFault {
+    ChainFault::Missing { first, last }.into()
 }
 
 /// How many lines the counts of a week tell of, or which of them is wrong.
-fn counts(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<u64, String>, Fault> {
+fn counts(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<u64, TrailFault>, Fault> {
     let mut statement =
         connection.prepare_cached("SELECT * FROM audit_counts WHERE sequence > ? AND sequence <= ?")?;
     let mut rows = statement.query([integer(week.start.sequence), integer(week.end.sequence)])?;
     let mut all = 0_u64;
     while let Some(row) = rows.next()? {
-        let wrong = |reason: RecordFault| format!("the count at {}: {reason}", line_label(row));
+        let wrong = |reason: RecordFault| TrailFault::Count {
+            line: line_label(row),
+            reason,
+        };
         let count = match Count::of(row) {
             Ok(count) => count,
             Err(reason) => return Ok(Err(wrong(reason))),
@@ -139,7 +145,7 @@ fn counts(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<
 }
 
 /// How many lines of a week stay, or which of them is wrong.
-fn kept(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<u64, String>, Fault> {
+fn kept(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<u64, TrailFault>, Fault> {
     let mut statement = connection
         .prepare_cached("SELECT * FROM audit WHERE sequence > ? AND sequence <= ? ORDER BY sequence")?;
     let mut rows = statement.query([integer(week.start.sequence), integer(week.end.sequence)])?;
@@ -148,7 +154,10 @@ fn kept(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<u6
     while let Some(row) = rows.next()? {
         let line = match read(row) {
             Ok(line) => line,
-            Err(reason) => return Ok(Err(format!("{} cannot be read: {reason}", line_label(row)))),
+            Err(reason) => {
+                let line = line_label(row);
+                return Ok(Err(TrailFault::Unreadable { line, reason }));
+            }
         };
         if line.sequence <= week.cleared.sequence {
             let end_hash = &week.end.hash;
@@ -157,16 +166,14 @@ fn kept(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<u6
                 end_hash,
             };
             if let Err(reason) = bound.verify(vault, column::mac(row, "mac")) {
-                return Ok(Err(format!("line {}: {reason}", line.sequence)));
+                let line = line.sequence;
+                return Ok(Err(TrailFault::NotOurs { line, reason }));
             }
             kept += 1;
         } else {
             // What was counted and is not gone yet is still a chain.
             let Some(next) = at.followed_by(&line) else {
-                let sequence = line.sequence;
-                return Ok(Err(format!(
-                    "line {sequence} does not follow from the line before"
-                )));
+                return Ok(Err(TrailFault::Unchained { line: line.sequence }));
             };
             at = next;
             kept += u64::from(!is_routine(&line.action));
@@ -175,15 +182,12 @@ fn kept(connection: &Connection, vault: &Vault, week: &Week) -> Result<Result<u6
     if at == week.end {
         Ok(Ok(kept))
     } else {
-        let (from, to) = (at.sequence + 1, week.end.sequence);
-        Ok(Err(format!(
-            "lines {from} to {to} are missing: they were removed"
-        )))
+        Ok(Err(missing(at.sequence + 1, week.end.sequence)))
     }
 }
 
 /// What is wrong with a head that is a line of a week.
-fn wrong_head(connection: &Connection, week: &Week, head: &ChainPoint) -> Result<Option<String>, Fault> {
+fn wrong_head(connection: &Connection, week: &Week, head: &ChainPoint) -> Result<Option<TrailFault>, Fault> {
     let mut statement = connection.prepare_cached("SELECT hash FROM audit WHERE sequence = ?")?;
     let mut rows = statement.query([integer(head.sequence)])?;
     let hash = match rows.next()? {
@@ -194,13 +198,10 @@ fn wrong_head(connection: &Connection, week: &Week, head: &ChainPoint) -> Result
     let line = head.sequence;
     Ok(match hash {
         Some(hash) if hash == head.hash => None,
-        Some(_) => Some(format!(
-            "line {line} is another one than was there once: the trail was written anew, or an older copy of the database \
-             took its place"
-        )),
-        None => Some(format!(
-            "line {line} is counted by now and not kept any more: compare with a head from after line {}",
-            week.end.sequence
-        )),
+        Some(_) => Some(ChainFault::OtherHead { line }.into()),
+        None => Some(TrailFault::HeadCounted {
+            line,
+            last: week.end.sequence,
+        }),
     })
 }

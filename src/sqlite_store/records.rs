@@ -16,9 +16,10 @@ use crate::{
     },
     store::{
         AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
-        RenewalOutcome, RevocationRecord, Store, StoreFuture, TrailFilter, TrailPage, TrailPlace, TrailSize,
+        RenewalOutcome, RevocationRecord, Store, StoreFuture, TrailFilter, TrailPage, TrailPlace,
+        TrailReport, TrailSize,
     },
-    telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
+    telemetry::audit::{AuditEvent, AuditLine, ChainPoint},
     vault::Vault,
 };
 
@@ -232,7 +233,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport> {
+    fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, TrailReport> {
         self.read_bound(move |connection, vault| audit_trail::verify::verify(connection, vault, head))
     }
 

@@ -8,6 +8,7 @@ pub mod record;
 mod record_fault;
 mod storage_fault;
 pub mod trail;
+mod trail_fault;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use crate::{
     clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
-    telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
+    telemetry::audit::{AuditEvent, AuditLine, ChainPoint},
 };
 
 pub use error::StoreError;
@@ -27,6 +28,7 @@ pub use record::{
 pub use record_fault::{AlteredRemedy, RecordFault};
 pub use storage_fault::{DatabaseFault, Failed, StorageFault};
 pub use trail::{RenewalHour, TrailFilter, TrailLimit, TrailPage, TrailPlace, TrailSize};
+pub use trail_fault::{CountedFault, TrailFault, TrailReport, UnconfirmedEnds};
 
 /// What a store's method returns.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -151,7 +153,7 @@ pub trait Store: Send + Sync + 'static {
     fn lasting_head(&self, now: Timestamp) -> StoreFuture<'_, ChainPoint>;
 
     /// Recomputes the whole audit chain, and whether `head`, which was its last line once, is a part of it still.
-    fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport>;
+    fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, TrailReport>;
 
     /// Lets the trail's own time come to the present, and returns it. It runs with the uptime and only leans towards the wall
     /// clock, which may be wrong by years. To be called now and then, at least once an hour.

@@ -7,6 +7,7 @@
 //! missed. Against an older copy of the whole trail, keep the point at its end elsewhere as well.
 
 mod chain;
+mod chain_fault;
 
 use std::fmt;
 
@@ -14,7 +15,8 @@ use jiff::Timestamp;
 
 use crate::id::{AgentName, CapabilityKey, IntegrationId, OwnerId};
 
-pub use chain::{ChainCheck, ChainPoint, ChainReport, NotAChainPoint};
+pub use chain::{ChainCheck, ChainPoint, NotAChainPoint};
+pub use chain_fault::ChainFault;
 
 /// Who did something.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

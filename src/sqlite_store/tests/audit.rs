@@ -2,7 +2,8 @@
 
 use crate::{
     sqlite_store::tests::*,
-    telemetry::audit::{Actor, AuditEvent, ChainReport, Concern, Decision},
+    store::TrailReport,
+    telemetry::audit::{Actor, AuditEvent, ChainFault, Concern, Decision},
 };
 
 fn event(number: u64) -> AuditEvent {
@@ -38,6 +39,7 @@ async fn problem_after(sql: &str) -> String {
         .await
         .unwrap()
         .problem
+        .map(|fault| fault.to_string())
         .unwrap_or_default()
 }
 
@@ -60,7 +62,7 @@ async fn a_trail_survives_a_restart_and_goes_on() {
     store.append_audit(Vec::new()).await.unwrap();
     assert_eq!(
         store.verify_audit(None).await.unwrap(),
-        ChainReport {
+        TrailReport {
             lines: 6,
             problem: None
         }
@@ -154,9 +156,9 @@ async fn a_tail_that_is_cut_off_is_missed_also_after_more_was_written() {
     store.append_audit(vec![event(7)]).await.unwrap();
     assert_eq!(
         store.verify_audit(None).await.unwrap(),
-        ChainReport {
+        TrailReport {
             lines: 6,
-            problem: Some("line 6 is missing: it was removed".into())
+            problem: Some(ChainFault::Missing { first: 6, last: 6 }.into())
         }
     );
 }
@@ -169,7 +171,7 @@ async fn a_pruned_trail_verifies_from_where_it_begins() {
     assert_eq!(sequences(&store, 0, 10, false).await, [4, 5, 6]);
     assert_eq!(
         store.verify_audit(None).await.unwrap(),
-        ChainReport {
+        TrailReport {
             lines: 3,
             problem: None
         }
@@ -178,7 +180,10 @@ async fn a_pruned_trail_verifies_from_where_it_begins() {
         .execute("DELETE FROM audit WHERE sequence = 4", [])
         .unwrap();
     let report = store.verify_audit(None).await.unwrap();
-    assert_eq!(report.problem.unwrap(), "line 4 is missing: it was removed");
+    assert_eq!(
+        report.problem.unwrap().to_string(),
+        "line 4 is missing: it was removed"
+    );
 }
 
 #[tokio::test]
@@ -190,7 +195,7 @@ async fn a_trail_can_be_pruned_whole_and_goes_on() {
     assert_eq!(sequences(&store, 0, 10, false).await, [2501]);
     assert_eq!(
         store.verify_audit(None).await.unwrap(),
-        ChainReport {
+        TrailReport {
             lines: 1,
             problem: None
         }
@@ -207,7 +212,7 @@ async fn pruning_stops_at_the_first_young_line_whatever_the_clock_did() {
     assert_eq!(store.prune_audit(at(50)).await.unwrap(), 1);
     assert_eq!(
         store.verify_audit(None).await.unwrap(),
-        ChainReport {
+        TrailReport {
             lines: 3,
             problem: None
         }

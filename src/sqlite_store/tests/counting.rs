@@ -67,7 +67,8 @@ async fn of_days(days: u64) -> (TempDir, SqliteStore) {
 const A_DAY: u64 = 21;
 
 async fn problem(store: &SqliteStore) -> Option<String> {
-    store.verify_audit(None).await.unwrap().problem
+    let problem = store.verify_audit(None).await.unwrap().problem;
+    problem.map(|fault| fault.to_string())
 }
 
 async fn whole(store: &SqliteStore) -> u64 {
@@ -364,7 +365,10 @@ async fn a_head_in_a_counted_week_is_found_where_its_line_stays() {
         hash: lines[usize::try_from(sequence).unwrap() - 1].hash.clone(),
     };
     store.count_audit(day(13)).await.unwrap();
-    let found = async |head: ChainPoint| store.verify_audit(Some(head)).await.unwrap().problem;
+    let found = async |head: ChainPoint| {
+        let problem = store.verify_audit(Some(head)).await.unwrap().problem;
+        problem.map(|fault| fault.to_string())
+    };
     for stays in [22, 147, 148, 20 * A_DAY] {
         assert_eq!(found(point(stays)).await, None, "{stays}");
     }
@@ -398,7 +402,10 @@ async fn a_head_that_is_told_is_found_when_its_week_is_counted() {
             .unwrap();
     }
     assert!(store.count_audit(day(13)).await.unwrap() > head.sequence);
-    let found = async |head: ChainPoint| store.verify_audit(Some(head)).await.unwrap().problem;
+    let found = async |head: ChainPoint| {
+        let problem = store.verify_audit(Some(head)).await.unwrap().problem;
+        problem.map(|fault| fault.to_string())
+    };
     assert_eq!(found(head).await, None);
     assert!(
         found(routine)

@@ -19,7 +19,8 @@ async fn trail() -> (TempDir, SqliteStore) {
 }
 
 async fn problem(store: &SqliteStore) -> Option<String> {
-    store.verify_audit(None).await.unwrap().problem
+    let problem = store.verify_audit(None).await.unwrap().problem;
+    problem.map(|fault| fault.to_string())
 }
 
 /// Cuts lines off at both ends and notes the ends as they are then.
@@ -133,13 +134,20 @@ async fn an_older_copy_of_all_of_it_is_noticed_by_a_head_that_was_noted_down() {
         .await
         .unwrap()
         .problem
-        .unwrap();
+        .unwrap()
+        .to_string();
     assert_eq!(
         found,
         "the trail ends at line 6, and line 7 was there once: an older copy of the database took its place"
     );
     store.append_audit(vec![event(8), event(9)]).await.unwrap();
-    let found = store.verify_audit(Some(head)).await.unwrap().problem.unwrap();
+    let found = store
+        .verify_audit(Some(head))
+        .await
+        .unwrap()
+        .problem
+        .unwrap()
+        .to_string();
     assert!(
         found.starts_with("line 7 is another one than was there once"),
         "{found}"

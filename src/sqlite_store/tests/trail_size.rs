@@ -101,7 +101,13 @@ async fn what_is_too_much_goes_from_the_start_in_steps_and_the_rest_is_whole() {
             [crate::sqlite::column::integer(gone + 1)],
         )
         .unwrap();
-    let problem = store.verify_audit(None).await.unwrap().problem.unwrap();
+    let problem = store
+        .verify_audit(None)
+        .await
+        .unwrap()
+        .problem
+        .unwrap()
+        .to_string();
     assert_eq!(problem, format!("line {} is missing: it was removed", gone + 1));
 }
 

@@ -8,16 +8,7 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 
-use super::{AuditEvent, AuditLine};
-
-/// What a verification of the chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChainReport {
-    /// How many lines there are.
-    pub lines: u64,
-    /// The first thing that is wrong, and where.
-    pub problem: Option<String>,
-}
+use super::{AuditEvent, AuditLine, chain_fault::ChainFault};
 
 /// A place in the chain: that of the line before the first, or of any line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +103,8 @@ pub struct ChainCheck {
     end: ChainPoint,
     /// What somebody noted down once, and has to be on the way.
     head: Option<ChainPoint>,
-    report: ChainReport,
+    lines: u64,
+    fault: Option<ChainFault>,
 }
 
 impl ChainCheck {
@@ -123,10 +115,8 @@ impl ChainCheck {
             start,
             end,
             head: None,
-            report: ChainReport {
-                lines: 0,
-                problem: None,
-            },
+            lines: 0,
+            fault: None,
         }
     }
 
@@ -139,26 +129,25 @@ impl ChainCheck {
 
     /// Takes the next line. False when something was wrong: nothing after that can be judged.
     pub fn line(&mut self, line: &AuditLine) -> bool {
-        self.report.lines += 1;
-        let expected = self.at.sequence + 1;
-        let found = line.sequence;
-        if found > self.end.sequence {
-            return self.broken(format!(
-                "line {found} was inserted: the trail ends at line {}",
-                self.end.sequence
-            ));
+        self.lines += 1;
+        let (expected, found, end) = (self.at.sequence + 1, line.sequence, self.end.sequence);
+        if found > end {
+            return self.broken(ChainFault::BehindEnd { line: found, end });
         }
         if found < expected {
-            return self.broken(format!("line {found} was inserted: line {expected} comes next"));
+            return self.broken(ChainFault::Inserted {
+                line: found,
+                next: expected,
+            });
         }
         if found > expected {
-            return self.broken(missing(expected, found - 1));
+            return self.broken(ChainFault::Missing {
+                first: expected,
+                last: found - 1,
+            });
         }
         if chained(&self.at.hash, line) != line.hash {
-            return self.broken(format!(
-                "line {found} does not match its hash: it was edited, or line {} was, hash included",
-                self.at.sequence
-            ));
+            return self.broken(ChainFault::Edited { line: found });
         }
         self.come_to(ChainPoint {
             sequence: found,
@@ -171,79 +160,57 @@ impl ChainCheck {
         let head = self.head.take_if(|head| head.sequence == point.sequence);
         self.at = point;
         match head {
-            Some(head) if head != self.at => self.broken(rewritten(&head)),
+            Some(head) if head != self.at => self.broken(ChainFault::OtherHead { line: head.sequence }),
             _ => true,
         }
     }
 
-    /// Takes a line that cannot even be read. Always false.
-    pub fn unreadable(&mut self, sequence: i64, reason: &str) -> bool {
-        self.report.lines += 1;
-        self.broken(format!("line {sequence} cannot be read: {reason}"))
-    }
-
-    /// What was found, after the last line.
-    pub fn finish(mut self) -> ChainReport {
-        if self.report.problem.is_none() && self.at != self.end {
-            let problem = if self.at.sequence < self.end.sequence {
-                missing(self.at.sequence + 1, self.end.sequence)
+    /// How many lines there were, and the first thing that is wrong, after the last line.
+    pub fn finish(mut self) -> (u64, Option<ChainFault>) {
+        if self.fault.is_none() && self.at != self.end {
+            let (at, end) = (self.at.sequence, self.end.sequence);
+            self.broken(if at < end {
+                ChainFault::Missing {
+                    first: at + 1,
+                    last: end,
+                }
             } else {
-                format!(
-                    "line {} is not the one that was written last: it was replaced",
-                    self.end.sequence
-                )
-            };
-            self.broken(problem);
+                ChainFault::Replaced { line: end }
+            });
         }
         if let Some(head) = self.head.take()
-            && let Some(problem) = self.not_on_the_way(&head)
+            && let Some(fault) = self.not_on_the_way(&head)
         {
-            self.broken(problem);
+            self.broken(fault);
         }
-        self.report
+        (self.lines, self.fault)
     }
 
     /// What is wrong with a head that no line answered to.
-    fn not_on_the_way(&self, head: &ChainPoint) -> Option<String> {
-        if head.sequence > self.end.sequence {
-            return Some(format!(
-                "the trail ends at line {}, and line {} was there once: an older copy of the database took its place",
-                self.end.sequence, head.sequence
-            ));
+    fn not_on_the_way(&self, head: &ChainPoint) -> Option<ChainFault> {
+        let (line, start) = (head.sequence, self.start.sequence);
+        if line > self.end.sequence {
+            return Some(ChainFault::EndsBeforeHead {
+                end: self.end.sequence,
+                line,
+            });
         }
         if *head == self.start {
             return None;
         }
-        Some(if head.sequence == self.start.sequence {
-            rewritten(head)
+        Some(if line == start {
+            ChainFault::OtherHead { line }
         } else {
-            format!(
-                "line {} is not kept any more: the trail begins at line {}; compare with a head from after that",
-                head.sequence,
-                self.start.sequence + 1
-            )
+            ChainFault::HeadPruned {
+                line,
+                first: start + 1,
+            }
         })
     }
 
-    fn broken(&mut self, problem: String) -> bool {
-        self.report.problem.get_or_insert(problem);
+    fn broken(&mut self, fault: ChainFault) -> bool {
+        self.fault.get_or_insert(fault);
         false
-    }
-}
-
-fn rewritten(head: &ChainPoint) -> String {
-    format!(
-        "line {} is another one than was there once: the trail was written anew, or an older copy of the database took \
-         its place",
-        head.sequence
-    )
-}
-
-fn missing(first: u64, last: u64) -> String {
-    if first == last {
-        format!("line {first} is missing: it was removed")
-    } else {
-        format!("lines {first} to {last} are missing: they were removed")
     }
 }
 
@@ -294,42 +261,30 @@ mod tests {
         (lines, end)
     }
 
-    fn check(start: ChainPoint, lines: &[AuditLine], end: ChainPoint) -> ChainReport {
+    fn check(start: ChainPoint, lines: &[AuditLine], end: ChainPoint) -> (u64, Option<ChainFault>) {
         let mut check = ChainCheck::new(start, end);
         let _ = lines.iter().all(|line| check.line(line));
         check.finish()
     }
 
     fn problem(lines: &[AuditLine], end: &ChainPoint) -> String {
-        check(ChainPoint::default(), lines, end.clone()).problem.unwrap()
+        check(ChainPoint::default(), lines, end.clone())
+            .1
+            .unwrap()
+            .to_string()
     }
 
     #[test]
     fn an_untouched_trail_is_whole_from_the_start_and_from_any_line() {
         let (lines, end) = trail(5);
-        assert_eq!(
-            check(ChainPoint::default(), &lines, end.clone()),
-            ChainReport {
-                lines: 5,
-                problem: None
-            }
-        );
+        assert_eq!(check(ChainPoint::default(), &lines, end.clone()), (5, None));
         let pruned = ChainPoint {
             sequence: 3,
             hash: lines[2].hash.clone(),
         };
-        assert_eq!(
-            check(pruned, &lines[3..], end.clone()),
-            ChainReport {
-                lines: 2,
-                problem: None
-            }
-        );
-        assert_eq!(check(end.clone(), &[], end).problem, None);
-        assert_eq!(
-            check(ChainPoint::default(), &[], ChainPoint::default()).problem,
-            None
-        );
+        assert_eq!(check(pruned, &lines[3..], end.clone()), (2, None));
+        assert_eq!(check(end.clone(), &[], end).1, None);
+        assert_eq!(check(ChainPoint::default(), &[], ChainPoint::default()).1, None);
     }
 
     #[test]
@@ -418,7 +373,7 @@ mod tests {
             let end = kept.last().map_or_else(|| start.clone(), point);
             let mut check = ChainCheck::new(start, end).through(Some(head.clone()));
             let _ = kept.iter().all(|line| check.line(line));
-            check.finish().problem
+            check.finish().1.map(|fault| fault.to_string())
         };
         for line in &lines {
             assert_eq!(found(&lines, ChainPoint::default(), &point(line)), None);

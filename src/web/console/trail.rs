@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{asked::Asked, chart::Chart, notice::Notice, refusal::Refusal};
 use crate::{
     broker::Broker, budget::Refusals, clock, id::OwnerId, session::Viewer, store::StoreError,
-    telemetry::audit::ChainReport,
+    store::TrailReport,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -29,8 +29,8 @@ pub(super) struct Chain {
     pub(super) words: String,
 }
 
-impl From<ChainReport> for Chain {
-    fn from(report: ChainReport) -> Self {
+impl From<TrailReport> for Chain {
+    fn from(report: TrailReport) -> Self {
         let lines = match report.lines {
             1 => "1 line".to_owned(),
             n => format!("{n} lines"),

@@ -13,9 +13,9 @@ use token_broker::{
     store::{
         AgentRecord, Contents, DatabaseFacts, DatabaseFault, Grant, HolderRecord, IntegrationRecord,
         RenewalHour, RenewalOutcome, RevocationRecord, Store, StoreError, StoreFuture, TrailFilter,
-        TrailPage, TrailPlace, TrailSize,
+        TrailPage, TrailPlace, TrailReport, TrailSize,
     },
-    telemetry::audit::{AuditEvent, AuditLine, ChainPoint, ChainReport},
+    telemetry::audit::{AuditEvent, AuditLine, ChainPoint},
 };
 use tokio::sync::watch;
 
@@ -327,7 +327,7 @@ impl Store for Hand {
         self.call(None, None, move || self.store.lasting_head(now))
     }
 
-    fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, ChainReport> {
+    fn verify_audit(&self, head: Option<ChainPoint>) -> StoreFuture<'_, TrailReport> {
         self.call(None, None, || self.store.verify_audit(head))
     }
 
