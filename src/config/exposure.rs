@@ -27,6 +27,11 @@ impl Config {
                 paths.push(path.clone());
             }
         }
+        // Who can put another token or authority there is asked, or asks, in the daemon's place.
+        if let Some(transit) = &self.key.transit {
+            paths.push(transit.token_file.clone());
+            paths.extend(transit.ca_file.clone());
+        }
         paths.extend(self.google.secret_file().map(Path::to_owned));
         // Who can put another authority there makes operators.
         paths.extend(self.admin.as_ref().map(|admin| admin.client_ca_file.clone()));
@@ -53,5 +58,41 @@ impl Config {
         }
         let gaps = self.gaps(me).into_iter().map(|gap| gap.to_string());
         self.warnings.extend(gaps);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn the_ways_to_a_seal_are_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        for name in ["master.key", "kms.sock", "token", "ca.pem"] {
+            fs::write(open.join(name), "").unwrap();
+        }
+        let transit = "source = 'transit:https://vault.example/v1/transit/keys/tb'";
+        let inside = open.display();
+        for key in [
+            format!("source = 'file:{inside}/master.key'"),
+            format!("previous = ['kms:unix://{inside}/kms.sock']"),
+            format!("{transit}\ntransit_token_file = '{inside}/token'"),
+            format!("{transit}\ntransit_token_file = '/token'\ntransit_ca_file = '{inside}/ca.pem'"),
+        ] {
+            let file = folder.path().join("config.toml");
+            let text = format!("[key]\n{key}");
+            let config = Config::from_parts(&file, Some(&text), std::iter::empty())
+                .ok()
+                .unwrap();
+            for (mode, is_gap) in [(0o755, false), (0o777, true)] {
+                fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+                let gaps = config.gaps(writers::own_user());
+                assert_eq!(gaps.iter().any(|gap| gap.folder() == open), is_gap, "{key}");
+            }
+        }
     }
 }

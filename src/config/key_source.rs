@@ -2,22 +2,24 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
+use url::Url;
 use zeroize::Zeroizing;
 
-use crate::{secret::shape::is_key, text::ShowPath};
+use crate::{address::is_at_loopback, secret::shape::is_key, text::ShowPath};
 
 use super::{
     error::ConfigError,
     helper,
     secret_file::{self, Access},
+    urls::is_plain_web,
 };
 
 /// How long a `command:` source may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a seal looks like.
-pub(super) const FORM: &str =
-    "file:PATH, env:VARIABLE, credential:NAME, command:PROGRAM ARGUMENTS or kms:unix://SOCKET";
+pub(super) const FORM: &str = "file:PATH, env:VARIABLE, credential:NAME, command:PROGRAM ARGUMENTS, kms:unix://SOCKET or \
+                               transit:https://HOST/v1/MOUNT/keys/NAME";
 
 /// A seal as the configuration names it: where a master key comes from, or who wraps keys. It holds the way to a key, not the
 /// key.
@@ -33,6 +35,22 @@ pub enum KeySource {
     Command(Vec<String>),
     /// `kms:unix://`, the socket of a plugin of the Kubernetes KMS v2 protocol. It keeps its key to itself.
     Kms(PathBuf),
+    /// `transit:`, the address of a key of Vault's or OpenBao's Transit engine. It keeps its key to itself.
+    Transit(Url),
+}
+
+/// The address of a key of a Transit engine, wherever that is mounted. Plain HTTP is for loopback alone, because a token and
+/// keys travel there.
+fn transit_key(text: &str) -> Option<Url> {
+    let url: Url = text.parse().ok()?;
+    let is_part = |part: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        !part.is_empty() && part.bytes().all(fits)
+    };
+    let (mount, name) = url.path().strip_prefix("/v1/")?.rsplit_once("/keys/")?;
+    let is_key = mount.split('/').all(is_part) && is_part(name);
+    let is_safe = url.scheme() == "https" || is_at_loopback(&url);
+    (is_plain_web(&url) && is_safe && is_key).then_some(url)
 }
 
 /// A text that is no [`KeySource`].
@@ -61,6 +79,7 @@ impl FromStr for KeySource {
                 Some(socket) if socket.starts_with('/') => Ok(Self::Kms(socket.into())),
                 _ => Err(InvalidKeySource),
             },
+            "transit" => transit_key(value).map(Self::Transit).ok_or(InvalidKeySource),
             _ => Err(InvalidKeySource),
         }
     }
@@ -74,6 +93,7 @@ impl fmt::Display for KeySource {
             Self::Variable(name) => write!(f, "env:{name}"),
             Self::Credential(name) => write!(f, "credential:{name}"),
             Self::Command(words) => write!(f, "command:{}", words.first().map_or("", String::as_str)),
+            Self::Transit(key) => write!(f, "transit:{key}"),
             Self::Kms(socket) => write!(f, "kms:unix://{}", socket.shown()),
         }
     }
@@ -111,7 +131,7 @@ impl KeySource {
                 )),
             },
             Self::Command(words) => helper::output(words, env, passed, COMMAND_LIMIT).await,
-            Self::Kms(_) => Err("it keeps its key to itself".to_owned()),
+            Self::Kms(_) | Self::Transit(_) => Err("it keeps its key to itself".to_owned()),
         };
         text.map_err(|reason| ConfigError::new(format!("the key {self}: {reason}")))
     }
@@ -142,6 +162,10 @@ mod tests {
             "credential:master",
             "command:/bin/vault",
             "kms:unix:///run/kms.sock",
+            "transit:https://vault.example:8200/v1/transit/keys/token-broker",
+            "transit:https://vault.example/v1/team/a.b/transit_2/keys/tb",
+            "transit:http://127.0.0.1:8200/v1/transit/keys/tb",
+            "transit:http://localhost:8200/v1/keys/keys/keys",
         ] {
             assert_eq!(text.parse::<KeySource>().unwrap().to_string(), text);
         }
@@ -166,6 +190,19 @@ mod tests {
             "kms:unix://run/kms.sock",
             "kms:unix:/run/kms.sock",
             "kms:tcp://127.0.0.1:1",
+            "transit:",
+            "transit:vault.example",
+            "transit:http://vault.example/v1/transit/keys/tb",
+            "transit:https://root@vault.example/v1/transit/keys/tb",
+            "transit:https://vault.example/v1/transit/keys/tb?version=1",
+            "transit:https://vault.example/v1/transit/keys/tb/",
+            "transit:https://vault.example/v1/transit/keys/",
+            "transit:https://vault.example/v1/keys/tb",
+            "transit:https://vault.example/v1//keys/tb",
+            "transit:https://vault.example/v1/transit/encrypt/tb",
+            "transit:https://vault.example/transit/keys/tb",
+            "transit:https://vault.example/v1/transit/keys/t%20b",
+            "transit:ftp://vault.example/v1/transit/keys/tb",
         ] {
             assert_eq!(text.parse::<KeySource>(), Err(InvalidKeySource), "{text}");
         }

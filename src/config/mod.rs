@@ -43,6 +43,7 @@ pub(crate) mod suggest;
 mod table;
 pub mod template;
 mod toml_error;
+mod transit;
 mod twice;
 mod urls;
 mod values;
@@ -83,6 +84,7 @@ pub use renewal::RenewalSection;
 pub use risc::RiscSection;
 pub use schema::variable;
 pub use template::template;
+pub use transit::TransitSection;
 
 use crate::{address, text, text::ShowPath};
 

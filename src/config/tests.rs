@@ -160,7 +160,7 @@ fn a_wrong_value_is_named_with_key_and_what_is_expected() {
         (
             "[key]\nsource = '/etc/master.key'",
             ":2: key.source is \"/etc/master.key\": expected file:PATH, env:VARIABLE, credential:NAME, \
-             command:PROGRAM ARGUMENTS or kms:unix://SOCKET",
+             command:PROGRAM ARGUMENTS, kms:unix://SOCKET or transit:https://HOST/v1/MOUNT/keys/NAME",
         ),
         (
             "[connect]\nreturn_url_origins = 'https://x.example'",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
@@ -105,6 +105,23 @@ impl Http {
         headers.insert(header::AUTHORIZATION, bearer(token)?);
         let limit = self.limits.token_answer;
         self.send(request, Repeat::Never, limit).await?.whole()
+    }
+
+    /// Sends JSON, or nothing, with a bearer token and further headers. It may reach the server twice.
+    pub(crate) async fn send_with(
+        &self,
+        (method, url): (Method, &Url),
+        json: Zeroizing<Vec<u8>>,
+        token: &AccessToken,
+        further: HeaderMap,
+    ) -> Result<Reply, TransportError> {
+        let mut request = request(method, url, Bytes::from_owner(json))?;
+        let headers = request.headers_mut();
+        headers.extend(further);
+        headers.insert(header::CONTENT_TYPE, JSON);
+        headers.insert(header::AUTHORIZATION, bearer(token)?);
+        let limit = self.limits.token_answer;
+        self.send(request, Repeat::Harmless, limit).await?.whole()
     }
 
     async fn send(

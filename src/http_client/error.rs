@@ -4,6 +4,8 @@ use std::{error::Error, io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::scrub::plain;
+
 /// Why there is no answer. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +26,42 @@ pub enum TransportError {
     ProxyCredentials(String),
     /// Anything else between here and there.
     Network(String),
+}
+
+impl TransportError {
+    /// What kept `host`, whoever that is, from giving an answer; a sentence.
+    pub(crate) fn sentence(&self, host: &str) -> String {
+        match self {
+            Self::NoRoots(reason) => format!(
+                "No certificate authorities to check {host} with: install the system's `ca-certificates` or name a bundle \
+                 with SSL_CERT_FILE ({reason})."
+            ),
+            Self::Certificate(reason) => format!(
+                "The TLS certificate of {host} was not accepted: {reason}. A proxy may stand between, its authority may be \
+                 unknown here, or this machine's clock may be wrong."
+            ),
+            Self::NoConnection => format!("{host} took no connection in time."),
+            Self::Timeout(limit) => format!("{host} did not answer within {limit:?}."),
+            Self::TooLarge(limit) => {
+                format!("{host} sent more than {limit} bytes, more than any answer of use has.")
+            }
+            Self::Encoding(encoding) => format!(
+                "{host} sent an answer that is compressed as `{}`, although it was asked not to compress it: a proxy may \
+                 stand between.",
+                plain(encoding)
+            ),
+            Self::ProxyCredentials(reason) => format!(
+                "{host} cannot be reached: {reason}. Give them to the daemon in HTTPS_PROXY, as \
+                 http://NAME:PASSWORD@HOST:PORT."
+            ),
+            Self::Network(reason) => format!("{host} cannot be reached: {reason}."),
+        }
+    }
+
+    /// It may be another time by itself: nothing of this machine's has to be set up first.
+    pub(crate) fn may_pass(&self) -> bool {
+        !matches!(self, Self::NoRoots(_) | Self::ProxyCredentials(_))
+    }
 }
 
 /// Nobody is trusted, for this reason.

@@ -107,6 +107,11 @@ impl Egress {
         }
     }
 
+    /// The same way, where these vouch for servers.
+    pub(crate) fn vouched_for_by(self, authorities: Authorities) -> Self {
+        Self { authorities, ..self }
+    }
+
     /// Who vouches for servers.
     pub(crate) fn authorities(&self) -> &Authorities {
         &self.authorities

@@ -24,6 +24,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use rcgen::{CertificateParams, IsCa, KeyPair};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
@@ -38,6 +43,28 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
         "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
         BASE64_STANDARD.encode(der)
     )
+}
+
+/// A TLS server of that name, and its certificate.
+pub(crate) fn localhost() -> (ServerConfig, CertificateDer<'static>) {
+    server("localhost", IsCa::NoCa)
+}
+
+pub(crate) fn server(name: &str, kind: IsCa) -> (ServerConfig, CertificateDer<'static>) {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.is_ca = kind;
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().der().clone();
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    (config, certificate)
 }
 
 /// A request as it arrived.
@@ -167,7 +194,7 @@ impl Play {
     }
 
     /// The same over TLS, as `localhost`, which the certificate has to name.
-    pub(crate) async fn start_tls(config: rustls::ServerConfig, answers: Vec<Answer>) -> Self {
+    pub(crate) async fn start_tls(config: ServerConfig, answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let play = Self::new(origin, answers);

@@ -9,7 +9,6 @@ use crate::{
     },
     clock, dpop,
     http_client::TransportError,
-    text::scrub::plain,
 };
 
 /// Who tries again what may pass.
@@ -81,31 +80,11 @@ pub(crate) fn provider(cause: &ProviderCause, known: Option<&Recognized>, retrie
 
 /// Why no answer came from `host`, whoever that is.
 pub fn no_answer(host: &str, error: &TransportError, retried: Retried) -> String {
-    let again = retried.sentence();
-    match error {
-        TransportError::NoRoots(reason) => format!(
-            "No certificate authorities to check {host} with: install the system's `ca-certificates` or name a bundle \
-             with SSL_CERT_FILE ({reason})."
-        ),
-        TransportError::Certificate(reason) => format!(
-            "The TLS certificate of {host} was not accepted: {reason}. A proxy may stand between, its authority may be \
-             unknown here, or this machine's clock may be wrong. {again}"
-        ),
-        TransportError::NoConnection => format!("{host} took no connection in time. {again}"),
-        TransportError::Timeout(limit) => format!("{host} did not answer within {limit:?}. {again}"),
-        TransportError::TooLarge(limit) => {
-            format!("{host} sent more than {limit} bytes, more than any answer of use has. {again}")
-        }
-        TransportError::Encoding(encoding) => format!(
-            "{host} sent an answer that is compressed as `{}`, although it was asked not to compress it: a proxy may \
-             stand between. {again}",
-            plain(encoding)
-        ),
-        TransportError::ProxyCredentials(reason) => format!(
-            "{host} cannot be reached: {reason}. Give them to the daemon in HTTPS_PROXY, as \
-             http://NAME:PASSWORD@HOST:PORT."
-        ),
-        TransportError::Network(reason) => format!("{host} cannot be reached: {reason}. {again}"),
+    let said = error.sentence(host);
+    if error.may_pass() {
+        format!("{said} {}", retried.sentence())
+    } else {
+        said
     }
 }
 

@@ -49,3 +49,12 @@ pub(super) enum Problem {
     /// What it gives is wrong: [`SealError::Refused`].
     Wrong(String),
 }
+
+impl Problem {
+    /// What it is, whatever follows from it.
+    pub(super) fn into_reason(self) -> String {
+        match self {
+            Self::Away(reason) | Self::Wrong(reason) => reason,
+        }
+    }
+}

@@ -1,16 +1,23 @@
 //! Seals: what wraps the keys of the keyring, so that they can lie in the database.
 //!
-//! A [`Seal`] is a master key of this program's own (`local`) or a KMS plugin of Kubernetes (`kms`). It is asked when the daemon starts and when keys change, never for a renewal.
+//! A [`Seal`] is a master key of this program's own (`local`), a KMS plugin of Kubernetes (`kms`), or a key of Vault's or OpenBao's
+//! (`transit`). It is asked when the daemon starts and when keys change, never for a renewal.
 //! A wrapped key opens at its [`Place`] alone.
 
 mod enclosure;
 mod error;
 mod kms;
 mod local;
+mod transit;
 mod wrapped;
+
+use std::time::Duration;
+
+use anyhow::Context;
 
 use crate::{
     config::{KeySection, KeySource},
+    http_client::Limits,
     secret::Key,
     vault::KeyId,
 };
@@ -19,7 +26,16 @@ use error::Problem;
 pub use error::SealError;
 use kms::Kms;
 use local::Local;
+use transit::Transit;
 pub use wrapped::{Place, WrappedKey};
+
+/// What a request to a Transit engine may take.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(3),
+    request: Duration::from_secs(10),
+    token_answer: 64 * 1024,
+    keys_answer: 64 * 1024,
+};
 
 /// What wraps keys and unwraps them. No `Debug`: it may hold a master key.
 pub struct Seal {
@@ -30,6 +46,7 @@ pub struct Seal {
 enum Kind {
     Local(Local),
     Kms(Kms),
+    Transit(Box<Transit>),
 }
 
 #[allow(
@@ -37,7 +54,7 @@ enum Kind {
     reason = "a seal that is not this program itself is waited for"
 )]
 impl Seal {
-    /// The seal that a source of the configuration stands for. A local master key is read at once; a plugin is not asked yet.
+    /// The seal that a source of the configuration stands for. A local master key is read at once; nobody else is asked yet.
     ///
     /// # Errors
     /// A source that cannot be read ([`crate::config::ConfigError`]), or what it holds is no key
@@ -45,6 +62,13 @@ impl Seal {
     pub async fn configured(source: &KeySource, section: &KeySection) -> anyhow::Result<Self> {
         let kind = match source {
             KeySource::Kms(socket) => Kind::Kms(Kms::new(socket)),
+            KeySource::Transit(key) => {
+                let section = section
+                    .transit
+                    .as_ref()
+                    .context("no token for a Transit engine")?;
+                Kind::Transit(Box::new(Transit::new(key, section, LIMITS)?))
+            }
             _ => Kind::Local(Local::read(source, section).await?),
         };
         Ok(Self {
@@ -58,12 +82,13 @@ impl Seal {
         &self.name
     }
 
-    /// Whether this seal can have wrapped that. A local one is known by its master key, wherever that is read from; a plugin by
-    /// its kind, since it keeps older keys and may have moved.
+    /// Whether this seal can have wrapped that. A local one is known by its master key, wherever that is read from; the
+    /// others by their kind, since they keep older keys and may have moved.
     pub fn fits(&self, wrapped: &WrappedKey) -> bool {
         match &self.kind {
             Kind::Local(local) => local.fits(wrapped),
             Kind::Kms(_) => wrapped.kind() == "kms",
+            Kind::Transit(_) => wrapped.kind() == "transit",
         }
     }
 
@@ -76,6 +101,7 @@ impl Seal {
         match &self.kind {
             Kind::Local(local) => Ok(local.wrap(&self.name, place, key)),
             Kind::Kms(kms) => self.answer(place.key, kms.wrap(&self.name, place, key).await),
+            Kind::Transit(transit) => self.answer(place.key, transit.wrap(&self.name, place, key).await),
         }
     }
 
@@ -91,6 +117,7 @@ impl Seal {
         match &self.kind {
             Kind::Local(local) => self.answer(place.key, local.unwrap(place, wrapped)),
             Kind::Kms(kms) => self.answer(place.key, kms.unwrap(place, wrapped).await),
+            Kind::Transit(transit) => self.answer(place.key, transit.unwrap(place, wrapped).await),
         }
     }
 
@@ -99,20 +126,19 @@ impl Seal {
     /// # Errors
     /// [`SealError::Away`].
     pub async fn key_in_use(&self) -> Result<String, SealError> {
-        match &self.kind {
+        let asked = match &self.kind {
             Kind::Local(local) => Ok(local.key_id()),
-            Kind::Kms(kms) => match kms.key_in_use().await {
-                Ok(id) => Ok(id),
-                Err(Problem::Away(reason) | Problem::Wrong(reason)) => Err(self.away(reason)),
-            },
-        }
+            Kind::Kms(kms) => kms.key_in_use().await,
+            Kind::Transit(transit) => transit.key_in_use().await,
+        };
+        asked.map_err(|problem| self.away(problem.into_reason()))
     }
 
     /// A local seal's master key. Rows of databases from before the keyring lie under it itself.
     pub fn master_key(&self) -> Option<&Key> {
         match &self.kind {
             Kind::Local(local) => Some(local.master_key()),
-            Kind::Kms(_) => None,
+            Kind::Kms(_) | Kind::Transit(_) => None,
         }
     }
 
@@ -137,7 +163,7 @@ impl Seal {
     fn foreign(&self, place: &Place<'_>, wrapped: &WrappedKey) -> SealError {
         let configured = match &self.kind {
             Kind::Local(local) => format!("{} (master key {})", self.name, local.key_id()),
-            Kind::Kms(_) => self.name.clone(),
+            Kind::Kms(_) | Kind::Transit(_) => self.name.clone(),
         };
         SealError::Foreign {
             key: place.key,
@@ -152,7 +178,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::vault;
+    use crate::{config::TransitSection, vault};
 
     const STORE: &str = "store_1";
 
@@ -177,6 +203,11 @@ mod tests {
             source: source.parse().unwrap(),
             previous: Vec::new(),
             command_environment: Vec::new(),
+            transit: Some(TransitSection {
+                token_file: "/nowhere/token".into(),
+                ca_file: None,
+                namespace: None,
+            }),
             keep_days: 90,
         };
         Seal::configured(&section.source, &section).await
@@ -251,30 +282,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_is_not_asked_until_it_is_needed_and_its_fault_names_the_seal() {
+    async fn another_party_is_not_asked_until_it_is_needed_and_its_fault_names_the_seal() {
         let folder = tempfile::tempdir().unwrap();
-        let source = format!("kms:unix://{}/kms.sock", folder.path().display());
-        let seal = configured(&source).await.unwrap();
-        assert_eq!(seal.name(), source);
-        assert!(seal.master_key().is_none());
-        let error = seal.key_in_use().await.err().unwrap();
-        assert!(matches!(error, SealError::Away { .. }), "{error}");
-        let says = format!("the seal {source} cannot be used at the moment: there is no such socket: ");
-        assert!(error.to_string().starts_with(&says), "{error}");
-
         let ours = in_file(&folder, "master.key", 1).await;
         let wrapped = ours
             .wrap(&place(STORE, 7), &Key::new([9; 32]))
             .await
             .ok()
             .unwrap();
-        let error = seal.unwrap(&place(STORE, 7), &wrapped).await.err().unwrap();
-        assert!(matches!(error, SealError::Foreign { .. }), "{error}");
-        let of_a_plugin = WrappedKey {
-            seal: "kms:unix:///run/moved.sock".to_owned(),
-            ..wrapped
-        };
-        assert!(seal.fits(&of_a_plugin));
+        for (source, fault, moved) in [
+            (
+                "kms:unix:///nowhere/kms.sock",
+                "there is no such socket: ",
+                "kms:unix:///run/before.sock",
+            ),
+            (
+                "transit:https://vault.example/v1/transit/keys/tb",
+                "key.transit_token_file /nowhere/token: there is no such file",
+                "transit:https://before.example/v1/transit/keys/tb",
+            ),
+        ] {
+            let seal = configured(source).await.unwrap();
+            assert_eq!(seal.name(), source);
+            assert!(seal.master_key().is_none());
+            let error = seal.key_in_use().await.err().unwrap();
+            assert!(matches!(error, SealError::Away { .. }), "{error}");
+            let says = format!("the seal {source} cannot be used at the moment: {fault}");
+            assert!(error.to_string().starts_with(&says), "{error}");
+
+            let error = seal.unwrap(&place(STORE, 7), &wrapped).await.err().unwrap();
+            assert!(matches!(error, SealError::Foreign { .. }), "{error}");
+            let of_before = WrappedKey {
+                seal: moved.to_owned(),
+                ..wrapped.clone()
+            };
+            assert!(seal.fits(&of_before));
+        }
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ pub struct Place<'a> {
 pub struct WrappedKey {
     /// The seal, as the configuration named it; a command without its arguments.
     pub seal: String,
-    /// The id of the seal's own key: a local master key's [`KeyId`], or what a plugin calls it.
+    /// The id of the seal's own key: a local master key's [`KeyId`], what a plugin calls it, or a Transit key's `NAME:v3`.
     pub seal_key: String,
     /// The key, encrypted.
     pub bytes: Vec<u8>,

@@ -226,6 +226,10 @@ fn the_chart_is_clean_and_refuses_what_it_does_not_know() {
         "startupTaint.enabled=true",
         "extraEnv[0].name=HTTPS_PROXY",
         "extraEnv[0].value=http://proxy.example:3128",
+        "extraVolumes[0].name=kms-plugin",
+        "extraVolumes[0].hostPath.path=/run/kms-plugin",
+        "extraVolumeMounts[0].name=kms-plugin",
+        "extraVolumeMounts[0].mountPath=/run/kms-plugin",
         "agents.invoice-bot.owner=alice",
         "agents.invoice-bot.integrations[0].key=google.gmail.send",
         "agents.invoice-bot.integrations[0].description=Send order confirmations",
@@ -234,6 +238,8 @@ fn the_chart_is_clean_and_refuses_what_it_does_not_know() {
     rendered.objects();
     rendered.config();
     assert!(rendered.text().contains("value: http://proxy.example:3128"));
+    assert!(rendered.text().contains("mountPath: /run/kms-plugin"));
+    assert!(rendered.text().contains("path: /run/kms-plugin\n"));
     assert!(rendered.data("invoice-bot.yaml").contains("google.gmail.send"));
     // Nobody is let in but those who are named.
     let closed = Rendered::helm(&["mode=central", "admin.enabled=true"]);
@@ -264,6 +270,7 @@ fn the_chart_is_clean_and_refuses_what_it_does_not_know() {
         ("mode=everywhere", "mode"),
         ("remote.audience=", "audience"),
         ("extraEnv[0].nam=HTTPS_PROXY", "extraEnv"),
+        ("extraVolumeMounts[0].name=kms-plugin", "extraVolumeMounts"),
     ] {
         let (succeeded, said) = run(&mut template(&[wrong]));
         assert!(!succeeded && said.contains(named), "{wrong}: {said}");

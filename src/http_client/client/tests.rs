@@ -3,12 +3,8 @@
 use std::{io, time::Duration};
 
 use jiff::Timestamp;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer},
-};
-
+use rcgen::{BasicConstraints, IsCa};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -17,30 +13,9 @@ use crate::{
     http_client::{
         authorities::Authorities,
         message::http_date,
-        testing::{Answer, Play, TestProxy, pem},
+        testing::{Answer, Play, TestProxy, localhost, pem, server},
     },
 };
-
-fn localhost() -> (ServerConfig, CertificateDer<'static>) {
-    server("localhost", IsCa::NoCa)
-}
-
-fn server(name: &str, kind: IsCa) -> (ServerConfig, CertificateDer<'static>) {
-    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-    params.is_ca = kind;
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap().der().clone();
-    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    (config, certificate)
-}
 
 fn limits() -> Limits {
     Limits {

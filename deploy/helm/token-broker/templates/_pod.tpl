@@ -168,6 +168,9 @@ spec:
           mountPath: /run/secrets/token-broker-admin-tls
           readOnly: true
         {{- end }}
+        {{- with .Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
   volumes:
     - name: config
       configMap:
@@ -226,5 +229,8 @@ spec:
       secret:
         secretName: {{ .Values.admin.existingSecret }}
         defaultMode: 0400
+    {{- end }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end }}
