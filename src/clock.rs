@@ -47,6 +47,12 @@ pub trait Clock: Send + Sync + 'static {
         }
     }
 
+    /// The present moment of this start of the machine; `None` where starts cannot be told apart.
+    fn boot_moment(&self) -> Option<BootMoment> {
+        let uptime = self.uptime();
+        self.boot().map(|boot| BootMoment { boot, uptime })
+    }
+
     /// Waits until `deadline`.
     fn sleep_until(&self, deadline: Uptime) -> Sleep<'_>;
 

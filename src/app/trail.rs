@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::{self, BootMoment, SharedClock},
+    clock::{self, SharedClock},
     config::AuditSection,
     store::Store,
 };
@@ -64,9 +64,7 @@ async fn look_after(store: &impl Store, clock: SharedClock, section: AuditSectio
 
 /// The trail's own time.
 async fn present(store: &impl Store, clock: &SharedClock) -> Option<Timestamp> {
-    let uptime = clock.uptime();
-    let moment = clock.boot().map(|boot| BootMoment { boot, uptime });
-    match store.tick_trail(clock.now(), moment).await {
+    match store.tick_trail(clock.now(), clock.boot_moment()).await {
         Ok(now) => Some(now),
         Err(error) => {
             tracing::warn!(%error, "how old audit lines are could not be told: none is dropped or counted for its age");

@@ -4,7 +4,7 @@
 //! at once or for good, makes no line old before its time, and a machine that was off for long is caught up with slowly.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     audit_trail::ends,
@@ -14,6 +14,7 @@ use crate::{
         column::{self, corrupt, integer, micros},
         fault::Fault,
     },
+    store::RecordFault,
     vault::{Field, Vault},
 };
 
@@ -22,10 +23,20 @@ const DAY: i64 = 24 * 3600 * 1_000_000;
 const LEANING: i64 = 8;
 
 /// What the time was, and when that was told, all in microseconds.
-struct Told {
+pub(crate) struct Told {
     time: i64,
     boot: Option<Vec<u8>>,
     uptime: i64,
+}
+
+impl Told {
+    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+        Ok(Self {
+            time: column::number(row, "time")?,
+            boot: column::bytes_or_none(row, "boot")?.map(<[u8]>::to_vec),
+            uptime: column::number(row, "uptime")?,
+        })
+    }
 }
 
 impl Bound for Told {
@@ -41,6 +52,15 @@ impl Bound for Told {
 pub(crate) struct Day {
     pub(crate) sequence: u64,
     pub(crate) time: i64,
+}
+
+impl Day {
+    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+        Ok(Self {
+            sequence: column::number(row, "sequence")?,
+            time: column::number(row, "time")?,
+        })
+    }
 }
 
 impl Bound for Day {
@@ -95,18 +115,16 @@ fn told(connection: &Connection, vault: &Vault) -> Result<Option<Told>, Fault> {
     let mut statement = connection.prepare_cached("SELECT * FROM audit_clock WHERE only = 1")?;
     let found = statement
         .query_row([], |row| {
-            let told = Told {
-                time: row.get("time")?,
-                boot: row.get("boot")?,
-                uptime: row.get("uptime")?,
-            };
-            let verdict = told.verify(vault, column::mac(row, "mac"));
-            Ok((told, verdict))
+            let verified = Told::of(row).and_then(|told| {
+                told.verify(vault, column::mac(row, "mac"))?;
+                Ok(told)
+            });
+            Ok(verified)
         })
         .optional()?;
     Ok(match found {
-        Some((told, Ok(()))) => Some(told),
-        Some((_, Err(reason))) => {
+        Some(Ok(told)) => Some(told),
+        Some(Err(reason)) => {
             tracing::error!("the audit trail's own time is begun anew: {reason}");
             None
         }
@@ -154,10 +172,7 @@ pub(crate) fn days(connection: &Connection, vault: &Vault) -> Result<Vec<Day>, F
     let mut rows = statement.query([])?;
     let mut days = Vec::new();
     while let Some(row) = rows.next()? {
-        let day = Day {
-            sequence: row.get::<_, i64>("sequence")?.unsigned_abs(),
-            time: row.get("time")?,
-        };
+        let day = Day::of(row).map_err(|reason| corrupt("of the audit trail's time", reason))?;
         if let Err(reason) = day.verify(vault, column::mac(row, "mac")) {
             let record = format!("of the audit trail's time at line {}", day.sequence);
             return Err(corrupt(record, reason).into());

@@ -1,4 +1,4 @@
-//! Where the audit trail begins and ends, bound to the master key. Without the key nobody who writes the database can cut
+//! Where the audit trail begins and ends, bound to the keyring. Without the key nobody who writes the database can cut
 //! the trail at an end, or write it anew, without a trace.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -31,7 +31,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
         let point = |sequence, hash| {
             Ok::<_, RecordFault>(ChainPoint {
                 sequence: column::number(row, sequence)?,
@@ -118,7 +118,7 @@ pub(crate) fn verified(connection: &Connection, vault: &Vault) -> Result<Ends, F
     Ok(ends)
 }
 
-/// Notes the ends, bound to the master key.
+/// Notes the ends, bound to the keyring.
 pub(crate) fn write(connection: &Connection, vault: &Vault, ends: &Ends) -> Result<(), Fault> {
     connection
         .prepare_cached(

@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod count;
 pub(crate) mod ends;
+pub(crate) mod keyed;
 pub(crate) mod lines;
 pub(crate) mod page;
 pub(crate) mod prune;

@@ -1,4 +1,4 @@
-//! The weeks of the audit trail whose routine lines are counted: what is kept of each, bound to the master key.
+//! The weeks of the audit trail whose routine lines are counted: what is kept of each, bound to the keyring.
 //!
 //! A week is a run of lines. Together, its counts and the lines that stay are as many as the run is long, and each of them is
 //! bound to the hash of the run's last line, and by that to every line there was: none can be edited, removed, added, or taken
@@ -51,7 +51,7 @@ pub(crate) struct Week {
 }
 
 impl Week {
-    fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
         let point = |sequence, hash| {
             Ok::<_, RecordFault>(ChainPoint {
                 sequence: column::number(row, sequence)?,

@@ -1,4 +1,4 @@
-//! Binds what a row says to the master key. Without the key, somebody who writes the database can make rows unusable, and
+//! Binds what a row says to the keyring. Without the key, somebody who writes the database can make rows unusable, and
 //! never give them to another owner.
 //!
 //! Each row carries a MAC over all that it says, its sealed secret and what it belongs to included. An account lies in
@@ -29,7 +29,7 @@ pub(crate) trait Bound {
         vault.mac(Self::PURPOSE, &self.fields())
     }
 
-    /// Whether `mac` was stored with it by who has the master key.
+    /// Whether `mac` was stored with it by who has the keyring.
     fn verify(&self, vault: &Vault, mac: &[u8]) -> Result<(), MacError> {
         vault.verify_mac(Self::PURPOSE, &self.fields(), mac)
     }

@@ -10,6 +10,7 @@ pub(crate) mod fault;
 pub(crate) mod file_system;
 pub(crate) mod folder;
 pub(crate) mod integrity;
+pub(crate) mod keyed;
 pub(crate) mod objects;
 pub(crate) mod operation;
 pub(crate) mod pages;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What takes the schema from the version before to the next, from 0 on. Only ever grows.
-pub(crate) const MIGRATIONS: [&str; 16] = [
+pub(crate) const MIGRATIONS: [&str; 17] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
@@ -32,6 +32,7 @@ pub(crate) const MIGRATIONS: [&str; 16] = [
     include_str!("migrations/0014.sql"),
     include_str!("migrations/0015.sql"),
     include_str!("migrations/0016.sql"),
+    include_str!("migrations/0017.sql"),
 ];
 
 /// Changes nothing, and fails on a database of a version that this program does not know.

@@ -17,12 +17,12 @@ use crate::{
     sqlite_store::{
         backup::{self, DatabaseCopy},
         committer::Files,
-        give_back, key_check,
+        give_back, key_check, keyring_table,
         lineage::{self, Before, Note},
         take_over,
         writer::Writer,
     },
-    store::{StoreError, StoreFuture},
+    store::{StoreError, StoreFuture, StoredKeyring},
     vault::Vault,
 };
 
@@ -31,7 +31,7 @@ pub struct SqliteStore {
     // Dropped first: the last connection to go tidies up, and that should be the writer's.
     readers: Readers,
     pub(super) writer: Writer,
-    /// Binds what rows say to the master key.
+    /// Binds what rows say to the keyring.
     pub(super) vault: Arc<Vault>,
     pub(super) state_dir: PathBuf,
     pub(super) trail_limit: Limit,
@@ -45,13 +45,22 @@ impl SqliteStore {
     /// ([`StoreError::WrongKey`]), and when the file, its folder or the disk is not fit for use. A database
     /// that is refused is left as it is.
     pub fn open(state_dir: &Path, vault: &Arc<Vault>) -> Result<Self, StoreError> {
+        Self::open_with(state_dir, vault, None)
+    }
+
+    /// The same; a database that has no keyring gets `keyring`, whose keys `vault` has.
+    pub fn open_with(
+        state_dir: &Path,
+        vault: &Arc<Vault>,
+        keyring: Option<&StoredKeyring>,
+    ) -> Result<Self, StoreError> {
         let lock = folder::claim(state_dir)?;
         lineage::refuse_unfinished_restore(state_dir)?;
         backup::tidy(state_dir);
         let path = folder::database_file(state_dir)?;
-        let (connection, place, room, note) = match open_database(state_dir, &path, vault) {
+        let (connection, place, room, note) = match open_database(state_dir, &path, (vault, keyring)) {
             Err(StoreError::Storage { .. }) if Room::beside(&path).give_reserve_of_full_disk() => {
-                open_database(state_dir, &path, vault)?
+                open_database(state_dir, &path, (vault, keyring))?
             }
             opened => opened?,
         };
@@ -62,7 +71,7 @@ impl SqliteStore {
                     Ok(()) => tracing::info!("the database was written anew: from now on it gives room back"),
                     Err(error) => tracing::warn!(%error, "the database gives no room back yet"),
                 }
-                open_database(state_dir, &path, vault)?
+                open_database(state_dir, &path, (vault, keyring))?
             } else {
                 (connection, place, room, note)
             };
@@ -106,24 +115,6 @@ impl SqliteStore {
         .await
     }
 
-    /// Tries the keys of `vault` on the database in `state_dir`, and changes nothing. False where there is no database yet.
-    /// A daemon may have it open. Blocks.
-    ///
-    /// # Errors
-    /// [`StoreError::WrongKey`] when its rows need another key, or why it cannot be read.
-    pub fn try_key(state_dir: &Path, vault: &Vault) -> Result<bool, StoreError> {
-        let path = state_dir.join(folder::DATABASE);
-        if !path.exists() {
-            return Ok(false);
-        }
-        let connection = connection::open_reader(&path)?;
-        if schema::version(&connection).map_err(|error| Fault::from(error).at(&path))? == 0 {
-            return Ok(false);
-        }
-        let verified = key_check::verify(&connection, &path, vault).map_err(|fault| fault.at(&path));
-        verified.map(|_| true)
-    }
-
     /// Commits what waits, empties the write-ahead log into the database and releases the folder. Whatever
     /// is asked afterwards gets [`StoreError::Closed`]. Dropping the store does the same and blocks meanwhile.
     pub async fn close(&self) {
@@ -147,13 +138,14 @@ impl SqliteStore {
         Box::pin(self.readers.run(work))
     }
 
-    /// Reads rows that are bound to the master key.
+    /// Reads rows that are bound to the keyring.
     pub(super) fn read_bound<T, F>(&self, work: F) -> StoreFuture<'_, T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection, &Vault) -> Result<T, Fault> + Send + 'static,
     {
-        let vault = self.vault.clone();
+        // A read sees the rows of one moment, from now on, and judges them by the keys of now.
+        let vault = self.vault.pinned();
         self.read(move |connection| work(connection, &vault))
     }
 
@@ -165,7 +157,7 @@ impl SqliteStore {
         Box::pin(self.writer.run(rank, work))
     }
 
-    /// Writes rows that are bound to the master key.
+    /// Writes rows that are bound to the keyring.
     pub(super) fn write_bound<T, F>(&self, rank: Rank, mut work: F) -> StoreFuture<'_, T>
     where
         T: Send + 'static,
@@ -176,34 +168,41 @@ impl SqliteStore {
     }
 }
 
+/// The keys in use, and the keyring for a database that has none.
+type Keys<'a> = (&'a Vault, Option<&'a StoredKeyring>);
+
 /// Opens the database at `path` to be written, and brings it up to date.
 fn open_database(
     state_dir: &Path,
     path: &Path,
-    vault: &Vault,
+    keys: Keys<'_>,
 ) -> Result<(Connection, Arc<Place>, Room, Note), StoreError> {
     let (mut connection, room) = connection::open_writer(path)?;
     let place = Arc::new(Place::of(state_dir)?);
-    let note = prepare(&mut connection, path, vault).map_err(|fault| fault.at(path))?;
+    let note = prepare(&mut connection, path, keys).map_err(|fault| fault.at(path))?;
     Ok((connection, place, room, note))
 }
 
 /// What is wrong with a database is found before anything in it changes.
-fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<Note, Fault> {
+fn prepare(connection: &mut Connection, path: &Path, keys: Keys<'_>) -> Result<Note, Fault> {
+    let (vault, keyring) = keys;
     let mut before = Before::New;
     if schema::version(connection)? == 0 {
-        create(connection, vault)?;
+        create(connection, keys)?;
     } else {
         objects::check_tables(connection, path)?;
         schema::check(connection, path)?;
         let bound = key_check::verify(connection, path, vault)?;
+        if keyring.is_some() {
+            key_check::refuse_keyless(connection)?;
+        }
         before = Before::of(connection)?;
         objects::remove_foreign(connection)?;
         schema::migrate(connection)?;
         objects::restore_missing(connection)?;
         take_over::run(connection, vault, bound)?;
         audit_trail::ends::report(connection, vault)?;
-        key_check::note(connection, vault)?;
+        name_keys(connection, (vault, keyring))?;
     }
     let note = lineage::settle(connection, path, before)?;
     // All of it was read once. What is needed from now on is found by itself.
@@ -212,10 +211,26 @@ fn prepare(connection: &mut Connection, path: &Path, vault: &Vault) -> Result<No
 }
 
 /// A new database, all of it or nothing: one without its marks would not be believed.
-fn create(connection: &mut Connection, vault: &Vault) -> Result<(), Fault> {
+fn create(connection: &mut Connection, (vault, keyring): Keys<'_>) -> Result<(), Fault> {
     let transaction = connection.transaction()?;
     schema::create(&transaction)?;
     audit_trail::ends::take_over(&transaction, vault)?;
-    key_check::note(&transaction, vault)?;
+    match keyring {
+        Some(keyring) => keyring_table::found(&transaction, keyring)?,
+        None => key_check::note(&transaction, vault)?,
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Names the keys that rows of a database lie under, where it does not name them yet.
+fn name_keys(connection: &mut Connection, (vault, keyring): Keys<'_>) -> Result<(), Fault> {
+    if keyring_table::read(connection)?.is_some() {
+        return Ok(());
+    }
+    let Some(keyring) = keyring else {
+        return key_check::note(connection, vault);
+    };
+    let transaction = connection.transaction()?;
+    keyring_table::found(&transaction, keyring)?;
     Ok(transaction.commit()?)
 }

@@ -15,7 +15,7 @@ use crate::{
         lineage, tokens,
     },
     store::{AlteredRemedy, Grant, Health, RecordFault, RenewalIntent, RenewalOutcome, StoreError},
-    vault::{Sealed, Vault},
+    vault::{Binding, Sealed, Vault},
 };
 
 /// A grant as it lies in the database, and where.
@@ -72,6 +72,8 @@ pub(super) fn finish(
     let changed = outcome.rotated.is_some() || outcome.health != grant.health;
     let version = if changed { grant.version + 1 } else { grant.version };
     let (health, health_reason) = health_columns(&outcome.health);
+    let rotated = outcome.rotated.as_ref();
+    let rotated = rotated.map(|sealed| vault.current(&Binding::RefreshToken(id), sealed));
     let after = bound::Grant {
         integration: id.as_str(),
         generation,
@@ -80,7 +82,7 @@ pub(super) fn finish(
         health_reason: &health_reason,
         obtained_at: outcome.renewed_at.map(micros).or(stored.obtained_at),
         expires_at: outcome.grant_expires_at.map(micros).or(stored.expires_at),
-        secret: outcome.rotated.as_ref().unwrap_or(&grant.secret).as_bytes(),
+        secret: rotated.as_deref().unwrap_or(&grant.secret).as_bytes(),
         proof_key: grant.proof_key.as_ref().map(Sealed::as_bytes),
     };
     connection
@@ -90,7 +92,7 @@ pub(super) fn finish(
         )?
         .execute(params![
             place,
-            outcome.rotated.as_ref().map(Sealed::as_bytes),
+            rotated.as_deref().map(Sealed::as_bytes),
             after.health,
             after.health_reason,
             after.version,

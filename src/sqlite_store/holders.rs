@@ -11,7 +11,7 @@ use crate::{
         rows,
     },
     store::{AlteredRemedy, HolderRecord, RecordFault, StoreError, UnusableRecord},
-    vault::{Sealed, Vault},
+    vault::{Binding, Sealed, Vault},
 };
 
 /// Every row, and what is wrong with those that cannot be read. One that somebody else wrote names a holder that
@@ -53,10 +53,19 @@ pub(super) fn change(
     let mut put = connection
         .prepare_cached("INSERT OR REPLACE INTO holders (agent, holder, secret, mac) VALUES (?, ?, ?, ?)")?;
     for record in kept {
+        let holder = record.holder.as_deref();
+        let binding = Binding::AgentSecret {
+            agent: &record.agent,
+            holder,
+        };
+        let secret = record
+            .secret
+            .as_ref()
+            .map(|sealed| vault.current(&binding, sealed));
         let bound = bound::HolderOf {
             agent: record.agent.as_str(),
-            holder: record.holder.as_deref(),
-            secret: record.secret.as_ref().map(Sealed::as_bytes),
+            holder,
+            secret: secret.as_deref().map(Sealed::as_bytes),
         };
         put.execute(params![
             bound.agent,

@@ -11,11 +11,14 @@ use crate::{
         fault::Fault,
         rows,
     },
-    sqlite_store::health_column::{health, health_columns},
+    sqlite_store::{
+        health_column::{health, health_columns},
+        keyed::secret_binding,
+    },
     store::{
         AlteredRemedy, Health, IntegrationRecord, RecordFault, RenewalIntent, StoreError, UnusableRecord,
     },
-    vault::{MacError, Sealed, Vault},
+    vault::{Binding, MacError, Sealed, Vault},
 };
 
 const INSERT: &str = "INSERT INTO integrations (id, kind, owner, subject, account, former, authority, scopes, declined, connected_at, \
@@ -133,6 +136,12 @@ fn insert_grant(
     generation: i64,
 ) -> Result<(), Fault> {
     let (health, health_reason) = health_columns(&record.health);
+    let secret = vault.current(
+        &secret_binding(record.provider.as_str(), &record.id),
+        &record.secret,
+    );
+    let proof_key = record.proof_key.as_ref();
+    let proof_key = proof_key.map(|sealed| vault.current(&Binding::ProofKey(&record.id), sealed));
     let grant = bound::Grant {
         integration: record.id.as_str(),
         generation,
@@ -141,8 +150,8 @@ fn insert_grant(
         health_reason: &health_reason,
         obtained_at: record.renewed_at.map(micros),
         expires_at: record.grant_expires_at.map(micros),
-        secret: record.secret.as_bytes(),
-        proof_key: record.proof_key.as_ref().map(Sealed::as_bytes),
+        secret: secret.as_bytes(),
+        proof_key: proof_key.as_deref().map(Sealed::as_bytes),
     };
     connection.prepare_cached(INSERT_GRANT)?.execute(named_params! {
         ":number": connection.last_insert_rowid(),

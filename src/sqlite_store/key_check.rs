@@ -1,7 +1,8 @@
-//! Recognises the master key, before anything else is read.
+//! Recognises the keys, before anything else is read.
 //!
-//! The database names each master key that its rows may be sealed with, next to a fixed text sealed with that
-//! key. All of them must be in the keyring; otherwise some accounts would be lost without a word.
+//! The keyring names each key that rows may be sealed with. A database from before it had one names master keys, under which
+//! its rows lie, next to a fixed text sealed with each. The vault must have all of them; otherwise some accounts would be lost
+//! without a word.
 //!
 //! The text, and the format that it is sealed in, also say what of the database is bound to the master key. Who lacks the
 //! key can take no step of that back, unless they have a check from before it.
@@ -14,8 +15,10 @@ use crate::{
     sqlite::{
         column,
         fault::{Fault, storage},
+        schema,
     },
-    store::StoreError,
+    sqlite_store::keyring_table,
+    store::{KeyringFault, StoreError, StoredKeyring},
     text::ShowPath,
     vault::{Binding, Vault, VaultError},
 };
@@ -36,6 +39,10 @@ pub(super) enum BoundPart {
 
 /// Fails on a database whose rows need a key that the vault lacks.
 pub(super) fn verify(connection: &Connection, path: &Path, vault: &Vault) -> Result<BoundPart, Fault> {
+    if let Some(found) = stored(connection)? {
+        keyring_table::verify(&found, path, vault)?;
+        return Ok(BoundPart::Everything);
+    }
     let mut part = None;
     let mut statement = connection.prepare("SELECT * FROM master_keys ORDER BY key_id")?;
     let mut rows = statement.query([])?;
@@ -59,6 +66,25 @@ pub(super) fn verify(connection: &Connection, path: &Path, vault: &Vault) -> Res
         part = part.max(Some(found));
     }
     Ok(part.unwrap_or(BoundPart::Everything))
+}
+
+/// Refuses a database that names no key at all: what is in it lies under one that somebody took out. With a new one, nothing
+/// of it would be found.
+pub(super) fn refuse_keyless(connection: &Connection) -> Result<(), Fault> {
+    let names_none = "SELECT NOT EXISTS (SELECT 1 FROM master_keys)";
+    let names_none: bool = connection.query_row(names_none, [], |row| row.get(0))?;
+    if names_none && stored(connection)?.is_none_or(|found| found.active().is_none()) {
+        return Err(StoreError::from(KeyringFault::NotOneActive(0)).into());
+    }
+    Ok(())
+}
+
+/// The keyring, where the database is not from before it had one.
+fn stored(connection: &Connection) -> Result<Option<StoredKeyring>, Fault> {
+    if schema::version(connection)? < keyring_table::FIRST_VERSION {
+        return Ok(None);
+    }
+    keyring_table::read(connection)
 }
 
 /// Seals the key checks anew: everything is bound from now on.

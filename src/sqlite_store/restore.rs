@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt, chown},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
@@ -15,13 +16,14 @@ use crate::{
         connection,
         fault::{Fault, storage},
         folder::{self, FolderLock},
-        integrity,
+        integrity, schema,
     },
     sqlite_store::{
+        SqliteStore,
         backup::{self, DatabaseCopy},
-        key_check, lineage,
+        key_check, keyring_table, lineage,
     },
-    store::{Failed, StorageFault, StoreError},
+    store::{Failed, StorageFault, StoreError, StoredKeyring},
     vault::Vault,
 };
 
@@ -41,7 +43,15 @@ impl Restore {
     /// # Errors
     /// A daemon runs ([`StoreError::Locked`]); the backup is no database of this program, is damaged, is of a newer version
     /// ([`StoreError::Newer`]), or is sealed with a key that `vault` lacks ([`StoreError::WrongKey`]).
-    pub fn prepare(state_dir: &Path, backup: &Path, vault: &Vault) -> Result<Self, StoreError> {
+    ///
+    /// `keyring` takes the place of the backup's own: the same keys, wrapped by the seal that is in use now. A backup from
+    /// before databases had one is brought up to date where it is given one.
+    pub fn prepare(
+        state_dir: &Path,
+        backup: &Path,
+        vault: &Arc<Vault>,
+        keyring: Option<&StoredKeyring>,
+    ) -> Result<Self, StoreError> {
         let lock = folder::claim(state_dir)?;
         give(state_dir, folder::LOCK)?;
         backup::tidy(state_dir);
@@ -51,10 +61,14 @@ impl Restore {
         if log.exists() {
             copy_file(&log, &beside(copy.path(), "-wal"))?;
         }
-        let accounts = examine(copy.path(), backup, vault).map_err(|fault| match fault {
+        let unfit = |fault| match fault {
             Fault::Store(error) => error,
             Fault::Database(error) => storage(backup, why_unfit(&error)),
-        })?;
+        };
+        let accounts = examine(copy.path(), backup, vault).map_err(unfit)?;
+        if let Some(keyring) = keyring {
+            seal_anew(copy.path(), vault, keyring).map_err(unfit)?;
+        }
         Ok(Self {
             state_dir: state_dir.to_owned(),
             copy,
@@ -115,6 +129,28 @@ fn examine(copy: &Path, backup: &Path, vault: &Vault) -> Result<u64, Fault> {
     let synced = File::open(copy).and_then(|file| file.sync_all());
     synced.map_err(|error| storage(copy, StorageFault::system(Failed::Write, &error)))?;
     Ok(accounts.unsigned_abs())
+}
+
+/// Gives the copy this keyring.
+fn seal_anew(copy: &Path, vault: &Arc<Vault>, keyring: &StoredKeyring) -> Result<(), Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(copy, flags)?;
+    if schema::version(&connection)? < keyring_table::FIRST_VERSION {
+        drop(connection);
+        // It is brought up to date on the way.
+        let folder = copy.parent().unwrap_or(copy);
+        drop(SqliteStore::open_with(folder, vault, Some(keyring))?);
+        connection = Connection::open_with_flags(copy, flags)?;
+    } else {
+        let transaction = connection.transaction()?;
+        keyring_table::write(&transaction, keyring)?;
+        transaction.commit()?;
+    }
+    backup::make_whole(&connection)?;
+    connection.close().map_err(|(_, error)| error)?;
+    let synced = File::open(copy).and_then(|file| file.sync_all());
+    synced.map_err(|error| storage(copy, StorageFault::system(Failed::Write, &error)))?;
+    Ok(())
 }
 
 /// Why a file cannot be restored, for what the database says of it.

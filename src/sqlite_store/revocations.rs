@@ -13,7 +13,7 @@ use crate::{
     },
     sqlite_store::integrations,
     store::{AlteredRemedy, RecordFault, RevocationRecord, StoreError, UnusableRecord},
-    vault::Vault,
+    vault::{Binding, Sealed, Vault},
 };
 
 /// Every one, and what is wrong with the rows that are none.
@@ -45,7 +45,8 @@ pub(super) fn owe(
         since,
         secret: account.secret,
     };
-    let bound = bound_of(&owed);
+    let secret = vault.current(&Binding::RefreshToken(&owed.id), &owed.secret);
+    let bound = bound_of(&owed, &secret);
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO revocations (id, owner, subject, account, authority, since, secret, mac) \
@@ -66,14 +67,15 @@ pub(super) fn owe(
 
 /// Keeps another secret for one that is there.
 pub(super) fn put(connection: &Connection, vault: &Vault, owed: &RevocationRecord) -> Result<(), Fault> {
-    let bound = bound_of(owed);
+    let secret = vault.current(&Binding::RefreshToken(&owed.id), &owed.secret);
+    let bound = bound_of(owed, &secret);
     connection
         .prepare_cached("UPDATE revocations SET secret = ?, mac = ? WHERE id = ?")?
         .execute(params![bound.secret, bound.mac(vault).as_bytes(), bound.id])?;
     Ok(())
 }
 
-fn bound_of(owed: &RevocationRecord) -> bound::Revocation<'_> {
+fn bound_of<'a>(owed: &'a RevocationRecord, secret: &'a Sealed) -> bound::Revocation<'a> {
     bound::Revocation {
         id: owed.id.as_str(),
         owner: owed.owner.as_str(),
@@ -81,7 +83,7 @@ fn bound_of(owed: &RevocationRecord) -> bound::Revocation<'_> {
         account: &owed.account,
         issuer_binding: &owed.issuer_binding,
         since: micros(owed.since),
-        secret: owed.secret.as_bytes(),
+        secret: secret.as_bytes(),
     }
 }
 

@@ -15,13 +15,13 @@ use crate::{
         column,
         fault::Fault,
     },
-    sqlite_store::key_check::{self, BoundPart},
+    sqlite_store::{
+        key_check::{self, BoundPart},
+        keyed::secret_binding,
+    },
     store::RecordFault,
     vault::{Binding, Mac, Sealed, Vault},
 };
-
-/// The kind of account whose secret is a key, in databases of those days; all others had refresh tokens.
-const KEYS: &str = "google-sa";
 
 /// Takes over what is not in `bound` and can be read and opened. The rest stays unbound, and is said when it is loaded.
 pub(super) fn run(connection: &mut Connection, vault: &Vault, bound: BoundPart) -> Result<(), Fault> {
@@ -108,11 +108,7 @@ fn accounts(transaction: &Transaction<'_>, vault: &Vault) -> Result<usize, Fault
     }
     let read = |row: &Row<'_>| {
         let id: IntegrationId = column::parsed(row, "id")?;
-        let binding = if column::text(row, "kind")? == KEYS {
-            Binding::ServiceAccountKey(&id)
-        } else {
-            Binding::RefreshToken(&id)
-        };
+        let binding = secret_binding(column::text(row, "kind")?, &id);
         let secret = sealed_anew(row, vault, &binding)?;
         let account = bound::Integration::of(row)?;
         let mut grant = bound::Grant::of(row, account.id)?;

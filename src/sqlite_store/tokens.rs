@@ -12,7 +12,7 @@ use crate::{
         rows,
     },
     store::{AlteredRemedy, RecordFault, StoreError, TokenRecord, UnusableRecord},
-    vault::Vault,
+    vault::{Binding, Vault},
 };
 
 /// How many places an account has: one for its grant, the others for its access tokens.
@@ -49,6 +49,11 @@ pub(super) fn put(
     let requested = token.requested.to_string();
     let granted = (token.granted != token.requested).then(|| token.granted.to_string());
     let place = make_room(connection, grant, &requested, token)?;
+    let binding = Binding::AccessToken {
+        integration: &token.integration,
+        requested: &token.requested,
+    };
+    let secret = vault.current(&binding, &token.secret);
     let bound = bound::Token {
         integration: token.integration.as_str(),
         generation,
@@ -60,7 +65,7 @@ pub(super) fn put(
             .as_ref()
             .map(|issued| (issued.boot.as_bytes().as_slice(), issued.uptime.as_micros())),
         expires_at: micros(token.expires_at),
-        secret: token.secret.as_bytes(),
+        secret: secret.as_bytes(),
     };
     connection
         .prepare_cached(

@@ -2,6 +2,7 @@
 
 use crate::{
     store::{
+        keyring_fault::KeyringFault,
         record_fault::{AlteredRemedy, RecordFault},
         storage_fault::StorageFault,
     },
@@ -75,4 +76,13 @@ pub enum StoreError {
     /// The store has been shut down.
     #[error("the store is closed")]
     Closed,
+}
+
+impl From<KeyringFault> for StoreError {
+    fn from(fault: KeyringFault) -> Self {
+        Self::Corrupt {
+            record: "keyring".to_owned(),
+            fault: fault.into(),
+        }
+    }
 }

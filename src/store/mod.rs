@@ -4,13 +4,16 @@
 //! `sqlite_store` today, a database shared by many nodes later.
 
 mod error;
+mod future;
+mod keyring_fault;
+pub mod keys;
 pub mod record;
 mod record_fault;
 mod storage_fault;
 pub mod trail;
 mod trail_fault;
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -21,6 +24,9 @@ use crate::{
 };
 
 pub use error::StoreError;
+pub use future::StoreFuture;
+pub use keyring_fault::KeyringFault;
+pub use keys::{KeyRecord, KeyState, KeyStore, KeyUse, RowKey, RowPlace, RowStep, RowsSeen, StoredKeyring};
 pub use record::{
     AgentRecord, Contents, DatabaseFacts, Grant, Health, HolderRecord, IntegrationRecord, RenewalIntent,
     RenewalOutcome, RevocationRecord, TokenRecord, UnusableRecord,
@@ -29,9 +35,6 @@ pub use record_fault::{AlteredRemedy, RecordFault};
 pub use storage_fault::{DatabaseFault, Failed, StorageFault};
 pub use trail::{RenewalHour, TrailFilter, TrailLimit, TrailPage, TrailPlace, TrailSize};
 pub use trail_fault::{CountedFault, TrailFault, TrailReport, UnconfirmedEnds};
-
-/// What a store's method returns.
-pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// A store shared by the parts of the program.
 pub type SharedStore = Arc<dyn Store>;

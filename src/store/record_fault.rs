@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::vault::{MacError, VaultError};
+use crate::{
+    store::keyring_fault::KeyringFault,
+    vault::{MacError, VaultError},
+};
 
 /// Why a record cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +39,9 @@ pub enum RecordFault {
     /// Its MAC does not confirm it.
     #[error(transparent)]
     Mac(#[from] MacError),
+    /// A keyring that cannot be used as it is.
+    #[error(transparent)]
+    Keyring(#[from] KeyringFault),
     /// A line of the audit trail that the line before does not lead to.
     #[error("it does not follow from the line before, or is missing; `audit verify` says more")]
     Unchained,

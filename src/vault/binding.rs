@@ -32,14 +32,14 @@ pub enum Binding<'a> {
         /// Who held it when the secret was made; `None` where that was not remembered yet.
         holder: Option<&'a str>,
     },
-    /// A fixed text by which a store recognises its master key.
+    /// A fixed text by which a store recognises its key.
     KeyCheck,
 }
 
 /// Which of the two ciphertexts of an envelope is meant.
 #[derive(Clone, Copy)]
 pub(super) enum Layer {
-    /// The data key, wrapped by this master key.
+    /// The data key, wrapped by this key.
     DataKey(KeyId),
     /// The secret itself.
     Payload,

@@ -2,10 +2,10 @@
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
-//! | 0 | 1 | format version: 2, or 1 in rows of before what a row says was bound to the master key |
-//! | 1 | 8 | id of the master key |
+//! | 0 | 1 | format version: 2, or 1 in rows of before what a row says was bound to the key |
+//! | 1 | 8 | id of the key |
 //! | 9 | 24 | nonce of the wrapped data key |
-//! | 33 | 48 | data key, wrapped by the master key |
+//! | 33 | 48 | data key, wrapped by the key |
 //! | 81 | 24 | nonce of the secret |
 //! | 105 | 16 + n | secret of n bytes, encrypted with the data key |
 
@@ -13,7 +13,7 @@ use super::KeyId;
 
 /// The format that this program writes.
 pub(super) const VERSION: u8 = 2;
-/// The same layout, in rows of before what a row says was bound to the master key. Nothing new is sealed so, which is how
+/// The same layout, in rows of before what a row says was bound to the key. Nothing new is sealed so, which is how
 /// a row that was never bound is told from one whose MAC somebody took away.
 pub(super) const UNBOUND: u8 = 1;
 /// `XChaCha20`'s nonce.

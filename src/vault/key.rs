@@ -1,4 +1,6 @@
-//! Master keys: how they are written and kept together.
+//! Keys: how master keys are written, and the keys in use, kept together.
+
+use std::sync::Arc;
 
 use base64::{
     Engine,
@@ -12,13 +14,14 @@ use crate::{entropy::Entropy, secret::Key, text::without_bom};
 
 use super::{key_id::KeyId, mac::MacKey};
 
-/// The master keys in use: one that seals, and older ones that still open. No `Debug`.
+/// The keys in use: one that seals, and older ones that still open. No `Debug`.
+#[derive(Clone)]
 pub struct Keyring {
-    active: Named,
-    previous: Vec<Named>,
+    active: Arc<Named>,
+    others: Vec<Other>,
 }
 
-/// A master key, and what follows from it.
+/// A key, and what follows from it.
 struct Named {
     id: KeyId,
     key: Key,
@@ -35,13 +38,48 @@ impl Named {
     }
 }
 
+/// A key that seals nothing any more.
+#[derive(Clone)]
+struct Other {
+    named: Arc<Named>,
+    /// A row may be bound to it. To one that is retired none is: who has it could write rows.
+    binds: bool,
+}
+
 impl Keyring {
     /// A keyring that seals with `active` and opens with `previous`, too.
     pub fn new(active: Key, previous: Vec<Key>) -> Self {
+        let other = |key| Other {
+            named: Arc::new(Named::new(key)),
+            binds: true,
+        };
         Self {
-            active: Named::new(active),
-            previous: previous.into_iter().map(Named::new).collect(),
+            active: Arc::new(Named::new(active)),
+            others: previous.into_iter().map(other).collect(),
         }
+    }
+
+    /// The same, where `key` seals, and the one that did so still opens.
+    #[must_use]
+    pub fn activated(&self, key: Key) -> Self {
+        let active = Arc::new(Named::new(key));
+        let former = Other {
+            named: self.active.clone(),
+            binds: true,
+        };
+        let others = self.others.iter().cloned().chain([former]);
+        let others = others.filter(|other| other.named.id != active.id).collect();
+        Self { active, others }
+    }
+
+    /// The same, where nothing is believed that is bound to key `id`. What was sealed with it and is still in memory opens.
+    #[must_use]
+    pub fn retired(&self, id: KeyId) -> Self {
+        let mut ring = self.clone();
+        for other in &mut ring.others {
+            other.binds &= other.named.id != id;
+        }
+        ring
     }
 
     /// The id of the key that seals.
@@ -49,12 +87,23 @@ impl Keyring {
         self.active.id
     }
 
+    /// Whether it opens what is sealed with this key, and believes what is bound to it.
+    pub fn has(&self, id: KeyId) -> bool {
+        self.find_mac(id).is_some()
+    }
+
+    /// A key that it has, also one that is retired.
+    pub(crate) fn key(&self, id: KeyId) -> Option<&Key> {
+        self.find(id)
+    }
+
     pub(super) fn active(&self) -> (KeyId, &Key) {
         (self.active.id, &self.active.key)
     }
 
     pub(super) fn find(&self, id: KeyId) -> Option<&Key> {
-        self.named(id).map(|named| &named.key)
+        let mut all = std::iter::once(&self.active).chain(self.others.iter().map(|other| &other.named));
+        all.find(|named| named.id == id).map(|named| &named.key)
     }
 
     /// The active key's, for MACs.
@@ -63,13 +112,9 @@ impl Keyring {
     }
 
     pub(super) fn find_mac(&self, id: KeyId) -> Option<&MacKey> {
-        self.named(id).map(|named| &named.mac)
-    }
-
-    fn named(&self, id: KeyId) -> Option<&Named> {
-        std::iter::once(&self.active)
-            .chain(&self.previous)
-            .find(|named| named.id == id)
+        let binding = self.others.iter().filter(|other| other.binds);
+        let mut all = std::iter::once(&self.active).chain(binding.map(|other| &other.named));
+        all.find(|named| named.id == id).map(|named| &named.mac)
     }
 }
 

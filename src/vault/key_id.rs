@@ -1,12 +1,12 @@
-//! The id of a master key.
+//! The id of a key.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::secret::Key;
 
-/// The name of a master key: it says which key is needed and tells nothing about it.
+/// The name of a key: it says which key is needed and tells nothing about it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
 
@@ -29,6 +29,24 @@ impl KeyId {
     /// The id, to be stored.
     pub fn to_bytes(self) -> [u8; 8] {
         self.0
+    }
+}
+
+/// A text that is no [`KeyId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key id is 16 hexadecimal digits")]
+pub struct InvalidKeyId;
+
+impl FromStr for KeyId {
+    type Err = InvalidKeyId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKeyId> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 16 || !text.bytes().all(is_digit) {
+            return Err(InvalidKeyId);
+        }
+        let number = u64::from_str_radix(text, 16).map_err(|_| InvalidKeyId)?;
+        Ok(Self(number.to_be_bytes()))
     }
 }
 

@@ -1,11 +1,11 @@
-//! Binds what lies in the open to the master key: without the key nobody can write it.
+//! Binds what lies in the open to the key: without the key nobody can write it.
 //!
-//! A MAC is HMAC-SHA-256 under a key that is derived from the master key (HKDF-SHA-256), and names that key:
+//! A MAC is HMAC-SHA-256 under a key that is derived from the key (HKDF-SHA-256), and names that key:
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 1 | format version |
-//! | 1 | 8 | id of the master key |
+//! | 1 | 8 | id of the key |
 //! | 9 | 32 | HMAC over the purpose and the fields |
 //!
 //! Purpose and fields go in each behind its type and its length, so that no two lists share an encoding.
@@ -59,7 +59,7 @@ impl<'a, T: Into<Field<'a>>> From<Option<T>> for Field<'a> {
     }
 }
 
-/// What shows that its fields were written by who has the master key. No secret; it is stored beside them.
+/// What shows that its fields were written by who has the key. No secret; it is stored beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mac([u8; LEN]);
 
@@ -76,15 +76,18 @@ pub enum MacError {
     /// No MAC, one of another length, or of a version that this program does not know.
     #[error("it was not written by this broker")]
     Foreign,
-    /// The keyring lacks the master key.
-    #[error("it is bound to master key {0}, which is not configured: put key {0} back")]
+    /// The keyring lacks the key, or has retired it.
+    #[error(
+        "it is bound to key {0}, which the keyring does not have or has retired: it was put there from another database, or \
+         from an old copy of this one"
+    )]
     UnknownKey(KeyId),
     /// The fields are not those that it was made over.
     #[error("it was altered, or moved there from another record")]
     Differs,
 }
 
-/// The key that MACs are made with, derived from a master key. No `Debug`.
+/// The key that MACs are made with, derived from a key. No `Debug`.
 pub(super) struct MacKey(hmac::Key);
 
 impl MacKey {

@@ -1,21 +1,23 @@
 //! Encrypts secrets for the database, and opens them again.
 //!
-//! Each secret gets a data key of its own; the data key is wrapped by the master key. Both layers are
+//! Each secret gets a data key of its own; the data key is wrapped by the active key of the keyring. Both layers are
 //! XChaCha20-Poly1305 with random 192-bit nonces and carry, as associated data, the format version, what
 //! the secret is for and which row it belongs to ([`Binding`]): a ciphertext that was moved to another row
 //! or purpose does not open.
 //!
-//! What lies beside a secret in the open is bound to the master key by a MAC ([`Vault::mac`]).
+//! What lies beside a secret in the open is bound to the same key by a MAC ([`Vault::mac`]). The active key may change while
+//! the vault is in use ([`Vault::activate`]).
 
 mod binding;
-pub mod configured;
 mod envelope;
 #[cfg(fuzzing)]
 pub mod fuzz;
 pub mod key;
 mod key_id;
 mod mac;
+mod rotating;
 
+use arc_swap::ArcSwap;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
 use zeroize::Zeroizing;
 
@@ -30,6 +32,7 @@ use envelope::{Envelope, NONCE_LEN, TAG_LEN, UNBOUND, VERSION};
 pub use key::{KeyError, Keyring};
 pub use key_id::KeyId;
 pub use mac::{Field, Mac, MacError};
+pub use rotating::{is_mac_with, key_of_mac, mac_with};
 
 /// A sealed secret: an envelope of bytes that only the vault opens.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,7 +49,12 @@ impl Sealed {
         &self.0
     }
 
-    /// It is from before what a row says was bound to the master key: [`Vault::open`] refuses it,
+    /// The key that its data key is wrapped by; `None` where it is no envelope.
+    pub fn key_id(&self) -> Option<KeyId> {
+        Envelope::parse(&self.0).ok().map(|envelope| envelope.key_id)
+    }
+
+    /// It is from before what a row says was bound to a key: [`Vault::open`] refuses it,
     /// [`Vault::take_over`] seals it anew.
     pub fn is_unbound(&self) -> bool {
         self.0.first() == Some(&UNBOUND)
@@ -56,10 +64,10 @@ impl Sealed {
 /// Why a sealed secret does not open. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
-    /// The keyring lacks the master key.
+    /// The keyring lacks the key.
     #[error(
-        "{what} is sealed with master key {found}, which is not configured (the active one is {active}): \
-         put key {found} back"
+        "{what} is sealed with key {found}, which the keyring does not have (the active one is {active}): it was put there \
+         from another database, or from a time before this one's keys"
     )]
     UnknownKey {
         /// Which secret.
@@ -69,9 +77,9 @@ pub enum VaultError {
         /// The key that new secrets are sealed with.
         active: KeyId,
     },
-    /// The master key is right and the content is not.
+    /// The key is right and the content is not.
     #[error(
-        "{what} does not open with master key {key}: it was altered, or moved there from another record; \
+        "{what} does not open with key {key}: it was altered, or moved there from another record; \
          restore it from a backup, or connect the account again"
     )]
     Tampered {
@@ -92,7 +100,7 @@ pub enum VaultError {
         /// How many bytes there are.
         length: usize,
     },
-    /// From before what a row says was bound to the master key.
+    /// From before what a row says was bound to a key.
     #[error(
         "{what} is sealed as it was before rows were bound to the master key: it was put there from an old copy of the \
          database"
@@ -115,26 +123,30 @@ pub enum VaultError {
     },
 }
 
-/// Seals and opens secrets. No `Debug`: it holds the master keys.
+/// Seals and opens secrets. No `Debug`: it holds the keys.
 pub struct Vault {
-    keyring: Keyring,
+    keyring: ArcSwap<Keyring>,
     entropy: SharedEntropy,
 }
 
 impl Vault {
     /// A vault that seals with the keyring's active key and opens with each of its keys.
     pub fn new(keyring: Keyring, entropy: SharedEntropy) -> Self {
-        Self { keyring, entropy }
+        Self {
+            keyring: ArcSwap::from_pointee(keyring),
+            entropy,
+        }
     }
 
     /// The master key that new secrets are sealed with.
     pub fn active_key(&self) -> KeyId {
-        self.keyring.active_id()
+        self.keyring.load().active_id()
     }
 
     /// Seals `secret` so that it opens for the same `binding` only.
     pub fn seal(&self, binding: &Binding<'_>, secret: &[u8]) -> Sealed {
-        let (key_id, master) = self.keyring.active();
+        let keyring = self.keyring.load();
+        let (key_id, master) = keyring.active();
         self.seal_with(key_id, master, binding, secret)
     }
 
@@ -179,13 +191,13 @@ impl Vault {
         self.unseal(binding, &envelope)
     }
 
-    /// Seals anew, with the same master key, what is from before what a row says was bound to it.
+    /// Seals anew, with the same key, what is from before what a row says was bound to it.
     pub fn take_over(&self, binding: &Binding<'_>, sealed: &Sealed) -> Result<Sealed, VaultError> {
         let secret = self.unseal(binding, &parse(binding, sealed)?)?;
         self.replace(binding, sealed, &secret)
     }
 
-    /// Seals `secret` in place of what is in `sealed`, with the same master key.
+    /// Seals `secret` in place of what is in `sealed`, with the same key.
     pub fn replace(
         &self,
         binding: &Binding<'_>,
@@ -193,16 +205,9 @@ impl Vault {
         secret: &[u8],
     ) -> Result<Sealed, VaultError> {
         let key_id = parse(binding, sealed)?.key_id;
-        let master = self.master(binding, key_id)?;
+        let keyring = self.keyring.load();
+        let master = master(&keyring, binding, key_id)?;
         Ok(self.seal_with(key_id, master, binding, secret))
-    }
-
-    fn master(&self, binding: &Binding<'_>, found: KeyId) -> Result<&Key, VaultError> {
-        self.keyring.find(found).ok_or_else(|| VaultError::UnknownKey {
-            what: binding.to_string(),
-            found,
-            active: self.active_key(),
-        })
     }
 
     fn unseal(
@@ -211,7 +216,8 @@ impl Vault {
         envelope: &Envelope<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         let key_id = envelope.key_id;
-        let master = self.master(binding, key_id)?;
+        let keyring = self.keyring.load();
+        let master = master(&keyring, binding, key_id)?;
         let tampered = || VaultError::Tampered {
             what: binding.to_string(),
             key: key_id,
@@ -231,6 +237,14 @@ impl Vault {
     }
 }
 
+fn master<'a>(keyring: &'a Keyring, binding: &Binding<'_>, found: KeyId) -> Result<&'a Key, VaultError> {
+    keyring.find(found).ok_or_else(|| VaultError::UnknownKey {
+        what: binding.to_string(),
+        found,
+        active: keyring.active_id(),
+    })
+}
+
 fn parse<'a>(binding: &Binding<'_>, sealed: &'a Sealed) -> Result<Envelope<'a>, VaultError> {
     let what = || binding.to_string();
     Envelope::parse(&sealed.0).map_err(|problem| match problem {
@@ -241,10 +255,11 @@ fn parse<'a>(binding: &Binding<'_>, sealed: &'a Sealed) -> Result<Envelope<'a>, 
 
 /// MACs over what lies in the open.
 impl Vault {
-    /// A MAC over `fields` for `purpose`, with a key derived from the active master key. A purpose is a fixed text that
+    /// A MAC over `fields` for `purpose`, with a key derived from the active key. A purpose is a fixed text that
     /// says which kind of record the fields are of.
     pub fn mac(&self, purpose: &str, fields: &[Field<'_>]) -> Mac {
-        let (key_id, key) = self.keyring.active_mac();
+        let keyring = self.keyring.load();
+        let (key_id, key) = keyring.active_mac();
         key.make(key_id, purpose, fields)
     }
 
@@ -254,10 +269,8 @@ impl Vault {
     /// Why not.
     pub fn verify_mac(&self, purpose: &str, fields: &[Field<'_>], mac: &[u8]) -> Result<(), MacError> {
         let (key_id, tag) = mac::parse(mac)?;
-        let key = self
-            .keyring
-            .find_mac(key_id)
-            .ok_or(MacError::UnknownKey(key_id))?;
+        let keyring = self.keyring.load();
+        let key = keyring.find_mac(key_id).ok_or(MacError::UnknownKey(key_id))?;
         if key.confirms(purpose, fields, tag) {
             Ok(())
         } else {
@@ -413,8 +426,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "the refresh token of {id} is sealed with master key {found}, which is not configured \
-                 (the active one is {active}): put key {found} back"
+                "the refresh token of {id} is sealed with key {found}, which the keyring does not have (the active one is \
+                 {active}): it was put there from another database, or from a time before this one's keys"
             )
         );
     }

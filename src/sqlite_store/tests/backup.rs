@@ -36,7 +36,7 @@ async fn back_up(store: &SqliteStore) -> (TempDir, PathBuf) {
 }
 
 fn restore(folder: &TempDir, backup: &Path) -> Result<Option<PathBuf>, StoreError> {
-    Restore::prepare(folder.path(), backup, &vault(1))?.put_in_place(".before")
+    Restore::prepare(folder.path(), backup, &vault(1), None)?.put_in_place(".before")
 }
 
 /// What is in force in a database that is opened as a daemon does it: accounts, tokens, and accounts that are held.
@@ -259,7 +259,7 @@ async fn what_is_not_fit_is_refused_and_changes_nothing() {
     drop(store);
     let before = database_bytes(&folder);
 
-    let foreign = Restore::prepare(folder.path(), &file, &vault(2)).err();
+    let foreign = Restore::prepare(folder.path(), &file, &vault(2), None).err();
     assert!(matches!(foreign, Some(StoreError::WrongKey { .. })));
     let good = fs::read(&file).unwrap();
     let page: u32 = Connection::open(&file)

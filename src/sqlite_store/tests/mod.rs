@@ -6,6 +6,7 @@ mod bound;
 mod counting;
 mod damage;
 mod full_disk;
+mod keyed;
 mod opening;
 mod renewals;
 mod security_events;

@@ -144,10 +144,13 @@ async fn a_sentence_of_version_14_is_read_and_stays_as_it_is() {
     };
     let version = store.put_integration(account, None, Vec::new()).await.unwrap();
     drop(store);
-    // What that version wrote, and it had no other tables, but for one column.
+    // What that version wrote, and it had no other tables, but for one column and the keyring.
     assert_eq!(kept_reason(&folder), "Google no longer accepts this grant.");
     raw(folder.path())
-        .execute_batch("PRAGMA user_version = 14; ALTER TABLE secrets DROP COLUMN proof_key")
+        .execute_batch(
+            "PRAGMA user_version = 14; ALTER TABLE secrets DROP COLUMN proof_key; \
+             DROP TABLE keyring_store; DROP TABLE keyring_keys",
+        )
         .unwrap();
 
     let store = open(&folder);

@@ -201,7 +201,7 @@ async fn a_trail_of_before_is_taken_over_once() {
         "",
         "DELETE FROM master_keys",
         "PRAGMA user_version = 11; ALTER TABLE integrations DROP COLUMN former; ALTER TABLE secrets DROP COLUMN proof_key; ALTER TABLE audit DROP COLUMN mac; \
-         DROP TABLE audit_clock; DROP TABLE audit_days; DROP TABLE audit_weeks; DROP TABLE audit_counts; DROP TABLE audit_ends; CREATE TABLE audit_bounds (bound TEXT, sequence INTEGER, hash TEXT); \
+         DROP TABLE keyring_store; DROP TABLE keyring_keys; DROP TABLE audit_clock; DROP TABLE audit_days; DROP TABLE audit_weeks; DROP TABLE audit_counts; DROP TABLE audit_ends; CREATE TABLE audit_bounds (bound TEXT, sequence INTEGER, hash TEXT); \
          INSERT INTO audit_bounds SELECT 'end', sequence, hash FROM audit WHERE sequence = 5; \
          INSERT INTO audit_bounds SELECT 'start', sequence, hash FROM old.audit WHERE sequence = 1",
     ] {

@@ -1,0 +1,111 @@
+//! The keyring as the trait [`KeyStore`] asks for it, and what a database tells of its keys before it is opened.
+
+use std::path::Path;
+
+use crate::{
+    audit_trail,
+    sqlite::{connection, fault::Fault, folder, keyed, operation::Rank, schema},
+    sqlite_store::{
+        database::SqliteStore,
+        keyed::TABLES,
+        keyring_table::{FIRST_VERSION, none, read, write},
+    },
+    store::{KeyStore, KeyUse, RowPlace, RowStep, StoreError, StoreFuture, StoredKeyring},
+    telemetry::audit::AuditEvent,
+    vault::KeyId,
+};
+
+impl KeyStore for SqliteStore {
+    fn keyring(&self) -> StoreFuture<'_, StoredKeyring> {
+        self.read(|connection| Ok(read(connection)?.unwrap_or_else(none)))
+    }
+
+    fn put_keyring(
+        &self,
+        before: StoredKeyring,
+        after: StoredKeyring,
+        audit: Vec<AuditEvent>,
+    ) -> StoreFuture<'_, ()> {
+        self.write_bound(Rank::Vital, move |connection, vault| {
+            if read(connection)?.unwrap_or_else(none) != before {
+                return Err(StoreError::Conflict.into());
+            }
+            write(connection, &after)?;
+            audit_trail::lines::append(connection, vault, &audit)
+        })
+    }
+
+    fn move_rows(&self, from: RowPlace) -> StoreFuture<'_, RowStep> {
+        self.write_bound(Rank::Trail, move |connection, vault| {
+            keyed::step(connection, vault, &TABLES, &from, true)
+        })
+    }
+
+    fn check_rows(&self, from: RowPlace) -> StoreFuture<'_, RowStep> {
+        self.read_bound(move |connection, vault| keyed::step(connection, vault, &TABLES, &from, false))
+    }
+
+    fn key_uses(&self) -> StoreFuture<'_, Vec<KeyUse>> {
+        self.read(|connection| keyed::uses(connection, &TABLES))
+    }
+
+    fn keyed_rows(&self) -> StoreFuture<'_, u64> {
+        self.read(|connection| keyed::count(connection, &TABLES))
+    }
+}
+
+impl SqliteStore {
+    /// The keyring of the database in `state_dir`; `None` where there is no database, or it is from before it had one.
+    /// A daemon may have it open. Changes nothing. Blocks.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn keyring_in(state_dir: &Path) -> Result<Option<StoredKeyring>, StoreError> {
+        Self::keyring_of_file(&state_dir.join(folder::DATABASE))
+    }
+
+    /// The same of a database's file, a backup's for example.
+    pub fn keyring_of_file(path: &Path) -> Result<Option<StoredKeyring>, StoreError> {
+        // What is not a file, or cannot be looked at, is said by who opens it.
+        if !path.metadata().is_ok_and(|found| found.is_file()) {
+            return Ok(None);
+        }
+        let connection = connection::open_reader(path)?;
+        let found = || {
+            schema::refuse_newer(&connection, path)?;
+            if schema::version(&connection)? < FIRST_VERSION {
+                return Ok(None);
+            }
+            read(&connection)
+        };
+        found().map_err(|fault: Fault| fault.at(path))
+    }
+
+    /// The master keys that rows of the database in `state_dir` may lie under, which is from before it had a keyring; none where
+    /// there is no database. Changes nothing. Blocks.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn master_keys_in(state_dir: &Path) -> Result<Vec<KeyId>, StoreError> {
+        Self::master_keys_of_file(&state_dir.join(folder::DATABASE))
+    }
+
+    /// The same of a database's file, a backup's for example.
+    pub fn master_keys_of_file(path: &Path) -> Result<Vec<KeyId>, StoreError> {
+        if !path.metadata().is_ok_and(|found| found.is_file()) {
+            return Ok(Vec::new());
+        }
+        let connection = connection::open_reader(path)?;
+        let found = || {
+            if schema::version(&connection)? == 0 {
+                return Ok(Vec::new());
+            }
+            let mut statement = connection.prepare("SELECT key_id FROM master_keys ORDER BY key_id")?;
+            let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+            let names = names.collect::<Result<Vec<_>, _>>()?;
+            // What is no key's name is nobody's key.
+            Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+        };
+        found().map_err(|fault: Fault| fault.at(path))
+    }
+}
