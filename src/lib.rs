@@ -31,6 +31,7 @@ mod help;
 pub mod http_client;
 pub mod id;
 pub(crate) mod jws;
+pub mod keyring;
 pub mod kubernetes;
 pub mod lifecycle;
 pub mod manifest;

@@ -45,6 +45,7 @@ const LAYERS: &[&[&str]] = &[
     &["sqlite"],
     &["audit_trail"],
     &["sqlite_store"],
+    &["keyring"],
     &["provider"],
     &["risc"],
     &["manifest", "session"],

@@ -5,6 +5,7 @@ mod client_names;
 mod confined;
 pub mod convert;
 mod daemon_status;
+mod keys;
 mod own_trail;
 mod principal;
 mod remote;
@@ -27,6 +28,7 @@ use crate::{
     broker::Broker,
     budget::{Budget, table::EVENT_STREAMS},
     health::Readiness,
+    keyring::KeyringCases,
     net::local::LocalSocket,
     proto::v1::admin_service_server::AdminServiceServer,
     session::Sessions,
@@ -62,12 +64,14 @@ impl AdminSocket {
         let AdminParts {
             broker,
             database,
+            keyring,
             sessions,
             facts,
         } = parts;
         let service = Service {
             broker,
             backups: Backups::of(database),
+            keyring,
             sessions,
             facts,
             streams: Budget::new(EVENT_STREAMS),
@@ -97,6 +101,8 @@ pub struct AdminParts {
     pub broker: Arc<Broker>,
     /// What it copies.
     pub database: Arc<SqliteStore>,
+    /// The keyring.
+    pub keyring: Arc<KeyringCases>,
     /// Who is signed in to the console.
     pub sessions: Arc<Sessions>,
     /// What it says about the daemon.

@@ -57,6 +57,10 @@ const TABLE: &[(&str, &[Caller])] = &[
     // A platform's and an owner's are for owners, never for the operator.
     ("BeginSession", &[Operator, Platform, Owner]),
     ("EndSessions", &[Operator, Platform, Owner]),
+    ("GetKeys", &[Operator, Viewer]),
+    ("RotateKey", &[Operator]),
+    ("ResealKeys", &[Operator]),
+    ("VerifyKeys", &[Operator]),
     // It names other owners' accounts.
     ("GetDaemonStatus", &[Operator, Platform, Viewer]),
 ];

@@ -12,7 +12,7 @@ use super::{
     confined::Confined,
     convert,
     daemon_status::{self, Facts},
-    own_trail,
+    keys, own_trail,
     principal::Principal,
     request::{
         account_of, admission, agent_name, audit_head, console_page, owner, reference, revocation, target,
@@ -23,6 +23,7 @@ use crate::{
     broker::{AccountRef, Broker, Connected, NewServiceAccount, OwnersCaller},
     budget::Budget,
     id::AgentName,
+    keyring::KeyringCases,
     proto::{
         timestamp,
         v1::{self, admin_service_server::AdminService},
@@ -35,6 +36,7 @@ use crate::{
 pub(super) struct Service {
     pub(super) broker: Arc<Broker>,
     pub(super) backups: Backups,
+    pub(super) keyring: Arc<KeyringCases>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) facts: Facts,
     /// Streams of events.
@@ -494,6 +496,30 @@ impl AdminService for Service {
             sessions: ended.sessions as u64,
             links: ended.links as u64,
         }))
+    }
+
+    async fn get_keys(&self, _: Request<v1::GetKeysRequest>) -> Answer<v1::GetKeysResponse> {
+        keys::get(&self.keyring).await.map(Response::new)
+    }
+
+    type RotateKeyStream = keys::Answers<v1::RotateKeyResponse>;
+
+    async fn rotate_key(&self, request: Request<v1::RotateKeyRequest>) -> Answer<Self::RotateKeyStream> {
+        let actor = Principal::of(request.extensions())?.actor();
+        let rotating = keys::rotate(&self.keyring, actor, self.shutdown.clone());
+        rotating.await.map(Response::new)
+    }
+
+    async fn reseal_keys(&self, request: Request<v1::ResealKeysRequest>) -> Answer<v1::ResealKeysResponse> {
+        let actor = Principal::of(request.extensions())?.actor();
+        let resealing = keys::reseal(&self.keyring, request.into_inner(), actor);
+        resealing.await.map(Response::new)
+    }
+
+    type VerifyKeysStream = keys::Answers<v1::VerifyKeysResponse>;
+
+    async fn verify_keys(&self, _: Request<v1::VerifyKeysRequest>) -> Answer<Self::VerifyKeysStream> {
+        Ok(Response::new(keys::verify(&self.keyring, self.shutdown.clone())))
     }
 
     async fn get_daemon_status(

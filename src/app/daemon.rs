@@ -9,6 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    keyring::{self, OpenStore},
     listeners::Listeners,
     node::Driver,
     parts::{AppParts, endpoints},
@@ -32,7 +33,7 @@ use crate::{
     sqlite_store::SqliteStore,
     store::{Contents, Store},
     telemetry::Metrics,
-    vault::{Vault, configured},
+    vault::Vault,
 };
 
 /// How long answers may take to reach those who wait for them, once the last request to the provider has ended.
@@ -64,9 +65,11 @@ impl App {
     pub async fn start(mut config: Config, parts: AppParts) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&mut config, &parts.clock)?;
         let admin_clients = listeners.admin.as_ref().map(AdminListener::clients);
-        let keyring = configured::keyring(&config.key).await?;
-        let vault = Arc::new(Vault::new(keyring, parts.entropy.clone()));
-        let store = Arc::new(SqliteStore::open(&config.state_dir, &vault)?);
+        let OpenStore {
+            store,
+            vault,
+            keyring,
+        } = keyring::open(&config, &parts).await?;
         store.tell_of_restore(parts.clock.now()).await?;
         let contents = store.load().await?;
         let catalog = Arc::new(Catalog::configured(&config)?);
@@ -87,13 +90,15 @@ impl App {
         let delivered = starting
             .deliver(changes, driver.as_ref(), listeners.sidecars)
             .await?;
-        let probes = starting.keep();
+        let keyring = Arc::new(keyring);
+        let probes = starting.keep(&keyring);
         let (http_address, admin_socket) = (listeners.http.address(), delivered.admin.path().to_owned());
         let surfaces = Surfaces {
             http: listeners.http,
             admin: delivered.admin,
             admin_listener: listeners.admin,
             ports: listeners.ports,
+            keyring,
             holdings: delivered.holdings,
             metrics,
             certificates: listeners.certificates,

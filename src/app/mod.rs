@@ -8,6 +8,7 @@ mod demo;
 mod failures;
 #[cfg(feature = "emulator")]
 mod google_emulator;
+mod keyring;
 mod listeners;
 mod node;
 mod pages;

@@ -46,6 +46,7 @@ pub(super) fn failure(error: &anyhow::Error) -> Failure {
     let of_operator = error.is::<crate::config::ConfigError>()
         || error.is::<crate::capability::CatalogError>()
         || error.is::<crate::vault::key::KeyError>()
+        || error.is::<crate::keyring::KeyringError>()
         || error.is::<crate::http_client::InvalidProxy>();
     if wrong_key || of_operator {
         return Failure::misconfigured(message);

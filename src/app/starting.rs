@@ -26,6 +26,7 @@ use crate::{
     delivery::{Delivery, DeliveryOptions},
     health::{Probe, Readiness},
     id::AgentName,
+    keyring::KeyringCases,
     manifest::{self, Folder, Scan},
     net::tls::ServedCertificates,
     pod_api::RemoteListener,
@@ -62,6 +63,7 @@ pub(super) struct Surfaces {
     pub(super) admin: AdminSocket,
     pub(super) admin_listener: Option<AdminListener>,
     pub(super) ports: LibraryPorts,
+    pub(super) keyring: Arc<KeyringCases>,
     pub(super) holdings: Arc<Holdings>,
     pub(super) metrics: Arc<Metrics>,
     /// What is shown over TLS.
@@ -140,13 +142,17 @@ impl Starting {
     }
 
     /// Renews tokens and keeps the audit trail, from now on. What it returns feels the tasks that renew.
-    pub(super) fn keep(&mut self) -> [Probe; 2] {
+    pub(super) fn keep(&mut self, keyring: &Arc<KeyringCases>) -> [Probe; 2] {
         let (pulses, probes) = Pulses::new();
         let renewing = self.broker.clone().run(pulses, self.shutdown.clone());
         self.tasks.spawn("renewals", renewing);
         let (clock, stop) = (self.parts.clock.clone(), self.shutdown.clone());
         let upkeep = trail::keep(self.store.clone(), clock, self.config.audit.clone(), stop);
         self.tasks.spawn("the upkeep of the audit trail", upkeep);
+        let (keyring, stop) = (keyring.clone(), self.shutdown.clone());
+        self.tasks.spawn("the upkeep of the keyring", async move {
+            keyring.keep(stop).await;
+        });
         probes
     }
 
@@ -171,6 +177,7 @@ impl Starting {
         let parts = AdminParts {
             broker: self.broker.clone(),
             database: self.store.clone(),
+            keyring: surfaces.keyring,
             sessions: sessions.clone(),
             facts,
         };

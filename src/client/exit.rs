@@ -78,6 +78,7 @@ impl Exit {
             "provider_unavailable"
             | "rate_limited"
             | "store"
+            | "seal_away"
             | "stopping"
             | "shutting_down"
             | "unverified" => Self::TryLater,

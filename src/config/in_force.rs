@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{AdminClient, Config, ConfigError, OAuthClient, environment, keys::KEYS, written::Written};
+use super::{AdminClient, Config, ConfigError, OAuthClient, keys::KEYS, written::Written};
 use crate::text::ShowPath;
 
 /// The configuration that a daemon was started with. No derived `Debug`: it holds the client's secret.
@@ -49,9 +49,7 @@ impl InForce {
     ///
     /// Variables are left out: those of a process are what they were at its start.
     pub fn changes(&self) -> Vec<String> {
-        let path = &self.config.file;
-        let named = (self.config.has_file || path.exists()).then_some(path.as_path());
-        let read = Config::load(named, environment()).and_then(|fresh| {
+        let read = self.config.on_disk().and_then(|fresh| {
             let client = fresh.google.client()?;
             Ok((fresh, client))
         });

@@ -178,6 +178,12 @@ fn socket_fits(key: &str, path: &Path) -> Result<(), ConfigError> {
 }
 
 impl Config {
+    /// The configuration as it is on disk now, where this one was read. Variables of a process are what they were at its start.
+    pub fn on_disk(&self) -> Result<Self, ConfigError> {
+        let named = (self.has_file || self.file.exists()).then_some(self.file.as_path());
+        Self::load(named, environment())
+    }
+
     /// Reads the file and the environment; the environment wins. Without `path` the file at
     /// [`DEFAULT_FILE`] is read if it exists; a file that was named must exist.
     pub fn load(

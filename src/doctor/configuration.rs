@@ -1,18 +1,20 @@
 //! What the operator wrote: configuration, OAuth client, catalogue, master key.
 
-use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{os::unix::fs::MetadataExt, path::Path};
 
 use super::finding::Finding;
 use crate::{
     capability::Catalog,
-    config::{self, Config, KeySource, writers},
-    entropy::SystemEntropy,
-    file, provider,
-    secret::Key,
+    clock,
+    config::{self, Config, KeySection, KeySource, writers},
+    file,
+    keyring::{self, KeyringError, Seals},
+    provider,
+    seal::Seal,
     sqlite_store::SqliteStore,
-    store::StoreError,
+    store::{StoreError, StoredKeyring},
     text::ShowPath,
-    vault::{Keyring, Vault, key},
+    vault::{KeyError, KeyId},
 };
 
 /// Reads the configuration; what it says comes back for the other checks.
@@ -65,9 +67,9 @@ pub(super) fn check_client(config: &Config, in_force: Option<&str>) -> Finding {
     }
 }
 
-/// Reads the master keys as the daemon would, and tries them on the database.
+/// Asks the seals as the daemon would, and tries them on the database's keyring.
 pub(super) async fn check_key(config: &Config) -> Vec<Finding> {
-    let (mut findings, mut keys) = (Vec::new(), Vec::new());
+    let (mut findings, mut seals) = (Vec::new(), Vec::new());
     for source in std::iter::once(&config.key.source).chain(&config.key.previous) {
         if let (KeySource::Command(_), Some(reason)) = (source, config.written_by_others(writers::own_user()))
         {
@@ -79,38 +81,75 @@ pub(super) async fn check_key(config: &Config) -> Vec<Finding> {
             ));
             continue;
         }
-        let (finding, key) = check_source(source, &config.key.command_environment).await;
+        let (finding, seal) = check_source(source, &config.key).await;
         findings.push(finding);
-        keys.extend(key);
+        seals.extend(seal);
     }
     // Without one of them nothing can be said of the others.
-    if keys.len() == findings.len() {
-        findings.extend(check_database(config, keys).await);
+    if seals.len() == findings.len() {
+        let current = seals.remove(0);
+        findings.extend(check_database(config, Seals::of(current, seals)).await);
     }
     findings
 }
 
 const CHECK_KEY: &str = "master key";
 
-/// Whether the database is sealed with these keys; nothing where there is none that this user may look at.
-async fn check_database(config: &Config, mut keys: Vec<Key>) -> Option<Finding> {
-    let active = keys.remove(0);
-    let vault = Vault::new(Keyring::new(active, keys), Arc::new(SystemEntropy));
+/// Whether the database opens with these seals; nothing where there is none that this user may look at.
+async fn check_database(config: &Config, seals: Seals) -> Vec<Finding> {
     let state_dir = config.state_dir.clone();
-    let tried = tokio::task::spawn_blocking(move || SqliteStore::try_key(&state_dir, &vault));
-    match tried.await.ok()? {
-        Ok(true) => Some(Finding::ok(CHECK_KEY, "the database is sealed with it")),
-        Ok(false) => None,
-        Err(error @ StoreError::WrongKey { .. }) => Some(Finding::fail(CHECK_KEY, error.to_string(), "")),
-        Err(error) => Some(Finding::warn(
+    let read = tokio::task::spawn_blocking(move || {
+        Ok((
+            SqliteStore::keyring_in(&state_dir)?,
+            SqliteStore::master_keys_in(&state_dir)?,
+        ))
+    });
+    match read.await {
+        Ok(Ok((Some(stored), _))) => check_keyring(&stored, &seals).await,
+        Ok(Ok((None, masters))) => check_masters(&masters, &seals).into_iter().collect(),
+        Ok::<Result<_, StoreError>, _>(Err(error)) => vec![Finding::warn(
             CHECK_KEY,
             format!("it was not tried on the database: {error}"),
             "run the doctor as the daemon's user, or as root",
-        )),
+        )],
+        Err(_) => Vec::new(),
     }
 }
 
-async fn check_source(source: &KeySource, passed: &[String]) -> (Finding, Option<Key>) {
+async fn check_keyring(stored: &StoredKeyring, seals: &Seals) -> Vec<Finding> {
+    if let Err(error) = keyring::try_open(seals, stored).await {
+        let message = format!("the database's keyring does not open: {error}");
+        return vec![Finding::fail(
+            CHECK_KEY,
+            message,
+            "a daemon that is started now does not start",
+        )];
+    }
+    let mut findings = vec![Finding::ok(CHECK_KEY, "the database's keyring opens with it")];
+    for (key, reason) in keyring::lost_for_backups(seals, stored).await {
+        let (id, until) = (key.id, clock::rfc3339(key.changed_at));
+        findings.push(Finding::warn(
+            CHECK_KEY,
+            format!("key {id}, which is kept for backups from before {until}, does not open: {reason}"),
+            "name what wrapped it in key.previous, and run `token-broker key reseal`; without it such a backup is of no use",
+        ));
+    }
+    findings
+}
+
+/// The master keys that a database from before the keyring lies under.
+fn check_masters(masters: &[KeyId], seals: &Seals) -> Option<Finding> {
+    if masters.is_empty() {
+        return None;
+    }
+    let missing = masters.iter().find(|id| !seals.has_master_key(**id));
+    Some(match missing {
+        None => Finding::ok(CHECK_KEY, "the database is sealed with it"),
+        Some(id) => Finding::fail(CHECK_KEY, KeyringError::NoMasterKey(*id).to_string(), ""),
+    })
+}
+
+async fn check_source(source: &KeySource, section: &KeySection) -> (Finding, Option<Seal>) {
     const CHECK: &str = CHECK_KEY;
     if let KeySource::File(path) = source
         && let Some(owner) = someone_elses(path)
@@ -119,16 +158,30 @@ async fn check_source(source: &KeySource, passed: &[String]) -> (Finding, Option
         let message = format!("{source} belongs to uid {owner} and was not looked at");
         return (Finding::warn(CHECK, message, advice), None);
     }
-    let advice = "restore the key in use from its copy; only for a new setup, `token-broker init` writes one";
-    match source.read(|name| std::env::var(name).ok(), passed).await {
-        Err(error) => (Finding::fail(CHECK, error.to_string(), ""), None),
-        Ok(text) => match key::parse(text.as_bytes()) {
-            Ok(key) => {
-                let message = format!("{source} can be read by its owner alone, and is a key");
-                (Finding::ok(CHECK, message), Some(key))
-            }
-            Err(error) => (Finding::fail(CHECK, format!("{source}: {error}"), advice), None),
-        },
+    let seal = match Seal::configured(source, section).await {
+        Ok(seal) => seal,
+        Err(error) => {
+            let advice = if error.is::<KeyError>() {
+                "restore the key in use from its copy; only for a new setup, `token-broker init` writes one"
+            } else {
+                ""
+            };
+            return (Finding::fail(CHECK, format!("{error:#}"), advice), None);
+        }
+    };
+    if seal.master_key().is_some() {
+        let message = format!("{source} can be read by its owner alone, and is a key");
+        return (Finding::ok(CHECK, message), Some(seal));
+    }
+    match seal.key_in_use().await {
+        Ok(id) => (
+            Finding::ok(CHECK, format!("{source} answers, and wraps with its key {id}")),
+            Some(seal),
+        ),
+        Err(error) => {
+            let advice = "a daemon that runs goes on without it; one that starts waits for it, and keys cannot be rotated";
+            (Finding::fail(CHECK, error.to_string(), advice), None)
+        }
     }
 }
 

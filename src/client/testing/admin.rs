@@ -20,6 +20,12 @@ use crate::proto::v1::{
 use super::fixtures::{agent_of_alice, alice, noon};
 
 type Answer<T> = Result<Response<T>, Status>;
+type Pieces<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
+
+fn pieces<T: Clone>(messages: &[T]) -> Pieces<T> {
+    let messages: Vec<_> = messages.iter().cloned().map(Ok).collect();
+    tokio_stream::iter(messages)
+}
 
 /// What the daemon answers, and what it was asked.
 pub(crate) struct FakeAdmin {
@@ -40,6 +46,10 @@ pub(crate) struct FakeAdmin {
     pub(crate) disconnect_problem: String,
     pub(crate) audit: Vec<v1::AuditEvent>,
     pub(crate) audit_problem: String,
+    pub(crate) keys: v1::GetKeysResponse,
+    /// What a rotation and a verification of the keyring tell, one message after the other.
+    pub(crate) rotation: Vec<v1::RotateKeyResponse>,
+    pub(crate) verification: Vec<v1::VerifyKeysResponse>,
     /// The pieces of a backup, and the size that is told of it.
     pub(crate) backup: Vec<Vec<u8>>,
     pub(crate) backup_size: u64,
@@ -67,6 +77,9 @@ impl Default for FakeAdmin {
             disconnect_problem: String::new(),
             audit: Vec::new(),
             audit_problem: String::new(),
+            keys: v1::GetKeysResponse::default(),
+            rotation: Vec::new(),
+            verification: Vec::new(),
             backup: Vec::new(),
             backup_size: 0,
             hangs: false,
@@ -406,6 +419,37 @@ impl AdminService for FakeAdmin {
             sessions: 1,
             links: 2,
         }))
+    }
+
+    async fn get_keys(&self, _: Request<v1::GetKeysRequest>) -> Answer<v1::GetKeysResponse> {
+        self.call("get keys");
+        Ok(Response::new(self.keys.clone()))
+    }
+
+    type RotateKeyStream = Pieces<v1::RotateKeyResponse>;
+
+    async fn rotate_key(&self, _: Request<v1::RotateKeyRequest>) -> Answer<Self::RotateKeyStream> {
+        self.call("rotate key");
+        Ok(Response::new(pieces(&self.rotation)))
+    }
+
+    async fn reseal_keys(&self, request: Request<v1::ResealKeysRequest>) -> Answer<v1::ResealKeysResponse> {
+        let seal = request.into_inner().seal;
+        self.call(format!("reseal {seal}"));
+        Ok(Response::new(v1::ResealKeysResponse {
+            seal: "file:/k2".to_owned(),
+            seal_key: "00112233aabbccdd".to_owned(),
+            keys: vec!["1111222233334444".to_owned()],
+            left: Vec::new(),
+            advice: "set key.source".to_owned(),
+        }))
+    }
+
+    type VerifyKeysStream = Pieces<v1::VerifyKeysResponse>;
+
+    async fn verify_keys(&self, _: Request<v1::VerifyKeysRequest>) -> Answer<Self::VerifyKeysStream> {
+        self.call("verify keys");
+        Ok(Response::new(pieces(&self.verification)))
     }
 
     async fn get_daemon_status(

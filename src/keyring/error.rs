@@ -1,0 +1,42 @@
+//! Why the keyring is not opened, or not changed.
+
+use crate::{
+    seal::SealError,
+    store::{KeyringFault, StoreError},
+    vault::KeyId,
+};
+
+/// Why it is not. Holds no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// The seal does not do it.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The store does not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else wrote it.
+    #[error(transparent)]
+    Altered(#[from] KeyringFault),
+    /// Rows lie under a master key itself, from before there was a keyring, and no source of the configuration has that key.
+    #[error(
+        "the database is sealed with master key {0}, and neither key.source nor key.previous has it: put it there; nothing \
+         else opens what is sealed with it"
+    )]
+    NoMasterKey(KeyId),
+    /// The seal that was asked gave another key back than it wrapped.
+    #[error(
+        "{seal} gave another key back than it was given to wrap: nothing was changed; look at the log of what is behind it"
+    )]
+    NotGivenBack {
+        /// Which seal.
+        seal: String,
+    },
+}
+
+impl KeyringError {
+    /// Whether the seal is away, and may do it later.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Seal(SealError::Away { .. }))
+    }
+}

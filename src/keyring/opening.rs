@@ -1,0 +1,156 @@
+//! Opens the keyring when the daemon starts.
+
+use std::{fmt::Write, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{KeyringError, Seals, parts};
+use crate::{
+    entropy::Entropy,
+    secret::Key,
+    store::{KeyRecord, KeyState, KeyringFault, StoredKeyring},
+    vault::{self, KeyId, Keyring},
+};
+
+/// The first and the longest pause before a seal that is away is asked again.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The keys of a database, unwrapped.
+pub struct Opened {
+    /// Those that rows may lie under.
+    pub keyring: Keyring,
+    /// The keyring that a database is to get that has none.
+    pub founded: Option<StoredKeyring>,
+}
+
+/// Unwraps the keys of the keyring `stored`. A database that has none gets one; where it is from before, its rows lie under the
+/// master keys `masters`, and those become keys of it.
+///
+/// A seal that is away is asked again until it is not; `waits` is told each time.
+///
+/// # Errors
+/// What no waiting helps against.
+pub async fn open(
+    seals: &Seals,
+    stored: Option<StoredKeyring>,
+    masters: &[KeyId],
+    now: Timestamp,
+    entropy: &dyn Entropy,
+    mut waits: impl FnMut(&KeyringError) + Send,
+) -> Result<Opened, KeyringError> {
+    if let Some(stored) = stored {
+        let keyring = again(&mut waits, || unwrap(seals, &stored)).await?;
+        return Ok(Opened {
+            keyring,
+            founded: None,
+        });
+    }
+    let masters: Vec<&Key> = masters
+        .iter()
+        .map(|id| seals.master_key(*id).ok_or(KeyringError::NoMasterKey(*id)))
+        .collect::<Result<_, _>>()?;
+    let (store, key) = (name(entropy), vault::key::generate(entropy));
+    let founded = again(&mut waits, || found(seals, &store, (&key, &masters), now)).await?;
+    Ok(Opened {
+        keyring: Keyring::new(key, masters.into_iter().cloned().collect()),
+        founded: Some(founded),
+    })
+}
+
+/// Asks until the seal is not away.
+async fn again<T, F: Future<Output = Result<T, KeyringError>>>(
+    waits: &mut impl FnMut(&KeyringError),
+    mut ask: impl FnMut() -> F,
+) -> Result<T, KeyringError> {
+    let (mut pause, longest) = PAUSES;
+    loop {
+        match ask().await {
+            Err(away) if away.is_away() => waits(&away),
+            ended => return ended,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
+}
+
+/// Looks whether the keys that rows may lie under open now. A seal that is away is not waited for.
+///
+/// # Errors
+/// Why they do not.
+pub async fn try_open(seals: &Seals, stored: &StoredKeyring) -> Result<(), KeyringError> {
+    unwrap(seals, stored).await.map(drop)
+}
+
+/// The retired keys that do not open, and why. Backups from their time are of no use without them.
+pub async fn lost_for_backups<'a>(
+    seals: &Seals,
+    stored: &'a StoredKeyring,
+) -> Vec<(&'a KeyRecord, KeyringError)> {
+    let mut lost = Vec::new();
+    for record in stored.keys.iter().filter(|key| key.state == KeyState::Retired) {
+        if let Err(error) = unwrap_one(seals, &stored.store, record).await
+            && !error.is_away()
+        {
+            lost.push((record, error));
+        }
+    }
+    lost
+}
+
+/// The keys that rows may lie under.
+async fn unwrap(seals: &Seals, stored: &StoredKeyring) -> Result<Keyring, KeyringError> {
+    let in_state = |state| stored.keys.iter().filter(move |key| key.state == state);
+    let mut active = in_state(KeyState::Active);
+    let (Some(active), None) = (active.next(), active.next()) else {
+        return Err(KeyringFault::NotOneActive(in_state(KeyState::Active).count()).into());
+    };
+    let mut retiring = Vec::new();
+    for record in in_state(KeyState::Retiring) {
+        retiring.push(unwrap_one(seals, &stored.store, record).await?);
+    }
+    let active = unwrap_one(seals, &stored.store, active).await?;
+    Ok(Keyring::new(active, retiring))
+}
+
+/// One key, whose record was written by who has it.
+pub(super) async fn unwrap_one(seals: &Seals, store: &str, record: &KeyRecord) -> Result<Key, KeyringError> {
+    let key = seals.unwrap(store, record).await?;
+    if record.is_of(store, &key) {
+        Ok(key)
+    } else {
+        Err(KeyringFault::Altered(record.id).into())
+    }
+}
+
+/// A keyring with a new key, and with the master keys that rows lie under.
+pub(super) async fn found(
+    seals: &Seals,
+    store: &str,
+    (key, masters): (&Key, &[&Key]),
+    now: Timestamp,
+) -> Result<StoredKeyring, KeyringError> {
+    let states = std::iter::once((key, KeyState::Active));
+    let states = states.chain(masters.iter().map(|master| (*master, KeyState::Retiring)));
+    let mut keys = Vec::new();
+    for (key, state) in states {
+        let wrapped = parts::wrap(&seals.current, store, key).await?;
+        keys.push(KeyRecord::new(store, key, state, now, now, wrapped));
+    }
+    let mut founded = StoredKeyring {
+        store: store.to_owned(),
+        keys,
+    };
+    founded.sort();
+    Ok(founded)
+}
+
+/// A database's own name.
+pub(super) fn name(entropy: &dyn Entropy) -> String {
+    entropy
+        .bytes::<16>()
+        .iter()
+        .fold(String::new(), |mut name, byte| {
+            let _ = write!(name, "{byte:02x}");
+            name
+        })
+}

@@ -1,0 +1,95 @@
+//! What rotation, sealing anew and inspection share.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use subtle::ConstantTimeEq;
+use tokio::sync::{Mutex, RwLock};
+
+use super::{KeyringError, Seals};
+use crate::{
+    clock::SharedClock,
+    config::{ConfigError, KeySection},
+    entropy::SharedEntropy,
+    seal::{Place, Seal, WrappedKey},
+    secret::Key,
+    store::{KeyStore, SharedStore, StoreError, StoredKeyring},
+    telemetry::audit::AuditEvent,
+    vault::{KeyId, Vault},
+};
+
+/// Reads the section `[key]` as it is on disk now.
+pub type FreshSection = Box<dyn Fn() -> Result<KeySection, ConfigError> + Send + Sync>;
+
+/// What the use cases of the keyring are made of.
+pub struct KeyringParts {
+    /// Where the keyring and the rows are.
+    pub keys: Arc<dyn KeyStore>,
+    /// The same, as the store of records and of the trail's time.
+    pub records: SharedStore,
+    /// The keys in use.
+    pub vault: Arc<Vault>,
+    /// What wraps them.
+    pub seals: RwLock<Seals>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: SharedEntropy,
+    /// How long a retired key is kept, in days.
+    pub keep_days: u16,
+    /// The section `[key]` as it is on disk.
+    pub fresh_section: FreshSection,
+    /// One change of the keyring at a time.
+    pub turn: Mutex<()>,
+}
+
+impl KeyringParts {
+    /// Commits a change of the keyring.
+    pub(super) async fn put(
+        &self,
+        before: StoredKeyring,
+        mut after: StoredKeyring,
+        audit: Vec<AuditEvent>,
+    ) -> Result<(), StoreError> {
+        after.sort();
+        let put = self.keys.put_keyring(before, after.clone(), audit).await;
+        match put {
+            // A commit that was not confirmed may be there all the same. What is there counts.
+            Err(StoreError::Storage { .. }) if self.keys.keyring().await.is_ok_and(|now| now == after) => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// The present moment, never before what the trail knows: a key that is kept for its time is not gone early because a
+    /// clock was wrong.
+    pub(super) async fn moment(&self) -> Timestamp {
+        self.clock
+            .now()
+            .max(self.trail_time().await.unwrap_or(Timestamp::MIN))
+    }
+
+    /// The time by which what is kept grows old. A wall clock that is wrong by years does not move it.
+    pub(super) async fn trail_time(&self) -> Result<Timestamp, StoreError> {
+        let (now, moment) = (self.clock.now(), self.clock.boot_moment());
+        self.records.tick_trail(now, moment).await
+    }
+}
+
+/// Wraps a key, and looks whether the seal gives it back.
+pub(super) async fn wrap(seal: &Seal, store: &str, key: &Key) -> Result<WrappedKey, KeyringError> {
+    let place = Place {
+        store,
+        key: KeyId::of(key),
+    };
+    let wrapped = seal.wrap(&place, key).await?;
+    let back = seal.unwrap(&place, &wrapped).await?;
+    if bool::from(back.expose().ct_eq(key.expose())) {
+        Ok(wrapped)
+    } else {
+        Err(KeyringError::NotGivenBack {
+            seal: seal.name().to_owned(),
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! The keys of a backup that is to be restored.
+
+use jiff::Timestamp;
+
+use super::{KeyringError, Seals, opening, parts};
+use crate::{
+    entropy::Entropy,
+    secret::Key,
+    store::{KeyState, KeyringFault, StoredKeyring},
+    vault::{self, KeyId, Keyring},
+};
+
+/// The keys that a backup's rows lie under, and the keyring that it gets, where it is to have another than its own.
+///
+/// The backup's keyring is unwrapped by the seals that are configured. Where none of them wrapped it, the same keys may still be
+/// kept in the keyring of the database that it replaces, `present`; then the seal in use wraps them. The same goes for the
+/// master keys `masters` that rows of a backup from before the keyring lie under.
+///
+/// # Errors
+/// Nobody has a key that rows may lie under.
+pub async fn for_restore(
+    seals: &Seals,
+    backup: Option<StoredKeyring>,
+    masters: &[KeyId],
+    present: Option<&StoredKeyring>,
+    new: (Timestamp, &dyn Entropy),
+) -> Result<(Keyring, Option<StoredKeyring>), KeyringError> {
+    match backup {
+        Some(backup) => own(seals, &backup, present).await,
+        None => from_before(seals, masters, present, new).await,
+    }
+}
+
+async fn own(
+    seals: &Seals,
+    backup: &StoredKeyring,
+    present: Option<&StoredKeyring>,
+) -> Result<(Keyring, Option<StoredKeyring>), KeyringError> {
+    let mut after = backup.clone();
+    let (mut active, mut retiring) = (None, Vec::new());
+    for record in &mut after.keys {
+        if matches!(record.state, KeyState::Retired | KeyState::Pending) {
+            continue;
+        }
+        let key = match opening::unwrap_one(seals, &backup.store, record).await {
+            Ok(key) => key,
+            Err(error) => {
+                let key = kept(seals, record.id, present).await.ok_or(error)?;
+                record.wrapped = parts::wrap(&seals.current, &backup.store, &key).await?;
+                key
+            }
+        };
+        match record.state {
+            KeyState::Active => active = Some(key),
+            _ => retiring.push(key),
+        }
+    }
+    let active = active.ok_or(KeyringFault::NotOneActive(0))?;
+    let is_other = after != *backup;
+    Ok((Keyring::new(active, retiring), is_other.then_some(after)))
+}
+
+async fn from_before(
+    seals: &Seals,
+    masters: &[KeyId],
+    present: Option<&StoredKeyring>,
+    (now, entropy): (Timestamp, &dyn Entropy),
+) -> Result<(Keyring, Option<StoredKeyring>), KeyringError> {
+    let (mut keys, mut is_kept) = (Vec::new(), false);
+    for id in masters {
+        if let Some(key) = seals.master_key(*id) {
+            keys.push(key.clone());
+            continue;
+        }
+        let key = kept(seals, *id, present).await;
+        keys.push(key.ok_or(KeyringError::NoMasterKey(*id))?);
+        is_kept = true;
+    }
+    let (store, key) = (opening::name(entropy), vault::key::generate(entropy));
+    if !is_kept {
+        // The daemon's next start has them from the configuration, too.
+        return Ok((Keyring::new(key, keys), None));
+    }
+    let former: Vec<&Key> = keys.iter().collect();
+    let founded = opening::found(seals, &store, (&key, &former), now).await?;
+    Ok((Keyring::new(key, keys), Some(founded)))
+}
+
+/// The key, as the database that is replaced keeps it.
+async fn kept(seals: &Seals, id: KeyId, present: Option<&StoredKeyring>) -> Option<Key> {
+    let present = present?;
+    let kept = present.key(id)?;
+    opening::unwrap_one(seals, &present.store, kept).await.ok()
+}
