@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use super::{
     agents::{self, AgentsCommand},
     audit, backup, capabilities, completions, connect, console, demo, doctor, exec, google_emulator, init,
-    integrations,
+    integrations, key,
     options::Global,
     restore, serve, service_account, sidecar, status, token, wait,
 };
@@ -84,6 +84,9 @@ pub(super) enum Command {
     /// Read and verify the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Rotate, reseal, show and verify the keys that the database is sealed with
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Copy the database to a file, while the daemon runs
     Backup(backup::BackupArgs),
     /// Put a backup in the database's place, while the daemon is stopped
@@ -130,6 +133,7 @@ impl Command {
             | Self::Agents(_)
             | Self::Status(_)
             | Self::Audit(_)
+            | Self::Key(_)
             | Self::Backup(_)
             | Self::Doctor(_) => false,
         }

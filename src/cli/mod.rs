@@ -24,6 +24,7 @@ mod import;
 mod init;
 mod integrations;
 mod json;
+mod key;
 mod library_variables;
 mod manifests;
 mod metadata_relay;
@@ -148,6 +149,7 @@ fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
         Command::Exec(args) => exec::run(&args, global, output),
         Command::Wait(args) => wait_for(wait::run(&args, global, output)),
         Command::Status(args) => wait_for(status::run(&args, global, output)),
+        Command::Key(command) => wait_for(key::run(command, global, output)),
         Command::Audit(command) => wait_for(audit::run(command, global, output)),
         Command::Backup(args) => wait_for(backup::run(&args, global, output)),
         Command::Restore(args) => wait_for(restore::run(&args, global, output)),

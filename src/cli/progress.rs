@@ -65,6 +65,31 @@ pub(super) async fn during_telling<T>(
     }
 }
 
+/// The same, where `far` says how far it is, behind the label. Where nothing can be drawn, nothing is said.
+pub(super) async fn counting<T>(
+    output: &mut Output,
+    label: &str,
+    far: watch::Receiver<String>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    if !output.shows_progress() {
+        return work.await;
+    }
+    let mut frames = FRAMES.iter().cycle();
+    let begun = tokio::time::Instant::now();
+    loop {
+        if let Ok(done) = tokio::time::timeout(STEP, &mut work).await {
+            output.prompt(WIPED);
+            return done;
+        }
+        let frame = frames.next().unwrap_or(&FRAMES[0]);
+        let (far, time) = (far.borrow().clone(), time_format::short(whole(begun.elapsed())));
+        let far = harmless(&far, true);
+        output.prompt(&format!("{WIPED}{frame} {label}: {far} ({time})"));
+    }
+}
+
 fn whole(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs())
 }

@@ -1,18 +1,24 @@
 //! `restore`: a backup takes the database's place.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::{options::Global, output::Output, prompt::confirm, settings};
 use crate::{
     client::exit::{Exit, Failure, Outcome},
     clock,
-    entropy::SystemEntropy,
-    sqlite_store::Restore,
-    store::StoreError,
+    config::Config,
+    entropy::{Entropy, SystemEntropy},
+    keyring::{self, Seals},
+    sqlite_store::{Restore, SqliteStore},
+    store::{StoreError, StoredKeyring},
     text::{ShowPath, count},
-    vault::{Vault, configured},
+    vault::Vault,
 };
 
 const EXAMPLES: &str = "\
@@ -22,7 +28,8 @@ Examples:
   systemctl start token-broker
 
 The daemon has to be stopped. FILE is looked at first: it has to be a whole database of token-broker, of this version or an \
-older one, sealed with the configured master key. The database that it replaces is kept beside it. When the daemon starts, \
+older one, and its keyring has to open: by the seal of key.source, by one of key.previous, or by what the keyring of the \
+database that it replaces has kept. The database that it replaces is kept beside it. When the daemon starts, \
 each account is checked with its provider before an agent has a token of it: it may have been disconnected since the backup.";
 
 // What to restore.
@@ -46,10 +53,9 @@ pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output
     if !args.file.exists() {
         return Err(Failure::new(Exit::Failed, format!("there is no file {file}")));
     }
-    let keyring = configured::keyring(&config.key).await;
-    let keyring = keyring.map_err(|error| Failure::misconfigured(format!("{error:#}")))?;
-    let vault = Vault::new(keyring, Arc::new(SystemEntropy));
-    let restore = Restore::prepare(&config.state_dir, &args.file, &vault).map_err(failure)?;
+    let (vault, keyring) = keys(&config, &args.file, output.now()).await?;
+    let restore = Restore::prepare(&config.state_dir, &args.file, &vault, keyring.as_ref());
+    let restore = restore.map_err(failure)?;
     let accounts = restore.accounts();
     let what = count(accounts, "account", "accounts");
     if !args.yes {
@@ -83,6 +89,32 @@ pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output
         "  start the daemon: it checks each account with its provider before an agent has a token of it",
     )?;
     Ok(Exit::Ok)
+}
+
+/// The keys that FILE is sealed with, and the keyring that it gets, where it is to have another than its own.
+async fn keys(
+    config: &Config,
+    file: &Path,
+    now: Timestamp,
+) -> Result<(Arc<Vault>, Option<StoredKeyring>), Failure> {
+    let entropy = Arc::new(SystemEntropy);
+    let seals = Seals::configured(&config.key).await;
+    let seals = seals.map_err(|error| Failure::misconfigured(format!("{error:#}")))?;
+    // What is wrong with a file that is no database is said when it is looked at.
+    let backup = SqliteStore::keyring_of_file(file).unwrap_or_default();
+    let masters = SqliteStore::master_keys_of_file(file).unwrap_or_default();
+    let present = SqliteStore::keyring_in(&config.state_dir).unwrap_or_default();
+    let new = (now, &*entropy as &dyn Entropy);
+    let opened = keyring::for_restore(&seals, backup, &masters, present.as_ref(), new).await;
+    let (keyring, keep) = opened.map_err(|error| {
+        let message = format!("{}: {error}", file.shown());
+        if error.is_away() {
+            Failure::new(Exit::TryLater, message)
+        } else {
+            Failure::misconfigured(message)
+        }
+    })?;
+    Ok((Arc::new(Vault::new(keyring, entropy)), keep))
 }
 
 fn failure(error: StoreError) -> Failure {

@@ -5,8 +5,10 @@ mod account;
 mod agent;
 mod audit;
 mod daemon;
+mod keyring;
 
 pub(super) use account::{Integration, IntegrationCapability, PendingRevocation};
 pub(super) use agent::Agent;
 pub(super) use audit::{AuditEvent, AuditHead};
 pub(super) use daemon::Daemon;
+pub(super) use keyring::{Keyring, KeyringKey};
