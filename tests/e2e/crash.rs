@@ -12,12 +12,9 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use token_broker::{
-    clock::{Clock, SystemClock},
-    entropy::{Entropy, SystemEntropy},
-};
+use token_broker::clock::{Clock, SystemClock};
 
-use crate::support::{Agent, Daemon, Emulator, wait_until};
+use crate::support::{Agent, Daemon, Emulator, nap, wait_until};
 
 const SEND: &str = "google.gmail.send";
 const OWNERS: usize = 20;
@@ -278,12 +275,6 @@ impl Load {
 fn add_agent(daemon: &Daemon, name: &str, owner: &str) {
     let added = daemon.cli(&["agents", "add", name, "--owner", owner, "--capability", SEND]);
     added.expect_ok();
-}
-
-/// Sleeps between nothing and `most`: the moment is what the test is about.
-fn nap(most: Duration) {
-    let entropy: &dyn Entropy = &SystemEntropy;
-    std::thread::sleep(entropy.between(Duration::ZERO, most));
 }
 
 /// Starts it and kills it before it is ready, or just after.

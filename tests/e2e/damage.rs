@@ -219,7 +219,11 @@ fn without_its_own_master_key_the_daemon_does_not_start() {
     Output::of(init.args(["init", "--config-dir"]).arg(other.path())).expect_ok();
     let foreign = fs::read_to_string(other.path().join("master.key")).unwrap();
     put_key(&daemon, &foreign);
-    expect_refused(&daemon, 7, "put key");
+    expect_refused(
+        &daemon,
+        7,
+        "name the one that wrapped it in key.source or key.previous",
+    );
     assert!(!daemon.whole_log().contains(key.trim()) && !daemon.whole_log().contains(foreign.trim()));
     put_key(&daemon, &key);
     daemon.start();

@@ -85,7 +85,7 @@ fn a_master_key_that_is_not_the_databases_is_named() {
     init.arg("init").arg("--config-dir").arg(&other);
     Output::of(&mut init).expect_ok();
     fs::copy(other.join("master.key"), daemon.key_file()).unwrap();
-    is_said(&daemon, "is sealed with master key");
+    is_said(&daemon, "the database's keyring does not open");
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod flood;
 mod full_disk;
 mod holders;
 mod kept;
+mod keys;
 mod libraries;
 mod lifecycle;
 mod odd_answers;

@@ -37,6 +37,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use token_broker::entropy::{Entropy, SystemEntropy};
+
 pub(crate) use agent::{AGENT_UID, Agent, EventStream, manifest};
 pub(crate) use authority::{Authority, Signed, pem, replace};
 pub(crate) use command::{Output, program, program_as, program_named};
@@ -85,6 +87,12 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 /// Looks again and again until `condition` holds.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
+}
+
+/// Sleeps between nothing and `most`, where the moment is what a test is about.
+pub(crate) fn nap(most: Duration) {
+    let entropy: &dyn Entropy = &SystemEntropy;
+    std::thread::sleep(entropy.between(Duration::ZERO, most));
 }
 
 /// True where other uids can be taken on and file systems mounted.

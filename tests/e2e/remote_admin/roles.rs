@@ -31,6 +31,10 @@ const MAY: &[(&str, [bool; 4])] = &[
     ("BackupDatabase", [true, false, false, false]),
     ("BeginSession", [true, true, false, true]),
     ("EndSessions", [true, true, false, true]),
+    ("GetKeys", [true, false, true, false]),
+    ("RotateKey", [true, false, false, false]),
+    ("ResealKeys", [true, false, false, false]),
+    ("VerifyKeys", [true, false, false, false]),
     ("GetDaemonStatus", [true, true, true, false]),
 ];
 

@@ -1,0 +1,173 @@
+//! The keys that the database is sealed with: rotated, sealed anew, and what a kill at any moment leaves of that.
+
+use std::{io::Write, path::PathBuf, time::Duration};
+
+use serde_json::Value;
+use token_broker::{entropy::SystemEntropy, vault::key};
+
+use crate::support::{Agent, Daemon, Emulator, nap, wait_until};
+
+const ALICE: &str = "alice@example.com";
+const SEND: &str = "google.gmail.send";
+
+/// How often it is killed.
+fn kills() -> usize {
+    std::env::var("TOKEN_BROKER_TEST_KEY_KILLS").map_or(30, |text| text.parse().unwrap())
+}
+
+/// Another master key beside the daemon's.
+fn other_key(daemon: &Daemon) -> PathBuf {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = daemon.config_dir().join("other.key");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .unwrap();
+    file.write_all(key::encode(&key::generate(&SystemEntropy)).as_bytes())
+        .unwrap();
+    path
+}
+
+fn connected(daemon: &Daemon) -> Agent {
+    daemon.write_manifest("bot", "alice", &[SEND]);
+    daemon.start();
+    daemon.connect_as("alice", ALICE, &[SEND]).expect_ok();
+    let agent = daemon.agent("bot");
+    wait_until("a token", || token(&agent).is_some());
+    agent
+}
+
+fn token(agent: &Agent) -> Option<String> {
+    let answer = agent
+        .try_get("/v1/token")
+        .ok()
+        .filter(|answer| answer.status == 200)?;
+    Some(answer.json()["access_token"].as_str()?.to_owned())
+}
+
+fn status(daemon: &Daemon) -> Value {
+    daemon
+        .cli(&["key", "status", "--output", "json"])
+        .expect_ok()
+        .json()
+}
+
+/// The keys in this state, each with how many rows need it.
+fn in_state(status: &Value, state: &str) -> Vec<(String, u64)> {
+    let keys = status["keys"].as_array().unwrap().iter();
+    keys.filter(|key| key["state"] == state)
+        .map(|key| {
+            (
+                key["id"].as_str().unwrap().to_owned(),
+                key["rows"].as_u64().unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_rotation_and_another_seal_are_noticed_by_nobody_and_outlive_a_restart() {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    let agent = connected(&daemon);
+    let before = in_state(&status(&daemon), "active");
+    let rotated = daemon
+        .cli(&["key", "rotate", "--output", "json"])
+        .expect_ok()
+        .json();
+    assert!(rotated["rows_moved"].as_u64().unwrap() > 4, "{rotated}");
+    let after = status(&daemon);
+    assert_eq!(
+        in_state(&after, "active")[0].0,
+        rotated["active_key"].as_str().unwrap()
+    );
+    assert_eq!(in_state(&after, "retired"), [(before[0].0.clone(), 0)]);
+    daemon.cli(&["key", "verify"]).expect_ok();
+
+    let other = other_key(&daemon);
+    let seal = format!("file:{}", other.display());
+    let resealed = daemon.cli(&["key", "reseal", "--to", &seal]).expect_ok();
+    assert!(
+        resealed.stdout.contains("set key.source = "),
+        "{}",
+        resealed.stdout
+    );
+    let found = daemon.cli(&["doctor"]).expect(1);
+    assert!(
+        found.stdout.contains("the database's keyring does not open"),
+        "{}",
+        found.stdout
+    );
+    assert!(token(&agent).is_some());
+    assert_eq!(daemon.terminate(), 0);
+    let refused = daemon.try_start().unwrap_err();
+    assert_eq!(refused.code, 7, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains(&format!("was wrapped by {seal}")),
+        "{}",
+        refused.stderr
+    );
+
+    let config = std::fs::read_to_string(daemon.config_file()).unwrap();
+    let named = format!("[key]\nsource = \"{seal}\"\n");
+    std::fs::write(daemon.config_file(), config.replace("[key]\n", &named)).unwrap();
+    std::fs::remove_file(daemon.key_file()).unwrap();
+    daemon.start();
+    wait_until("the token of before", || token(&agent).is_some());
+    daemon.cli(&["key", "rotate"]).expect_ok();
+    daemon
+        .cli(&["integrations", "check", "--owner", "alice"])
+        .expect_ok();
+    daemon.cli(&["audit", "verify"]).expect_ok();
+    assert_eq!(google.count("refresh_token_reuse"), 0);
+}
+
+#[test]
+fn killed_at_any_step_of_a_rotation_or_of_sealing_anew_nothing_is_lost() {
+    let google = Emulator::start(&["--token-lifetime", "10s", "--rotation", "strict"]);
+    let daemon = Daemon::new(&google);
+    let other = other_key(&daemon);
+    let config = std::fs::read_to_string(daemon.config_file()).unwrap();
+    let previous = format!("[key]\nprevious = [\"file:{}\"]\n", other.display());
+    std::fs::write(daemon.config_file(), config.replace("[key]\n", &previous)).unwrap();
+    let agent = connected(&daemon);
+    let seal = format!("file:{}", other.display());
+    let (mut cut, mut resumed) = (0, 0);
+    for kill in 0..kills() {
+        let args: &[&str] = if kill % 3 == 2 {
+            &["key", "reseal", "--to", &seal]
+        } else {
+            &["key", "rotate"]
+        };
+        let mut command = daemon.command(args).spawn().unwrap();
+        nap(Duration::from_millis(160));
+        daemon.kill9();
+        cut += u32::from(!command.wait().unwrap().success());
+        daemon.start();
+        resumed += u32::from(!in_state(&status(&daemon), "retiring").is_empty());
+        wait_until("the end of the rotation", || {
+            in_state(&status(&daemon), "retiring").is_empty()
+        });
+        let after = status(&daemon);
+        let (active, retired) = (in_state(&after, "active"), in_state(&after, "retired"));
+        assert_eq!(active.len(), 1, "{after}");
+        assert!(active[0].1 > 4, "{after}");
+        assert!(retired.iter().all(|(_, rows)| *rows == 0), "{after}");
+        daemon.cli(&["key", "verify"]).expect_ok();
+        wait_until("a token", || token(&agent).is_some());
+    }
+    daemon
+        .cli(&["integrations", "check", "--owner", "alice"])
+        .expect_ok();
+    daemon.cli(&["audit", "verify"]).expect_ok();
+    assert_eq!(google.count("refresh_token_reuse"), 0);
+    writeln!(
+        std::io::stdout(),
+        "{} kills cut {cut} commands, and {resumed} rotations went on after the start",
+        kills()
+    )
+    .unwrap();
+}
