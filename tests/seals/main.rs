@@ -11,6 +11,7 @@
 mod support;
 
 mod bao;
+mod daemon;
 mod kms;
 mod plugin;
 mod transit;
