@@ -3,12 +3,16 @@
 //! None of them has `Debug`, `Display` or `Serialize`: a secret can only be read by naming it with
 //! `expose`, which is easy to find and to review. All are wiped when dropped and compared in constant time.
 
+mod locked;
 pub(crate) mod pem;
 pub mod shape;
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+
+use locked::Locked;
 
 macro_rules! secret {
     ($(#[$doc:meta])* $name:ident) => {
@@ -95,19 +99,19 @@ secret! {
     FormToken
 }
 
-/// A 256-bit key.
+/// A 256-bit key, on a page that is locked in memory where the limit allows it. Its clones are the same page.
 #[derive(Clone)]
-pub struct Key(Zeroizing<[u8; 32]>);
+pub struct Key(Arc<Locked>);
 
 impl Key {
     /// Takes 32 bytes as a key.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+    pub fn new(mut bytes: [u8; 32]) -> Self {
+        Self(Arc::new(Locked::take(&mut bytes)))
     }
 
     /// The key itself.
     pub fn expose(&self) -> &[u8; 32] {
-        &self.0
+        self.0.bytes()
     }
 }
 

@@ -12,6 +12,7 @@
 
 use aws_lc_rs::{hkdf, hmac};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 use crate::secret::Key;
 
@@ -88,16 +89,20 @@ pub enum MacError {
 }
 
 /// The key that MACs are made with, derived from a key. No `Debug`.
-pub(super) struct MacKey(hmac::Key);
+pub(super) struct MacKey(Key);
 
 impl MacKey {
     pub(super) fn of(master: &Key) -> Self {
         let info: [&[u8]; 1] = [b"token-broker mac key v1"];
         let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(master.expose());
-        let derived = derived
-            .expand(&info, hmac::HMAC_SHA256)
+        let mut key = [0; 32];
+        derived
+            .expand(&info, hkdf::HKDF_SHA256)
+            .and_then(|derived| derived.fill(&mut key))
             .expect("one block is not too long for HKDF");
-        Self(derived.into())
+        let kept = Key::new(key);
+        key.zeroize();
+        Self(kept)
     }
 
     pub(super) fn make(&self, key_id: KeyId, purpose: &str, fields: &[Field<'_>]) -> Mac {
@@ -117,7 +122,9 @@ impl MacKey {
     }
 
     fn context(&self, purpose: &str, fields: &[Field<'_>]) -> hmac::Context {
-        let mut context = hmac::Context::with_key(&self.0);
+        // Made each time: what is derived from the key lies nowhere for longer than a MAC takes.
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.expose());
+        let mut context = hmac::Context::with_key(&key);
         for field in std::iter::once(&Field::Text(purpose)).chain(fields) {
             add(&mut context, *field);
         }

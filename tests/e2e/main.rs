@@ -15,6 +15,7 @@ mod busy;
 mod canary;
 mod commands;
 mod config_map;
+mod confinement;
 mod connect;
 mod crash;
 mod damage;
