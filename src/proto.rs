@@ -1,5 +1,7 @@
 //! The generated messages and services of `proto/`.
 
+use zeroize::Zeroize;
+
 pub use generated::{csi, kms, pluginregistration, v1};
 
 #[allow(
@@ -31,6 +33,32 @@ mod generated {
     }
 }
 
+/// Messages that carry a secret wipe it when they are dropped, also where that is in tonic's hands: after they were encoded.
+macro_rules! wiped {
+    ($($message:ident.$secret:ident),+ $(,)?) => {$(
+        impl Zeroize for v1::$message {
+            fn zeroize(&mut self) {
+                self.$secret.zeroize();
+            }
+        }
+
+        impl Drop for v1::$message {
+            fn drop(&mut self) {
+                self.zeroize();
+            }
+        }
+    )+};
+}
+
+wiped!(
+    AccessToken.access_token,
+    AddServiceAccountRequest.key_file,
+    BeginConnectResponse.authorization_url,
+    BeginSessionResponse.url,
+    CompleteConnectRequest.redirect_url,
+    ImportIntegrationRequest.grant,
+);
+
 /// What server reflection serves: every file under `proto/tokenbroker`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
@@ -55,6 +83,17 @@ pub(crate) fn code(name: &str, prefix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wiped_of_a_message_is_its_secret_alone() {
+        let mut message = v1::BeginSessionResponse {
+            url: "https://broker.example/console/enter?token=sesame".to_owned(),
+            expires_at: Some(timestamp(jiff::Timestamp::UNIX_EPOCH)),
+        };
+        message.zeroize();
+        assert_eq!(message.url, "");
+        assert!(message.expires_at.is_some());
+    }
 
     #[test]
     fn a_moment_out_of_range_is_none() {

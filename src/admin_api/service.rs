@@ -1,6 +1,6 @@
 //! `tokenbroker.v1.AdminService`.
 
-use std::{pin::Pin, sync::Arc};
+use std::{mem, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt};
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
@@ -119,8 +119,11 @@ impl AdminService for Service {
         request: Request<v1::CompleteConnectRequest>,
     ) -> Answer<v1::CompleteConnectResponse> {
         let caller = Principal::of(request.extensions())?;
-        let redirect = request.into_inner().redirect_url;
-        let query = redirect.split_once('?').map_or("", |(_, query)| query);
+        let request = request.into_inner();
+        let query = request
+            .redirect_url
+            .split_once('?')
+            .map_or("", |(_, query)| query);
         let query = query.split_once('#').map_or(query, |(query, _)| query);
         self.confined(&caller).redirect(query)?;
         let connected = self
@@ -159,13 +162,12 @@ impl AdminService for Service {
         request: Request<v1::AddServiceAccountRequest>,
     ) -> Answer<v1::AddServiceAccountResponse> {
         let caller = Principal::of(request.extensions())?;
-        let request = request.into_inner();
-        // From here on it is wiped, whatever comes of it.
-        let file = request.key_file.into();
+        let mut request = request.into_inner();
+        let file = mem::take(&mut request.key_file).into();
         let new = NewServiceAccount {
             owner: request.owner.parse().map_err(|error| invalid(&error))?,
             file,
-            subject: Some(request.subject).filter(|subject| !subject.is_empty()),
+            subject: Some(mem::take(&mut request.subject)).filter(|subject| !subject.is_empty()),
         };
         self.confined(&caller).owner(&new.owner)?;
         let added = self
@@ -186,8 +188,8 @@ impl AdminService for Service {
         request: Request<v1::ImportIntegrationRequest>,
     ) -> Answer<v1::ImportIntegrationResponse> {
         let caller = Principal::of(request.extensions())?;
-        let request = request.into_inner();
-        let grant = request.grant.into();
+        let mut request = request.into_inner();
+        let grant = mem::take(&mut request.grant).into();
         let target = account_of(&request.owner, &request.account)?;
         self.confined(&caller).target(&target)?;
         let imported = self

@@ -115,10 +115,10 @@ pub(super) async fn consent(
     }
     let at = At {
         is_google: matches!(begun.provider.as_str(), "" | "google"),
-        name: begun.provider_name,
+        name: begun.provider_name.clone(),
     };
     let wait = admin.wait_connect(WaitConnectRequest {
-        connect_id: begun.connect_id,
+        connect_id: begun.connect_id.clone(),
     });
     let wait = tokio::time::timeout(args.timeout, wait);
     match progress::during(output, "waiting for the consent", wait).await {

@@ -81,7 +81,7 @@ pub(super) async fn run(args: ConsoleArgs, global: &Global, output: &mut Output)
     let expires_at = proto::moment(link.expires_at);
     if output.is_json() {
         output.json(&Link {
-            url: link.url,
+            url: link.url.clone(),
             expires_at,
         })?;
         return Ok(Exit::Ok);

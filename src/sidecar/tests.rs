@@ -76,7 +76,9 @@ fn answer(release: Release, request: &Request<Incoming>) -> Told {
                 access_token: "ya29.a".to_owned(),
                 expires_at: Some(timestamp(end)),
                 expires_in: 3600,
-                ..AccessToken::default()
+                token_type: String::new(),
+                scope: String::new(),
+                capabilities: Vec::new(),
             };
             let message = GetAccessTokenResponse { token: Some(token) }.encode_to_vec();
             let mut framed = vec![0];

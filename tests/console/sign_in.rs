@@ -109,7 +109,7 @@ fn a_platform_gets_links_that_lead_to_a_page_and_back_to_itself() {
     };
     let begun =
         block_on(admin.begin_session(request("https://platform.example/settings", "agents/invoice-bot")));
-    let url = begun.unwrap().into_inner().url;
+    let url = begun.unwrap().into_inner().url.clone();
     let mut alice = Browser::new(&daemon);
     let question = alice.get(&url);
     assert!(

@@ -387,7 +387,7 @@ fn a_refused_token_is_replaced_on_demand_and_not_endlessly() {
             daemon.agent(name).token().as_deref() == Some(new.as_str())
         });
     }
-    let second = agent.grpc().refreshed_token().unwrap().access_token;
+    let second = agent.grpc().refreshed_token().unwrap().access_token.clone();
     assert_ne!(second, new);
     let third = daemon.cli(&["token", "--agent", "bot", "--refresh"]).expect_ok();
     assert_ne!(third.stdout.trim_end(), second);

@@ -76,7 +76,7 @@ fn readers_never_see_a_torn_an_empty_or_an_expired_token() {
         while streamed.len() < told.len() {
             let message = block_on(stream.message()).unwrap().unwrap();
             if let Event::Token(token) = message.event.unwrap() {
-                streamed.push(token.access_token);
+                streamed.push(token.access_token.clone());
             }
         }
     }

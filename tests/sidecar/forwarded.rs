@@ -39,7 +39,7 @@ fn files_http_and_grpc_say_what_the_broker_says_across_renewals() {
             if let Some(Event::Token(token)) = stream.message().await.unwrap().unwrap().event
                 && token.access_token != first
             {
-                return token.access_token;
+                return token.access_token.clone();
             }
         }
     });

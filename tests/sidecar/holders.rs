@@ -166,7 +166,7 @@ async fn grpc(socket: &std::path::Path) -> Stream {
             && let Some(change) = next
         {
             if let Some(Event::Token(token)) = change.event {
-                tokens.push(token.access_token);
+                tokens.push(token.access_token.clone());
             }
             next = changes.message().await.unwrap_or_default();
         }

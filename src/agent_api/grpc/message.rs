@@ -1,6 +1,6 @@
 //! What an agent is told, as protobuf carries it.
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::framing::framed;
 use crate::{
@@ -22,14 +22,9 @@ use crate::{
 
 /// A token as a message of a stream, and as an answer: both have it in their field 1.
 pub(super) fn token(grant: &TokenGrant, now: Moment) -> Zeroizing<Vec<u8>> {
-    let mut response = GetAccessTokenResponse {
+    framed(&GetAccessTokenResponse {
         token: Some(access_token(grant, now)),
-    };
-    let message = framed(&response);
-    if let Some(token) = &mut response.token {
-        token.access_token.zeroize();
-    }
-    message
+    })
 }
 
 /// An agent's snapshot as an answer.

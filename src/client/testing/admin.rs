@@ -226,7 +226,7 @@ impl AdminService for FakeAdmin {
         request: Request<v1::AddServiceAccountRequest>,
     ) -> Answer<v1::AddServiceAccountResponse> {
         let request = request.into_inner();
-        let subject = Some(request.subject).filter(|subject| !subject.is_empty());
+        let subject = Some(&request.subject).filter(|subject| !subject.is_empty());
         let subject = subject.map_or_else(String::new, |subject| format!(" for {subject}"));
         self.call(format!(
             "add service account {} {}{subject}",

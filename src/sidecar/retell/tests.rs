@@ -31,7 +31,9 @@ fn token(end: &str) -> AccessToken {
         access_token: "ya29.a".to_owned(),
         expires_at: Some(proto::timestamp(end.parse().unwrap())),
         expires_in: 3300,
-        ..AccessToken::default()
+        token_type: String::new(),
+        scope: String::new(),
+        capabilities: Vec::new(),
     }
 }
 

@@ -75,7 +75,7 @@ fn begin(admin: &mut Admin, owner: &str, integration_id: &str) -> Result<(String
         ..BeginConnectRequest::default()
     };
     let begun = block_on(admin.begin_connect(request))?.into_inner();
-    Ok((begun.connect_id, begun.authorization_url))
+    Ok((begun.connect_id.clone(), begun.authorization_url.clone()))
 }
 
 /// A name that is another owner's.
@@ -142,7 +142,8 @@ fn an_owners_client_finds_what_is_the_owners_alone() {
     let import = ImportIntegrationRequest {
         owner: "bob".to_owned(),
         grant: "1//x".to_owned(),
-        ..ImportIntegrationRequest::default()
+        account: String::new(),
+        integration: String::new(),
     };
     expect_not_theirs(block_on(alice.import_integration(import)));
 
