@@ -1,7 +1,8 @@
 //! The daemon as a whole beside its floors: renewals, start, memory, how soon an answer can be read, what a
-//! slow provider does to others, how many requests many askers cost, and how soon a withdrawn token is gone.
+//! slow provider does to others, how many requests many askers cost, how soon a withdrawn token is gone, and what a rotation
+//! of keys does to everybody.
 //!
-//!     cargo bench --bench daemon [-- PART…]     parts: renewals start memory readable slow sharing withdrawal
+//!     cargo bench --bench daemon [-- PART…]     parts: renewals start memory readable slow sharing withdrawal rotation
 //!
 //! `BENCH_QUICK=1` does the same on a small scale, to see that it works; its figures mean nothing.
 //! The database is on the disk that holds `target`, the runtime folder in /dev/shm.
@@ -25,6 +26,7 @@ mod process;
 mod readable;
 mod renewals;
 mod report;
+mod rotation;
 mod sharing;
 mod slow;
 mod start;
@@ -35,7 +37,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// A part's name and what it does.
 type Part = (&'static str, fn());
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("renewals", renewals::run),
     ("start", start::run),
     ("memory", memory::run),
@@ -43,6 +45,7 @@ const PARTS: [Part; 7] = [
     ("slow", slow::run),
     ("sharing", sharing::run),
     ("withdrawal", withdrawal::run),
+    ("rotation", rotation::run),
 ];
 
 fn main() {

@@ -12,7 +12,7 @@ use clap::Args;
 use super::{options::Global, output::Output};
 use crate::{
     client::exit::{Exit, Failure, Outcome},
-    config::{self, Config},
+    config::{self, Config, KeySource},
     entropy::{Entropy, SystemEntropy},
     text::ShowPath,
     vault::key,
@@ -24,7 +24,8 @@ Examples:
   token-broker init --config-dir ~/.config/token-broker --set google.client_id=….apps.googleusercontent.com
 
 Writes config.toml, master.key (readable by its owner alone) and the folder agents.d. Where one of the files \
-exists already, nothing is written. Keep a copy of master.key: without it the stored grants cannot be opened.";
+exists already, nothing is written. Keep a copy of master.key: without it the stored grants cannot be opened. With kms: or \
+transit: as key.source there is no such file.";
 
 /// Write a configuration and a master key
 #[derive(Debug, Args)]
@@ -46,7 +47,8 @@ fn setting(text: &str) -> Result<(String, String), String> {
 /// What is written where.
 struct Plan {
     config: PathBuf,
-    key: PathBuf,
+    /// None where the keyring is to be wrapped by what keeps its key to itself.
+    key: Option<PathBuf>,
     agents: PathBuf,
 }
 
@@ -70,14 +72,14 @@ impl Plan {
         let config = std::path::absolute(&file)
             .map_err(|error| Failure::usage(format!("{} is no place for a file: {error}", file.shown())))?;
         Ok(Self {
-            key: config.with_file_name("master.key"),
+            key: (!names_foreign_seal(args)).then(|| config.with_file_name("master.key")),
             agents: config.with_file_name("agents.d"),
             config,
         })
     }
 
     fn refuse_existing(&self) -> Result<(), Failure> {
-        for path in [&self.config, &self.key] {
+        for path in [Some(&self.config), self.key.as_ref()].into_iter().flatten() {
             // A dangling link counts, too.
             if path.symlink_metadata().is_ok() {
                 return Err(exists(path));
@@ -128,8 +130,10 @@ impl Plan {
     }
 
     fn write_files(&self, text: &str, entropy: &dyn Entropy) -> Result<Config, Failure> {
-        let encoded = key::encode(&key::generate(entropy));
-        create(&self.key, 0o600, &[encoded.as_bytes(), b"\n"])?;
+        if let Some(path) = &self.key {
+            let encoded = key::encode(&key::generate(entropy));
+            create(path, 0o600, &[encoded.as_bytes(), b"\n"])?;
+        }
         let written = create(&self.config, 0o644, &[text.as_bytes()]).and_then(|()| {
             Config::load(Some(&self.config), std::iter::empty()).map_err(|error| {
                 undo(&self.config);
@@ -138,10 +142,16 @@ impl Plan {
         });
         if written.is_err() {
             // Made a moment ago, and nothing was sealed with it yet.
-            undo(&self.key);
+            self.key.iter().for_each(|path| undo(path));
         }
         written
     }
+}
+
+/// Whether `--set` says that a KMS, or Vault, wraps the keyring.
+fn names_foreign_seal(args: &InitArgs) -> bool {
+    let mut sources = args.set.iter().filter(|(key, _)| key == "key.source");
+    sources.any(|(_, source)| source.parse().is_ok_and(|source: KeySource| !source.is_read()))
 }
 
 fn undo(path: &Path) {
@@ -207,11 +217,13 @@ fn report(plan: &Plan, settings: &Config, output: &mut Output) -> Result<(), Fai
     if output.is_json() {
         return output.json(&serde_json::json!({ "config": config, "key": key, "agents_dir": agents }));
     }
-    output.fields(vec![
-        ("configuration", config.display().to_string().into()),
-        ("master key", key.display().to_string().into()),
-        ("manifests", agents.display().to_string().into()),
-    ])?;
+    let mut fields = vec![("configuration", config.display().to_string().into())];
+    fields.extend(
+        key.iter()
+            .map(|key| ("master key", key.display().to_string().into())),
+    );
+    fields.push(("manifests", agents.display().to_string().into()));
+    output.fields(fields)?;
     output.line("")?;
     output.line("Next:")?;
     for (step, text) in next_steps(plan, settings).iter().enumerate() {
@@ -221,15 +233,17 @@ fn report(plan: &Plan, settings: &Config, output: &mut Output) -> Result<(), Fai
 }
 
 fn next_steps(plan: &Plan, settings: &Config) -> Vec<String> {
-    let (file, key) = (plan.config.shown(), plan.key.shown());
+    let file = plan.config.shown();
     let command = if plan.config == Path::new(config::DEFAULT_FILE) {
         "token-broker".to_owned()
     } else {
         format!("token-broker --config {file}")
     };
-    let mut steps = vec![format!(
-        "keep a copy of {key} in a safe place: without it the stored grants cannot be opened"
-    )];
+    let mut steps = Vec::new();
+    steps.extend(plan.key.iter().map(|key| {
+        let key = key.shown();
+        format!("keep a copy of {key} in a safe place: without it the stored grants cannot be opened")
+    }));
     if settings.google.client().is_err() {
         steps.push(format!(
             "set client_id and client_secret_file in the section [google] of {file}"
@@ -258,6 +272,16 @@ mod tests {
         let (mut output, out, _) = Output::captured(Format::Text);
         let outcome = run(&parse::<InitArgs>(&line), &Global::default(), &mut output);
         (outcome, out.text())
+    }
+
+    #[test]
+    fn where_a_kms_keeps_the_key_there_is_no_file_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let etc = dir.path().join("etc");
+        let (outcome, out) = init(&etc, &["--set", "key.source=kms:unix:///run/kms.sock"]);
+        assert_eq!(outcome, Ok(Exit::Ok));
+        assert!(!etc.join("master.key").exists());
+        assert!(!out.contains("master.key"), "{out}");
     }
 
     #[test]

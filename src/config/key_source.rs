@@ -100,6 +100,11 @@ impl fmt::Display for KeySource {
 }
 
 impl KeySource {
+    /// Whether the daemon reads the key itself; false where its holder keeps it, and wraps with it.
+    pub fn is_read(&self) -> bool {
+        !matches!(self, Self::Kms(_) | Self::Transit(_))
+    }
+
     /// Fetches the key's text, without the white space around it. `env` looks up an environment variable; a command gets
     /// those that `passed` names besides a few that all need.
     ///
