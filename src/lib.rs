@@ -53,6 +53,7 @@ pub mod sqlite_store;
 pub mod store;
 mod supervisor;
 pub mod telemetry;
+mod terminal;
 #[cfg(test)]
 mod testing;
 pub mod text;

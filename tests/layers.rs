@@ -64,6 +64,7 @@ const LAYERS: &[&[&str]] = &[
     &["pod_api", "admin_api"],
     &["sidecar", "delivery"],
     &["doctor", "supervisor"],
+    &["terminal"],
     &["web", "cli"],
     &["app", "lifecycle"],
 ];

@@ -9,7 +9,6 @@ mod agents;
 mod args;
 mod audit;
 mod backup;
-mod browser;
 mod capabilities;
 mod completions;
 mod connect;
@@ -29,9 +28,6 @@ mod library_variables;
 mod manifests;
 mod metadata_relay;
 mod options;
-mod output;
-mod progress;
-mod prompt;
 mod ready;
 mod restore;
 mod runtime;
@@ -41,7 +37,6 @@ mod service_account;
 mod settings;
 mod sidecar;
 mod status;
-mod style;
 mod tables;
 #[cfg(test)]
 mod testing;
@@ -59,11 +54,20 @@ pub use serve::ServeArgs;
 pub use sidecar::SidecarArgs;
 
 use args::{Cli, Command};
-use output::Output;
 use runtime::wait_for;
 
 pub use crate::client::exit::{Exit, Failure, Outcome};
-use crate::{budget::descriptors, clock::SystemClock, supervisor, telemetry::panics};
+use crate::{
+    budget::descriptors,
+    clock::SystemClock,
+    supervisor,
+    telemetry::panics,
+    terminal::{
+        browser,
+        output::{self, Output},
+        progress, prompt, style,
+    },
+};
 
 /// A program that runs until it is told to stop, provided by the composition root: this layer knows only
 /// its arguments. It is called without an async runtime.

@@ -12,7 +12,7 @@ fn opener() -> Option<&'static str> {
 }
 
 /// Starts the browser, if there is one. False when the person has to open the address themselves.
-pub(super) fn open(url: &str) -> bool {
+pub(crate) fn open(url: &str) -> bool {
     let Some(program) = opener() else { return false };
     // Not waited for: some openers stay until the browser ends.
     Command::new(program)

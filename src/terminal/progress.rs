@@ -17,14 +17,14 @@ const STEP: Duration = Duration::from_millis(120);
 const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
 
 /// Waits for `work`; meanwhile standard error says `label` and for how long, where it is a terminal.
-pub(super) async fn during<T>(output: &mut Output, label: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn during<T>(output: &mut Output, label: &str, work: impl Future<Output = T>) -> T {
     let (_nothing, reasons) = watch::channel(String::new());
     during_telling(output, label, reasons, work).await
 }
 
 /// The same; what there is to say of the wait (`reasons`, the first one after a while, then each new one) is a line of
 /// standard error, also where that is no terminal, unless a program reads what is said.
-pub(super) async fn during_telling<T>(
+pub(crate) async fn during_telling<T>(
     output: &mut Output,
     label: &str,
     mut reasons: watch::Receiver<String>,
@@ -66,7 +66,7 @@ pub(super) async fn during_telling<T>(
 }
 
 /// The same, where `far` says how far it is, behind the label. Where nothing can be drawn, nothing is said.
-pub(super) async fn counting<T>(
+pub(crate) async fn counting<T>(
     output: &mut Output,
     label: &str,
     far: watch::Receiver<String>,

@@ -28,7 +28,7 @@ pub enum Format {
 }
 
 /// Where a command writes, and the time that it shows.
-pub(super) struct Output {
+pub(crate) struct Output {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     format: Format,
@@ -42,7 +42,7 @@ pub(super) struct Output {
 impl Output {
     /// Standard output and standard error. Colours only on a terminal, and not with `NO_COLOR`
     /// (<https://no-color.org>) or a terminal that knows none.
-    pub(super) fn standard(format: Format) -> Self {
+    pub(crate) fn standard(format: Format) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let palette = |terminal| {
@@ -66,49 +66,49 @@ impl Output {
     }
 
     /// True when a program reads the output.
-    pub(super) fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
     /// True when a person is there to answer a question.
-    pub(super) fn is_interactive(&self) -> bool {
+    pub(crate) fn is_interactive(&self) -> bool {
         self.interactive
     }
 
     /// True when progress may be drawn and redrawn.
-    pub(super) fn shows_progress(&self) -> bool {
+    pub(crate) fn shows_progress(&self) -> bool {
         self.progress
     }
 
     /// The present moment.
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     /// The clock, for work that takes time.
-    pub(super) fn clock(&self) -> SharedClock {
+    pub(crate) fn clock(&self) -> SharedClock {
         SharedClock::clone(&self.clock)
     }
 
     /// A line on standard output, for people.
-    pub(super) fn line(&mut self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.toned(Tone::Plain, text)
     }
 
     /// A line on standard output in a tone.
-    pub(super) fn toned(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
+    pub(crate) fn toned(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
         let text = self.palette_out.paint(tone, &harmless(text, true));
         self.literal(&text)
     }
 
     /// A line on standard output as it is, for programs.
-    pub(super) fn literal(&mut self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn literal(&mut self, text: &str) -> Result<(), Failure> {
         writeln!(self.out, "{text}")?;
         Ok(self.out.flush()?)
     }
 
     /// After an empty line, what there is to say about `subject`, and where it can be fixed.
-    pub(super) fn remark(&mut self, subject: &str, text: &str, action_url: &str) -> Result<(), Failure> {
+    pub(crate) fn remark(&mut self, subject: &str, text: &str, action_url: &str) -> Result<(), Failure> {
         if !text.is_empty() || !action_url.is_empty() {
             self.line("")?;
         }
@@ -122,19 +122,19 @@ impl Output {
     }
 
     /// Text on standard output as it is, without a newline of its own.
-    pub(super) fn raw(&mut self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn raw(&mut self, text: &str) -> Result<(), Failure> {
         self.out.write_all(text.as_bytes())?;
         Ok(self.out.flush()?)
     }
 
     /// A JSON document on one line of standard output.
-    pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(io::Error::from)?;
         self.literal(&text)
     }
 
     /// A table on standard output. Cells are never wrapped, so that every row stays one line for `grep`.
-    pub(super) fn table(&mut self, head: &[&str], rows: Vec<Vec<Text>>) -> Result<(), Failure> {
+    pub(crate) fn table(&mut self, head: &[&str], rows: Vec<Vec<Text>>) -> Result<(), Failure> {
         let palette = self.palette_out;
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
@@ -159,7 +159,7 @@ impl Output {
     }
 
     /// Lines of `name  value` on standard output, the values aligned; rows without a value are left out.
-    pub(super) fn fields(&mut self, fields: Vec<(&str, Text)>) -> Result<(), Failure> {
+    pub(crate) fn fields(&mut self, fields: Vec<(&str, Text)>) -> Result<(), Failure> {
         let fields: Vec<_> = fields
             .into_iter()
             .filter(|(_, value)| !value.text.is_empty())
@@ -182,18 +182,18 @@ impl Output {
     }
 
     /// A line on standard error. When even that cannot be written, nobody is there to be told.
-    pub(super) fn note(&mut self, text: &str) {
+    pub(crate) fn note(&mut self, text: &str) {
         // As one piece: nothing else comes between the text and its end.
         let _ = self.err.write_all(format!("{text}\n").as_bytes());
     }
 
     /// Text on standard error without a newline: a question, or progress that is drawn over.
-    pub(super) fn prompt(&mut self, text: &str) {
+    pub(crate) fn prompt(&mut self, text: &str) {
         let _ = self.err.write_all(text.as_bytes());
     }
 
     /// Reports a failure on standard error: as a sentence, or as one JSON object.
-    pub(super) fn failure(&mut self, failure: &Failure) {
+    pub(crate) fn failure(&mut self, failure: &Failure) {
         if failure.message.is_empty() {
             return;
         }

@@ -7,7 +7,7 @@ use crate::client::exit::{Exit, Failure};
 
 /// Asks on the terminal; anything but yes is a failure that says that nothing was changed. Where nobody can
 /// answer, `--yes` has to be given.
-pub(super) fn confirm(output: &mut Output, question: &str) -> Result<(), Failure> {
+pub(crate) fn confirm(output: &mut Output, question: &str) -> Result<(), Failure> {
     if !output.is_interactive() {
         return Err(Failure::usage(
             "there is no terminal to answer on: give --yes to do it without a question. Nothing was changed",

@@ -4,7 +4,7 @@ use crate::text::one_line;
 
 /// How a piece of text is meant. It shows only on a terminal, and never alone: the words say it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     /// As it is.
     #[default]
     Plain,
@@ -20,7 +20,7 @@ pub(super) enum Tone {
 
 impl Tone {
     /// The tone of an agent's or an account's state.
-    pub(super) fn of_state(state: &str) -> Self {
+    pub(crate) fn of_state(state: &str) -> Self {
         match state {
             "active" => Self::Good,
             "provider_unavailable" | "not_connected" => Self::Warn,
@@ -42,14 +42,14 @@ impl Tone {
 
 /// A cell of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Text {
-    pub(super) tone: Tone,
-    pub(super) text: String,
+pub(crate) struct Text {
+    pub(crate) tone: Tone,
+    pub(crate) text: String,
 }
 
 impl Text {
     /// A cell in a tone.
-    pub(super) fn toned(tone: Tone, text: impl Into<String>) -> Self {
+    pub(crate) fn toned(tone: Tone, text: impl Into<String>) -> Self {
         Self {
             tone,
             text: harmless(&text.into(), false),
@@ -57,7 +57,7 @@ impl Text {
     }
 
     /// A state's name in its tone.
-    pub(super) fn state(state: &str) -> Self {
+    pub(crate) fn state(state: &str) -> Self {
         Self::toned(Tone::of_state(state), state)
     }
 }
@@ -70,7 +70,7 @@ impl<T: Into<String>> From<T> for Text {
 
 /// Whether tones show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Palette {
+pub(crate) enum Palette {
     /// As colours (ECMA-48).
     Coloured,
     /// Not at all.
@@ -79,7 +79,7 @@ pub(super) enum Palette {
 
 impl Palette {
     /// `text` in a tone.
-    pub(super) fn paint(self, tone: Tone, text: &str) -> String {
+    pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         if tone == Tone::Plain {
             text.to_owned()
         } else {
@@ -89,7 +89,7 @@ impl Palette {
 
     /// Like [`Self::paint`], but every tone adds as many invisible characters as any other, so that a layout
     /// which counts them still holds.
-    pub(super) fn tint(self, tone: Tone, text: &str) -> String {
+    pub(crate) fn tint(self, tone: Tone, text: &str) -> String {
         match self {
             Self::Coloured => format!("\x1b[{}m{text}\x1b[0m", tone.sgr()),
             Self::Plain => text.to_owned(),
@@ -99,13 +99,13 @@ impl Palette {
 
 /// Text that came from elsewhere must not move the reader's cursor, nor turn what follows round; in a sentence a line may
 /// end.
-pub(super) fn harmless(text: &str, lines: bool) -> String {
+pub(crate) fn harmless(text: &str, lines: bool) -> String {
     let kept: &[char] = if lines { &['\n'] } else { &[] };
     one_line(text, kept).into_owned()
 }
 
 /// The text, or a dash where there is none.
-pub(super) fn or_dash(text: &str) -> &str {
+pub(crate) fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
