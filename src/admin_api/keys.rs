@@ -154,9 +154,7 @@ pub(super) async fn reseal(
 }
 
 fn resealed(done: Resealed, advice: String) -> v1::ResealKeysResponse {
-    let left = done.left.iter().map(|(id, reason)| format!("{id}: {reason}"));
     v1::ResealKeysResponse {
-        left: left.collect(),
         keys: done.keys.iter().map(KeyId::to_string).collect(),
         seal: done.seal,
         seal_key: done.seal_key,

@@ -166,7 +166,6 @@ async fn reseal(args: ResealArgs, admin: &mut Admin, output: &mut Output) -> Out
             "seal": done.seal,
             "seal_key": done.seal_key,
             "keys": done.keys,
-            "left": done.left,
             "advice": Some(&done.advice).filter(|advice| !advice.is_empty()),
         }))?;
         return Ok(Exit::Ok);
@@ -179,11 +178,6 @@ async fn reseal(args: ResealArgs, admin: &mut Admin, output: &mut Output) -> Out
             done.seal, done.seal_key
         ),
     )?;
-    for left in &done.left {
-        output.note(&format!(
-            "A key that nothing lies under stays wrapped as it was: {left}"
-        ));
-    }
     if !done.advice.is_empty() {
         output.toned(Tone::Warn, &done.advice)?;
     }

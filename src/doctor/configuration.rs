@@ -117,21 +117,21 @@ async fn check_database(config: &Config, seals: Seals) -> Vec<Finding> {
 }
 
 async fn check_keyring(stored: &StoredKeyring, seals: &Seals) -> Vec<Finding> {
-    if let Err(error) = keyring::try_open(seals, stored).await {
-        let message = format!("the database's keyring does not open: {error}");
-        return vec![Finding::fail(
-            CHECK_KEY,
-            message,
-            "a daemon that is started now does not start",
-        )];
-    }
+    let lost = match keyring::try_open(seals, stored).await {
+        Ok(lost) => lost,
+        Err(error) => {
+            let message = format!("the database's keyring does not open: {error}");
+            let advice = "a daemon that is started now does not start";
+            return vec![Finding::fail(CHECK_KEY, message, advice)];
+        }
+    };
     let mut findings = vec![Finding::ok(CHECK_KEY, "the database's keyring opens with it")];
-    for (key, reason) in keyring::lost_for_backups(seals, stored).await {
-        let (id, until) = (key.id, clock::rfc3339(key.changed_at));
+    for (key, reason) in lost {
+        let until = clock::rfc3339(key.changed_at);
         findings.push(Finding::warn(
             CHECK_KEY,
-            format!("key {id}, which is kept for backups from before {until}, does not open: {reason}"),
-            "name what wrapped it in key.previous, and run `token-broker key reseal`; without it such a backup is of no use",
+            format!("a key for backups from before {until} is lost: {reason}"),
+            "such a backup can be restored with the seal that it was made with alone",
         ));
     }
     findings

@@ -23,7 +23,7 @@ mod tests;
 
 pub use error::KeyringError;
 pub use inspection::{Inspection, KeyReport, KeyringReport};
-pub use opening::{Opened, lost_for_backups, open, try_open};
+pub use opening::{Opened, open, try_open};
 pub use parts::{FreshSection, KeyringParts};
 pub use resealing::{Resealed, Resealing};
 pub use restoring::for_restore;

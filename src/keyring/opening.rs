@@ -1,15 +1,15 @@
 //! Opens the keyring when the daemon starts.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{KeyringError, Seals, parts};
 use crate::{
-    entropy::Entropy,
+    entropy::{Entropy, SystemEntropy},
     secret::Key,
     store::{KeyRecord, KeyState, KeyringFault, StoredKeyring},
-    vault::{self, KeyId, Keyring},
+    vault::{self, KeyId, Keyring, Vault, VaultError},
 };
 
 /// The first and the longest pause before a seal that is away is asked again.
@@ -73,28 +73,25 @@ async fn again<T, F: Future<Output = Result<T, KeyringError>>>(
     }
 }
 
-/// Looks whether the keys that rows may lie under open now. A seal that is away is not waited for.
+/// Looks whether the keys open now; a seal that is away is not waited for. Returns the retired keys that do not open, and why:
+/// backups from their time are of no use without them.
 ///
 /// # Errors
-/// Why they do not.
-pub async fn try_open(seals: &Seals, stored: &StoredKeyring) -> Result<(), KeyringError> {
-    unwrap(seals, stored).await.map(drop)
+/// Why those do not that rows may lie under.
+pub async fn try_open(
+    seals: &Seals,
+    stored: &StoredKeyring,
+) -> Result<Vec<(KeyRecord, VaultError)>, KeyringError> {
+    let vault = unwrapped(seals, stored).await?;
+    let retired = stored.keys.iter().filter(|key| key.state == KeyState::Retired);
+    let lost = retired.filter_map(|record| Some((record.clone(), record.kept(&vault).err()?)));
+    Ok(lost.collect())
 }
 
-/// The retired keys that do not open, and why. Backups from their time are of no use without them.
-pub async fn lost_for_backups<'a>(
-    seals: &Seals,
-    stored: &'a StoredKeyring,
-) -> Vec<(&'a KeyRecord, KeyringError)> {
-    let mut lost = Vec::new();
-    for record in stored.keys.iter().filter(|key| key.state == KeyState::Retired) {
-        if let Err(error) = unwrap_one(seals, &stored.store, record).await
-            && !error.is_away()
-        {
-            lost.push((record, error));
-        }
-    }
-    lost
+/// A vault with the keys of a keyring.
+pub(super) async fn unwrapped(seals: &Seals, stored: &StoredKeyring) -> Result<Vault, KeyringError> {
+    let keyring = unwrap(seals, stored).await?;
+    Ok(Vault::new(keyring, Arc::new(SystemEntropy)))
 }
 
 /// The keys that rows may lie under.
@@ -109,17 +106,20 @@ async fn unwrap(seals: &Seals, stored: &StoredKeyring) -> Result<Keyring, Keyrin
         retiring.push(unwrap_one(seals, &stored.store, record).await?);
     }
     let active = unwrap_one(seals, &stored.store, active).await?;
+    if let Some(altered) = stored.unconfirmed(&active) {
+        return Err(KeyringFault::Altered(altered).into());
+    }
     Ok(Keyring::new(active, retiring))
 }
 
 /// One key, whose record was written by who has it.
 pub(super) async fn unwrap_one(seals: &Seals, store: &str, record: &KeyRecord) -> Result<Key, KeyringError> {
-    let key = seals.unwrap(store, record).await?;
-    if record.is_of(store, &key) {
-        Ok(key)
-    } else {
-        Err(KeyringFault::Altered(record.id).into())
+    let altered = KeyringError::Altered(KeyringFault::Altered(record.id));
+    if record.is_kept() {
+        return Err(altered);
     }
+    let key = seals.unwrap(store, record).await?;
+    record.is_of(store, &key).then_some(key).ok_or(altered)
 }
 
 /// A keyring with a new key, and with the master keys that rows lie under.
@@ -141,6 +141,7 @@ pub(super) async fn found(
         keys,
     };
     founded.sort();
+    founded.confirm(key);
     Ok(founded)
 }
 

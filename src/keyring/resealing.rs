@@ -21,8 +21,6 @@ pub struct Resealed {
     pub seal_key: String,
     /// The keys that it wraps now.
     pub keys: Vec<KeyId>,
-    /// Retired keys that are still wrapped as they were, and why.
-    pub left: Vec<(KeyId, String)>,
 }
 
 /// Seals the keyring anew.
@@ -44,8 +42,8 @@ impl Resealing {
         (self.parts.fresh_section)()
     }
 
-    /// Wraps every key with `to`, or with the seal in use. The keys that are in use need no seal from before; a retired key
-    /// whose seal does not unwrap it stays as it is.
+    /// Wraps every key with `to`, or with the seal in use. The keys that are in use need no seal from before, and those that are
+    /// retired lie under the active one.
     ///
     /// # Errors
     /// The seal or the store does not do it: nothing has changed.
@@ -55,24 +53,26 @@ impl Resealing {
         let before = self.parts.keys.keyring().await?;
         let mut after = before.clone();
         let target = to.as_ref().unwrap_or(&seals.current);
-        let (mut keys, mut left) = (Vec::new(), Vec::new());
+        // A pending key that does not open is none: nothing lies under it.
+        let mut keys = Vec::new();
         for record in &mut after.keys {
-            match self.key(&seals, &before.store, record).await {
-                Ok(key) => {
-                    record.wrapped = parts::wrap(target, &before.store, &key).await?;
-                    keys.push(record.id);
-                }
-                Err(error) if matches!(record.state, KeyState::Retired | KeyState::Pending) => {
-                    left.push((record.id, error.to_string()));
-                }
-                Err(error) => return Err(error),
+            if record.state == KeyState::Retired {
+                continue;
             }
+            let key = match self.key(&seals, &before.store, record).await {
+                Err(_) if record.state == KeyState::Pending => continue,
+                key => key?,
+            };
+            record.wrapped = parts::wrap(target, &before.store, &key).await?;
+            keys.push(record.id);
         }
+        after
+            .keys
+            .retain(|key| key.state != KeyState::Pending || keys.contains(&key.id));
         let done = Resealed {
             seal: target.name().to_owned(),
             seal_key: sealed_with(&after),
             keys,
-            left,
         };
         let event = AuditEvent {
             detail: format!(

@@ -89,6 +89,10 @@ async fn from_before(
 /// The key, as the database that is replaced keeps it.
 async fn kept(seals: &Seals, id: KeyId, present: Option<&StoredKeyring>) -> Option<Key> {
     let present = present?;
-    let kept = present.key(id)?;
-    opening::unwrap_one(seals, &present.store, kept).await.ok()
+    let record = present.key(id)?;
+    let vault = opening::unwrapped(seals, present).await.ok()?;
+    match record.state {
+        KeyState::Retired => record.kept(&vault).ok(),
+        _ => vault.keyring().key(id).cloned(),
+    }
 }

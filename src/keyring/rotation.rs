@@ -182,7 +182,13 @@ impl Rotation {
         let before = self.parts.keys.keyring().await?;
         let now = self.parts.moment().await;
         let retired = |record: &KeyRecord| ids.contains(&record.id).then_some(KeyState::Retired);
-        let after = self.turned(&before, now, retired, None)?;
+        let mut after = self.turned(&before, now, retired, None)?;
+        // Those that were kept already lie under the key that goes.
+        for record in after.keys.iter_mut().filter(|key| key.state == KeyState::Retired) {
+            if let Err(error) = record.keep_on(&self.parts.vault) {
+                tracing::error!("a key that was kept for backups is lost: {error}");
+            }
+        }
         for record in &seen.unusable {
             tracing::error!("a record was not moved to the active key, and is not used: {record}");
         }
@@ -212,19 +218,34 @@ impl Rotation {
     /// The key that takes the active one's place, kept and pending: the one that a rotation left that was cut off, or a new one.
     async fn pending(&self, before: StoredKeyring) -> Result<(StoredKeyring, Key), KeyringError> {
         let seals = self.parts.seals.read().await;
+        let mut after = before.clone();
         if let Some(left) = before.keys.iter().find(|key| key.state == KeyState::Pending) {
-            let key = opening::unwrap_one(&seals, &before.store, left).await?;
-            return Ok((before, key));
+            match opening::unwrap_one(&seals, &before.store, left).await {
+                Ok(key) => return Ok((before, key)),
+                Err(away) if away.is_away() => return Err(away),
+                // Nothing lies under it.
+                Err(_) => after.keys.retain(|key| key.state != KeyState::Pending),
+            }
         }
         let key = vault::key::generate(&*self.parts.entropy);
         let wrapped = parts::wrap(&seals.current, &before.store, &key).await?;
         let now = self.parts.moment().await;
         let record = KeyRecord::new(&before.store, &key, KeyState::Pending, now, now, wrapped);
-        let mut after = before.clone();
         after.keys.push(record);
+        self.confirm(&mut after, None)?;
         self.parts.put(before, after, Vec::new()).await?;
         // As it is kept.
         Ok((self.parts.keys.keyring().await?, key))
+    }
+
+    /// Binds a keyring to its active key. `added` is one that the vault does not have yet.
+    fn confirm(&self, keyring: &mut StoredKeyring, added: Option<&Key>) -> Result<(), KeyringError> {
+        let active = keyring.active().ok_or(KeyringFault::NotOneActive(0))?.id;
+        let ring = self.parts.vault.keyring();
+        let added = added.filter(|key| KeyId::of(key) == active);
+        let key = added.or_else(|| ring.key(active));
+        keyring.confirm(key.ok_or(KeyringFault::Altered(active))?);
+        Ok(())
     }
 
     /// The keyring after keys come to other states. `added` is a key that the vault does not have yet.
@@ -244,7 +265,11 @@ impl Rotation {
             // Somebody put it there: this daemon never had it.
             let key = key.ok_or(KeyringFault::Altered(record.id))?;
             *record = record.turned(&before.store, key, state, now);
+            if state == KeyState::Retired {
+                record.keep(&self.parts.vault, key);
+            }
         }
+        self.confirm(&mut after, added)?;
         Ok(after)
     }
 

@@ -63,6 +63,7 @@ fn record(row: &Row<'_>) -> Result<KeyRecord, RecordFault> {
             bytes: column::bytes(row, "wrapped")?.to_vec(),
         },
         mac: column::bytes(row, "mac")?.to_vec(),
+        active_mac: column::bytes(row, "active_mac")?.to_vec(),
     })
 }
 
@@ -74,8 +75,8 @@ pub(super) fn write(connection: &Connection, keyring: &StoredKeyring) -> Result<
     )?;
     connection.execute("DELETE FROM keyring_keys", [])?;
     let mut insert = connection.prepare_cached(
-        "INSERT INTO keyring_keys (key_id, state, created_at, changed_at, seal, seal_key, wrapped, mac) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO keyring_keys (key_id, state, created_at, changed_at, seal, seal_key, wrapped, mac, active_mac) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     for key in &keyring.keys {
         insert.execute(params![
@@ -87,6 +88,7 @@ pub(super) fn write(connection: &Connection, keyring: &StoredKeyring) -> Result<
             key.wrapped.seal_key,
             key.wrapped.bytes,
             key.mac,
+            key.active_mac,
         ])?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::{
     secret::Key,
     store::future::StoreFuture,
     telemetry::audit::AuditEvent,
-    vault::{self, Field, KeyId, Mac},
+    vault::{self, Binding, Field, KeyId, Sealed, Vault, VaultError},
 };
 
 /// What a key of the keyring is for.
@@ -59,6 +59,9 @@ impl FromStr for KeyState {
     }
 }
 
+/// What a retired key is said to be wrapped by.
+const KEPT_BY: &str = "keyring";
+
 /// A key of the keyring, wrapped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyRecord {
@@ -70,14 +73,17 @@ pub struct KeyRecord {
     pub created_at: Timestamp,
     /// When it came to its state.
     pub changed_at: Timestamp,
-    /// The key itself, as the seal wrapped it.
+    /// The key itself, as the seal wrapped it; a retired one, as the active key sealed it ([`Self::keep`]).
     pub wrapped: WrappedKey,
     /// Binds id, state and times to the key itself: who does not have it cannot change them.
     pub mac: Vec<u8>,
+    /// Binds the same to the active key: who has an old key alone cannot make it count again.
+    pub active_mac: Vec<u8>,
 }
 
 impl KeyRecord {
     const PURPOSE: &'static str = "keyring key";
+    const CONFIRMED: &'static str = "keyring key beside the active one";
 
     /// The record of `key` in the keyring of the database `store`, bound to it.
     pub fn new(
@@ -97,8 +103,11 @@ impl KeyRecord {
             changed_at: whole(now),
             wrapped,
             mac: Vec::new(),
+            active_mac: Vec::new(),
         };
-        record.mac = record.bind(store, key).as_bytes().to_vec();
+        record.mac = vault::mac_with(key, Self::PURPOSE, &record.fields(store))
+            .as_bytes()
+            .to_vec();
         record
     }
 
@@ -108,13 +117,76 @@ impl KeyRecord {
         Self::new(store, key, state, self.created_at, now, self.wrapped.clone())
     }
 
+    /// Keeps the key for backups: from now on it is found with the vault's active key alone, and with no seal.
+    pub fn keep(&mut self, vault: &Vault, key: &Key) {
+        self.lay_under(vault, &vault.seal(&Binding::KeptKey(self.id), key.expose()));
+    }
+
+    /// The same for a key that is kept, after another key became the active one.
+    ///
+    /// # Errors
+    /// Why it does not open.
+    pub fn keep_on(&mut self, vault: &Vault) -> Result<(), VaultError> {
+        let sealed = Sealed::from_bytes(self.wrapped.bytes.clone());
+        if let Some(anew) = vault.resealed(&Binding::KeptKey(self.id), &sealed)? {
+            self.lay_under(vault, &anew);
+        }
+        Ok(())
+    }
+
+    fn lay_under(&mut self, vault: &Vault, sealed: &Sealed) {
+        self.wrapped = WrappedKey {
+            seal: KEPT_BY.to_owned(),
+            seal_key: vault.active_key().to_string(),
+            bytes: sealed.as_bytes().to_vec(),
+        };
+    }
+
+    /// Whether no seal unwraps it, but the active key.
+    pub fn is_kept(&self) -> bool {
+        self.wrapped.seal == KEPT_BY
+    }
+
+    /// The key that was kept.
+    ///
+    /// # Errors
+    /// Why it does not open.
+    pub fn kept(&self, vault: &Vault) -> Result<Key, VaultError> {
+        let binding = Binding::KeptKey(self.id);
+        let opened = vault.open(&binding, &Sealed::from_bytes(self.wrapped.bytes.clone()))?;
+        let bytes = opened.as_slice().try_into().map(Key::new);
+        bytes
+            .ok()
+            .filter(|key| KeyId::of(key) == self.id)
+            .ok_or_else(|| VaultError::Tampered {
+                what: binding.to_string(),
+                key: vault.active_key(),
+            })
+    }
+
     /// Whether all but the wrapped key itself was written by who has the key.
     pub fn is_of(&self, store: &str, key: &Key) -> bool {
         vault::is_mac_with(key, Self::PURPOSE, &self.fields(store), &self.mac)
     }
 
-    fn bind(&self, store: &str, key: &Key) -> Mac {
-        vault::mac_with(key, Self::PURPOSE, &self.fields(store))
+    fn is_confirmed(&self, store: &str, active: &Key) -> bool {
+        vault::is_mac_with(
+            active,
+            Self::CONFIRMED,
+            &self.named_fields(store),
+            &self.active_mac,
+        )
+    }
+
+    fn confirm(&mut self, store: &str, active: &Key) {
+        let mac = vault::mac_with(active, Self::CONFIRMED, &self.named_fields(store));
+        self.active_mac = mac.as_bytes().to_vec();
+    }
+
+    fn named_fields<'a>(&'a self, store: &'a str) -> Vec<Field<'a>> {
+        // The MAC itself names the key.
+        let own = Field::from(self.mac.as_slice());
+        self.fields(store).into_iter().chain([own]).collect()
     }
 
     fn fields<'a>(&self, store: &'a str) -> [Field<'a>; 4] {
@@ -140,6 +212,21 @@ impl StoredKeyring {
     /// The key that seals. There is one in each keyring.
     pub fn active(&self) -> Option<&KeyRecord> {
         self.keys.iter().find(|key| key.state == KeyState::Active)
+    }
+
+    /// Binds every record to the active key, which is this one.
+    pub fn confirm(&mut self, active: &Key) {
+        for record in &mut self.keys {
+            record.confirm(&self.store, active);
+        }
+    }
+
+    /// Which record is not as it was when this key was the active one, if any.
+    pub fn unconfirmed(&self, active: &Key) -> Option<KeyId> {
+        let mut records = self.keys.iter();
+        records
+            .find(|record| !record.is_confirmed(&self.store, active))
+            .map(|record| record.id)
     }
 
     /// Brings the keys into their order.

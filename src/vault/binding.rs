@@ -32,6 +32,8 @@ pub enum Binding<'a> {
         /// Who held it when the secret was made; `None` where that was not remembered yet.
         holder: Option<&'a str>,
     },
+    /// A key of the keyring that is kept for backups.
+    KeptKey(KeyId),
     /// A fixed text by which a store recognises its key.
     KeyCheck,
 }
@@ -91,6 +93,10 @@ impl Binding<'_> {
                 field(&mut data, agent.as_str().as_bytes());
                 field(&mut data, holder.as_bytes());
             }
+            Self::KeptKey(id) => {
+                field(&mut data, b"kept key");
+                field(&mut data, &id.to_bytes());
+            }
             Self::KeyCheck => field(&mut data, b"key check"),
         }
         data
@@ -125,6 +131,7 @@ impl fmt::Display for Binding<'_> {
                 write!(f, "the access token of {integration} for `{requested}`")
             }
             Self::AgentSecret { agent, .. } => write!(f, "the secret of the agent {agent}"),
+            Self::KeptKey(id) => write!(f, "key {id}, which is kept for backups,"),
             Self::KeyCheck => f.write_str("the key check of the database"),
         }
     }

@@ -440,7 +440,6 @@ impl AdminService for FakeAdmin {
             seal: "file:/k2".to_owned(),
             seal_key: "00112233aabbccdd".to_owned(),
             keys: vec!["1111222233334444".to_owned()],
-            left: Vec::new(),
             advice: "set key.source".to_owned(),
         }))
     }

@@ -9,10 +9,11 @@ CREATE TABLE keyring_keys (
     state      TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
-    -- What wrapped it, as the configuration names it, and the id of that one's own key.
+    -- What wrapped it, as the configuration names it, and the id of that one's own key. A retired key lies under the active one.
     seal       TEXT NOT NULL,
     seal_key   TEXT NOT NULL,
     wrapped    BLOB NOT NULL,
-    -- Under the key itself.
-    mac        BLOB NOT NULL
+    -- Under the key itself, and under the active one.
+    mac        BLOB NOT NULL,
+    active_mac BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -37,6 +37,7 @@ fn keyring(keys: Vec<KeyRecord>) -> StoredKeyring {
         store: "a store".to_owned(),
         keys,
     };
+    keyring.confirm(&key(1));
     keyring.sort();
     keyring
 }
