@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use super::status::{status, store};
 use crate::{
-    config::KeySource,
+    config::{InForce, KeySource},
     keyring::{KeyReport, KeyringCases, KeyringError, Progress, Resealed},
     proto::{timestamp, v1},
     seal::{Seal, SealError},
@@ -120,6 +120,7 @@ fn rotation(progress: Progress, ended: bool) -> v1::RotateKeyResponse {
 /// Wraps the keyring with another seal.
 pub(super) async fn reseal(
     keyring: &KeyringCases,
+    in_force: &InForce,
     request: v1::ResealKeysRequest,
     actor: Actor,
 ) -> Result<v1::ResealKeysResponse, Status> {
@@ -144,6 +145,9 @@ pub(super) async fn reseal(
     let seal = seal.map_err(|error| misconfigured(&format!("{error:#}")))?;
     let done = keyring.resealing.reseal(Some(seal), actor).await;
     let done = done.map_err(|error| refused(&error))?;
+    if is_configured {
+        in_force.note_seal(&section);
+    }
     let advice = (!is_configured).then(|| {
         format!(
             "set key.source = \"{source}\" before the daemon is started again: the configuration names {}",

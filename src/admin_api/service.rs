@@ -514,7 +514,7 @@ impl AdminService for Service {
 
     async fn reseal_keys(&self, request: Request<v1::ResealKeysRequest>) -> Answer<v1::ResealKeysResponse> {
         let actor = Principal::of(request.extensions())?.actor();
-        let resealing = keys::reseal(&self.keyring, request.into_inner(), actor);
+        let resealing = keys::reseal(&self.keyring, &self.facts.in_force, request.into_inner(), actor);
         resealing.await.map(Response::new)
     }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{AdminClient, Config, ConfigError, OAuthClient, keys::KEYS, written::Written};
+use super::{AdminClient, Config, ConfigError, KeySection, OAuthClient, keys::KEYS, written::Written};
 use crate::text::ShowPath;
 
 /// The configuration that a daemon was started with. No derived `Debug`: it holds the client's secret.
@@ -14,6 +14,8 @@ pub struct InForce {
     client: OAuthClient,
     /// `[[admin.clients]]`, which a running daemon takes over.
     admin_clients: Mutex<Vec<AdminClient>>,
+    /// `[key]`, whose seal a running daemon takes over when it is told to seal the keyring anew.
+    seal: Mutex<KeySection>,
 }
 
 impl fmt::Debug for InForce {
@@ -32,12 +34,28 @@ impl InForce {
             client: config.google.client()?,
             config: config.clone(),
             admin_clients: Mutex::new(config.admin_clients().to_vec()),
+            seal: Mutex::new(config.key.clone()),
         })
     }
 
     /// These clients of the admin API are in force now.
     pub fn note_admin_clients(&self, clients: &[AdminClient]) {
         *self.admin_clients() = clients.to_vec();
+    }
+
+    /// The seal of this section wraps the keyring now.
+    pub fn note_seal(&self, section: &KeySection) {
+        *self.seal.lock().unwrap_or_else(PoisonError::into_inner) = section.clone();
+    }
+
+    /// Whether the keyring is wrapped as this section wants it.
+    fn has_seal_of(&self, fresh: &KeySection) -> bool {
+        let seal = self.seal.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = KeySection {
+            keep_days: seal.keep_days,
+            ..fresh.clone()
+        };
+        *seal == wanted
     }
 
     fn admin_clients(&self) -> MutexGuard<'_, Vec<AdminClient>> {
@@ -81,6 +99,9 @@ impl InForce {
 
     fn compared(&self, fresh: &Config, client: &OAuthClient) -> Vec<String> {
         let mut keys = self.config.changed_keys(fresh);
+        if self.has_seal_of(&fresh.key) {
+            keys.retain(|key| !key.starts_with("key.") || key == "key.keep_days");
+        }
         // The file that holds it is the same, and what is in it is another.
         let named = keys.iter().any(|key| key.starts_with("google.client_"));
         if !named && self.client.secret != client.secret {

@@ -126,6 +126,29 @@ fn a_rotation_and_another_seal_are_noticed_by_nobody_and_outlive_a_restart() {
 }
 
 #[test]
+fn the_seal_of_the_configuration_is_taken_over_while_the_daemon_runs() {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    connected(&daemon);
+    let other = other_key(&daemon);
+    let config = std::fs::read_to_string(daemon.config_file()).unwrap();
+    let named = format!("[key]\nsource = \"file:{}\"\n", other.display());
+    std::fs::write(daemon.config_file(), config.replace("[key]\n", &named)).unwrap();
+    let found = daemon.cli(&["doctor"]).expect(1);
+    assert!(
+        found.stdout.contains("key.source was changed on disk"),
+        "{}",
+        found.stdout
+    );
+    let resealed = daemon.cli(&["key", "reseal"]).expect_ok();
+    assert!(!resealed.stdout.contains("key.source"), "{}", resealed.stdout);
+    std::fs::remove_file(daemon.key_file()).unwrap();
+    daemon.cli(&["doctor"]).expect_ok();
+    daemon.restart();
+    daemon.cli(&["key", "verify"]).expect_ok();
+}
+
+#[test]
 fn killed_at_any_step_of_a_rotation_or_of_sealing_anew_nothing_is_lost() {
     let google = Emulator::start(&["--token-lifetime", "10s", "--rotation", "strict"]);
     let daemon = Daemon::new(&google);
