@@ -1,6 +1,7 @@
 //! The process: what it gives up at its start, and the signals that end it.
 
 pub mod privileges;
+pub mod system_calls;
 
 use std::{io, time::Duration};
 

@@ -10,7 +10,7 @@ use crate::{
     cli::{Exit, Failure, Global, Outcome, ServeArgs},
     config::{self, Config, ConfigError, LogFormat},
     http_client::Egress,
-    lifecycle::{self, Signals, Wish, privileges},
+    lifecycle::{self, Signals, Wish, privileges, system_calls},
     telemetry::log,
 };
 
@@ -28,10 +28,21 @@ pub(super) fn run(global: &Global, _: ServeArgs) -> Outcome {
         let message = format!("privileges that the daemon does not need cannot be given up: {error}");
         Failure::new(Exit::Failed, message)
     })?;
-    super::runtime::block_on(serve(config, config_file))
+    let refused = config
+        .sandbox
+        .seccomp
+        .then(|| system_calls::refuse(system_calls::Needed::of(&config)));
+    if let Some(Err(error)) = &refused {
+        config.warn(format!(
+            "sandbox.seccomp is not in force, since the filter of system calls was not taken ({error}): run the daemon on a kernel, \
+             and in a container, with seccomp filters, or set it to false"
+        ));
+    }
+    let is_filtered = matches!(refused, Some(Ok(())));
+    super::runtime::block_on(serve(config, config_file, is_filtered))
 }
 
-async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()> {
+async fn serve(config: Config, config_file: Option<&Path>, is_filtered: bool) -> anyhow::Result<()> {
     let log =
         log::init(config.log.format == LogFormat::Json, &config.log.level).map_err(anyhow::Error::msg)?;
     lifecycle::harden()?;
@@ -40,6 +51,13 @@ async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()>
     }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
+    }
+    if is_filtered {
+        tracing::info!(
+            programs = config.key.starts_programs(),
+            mounts = config.csi.is_some(),
+            "the kernel refuses system calls that the daemon never needs"
+        );
     }
     let mut signals = Signals::listen()?;
     let parts = AppParts {

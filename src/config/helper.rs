@@ -41,13 +41,23 @@ pub(super) async fn output(
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let child = start(command)
-        .await
-        .map_err(|error| format!("it does not start: {error}"))?;
+    let child = start(command).await.map_err(|error| not_started(&error))?;
     let mut group = Group(child);
     tokio::time::timeout(limit, group.output())
         .await
         .unwrap_or_else(|_| Err(format!("it did not end within {} s", limit.as_secs())))
+}
+
+fn not_started(error: &io::Error) -> String {
+    // The kernel's own answer to who may not start a file is another one.
+    let filtered = error.raw_os_error() == Some(Errno::PERM.raw_os_error());
+    let advice = if filtered {
+        " (a daemon whose keys came from no command: when it was started may start no program: restart it, with the sources from \
+         before in key.previous)"
+    } else {
+        ""
+    };
+    format!("it does not start: {error}{advice}")
 }
 
 /// Starts a command that has no privilege and can get none.

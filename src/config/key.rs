@@ -91,6 +91,12 @@ pub struct KeySection {
 }
 
 impl KeySection {
+    /// Whether it names a program that the daemon starts: one that prints a key.
+    pub fn starts_programs(&self) -> bool {
+        let mut sources = std::iter::once(&self.source).chain(&self.previous);
+        sources.any(|source| matches!(source, KeySource::Command(_)))
+    }
+
     pub(super) fn read(values: &Values) -> Result<Self, ConfigError> {
         let parse = |path: &str, text: &str| match text.parse() {
             Ok(KeySource::File(file)) => Ok(KeySource::File(values.resolve(path, &file)?)),

@@ -3,7 +3,7 @@
 
 use super::{
     adc, admin, audit, base, connect, console, csi, google, key, kubernetes, log, metadata, remote, renewal,
-    risc, schema::Sections,
+    risc, sandbox, schema::Sections,
 };
 
 /// All sections, in the order of the file that `init` writes.
@@ -23,6 +23,7 @@ pub(super) const KEYS: Sections = Sections(&[
     &csi::SECTION,
     &remote::SECTION,
     &admin::SECTION,
+    &sandbox::SECTION,
 ]);
 
 /// True for a key whose value does not belong where others can see it. A key `…_file` takes a file that holds it instead.

@@ -36,6 +36,7 @@ mod reference;
 pub mod remote;
 pub mod renewal;
 pub mod risc;
+pub mod sandbox;
 mod schema;
 mod secret_file;
 mod sources;
@@ -82,6 +83,7 @@ pub use providers::ProviderEntry;
 pub use remote::RemoteSection;
 pub use renewal::RenewalSection;
 pub use risc::RiscSection;
+pub use sandbox::SandboxSection;
 pub use schema::variable;
 pub use template::template;
 pub use transit::TransitSection;
@@ -133,6 +135,8 @@ pub struct Config {
     pub metadata: MetadataSection,
     /// `[risc]`.
     pub risc: RiscSection,
+    /// `[sandbox]`.
+    pub sandbox: SandboxSection,
     /// `[kubernetes]`.
     pub kubernetes: KubernetesSection,
     /// `[csi]`, where there is to be a CSI driver.
@@ -256,6 +260,7 @@ impl Config {
             adc: AdcSection::read(&values)?,
             metadata: MetadataSection::read(&values)?,
             risc: RiscSection::read(&values)?,
+            sandbox: SandboxSection::read(&values)?,
             csi: CsiSection::read(&values, &kubernetes)?,
             remote: RemoteSection::read(&values, &kubernetes)?,
             kubernetes,
@@ -314,6 +319,11 @@ impl Config {
     /// What deserves attention and stops nothing.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Adds what deserves attention and was found out after the configuration was read.
+    pub fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
     }
 
     /// Takes over the address that was really bound (`http_listen` may say port 0) into the URLs that follow
