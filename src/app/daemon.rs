@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    keyring::{self, OpenStore},
+    keyring,
     listeners::Listeners,
     node::Driver,
     parts::{AppParts, endpoints},
@@ -65,11 +65,8 @@ impl App {
     pub async fn start(mut config: Config, parts: AppParts) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&mut config, &parts.clock)?;
         let admin_clients = listeners.admin.as_ref().map(AdminListener::clients);
-        let OpenStore {
-            store,
-            vault,
-            keyring,
-        } = keyring::open(&config, &parts).await?;
+        let opened = keyring::open(&config, &parts).await?;
+        let store = opened.store;
         store.tell_of_restore(parts.clock.now()).await?;
         let contents = store.load().await?;
         let catalog = Arc::new(Catalog::configured(&config)?);
@@ -78,7 +75,7 @@ impl App {
             &config,
             &parts,
             &store,
-            vault,
+            opened.vault,
             catalog.clone(),
             &metrics,
             contents,
@@ -90,7 +87,7 @@ impl App {
         let delivered = starting
             .deliver(changes, driver.as_ref(), listeners.sidecars)
             .await?;
-        let keyring = Arc::new(keyring);
+        let keyring = Arc::new(opened.keyring);
         let probes = starting.keep(&keyring);
         let (http_address, admin_socket) = (listeners.http.address(), delivered.admin.path().to_owned());
         let surfaces = Surfaces {
