@@ -196,6 +196,10 @@ async fn look_at_all(
 ) -> Result<Option<v1::VerifyKeysResponse>, Status> {
     let rows = keyring.inspection.rows().await.map_err(|error| store(&error))?;
     let (mut seen, mut next) = (RowsSeen::default(), Some(RowPlace::default()));
+    let fault = keyring.inspection.fault().await.map_err(|error| store(&error))?;
+    if let Some(fault) = fault {
+        seen.note_unusable(fault.to_string());
+    }
     while let Some(place) = next {
         let step = keyring
             .inspection

@@ -11,6 +11,7 @@ use crate::{
     keyring::{self, Inspection, KeyringCases, KeyringError, KeyringParts, Resealing, Rotation, Seals},
     lifecycle,
     sqlite_store::SqliteStore,
+    store::{KeyStore, StoreError},
     vault::Vault,
 };
 
@@ -27,16 +28,14 @@ pub(super) struct OpenStore {
 /// Opens the keyring, with the seal that the configuration names, and then the store. Waits for a seal that is away.
 pub(super) async fn open(config: &Config, parts: &AppParts) -> anyhow::Result<OpenStore> {
     let seals = Seals::configured(&config.key).await?;
-    let stored = SqliteStore::keyring_in(&config.state_dir)?;
-    let masters = match &stored {
-        Some(_) => Vec::new(),
-        None => SqliteStore::master_keys_in(&config.state_dir)?,
+    let (store, vault) = loop {
+        if let Some(opened) = open_once(config, parts, &seals).await? {
+            break opened;
+        }
+        tracing::info!(
+            "the database was replaced while the start waited for its seal: it is looked at again"
+        );
     };
-    let (now, entropy) = (parts.clock.now(), &*parts.entropy);
-    let opened = keyring::open(&seals, stored, &masters, now, entropy, waits).await?;
-    let vault = Arc::new(Vault::new(opened.keyring, parts.entropy.clone()));
-    let store = SqliteStore::open_with(&config.state_dir, &vault, opened.founded.as_ref())?;
-    let store = Arc::new(store);
     let keyring = Arc::new(KeyringParts {
         keys: store.clone(),
         records: store.clone(),
@@ -59,6 +58,37 @@ pub(super) async fn open(config: &Config, parts: &AppParts) -> anyhow::Result<Op
     })
 }
 
+/// Opens the keyring as it is now, and the store. `None` where another database, or another keyring, took the place of what was
+/// looked at: until the store is open, nobody is kept from that.
+async fn open_once(
+    config: &Config,
+    parts: &AppParts,
+    seals: &Seals,
+) -> anyhow::Result<Option<(Arc<SqliteStore>, Arc<Vault>)>> {
+    let stored = SqliteStore::keyring_in(&config.state_dir)?;
+    let masters = match &stored {
+        Some(_) => Vec::new(),
+        None => SqliteStore::master_keys_in(&config.state_dir)?,
+    };
+    let (now, entropy) = (parts.clock.now(), &*parts.entropy);
+    let opened = keyring::open(seals, stored.clone(), &masters, now, entropy, waits).await?;
+    let expected = stored.clone().or(opened.founded.clone());
+    let vault = Arc::new(Vault::new(opened.keyring, parts.entropy.clone()));
+    let opened = SqliteStore::open_with(&config.state_dir, &vault, opened.founded.as_ref());
+    let store = match opened {
+        Err(StoreError::WrongKey { .. }) if SqliteStore::keyring_in(&config.state_dir)? != stored => {
+            return Ok(None);
+        }
+        opened => Arc::new(opened?),
+    };
+    let found = store.keyring().await?;
+    if expected.is_some_and(|expected| expected == found) {
+        return Ok(Some((store, vault)));
+    }
+    store.close().await;
+    Ok(None)
+}
+
 /// Says in the log and to systemd what the start waits for.
 fn waits(away: &KeyringError) {
     tracing::warn!("the start waits for the seal: {away}");
@@ -76,4 +106,84 @@ fn waits(away: &KeyringError) {
 fn fresh_section(config: &Config) -> keyring::FreshSection {
     let config = config.clone();
     Box::new(move || config.on_disk().map(|fresh| fresh.key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::Write,
+        os::unix::fs::OpenOptionsExt,
+        path::{Path, PathBuf},
+    };
+
+    use super::*;
+    use crate::{
+        entropy::{Entropy, SystemEntropy},
+        vault::key,
+    };
+
+    /// A configuration whose database is in `folder`, and whose seal is a key beside it.
+    fn configured(folder: &Path) -> Config {
+        let path = folder.join("master.key");
+        if !path.exists() {
+            let mut options = fs::OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .unwrap();
+            file.write_all(key::encode(&key::generate(&SystemEntropy)).as_bytes())
+                .unwrap();
+        }
+        let file = folder.join("config.toml");
+        let text = format!(
+            "state_dir = {:?}\n[key]\nsource = \"file:{}\"\n",
+            folder.join("state"),
+            path.display()
+        );
+        fs::write(&file, text).unwrap();
+        Config::load(Some(&file), std::iter::empty()).unwrap()
+    }
+
+    /// Puts another database in place at the moment when the first key is made: while a start is under way.
+    struct Exchanging {
+        from: PathBuf,
+        to: PathBuf,
+    }
+
+    impl Entropy for Exchanging {
+        fn fill(&self, bytes: &mut [u8]) {
+            if !self.to.exists() {
+                fs::create_dir_all(self.to.parent().unwrap()).unwrap();
+                fs::copy(&self.from, &self.to).unwrap();
+            }
+            SystemEntropy.fill(bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_was_restored_while_the_start_waited_is_looked_at_again() {
+        let (backup, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let config = configured(folder.path());
+        fs::copy(folder.path().join("master.key"), backup.path().join("master.key")).unwrap();
+        let made = open(&configured(backup.path()), &AppParts::default())
+            .await
+            .unwrap();
+        let active = made.vault.active_key();
+        made.store.close().await;
+        drop(made);
+        let parts = AppParts {
+            entropy: Arc::new(Exchanging {
+                from: backup.path().join("state/broker.db"),
+                to: folder.path().join("state/broker.db"),
+            }),
+            ..AppParts::default()
+        };
+        let opened = open(&config, &parts).await.unwrap();
+        assert_eq!(opened.vault.active_key(), active, "the key of what was restored");
+        let keyring = opened.store.keyring().await.unwrap();
+        assert_eq!(keyring.active().unwrap().id, active);
+    }
 }

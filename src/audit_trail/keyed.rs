@@ -20,7 +20,7 @@ use crate::{
 /// Every kind of row.
 pub(crate) const TABLES: [Table; 6] = [
     Table {
-        what: "ends of the audit trail",
+        what: "ends of the audit",
         select: "SELECT only AS row_key, 'trail' AS label, * FROM audit_ends WHERE only > ?1 ORDER BY only LIMIT ?2",
         before: Before::Numbers,
         label: "label",
@@ -29,7 +29,7 @@ pub(crate) const TABLES: [Table; 6] = [
         uses: "SELECT only AS row_key, substr(mac, 2, 8) AS key FROM audit_ends WHERE mac IS NOT NULL",
     },
     Table {
-        what: "time of the audit trail",
+        what: "time of the audit",
         select: "SELECT only AS row_key, 'trail' AS label, * FROM audit_clock WHERE only > ?1 ORDER BY only LIMIT ?2",
         before: Before::Numbers,
         label: "label",

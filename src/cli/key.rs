@@ -112,19 +112,23 @@ fn share(done: u64, total: u64) -> String {
 
 async fn rotate(admin: &mut Admin, output: &mut Output) -> Outcome {
     let (tell, told) = watch::channel(String::new());
+    let (explain, reasons) = watch::channel(String::new());
     let work = async {
         let request = admin.rotate_key(v1::RotateKeyRequest {});
         let mut answers = request.await.map_err(refused)?.into_inner();
         let mut last = None;
         while let Some(answer) = answers.message().await.map_err(refused)? {
-            let trouble = Some(&answer.problem).filter(|problem| !problem.is_empty());
-            let far = share(answer.rows_done, answer.rows_total);
-            tell.send_replace(trouble.map_or(far, |trouble| format!("waiting: {trouble}")));
+            tell.send_replace(share(answer.rows_done, answer.rows_total));
+            explain.send_if_modified(|reason| {
+                let is_new = *reason != answer.problem;
+                reason.clone_from(&answer.problem);
+                is_new
+            });
             last = Some(answer);
         }
         last.filter(|last| last.ended).ok_or_else(cut_off)
     };
-    let done = progress::counting(output, "moving rows to the new key", told, work).await?;
+    let done = progress::counting(output, "moving rows to the new key", told, reasons, work).await?;
     if output.is_json() {
         output.json(&serde_json::json!({
             "active_key": done.active_key,
@@ -220,6 +224,7 @@ fn row(key: &KeyringKey) -> Vec<Text> {
 
 async fn verify(admin: &mut Admin, output: &mut Output) -> Outcome {
     let (tell, told) = watch::channel(String::new());
+    let (_nothing, no_reasons) = watch::channel(String::new());
     let work = async {
         let request = admin.verify_keys(v1::VerifyKeysRequest {});
         let mut answers = request.await.map_err(refused)?.into_inner();
@@ -230,7 +235,7 @@ async fn verify(admin: &mut Admin, output: &mut Output) -> Outcome {
         }
         last.filter(|last| last.ended).ok_or_else(cut_off)
     };
-    let done = progress::counting(output, "opening rows", told, work).await?;
+    let done = progress::counting(output, "opening rows", told, no_reasons, work).await?;
     let whole = done.rows_unusable == 0;
     let rows = count(done.rows_done, "row", "rows");
     if output.is_json() {

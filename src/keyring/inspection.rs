@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::KeyringParts;
 use crate::{
-    store::{KeyState, RowPlace, RowStep, StoreError},
+    store::{KeyState, KeyringFault, RowPlace, RowStep, StoreError},
     vault::KeyId,
 };
 
@@ -85,6 +85,15 @@ impl Inspection {
                 .map_err(|error| error.to_string()),
             keep_days: self.parts.keep_days,
         })
+    }
+
+    /// What is wrong with the keyring itself, if anything.
+    ///
+    /// # Errors
+    /// The store does not tell.
+    pub async fn fault(&self) -> Result<Option<KeyringFault>, StoreError> {
+        let stored = self.parts.keys.keyring().await?;
+        Ok(self.parts.check(&stored).err())
     }
 
     /// How many rows there are to be looked at.

@@ -13,7 +13,7 @@ use crate::{
     entropy::SharedEntropy,
     seal::{Place, Seal, WrappedKey},
     secret::Key,
-    store::{KeyStore, SharedStore, StoreError, StoredKeyring},
+    store::{KeyStore, KeyringFault, SharedStore, StoreError, StoredKeyring},
     telemetry::audit::AuditEvent,
     vault::{KeyId, Vault},
 };
@@ -59,6 +59,22 @@ impl KeyringParts {
                 Ok(())
             }
             other => other,
+        }
+    }
+
+    /// Whether a keyring is as the keys in use left it.
+    ///
+    /// # Errors
+    /// What somebody changed.
+    pub(super) fn check(&self, keyring: &StoredKeyring) -> Result<(), KeyringFault> {
+        let in_use = self.vault.keyring();
+        let active = in_use.key(in_use.active_id());
+        match (keyring.active(), active) {
+            (Some(record), Some(key)) if record.id == in_use.active_id() => keyring
+                .unconfirmed(key)
+                .map_or(Ok(()), |id| Err(KeyringFault::Altered(id))),
+            (Some(record), _) => Err(KeyringFault::Altered(record.id)),
+            (None, _) => Err(KeyringFault::NotOneActive(0)),
         }
     }
 

@@ -51,6 +51,7 @@ impl Resealing {
         let _turn = self.parts.turn.lock().await;
         let mut seals = self.parts.seals.write().await;
         let before = self.parts.keys.keyring().await?;
+        self.parts.check(&before)?;
         let mut after = before.clone();
         let target = to.as_ref().unwrap_or(&seals.current);
         // A pending key that does not open is none: nothing lies under it.

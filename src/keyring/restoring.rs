@@ -45,7 +45,7 @@ async fn own(
         let key = match opening::unwrap_one(seals, &backup.store, record).await {
             Ok(key) => key,
             Err(error) => {
-                let key = kept(seals, record.id, present).await.ok_or(error)?;
+                let key = kept(seals, record.id, present).await?.ok_or(error)?;
                 record.wrapped = parts::wrap(&seals.current, &backup.store, &key).await?;
                 key
             }
@@ -72,7 +72,7 @@ async fn from_before(
             keys.push(key.clone());
             continue;
         }
-        let key = kept(seals, *id, present).await;
+        let key = kept(seals, *id, present).await?;
         keys.push(key.ok_or(KeyringError::NoMasterKey(*id))?);
         is_kept = true;
     }
@@ -87,12 +87,24 @@ async fn from_before(
 }
 
 /// The key, as the database that is replaced keeps it.
-async fn kept(seals: &Seals, id: KeyId, present: Option<&StoredKeyring>) -> Option<Key> {
-    let present = present?;
-    let record = present.key(id)?;
-    let vault = opening::unwrapped(seals, present).await.ok()?;
-    match record.state {
+///
+/// # Errors
+/// The seal is away that would tell.
+async fn kept(
+    seals: &Seals,
+    id: KeyId,
+    present: Option<&StoredKeyring>,
+) -> Result<Option<Key>, KeyringError> {
+    let Some((present, record)) = present.and_then(|present| Some((present, present.key(id)?))) else {
+        return Ok(None);
+    };
+    let vault = match opening::unwrapped(seals, present).await {
+        Err(away) if away.is_away() => return Err(away),
+        Err(_) => return Ok(None),
+        Ok(vault) => vault,
+    };
+    Ok(match record.state {
         KeyState::Retired => record.kept(&vault).ok(),
         _ => vault.keyring().key(id).cloned(),
-    }
+    })
 }

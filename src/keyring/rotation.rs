@@ -62,6 +62,7 @@ impl Rotation {
     pub async fn rotate(&self, actor: Actor) -> Result<KeyId, KeyringError> {
         let _turn = self.parts.turn.lock().await;
         let before = self.parts.keys.keyring().await?;
+        self.parts.check(&before)?;
         let active = before.active().ok_or(KeyringFault::NotOneActive(0))?.clone();
         if before.keys.iter().any(|key| key.state == KeyState::Retiring) {
             self.begun.notify_one();

@@ -27,6 +27,16 @@ pub(crate) async fn during<T>(output: &mut Output, label: &str, work: impl Futur
 pub(crate) async fn during_telling<T>(
     output: &mut Output,
     label: &str,
+    reasons: watch::Receiver<String>,
+    work: impl Future<Output = T>,
+) -> T {
+    watch_over(output, label, None, reasons, work).await
+}
+
+async fn watch_over<T>(
+    output: &mut Output,
+    label: &str,
+    far: Option<watch::Receiver<String>>,
     mut reasons: watch::Receiver<String>,
     work: impl Future<Output = T>,
 ) -> T {
@@ -51,8 +61,12 @@ pub(crate) async fn during_telling<T>(
         }
         if drawn {
             let frame = frames.next().unwrap_or(&FRAMES[0]);
+            let far = far
+                .as_ref()
+                .map(|far| format!(": {}", harmless(&far.borrow(), true)));
             output.prompt(&format!(
-                "{WIPED}{frame} {label} ({})",
+                "{WIPED}{frame} {label}{} ({})",
+                far.unwrap_or_default(),
                 time_format::short(whole(begun.elapsed()))
             ));
         }
@@ -65,29 +79,15 @@ pub(crate) async fn during_telling<T>(
     }
 }
 
-/// The same, where `far` says how far it is, behind the label. Where nothing can be drawn, nothing is said.
+/// The same, where `far` says how far it is, behind the label.
 pub(crate) async fn counting<T>(
     output: &mut Output,
     label: &str,
     far: watch::Receiver<String>,
+    reasons: watch::Receiver<String>,
     work: impl Future<Output = T>,
 ) -> T {
-    let mut work = pin!(work);
-    if !output.shows_progress() {
-        return work.await;
-    }
-    let mut frames = FRAMES.iter().cycle();
-    let begun = tokio::time::Instant::now();
-    loop {
-        if let Ok(done) = tokio::time::timeout(STEP, &mut work).await {
-            output.prompt(WIPED);
-            return done;
-        }
-        let frame = frames.next().unwrap_or(&FRAMES[0]);
-        let (far, time) = (far.borrow().clone(), time_format::short(whole(begun.elapsed())));
-        let far = harmless(&far, true);
-        output.prompt(&format!("{WIPED}{frame} {label}: {far} ({time})"));
-    }
+    watch_over(output, label, Some(far), reasons, work).await
 }
 
 fn whole(duration: Duration) -> Duration {

@@ -22,7 +22,7 @@ fn token(agent: &Agent) -> Option<String> {
 /// A daemon with this seal, and no master key, that has an account.
 fn connected(google: &Emulator, settings: &[(&str, &str)]) -> (Daemon, Agent) {
     let daemon = Daemon::with(google, settings);
-    fs::remove_file(daemon.key_file()).unwrap();
+    assert!(!daemon.key_file().exists());
     daemon.write_manifest("bot", "alice", &[SEND]);
     daemon.start();
     daemon.connect_as("alice", ALICE, &[SEND]).expect_ok();

@@ -1,9 +1,7 @@
 //! Seals against real parts, none of them written here: OpenBao's server with its Transit engine, and a plugin of Kubernetes' KMS v2
 //! whose protocol, service and listener are `k8s.io/kms` and whose key is in SoftHSM (what is ours of it is in `go/main.go`).
-//! `tests/run` installs both.
-//!
-//! `systemd-creds` has no part here: what a `credential:` is to the daemon is a file, and `LoadCredentialEncrypted=` takes a
-//! systemd that is the first process.
+//! `tests/run` installs both, and `swtpm` with `systemd-creds` for the TPM. `LoadCredentialEncrypted=` itself takes a systemd that
+//! is the first process, and was not tried.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
@@ -14,6 +12,7 @@ mod bao;
 mod daemon;
 mod kms;
 mod plugin;
+mod tpm;
 mod transit;
 
 use std::path::{Path, PathBuf};
