@@ -517,3 +517,29 @@ async fn a_backup_from_before_another_seal_is_restored_with_the_keys_that_were_k
     let (_, keep) = for_restore(&both, Some(backup), &[], None, new).await.unwrap();
     assert!(keep.is_none());
 }
+
+#[tokio::test]
+async fn a_keyring_that_was_changed_under_a_daemon_is_neither_rotated_nor_sealed_anew() {
+    let place = Place::new();
+    let running = place.start(1, &[]).await.unwrap();
+    let cases = &running.cases;
+    assert_eq!(cases.inspection.fault().await.unwrap(), None);
+    let before = running.store.keyring().await.unwrap();
+    let mut emptied = before.clone();
+    emptied.keys.clear();
+    running
+        .store
+        .put_keyring(before, emptied, Vec::new())
+        .await
+        .unwrap();
+    let gone = KeyringFault::NotOneActive(0);
+    assert_eq!(cases.inspection.fault().await.unwrap(), Some(gone.clone()));
+    let rotated = cases.rotation.rotate(Actor::Admin(0)).await.err().unwrap();
+    let resealed = cases.resealing.reseal(None, Actor::Admin(0)).await.err().unwrap();
+    for refused in [rotated, resealed] {
+        assert!(
+            matches!(&refused, KeyringError::Altered(fault) if *fault == gone),
+            "{refused}"
+        );
+    }
+}

@@ -144,4 +144,20 @@ mod tests {
         during(&mut output, "waiting", tokio::time::sleep(Duration::from_secs(3))).await;
         assert_eq!(err.text(), "");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_far_it_is_stands_behind_the_label_and_why_it_waits_is_a_line() {
+        let (output, _, err) = Output::captured(Format::Text);
+        let mut output = output.with_progress();
+        let (_far, far) = watch::channel("3 of 9 rows".to_owned());
+        let (_why, why) = watch::channel("the disk is full".to_owned());
+        let work = tokio::time::sleep(Duration::from_secs(5));
+        counting(&mut output, "moving rows", far, why, work).await;
+        let err = err.text();
+        assert!(err.contains("moving rows: 3 of 9 rows (1s)"), "{err}");
+        assert!(
+            err.contains("token-broker: moving rows: the disk is full\n"),
+            "{err}"
+        );
+    }
 }
