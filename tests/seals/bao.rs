@@ -156,9 +156,16 @@ impl Bao {
     }
 
     pub(crate) fn unseal(&self) {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
-        let key = log.lines().find_map(|line| line.strip_prefix("Unseal Key: "));
-        self.root("PUT", "sys/unseal", &json!({"key": key.unwrap().trim()}));
+        // It answers before it has said all that it says.
+        let key = wait_for("the key that unseals", || {
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
+            let mut whole = log
+                .split_inclusive('\n')
+                .filter_map(|line| line.strip_suffix('\n'));
+            let key = whole.find_map(|line| line.strip_prefix("Unseal Key: "));
+            key.map(|key| key.trim().to_owned())
+        });
+        self.root("PUT", "sys/unseal", &json!({"key": key}));
         wait_until("the server to be unsealed", || self.is_up());
     }
 }
