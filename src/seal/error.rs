@@ -50,6 +50,25 @@ pub(super) enum Problem {
     Wrong(String),
 }
 
+#[cfg(test)]
+impl Problem {
+    /// Why it is away.
+    pub(super) fn away(self) -> String {
+        match self {
+            Self::Away(reason) => reason,
+            Self::Wrong(reason) => panic!("refused: {reason}"),
+        }
+    }
+
+    /// Why it is wrong.
+    pub(super) fn wrong(self) -> String {
+        match self {
+            Self::Wrong(reason) => reason,
+            Self::Away(reason) => panic!("away: {reason}"),
+        }
+    }
+}
+
 impl Problem {
     /// What it is, whatever follows from it.
     pub(super) fn into_reason(self) -> String {

@@ -11,14 +11,17 @@
 
 use anyhow::Context;
 use aws_lc_rs::hkdf;
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
 use zeroize::Zeroizing;
 
 use crate::{
     config::{KeySection, KeySource},
     entropy::{Entropy, SystemEntropy},
     secret::Key,
-    vault::{KeyId, key},
+    vault::{
+        KeyId,
+        cipher::{NONCE_LEN, TAG_LEN, decrypt, encrypt},
+        key,
+    },
 };
 
 use super::{
@@ -27,7 +30,6 @@ use super::{
 };
 
 const VERSION: u8 = 1;
-const NONCE_LEN: usize = 24;
 
 /// A master key. No `Debug`.
 pub(super) struct Local {
@@ -61,12 +63,9 @@ impl Local {
     pub(super) fn wrap(&self, seal: &str, place: &Place<'_>, key: &Key) -> WrappedKey {
         let entropy: &dyn Entropy = &SystemEntropy;
         let nonce: [u8; NONCE_LEN] = entropy.bytes();
-        let mut text = Zeroizing::new(key.expose().to_vec());
-        // Growing by the tag would leave a copy behind.
-        text.reserve_exact(16);
-        self.cipher()
-            .encrypt_in_place(&XNonce::from(nonce), &associated_data(place), &mut *text)
-            .expect("a key is shorter than ChaCha20's limit of 256 GiB");
+        let mut text = Zeroizing::new([0; 32 + TAG_LEN]);
+        text[..32].copy_from_slice(key.expose());
+        encrypt(&self.derived(), &nonce, &associated_data(place), &mut *text);
         WrappedKey {
             seal: seal.to_owned(),
             seal_key: self.key_id(),
@@ -85,14 +84,12 @@ impl Local {
             return None;
         };
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let mut text = Zeroizing::new(ciphertext.to_vec());
-        self.cipher()
-            .decrypt_in_place(&XNonce::from(*nonce), &associated_data(place), &mut *text)
-            .ok()?;
+        let text = decrypt(&self.derived(), nonce, &associated_data(place), ciphertext)?;
         Some(Key::new(text.as_slice().try_into().ok()?))
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
+    /// What is encrypted with, in place of the master key.
+    fn derived(&self) -> Zeroizing<[u8; 32]> {
         let info: [&[u8]; 1] = [b"token-broker seal key v1"];
         let mut derived = Zeroizing::new([0; 32]);
         hkdf::Salt::new(hkdf::HKDF_SHA256, &[])
@@ -100,7 +97,7 @@ impl Local {
             .expand(&info, hkdf::HKDF_SHA256)
             .and_then(|key| key.fill(&mut *derived))
             .expect("one block is not too long for HKDF");
-        XChaCha20Poly1305::new((&*derived).into())
+        derived
     }
 }
 
@@ -147,10 +144,9 @@ mod tests {
         assert_eq!((one.len(), one[0]), (73, VERSION));
         assert_ne!(one[1..25], other[1..25]);
         assert_ne!(one[25..], other[25..]);
-        let nonce = XNonce::try_from(&one[1..25]).unwrap();
-        let mut text = one[25..].to_vec();
-        let under_master = XChaCha20Poly1305::new(local().master.expose().into());
-        let opened = under_master.decrypt_in_place(&nonce, &associated_data(&place), &mut text);
-        assert!(opened.is_err());
+        let nonce = one[1..25].try_into().unwrap();
+        let under_master = local().master.expose().to_owned();
+        let opened = decrypt(&under_master, &nonce, &associated_data(&place), &one[25..]);
+        assert!(opened.is_none());
     }
 }

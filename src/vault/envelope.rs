@@ -9,17 +9,16 @@
 //! | 81 | 24 | nonce of the secret |
 //! | 105 | 16 + n | secret of n bytes, encrypted with the data key |
 
-use super::KeyId;
+use super::{
+    KeyId,
+    cipher::{NONCE_LEN, TAG_LEN},
+};
 
 /// The format that this program writes.
 pub(super) const VERSION: u8 = 2;
 /// The same layout, in rows of before what a row says was bound to the key. Nothing new is sealed so, which is how
 /// a row that was never bound is told from one whose MAC somebody took away.
 pub(super) const UNBOUND: u8 = 1;
-/// `XChaCha20`'s nonce.
-pub(super) const NONCE_LEN: usize = 24;
-/// Poly1305's tag.
-pub(super) const TAG_LEN: usize = 16;
 /// A data key and its tag.
 pub(super) const WRAPPED_LEN: usize = 32 + TAG_LEN;
 /// An envelope around nothing.

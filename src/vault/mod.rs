@@ -9,6 +9,7 @@
 //! the vault is in use ([`Vault::activate`]).
 
 mod binding;
+pub(crate) mod cipher;
 mod envelope;
 #[cfg(fuzzing)]
 pub mod fuzz;
@@ -18,7 +19,6 @@ mod mac;
 mod rotating;
 
 use arc_swap::ArcSwap;
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -28,7 +28,8 @@ use crate::{
 
 pub use binding::Binding;
 use binding::Layer;
-use envelope::{Envelope, NONCE_LEN, TAG_LEN, UNBOUND, VERSION};
+use cipher::{NONCE_LEN, TAG_LEN, decrypt, encrypt};
+use envelope::{Envelope, UNBOUND, VERSION};
 pub use key::{KeyError, Keyring};
 pub use key_id::KeyId;
 pub use mac::{Field, Mac, MacError};
@@ -238,7 +239,7 @@ impl Vault {
 }
 
 fn master<'a>(keyring: &'a Keyring, binding: &Binding<'_>, found: KeyId) -> Result<&'a Key, VaultError> {
-    keyring.find(found).ok_or_else(|| VaultError::UnknownKey {
+    keyring.key(found).ok_or_else(|| VaultError::UnknownKey {
         what: binding.to_string(),
         found,
         active: keyring.active_id(),
@@ -303,32 +304,6 @@ impl Fresh {
         fresh.nonce.copy_from_slice(nonce);
         fresh
     }
-}
-
-/// Encrypts `buffer` in place; its last [`TAG_LEN`] bytes become the tag.
-fn encrypt(key: &[u8; 32], nonce: &[u8; NONCE_LEN], context: &[u8], buffer: &mut [u8]) {
-    let end = buffer.len() - TAG_LEN;
-    let (text, tag) = buffer.split_at_mut(end);
-    let nonce: &XNonce = nonce.into();
-    let computed = XChaCha20Poly1305::new(key.into())
-        .encrypt_inout_detached(nonce, context, text.into())
-        .expect("a secret is shorter than ChaCha20's limit of 256 GiB");
-    tag.copy_from_slice(&computed);
-}
-
-/// Decrypts what [`encrypt`] wrote; `None` when anything about it differs.
-fn decrypt(
-    key: &[u8; 32],
-    nonce: &[u8; NONCE_LEN],
-    context: &[u8],
-    ciphertext: &[u8],
-) -> Option<Zeroizing<Vec<u8>>> {
-    let mut buffer = Zeroizing::new(ciphertext.to_vec());
-    let nonce: &XNonce = nonce.into();
-    XChaCha20Poly1305::new(key.into())
-        .decrypt_in_place(nonce, context, &mut *buffer)
-        .ok()?;
-    Some(buffer)
 }
 
 #[cfg(test)]

@@ -36,16 +36,8 @@ fn connected(daemon: &Daemon) -> Agent {
     daemon.start();
     daemon.connect_as("alice", ALICE, &[SEND]).expect_ok();
     let agent = daemon.agent("bot");
-    wait_until("a token", || token(&agent).is_some());
+    wait_until("a token", || agent.ask_token().is_some());
     agent
-}
-
-fn token(agent: &Agent) -> Option<String> {
-    let answer = agent
-        .try_get("/v1/token")
-        .ok()
-        .filter(|answer| answer.status == 200)?;
-    Some(answer.json()["access_token"].as_str()?.to_owned())
 }
 
 fn status(daemon: &Daemon) -> Value {
@@ -101,7 +93,7 @@ fn a_rotation_and_another_seal_are_noticed_by_nobody_and_outlive_a_restart() {
         "{}",
         found.stdout
     );
-    assert!(token(&agent).is_some());
+    assert!(agent.ask_token().is_some());
     assert_eq!(daemon.terminate(), 0);
     let refused = daemon.try_start().unwrap_err();
     assert_eq!(refused.code, 7, "{}", refused.stderr);
@@ -116,7 +108,7 @@ fn a_rotation_and_another_seal_are_noticed_by_nobody_and_outlive_a_restart() {
     std::fs::write(daemon.config_file(), config.replace("[key]\n", &named)).unwrap();
     std::fs::remove_file(daemon.key_file()).unwrap();
     daemon.start();
-    wait_until("the token of before", || token(&agent).is_some());
+    wait_until("the token of before", || agent.ask_token().is_some());
     daemon.cli(&["key", "rotate"]).expect_ok();
     daemon
         .cli(&["integrations", "check", "--owner", "alice"])
@@ -181,7 +173,7 @@ fn killed_at_any_step_of_a_rotation_or_of_sealing_anew_nothing_is_lost() {
         assert!(active[0].1 > 4, "{after}");
         assert!(retired.iter().all(|(_, rows)| *rows == 0), "{after}");
         daemon.cli(&["key", "verify"]).expect_ok();
-        wait_until("a token", || token(&agent).is_some());
+        wait_until("a token", || agent.ask_token().is_some());
     }
     daemon
         .cli(&["integrations", "check", "--owner", "alice"])

@@ -13,12 +13,6 @@ use crate::{
 const ALICE: &str = "alice@example.com";
 const SEND: &str = "google.gmail.send";
 
-fn token(agent: &Agent) -> Option<String> {
-    let answer = agent.try_get("/v1/token").ok()?;
-    let token = answer.json()["access_token"].as_str()?.to_owned();
-    (answer.status == 200).then_some(token)
-}
-
 /// A daemon with this seal, and no master key, that has an account.
 fn connected(google: &Emulator, settings: &[(&str, &str)]) -> (Daemon, Agent) {
     let daemon = Daemon::with(google, settings);
@@ -27,7 +21,7 @@ fn connected(google: &Emulator, settings: &[(&str, &str)]) -> (Daemon, Agent) {
     daemon.start();
     daemon.connect_as("alice", ALICE, &[SEND]).expect_ok();
     let agent = daemon.agent("bot");
-    wait_until("a token", || token(&agent).is_some());
+    wait_until("a token", || agent.ask_token().is_some());
     (daemon, agent)
 }
 
@@ -87,7 +81,7 @@ fn vault_is_asked_at_the_start_alone_and_waited_for_there() {
     assert_eq!(seal_key(&daemon), "tb:v1");
 
     bao.seal();
-    assert!(token(&agent).is_some());
+    assert!(agent.ask_token().is_some());
     expect_use(&daemon);
     let told = daemon.cli(&["key", "status"]).expect_ok();
     assert!(told.stdout.contains("Vault is sealed"), "{}", told.stdout);
@@ -124,7 +118,7 @@ fn a_plugin_is_asked_at_the_start_alone_and_waited_for_there() {
     assert_eq!(seal_key(&daemon), "key-1");
 
     plugin.stop();
-    assert!(token(&agent).is_some());
+    assert!(agent.ask_token().is_some());
     expect_use(&daemon);
     start_waits(&daemon, || plugin.serve());
     expect_use(&daemon);

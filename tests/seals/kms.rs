@@ -1,19 +1,6 @@
 //! A KMS plugin as the seal.
 
-use token_broker::seal::{Seal, WrappedKey};
-
-use crate::{away, place, plugin::Plugin, refused, seal, secret, support::block_on};
-
-fn wrap(seal: &Seal) -> WrappedKey {
-    block_on(seal.wrap(&place(7), &secret())).unwrap()
-}
-
-/// Opens what was wrapped.
-#[track_caller]
-fn expect_open(seal: &Seal, wrapped: &WrappedKey) {
-    let opened = block_on(seal.unwrap(&place(7), wrapped)).unwrap();
-    assert_eq!(opened.expose(), secret().expose());
-}
+use crate::{away, expect_open, place, plugin::Plugin, refused, seal, secret, support::block_on, wrap};
 
 #[test]
 fn a_key_in_a_token_wraps_keys_and_its_successor_leaves_them_open() {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use token_broker::{
     config::{KeySection, TransitSection},
-    seal::{Place, Seal, SealError},
+    seal::{Place, Seal, SealError, WrappedKey},
     secret::Key,
     vault::KeyId,
 };
@@ -79,4 +79,15 @@ fn refused<T>(answer: Result<T, SealError>) -> String {
         Some(other) => panic!("not refused: {other}"),
         None => panic!("it answered"),
     }
+}
+
+fn wrap(seal: &Seal) -> WrappedKey {
+    support::block_on(seal.wrap(&place(7), &secret())).unwrap()
+}
+
+/// Opens what was wrapped.
+#[track_caller]
+fn expect_open(seal: &Seal, wrapped: &WrappedKey) {
+    let opened = support::block_on(seal.unwrap(&place(7), wrapped)).unwrap();
+    assert_eq!(opened.expose(), secret().expose());
 }

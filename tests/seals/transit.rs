@@ -1,28 +1,18 @@
 //! A Transit engine as the seal.
 
 use serde_json::json;
-use token_broker::seal::{Seal, WrappedKey};
+use token_broker::seal::Seal;
 
 use crate::{
     away,
     bao::{Bao, POLICY},
-    place, refused, seal, secret,
+    expect_open, place, refused, seal, secret,
     support::block_on,
+    wrap,
 };
 
 fn of(bao: &Bao) -> Seal {
     seal(&bao.source(), Some(bao.section()))
-}
-
-fn wrap(seal: &Seal) -> WrappedKey {
-    block_on(seal.wrap(&place(7), &secret())).unwrap()
-}
-
-/// Opens what was wrapped.
-#[track_caller]
-fn expect_open(seal: &Seal, wrapped: &WrappedKey) {
-    let opened = block_on(seal.unwrap(&place(7), wrapped)).unwrap();
-    assert_eq!(opened.expose(), secret().expose());
 }
 
 #[test]

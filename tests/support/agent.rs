@@ -104,6 +104,13 @@ impl Agent {
         try_get_unix(&self.socket(), path)
     }
 
+    /// The token that its socket gives, if there is one.
+    pub(crate) fn ask_token(&self) -> Option<String> {
+        let answer = self.try_get("/v1/token").ok()?;
+        let answer = Some(answer).filter(|answer| answer.status == 200)?;
+        Some(answer.json()["access_token"].as_str()?.to_owned())
+    }
+
     /// `GET /v1/watch`.
     pub(crate) fn watch(&self) -> EventStream {
         let answer = block_on(open_unix(&self.socket(), "/v1/watch")).unwrap();

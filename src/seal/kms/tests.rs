@@ -45,20 +45,6 @@ async fn not_wrapped(plugin: &TestPlugin) -> Problem {
     wrap(plugin).await.err().unwrap()
 }
 
-fn away(problem: Problem) -> String {
-    match problem {
-        Problem::Away(reason) => reason,
-        Problem::Wrong(reason) => panic!("refused: {reason}"),
-    }
-}
-
-fn wrong(problem: Problem) -> String {
-    match problem {
-        Problem::Wrong(reason) => reason,
-        Problem::Away(reason) => panic!("away: {reason}"),
-    }
-}
-
 #[tokio::test]
 async fn a_key_is_wrapped_and_unwrapped_and_what_is_wrapped_says_which_key_did_it() {
     let plugin = TestPlugin::start();
@@ -99,7 +85,7 @@ async fn what_is_wrapped_opens_at_its_place_alone() {
     };
     let refused = of(&plugin).unwrap(&elsewhere, &wrapped).await.err().unwrap();
     assert_eq!(
-        wrong(refused),
+        Problem::wrong(refused),
         "what it decrypted is no key, or the key of another database or place"
     );
 }
@@ -116,7 +102,7 @@ async fn what_was_altered_in_the_database_is_not_sent_to_the_plugin() {
     altered[3].seal_key = "key-2".to_owned();
     for altered in altered {
         assert_eq!(
-            wrong(of(&plugin).unwrap(&place(), &altered).await.err().unwrap()),
+            Problem::wrong(of(&plugin).unwrap(&place(), &altered).await.err().unwrap()),
             "it was altered"
         );
     }
@@ -128,8 +114,11 @@ async fn nothing_is_wrapped_while_the_plugin_is_not_healthy_and_its_key_is_not_k
     let plugin = TestPlugin::start();
     plugin.set(|behaviour| behaviour.healthz = "the HSM is away");
     let reason = "the plugin says that it is not healthy: the HSM is away; look at its log";
-    assert_eq!(away(not_wrapped(&plugin).await), reason);
-    assert_eq!(away(of(&plugin).key_in_use().await.err().unwrap()), reason);
+    assert_eq!(Problem::away(not_wrapped(&plugin).await), reason);
+    assert_eq!(
+        Problem::away(of(&plugin).key_in_use().await.err().unwrap()),
+        reason
+    );
     assert_eq!(plugin.calls(), ["Status", "Status"]);
     plugin.set(|behaviour| behaviour.healthz = "ok");
     assert!(wrap(&plugin).await.is_ok());
@@ -154,7 +143,7 @@ async fn a_plugin_that_does_not_agree_with_itself_wraps_nothing() {
     let plugin = TestPlugin::start();
     plugin.set(|behaviour| behaviour.encrypt_keys = ["key-2"].into());
     assert_eq!(
-        away(not_wrapped(&plugin).await),
+        Problem::away(not_wrapped(&plugin).await),
         "the plugin says that its key is \"key-1\" and encrypts with \"key-2\": look at its log"
     );
     assert_eq!(plugin.calls().len(), 2 * ATTEMPTS);
@@ -166,14 +155,14 @@ async fn a_plugin_that_does_not_give_back_what_it_encrypted_wraps_nothing() {
     let plugin = TestPlugin::start();
     plugin.set(|behaviour| behaviour.is_wrong = true);
     assert_eq!(
-        wrong(not_wrapped(&plugin).await),
+        Problem::wrong(not_wrapped(&plugin).await),
         "the plugin does not decrypt what it encrypted"
     );
     plugin.set(|behaviour| behaviour.is_wrong = false);
     let wrapped = wrap(&plugin).await.ok().unwrap();
     plugin.set(|behaviour| behaviour.is_wrong = true);
     let opened = of(&plugin).unwrap(&place(), &wrapped).await.err().unwrap();
-    assert!(wrong(opened).starts_with("what it decrypted is no key"));
+    assert!(Problem::wrong(opened).starts_with("what it decrypted is no key"));
 }
 
 #[tokio::test]
@@ -182,7 +171,7 @@ async fn a_refusal_is_told_in_one_short_line() {
     let wrapped = wrap(&plugin).await.ok().unwrap();
     let said = format!("no such key\n\u{1b}[2J{}", "a word ".repeat(500));
     plugin.set(|behaviour| behaviour.refuses = Some(Status::not_found(said)));
-    let reason = away(of(&plugin).unwrap(&place(), &wrapped).await.err().unwrap());
+    let reason = Problem::away(of(&plugin).unwrap(&place(), &wrapped).await.err().unwrap());
     assert!(
         reason.starts_with("the plugin answers Decrypt with NotFound: no such key  [2Ja word a word"),
         "{reason}"
@@ -216,7 +205,7 @@ async fn answers_that_break_the_protocol_or_have_no_end_wrap_nothing() {
             *behaviour = testing::Behaviour::default();
             change(behaviour);
         });
-        let reason = away(not_wrapped(&plugin).await);
+        let reason = Problem::away(not_wrapped(&plugin).await);
         assert!(reason.contains(says), "{reason}");
     }
 }
@@ -229,9 +218,9 @@ async fn a_call_that_hangs_ends() {
     for call in ["Status", "Encrypt", "Decrypt"] {
         plugin.set(|behaviour| behaviour.hangs = Some(call));
         let reason = match call {
-            "Decrypt" => away(impatient.unwrap(&place(), &wrapped).await.err().unwrap()),
+            "Decrypt" => Problem::away(impatient.unwrap(&place(), &wrapped).await.err().unwrap()),
             // The calls before the one that hangs may take long on a busy machine; it is the last that counts.
-            _ => away(impatient.wrap(SEAL, &place(), &secret()).await.err().unwrap()),
+            _ => Problem::away(impatient.wrap(SEAL, &place(), &secret()).await.err().unwrap()),
         };
         assert_eq!(
             reason,
@@ -244,7 +233,7 @@ async fn a_call_that_hangs_ends() {
 async fn a_socket_of_no_use_is_named_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("kms.sock");
-    let asked = async |limit| away(kms(&socket, limit).key_in_use().await.err().unwrap());
+    let asked = async |limit| Problem::away(kms(&socket, limit).key_in_use().await.err().unwrap());
 
     assert!(asked(LONG).await.starts_with("there is no such socket: "));
     fs::write(&socket, "").unwrap();

@@ -89,20 +89,6 @@ impl Scene {
     }
 }
 
-fn away(problem: Problem) -> String {
-    match problem {
-        Problem::Away(reason) => reason,
-        Problem::Wrong(reason) => panic!("refused: {reason}"),
-    }
-}
-
-fn wrong(problem: Problem) -> String {
-    match problem {
-        Problem::Wrong(reason) => reason,
-        Problem::Away(reason) => panic!("away: {reason}"),
-    }
-}
-
 /// What a server that answers so, also when it is asked once more, makes of a wrapped key.
 async fn not_unwrapped(answer: Answer) -> Problem {
     let (scene, play) = (Scene::new(), Play::start(vec![answer.clone(), answer]).await);
@@ -174,7 +160,7 @@ async fn what_is_wrapped_opens_at_its_place_alone() {
         store: "store_2",
         ..place()
     };
-    let refused = wrong(transit.unwrap(&elsewhere, &wrapped()).await.err().unwrap());
+    let refused = Problem::wrong(transit.unwrap(&elsewhere, &wrapped()).await.err().unwrap());
     assert!(refused.starts_with("what it decrypted is no key"), "{refused}");
 }
 
@@ -189,7 +175,7 @@ async fn what_was_altered_in_the_database_is_not_sent() {
     altered[4].seal_key = "tb".to_owned();
     for altered in altered {
         let opened = scene.of(play.origin()).unwrap(&place(), &altered).await;
-        assert_eq!(wrong(opened.err().unwrap()), "it was altered");
+        assert_eq!(Problem::wrong(opened.err().unwrap()), "it was altered");
     }
     assert!(play.requests().is_empty());
 }
@@ -219,7 +205,7 @@ async fn the_key_in_use_is_read_or_found_out_by_encrypting() {
     );
     play.add([errors(503, "Vault is sealed")]);
     assert_eq!(
-        away(transit.key_in_use().await.err().unwrap()),
+        Problem::away(transit.key_in_use().await.err().unwrap()),
         "127.0.0.1 answers 503 (Vault is sealed): unseal it, or wait until it is back"
     );
 }
@@ -231,7 +217,7 @@ async fn the_token_is_read_for_each_use_and_shown_to_nobody() {
     for token in [TOKEN, "another"] {
         scene.write_token(&format!("{token}\n"), 0o600);
         play.add([errors(403, &format!("the token {token} is bad"))]);
-        let reason = away(transit.unwrap(&place(), &wrapped()).await.err().unwrap());
+        let reason = Problem::away(transit.unwrap(&place(), &wrapped()).await.err().unwrap());
         assert!(
             reason.starts_with("127.0.0.1 answers 403 (the token [redacted] is bad): "),
             "{reason}"
@@ -246,7 +232,7 @@ async fn a_token_that_is_not_there_yet_or_that_others_can_read_is_not_sent() {
     let (scene, play) = (Scene::new(), Play::start(vec![]).await);
     let file = scene.section.token_file.display().to_string();
     let transit = scene.of(play.origin());
-    let reason = async || away(transit.unwrap(&place(), &wrapped()).await.err().unwrap());
+    let reason = async || Problem::away(transit.unwrap(&place(), &wrapped()).await.err().unwrap());
     scene.write_token(TOKEN, 0o644);
     let says = format!("key.transit_token_file {file}: it is open to others than its owner");
     assert!(reason().await.starts_with(&says));
@@ -326,7 +312,7 @@ async fn what_may_pass_is_away_with_what_the_server_said() {
             "127.0.0.1 sent more than 65536 bytes",
         ),
     ] {
-        let reason = away(not_unwrapped(answer).await);
+        let reason = Problem::away(not_unwrapped(answer).await);
         assert!(reason.starts_with(says), "{reason}\n{says}");
         assert!(!reason.contains('\n') && reason.len() < 500, "{reason}");
     }
@@ -339,20 +325,21 @@ async fn what_is_no_ciphertext_of_the_key_is_refused() {
         "invalid ciphertext: unable to decrypt",
     ] {
         assert_eq!(
-            wrong(not_unwrapped(errors(400, said)).await),
+            Problem::wrong(not_unwrapped(errors(400, said)).await),
             format!(
                 "127.0.0.1 answers 400 ({said}) (it was altered, or another key has the name of the one that wrapped it)"
             )
         );
         // In the mouth of a server that is not well, it says nothing about the ciphertext.
-        away(not_unwrapped(errors(500, said)).await);
+        Problem::away(not_unwrapped(errors(500, said)).await);
     }
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_or_says_nothing_is_not_waited_for() {
     let scene = Scene::new();
-    let asked = async |transit: Transit| away(transit.unwrap(&place(), &wrapped()).await.err().unwrap());
+    let asked =
+        async |transit: Transit| Problem::away(transit.unwrap(&place(), &wrapped()).await.err().unwrap());
     let reason = asked(scene.of(&deserted().await)).await;
     assert!(reason.starts_with("127.0.0.1 cannot be reached: "), "{reason}");
     let play = Play::start(vec![decrypted(&enclosed()).after(Arc::new(Notify::new()))]).await;
@@ -370,7 +357,7 @@ async fn an_authority_of_ones_own_vouches_for_the_server_and_no_other_does() {
     let (_, another) = localhost();
     write(&file, &pem("CERTIFICATE", &another));
     scene.section.ca_file = Some(file.clone());
-    let reason = away(opened(&scene).await.err().unwrap());
+    let reason = Problem::away(opened(&scene).await.err().unwrap());
     assert!(
         reason.contains("certificate of localhost was not accepted"),
         "{reason}"
