@@ -124,10 +124,8 @@ pub(super) async fn reseal(
     request: v1::ResealKeysRequest,
     actor: Actor,
 ) -> Result<v1::ResealKeysResponse, Status> {
-    let section = keyring
-        .resealing
-        .fresh_section()
-        .map_err(|error| misconfigured(&error.to_string()))?;
+    let section = in_force.key_on_disk();
+    let section = section.map_err(|error| misconfigured(&error.to_string()))?;
     let source = match request.seal.as_str() {
         "" => section.source.clone(),
         named => named.parse::<KeySource>().map_err(|error| {
@@ -232,7 +230,7 @@ fn misconfigured(message: &str) -> Status {
 fn refused(error: &KeyringError) -> Status {
     match error {
         KeyringError::Store(error) => store(error),
-        KeyringError::Seal(SealError::Away { .. }) | KeyringError::NotGivenBack { .. } => status(
+        KeyringError::Seal(SealError::Away { .. }) => status(
             Code::Unavailable,
             "seal_away",
             format!("{error}; nothing was changed"),

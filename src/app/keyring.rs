@@ -11,7 +11,7 @@ use crate::{
     keyring::{self, Inspection, KeyringCases, KeyringError, KeyringParts, Resealing, Rotation, Seals},
     lifecycle,
     sqlite_store::SqliteStore,
-    store::{KeyStore, StoreError},
+    store::{KeyStore, NamedKeys, StoreError},
     vault::Vault,
 };
 
@@ -38,13 +38,11 @@ pub(super) async fn open(config: &Config, parts: &AppParts) -> anyhow::Result<Op
     };
     let keyring = Arc::new(KeyringParts {
         keys: store.clone(),
-        records: store.clone(),
         vault: vault.clone(),
         seals: RwLock::new(seals),
         clock: parts.clock.clone(),
         entropy: parts.entropy.clone(),
         keep_days: config.key.keep_days,
-        fresh_section: fresh_section(config),
         turn: Mutex::default(),
     });
     Ok(OpenStore {
@@ -65,24 +63,19 @@ async fn open_once(
     parts: &AppParts,
     seals: &Seals,
 ) -> anyhow::Result<Option<(Arc<SqliteStore>, Arc<Vault>)>> {
-    let stored = SqliteStore::keyring_in(&config.state_dir)?;
-    let masters = match &stored {
-        Some(_) => Vec::new(),
-        None => SqliteStore::master_keys_in(&config.state_dir)?,
-    };
+    let named = SqliteStore::keys_in(&config.state_dir)?;
     let (now, entropy) = (parts.clock.now(), &*parts.entropy);
-    let opened = keyring::open(seals, stored.clone(), &masters, now, entropy, waits).await?;
-    let expected = stored.clone().or(opened.founded.clone());
+    let opened = keyring::open(seals, &named, now, entropy, waits).await?;
     let vault = Arc::new(Vault::new(opened.keyring, parts.entropy.clone()));
-    let opened = SqliteStore::open_with(&config.state_dir, &vault, opened.founded.as_ref());
-    let store = match opened {
-        Err(StoreError::WrongKey { .. }) if SqliteStore::keyring_in(&config.state_dir)? != stored => {
+    let store = SqliteStore::open_with(&config.state_dir, &vault, opened.founded.as_ref());
+    let store = match store {
+        Err(StoreError::WrongKey { .. }) if SqliteStore::keys_in(&config.state_dir)? != named => {
             return Ok(None);
         }
-        opened => Arc::new(opened?),
+        store => Arc::new(store?),
     };
-    let found = store.keyring().await?;
-    if expected.is_some_and(|expected| expected == found) {
+    let expected = opened.founded.map_or(named, NamedKeys::Keyring);
+    if NamedKeys::Keyring(store.keyring().await?) == expected {
         return Ok(Some((store, vault)));
     }
     store.close().await;
@@ -100,12 +93,6 @@ fn waits(away: &KeyringError) {
         .await;
         lifecycle::notify(NotifyState::ExtendTimeoutUsec(microseconds)).await;
     });
-}
-
-/// Reads `[key]` as it is on disk, where the configuration was read.
-fn fresh_section(config: &Config) -> keyring::FreshSection {
-    let config = config.clone();
-    Box::new(move || config.on_disk().map(|fresh| fresh.key))
 }
 
 #[cfg(test)]

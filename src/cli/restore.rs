@@ -101,11 +101,10 @@ async fn keys(
     let seals = Seals::configured(&config.key).await;
     let seals = seals.map_err(|error| Failure::misconfigured(format!("{error:#}")))?;
     // What is wrong with a file that is no database is said when it is looked at.
-    let backup = SqliteStore::keyring_of_file(file).unwrap_or_default();
-    let masters = SqliteStore::master_keys_of_file(file).unwrap_or_default();
-    let present = SqliteStore::keyring_in(&config.state_dir).unwrap_or_default();
+    let backup = SqliteStore::keys_of_file(file).unwrap_or_default();
+    let present = SqliteStore::keys_in(&config.state_dir).unwrap_or_default();
     let new = (now, &*entropy as &dyn Entropy);
-    let opened = keyring::for_restore(&seals, backup, &masters, present.as_ref(), new).await;
+    let opened = keyring::for_restore(&seals, &backup, &present, new).await;
     let (keyring, keep) = opened.map_err(|error| {
         let message = format!("{}: {error}", file.shown());
         if error.is_away() {

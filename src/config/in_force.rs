@@ -43,6 +43,14 @@ impl InForce {
         *self.admin_clients() = clients.to_vec();
     }
 
+    /// `[key]` as it is on disk now. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub fn key_on_disk(&self) -> Result<KeySection, ConfigError> {
+        self.config.on_disk().map(|fresh| fresh.key)
+    }
+
     /// The seal of this section wraps the keyring now.
     pub fn note_seal(&self, section: &KeySection) {
         *self.seal.lock().unwrap_or_else(PoisonError::into_inner) = section.clone();

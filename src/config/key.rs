@@ -91,9 +91,14 @@ pub struct KeySection {
 }
 
 impl KeySection {
+    /// The seal, and those from before.
+    pub fn sources(&self) -> impl Iterator<Item = &KeySource> {
+        std::iter::once(&self.source).chain(&self.previous)
+    }
+
     /// Whether it names a program that the daemon starts: one that prints a key.
     pub fn starts_programs(&self) -> bool {
-        let mut sources = std::iter::once(&self.source).chain(&self.previous);
+        let mut sources = self.sources();
         sources.any(|source| matches!(source, KeySource::Command(_)))
     }
 

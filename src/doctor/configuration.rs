@@ -12,7 +12,7 @@ use crate::{
     provider,
     seal::Seal,
     sqlite_store::SqliteStore,
-    store::{StoreError, StoredKeyring},
+    store::{NamedKeys, StoredKeyring},
     text::ShowPath,
     vault::{KeyError, KeyId},
 };
@@ -70,7 +70,7 @@ pub(super) fn check_client(config: &Config, in_force: Option<&str>) -> Finding {
 /// Asks the seals as the daemon would, and tries them on the database's keyring.
 pub(super) async fn check_key(config: &Config) -> Vec<Finding> {
     let (mut findings, mut seals) = (Vec::new(), Vec::new());
-    for source in std::iter::once(&config.key.source).chain(&config.key.previous) {
+    for source in config.key.sources() {
         if let (KeySource::Command(_), Some(reason)) = (source, config.written_by_others(writers::own_user()))
         {
             let message = format!("{source} was not started: {}: {reason}", config.file.shown());
@@ -98,16 +98,11 @@ const CHECK_KEY: &str = "master key";
 /// Whether the database opens with these seals; nothing where there is none that this user may look at.
 async fn check_database(config: &Config, seals: Seals) -> Vec<Finding> {
     let state_dir = config.state_dir.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        Ok((
-            SqliteStore::keyring_in(&state_dir)?,
-            SqliteStore::master_keys_in(&state_dir)?,
-        ))
-    });
+    let read = tokio::task::spawn_blocking(move || SqliteStore::keys_in(&state_dir));
     match read.await {
-        Ok(Ok((Some(stored), _))) => check_keyring(&stored, &seals).await,
-        Ok(Ok((None, masters))) => check_masters(&masters, &seals).into_iter().collect(),
-        Ok::<Result<_, StoreError>, _>(Err(error)) => vec![Finding::warn(
+        Ok(Ok(NamedKeys::Keyring(stored))) => check_keyring(&stored, &seals).await,
+        Ok(Ok(NamedKeys::Masters(masters))) => check_masters(&masters, &seals).into_iter().collect(),
+        Ok(Err(error)) => vec![Finding::warn(
             CHECK_KEY,
             format!("it was not tried on the database: {error}"),
             "run the doctor as the daemon's user, or as root",

@@ -24,14 +24,6 @@ pub enum KeyringError {
          else opens what is sealed with it"
     )]
     NoMasterKey(KeyId),
-    /// The seal that was asked gave another key back than it wrapped.
-    #[error(
-        "{seal} gave another key back than it was given to wrap: nothing was changed; look at the log of what is behind it"
-    )]
-    NotGivenBack {
-        /// Which seal.
-        seal: String,
-    },
 }
 
 impl KeyringError {

@@ -24,7 +24,7 @@ mod tests;
 pub use error::KeyringError;
 pub use inspection::{Inspection, KeyReport, KeyringReport};
 pub use opening::{Opened, open, try_open};
-pub use parts::{FreshSection, KeyringParts};
+pub use parts::KeyringParts;
 pub use resealing::{Resealed, Resealing};
 pub use restoring::for_restore;
 pub use rotation::{Progress, Rotation};

@@ -8,8 +8,8 @@ use super::{KeyringError, Seals, parts};
 use crate::{
     entropy::{Entropy, SystemEntropy},
     secret::Key,
-    store::{KeyRecord, KeyState, KeyringFault, StoredKeyring},
-    vault::{self, KeyId, Keyring, Vault, VaultError},
+    store::{KeyRecord, KeyState, KeyringFault, NamedKeys, StoredKeyring},
+    vault::{self, Keyring, Vault, VaultError},
 };
 
 /// The first and the longest pause before a seal that is away is asked again.
@@ -23,8 +23,7 @@ pub struct Opened {
     pub founded: Option<StoredKeyring>,
 }
 
-/// Unwraps the keys of the keyring `stored`. A database that has none gets one; where it is from before, its rows lie under the
-/// master keys `masters`, and those become keys of it.
+/// Unwraps the keys that a database names. One that has no keyring gets one, and its master keys become keys of that.
 ///
 /// A seal that is away is asked again until it is not; `waits` is told each time.
 ///
@@ -32,19 +31,21 @@ pub struct Opened {
 /// What no waiting helps against.
 pub async fn open(
     seals: &Seals,
-    stored: Option<StoredKeyring>,
-    masters: &[KeyId],
+    named: &NamedKeys,
     now: Timestamp,
     entropy: &dyn Entropy,
     mut waits: impl FnMut(&KeyringError) + Send,
 ) -> Result<Opened, KeyringError> {
-    if let Some(stored) = stored {
-        let keyring = again(&mut waits, || unwrap(seals, &stored)).await?;
-        return Ok(Opened {
-            keyring,
-            founded: None,
-        });
-    }
+    let masters = match named {
+        NamedKeys::Keyring(stored) => {
+            let keyring = again(&mut waits, || unwrap(seals, stored)).await?;
+            return Ok(Opened {
+                keyring,
+                founded: None,
+            });
+        }
+        NamedKeys::Masters(masters) => masters,
+    };
     let masters: Vec<&Key> = masters
         .iter()
         .map(|id| seals.master_key(*id).ok_or(KeyringError::NoMasterKey(*id)))

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{KeyringError, KeyringParts, Seals, opening, parts};
 use crate::{
-    config::{ConfigError, KeySection},
     seal::Seal,
     secret::Key,
     store::{KeyRecord, KeyState, StoredKeyring},
@@ -32,14 +31,6 @@ impl Resealing {
     /// Made of these parts.
     pub fn new(parts: Arc<KeyringParts>) -> Self {
         Self { parts }
-    }
-
-    /// The section `[key]` as it is on disk.
-    ///
-    /// # Errors
-    /// It cannot be used.
-    pub fn fresh_section(&self) -> Result<KeySection, ConfigError> {
-        (self.parts.fresh_section)()
     }
 
     /// Wraps every key with `to`, or with the seal in use. The keys that are in use need no seal from before, and those that are

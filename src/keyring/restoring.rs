@@ -6,7 +6,7 @@ use super::{KeyringError, Seals, opening, parts};
 use crate::{
     entropy::Entropy,
     secret::Key,
-    store::{KeyState, KeyringFault, StoredKeyring},
+    store::{KeyState, KeyringFault, NamedKeys, StoredKeyring},
     vault::{self, KeyId, Keyring},
 };
 
@@ -14,20 +14,23 @@ use crate::{
 ///
 /// The backup's keyring is unwrapped by the seals that are configured. Where none of them wrapped it, the same keys may still be
 /// kept in the keyring of the database that it replaces, `present`; then the seal in use wraps them. The same goes for the
-/// master keys `masters` that rows of a backup from before the keyring lie under.
+/// master keys that rows of a backup from before the keyring lie under.
 ///
 /// # Errors
 /// Nobody has a key that rows may lie under.
 pub async fn for_restore(
     seals: &Seals,
-    backup: Option<StoredKeyring>,
-    masters: &[KeyId],
-    present: Option<&StoredKeyring>,
+    backup: &NamedKeys,
+    present: &NamedKeys,
     new: (Timestamp, &dyn Entropy),
 ) -> Result<(Keyring, Option<StoredKeyring>), KeyringError> {
+    let present = match present {
+        NamedKeys::Keyring(present) => Some(present),
+        NamedKeys::Masters(_) => None,
+    };
     match backup {
-        Some(backup) => own(seals, &backup, present).await,
-        None => from_before(seals, masters, present, new).await,
+        NamedKeys::Keyring(backup) => own(seals, backup, present).await,
+        NamedKeys::Masters(masters) => from_before(seals, masters, present, new).await,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     secret::Key,
     store::{KeyRecord, KeyState, KeyringFault, RowPlace, RowsSeen, StoreError, StoredKeyring},
     telemetry::audit::{Actor, AuditEvent, Decision},
-    vault::{self, KeyId},
+    vault::{self, KeyId, Keyring},
 };
 
 /// How often keys are looked for that were kept for their time.
@@ -71,28 +71,23 @@ impl Rotation {
         let (before, key) = self.pending(before).await?;
         let id = KeyId::of(&key);
         let now = self.parts.moment().await;
-        let after = self.turned(
-            &before,
-            now,
-            |record| match record.state {
-                KeyState::Active => Some(KeyState::Retiring),
-                KeyState::Pending if record.id == id => Some(KeyState::Active),
-                _ => None,
-            },
-            Some(&key),
-        )?;
+        let turned = |record: &KeyRecord| match record.state {
+            KeyState::Active => Some(KeyState::Retiring),
+            KeyState::Pending if record.id == id => Some(KeyState::Active),
+            _ => None,
+        };
+        let ring = self.parts.vault.keyring().activated(key.clone());
+        let after = self.turned(&before, now, turned, &ring)?;
         let event = AuditEvent {
             detail: format!("key {id} in place of key {}", active.id),
             ..AuditEvent::new(self.parts.clock.now(), actor, "key.rotated", Decision::Allowed)
         };
-        let rows = self.parts.keys.keyed_rows().await?;
         self.parts.put(before, after, vec![event]).await?;
         self.parts.vault.activate(&key);
         tracing::info!(key = %id, former = %active.id, "the keyring was rotated: what lies under the former key is moved");
         self.progress.send_replace(Progress {
             active: Some(id),
             retiring: vec![active.id],
-            rows,
             ..Progress::default()
         });
         self.begun.notify_one();
@@ -149,7 +144,8 @@ impl Rotation {
             rows,
             ..Progress::default()
         });
-        let seen = self.walk().await?;
+        self.walk().await?;
+        let seen = self.progress.borrow().seen.clone();
         self.retire(&retiring, &seen).await?;
         self.progress.send_modify(|progress| {
             progress.retiring.clear();
@@ -159,22 +155,20 @@ impl Rotation {
     }
 
     /// Moves every row that does not lie under the active key. As nothing new comes to lie under another one, one walk does.
-    async fn walk(&self) -> Result<RowsSeen, StoreError> {
+    async fn walk(&self) -> Result<(), StoreError> {
         let mut next = Some(RowPlace::default());
-        let mut seen = RowsSeen::default();
         while let Some(place) = next {
             let began = Instant::now();
             let step = self.parts.keys.move_rows(place).await?;
-            seen.add(step.seen);
             self.progress.send_modify(|progress| {
-                progress.seen = seen.clone();
+                progress.seen.add(step.seen);
                 progress.trouble = None;
             });
             next = step.next;
             // Half of the store's time is for everybody else.
             sleep(began.elapsed()).await;
         }
-        Ok(seen)
+        Ok(())
     }
 
     /// Nothing that can be used lies under these keys any more.
@@ -183,7 +177,7 @@ impl Rotation {
         let before = self.parts.keys.keyring().await?;
         let now = self.parts.moment().await;
         let retired = |record: &KeyRecord| ids.contains(&record.id).then_some(KeyState::Retired);
-        let mut after = self.turned(&before, now, retired, None)?;
+        let mut after = self.turned(&before, now, retired, &self.parts.vault.keyring())?;
         // Those that were kept already lie under the key that goes.
         for record in after.keys.iter_mut().filter(|key| key.state == KeyState::Retired) {
             if let Err(error) = record.keep_on(&self.parts.vault) {
@@ -233,44 +227,31 @@ impl Rotation {
         let now = self.parts.moment().await;
         let record = KeyRecord::new(&before.store, &key, KeyState::Pending, now, now, wrapped);
         after.keys.push(record);
-        self.confirm(&mut after, None)?;
+        confirm(&mut after, &self.parts.vault.keyring())?;
         self.parts.put(before, after, Vec::new()).await?;
         // As it is kept.
         Ok((self.parts.keys.keyring().await?, key))
     }
 
-    /// Binds a keyring to its active key. `added` is one that the vault does not have yet.
-    fn confirm(&self, keyring: &mut StoredKeyring, added: Option<&Key>) -> Result<(), KeyringError> {
-        let active = keyring.active().ok_or(KeyringFault::NotOneActive(0))?.id;
-        let ring = self.parts.vault.keyring();
-        let added = added.filter(|key| KeyId::of(key) == active);
-        let key = added.or_else(|| ring.key(active));
-        keyring.confirm(key.ok_or(KeyringFault::Altered(active))?);
-        Ok(())
-    }
-
-    /// The keyring after keys come to other states. `added` is a key that the vault does not have yet.
+    /// The keyring after keys come to other states. `ring` has those, and the key that is active then.
     fn turned(
         &self,
         before: &StoredKeyring,
         now: Timestamp,
         state: impl Fn(&KeyRecord) -> Option<KeyState>,
-        added: Option<&Key>,
-    ) -> Result<StoredKeyring, KeyringError> {
-        let ring = self.parts.vault.keyring();
+        ring: &Keyring,
+    ) -> Result<StoredKeyring, KeyringFault> {
         let mut after = before.clone();
         for record in &mut after.keys {
             let Some(state) = state(record) else { continue };
-            let added = added.filter(|key| KeyId::of(key) == record.id);
-            let key = added.or_else(|| ring.key(record.id));
             // Somebody put it there: this daemon never had it.
-            let key = key.ok_or(KeyringFault::Altered(record.id))?;
+            let key = ring.key(record.id).ok_or(KeyringFault::Altered(record.id))?;
             *record = record.turned(&before.store, key, state, now);
             if state == KeyState::Retired {
                 record.keep(&self.parts.vault, key);
             }
         }
-        self.confirm(&mut after, added)?;
+        confirm(&mut after, ring)?;
         Ok(after)
     }
 
@@ -310,4 +291,11 @@ impl Rotation {
         }
         self.parts.put(before, after, events).await
     }
+}
+
+/// Binds a keyring to its active key, which `ring` has.
+fn confirm(keyring: &mut StoredKeyring, ring: &Keyring) -> Result<(), KeyringFault> {
+    let active = keyring.active().ok_or(KeyringFault::NotOneActive(0))?.id;
+    keyring.confirm(ring.key(active).ok_or(KeyringFault::Altered(active))?);
+    Ok(())
 }

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     clock::ManualClock,
-    config::{Config, ConfigError, KeySection, KeySource},
+    config::{Config, KeySection, KeySource},
     entropy::SystemEntropy,
     seal::{Seal, SealError},
     secret::Key,
     sqlite_store::SqliteStore,
-    store::{AgentRecord, KeyState, KeyStore, KeyringFault, Store, StoredKeyring},
+    store::{AgentRecord, KeyState, KeyStore, KeyringFault, NamedKeys, Store, StoredKeyring},
     telemetry::audit::Actor,
     vault::{self, KeyId, Vault},
 };
@@ -102,21 +102,18 @@ struct Running {
 }
 
 async fn start_in(state: &Path, seals: Seals) -> Result<Running, KeyringError> {
-    let stored = SqliteStore::keyring_in(state)?;
-    let masters = SqliteStore::master_keys_in(state)?;
-    let opened = open(&seals, stored, &masters, now(), &SystemEntropy, |_| {}).await?;
+    let named = SqliteStore::keys_in(state)?;
+    let opened = open(&seals, &named, now(), &SystemEntropy, |_| {}).await?;
     let vault = Arc::new(Vault::new(opened.keyring, Arc::new(SystemEntropy)));
     let store = Arc::new(SqliteStore::open_with(state, &vault, opened.founded.as_ref())?);
     let clock = Arc::new(ManualClock::new(now()));
     let parts = Arc::new(KeyringParts {
         keys: store.clone(),
-        records: store.clone(),
         vault: vault.clone(),
         seals: RwLock::new(seals),
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy),
         keep_days: 90,
-        fresh_section: Box::new(|| Err(ConfigError::new("no file"))),
         turn: Mutex::default(),
     });
     Ok(Running {
@@ -499,22 +496,24 @@ async fn a_backup_from_before_another_seal_is_restored_with_the_keys_that_were_k
     let present = running.store.keyring().await.unwrap();
     let seals = place.seals(2, &[]).await;
     let new = (now(), &SystemEntropy as &dyn crate::entropy::Entropy);
-    let (ring, keep) = for_restore(&seals, Some(backup.clone()), &[], Some(&present), new)
-        .await
-        .unwrap();
-    assert_eq!(ring.active_id(), backup.active().unwrap().id);
+    let active = backup.active().unwrap().id;
+    let [backup, present] = [backup, present].map(NamedKeys::Keyring);
+    let (ring, keep) = for_restore(&seals, &backup, &present, new).await.unwrap();
+    assert_eq!(ring.active_id(), active);
     assert!(
         try_open(&seals, &keep.unwrap()).await.is_ok(),
         "the seal of now opens it"
     );
-    let alone = for_restore(&seals, Some(backup.clone()), &[], None, new).await;
+    let alone = for_restore(&seals, &backup, &NamedKeys::default(), new).await;
     assert!(matches!(
         alone,
         Err(KeyringError::Seal(SealError::Foreign { .. }))
     ));
     // Where the seal that wrapped it is configured, it stays as it is.
     let both = place.seals(2, &[1]).await;
-    let (_, keep) = for_restore(&both, Some(backup), &[], None, new).await.unwrap();
+    let (_, keep) = for_restore(&both, &backup, &NamedKeys::default(), new)
+        .await
+        .unwrap();
     assert!(keep.is_none());
 }
 

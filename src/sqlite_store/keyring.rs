@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use crate::{
     audit_trail,
     sqlite::{connection, fault::Fault, folder, keyed, operation::Rank, schema},
@@ -10,7 +12,7 @@ use crate::{
         keyed::TABLES,
         keyring_table::{FIRST_VERSION, none, read, write},
     },
-    store::{KeyStore, KeyUse, RowPlace, RowStep, StoreError, StoreFuture, StoredKeyring},
+    store::{KeyStore, KeyUse, NamedKeys, RowPlace, RowStep, StoreError, StoreFuture, StoredKeyring},
     telemetry::audit::AuditEvent,
     vault::KeyId,
 };
@@ -55,57 +57,44 @@ impl KeyStore for SqliteStore {
 }
 
 impl SqliteStore {
-    /// The keyring of the database in `state_dir`; `None` where there is no database, or it is from before it had one.
-    /// A daemon may have it open. Changes nothing. Blocks.
+    /// The keys that the database in `state_dir` names. A daemon may have it open. Changes nothing. Blocks.
     ///
     /// # Errors
     /// Why it cannot be read.
-    pub fn keyring_in(state_dir: &Path) -> Result<Option<StoredKeyring>, StoreError> {
-        Self::keyring_of_file(&state_dir.join(folder::DATABASE))
+    pub fn keys_in(state_dir: &Path) -> Result<NamedKeys, StoreError> {
+        Self::keys_of_file(&state_dir.join(folder::DATABASE))
     }
 
     /// The same of a database's file, a backup's for example.
-    pub fn keyring_of_file(path: &Path) -> Result<Option<StoredKeyring>, StoreError> {
+    pub fn keys_of_file(path: &Path) -> Result<NamedKeys, StoreError> {
         // What is not a file, or cannot be looked at, is said by who opens it.
         if !path.metadata().is_ok_and(|found| found.is_file()) {
-            return Ok(None);
+            return Ok(NamedKeys::default());
         }
         let connection = connection::open_reader(path)?;
-        let found = || {
+        let named = || {
             schema::refuse_newer(&connection, path)?;
-            if schema::version(&connection)? < FIRST_VERSION {
-                return Ok(None);
+            let version = schema::version(&connection)?;
+            if version >= FIRST_VERSION
+                && let Some(keyring) = read(&connection)?
+            {
+                return Ok(NamedKeys::Keyring(keyring));
             }
-            read(&connection)
+            let masters = if version == 0 {
+                Vec::new()
+            } else {
+                master_keys(&connection)?
+            };
+            Ok(NamedKeys::Masters(masters))
         };
-        found().map_err(|fault: Fault| fault.at(path))
+        named().map_err(|fault: Fault| fault.at(path))
     }
+}
 
-    /// The master keys that rows of the database in `state_dir` may lie under, which is from before it had a keyring; none where
-    /// there is no database. Changes nothing. Blocks.
-    ///
-    /// # Errors
-    /// Why it cannot be read.
-    pub fn master_keys_in(state_dir: &Path) -> Result<Vec<KeyId>, StoreError> {
-        Self::master_keys_of_file(&state_dir.join(folder::DATABASE))
-    }
-
-    /// The same of a database's file, a backup's for example.
-    pub fn master_keys_of_file(path: &Path) -> Result<Vec<KeyId>, StoreError> {
-        if !path.metadata().is_ok_and(|found| found.is_file()) {
-            return Ok(Vec::new());
-        }
-        let connection = connection::open_reader(path)?;
-        let found = || {
-            if schema::version(&connection)? == 0 {
-                return Ok(Vec::new());
-            }
-            let mut statement = connection.prepare("SELECT key_id FROM master_keys ORDER BY key_id")?;
-            let names = statement.query_map([], |row| row.get::<_, String>(0))?;
-            let names = names.collect::<Result<Vec<_>, _>>()?;
-            // What is no key's name is nobody's key.
-            Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
-        };
-        found().map_err(|fault: Fault| fault.at(path))
-    }
+fn master_keys(connection: &Connection) -> Result<Vec<KeyId>, Fault> {
+    let mut statement = connection.prepare("SELECT key_id FROM master_keys ORDER BY key_id")?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    // What is no key's name is nobody's key.
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     seal::WrappedKey,
     secret::Key,
-    store::future::StoreFuture,
+    store::{Store, future::StoreFuture},
     telemetry::audit::AuditEvent,
     vault::{self, Binding, Field, KeyId, Sealed, Vault, VaultError},
 };
@@ -240,6 +240,21 @@ impl StoredKeyring {
     }
 }
 
+/// The keys that a database says it needs, before it is opened.
+#[derive(Clone, PartialEq, Eq)]
+pub enum NamedKeys {
+    /// Those of its keyring.
+    Keyring(StoredKeyring),
+    /// Master keys, under which its rows lie: it is from before it had a keyring. None where there is no database.
+    Masters(Vec<KeyId>),
+}
+
+impl Default for NamedKeys {
+    fn default() -> Self {
+        Self::Masters(Vec::new())
+    }
+}
+
 /// What a walk over the rows found, so far or in a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowsSeen {
@@ -311,8 +326,8 @@ pub struct KeyUse {
     pub rows: u64,
 }
 
-/// Where the keyring and the rows under its keys are kept.
-pub trait KeyStore: Send + Sync + 'static {
+/// A store of records that lie under the keys of a keyring, which it keeps as well.
+pub trait KeyStore: Store {
     /// The keyring as it is now.
     fn keyring(&self) -> StoreFuture<'_, StoredKeyring>;
 

@@ -26,7 +26,9 @@ use crate::{
 pub use error::StoreError;
 pub use future::StoreFuture;
 pub use keyring_fault::KeyringFault;
-pub use keys::{KeyRecord, KeyState, KeyStore, KeyUse, RowKey, RowPlace, RowStep, RowsSeen, StoredKeyring};
+pub use keys::{
+    KeyRecord, KeyState, KeyStore, KeyUse, NamedKeys, RowKey, RowPlace, RowStep, RowsSeen, StoredKeyring,
+};
 pub use record::{
     AgentRecord, Contents, DatabaseFacts, Grant, Health, HolderRecord, IntegrationRecord, RenewalIntent,
     RenewalOutcome, RevocationRecord, TokenRecord, UnusableRecord,

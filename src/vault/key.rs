@@ -94,16 +94,12 @@ impl Keyring {
 
     /// A key that it has, also one that is retired.
     pub(crate) fn key(&self, id: KeyId) -> Option<&Key> {
-        self.find(id)
+        let mut all = std::iter::once(&self.active).chain(self.others.iter().map(|other| &other.named));
+        all.find(|named| named.id == id).map(|named| &named.key)
     }
 
     pub(super) fn active(&self) -> (KeyId, &Key) {
         (self.active.id, &self.active.key)
-    }
-
-    pub(super) fn find(&self, id: KeyId) -> Option<&Key> {
-        let mut all = std::iter::once(&self.active).chain(self.others.iter().map(|other| &other.named));
-        all.find(|named| named.id == id).map(|named| &named.key)
     }
 
     /// The active key's, for MACs.
@@ -219,10 +215,10 @@ mod tests {
             let key = Key::new([byte; 32]);
             assert!(
                 keyring
-                    .find(KeyId::of(&key))
+                    .key(KeyId::of(&key))
                     .is_some_and(|found| found.expose() == key.expose())
             );
         }
-        assert!(keyring.find(KeyId::of(&Key::new([4; 32]))).is_none());
+        assert!(keyring.key(KeyId::of(&Key::new([4; 32]))).is_none());
     }
 }

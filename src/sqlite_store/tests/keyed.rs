@@ -8,7 +8,8 @@ use crate::{
     seal::WrappedKey,
     sqlite_store::{keyed::TABLES, tests::*},
     store::{
-        AgentRecord, HolderRecord, KeyRecord, KeyState, KeyStore, KeyUse, RowPlace, RowsSeen, StoredKeyring,
+        AgentRecord, HolderRecord, KeyRecord, KeyState, KeyStore, KeyUse, NamedKeys, RowPlace, RowsSeen,
+        StoredKeyring,
     },
     telemetry::audit::{Actor, AuditEvent, Decision},
     vault::KeyId,
@@ -342,11 +343,7 @@ async fn a_keyring_is_changed_as_it_was_read_or_not_at_all() {
     for lacking in [vault_of(1, &[]), vault_of(2, &[])] {
         assert!(matches!(refusal(&folder, &lacking), StoreError::WrongKey { .. }));
     }
-    assert!(
-        SqliteStore::keyring_in(folder.path())
-            .unwrap()
-            .is_some_and(|found| found == second)
-    );
+    assert!(SqliteStore::keys_in(folder.path()).unwrap() == NamedKeys::Keyring(second));
     drop(SqliteStore::open(folder.path(), &vault_of(2, &[1])).unwrap());
 }
 
