@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use tokio::sync::watch;
+use tonic::Streaming;
 
 use super::{
     connections,
@@ -106,6 +107,16 @@ fn cut_off() -> Failure {
     )
 }
 
+/// The last message of a stream; `tell` hears of each.
+async fn last_of<T>(mut answers: Streaming<T>, tell: impl Fn(&T)) -> Result<Option<T>, Failure> {
+    let mut last = None;
+    while let Some(answer) = answers.message().await.map_err(refused)? {
+        tell(&answer);
+        last = Some(answer);
+    }
+    Ok(last)
+}
+
 fn share(done: u64, total: u64) -> String {
     format!("{done} of {} rows", total.max(done))
 }
@@ -115,18 +126,16 @@ async fn rotate(admin: &mut Admin, output: &mut Output) -> Outcome {
     let (explain, reasons) = watch::channel(String::new());
     let work = async {
         let request = admin.rotate_key(v1::RotateKeyRequest {});
-        let mut answers = request.await.map_err(refused)?.into_inner();
-        let mut last = None;
-        while let Some(answer) = answers.message().await.map_err(refused)? {
+        let answers = request.await.map_err(refused)?.into_inner();
+        let last = last_of(answers, |answer| {
             tell.send_replace(share(answer.rows_done, answer.rows_total));
             explain.send_if_modified(|reason| {
                 let is_new = *reason != answer.problem;
                 reason.clone_from(&answer.problem);
                 is_new
             });
-            last = Some(answer);
-        }
-        last.filter(|last| last.ended).ok_or_else(cut_off)
+        });
+        last.await?.filter(|last| last.ended).ok_or_else(cut_off)
     };
     let done = progress::counting(output, "moving rows to the new key", told, reasons, work).await?;
     if output.is_json() {
@@ -227,13 +236,11 @@ async fn verify(admin: &mut Admin, output: &mut Output) -> Outcome {
     let (_nothing, no_reasons) = watch::channel(String::new());
     let work = async {
         let request = admin.verify_keys(v1::VerifyKeysRequest {});
-        let mut answers = request.await.map_err(refused)?.into_inner();
-        let mut last = None;
-        while let Some(answer) = answers.message().await.map_err(refused)? {
+        let answers = request.await.map_err(refused)?.into_inner();
+        let last = last_of(answers, |answer| {
             tell.send_replace(share(answer.rows_done, answer.rows_total));
-            last = Some(answer);
-        }
-        last.filter(|last| last.ended).ok_or_else(cut_off)
+        });
+        last.await?.filter(|last| last.ended).ok_or_else(cut_off)
     };
     let done = progress::counting(output, "opening rows", told, no_reasons, work).await?;
     let whole = done.rows_unusable == 0;

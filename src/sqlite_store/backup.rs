@@ -98,10 +98,15 @@ pub(super) fn take(source: &Connection, folder: &Path) -> Result<DatabaseCopy, F
         let original = source.path().map_or(folder, Path::new);
         return Err(storage(original, damage::found(original, &finding)).into());
     }
-    copy.close().map_err(|(_, error)| error)?;
-    let synced = File::open(&made.file).and_then(|file| file.sync_all());
-    synced.map_err(|error| storage(&made.file, StorageFault::system(Failed::Write, &error)))?;
+    close(copy, &made.file)?;
     Ok(made)
+}
+
+/// Closes a database whose one file is at `path`, and has the disk confirm it.
+pub(super) fn close(connection: Connection, path: &Path) -> Result<(), Fault> {
+    connection.close().map_err(|(_, error)| error)?;
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    Ok(synced.map_err(|error| storage(path, StorageFault::system(Failed::Write, &error)))?)
 }
 
 /// Puts all of a database into its one file.

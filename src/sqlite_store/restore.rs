@@ -125,9 +125,7 @@ fn examine(copy: &Path, backup: &Path, vault: &Vault) -> Result<u64, Fault> {
     key_check::verify(&connection, backup, vault)?;
     let accounts: i64 = connection.query_row("SELECT count(*) FROM integrations", [], |row| row.get(0))?;
     backup::make_whole(&connection)?;
-    connection.close().map_err(|(_, error)| error)?;
-    let synced = File::open(copy).and_then(|file| file.sync_all());
-    synced.map_err(|error| storage(copy, StorageFault::system(Failed::Write, &error)))?;
+    backup::close(connection, copy)?;
     Ok(accounts.unsigned_abs())
 }
 
@@ -147,10 +145,7 @@ fn seal_anew(copy: &Path, vault: &Arc<Vault>, keyring: &StoredKeyring) -> Result
         transaction.commit()?;
     }
     backup::make_whole(&connection)?;
-    connection.close().map_err(|(_, error)| error)?;
-    let synced = File::open(copy).and_then(|file| file.sync_all());
-    synced.map_err(|error| storage(copy, StorageFault::system(Failed::Write, &error)))?;
-    Ok(())
+    backup::close(connection, copy)
 }
 
 /// Why a file cannot be restored, for what the database says of it.
