@@ -97,20 +97,36 @@ pub(super) async fn unwrapped(seals: &Seals, stored: &StoredKeyring) -> Result<V
 
 /// The keys that rows may lie under.
 async fn unwrap(seals: &Seals, stored: &StoredKeyring) -> Result<Keyring, KeyringError> {
-    let in_state = |state| stored.keys.iter().filter(move |key| key.state == state);
-    let mut active = in_state(KeyState::Active);
-    let (Some(active), None) = (active.next(), active.next()) else {
-        return Err(KeyringFault::NotOneActive(in_state(KeyState::Active).count()).into());
-    };
-    let mut retiring = Vec::new();
-    for record in in_state(KeyState::Retiring) {
-        retiring.push(unwrap_one(seals, &stored.store, record).await?);
+    let mut keys = Vec::new();
+    for record in in_use(stored)? {
+        keys.push((record.state, unwrap_one(seals, &stored.store, record).await?));
     }
-    let active = unwrap_one(seals, &stored.store, active).await?;
+    whole(stored, keys)
+}
+
+/// The records of the keys that rows may lie under, where one of them is the active one.
+pub(super) fn in_use(stored: &StoredKeyring) -> Result<Vec<&KeyRecord>, KeyringFault> {
+    let is_used = |key: &&KeyRecord| matches!(key.state, KeyState::Active | KeyState::Retiring);
+    let used: Vec<_> = stored.keys.iter().filter(is_used).collect();
+    match used.iter().filter(|key| key.state == KeyState::Active).count() {
+        1 => Ok(used),
+        other => Err(KeyringFault::NotOneActive(other)),
+    }
+}
+
+/// The keyring of these keys, where the active one confirms every record.
+pub(super) fn whole(stored: &StoredKeyring, keys: Vec<(KeyState, Key)>) -> Result<Keyring, KeyringError> {
+    let (active, retiring): (Vec<_>, Vec<_>) = keys
+        .into_iter()
+        .partition(|(state, _)| *state == KeyState::Active);
+    let (_, active) = active.into_iter().next().ok_or(KeyringFault::NotOneActive(0))?;
     if let Some(altered) = stored.unconfirmed(&active) {
         return Err(KeyringFault::Altered(altered).into());
     }
-    Ok(Keyring::new(active, retiring))
+    Ok(Keyring::new(
+        active,
+        retiring.into_iter().map(|(_, key)| key).collect(),
+    ))
 }
 
 /// One key, whose record was written by who has it.

@@ -6,7 +6,7 @@ use super::{KeyringError, Seals, opening, parts};
 use crate::{
     entropy::Entropy,
     secret::Key,
-    store::{KeyState, KeyringFault, NamedKeys, StoredKeyring},
+    store::{KeyState, NamedKeys, StoredKeyring},
     vault::{self, KeyId, Keyring},
 };
 
@@ -40,27 +40,21 @@ async fn own(
     present: Option<&StoredKeyring>,
 ) -> Result<(Keyring, Option<StoredKeyring>), KeyringError> {
     let mut after = backup.clone();
-    let (mut active, mut retiring) = (None, Vec::new());
-    for record in &mut after.keys {
-        if matches!(record.state, KeyState::Retired | KeyState::Pending) {
-            continue;
-        }
+    let mut keys = Vec::new();
+    for record in opening::in_use(backup)? {
         let key = match opening::unwrap_one(seals, &backup.store, record).await {
             Ok(key) => key,
             Err(error) => {
                 let key = kept(seals, record.id, present).await?.ok_or(error)?;
-                record.wrapped = parts::wrap(&seals.current, &backup.store, &key).await?;
+                let wrapped = parts::wrap(&seals.current, &backup.store, &key).await?;
+                after.rewrap(record.id, &wrapped);
                 key
             }
         };
-        match record.state {
-            KeyState::Active => active = Some(key),
-            _ => retiring.push(key),
-        }
+        keys.push((record.state, key));
     }
-    let active = active.ok_or(KeyringFault::NotOneActive(0))?;
     let is_other = after != *backup;
-    Ok((Keyring::new(active, retiring), is_other.then_some(after)))
+    Ok((opening::whole(backup, keys)?, is_other.then_some(after)))
 }
 
 async fn from_before(

@@ -517,6 +517,39 @@ async fn a_backup_from_before_another_seal_is_restored_with_the_keys_that_were_k
     assert!(keep.is_none());
 }
 
+/// The same as a start would, before anything is replaced.
+#[tokio::test]
+async fn a_backup_whose_keyring_was_changed_is_not_restored() {
+    let place = Place::new();
+    let running = place.start(1, &[]).await.unwrap();
+    running.cases.rotation.rotate(Actor::Admin(0)).await.unwrap();
+    running.settle().await;
+    let seals = place.seals(1, &[]).await;
+    let whole = running.store.keyring().await.unwrap();
+    let restore = async |backup: StoredKeyring| {
+        let new = (now(), &SystemEntropy as &dyn crate::entropy::Entropy);
+        let backup = NamedKeys::Keyring(backup);
+        for_restore(&seals, &backup, &NamedKeys::default(), new).await
+    };
+    assert!(restore(whole.clone()).await.is_ok());
+    let retired = whole.keys.iter().position(|key| key.state == KeyState::Retired);
+    let retired = retired.unwrap();
+    let mut older = whole.clone();
+    older.keys[retired].created_at = jiff::Timestamp::UNIX_EPOCH;
+    let refused = restore(older).await.err().unwrap();
+    assert!(
+        matches!(refused, KeyringError::Altered(KeyringFault::Altered(id)) if id == whole.keys[retired].id),
+        "{refused}"
+    );
+    let mut both = whole.clone();
+    both.keys[retired].state = KeyState::Active;
+    let refused = restore(both).await.err().unwrap();
+    assert!(
+        matches!(refused, KeyringError::Altered(KeyringFault::NotOneActive(2))),
+        "{refused}"
+    );
+}
+
 #[tokio::test]
 async fn a_keyring_that_was_changed_under_a_daemon_is_neither_rotated_nor_sealed_anew() {
     let place = Place::new();

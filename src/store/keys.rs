@@ -229,6 +229,13 @@ impl StoredKeyring {
             .map(|record| record.id)
     }
 
+    /// Another seal wraps this key, which stays what it is.
+    pub fn rewrap(&mut self, id: KeyId, wrapped: &WrappedKey) {
+        for record in self.keys.iter_mut().filter(|record| record.id == id) {
+            record.wrapped = wrapped.clone();
+        }
+    }
+
     /// Brings the keys into their order.
     pub fn sort(&mut self) {
         self.keys.sort_by_key(|key| (key.created_at, key.id));
