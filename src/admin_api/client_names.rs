@@ -1,7 +1,12 @@
 //! The names in a client's certificate, and which client they are.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use x509_parser::{
     extensions::GeneralName,
@@ -10,8 +15,12 @@ use x509_parser::{
 
 use crate::{config::AdminClient, text};
 
+/// How many of those that are in no role are remembered, and for how long.
+const STRANGERS: usize = 8;
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+
 /// The URIs and DNS names that a certificate is for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct CertificateNames {
     uris: Vec<String>,
     dns: Vec<String>,
@@ -69,18 +78,25 @@ type List = Arc<[Arc<AdminClient>]>;
 
 /// `[[admin.clients]]`, as it is in force.
 #[derive(Debug)]
-pub struct ClientList(watch::Sender<List>);
+pub struct ClientList {
+    list: watch::Sender<List>,
+    /// Who showed a certificate that is accepted and was no client, and when last; the latest at the end.
+    strangers: Mutex<VecDeque<(CertificateNames, Timestamp)>>,
+}
 
 impl ClientList {
     /// These, from now on.
     pub(super) fn new(clients: &[AdminClient]) -> Self {
-        Self(watch::Sender::new(listed(clients)))
+        Self {
+            list: watch::Sender::new(listed(clients)),
+            strangers: Mutex::default(),
+        }
     }
 
     /// Puts another list in its place. True where it was another one.
     pub fn replace(&self, clients: &[AdminClient]) -> bool {
         let new = listed(clients);
-        self.0.send_if_modified(|list| {
+        self.list.send_if_modified(|list| {
             let is_other = *list != new;
             *list = new;
             is_other
@@ -89,12 +105,41 @@ impl ClientList {
 
     /// Which client it is that has these names.
     pub(super) fn identify(&self, names: &CertificateNames) -> Identity {
-        identify(&self.0.borrow(), names)
+        identify(&self.list.borrow(), names)
+    }
+
+    /// Somebody with these names, who is no client, was here.
+    pub(super) fn note_stranger(&self, names: &CertificateNames, now: Timestamp) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        strangers.retain(|(known, _)| known != names);
+        if strangers.len() == STRANGERS {
+            strangers.pop_front();
+        }
+        strangers.push_back((names.clone(), now));
+    }
+
+    /// Who was here in the last day, with a certificate of the authority, and is in no role.
+    pub(super) fn in_no_role(&self, now: Timestamp) -> Option<String> {
+        let strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = self.list.borrow();
+        let is_recent = |at: Timestamp| now.duration_since(at) < REMEMBERED;
+        let named: Vec<_> = strangers
+            .iter()
+            .filter(|(names, at)| is_recent(*at) && !matches!(identify(&list, names), Identity::Client(_)))
+            .map(|(names, at)| format!("{names} (last at {at:.0})"))
+            .collect();
+        (!named.is_empty()).then(|| {
+            format!(
+                "admin.listen refused clients whose certificate is accepted and that are in no role: {}; add each to \
+                 [[admin.clients]] and reload, or find out who gave it its certificate",
+                named.join(", ")
+            )
+        })
     }
 
     /// Resolves when who has these names is somebody else, or may do something else.
     pub(super) async fn changes(&self, names: &CertificateNames, identity: &Identity) {
-        let mut list = self.0.subscribe();
+        let mut list = self.list.subscribe();
         let _ = list.wait_for(|list| identify(list, names) != *identity).await;
     }
 }
@@ -170,6 +215,28 @@ mod tests {
             list.identify(&names(&[], &["b", "a"])),
             Identity::Several(_)
         ));
+    }
+
+    #[test]
+    fn who_is_in_no_role_is_remembered_until_it_is_in_one_or_a_day_is_over() {
+        let list = ClientList::new(&[client("a", Role::Viewer)]);
+        let noon: Timestamp = "2026-12-01T12:00:00.5Z".parse().unwrap();
+        let told = |now| list.in_no_role(now).unwrap_or_default();
+        assert_eq!(told(noon), "");
+        for number in 0..=STRANGERS {
+            list.note_stranger(&names(&[], &[&format!("x{number}")]), noon);
+        }
+        list.note_stranger(&names(&[], &["x1"]), noon);
+        let all = told(noon);
+        assert_eq!(
+            all.matches("last at 2026-12-01T12:00:00Z").count(),
+            STRANGERS,
+            "{all}"
+        );
+        assert!(!all.contains("x0 ") && all.contains("x1 (last at"), "{all}");
+        list.replace(&[client("x1", Role::Viewer)]);
+        assert!(!told(noon).contains("x1 "));
+        assert_eq!(told(noon + REMEMBERED), "");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::convert;
+use super::{client_names::ClientList, convert};
 use crate::{
     broker::{AgentState, Broker},
     config::InForce,
@@ -31,6 +31,8 @@ pub struct Facts {
     pub readiness: Arc<Readiness>,
     /// What is served with over TLS, where something is.
     pub certificates: ServedCertificates,
+    /// Whom `[admin]` serves, where it is configured.
+    pub admin_clients: Option<Arc<ClientList>>,
 }
 
 /// The answer.
@@ -89,6 +91,8 @@ fn problems(broker: &Broker, facts: &Facts, changes: &[String]) -> Vec<String> {
             .all()
             .filter_map(|(_, served)| served.trouble()),
     );
+    let clients = facts.admin_clients.as_ref();
+    problems.extend(clients.and_then(|clients| clients.in_no_role(broker.moment().wall)));
     problems.extend(broker.agents.manifest_problems());
     problems.extend(broker.unusable.unusable_records());
     match broker.restored.unchecked_accounts() {

@@ -182,6 +182,7 @@ impl Hall {
     fn place(&self, identity: &Identity, names: &CertificateNames, seat: Seat) -> Option<Place> {
         let Identity::Client(client) = identity else {
             self.unknown.count(names);
+            self.clients.note_stranger(names, self.clock.now());
             return Some(Place::Strangers { _seat: seat });
         };
         let share = self.places.take(client);

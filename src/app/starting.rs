@@ -173,6 +173,7 @@ impl Starting {
             registered: driver.as_ref().map(Driver::registered),
             readiness: self.readiness.clone(),
             certificates: surfaces.certificates.clone(),
+            admin_clients: surfaces.admin_listener.as_ref().map(AdminListener::clients),
         };
         let parts = AdminParts {
             broker: self.broker.clone(),

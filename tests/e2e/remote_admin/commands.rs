@@ -133,6 +133,14 @@ fn each_way_of_not_being_let_in_has_its_sentence_and_its_exit_code() {
     ] {
         expect(&scene.run(name, args), 7, words);
     }
+    for command in ["status", "doctor"] {
+        let output = scene.daemon.cli(&[command]);
+        let said = one_line(&(output.stdout + &output.stderr));
+        assert!(
+            said.contains("that are in no role: stranger (last at "),
+            "{command}: {said}"
+        );
+    }
     let own = authority.client(&[PLATFORM]);
     let mut gone = scene.elsewhere(&own, &["status"]);
     scene.daemon.terminate();
