@@ -1,8 +1,6 @@
 //! What others could change of the files that decide what the daemon starts, trusts and hands out.
 
-use std::path::Path;
-
-use super::{Config, key_source::KeySource, way, writers};
+use super::{Config, way, writers};
 use crate::text::ShowPath;
 
 impl Config {
@@ -12,31 +10,14 @@ impl Config {
         writers::others(&self.file, &file, user)
     }
 
-    /// The folders in which others than root and `user` could exchange the configuration, the manifests, what is secret, or
-    /// the daemon's own folders.
+    /// The folders in which others than root and `user` could exchange a file that the configuration names, or the daemon's
+    /// own folders. Who can put another secret, certificate or authority there acts in the daemon's place, and another
+    /// socket there is asked in the place of its owner.
     pub fn gaps(&self, user: u32) -> Vec<way::Gap> {
-        let mut paths = vec![
-            self.file.clone(),
-            self.agents_dir(),
-            self.state_dir.clone(),
-            self.runtime_dir.clone(),
-        ];
-        for source in std::iter::once(&self.key.source).chain(&self.key.previous) {
-            // Who can put another socket there is asked to open the keyring's keys.
-            if let KeySource::File(path) | KeySource::Kms(path) = source {
-                paths.push(path.clone());
-            }
-        }
-        // Who can put another token or authority there is asked, or asks, in the daemon's place.
-        if let Some(transit) = &self.key.transit {
-            paths.push(transit.token_file.clone());
-            paths.extend(transit.ca_file.clone());
-        }
-        paths.extend(self.google.secret_file().map(Path::to_owned));
-        // Who can put another authority there makes operators.
-        paths.extend(self.admin.as_ref().map(|admin| admin.client_ca_file.clone()));
+        let own = [&self.state_dir, &self.runtime_dir].map(Clone::clone);
+        let paths = self.named_files().into_iter().chain(own);
         let mut gaps: Vec<way::Gap> = Vec::new();
-        for gap in paths.iter().filter_map(|path| way::gap(path, user)) {
+        for gap in paths.filter_map(|path| way::gap(&path, user)) {
             if !gaps.iter().any(|known| known.folder() == gap.folder()) {
                 gaps.push(gap);
             }

@@ -105,6 +105,14 @@ impl KeySource {
         !matches!(self, Self::Kms(_) | Self::Transit(_))
     }
 
+    /// The file or socket that it is, where it is one.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) | Self::Kms(path) => Some(path.clone()),
+            Self::Variable(_) | Self::Credential(_) | Self::Command(_) | Self::Transit(_) => None,
+        }
+    }
+
     /// Fetches the key's text, without the white space around it. `env` looks up an environment variable; a command gets
     /// those that `passed` names besides a few that all need.
     ///

@@ -29,6 +29,7 @@ pub mod kubernetes;
 mod kubernetes_service;
 pub mod log;
 pub mod metadata;
+mod named;
 mod places;
 pub mod providers;
 #[cfg(test)]

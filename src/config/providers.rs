@@ -145,13 +145,25 @@ impl ProviderEntry {
         ConfigError::in_line(&self.file, line, format!("provider `{}`: {message}", self.id))
     }
 
+    /// The files that its settings name: those of the keys `…_file`.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let settings: Table = toml::from_str(&self.settings).unwrap_or_default();
+        let named = settings.iter().filter(|(key, _)| key.ends_with("_file"));
+        let files = named.filter_map(|(_, file)| file.as_str());
+        files.map(|file| self.beside(Path::new(file))).collect()
+    }
+
+    /// A path as its settings have it: relative to the folder of the file they are in.
+    fn beside(&self, path: &Path) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("/")).join(path)
+    }
+
     /// The secret in a file that its settings name. Nobody else may be able to read the file.
     ///
     /// # Errors
     /// A file that is not there, that others may read, or that is empty.
     pub fn secret_in(&self, file: &Path) -> Result<ClientSecret, ConfigError> {
-        let folder = self.file.parent().unwrap_or(Path::new("/"));
-        let path = folder.join(file);
+        let path = self.beside(file);
         let access = Access::of(&path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref());
         let wrong =
             |reason: &str| self.wrong_value("client_secret_file", format!("{}: {reason}", path.shown()));
