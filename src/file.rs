@@ -4,14 +4,53 @@ use std::{
     fs::{self, File, FileType, OpenOptions},
     io::{self, Read},
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
+use crate::text::ShowPath;
+
 /// Where the files lie that whoever starts a command hands to it opened, such as the pipes of a shell's `<(…)`.
 const HANDED: [&str; 4] = ["/dev/fd", "/dev/stdin", "/proc/self/fd", "/proc/thread-self/fd"];
+
+/// The folders that the kernel keeps this process to, without links, where it does.
+static WITHIN: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// From now on the kernel opens nothing to this process but what is in these folders.
+pub(crate) fn keep_within(folders: impl IntoIterator<Item = PathBuf>) {
+    let real = folders
+        .into_iter()
+        .filter_map(|folder| folder.canonicalize().ok());
+    let _ = WITHIN.set(real.collect());
+}
+
+/// Why this process cannot open `path`, whatever its mode says, and what to do; `None` where it lies in a folder that it may
+/// reach.
+pub(crate) fn beyond(path: &Path) -> Option<String> {
+    let within = WITHIN.get()?;
+    let real = path.canonicalize().ok()?;
+    if within.iter().any(|folder| real.starts_with(folder)) {
+        return None;
+    }
+    let real = real.shown();
+    Some(format!(
+        "{real} is in no folder that the daemon was told of when it started, and the kernel opens it no other ([sandbox] landlock): \
+         restart the daemon"
+    ))
+}
+
+/// The error, with the reason where [`beyond`] knows it.
+pub(crate) fn explained(path: &Path, error: io::Error) -> io::Error {
+    match beyond(path) {
+        Some(reason) if error.kind() == io::ErrorKind::PermissionDenied => {
+            io::Error::new(io::ErrorKind::PermissionDenied, reason)
+        }
+        _ => error,
+    }
+}
 
 /// What this is, with its article, where it is no regular file.
 pub(crate) fn other_kind(kind: FileType) -> Option<&'static str> {
@@ -38,7 +77,8 @@ pub(crate) fn other_kind(kind: FileType) -> Option<&'static str> {
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Opening a FIFO must not wait for someone to write to it.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| explained(path, error))?;
     match other_kind(file.metadata()?.file_type()) {
         None => Ok(file),
         Some(kind) => Err(is_other(kind)),
@@ -58,7 +98,7 @@ pub(crate) fn input(path: &Path) -> io::Result<File> {
     {
         return Err(is_other(kind));
     }
-    File::open(path)
+    File::open(path).map_err(|error| explained(path, error))
 }
 
 /// Reads what a command is given ([`input`]), `most` bytes at most.

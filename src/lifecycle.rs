@@ -1,5 +1,6 @@
 //! The process: what it gives up at its start, and the signals that end it.
 
+pub mod file_access;
 pub mod privileges;
 pub mod system_calls;
 

@@ -60,6 +60,21 @@ pub(crate) async fn never_reads(
     begun.elapsed()
 }
 
+/// Runs the unit test `test` again in a process of its own, with `case` in the variable [`CASE`]: what it does to its process
+/// is there to stay.
+pub(crate) fn in_a_child(test: &str, case: &str) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--nocapture"]).env(CASE, case);
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{log}");
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+/// What the child of a test is to find out.
+pub(crate) const CASE: &str = "TOKEN_BROKER_TEST_CASE";
+
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

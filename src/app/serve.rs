@@ -10,7 +10,11 @@ use crate::{
     cli::{Exit, Failure, Global, Outcome, ServeArgs},
     config::{self, Config, ConfigError, LogFormat},
     http_client::Egress,
-    lifecycle::{self, Signals, Wish, privileges, system_calls},
+    lifecycle::{
+        self, Signals, Wish,
+        file_access::{self, Reach},
+        privileges, system_calls,
+    },
     telemetry::log,
 };
 
@@ -28,21 +32,82 @@ pub(super) fn run(global: &Global, _: ServeArgs) -> Outcome {
         let message = format!("privileges that the daemon does not need cannot be given up: {error}");
         Failure::new(Exit::Failed, message)
     })?;
-    let refused = config
-        .sandbox
-        .seccomp
-        .then(|| system_calls::refuse(system_calls::Needed::of(&config)));
-    if let Some(Err(error)) = &refused {
-        config.warn(format!(
-            "sandbox.seccomp is not in force, since the filter of system calls was not taken ({error}): run the daemon on a kernel, \
-             and in a container, with seccomp filters, or set it to false"
-        ));
-    }
-    let is_filtered = matches!(refused, Some(Ok(())));
-    super::runtime::block_on(serve(config, config_file, is_filtered))
+    let confined = Confined::by(&mut config);
+    super::runtime::block_on(serve(config, config_file, confined))
 }
 
-async fn serve(config: Config, config_file: Option<&Path>, is_filtered: bool) -> anyhow::Result<()> {
+/// What the kernel refuses to this process from now on.
+struct Confined {
+    /// All but these folders, or why not.
+    folders: Result<Reach, &'static str>,
+    /// System calls.
+    system_calls: bool,
+}
+
+impl Confined {
+    /// What `[sandbox]` wants. What is not to be had stops nothing.
+    fn by(config: &mut Config) -> Self {
+        let folders = keep_to_folders(config);
+        let filter = config
+            .sandbox
+            .seccomp
+            .then(|| system_calls::refuse(system_calls::Needed::of(config)));
+        if let Some(Err(error)) = &filter {
+            config.warn(format!(
+                "sandbox.seccomp is not in force, since the filter of system calls was not taken ({error}): run the daemon on a \
+                 kernel, and in a container, with seccomp filters, or set it to false"
+            ));
+        }
+        Self {
+            folders,
+            system_calls: matches!(filter, Some(Ok(()))),
+        }
+    }
+
+    fn tell(&self, config: &Config) {
+        match &self.folders {
+            Ok(reach) => tracing::info!(
+                write = ?reach.write,
+                "the kernel keeps the daemon to its own folders, and to reading those of the system and of the files that it is \
+                 told of"
+            ),
+            Err(reason) => tracing::info!(reason, "the kernel does not keep the daemon to its folders"),
+        }
+        if self.system_calls {
+            tracing::info!(
+                programs = config.key.starts_programs(),
+                mounts = config.csi.is_some(),
+                "the kernel refuses system calls that the daemon never needs"
+            );
+        }
+    }
+}
+
+fn keep_to_folders(config: &mut Config) -> Result<Reach, &'static str> {
+    if !config.sandbox.landlock {
+        return Err("sandbox.landlock is false");
+    }
+    if config.csi.is_some() {
+        return Err("with [csi] it mounts, which a process that is kept to folders may not");
+    }
+    if config.key.starts_programs() {
+        return Err("a key comes from a command:, a program that needs files of its own");
+    }
+    let reach = Reach::of(config, |name| std::env::var(name).ok());
+    match file_access::keep_to(&reach) {
+        Ok(true) => Ok(reach),
+        Ok(false) => Err("this kernel has no Landlock, or it is older than Linux 5.19"),
+        Err(error) => {
+            config.warn(format!(
+                "sandbox.landlock is not in force, since the rules about folders were not taken ({error}): run the daemon on a \
+                 kernel, and in a container, with Landlock, or set it to false"
+            ));
+            Err("its rules were not taken")
+        }
+    }
+}
+
+async fn serve(config: Config, config_file: Option<&Path>, confined: Confined) -> anyhow::Result<()> {
     let log =
         log::init(config.log.format == LogFormat::Json, &config.log.level).map_err(anyhow::Error::msg)?;
     lifecycle::harden()?;
@@ -52,13 +117,7 @@ async fn serve(config: Config, config_file: Option<&Path>, is_filtered: bool) ->
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    if is_filtered {
-        tracing::info!(
-            programs = config.key.starts_programs(),
-            mounts = config.csi.is_some(),
-            "the kernel refuses system calls that the daemon never needs"
-        );
-    }
+    confined.tell(&config);
     let mut signals = Signals::listen()?;
     let parts = AppParts {
         egress: Egress::from_environment(|name| std::env::var(name).ok())?,

@@ -12,7 +12,10 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::{group::Group, writers};
-use crate::text::{self, ShowPath};
+use crate::{
+    file,
+    text::{self, ShowPath},
+};
 
 /// No secret here is longer.
 pub(super) const MAX_BYTES: u64 = 64 * 1024;
@@ -84,10 +87,12 @@ fn open(path: &Path) -> Result<File, String> {
         .open(path)
         .map_err(|error| match error.kind() {
             ErrorKind::NotFound => "there is no such file".to_owned(),
-            ErrorKind::PermissionDenied => format!(
-                "this process (uid {}) may not read it: run `chown` for that user, or start as another one",
-                rustix::process::geteuid().as_raw()
-            ),
+            ErrorKind::PermissionDenied => file::beyond(path).unwrap_or_else(|| {
+                format!(
+                    "this process (uid {}) may not read it: run `chown` for that user, or start as another one",
+                    rustix::process::geteuid().as_raw()
+                )
+            }),
             _ => error.to_string(),
         })
 }

@@ -149,6 +149,11 @@ impl Authorities {
     }
 }
 
+/// The files and folders that they are read from.
+pub(crate) fn places(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    place(variable).all()
+}
+
 fn place(variable: impl Fn(&str) -> Option<String>) -> Place {
     let set = |name| variable(name).filter(|value| !value.is_empty());
     let file = set(FILE).map(PathBuf::from);

@@ -170,25 +170,9 @@ mod tests {
     use std::process::{Command, Output};
 
     use super::*;
+    use crate::testing::{CASE, in_a_child};
 
-    /// What the child of a test is to find out.
-    const CASE: &str = "TOKEN_BROKER_TEST_SYSTEM_CALLS";
-
-    /// Runs `test` of this file again in a process of its own, since a filter is there to stay.
-    fn in_a_child(test: &str, case: &str) -> Output {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        let name = format!("lifecycle::system_calls::tests::{test}");
-        child.args(["--exact", &name, "--nocapture"]).env(CASE, case);
-        let output = child.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success(),
-            "{said}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert!(said.contains("1 passed"), "{said}");
-        output
-    }
+    const REFUSED: &str = "lifecycle::system_calls::tests::what_is_not_needed_is_refused_by_the_kernel";
 
     fn perl(script: &str) -> std::io::Result<Output> {
         Command::new("perl").args(["-e", script]).output()
@@ -206,8 +190,8 @@ mod tests {
         };
         match std::env::var(CASE).as_deref() {
             Err(_) => {
-                in_a_child("what_is_not_needed_is_refused_by_the_kernel", "no programs");
-                in_a_child("what_is_not_needed_is_refused_by_the_kernel", "programs");
+                in_a_child(REFUSED, "no programs");
+                in_a_child(REFUSED, "programs");
             }
             Ok("no programs") => {
                 // A thread from before is filtered too.

@@ -9,7 +9,7 @@
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, Metadata, OpenOptions},
     io::{self, ErrorKind, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     capability::Catalog,
     config::writers,
+    file,
     id::AgentName,
     text::{self, ShowPath},
 };
@@ -419,7 +420,8 @@ fn failed(path: &Path, error: &io::Error) -> Found {
 fn read(path: &Path, user: u32) -> io::Result<(Stamp, Result<Vec<u8>, String>)> {
     // A FIFO put there since must not hold up the others.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| file::explained(path, error))?;
     // Before the content: what changes meanwhile is seen as a change.
     let stamp = Stamp::of(&file.metadata()?);
     if let Some(reason) = writers::others(path, &file, user) {

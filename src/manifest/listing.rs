@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{config::writers, text::ShowPath};
+use crate::{config::writers, file, text::ShowPath};
 
 /// What a folder holds.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(crate) struct Listing {
 
 /// Lists a folder that nobody but root and `user` may write.
 pub(super) fn list(folder: &Path, user: u32) -> io::Result<Listing> {
-    let opened = File::open(folder)?;
+    let opened = File::open(folder).map_err(|error| file::explained(folder, error))?;
     if let Some(reason) = writers::others(folder, &opened, user) {
         return Err(io::Error::new(ErrorKind::PermissionDenied, reason));
     }

@@ -1,8 +1,8 @@
 //! How the daemon keeps its keys in memory, and what the kernel refuses to it.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink};
 
-use crate::support::{Daemon, Emulator};
+use crate::support::{Daemon, Emulator, wait_for};
 
 const SEND: &str = "google.gmail.send";
 
@@ -85,4 +85,56 @@ fn a_command_that_came_after_the_start_is_refused_with_what_to_do() {
     assert!(refused.stderr.contains("restart it"), "{}", refused.stderr);
     daemon.restart();
     daemon.cli(&["key", "reseal"]).expect_ok();
+}
+
+#[test]
+fn what_was_named_after_the_start_outside_of_the_daemons_folders_is_refused_with_what_to_do() {
+    const OFF: &str = "TOKEN_BROKER_SANDBOX_LANDLOCK";
+    let google = Emulator::start(&[]);
+    let mut daemon = Daemon::new(&google);
+    daemon.write_manifest("here", "alice", &[SEND]);
+    daemon.start();
+    assert!(
+        daemon.log().contains("keeps the daemon to its own folders"),
+        "{}",
+        daemon.log()
+    );
+    daemon.connect("alice", &[SEND]).expect_ok();
+    daemon.wait_for_state("here", "active");
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (manifest, key) = (
+        elsewhere.path().join("far.yaml"),
+        elsewhere.path().join("new.key"),
+    );
+    let here = daemon.config_file().with_file_name("agents.d/here.yaml");
+    let text = fs::read_to_string(&here).unwrap().replace("here", "far");
+    fs::write(&manifest, text).unwrap();
+    fs::copy(daemon.key_file(), &key).unwrap();
+    symlink(&manifest, here.with_file_name("far.yaml")).unwrap();
+    wait_for("the linked manifest to be told of", || {
+        let listed = daemon.cli(&["agents", "list"]);
+        let told = listed.stdout + &listed.stderr;
+        (told.contains("is in no folder") && told.contains("restart the daemon")).then_some(())
+    });
+    let seal = format!("file:{}", key.display());
+    let refused = daemon.cli(&["key", "reseal", "--to", &seal]);
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused.stderr.contains("restart the daemon"),
+        "{}",
+        refused.stderr
+    );
+
+    daemon.restart();
+    daemon.wait_for_state("far", "active");
+    assert_eq!(daemon.terminate(), 0);
+    daemon.environment.push((OFF.to_owned(), "false".to_owned()));
+    daemon.start();
+    daemon.cli(&["key", "reseal", "--to", &seal]).expect_ok();
+    assert!(
+        daemon.log().contains("sandbox.landlock is false"),
+        "{}",
+        daemon.log()
+    );
 }
