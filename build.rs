@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "tokenbroker/v1/types.proto",
         "tokenbroker/v1/token.proto",
         "tokenbroker/v1/admin.proto",
+        "tokenbroker/v1/node.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;

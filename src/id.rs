@@ -107,6 +107,15 @@ id! {
     })
 }
 
+id! {
+    /// A name of a certificate, as its subject alternative names have it: with a colon one of its URIs, else one of its DNS
+    /// names.
+    CertificateName, "a certificate's name",
+    "a URI or a DNS name, written as the certificate does, without a wildcard",
+    |v| (1..=1024).contains(&v.len())
+        && !v.contains(|c: char| c == '*' || c.is_whitespace() || c.is_control())
+}
+
 impl IntegrationId {
     /// A new id.
     pub fn generate(entropy: &dyn Entropy) -> Self {

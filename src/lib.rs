@@ -36,6 +36,7 @@ pub mod kubernetes;
 pub mod lifecycle;
 pub mod manifest;
 pub mod net;
+pub(crate) mod node_api;
 pub mod pod_api;
 mod policy;
 pub mod proto;

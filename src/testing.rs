@@ -155,6 +155,7 @@ pub(crate) fn snapshot(agent: &str) -> AgentSnapshot {
             uid: None,
             gid: None,
             kubernetes: None,
+            nodes: Vec::new(),
             integrations: vec![
                 requirement("google.gmail.send", "Send order confirmations", false),
                 requirement("google.calendar.readonly", "", true),

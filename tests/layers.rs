@@ -61,6 +61,7 @@ const LAYERS: &[&[&str]] = &[
     &["net", "agent_view", "help"],
     &["agent_files", "kubernetes"],
     &["agent_api"],
+    &["node_api"],
     &["pod_api", "admin_api"],
     &["sidecar", "delivery"],
     &["doctor", "supervisor"],

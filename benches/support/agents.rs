@@ -74,6 +74,7 @@ pub fn snapshot(agent: &str, token: Arc<IssuedToken>) -> AgentSnapshot {
             uid: None,
             gid: None,
             kubernetes: None,
+            nodes: Vec::new(),
             integrations: vec![Requirement {
                 key: key.parse().expect("a key"),
                 description: "Send order confirmations".to_owned(),

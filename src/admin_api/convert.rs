@@ -206,6 +206,7 @@ pub fn spec(manifest: &Manifest) -> v1::AgentSpec {
             namespace: pod.namespace.as_ref().to_owned(),
             service_account: pod.service_account.as_ref().to_owned(),
         }),
+        nodes: manifest.nodes.iter().map(ToString::to_string).collect(),
         integrations: manifest.integrations.iter().map(requirement).collect(),
         accounts: manifest
             .accounts
@@ -242,6 +243,11 @@ pub(super) fn manifest(spec: v1::AgentSpec) -> Result<Manifest, InvalidId> {
                 service_account: pod.service_account.into(),
             })
         }),
+        nodes: spec
+            .nodes
+            .iter()
+            .map(|node| node.parse())
+            .collect::<Result<_, InvalidId>>()?,
         integrations: spec
             .integrations
             .into_iter()

@@ -19,7 +19,7 @@ use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt;
 
 use super::{
-    client_names::{CertificateNames, ClientList, Identity},
+    client_names::{ClientList, Identity},
     roles,
     status::status,
 };
@@ -29,13 +29,14 @@ use crate::{
         descriptors::part,
         table::{ADMIN_CLIENTS, ADMIN_PART, ADMIN_UNPROVEN, ADMIN_UNPROVEN_PART},
     },
-    clock::{SharedClock, remaining},
+    clock::SharedClock,
     config::{AdminClient, AdminSection, ConfigError},
     net::{
+        certificate_names::CertificateNames,
         connection,
         seats::{Seat, Seats},
         tls::ServedCertificate,
-        tls_files::{Checked, NamedFile, TlsFiles},
+        tls_files::{Checked, ClientCertificates, NamedFile, TlsFiles},
         tls_listener::{self, TlsListener, Visitor},
         validity::Validity,
     },
@@ -115,7 +116,10 @@ fn files(section: &AdminSection) -> TlsFiles {
         what: "the certificate of [admin]",
         certificate: NamedFile::new("admin.certificate_file", &section.certificate_file),
         key: NamedFile::new("admin.key_file", &section.key_file),
-        client_authority: Some(NamedFile::new("admin.client_ca_file", &section.client_ca_file)),
+        clients: ClientCertificates::Required(NamedFile::new(
+            "admin.client_ca_file",
+            &section.client_ca_file,
+        )),
         protocols: &[b"h2"],
     }
 }
@@ -174,7 +178,7 @@ impl Hall {
             () = out.cancelled() => {}
             () = self.clients.changes(&names, &identity) => {}
             () = self.certificate.other_authority(&pair) => {}
-            () = self.until_over(validity) => {}
+            () = Validity::over(validity, &self.clock) => {}
         }
     }
 
@@ -188,14 +192,6 @@ impl Hall {
         let share = self.places.take(client);
         let share = share.inspect_err(|_| self.full.count(client.shown())).ok()?;
         Some(Place::Clients { _share: share })
-    }
-
-    /// Resolves when the client's certificate has ended.
-    async fn until_over(&self, validity: Option<Validity>) {
-        let left = |validity: Validity| remaining(self.clock.now(), validity.until());
-        while let Some(left) = validity.and_then(left) {
-            self.clock.sleep_until(self.clock.uptime().after(left)).await;
-        }
     }
 
     /// Answers a request, where the client may make it.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{broker::AgentHandle, budget::Share, id::AgentName, kubernetes::Proven};
+use crate::{
+    broker::AgentHandle, budget::Share, id::AgentName, kubernetes::Proven,
+    net::certificate_names::CertificateNames,
+};
 
 /// Who holds something.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -11,6 +14,8 @@ pub(crate) enum Holder {
     Agent(AgentName),
     /// A pod at `remote.listen`: an agent may have many.
     Pod(Arc<Proven>),
+    /// An agent on a node, which sends its requests on.
+    Node(Arc<CertificateNames>, AgentName),
 }
 
 impl Holder {

@@ -35,7 +35,7 @@ impl Kind {
     fn take(&self, who: &Holder) -> Result<Held, Refusal> {
         self.places.take(who).map_err(|_| {
             match who {
-                Holder::Agent(name) => self.refused.count(name),
+                Holder::Agent(name) | Holder::Node(_, name) => self.refused.count(name),
                 Holder::Pod(pod) => self.refused.count(&pod.identity),
             }
             Refusal::too_many(format!(

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod answer_cache;
+pub(crate) mod audit_dedup;
 pub(crate) mod body;
 pub(crate) mod common;
 pub(crate) mod endpoint;
@@ -11,6 +12,7 @@ pub(crate) mod holder;
 pub mod holding;
 pub(crate) mod http;
 pub(crate) mod listener;
+pub(crate) mod named;
 pub(crate) mod refusal;
 pub(crate) mod service;
 pub(crate) mod socket;

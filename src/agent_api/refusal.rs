@@ -33,7 +33,9 @@ pub(crate) enum Reason {
     Unproven,
     /// A pod that the manifest does not name.
     WrongPod,
-    /// There is no agent of the name that a pod asks for.
+    /// A node that the manifest does not name.
+    WrongNode,
+    /// There is no agent of the name that a pod or a node asks for.
     UnknownAgent,
     /// Nobody can say whether a pod's token is genuine.
     Unverified,
@@ -73,6 +75,7 @@ impl Reason {
                 "Not authenticated",
             ),
             Self::WrongPod => ("wrong_pod", S::FORBIDDEN, G::PermissionDenied, "Wrong pod"),
+            Self::WrongNode => ("wrong_node", S::FORBIDDEN, G::PermissionDenied, "Wrong node"),
             Self::UnknownAgent => ("unknown_agent", S::NOT_FOUND, G::NotFound, "Unknown agent"),
             Self::Unverified => (
                 "unverified",

@@ -6,3 +6,4 @@ pub(crate) mod message;
 mod plain;
 pub(crate) mod render;
 pub(crate) mod view;
+pub(crate) mod wire;

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use aws_lc_rs::digest;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
@@ -179,6 +180,23 @@ impl<'a> View<'a> {
             token.expires_in = 0;
         }
         keys.hash_one((ends, &*json(&document)))
+    }
+
+    /// Stands for all that a document of it says and for who may read it, on every machine alike. Times are not in it: a
+    /// token keeps its own.
+    pub(crate) fn digest(&self, project_id: &str) -> [u8; 16] {
+        let mut document = self.document(Some(project_id));
+        for token in document.tokens_mut() {
+            token.expires_at = Timestamp::UNIX_EPOCH;
+            token.expires_in = 0;
+        }
+        let manifest = &self.snapshot.manifest;
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(&json(&document));
+        hash.update(format!("{:?} {:?}", manifest.uid, manifest.gid).as_bytes());
+        let mut short = [0; 16];
+        short.copy_from_slice(&hash.finish().as_ref()[..16]);
+        short
     }
 
     /// When the first of the tokens that may be shown ends.

@@ -55,6 +55,14 @@ impl Journal {
             .record_repeatable(event, "the tokens of an agent, to a pod", &Charged::Known(&party));
     }
 
+    /// A node was refused the tokens of an agent that is not its own. `detail` says why.
+    pub fn note_node_refused(&self, agent: &AgentName, node: &str, detail: &str) {
+        let detail = format!("to a node {detail}");
+        let event = self.pod_event(agent, "remote.use", Decision::Denied, &detail);
+        self.audit
+            .record_repeatable(event, "the tokens of an agent, to a node", &Charged::Known(node));
+    }
+
     fn pod_event(
         &self,
         agent: &AgentName,

@@ -104,6 +104,23 @@ pub const REMOTE_SERVICE_ACCOUNTS: Limits = Limits {
     reserve: 0,
 };
 
+/// Connections of nodes to `remote.listen`, for each node (one that starts again may leave one behind) …
+pub const NODES: Limits = Limits {
+    each: 4,
+    all: 2048,
+    reserve: 0,
+};
+
+/// … and the streams on which they are told what their agents may see.
+pub const NODE_STREAMS: Limits = Limits {
+    each: 4,
+    all: 2048,
+    reserve: 0,
+};
+
+/// Nodes that are told all that their agents may see at the same time.
+pub const NODE_SNAPSHOTS: usize = 16;
+
 /// Connections to `admin.listen` whose handshake is not done, or whose certificate names nobody, for each peer address …
 pub const ADMIN_UNPROVEN: Limits = Limits {
     each: 32,
@@ -270,7 +287,9 @@ pub const COMMANDS_DESCRIPTORS: u64 = 24;
 /// The parts of the descriptors beside the daemon's own, in 64ths: agents' listening sockets and the connections to them …
 pub const AGENTS_PART: u64 = 38;
 /// … pods' connections to `remote.listen` …
-pub const REMOTE_PART: u64 = 6;
+pub const REMOTE_PART: u64 = 4;
+/// … nodes' …
+pub const NODES_PART: u64 = 2;
 /// … strangers' …
 pub const REMOTE_UNPROVEN_PART: u64 = 2;
 /// … clients' connections to `admin.listen` …

@@ -230,6 +230,7 @@ fn describe(agent: &Agent, output: &mut Output) -> Result<(), Failure> {
                 .unwrap_or_default()
                 .into(),
         ),
+        ("nodes", agent.nodes.join(", ").into()),
         ("source", agent.source.as_str().into()),
         (
             "not delivered",
@@ -267,6 +268,7 @@ impl AddArgs {
             uid: self.uid,
             gid: self.gid,
             kubernetes: self.kubernetes.map(Box::new),
+            nodes: Vec::new(),
             integrations,
         }))
     }

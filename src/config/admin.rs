@@ -12,7 +12,10 @@ use super::{
     toml_error::{from_toml, line_of},
     values::Values,
 };
-use crate::{id::OwnerId, text};
+use crate::{
+    id::{CertificateName, OwnerId},
+    text,
+};
 
 /// The keys of `[admin]`.
 pub(super) const SECTION: Section = Section {
@@ -201,12 +204,7 @@ struct Row {
 impl Row {
     fn client(self) -> Result<AdminClient, String> {
         let name = text::quoted(&self.name, 80);
-        // What names no single client.
-        if self.name.is_empty()
-            || self
-                .name
-                .contains(|c: char| c == '*' || c.is_whitespace() || c.is_control())
-        {
+        if self.name.parse::<CertificateName>().is_err() {
             return Err(format!(
                 "name: `{name}` is neither a URI nor a DNS name: write it as the certificate does, without a wildcard"
             ));

@@ -96,6 +96,7 @@ mod tests {
             ("remote.listen", "'0.0.0.0:8443'"),
             ("remote.certificate_file", "'/tls.crt'"),
             ("remote.key_file", "'/tls.key'"),
+            ("remote.client_ca_file", "'/ca.crt'"),
             ("admin.listen", "'0.0.0.0:8444'"),
             ("admin.certificate_file", "'/tls.crt'"),
             ("admin.key_file", "'/tls.key'"),

@@ -27,6 +27,7 @@ impl Config {
         }
         if let Some(remote) = &self.remote {
             files.extend([remote.certificate_file.clone(), remote.key_file.clone()]);
+            files.extend(remote.client_ca_file.clone());
         }
         if let Some(admin) = &self.admin {
             files.extend([

@@ -37,6 +37,14 @@ pub(super) const SECTION: Section = Section {
             ..Key::USUAL
         },
         Key {
+            path: "remote.client_ca_file",
+            kind: Kind::Path,
+            unset: Unset::Nothing("/etc/token-broker/tls/nodes-ca.crt"),
+            doc: "The authorities of nodes' certificates, in PEM. A node that shows a certificate of one of them is served the agents\n\
+                  whose manifests name it in `nodes`. Read again when it changes: connections that were made under others end.",
+            ..Key::USUAL
+        },
+        Key {
             path: "remote.audience",
             unset: Unset::Default("token-broker.dev"),
             doc: "The audience of the pods' tokens, as their projected volumes ask for it.",
@@ -56,8 +64,10 @@ pub struct RemoteSection {
     pub key_file: PathBuf,
     /// The audience of the pods' tokens.
     pub audience: String,
-    /// Who says whether pods' tokens are genuine.
-    pub api: KubernetesApi,
+    /// The authorities of nodes' certificates, in PEM; nodes are served nothing without.
+    pub client_ca_file: Option<PathBuf>,
+    /// Who says whether pods' tokens are genuine; pods are served nothing without.
+    pub api: Option<KubernetesApi>,
 }
 
 impl RemoteSection {
@@ -74,12 +84,22 @@ impl RemoteSection {
                 ))
             })
         };
+        let client_ca_file = values.path("remote.client_ca_file")?;
         Ok(Some(Self {
             listen,
             certificate_file: file("remote.certificate_file", "the server's certificate")?,
             key_file: file("remote.key_file", "the private key of remote.certificate_file")?,
             audience: required(values, values.text("remote.audience")?, "remote.audience")?,
-            api: kubernetes.api_for(values, "remote.listen", "to ask whether pods' tokens are genuine")?,
+            api: if client_ca_file.is_some() {
+                kubernetes.api.clone()
+            } else {
+                Some(kubernetes.api_for(
+                    values,
+                    "remote.listen",
+                    "to ask whether pods' tokens are genuine",
+                )?)
+            },
+            client_ca_file,
         }))
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn check(config: &Config, seen: &Seen, offline: bool) -> Vec<Fi
         findings.push(pods(csi, seen.process));
     }
     let csi = config.csi.as_ref().map(|csi| &csi.api);
-    let api = csi.or_else(|| config.remote.as_ref().map(|remote| &remote.api));
+    let api = csi.or_else(|| config.remote.as_ref().and_then(|remote| remote.api.as_ref()));
     if let Some(api) = api.filter(|_| !offline) {
         findings.push(reviews(api).await);
     }

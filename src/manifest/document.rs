@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     capability::Catalog,
-    id::{AgentName, CapabilityKey, IntegrationId, OwnerId, ProviderId},
+    id::{AgentName, CapabilityKey, CertificateName, IntegrationId, OwnerId, ProviderId},
     provider::AccountField,
     text,
 };
@@ -17,6 +17,7 @@ use crate::{
 /// A manifest is at most this many bytes long.
 pub const MAX_BYTES: usize = 64 * 1024;
 const MAX_REQUIREMENTS: usize = 64;
+const MAX_NODES: usize = 64;
 const MAX_DESCRIPTION: usize = 500;
 /// RFC 5321, section 4.5.3.1.3, without the angle brackets.
 const MAX_ADDRESS: usize = 254;
@@ -50,6 +51,10 @@ pub struct Manifest {
     /// Which pods may have its directory as a volume; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<Box<PodIdentity>>,
+    /// Which nodes serve it, by a name of their certificates; none when absent. It says where the agent runs, not whose it
+    /// is: a node that is added or taken away makes no other holder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<CertificateName>,
     /// What it needs.
     #[serde(default)]
     pub integrations: Vec<Requirement>,
@@ -244,6 +249,9 @@ impl Manifest {
         if let Some((field, message)) = self.kubernetes.as_deref().and_then(PodIdentity::wrong) {
             return Err(ManifestError::in_field(field, message));
         }
+        if let Some(message) = wrong_nodes(&self.nodes) {
+            return Err(ManifestError::in_field("nodes", message));
+        }
         if self.integrations.len() > MAX_REQUIREMENTS {
             let message = format!(
                 "{} entries: an agent declares at most {MAX_REQUIREMENTS}",
@@ -267,6 +275,18 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+fn wrong_nodes(nodes: &[CertificateName]) -> Option<String> {
+    if nodes.len() > MAX_NODES {
+        return Some(format!(
+            "{} entries: an agent is served by at most {MAX_NODES} nodes",
+            nodes.len()
+        ));
+    }
+    let mut seen = HashSet::new();
+    let twice = nodes.iter().find(|node| !seen.insert(*node))?;
+    Some(format!("`{twice}` is named twice"))
 }
 
 /// True for what can be an account's address or id.
@@ -344,7 +364,7 @@ mod tests {
 
     #[test]
     fn json_survives_a_round_trip() {
-        let text = r#"{"agent":"invoice-bot","owner":"alice","account":"alice@work.example","service_account":"robot@project.iam.gserviceaccount.com","uid":1000,"kubernetes":{"namespace":"billing","serviceAccount":"invoice-bot"},"integrations":[{"key":"google.gmail.send","description":"Send order confirmations"},{"key":"google.calendar","optional":true}]}"#;
+        let text = r#"{"agent":"invoice-bot","owner":"alice","account":"alice@work.example","service_account":"robot@project.iam.gserviceaccount.com","uid":1000,"kubernetes":{"namespace":"billing","serviceAccount":"invoice-bot"},"nodes":["spiffe://corp.example/node/7","node-8.corp.example"],"integrations":[{"key":"google.gmail.send","description":"Send order confirmations"},{"key":"google.calendar","optional":true}]}"#;
         let manifest = Manifest::from_json(text).unwrap();
         assert_eq!(manifest.to_json(), text);
         assert_eq!(manifest.validate(&Catalog::builtin()), Ok(()));
@@ -378,6 +398,15 @@ mod tests {
             (
                 "{\"agent\":\"a\",\"owner\":\"b\",\"account\":\"a@b.example\u{200b}\"}",
                 "account: `a@b.example\\u{200b}` is not the address of an account, such as alice@example.com",
+            ),
+            (
+                r#"{"agent":"a","owner":"b","nodes":["*.corp.example"]}"#,
+                "nodes[0]: `*.corp.example` is not a certificate's name: a URI or a DNS name, written as the certificate does, \
+                 without a wildcard",
+            ),
+            (
+                r#"{"agent":"a","owner":"b","nodes":["n","m","n"]}"#,
+                "nodes: `n` is named twice",
             ),
             (
                 r#"{"agent":"a","owner":"b","kubernetes":{"namespace":"billing"}}"#,
@@ -431,6 +460,7 @@ mod tests {
                 uid: None,
                 gid: None,
                 kubernetes: None,
+                nodes: Vec::new(),
                 integrations,
             }
             .check()

@@ -54,6 +54,7 @@ impl Holder {
             uid: self.uid,
             gid: self.gid,
             kubernetes: self.kubernetes.clone(),
+            nodes: Vec::new(),
             integrations: Vec::new(),
         }
     }
@@ -128,6 +129,7 @@ mod tests {
         let differs = |rest: &str| one.differences(&holder(rest), |_| false);
         assert!(differs(full).is_empty());
         assert!(differs(&format!(r#"{full},"integrations":[{{"key":"google.drive"}}]"#)).is_empty());
+        assert!(differs(&format!(r#"{full},"nodes":["node-7"]"#)).is_empty());
         assert!(
             differs(&full.replace("a@", "A@")).is_empty(),
             "addresses have no case"

@@ -184,6 +184,7 @@ struct Places {
     uid: Option<Spanned<IgnoredAny>>,
     gid: Option<Spanned<IgnoredAny>>,
     kubernetes: Option<PodPlaces>,
+    nodes: Option<Spanned<IgnoredAny>>,
     integrations: Option<Spanned<Vec<RequirementPlaces>>>,
 }
 
@@ -224,6 +225,7 @@ impl Places {
             "gid" => return place(&self.gid),
             "kubernetes.namespace" => return place(&self.kubernetes.as_ref()?.namespace),
             "kubernetes.serviceAccount" => return place(&self.kubernetes.as_ref()?.service_account),
+            "nodes" => return place(&self.nodes),
             "integrations" => return self.integrations.as_ref().map(|list| list.referenced),
             _ => {}
         }
@@ -307,6 +309,10 @@ integrations:
                 "kubernetes:\n  namespace: billing\n  serviceAccount: Robot\n",
                 "bot.yaml:5:19: kubernetes.serviceAccount: `Robot` is no name of Kubernetes': lower-case letters, \
                  digits and hyphens",
+            ),
+            (
+                "nodes: [node-7, node-7]\n",
+                "bot.yaml:3:8: nodes: `node-7` is named twice",
             ),
             (
                 "kubernetes: {namespace: billing, service_account: robot}\n",
@@ -417,7 +423,7 @@ integrations:
         assert_eq!(
             refused("hunter2: x\n"),
             "bot.yaml:1:1: there is no such field: expected one of agent, owner, account, service_account, accounts, uid, gid, \
-             kubernetes, integrations"
+             kubernetes, nodes, integrations"
         );
     }
 

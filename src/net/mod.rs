@@ -1,6 +1,7 @@
 //! Listeners, connections and their budgets: what every surface is served by.
 
 pub mod accept;
+pub(crate) mod certificate_names;
 pub(crate) mod connection;
 pub mod event_stream;
 pub(crate) mod folders;

@@ -186,7 +186,7 @@ mod tests {
     use std::fs;
 
     use super::{
-        super::tls_files::{MOST, NamedFile, testing::server_alone},
+        super::tls_files::{ClientCertificates, MOST, NamedFile, testing::server_alone},
         *,
     };
     use crate::{
@@ -294,7 +294,7 @@ mod tests {
             put(name, text);
         }
         let files = TlsFiles {
-            client_authority: Some(file("admin.client_ca_file", "ca.crt")),
+            clients: ClientCertificates::Required(file("admin.client_ca_file", "ca.crt")),
             ..server_alone(
                 file("admin.certificate_file", "tls.crt"),
                 file("admin.key_file", "tls.key"),

@@ -66,10 +66,30 @@ pub(crate) struct TlsFiles {
     pub(crate) what: &'static str,
     pub(crate) certificate: NamedFile,
     pub(crate) key: NamedFile,
-    /// Whose certificates clients have to show; they show none where it is absent.
-    pub(crate) client_authority: Option<NamedFile>,
+    /// Which certificates clients show.
+    pub(crate) clients: ClientCertificates,
     /// What is spoken, the best first.
     pub(crate) protocols: &'static [&'static [u8]],
+}
+
+/// Which certificates clients show.
+#[derive(Clone)]
+pub(crate) enum ClientCertificates {
+    /// None.
+    None,
+    /// One of these authorities, or none: who shows none proves itself otherwise.
+    Optional(NamedFile),
+    /// One of these authorities.
+    Required(NamedFile),
+}
+
+impl ClientCertificates {
+    fn authorities(&self) -> Option<&NamedFile> {
+        match self {
+            Self::None => None,
+            Self::Optional(file) | Self::Required(file) => Some(file),
+        }
+    }
 }
 
 /// The authorities of clients' certificates; `None` where clients show none.
@@ -125,7 +145,7 @@ impl TlsFiles {
         let files = [
             Some(&self.certificate),
             Some(&self.key),
-            self.client_authority.as_ref(),
+            self.clients.authorities(),
         ];
         files
             .into_iter()
@@ -155,12 +175,12 @@ impl TlsFiles {
             .with_safe_default_protocol_versions()
             .map_err(unfit)?;
         let authority = self
-            .client_authority
-            .as_ref()
+            .clients
+            .authorities()
             .map(|file| Ok::<_, String>((file, file.certificates()?)))
             .transpose()?;
         let builder = match &authority {
-            Some((file, certificates)) => asking_for(builder, provider, file, certificates)?,
+            Some((file, certificates)) => asking_for(builder, provider, (file, &self.clients), certificates)?,
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, private).map_err(unfit)?;
@@ -178,11 +198,11 @@ impl TlsFiles {
     }
 }
 
-/// Clients have to show a certificate of one of these authorities.
+/// Clients show a certificate of one of these authorities, and have to, unless they may show none.
 fn asking_for(
     builder: ConfigBuilder<ServerConfig, WantsVerifier>,
     provider: Arc<CryptoProvider>,
-    file: &NamedFile,
+    (file, clients): (&NamedFile, &ClientCertificates),
     authorities: &[CertificateDer<'static>],
 ) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, String> {
     let mut roots = RootCertStore::empty();
@@ -191,7 +211,12 @@ fn asking_for(
             .add(authority.clone())
             .map_err(|error| file.wrong(&format!("holds a certificate that is no authority's: {error}")))?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = match clients {
+        ClientCertificates::Optional(_) => verifier.allow_unauthenticated(),
+        ClientCertificates::None | ClientCertificates::Required(_) => verifier,
+    };
+    let verifier = verifier
         .build()
         .map_err(|error| file.wrong(&format!("is of no use: {error}")))?;
     Ok(builder.with_client_cert_verifier(verifier))
@@ -199,7 +224,7 @@ fn asking_for(
 
 #[cfg(test)]
 pub(super) mod testing {
-    use super::{NamedFile, TlsFiles};
+    use super::{ClientCertificates, NamedFile, TlsFiles};
 
     /// A listener whose clients show no certificate.
     pub(in crate::net) fn server_alone(certificate: NamedFile, key: NamedFile) -> TlsFiles {
@@ -207,7 +232,7 @@ pub(super) mod testing {
             what: "the certificate",
             certificate,
             key,
-            client_authority: None,
+            clients: ClientCertificates::None,
             protocols: &[b"h2"],
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::clock;
+use crate::clock::{self, SharedClock, remaining};
 
 /// So long before a certificate's end it is told, or in the last quarter of a shorter life.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -41,6 +41,16 @@ impl Validity {
             // The end that means none is the last second of the year 9999 (RFC 5280, section 4.1.2.5).
             until: time(validity.not_after.timestamp()).unwrap_or(Timestamp::MAX),
         })
+    }
+
+    /// Resolves when it has ended; never for what is no certificate.
+    pub(crate) async fn over(validity: Option<Self>, clock: &SharedClock) {
+        let Some(validity) = validity else {
+            return std::future::pending().await;
+        };
+        while let Some(left) = remaining(clock.now(), validity.until) {
+            clock.sleep_until(clock.uptime().after(left)).await;
+        }
     }
 
     /// When it ends.

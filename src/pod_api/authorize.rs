@@ -6,7 +6,9 @@ use http::{HeaderMap, header};
 
 use crate::{
     agent_api::{
+        audit_dedup::AuditDedup,
         endpoint::Server,
+        named::agent_name,
         refusal::{Reason, Refusal},
     },
     budget::{Peer, Refusals},
@@ -14,16 +16,12 @@ use crate::{
     id::AgentName,
     kubernetes::{Proven, ReviewError},
     pod_api::{
-        audit_dedup::AuditDedup,
         caller::{Caller, PodPlaces},
         pass::Pass,
         token_review_cache::{Proof, Question, TokenReviewCache},
     },
     secret::AccessToken,
 };
-
-/// The header that names the agent.
-pub(crate) const AGENT: &str = "token-broker-agent";
 
 /// What all connections share.
 pub(super) struct Authorizer {
@@ -168,17 +166,6 @@ impl Authorizer {
     }
 }
 
-/// Takes the name of the agent out of the headers.
-fn agent_name(headers: &HeaderMap) -> Result<AgentName, Refusal> {
-    let value = headers.get(AGENT).ok_or_else(|| {
-        Refusal::invalid(
-            "The header Token-Broker-Agent is missing: it names the agent whose tokens are asked for.",
-        )
-    })?;
-    let name = value.to_str().ok().and_then(|name| name.parse().ok());
-    name.ok_or_else(|| Refusal::invalid("The header Token-Broker-Agent holds no agent's name."))
-}
-
 /// Takes the pod's token out of the headers (RFC 6750, section 2.1).
 fn bearer(headers: &mut HeaderMap) -> Result<AccessToken, Refusal> {
     let value = headers.remove(header::AUTHORIZATION);
@@ -198,6 +185,7 @@ fn bearer(headers: &mut HeaderMap) -> Result<AccessToken, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent_api::named::AGENT;
 
     #[test]
     fn what_is_no_bearer_token_or_agent_is_refused_without_being_repeated() {

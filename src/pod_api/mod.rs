@@ -1,22 +1,23 @@
-//! TLS for sidecars of other places: what an agent's `broker.sock` serves, for pods that prove who they are.
+//! TLS for sidecars of other places: what an agent's `broker.sock` serves, for pods that prove who they are. Nodes, which
+//! show a certificate, come by the same listener and are `node_api`'s.
 //!
 //! Each request names its agent and carries the pod's projected service-account token, so that one connection needs no
 //! state of its own and a token that rotates needs no new connection.
 
-mod audit_dedup;
 mod authorize;
 mod caller;
 mod pass;
 mod service;
 mod token_review_cache;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,7 @@ use self::{
     service::RemoteService,
 };
 use crate::{
-    agent_api::endpoint::Server,
+    agent_api::{audit_dedup::AuditDedup, endpoint::Server},
     budget::{
         Refusals,
         descriptors::part,
@@ -38,13 +39,12 @@ use crate::{
         connection,
         seats::Seats,
         tls::ServedCertificate,
-        tls_files::{Checked, NamedFile, TlsFiles},
+        tls_files::{Checked, ClientCertificates, NamedFile, TlsFiles},
         tls_listener::{self, TlsListener, Visitor},
     },
-    pod_api::{audit_dedup::AuditDedup, authorize::Authorizer, token_review_cache::TokenReviewCache},
+    node_api::Nodes,
+    pod_api::{authorize::Authorizer, token_review_cache::TokenReviewCache},
 };
-
-pub(super) use crate::pod_api::authorize::AGENT;
 
 /// What the log says where a connection has to give way.
 const LOBBY_FULL: &str =
@@ -53,10 +53,14 @@ const LOBBY_FULL: &str =
 /// included.
 const FIRST_REQUEST: Duration = Duration::from_secs(30);
 
+/// A connection, to its end.
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The listener, bound, with its certificate.
 pub struct RemoteListener {
     listener: TlsListener,
-    reviewer: Reviewer,
+    /// Who says whether pods' tokens are genuine; pods are not served without.
+    reviewer: Option<Reviewer>,
 }
 
 impl RemoteListener {
@@ -68,7 +72,10 @@ impl RemoteListener {
         let listener = TlsListener::bind("remote.listen", section.listen, files(section), clock);
         Ok(Self {
             listener: listener.map_err(ConfigError::new)?,
-            reviewer: Reviewer::new(&section.api, &section.audience),
+            reviewer: section
+                .api
+                .as_ref()
+                .map(|api| Reviewer::new(api, &section.audience)),
         })
     }
 
@@ -92,32 +99,56 @@ impl RemoteListener {
 
     /// Serves until `shutdown`, then lets what is under way end.
     pub(super) async fn serve(self, server: Arc<Server>, clock: SharedClock, shutdown: CancellationToken) {
-        let authorizer = Arc::new(Authorizer {
-            server,
-            reviews: TokenReviewCache::new(self.reviewer, clock),
-            dedup: AuditDedup::default(),
-            places: PodPlaces::new(),
-            busy: Refusals::new(
-                "remote.listen refused requests, because too many clients wait to be reviewed",
-            ),
+        let certificate = self.listener.certificate();
+        let nodes = Nodes::new(&server, certificate, Arc::clone(&clock), shutdown.clone());
+        let authorizer = self.reviewer.map(|reviewer| {
+            Arc::new(Authorizer {
+                server,
+                reviews: TokenReviewCache::new(reviewer, clock),
+                dedup: AuditDedup::default(),
+                places: PodPlaces::new(),
+                busy: Refusals::new(
+                    "remote.listen refused requests, because too many clients wait to be reviewed",
+                ),
+            })
         });
         let http = Arc::new(tls_listener::http());
         let lobby = Seats::new(REMOTE_UNPROVEN.within(part(REMOTE_UNPROVEN_PART)), LOBBY_FULL);
         let stop = shutdown.clone();
-        let serve = move |visitor| {
-            serve_connection(visitor, Arc::clone(&authorizer), Arc::clone(&http), stop.clone())
+        let serve = move |visitor: Visitor| -> Serving {
+            match (shown(&visitor), &authorizer) {
+                (Some(certificate), _) => Box::pin(Arc::clone(&nodes).serve(visitor, certificate)),
+                (None, Some(authorizer)) => {
+                    let (authorizer, http) = (Arc::clone(authorizer), Arc::clone(&http));
+                    Box::pin(serve_connection(visitor, authorizer, http, stop.clone()))
+                }
+                // The handshake lets nobody in then.
+                (None, None) => Box::pin(std::future::ready(())),
+            }
         };
         self.listener.serve(lobby, shutdown, serve).await;
     }
 }
 
+/// The certificate that a node shows; pods show none.
+fn shown(visitor: &Visitor) -> Option<CertificateDer<'static>> {
+    let shown = visitor.stream.get_ref().1.peer_certificates()?;
+    Some(shown.first()?.clone().into_owned())
+}
+
 /// The certificate's file and its key's.
 fn files(section: &RemoteSection) -> TlsFiles {
+    let authority = section.client_ca_file.as_ref();
+    let authority = authority.map(|file| NamedFile::new("remote.client_ca_file", file));
     TlsFiles {
         what: "the certificate of [remote]",
         certificate: NamedFile::new("remote.certificate_file", &section.certificate_file),
         key: NamedFile::new("remote.key_file", &section.key_file),
-        client_authority: None,
+        clients: match (authority, &section.api) {
+            (None, _) => ClientCertificates::None,
+            (Some(authority), Some(_)) => ClientCertificates::Optional(authority),
+            (Some(authority), None) => ClientCertificates::Required(authority),
+        },
         protocols: &[b"h2", b"http/1.1"],
     }
 }

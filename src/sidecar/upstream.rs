@@ -31,13 +31,13 @@ use zeroize::Zeroizing;
 use super::source::Source;
 use crate::{
     agent_api::google_compat::metadata,
+    agent_api::named::AGENT,
     file,
     http_client::{
         authorities::Authorities,
         tls_connect::{self, NoTls},
     },
     id::AgentName,
-    pod_api::AGENT,
     text::{self, ShowPath},
 };
 

@@ -215,6 +215,7 @@ fn spec(owner: &str) -> AgentSpec {
             namespace: "billing".to_owned(),
             service_account: "invoice-bot".to_owned(),
         }),
+        nodes: Vec::new(),
     }
 }
 

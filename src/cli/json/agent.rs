@@ -51,6 +51,9 @@ pub(in crate::cli) struct Agent {
     /// Which pods may have its directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<PodIdentity>,
+    /// Which nodes serve it, by names of their certificates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
     /// The directory to mount.
     pub directory: String,
     /// `file:<path>` or `api`.
@@ -109,6 +112,7 @@ impl From<v1::Agent> for Agent {
                 namespace: pod.namespace.into(),
                 service_account: pod.service_account.into(),
             }),
+            nodes: spec.nodes,
             directory: from.directory,
             source: from.source,
             expires_at: proto::moment(from.expires_at),

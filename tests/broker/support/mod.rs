@@ -84,6 +84,7 @@ pub(crate) fn manifest(agent: &str, of: &str, capabilities: &[&str]) -> Manifest
         uid: None,
         gid: None,
         kubernetes: None,
+        nodes: Vec::new(),
         integrations: capabilities.iter().map(requirement).collect(),
     }
 }

@@ -1,4 +1,4 @@
-//! Which pods the audit trail knows already: each is told once.
+//! Which pods and nodes the audit trail knows already: each is told once.
 
 use std::{
     collections::HashSet,
@@ -7,12 +7,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Pods that are remembered at least, and half of those that are remembered at most.
-const PODS: usize = 16 * 1024;
+/// Lines that are remembered at least, and half of those that are remembered at most.
+const LINES: usize = 16 * 1024;
 
 /// Which lines were written.
 #[derive(Default)]
-pub(super) struct AuditDedup {
+pub(crate) struct AuditDedup {
     keys: RandomState,
     told: Mutex<Told>,
 }
@@ -26,14 +26,14 @@ struct Told {
 
 impl AuditDedup {
     /// True when the line has to be written: `about` is what makes it the same line.
-    pub(super) fn is_news(&self, about: &[&str]) -> bool {
+    pub(crate) fn is_news(&self, about: &[&str]) -> bool {
         let line = self.keys.hash_one(about);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.young.contains(&line) {
             return false;
         }
         let known = told.old.contains(&line);
-        if told.young.len() >= PODS {
+        if told.young.len() >= LINES {
             told.old = mem::take(&mut told.young);
         }
         told.young.insert(line);
@@ -58,13 +58,13 @@ mod tests {
     fn what_is_remembered_is_bounded_and_who_comes_often_stays_known() {
         let dedup = AuditDedup::default();
         assert!(dedup.is_news(&["often"]));
-        for pod in 0..3 * PODS {
+        for pod in 0..3 * LINES {
             dedup.is_news(&[&pod.to_string()]);
             if pod % 1000 == 0 {
                 assert!(!dedup.is_news(&["often"]), "{pod}");
             }
         }
         let told = dedup.told.lock().unwrap();
-        assert!(told.young.len() + told.old.len() <= 2 * PODS);
+        assert!(told.young.len() + told.old.len() <= 2 * LINES);
     }
 }

@@ -1,0 +1,11 @@
+//! Nodes from outside: what a broker tells a machine that shows a certificate, over real TLS.
+
+#![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broker;
+mod refused;
+mod told;
