@@ -49,10 +49,12 @@ pub mod seal;
 pub mod secret;
 pub mod session;
 pub mod sidecar;
+mod sql;
 mod sqlite;
 pub mod sqlite_store;
 pub mod store;
 mod supervisor;
+mod tables;
 pub mod telemetry;
 mod terminal;
 #[cfg(test)]

@@ -3,16 +3,18 @@
 //! It runs with the uptime and leans towards the wall clock by an eighth of what passed: a wall clock that is wrong by years,
 //! at once or for good, makes no line old before its time, and a machine that was off for long is caught up with slowly.
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     audit_trail::ends,
     clock::BootMoment,
-    sqlite::{
+    sql::{
+        Columns, Fault, Sql,
         bound::Bound,
         column::{self, corrupt, integer, micros},
-        fault::Fault,
+        values,
     },
     store::RecordFault,
     vault::{Field, Vault},
@@ -30,7 +32,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &dyn Columns) -> Result<Self, RecordFault> {
         Ok(Self {
             time: column::number(row, "time")?,
             boot: column::bytes_or_none(row, "boot")?.map(<[u8]>::to_vec),
@@ -55,7 +57,7 @@ pub(crate) struct Day {
 }
 
 impl Day {
-    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &dyn Columns) -> Result<Self, RecordFault> {
         Ok(Self {
             sequence: column::number(row, "sequence")?,
             time: column::number(row, "time")?,
@@ -71,9 +73,13 @@ impl Bound for Day {
     }
 }
 
+const UPDATE_CLOCK: &str = "UPDATE audit_clock SET time = ?1, boot = ?2, uptime = ?3, mac = ?4";
+const INSERT_CLOCK: &str =
+    "INSERT INTO audit_clock (\"only\", time, boot, uptime, mac) VALUES (1, ?1, ?2, ?3, ?4)";
+
 /// Lets the trail's time come to the present; returns it.
 pub(crate) fn tick(
-    connection: &Connection,
+    sql: &dyn Sql,
     vault: &Vault,
     now: Timestamp,
     moment: Option<BootMoment>,
@@ -82,7 +88,7 @@ pub(crate) fn tick(
     let (boot, uptime) = moment.map_or((None, 0), |moment| {
         (Some(moment.boot.as_bytes().to_vec()), moment.uptime.as_micros())
     });
-    let time = match told(connection, vault)? {
+    let time = match told(sql, vault)? {
         Some(before) => {
             let same = boot.is_some() && boot == before.boot;
             let passed = if same {
@@ -94,34 +100,26 @@ pub(crate) fn tick(
             let lean = passed / LEANING;
             time.saturating_add(wall.saturating_sub(time).clamp(-lean, lean))
         }
-        None => first_time(connection, wall)?,
+        None => first_time(sql, wall)?,
     };
     let told = Told { time, boot, uptime };
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO audit_clock (only, time, boot, uptime, mac) VALUES (1, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            told.time,
-            told.boot,
-            told.uptime,
-            told.mac(vault).as_bytes()
-        ])?;
-    note_day(connection, vault, time)?;
+    let mac = told.mac(vault);
+    let values = values![told.time, told.boot.as_deref(), told.uptime, mac.as_bytes()];
+    if sql.execute(UPDATE_CLOCK, values)? == 0 {
+        sql.execute(INSERT_CLOCK, values)?;
+    }
+    note_day(sql, vault, time)?;
     Ok(Timestamp::from_microsecond(time).unwrap_or(now))
 }
 
-fn told(connection: &Connection, vault: &Vault) -> Result<Option<Told>, Fault> {
-    let mut statement = connection.prepare_cached("SELECT * FROM audit_clock WHERE only = 1")?;
-    let found = statement
-        .query_row([], |row| {
-            let verified = Told::of(row).and_then(|told| {
-                told.verify(vault, column::mac(row, "mac"))?;
-                Ok(told)
-            });
-            Ok(verified)
-        })
-        .optional()?;
+fn told(sql: &dyn Sql, vault: &Vault) -> Result<Option<Told>, Fault> {
+    let found = sql.one("SELECT * FROM audit_clock", &[], |row| {
+        let verified = Told::of(row).and_then(|told| {
+            told.verify(vault, column::mac(row, "mac"))?;
+            Ok(told)
+        });
+        Ok(verified)
+    })?;
     Ok(match found {
         Some(Ok(told)) => Some(told),
         Some(Err(reason)) => {
@@ -133,62 +131,56 @@ fn told(connection: &Connection, vault: &Vault) -> Result<Option<Told>, Fault> {
 }
 
 /// What a trail begins with that has no time of its own: that of its last line, where the wall clock is ahead of it.
-fn first_time(connection: &Connection, wall: i64) -> Result<i64, Fault> {
-    let last: Option<i64> = connection
-        .query_row(
-            "SELECT time FROM audit ORDER BY sequence DESC LIMIT 1",
-            [],
-            |row| row.get(0),
-        )
-        .optional()?;
+fn first_time(sql: &dyn Sql, wall: i64) -> Result<i64, Fault> {
+    let last = sql.number("SELECT time FROM audit ORDER BY sequence DESC LIMIT 1", &[])?;
     Ok(last.map_or(wall, |last| last.min(wall)))
 }
 
-fn note_day(connection: &Connection, vault: &Vault, time: i64) -> Result<(), Fault> {
-    let last: Option<i64> = connection
-        .prepare_cached("SELECT time FROM audit_days ORDER BY sequence DESC LIMIT 1")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
+fn note_day(sql: &dyn Sql, vault: &Vault, time: i64) -> Result<(), Fault> {
+    let last = sql.number("SELECT time FROM audit_days ORDER BY sequence DESC LIMIT 1", &[])?;
     if last.is_some_and(|last| time < last.saturating_add(DAY)) {
         return Ok(());
     }
     let day = Day {
-        sequence: ends::verified(connection, vault)?.end.sequence.saturating_add(1),
+        sequence: ends::verified(sql, vault)?.end.sequence.saturating_add(1),
         time,
     };
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO audit_days (sequence, time, mac) VALUES (?, ?, ?)")?
-        .execute(params![
-            integer(day.sequence),
-            day.time,
-            day.mac(vault).as_bytes()
-        ])?;
+    let mac = day.mac(vault);
+    let values = values![integer(day.sequence), day.time, mac.as_bytes()];
+    if sql.execute(
+        "UPDATE audit_days SET time = ?2, mac = ?3 WHERE sequence = ?1",
+        values,
+    )? == 0
+    {
+        sql.execute(
+            "INSERT INTO audit_days (sequence, time, mac) VALUES (?1, ?2, ?3)",
+            values,
+        )?;
+    }
     Ok(())
 }
 
 /// All days that are known, the oldest first.
-pub(crate) fn days(connection: &Connection, vault: &Vault) -> Result<Vec<Day>, Fault> {
-    let mut statement = connection.prepare_cached("SELECT * FROM audit_days ORDER BY sequence")?;
-    let mut rows = statement.query([])?;
+pub(crate) fn days(sql: &dyn Sql, vault: &Vault) -> Result<Vec<Day>, Fault> {
     let mut days = Vec::new();
-    while let Some(row) = rows.next()? {
+    sql.each("SELECT * FROM audit_days ORDER BY sequence", &[], &mut |row| {
         let day = Day::of(row).map_err(|reason| corrupt("of the audit trail's time", reason))?;
         if let Err(reason) = day.verify(vault, column::mac(row, "mac")) {
             let record = format!("of the audit trail's time at line {}", day.sequence);
             return Err(corrupt(record, reason).into());
         }
         days.push(day);
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(days)
 }
 
 /// Forgets the days that only lines before `start` are of.
-pub(crate) fn forget_before(connection: &Connection, start: u64) -> Result<(), Fault> {
-    connection
-        .prepare_cached(
-            "DELETE FROM audit_days WHERE sequence < (SELECT max(sequence) FROM audit_days WHERE sequence <= ?1 + 1)",
-        )?
-        .execute([integer(start)])?;
+pub(crate) fn forget_before(sql: &dyn Sql, start: u64) -> Result<(), Fault> {
+    sql.execute(
+        "DELETE FROM audit_days WHERE sequence < (SELECT max(sequence) FROM audit_days WHERE sequence <= ?1 + 1)",
+        values![integer(start)],
+    )?;
     Ok(())
 }
 

@@ -2,10 +2,9 @@
 //! its counts are written, then it is a week, then what was counted goes. Each is done in small steps; what a crash interrupts
 //! is begun again, or gone on with, and before and after each step the trail is whole.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
 
 use crate::{
     audit_trail::{
@@ -14,10 +13,11 @@ use crate::{
         row::{line_label, read},
         week::{self, Count, Kept, Kind, Week, is_routine, where_routine},
     },
-    sqlite::{
+    sql::{
+        Columns, Fault, Sql,
         bound::Bound,
         column::{corrupt, integer, micros},
-        fault::Fault,
+        values,
     },
     store::RecordFault,
     telemetry::audit::ChainPoint,
@@ -59,14 +59,10 @@ pub(crate) enum Progress {
 }
 
 /// A tally of the lines that are next, where there may be a week of them that is older than `before`.
-pub(crate) fn next(
-    connection: &Connection,
-    vault: &Vault,
-    before: Timestamp,
-) -> Result<Option<Tally>, Fault> {
-    let ends = ends::verified(connection, vault)?;
-    let start = week::chain_begins(connection, vault, &ends)?;
-    let days = clock::days(connection, vault)?;
+pub(crate) fn next(sql: &dyn Sql, vault: &Vault, before: Timestamp) -> Result<Option<Tally>, Fault> {
+    let ends = ends::verified(sql, vault)?;
+    let start = week::chain_begins(sql, vault, &ends)?;
+    let days = clock::days(sql, vault)?;
     let first = start.sequence + 1;
     let age = clock::age(&days, ends.end.sequence, before);
     let (limit, ends_at_limit, by_own_time) = match (covering(&days, first), age) {
@@ -107,36 +103,22 @@ impl Tally {
     ///
     /// # Errors
     /// A line that is missing, or that does not follow from the one before: over it nothing is counted.
-    pub(crate) fn read_on(&mut self, connection: &Connection) -> Result<Progress, Fault> {
-        let mut statement = connection.prepare_cached(
-            "SELECT * FROM audit WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",
-        )?;
-        let mut rows = statement.query(params![integer(self.at.sequence), integer(self.limit), READ])?;
+    pub(crate) fn read_on(&mut self, sql: &dyn Sql) -> Result<Progress, Fault> {
+        let values = values![integer(self.at.sequence), integer(self.limit), READ];
         let mut read_any = false;
-        while let Some(row) = rows.next()? {
+        let mut ended = None;
+        let statement =
+            "SELECT * FROM audit WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3";
+        sql.each(statement, values, &mut |row| {
             read_any = true;
-            let line = read(row).map_err(|reason| corrupt(line_label(row), reason))?;
-            let Some(at) = self.at.followed_by(&line) else {
-                return Err(not_counted(self.at.sequence + 1));
-            };
-            let time = micros(line.time);
-            if let Some(before) = self.by_own_time {
-                let begins = *self.begins.get_or_insert(time);
-                if time.abs_diff(begins) >= SPAN.unsigned_abs() {
-                    return Ok(Progress::Whole);
-                }
-                if time >= before {
-                    return Ok(Progress::NotYet);
-                }
-            }
-            if is_routine(&line.action) {
-                if self.kinds.len() >= MOST_KINDS {
-                    return Ok(Progress::Whole);
-                }
-                let kind = Kind::of(row).map_err(|reason| corrupt(line_label(row), reason))?;
-                self.add(kind, line.sequence, time);
-            }
-            self.at = at;
+            ended = self.read_line(row)?;
+            Ok(match ended {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            })
+        })?;
+        if let Some(ended) = ended {
+            return Ok(ended);
         }
         Ok(if self.at.sequence == self.limit {
             if self.ends_at_limit {
@@ -149,6 +131,33 @@ impl Tally {
         } else {
             return Err(not_counted(self.at.sequence + 1));
         })
+    }
+
+    /// Adds up one line, or says why it is none of them.
+    fn read_line(&mut self, row: &dyn Columns) -> Result<Option<Progress>, Fault> {
+        let line = read(row).map_err(|reason| corrupt(line_label(row), reason))?;
+        let Some(at) = self.at.followed_by(&line) else {
+            return Err(not_counted(self.at.sequence + 1));
+        };
+        let time = micros(line.time);
+        if let Some(before) = self.by_own_time {
+            let begins = *self.begins.get_or_insert(time);
+            if time.abs_diff(begins) >= SPAN.unsigned_abs() {
+                return Ok(Some(Progress::Whole));
+            }
+            if time >= before {
+                return Ok(Some(Progress::NotYet));
+            }
+        }
+        if is_routine(&line.action) {
+            if self.kinds.len() >= MOST_KINDS {
+                return Ok(Some(Progress::Whole));
+            }
+            let kind = Kind::of(row).map_err(|reason| corrupt(line_label(row), reason))?;
+            self.add(kind, line.sequence, time);
+        }
+        self.at = at;
+        Ok(None)
     }
 
     fn add(&mut self, kind: Kind, sequence: u64, time: i64) {
@@ -181,51 +190,43 @@ fn not_counted(line: u64) -> Fault {
 }
 
 /// Removes counts that no week came to be of, at most [`STEP`]; returns how many.
-pub(crate) fn remove_unfinished(connection: &Connection) -> Result<usize, Fault> {
-    let sql = format!(
+pub(crate) fn remove_unfinished(sql: &dyn Sql) -> Result<u64, Fault> {
+    let statement = format!(
         "DELETE FROM audit_counts WHERE sequence IN (SELECT sequence FROM audit_counts \
          WHERE sequence > (SELECT coalesce(max(last), 0) FROM audit_weeks) LIMIT {STEP})"
     );
-    Ok(connection.prepare_cached(&sql)?.execute([])?)
+    sql.execute(&statement, &[])
 }
 
 /// Writes counts of a week that is to be. Nobody sees them before that.
-pub(crate) fn write(
-    connection: &Connection,
-    vault: &Vault,
-    counts: &[Count],
-    end_hash: &str,
-) -> Result<(), Fault> {
+pub(crate) fn write(sql: &dyn Sql, vault: &Vault, counts: &[Count], end_hash: &str) -> Result<(), Fault> {
     counts
         .iter()
-        .try_for_each(|count| count.put(connection, vault, end_hash))
+        .try_for_each(|count| count.put(sql, vault, end_hash))
 }
 
 /// From now on the week is one. False where the trail begins elsewhere by now.
-pub(crate) fn begin(connection: &Connection, vault: &Vault, week: &Week) -> Result<bool, Fault> {
-    let ends = ends::verified(connection, vault)?;
-    let is_next = week::chain_begins(connection, vault, &ends)? == week.start;
+pub(crate) fn begin(sql: &dyn Sql, vault: &Vault, week: &Week) -> Result<bool, Fault> {
+    let ends = ends::verified(sql, vault)?;
+    let is_next = week::chain_begins(sql, vault, &ends)? == week.start;
     if is_next {
-        week::put(connection, vault, week)?;
+        week::put(sql, vault, week)?;
     }
     Ok(is_next)
 }
 
 /// Removes lines of the newest week that were counted, and binds those that stay; looks at [`STEP`] lines at most. Returns
 /// how many it looked at: none when all is done.
-pub(crate) fn clear(connection: &Connection, vault: &Vault) -> Result<u64, Fault> {
-    let Some(mut week) = week::newest(connection, vault)?.filter(|week| !week.is_cleared()) else {
+pub(crate) fn clear(sql: &dyn Sql, vault: &Vault) -> Result<u64, Fault> {
+    let Some(mut week) = week::newest(sql, vault)?.filter(|week| !week.is_cleared()) else {
         return Ok(0);
     };
     let from = week.cleared.sequence;
     let to = week.end.sequence.min(from + STEP as u64);
     let mut at = week.cleared.clone();
-    let mut lines = connection
-        .prepare_cached("SELECT * FROM audit WHERE sequence > ? AND sequence <= ? ORDER BY sequence")?;
-    let mut bind = connection.prepare_cached("UPDATE audit SET mac = ? WHERE sequence = ?")?;
-    let mut rows = lines.query([integer(from), integer(to)])?;
     let mut staying = Vec::new();
-    while let Some(row) = rows.next()? {
+    let statement = "SELECT * FROM audit WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence";
+    sql.each(statement, values![integer(from), integer(to)], &mut |row| {
         let line = read(row).map_err(|reason| corrupt(line_label(row), reason))?;
         at = at
             .followed_by(&line)
@@ -233,22 +234,25 @@ pub(crate) fn clear(connection: &Connection, vault: &Vault) -> Result<u64, Fault
         if !is_routine(&line.action) {
             staying.push(line);
         }
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     if at.sequence != to {
         return Err(not_counted(at.sequence + 1));
     }
     for line in &staying {
         let end_hash = &week.end.hash;
         let mac = Kept { line, end_hash }.mac(vault);
-        bind.execute(params![mac.as_bytes(), integer(line.sequence)])?;
+        sql.execute(
+            "UPDATE audit SET mac = ?1 WHERE sequence = ?2",
+            values![mac.as_bytes(), integer(line.sequence)],
+        )?;
     }
-    connection
-        .prepare_cached(&format!(
-            "DELETE FROM audit WHERE sequence > ? AND sequence <= ? AND {}",
-            where_routine()
-        ))?
-        .execute([integer(from), integer(to)])?;
+    let statement = format!(
+        "DELETE FROM audit WHERE sequence > ?1 AND sequence <= ?2 AND {}",
+        where_routine()
+    );
+    sql.execute(&statement, values![integer(from), integer(to)])?;
     week.cleared = at;
-    week::put(connection, vault, &week)?;
+    week::put(sql, vault, &week)?;
     Ok(to - from)
 }

@@ -1,13 +1,12 @@
 //! Where the audit trail begins and ends, bound to the keyring. Without the key nobody who writes the database can cut
 //! the trail at an end, or write it anew, without a trace.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
 use crate::{
-    sqlite::{
+    sql::{
+        Columns, Fault, Sql,
         bound::Bound,
         column::{self, corrupt, integer},
-        fault::Fault,
+        values,
     },
     store::{RecordFault, TrailFault, UnconfirmedEnds},
     telemetry::audit::ChainPoint,
@@ -15,7 +14,7 @@ use crate::{
 };
 
 /// More lines than any trail has. What has a higher number was put there by somebody else.
-const MOST_LINES: u64 = 1 << 62;
+pub(super) const MOST_LINES: u64 = 1 << 62;
 
 /// The two ends, and what is known against them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &dyn Columns) -> Result<Self, RecordFault> {
         let point = |sequence, hash| {
             Ok::<_, RecordFault>(ChainPoint {
                 sequence: column::number(row, sequence)?,
@@ -54,8 +53,8 @@ impl Ends {
 
     /// Moves the end to the last line there is, where lines lie behind it or it is beyond what any trail reaches. Which of
     /// the two was altered is not known. So nothing is written over, and the trail goes on.
-    pub(crate) fn go_behind_all(&mut self, connection: &Connection) -> Result<(), Fault> {
-        let last = line(connection, Order::Last)?.unwrap_or_default();
+    pub(crate) fn go_behind_all(&mut self, sql: &dyn Sql) -> Result<(), Fault> {
+        let last = line(sql, Order::Last)?.unwrap_or_default();
         let is_beyond = self.unconfirmed.is_some() && self.end.sequence > MOST_LINES;
         if last.sequence <= self.end.sequence && !is_beyond {
             return Ok(());
@@ -90,18 +89,18 @@ impl Bound for Ends {
 }
 
 /// The ends as the database has them, no matter who wrote them: for what shows lines and proves nothing.
-pub(crate) fn as_found(connection: &Connection) -> Result<Ends, Fault> {
-    let found = read(connection, |row| Ok(Ends::of(row)))?;
+pub(crate) fn as_found(sql: &dyn Sql) -> Result<Ends, Fault> {
+    let found = read(sql, |row| Ok(Ends::of(row)))?;
     match found {
         Some(Ok(ends)) => Ok(ends),
         Some(Err(reason)) => Err(corrupt("of the audit trail's ends", reason).into()),
-        None => of_lines(connection),
+        None => of_lines(sql),
     }
 }
 
 /// The ends, and whether they are this broker's.
-pub(crate) fn verified(connection: &Connection, vault: &Vault) -> Result<Ends, Fault> {
-    let found = read(connection, |row| {
+pub(crate) fn verified(sql: &dyn Sql, vault: &Vault) -> Result<Ends, Fault> {
+    let found = read(sql, |row| {
         Ok(Ends::of(row).map(|ends| {
             let verdict = ends.verify(vault, column::mac(row, "mac"));
             (ends, verdict)
@@ -110,37 +109,41 @@ pub(crate) fn verified(connection: &Connection, vault: &Vault) -> Result<Ends, F
     let (mut ends, reason) = match found {
         Some(Ok((ends, Ok(())))) => return Ok(ends),
         Some(Ok((ends, Err(reason)))) => (ends, UnconfirmedEnds::Record(reason.into())),
-        Some(Err(reason)) => (of_lines(connection)?, UnconfirmedEnds::Record(reason)),
-        None => (of_lines(connection)?, UnconfirmedEnds::Removed),
+        Some(Err(reason)) => (of_lines(sql)?, UnconfirmedEnds::Record(reason)),
+        None => (of_lines(sql)?, UnconfirmedEnds::Removed),
     };
     ends.altered = ends.end.sequence.saturating_add(1);
     ends.unconfirmed = Some(reason);
     Ok(ends)
 }
 
+const UPDATE: &str = "UPDATE audit_ends SET start_sequence = ?1, start_hash = ?2, end_sequence = ?3, end_hash = ?4, \
+                      altered = ?5, mac = ?6";
+const INSERT: &str = "INSERT INTO audit_ends (\"only\", start_sequence, start_hash, end_sequence, end_hash, altered, mac) \
+                      VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
+
 /// Notes the ends, bound to the keyring.
-pub(crate) fn write(connection: &Connection, vault: &Vault, ends: &Ends) -> Result<(), Fault> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO audit_ends (only, start_sequence, start_hash, end_sequence, end_hash, altered, mac) \
-             VALUES (1, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            integer(ends.start.sequence),
-            ends.start.hash,
-            integer(ends.end.sequence),
-            ends.end.hash,
-            integer(ends.altered),
-            ends.mac(vault).as_bytes(),
-        ])?;
+pub(crate) fn write(sql: &dyn Sql, vault: &Vault, ends: &Ends) -> Result<(), Fault> {
+    let mac = ends.mac(vault);
+    let values = values![
+        integer(ends.start.sequence),
+        &ends.start.hash,
+        integer(ends.end.sequence),
+        &ends.end.hash,
+        integer(ends.altered),
+        mac.as_bytes(),
+    ];
+    if sql.execute(UPDATE, values)? == 0 {
+        sql.execute(INSERT, values)?;
+    }
     Ok(())
 }
 
 /// Binds the ends of a trail from before they were bound, and those of a new one.
-pub(crate) fn take_over(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
-    let is_unbound = read(connection, |row| Ok(column::mac(row, "mac").is_empty()))?;
+pub(crate) fn take_over(sql: &dyn Sql, vault: &Vault) -> Result<(), Fault> {
+    let is_unbound = read(sql, |row| Ok(column::mac(row, "mac").is_empty()))?;
     if is_unbound == Some(true) {
-        return write(connection, vault, &as_found(connection)?);
+        return write(sql, vault, &as_found(sql)?);
     }
     tracing::error!(
         "a key check from an old copy of the database was put into it: the ends of the audit trail stay as they are"
@@ -149,30 +152,26 @@ pub(crate) fn take_over(connection: &Connection, vault: &Vault) -> Result<(), Fa
 }
 
 /// Says in the log what is known against the ends.
-pub(crate) fn report(connection: &Connection, vault: &Vault) -> Result<(), Fault> {
-    if let Some(problem) = verified(connection, vault)?.problem() {
+pub(crate) fn report(sql: &dyn Sql, vault: &Vault) -> Result<(), Fault> {
+    if let Some(problem) = verified(sql, vault)?.problem() {
         tracing::error!("the audit trail is not whole: {problem}");
     }
     Ok(())
 }
 
-fn read<T>(
-    connection: &Connection,
-    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Option<T>, Fault> {
-    let mut statement = connection.prepare_cached("SELECT * FROM audit_ends WHERE only = 1")?;
-    Ok(statement.query_row([], read).optional()?)
+fn read<T>(sql: &dyn Sql, read: impl FnMut(&dyn Columns) -> Result<T, Fault>) -> Result<Option<T>, Fault> {
+    sql.one("SELECT * FROM audit_ends", &[], read)
 }
 
 /// The ends as the lines themselves have them. What was before the first is lost.
-fn of_lines(connection: &Connection) -> Result<Ends, Fault> {
-    let first = line(connection, Order::First)?.unwrap_or_default().sequence;
+fn of_lines(sql: &dyn Sql) -> Result<Ends, Fault> {
+    let first = line(sql, Order::First)?.unwrap_or_default().sequence;
     Ok(Ends {
         start: ChainPoint {
             sequence: first.saturating_sub(1),
             ..ChainPoint::default()
         },
-        end: line(connection, Order::Last)?.unwrap_or_default(),
+        end: line(sql, Order::Last)?.unwrap_or_default(),
         altered: 0,
         unconfirmed: None,
     })
@@ -186,18 +185,18 @@ enum Order {
 }
 
 /// The first line, or the last, of those that a trail can have.
-fn line(connection: &Connection, order: Order) -> Result<Option<ChainPoint>, Fault> {
-    let sql = match order {
-        Order::First => "SELECT sequence, hash FROM audit WHERE sequence <= ? ORDER BY sequence ASC LIMIT 1",
-        Order::Last => "SELECT sequence, hash FROM audit WHERE sequence <= ? ORDER BY sequence DESC LIMIT 1",
+fn line(sql: &dyn Sql, order: Order) -> Result<Option<ChainPoint>, Fault> {
+    let statement = match order {
+        Order::First => "SELECT sequence, hash FROM audit WHERE sequence <= ?1 ORDER BY sequence ASC LIMIT 1",
+        Order::Last => "SELECT sequence, hash FROM audit WHERE sequence <= ?1 ORDER BY sequence DESC LIMIT 1",
     };
-    let mut statement = connection.prepare_cached(sql)?;
-    let point = statement.query_row([integer(MOST_LINES)], |row| {
-        let sequence: i64 = row.get(0)?;
-        Ok(ChainPoint {
-            sequence: u64::try_from(sequence).unwrap_or(0),
-            hash: row.get(1)?,
-        })
-    });
-    Ok(point.optional()?)
+    sql.one(statement, values![integer(MOST_LINES)], |row| {
+        let point = || {
+            Ok::<_, RecordFault>(ChainPoint {
+                sequence: column::number(row, "sequence").unwrap_or(0),
+                hash: column::text(row, "hash")?.to_owned(),
+            })
+        };
+        Ok(point().map_err(|reason| corrupt("of the audit trail", reason))?)
+    })
 }

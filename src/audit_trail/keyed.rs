@@ -1,7 +1,5 @@
 //! What of the audit trail is bound to a key, and how it comes to be bound to another one.
 
-use rusqlite::Row;
-
 use crate::{
     audit_trail::{
         clock::{Day, Told},
@@ -9,7 +7,8 @@ use crate::{
         row::read,
         week::{Count, Counted, Kept, Week},
     },
-    sqlite::{
+    sql::{
+        Columns,
         bound::Bound,
         column,
         keyed::{Anew, Before, Look, Table},
@@ -21,21 +20,21 @@ use crate::{
 pub(crate) const TABLES: [Table; 6] = [
     Table {
         what: "ends of the audit",
-        select: "SELECT only AS row_key, 'trail' AS label, * FROM audit_ends WHERE only > ?1 ORDER BY only LIMIT ?2",
+        select: "SELECT \"only\" AS row_key, 'trail' AS label, audit_ends.* FROM audit_ends WHERE \"only\" > ?1 ORDER BY \"only\" LIMIT ?2",
         before: Before::Numbers,
         label: "label",
         look: |row, vault| rebound(row, vault, &Ends::of(row)?),
-        update: "UPDATE audit_ends SET mac = ?2 WHERE only = ?1",
-        uses: "SELECT only AS row_key, substr(mac, 2, 8) AS key FROM audit_ends WHERE mac IS NOT NULL",
+        update: "UPDATE audit_ends SET mac = ?2 WHERE \"only\" = ?1",
+        uses: "SELECT \"only\" AS row_key, substr(mac, 2, 8) AS key FROM audit_ends WHERE mac IS NOT NULL",
     },
     Table {
         what: "time of the audit",
-        select: "SELECT only AS row_key, 'trail' AS label, * FROM audit_clock WHERE only > ?1 ORDER BY only LIMIT ?2",
+        select: "SELECT \"only\" AS row_key, 'trail' AS label, audit_clock.* FROM audit_clock WHERE \"only\" > ?1 ORDER BY \"only\" LIMIT ?2",
         before: Before::Numbers,
         label: "label",
         look: |row, vault| rebound(row, vault, &Told::of(row)?),
-        update: "UPDATE audit_clock SET mac = ?2 WHERE only = ?1",
-        uses: "SELECT only AS row_key, substr(mac, 2, 8) AS key FROM audit_clock",
+        update: "UPDATE audit_clock SET mac = ?2 WHERE \"only\" = ?1",
+        uses: "SELECT \"only\" AS row_key, substr(mac, 2, 8) AS key FROM audit_clock",
     },
     Table {
         what: "day of the audit trail at line",
@@ -61,7 +60,7 @@ pub(crate) const TABLES: [Table; 6] = [
         what: "count of the audit trail at line",
         select: "SELECT sequence AS row_key, CAST(sequence AS TEXT) AS label, (SELECT end_hash FROM audit_weeks \
                  WHERE first <= sequence AND last >= sequence) AS end_hash, * FROM audit_counts \
-                 WHERE sequence > max(?1, (SELECT start_sequence FROM audit_ends)) \
+                 WHERE sequence > ?1 AND sequence > (SELECT start_sequence FROM audit_ends) \
                  ORDER BY sequence LIMIT ?2",
         before: Before::Numbers,
         label: "label",
@@ -76,7 +75,7 @@ pub(crate) const TABLES: [Table; 6] = [
         // its way out.
         select: "SELECT sequence AS row_key, CAST(sequence AS TEXT) AS label, (SELECT end_hash FROM audit_weeks \
                  WHERE first <= sequence AND last >= sequence) AS end_hash, * FROM audit \
-                 WHERE sequence > max(?1, (SELECT start_sequence FROM audit_ends)) AND sequence <= (SELECT max(cleared) FROM audit_weeks) AND mac IS NOT NULL \
+                 WHERE sequence > ?1 AND sequence > (SELECT start_sequence FROM audit_ends) AND sequence <= (SELECT max(cleared) FROM audit_weeks) AND mac IS NOT NULL \
                  ORDER BY sequence LIMIT ?2",
         before: Before::Numbers,
         label: "label",
@@ -87,13 +86,13 @@ pub(crate) const TABLES: [Table; 6] = [
     },
 ];
 
-fn rebound(row: &Row<'_>, vault: &Vault, bound: &impl Bound) -> Look {
+fn rebound(row: &dyn Columns, vault: &Vault, bound: &impl Bound) -> Look {
     let mac = column::mac(row, "mac");
     bound.verify(vault, mac)?;
     Ok(Anew::of(vault, mac).values(|vault| bound.mac(vault), Vec::new()))
 }
 
-fn count(row: &Row<'_>, vault: &Vault) -> Look {
+fn count(row: &dyn Columns, vault: &Vault) -> Look {
     let counted = Counted {
         count: &Count::of(row)?,
         end_hash: column::text(row, "end_hash")?,
@@ -101,7 +100,7 @@ fn count(row: &Row<'_>, vault: &Vault) -> Look {
     rebound(row, vault, &counted)
 }
 
-fn line(row: &Row<'_>, vault: &Vault) -> Look {
+fn line(row: &dyn Columns, vault: &Vault) -> Look {
     let kept = Kept {
         line: &read(row)?,
         end_hash: column::text(row, "end_hash")?,

@@ -1,7 +1,8 @@
 //! The audit trail as it is kept: its lines, between its ends.
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use crate::{
     audit_trail::{
@@ -9,64 +10,75 @@ use crate::{
         row, shown,
         week::is_routine,
     },
-    sqlite::{
-        column::{corrupt, integer, micros},
-        fault::Fault,
+    sql::{
+        Fault, Sql,
+        column::{self, corrupt, integer, micros},
+        values,
     },
     telemetry::audit::{Actor, AuditEvent, AuditLine, ChainPoint, Decision},
     vault::Vault,
 };
 
+const INSERT: &str = "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash, \
+                      owner, agent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+
 /// Chains `events` to the end, in order.
-pub(crate) fn append(connection: &Connection, vault: &Vault, events: &[AuditEvent]) -> Result<(), Fault> {
+pub(crate) fn append(sql: &dyn Sql, vault: &Vault, events: &[AuditEvent]) -> Result<(), Fault> {
     let Some(first) = events.first() else {
         return Ok(());
     };
-    let mut ends = ends::verified(connection, vault)?;
-    ends.go_behind_all(connection)?;
+    let mut ends = ends::verified(sql, vault)?;
+    ends.go_behind_all(sql)?;
     let altered = warning(&ends, first.time);
-    // What is replaced has a number that no trail reaches.
-    let mut insert = connection.prepare_cached(
-        "INSERT OR REPLACE INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash, \
-         owner, agent) VALUES (:sequence, :time, :actor, :action, :integration, :capabilities, :decision, :detail, \
-         :hash, :owner, :agent)",
-    )?;
     for event in altered.iter().chain(events) {
         let line = ends.end.append(event);
-        insert.execute(named_params! {
-            ":sequence": integer(line.sequence),
-            ":time": micros(line.time),
-            ":actor": line.actor,
-            ":action": line.action,
-            ":integration": line.integration,
-            ":capabilities": line.capabilities.join(" "),
-            ":decision": line.decision,
-            ":detail": line.detail,
-            ":hash": line.hash,
-            ":owner": event.concern.owner.as_ref().map_or("", |owner| owner.as_str()),
-            ":agent": event.concern.agent.as_ref().map_or("", |agent| agent.as_str()),
-        })?;
+        make_way(sql, line.sequence)?;
+        sql.execute(
+            INSERT,
+            values![
+                integer(line.sequence),
+                micros(line.time),
+                &line.actor,
+                &line.action,
+                &line.integration,
+                &line.capabilities.join(" "),
+                &line.decision,
+                &line.detail,
+                &line.hash,
+                event.concern.owner.as_ref().map_or("", |owner| owner.as_str()),
+                event.concern.agent.as_ref().map_or("", |agent| agent.as_str()),
+            ],
+        )?;
     }
-    ends::write(connection, vault, &ends)
+    ends::write(sql, vault, &ends)
+}
+
+/// Removes what has the number of a line that is to be, which somebody else put there: beyond what any trail reaches, lines are
+/// not looked at.
+fn make_way(sql: &dyn Sql, sequence: u64) -> Result<(), Fault> {
+    if sequence > ends::MOST_LINES {
+        sql.execute(
+            "DELETE FROM audit WHERE sequence = ?1",
+            values![integer(sequence)],
+        )?;
+    }
+    Ok(())
 }
 
 /// The last line, which is one that is kept: where it is one that is counted when it is old, another is written behind it.
-pub(crate) fn lasting_head(
-    connection: &Connection,
-    vault: &Vault,
-    now: Timestamp,
-) -> Result<ChainPoint, Fault> {
-    let end = ends::verified(connection, vault)?.end;
-    let action: Option<String> = connection
-        .prepare_cached("SELECT action FROM audit WHERE sequence = ?")?
-        .query_row([integer(end.sequence)], |row| row.get(0))
-        .optional()?;
+pub(crate) fn lasting_head(sql: &dyn Sql, vault: &Vault, now: Timestamp) -> Result<ChainPoint, Fault> {
+    let end = ends::verified(sql, vault)?.end;
+    let action = sql.one(
+        "SELECT action FROM audit WHERE sequence = ?1",
+        values![integer(end.sequence)],
+        |row| Ok(column::text(row, "action").unwrap_or_default().to_owned()),
+    )?;
     if !action.is_some_and(|action| is_routine(&action)) {
         return Ok(end);
     }
     let line = AuditEvent::new(now, Actor::Daemon, "audit.head", Decision::Allowed);
-    append(connection, vault, &[line])?;
-    Ok(ends::verified(connection, vault)?.end)
+    append(sql, vault, &[line])?;
+    Ok(ends::verified(sql, vault)?.end)
 }
 
 /// What the trail itself says of ends that are not this broker's: once, because they are its own from then on.
@@ -81,23 +93,17 @@ fn warning(ends: &Ends, time: Timestamp) -> Option<AuditEvent> {
 }
 
 /// Lines after `after`, oldest first: the first `limit` of them, or the last.
-pub(crate) fn list(
-    connection: &Connection,
-    after: u64,
-    limit: u32,
-    newest: bool,
-) -> Result<Vec<AuditLine>, Fault> {
+pub(crate) fn list(sql: &dyn Sql, after: u64, limit: u32, newest: bool) -> Result<Vec<AuditLine>, Fault> {
     let order = if newest { "DESC" } else { "ASC" };
-    let after = after.max(ends::as_found(connection)?.start.sequence);
-    let shown = shown::source(connection)?;
-    let mut statement = connection.prepare(&format!(
-        "SELECT * FROM ({shown}) WHERE sequence > ? ORDER BY sequence {order} LIMIT ?"
-    ))?;
-    let mut rows = statement.query(params![integer(after), limit])?;
+    let after = after.max(ends::as_found(sql)?.start.sequence);
+    let shown = shown::source(sql)?;
+    let statement =
+        format!("SELECT * FROM ({shown}) AS shown WHERE sequence > ?1 ORDER BY sequence {order} LIMIT ?2");
     let mut lines = Vec::new();
-    while let Some(row) = rows.next()? {
+    sql.each_once(&statement, values![integer(after), limit], &mut |row| {
         lines.push(shown::read(row).map_err(|reason| corrupt(row::line_label(row), reason))?);
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     if newest {
         lines.reverse();
     }

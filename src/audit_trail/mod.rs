@@ -1,4 +1,4 @@
-//! The audit trail in an `SQLite` file: appended, read by pages, counted, cut and verified.
+//! The audit trail in a database: appended, read by pages, counted, cut and verified.
 
 pub(crate) mod clock;
 pub(crate) mod count;
@@ -10,5 +10,6 @@ pub(crate) mod prune;
 pub(crate) mod row;
 pub(crate) mod shown;
 pub(crate) mod size;
+pub(crate) mod upkeep;
 pub(crate) mod verify;
 pub(crate) mod week;

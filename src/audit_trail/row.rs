@@ -1,15 +1,17 @@
 //! A line of the audit trail as its row says it.
 
-use rusqlite::Row;
+use crate::{
+    sql::{Columns, column},
+    store::RecordFault,
+    telemetry::audit::AuditLine,
+};
 
-use crate::{sqlite::column, store::RecordFault, telemetry::audit::AuditLine};
-
-pub(crate) fn line_label(row: &Row<'_>) -> String {
+pub(crate) fn line_label(row: &dyn Columns) -> String {
     column::number::<u64>(row, "sequence")
         .map_or_else(|fault| fault.to_string(), |number| format!("audit line {number}"))
 }
 
-pub(crate) fn read(row: &Row<'_>) -> Result<AuditLine, RecordFault> {
+pub(crate) fn read(row: &dyn Columns) -> Result<AuditLine, RecordFault> {
     let capabilities = column::text(row, "capabilities")?;
     Ok(AuditLine {
         sequence: column::number(row, "sequence")?,

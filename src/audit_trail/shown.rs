@@ -1,22 +1,24 @@
 //! The audit trail as it is shown: lines, and counts in the place of the last line that each replaces.
 
-use rusqlite::{Connection, OptionalExtension, Row};
-
 use crate::{
     audit_trail::{row, week::where_routine},
     clock,
-    sqlite::{column, fault::Fault},
+    sql::{
+        Columns, Fault, Sql,
+        column::{self, corrupt},
+    },
     store::RecordFault,
     telemetry::audit::{AuditLine, Counted},
 };
 
 /// A query for all of it, to be put in brackets behind `FROM`.
-pub(crate) fn source(connection: &Connection) -> Result<String, Fault> {
+pub(crate) fn source(sql: &dyn Sql) -> Result<String, Fault> {
     let weeks = "SELECT last, cleared FROM audit_weeks ORDER BY first DESC LIMIT 1";
-    let newest: Option<(i64, i64)> = connection
-        .query_row(weeks, [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let (last, cleared) = newest.unwrap_or_default();
+    let newest = sql.one(weeks, &[], |row| {
+        let newest = || Ok((column::number(row, "last")?, column::number(row, "cleared")?));
+        Ok(newest().map_err(|reason: RecordFault| corrupt("of a week of the audit trail", reason))?)
+    })?;
+    let (last, cleared): (i64, i64) = newest.unwrap_or_default();
     // Columns of one affinity, or both parts would be gone through and sorted.
     // What is counted and not gone yet is not shown twice.
     let hidden = if cleared < last {
@@ -36,7 +38,7 @@ pub(crate) fn source(connection: &Connection) -> Result<String, Fault> {
 }
 
 /// A row of it.
-pub(crate) fn read(row: &Row<'_>) -> Result<AuditLine, RecordFault> {
+pub(crate) fn read(row: &dyn Columns) -> Result<AuditLine, RecordFault> {
     let mut line = row::read(row)?;
     if let Some(count) = column::number_or_none(row, "count")? {
         let counted = Counted {

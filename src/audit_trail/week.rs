@@ -4,14 +4,15 @@
 //! bound to the hash of the run's last line, and by that to every line there was: none can be edited, removed, added, or taken
 //! from another branch of the trail.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::ops::ControlFlow;
 
 use crate::{
     audit_trail::ends::Ends,
-    sqlite::{
+    sql::{
+        Columns, Fault, Sql,
         bound::Bound,
         column::{self, corrupt, integer, micros},
-        fault::Fault,
+        values,
     },
     store::RecordFault,
     telemetry::audit::{AuditLine, ChainPoint},
@@ -51,7 +52,7 @@ pub(crate) struct Week {
 }
 
 impl Week {
-    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &dyn Columns) -> Result<Self, RecordFault> {
         let point = |sequence, hash| {
             Ok::<_, RecordFault>(ChainPoint {
                 sequence: column::number(row, sequence)?,
@@ -85,30 +86,26 @@ impl Bound for Week {
 }
 
 /// The weeks, the oldest first, each with whether it is this broker's.
-pub(crate) fn all(connection: &Connection, vault: &Vault) -> Result<Vec<(Week, Verdict)>, Fault> {
-    let mut statement = connection.prepare_cached("SELECT * FROM audit_weeks ORDER BY first")?;
-    let mut rows = statement.query([])?;
+pub(crate) fn all(sql: &dyn Sql, vault: &Vault) -> Result<Vec<(Week, Verdict)>, Fault> {
     let mut weeks = Vec::new();
-    while let Some(row) = rows.next()? {
+    sql.each("SELECT * FROM audit_weeks ORDER BY first", &[], &mut |row| {
         weeks.push(checked(row, vault)?);
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(weeks)
 }
 
-fn checked(row: &Row<'_>, vault: &Vault) -> Result<(Week, Verdict), Fault> {
+fn checked(row: &dyn Columns, vault: &Vault) -> Result<(Week, Verdict), Fault> {
     let week = Week::of(row).map_err(|reason| corrupt("of a week of the audit trail", reason))?;
     let verdict = week.verify(vault, column::mac(row, "mac"));
     Ok((week, verdict))
 }
 
 /// The first week in this order, which has to be this broker's.
-fn one(connection: &Connection, vault: &Vault, sql: &str) -> Result<Option<Week>, Fault> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let found = statement
-        .query_row([], |row| Ok(checked(row, vault)))
-        .optional()?;
+fn one(sql: &dyn Sql, vault: &Vault, statement: &str) -> Result<Option<Week>, Fault> {
+    let found = sql.one(statement, &[], |row| checked(row, vault))?;
     let Some(found) = found else { return Ok(None) };
-    match found? {
+    match found {
         (week, Ok(())) => Ok(Some(week)),
         (week, Err(reason)) => {
             let record = format!("of the audit trail's week up to line {}", week.end.sequence);
@@ -118,52 +115,53 @@ fn one(connection: &Connection, vault: &Vault, sql: &str) -> Result<Option<Week>
 }
 
 /// The oldest week.
-pub(crate) fn oldest(connection: &Connection, vault: &Vault) -> Result<Option<Week>, Fault> {
-    one(
-        connection,
-        vault,
-        "SELECT * FROM audit_weeks ORDER BY first LIMIT 1",
-    )
+pub(crate) fn oldest(sql: &dyn Sql, vault: &Vault) -> Result<Option<Week>, Fault> {
+    one(sql, vault, "SELECT * FROM audit_weeks ORDER BY first LIMIT 1")
 }
 
 /// The newest week.
-pub(crate) fn newest(connection: &Connection, vault: &Vault) -> Result<Option<Week>, Fault> {
+pub(crate) fn newest(sql: &dyn Sql, vault: &Vault) -> Result<Option<Week>, Fault> {
     one(
-        connection,
+        sql,
         vault,
         "SELECT * FROM audit_weeks ORDER BY first DESC LIMIT 1",
     )
 }
 
 /// The last line of the newest week, or where the trail begins: what comes after it is a chain of lines.
-pub(crate) fn chain_begins(connection: &Connection, vault: &Vault, ends: &Ends) -> Result<ChainPoint, Fault> {
-    Ok(newest(connection, vault)?.map_or_else(|| ends.start.clone(), |week| week.end))
+pub(crate) fn chain_begins(sql: &dyn Sql, vault: &Vault, ends: &Ends) -> Result<ChainPoint, Fault> {
+    Ok(newest(sql, vault)?.map_or_else(|| ends.start.clone(), |week| week.end))
 }
 
+const UPDATE: &str = "UPDATE audit_weeks SET last = ?2, start_hash = ?3, end_hash = ?4, cleared = ?5, cleared_hash = ?6, \
+                      mac = ?7 WHERE first = ?1";
+const INSERT: &str = "INSERT INTO audit_weeks (first, last, start_hash, end_hash, cleared, cleared_hash, mac) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
 /// Keeps a week as it is now.
-pub(crate) fn put(connection: &Connection, vault: &Vault, week: &Week) -> Result<(), Fault> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO audit_weeks (first, last, start_hash, end_hash, cleared, cleared_hash, mac) \
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            integer(week.start.sequence + 1),
-            integer(week.end.sequence),
-            week.start.hash,
-            week.end.hash,
-            integer(week.cleared.sequence),
-            week.cleared.hash,
-            week.mac(vault).as_bytes(),
-        ])?;
+pub(crate) fn put(sql: &dyn Sql, vault: &Vault, week: &Week) -> Result<(), Fault> {
+    let mac = week.mac(vault);
+    let values = values![
+        integer(week.start.sequence + 1),
+        integer(week.end.sequence),
+        &week.start.hash,
+        &week.end.hash,
+        integer(week.cleared.sequence),
+        &week.cleared.hash,
+        mac.as_bytes(),
+    ];
+    if sql.execute(UPDATE, values)? == 0 {
+        sql.execute(INSERT, values)?;
+    }
     Ok(())
 }
 
 /// Forgets a week.
-pub(crate) fn forget(connection: &Connection, week: &Week) -> Result<(), Fault> {
-    connection
-        .prepare_cached("DELETE FROM audit_weeks WHERE first = ?")?
-        .execute([integer(week.start.sequence + 1)])?;
+pub(crate) fn forget(sql: &dyn Sql, week: &Week) -> Result<(), Fault> {
+    sql.execute(
+        "DELETE FROM audit_weeks WHERE first = ?1",
+        values![integer(week.start.sequence + 1)],
+    )?;
     Ok(())
 }
 
@@ -207,7 +205,7 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &dyn Columns) -> Result<Self, RecordFault> {
         let text = |name| column::text(row, name).map(str::to_owned);
         Ok(Self {
             actor: text("actor")?,
@@ -232,7 +230,7 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    pub(crate) fn of(row: &Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &dyn Columns) -> Result<Self, RecordFault> {
         Ok(Self {
             kind: Kind::of(row)?,
             lines: column::number(row, "count")?,
@@ -242,27 +240,31 @@ impl Count {
         })
     }
 
-    pub(crate) fn put(&self, connection: &Connection, vault: &Vault, end_hash: &str) -> Result<(), Fault> {
+    pub(crate) fn put(&self, sql: &dyn Sql, vault: &Vault, end_hash: &str) -> Result<(), Fault> {
         let kind = &self.kind;
-        connection
-            .prepare_cached(
-                "INSERT INTO audit_counts (sequence, time, actor, action, integration, capabilities, decision, owner, \
-                 agent, count, first_time, mac) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
+        let mac = Counted {
+            count: self,
+            end_hash,
+        }
+        .mac(vault);
+        sql.execute(
+            "INSERT INTO audit_counts (sequence, time, actor, action, integration, capabilities, decision, owner, \
+             agent, count, first_time, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            values![
                 integer(self.sequence),
                 self.time,
-                kind.actor,
-                kind.action,
-                kind.integration,
-                kind.capabilities,
-                kind.decision,
-                kind.owner,
-                kind.agent,
+                &kind.actor,
+                &kind.action,
+                &kind.integration,
+                &kind.capabilities,
+                &kind.decision,
+                &kind.owner,
+                &kind.agent,
                 integer(self.lines),
                 self.first_time,
-                Counted { count: self, end_hash }.mac(vault).as_bytes(),
-            ])?;
+                mac.as_bytes(),
+            ],
+        )?;
         Ok(())
     }
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::{
+    sql::Fault,
     sqlite::{
         checkpoint::BUSY_TIMEOUT,
-        fault::{Fault, storage},
+        fault::{FileFault, storage},
         pages,
         volume::Room,
     },

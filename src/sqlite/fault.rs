@@ -5,42 +5,45 @@ use std::path::Path;
 use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::{
+    sql::Fault,
     sqlite::damage,
     store::{DatabaseFault, StorageFault, StoreError},
     text::ShowPath,
 };
 
-/// Why an operation on the database failed.
-pub(crate) enum Fault {
-    /// What the store's caller is to hear.
-    Store(StoreError),
-    /// What the database said.
-    Database(Error),
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl Fault {
+/// What a fault means, of a database in a file.
+pub(crate) trait FileFault {
     /// Whether more room on the disk would have helped.
-    pub(crate) fn is_of_full_disk(&self) -> bool {
-        matches!(self, Self::Database(error) if is_of_full_disk(error))
+    fn is_of_full_disk(&self) -> bool;
+
+    /// The error for the caller of the store whose database is at `path`.
+    fn at(self, path: &Path) -> StoreError;
+}
+
+impl FileFault for Fault {
+    fn is_of_full_disk(&self) -> bool {
+        said(self).is_some_and(is_of_full_disk)
     }
 
-    pub(crate) fn at(self, path: &Path) -> StoreError {
+    fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Store(error) => error,
-            Self::Database(error) => storage(path, judge(path, &error)),
+            Self::Database(error) => {
+                let fault = error.downcast_ref().map(|error| judge(path, error));
+                storage(
+                    path,
+                    fault.unwrap_or_else(|| DatabaseFault::Refused(error.to_string())),
+                )
+            }
         }
+    }
+}
+
+/// What the database said.
+pub(crate) fn said(fault: &Fault) -> Option<&Error> {
+    match fault {
+        Fault::Store(_) => None,
+        Fault::Database(error) => error.downcast_ref(),
     }
 }
 

@@ -8,8 +8,9 @@ use std::{collections::BTreeSet, path::Path};
 use rusqlite::Connection;
 
 use crate::{
+    sql::Fault,
     sqlite::{
-        fault::{Fault, storage},
+        fault::storage,
         schema::{MIGRATIONS, version},
     },
     store::StorageFault,

@@ -6,7 +6,8 @@ use rusqlite::{Connection, Error};
 use tokio::sync::oneshot;
 
 use crate::{
-    sqlite::fault::{Fault, is_of_full_disk, judge, may_be_in_log, taken_back, unconfirmed},
+    sql::Fault,
+    sqlite::fault::{FileFault, is_of_full_disk, judge, may_be_in_log, taken_back, unconfirmed},
     store::{DatabaseFault, StorageFault, StoreError},
 };
 

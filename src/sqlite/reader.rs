@@ -11,7 +11,8 @@ use rusqlite::Connection;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
-    sqlite::{connection, fault::Fault, place::Place},
+    sql::Fault,
+    sqlite::{connection, fault::FileFault, place::Place},
     store::StoreError,
 };
 

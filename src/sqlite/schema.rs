@@ -5,11 +5,8 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction};
 
 use crate::{
-    sqlite::{
-        damage,
-        fault::{Fault, storage},
-        integrity::first_finding,
-    },
+    sql::Fault,
+    sqlite::{damage, fault::storage, integrity::first_finding},
     store::StoreError,
     text::ShowPath,
 };

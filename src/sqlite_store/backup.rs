@@ -14,9 +14,10 @@ use rusqlite::{
 use tempfile::TempDir;
 
 use crate::{
+    sql::Fault,
     sqlite::{
         connection, damage,
-        fault::{Fault, storage},
+        fault::{FileFault, storage},
         folder, integrity, schema,
     },
     sqlite_store::lineage,

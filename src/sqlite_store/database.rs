@@ -10,19 +10,21 @@ use rusqlite::Connection;
 
 use crate::{
     audit_trail::{self, size::Limit},
+    sql::Fault,
     sqlite::{
-        connection, fault::Fault, folder, objects, operation::Rank, place::Place, reader::Readers, schema,
-        volume::Room,
+        connection, fault::FileFault, folder, objects, operation::Rank, place::Place, reader::Readers,
+        schema, volume::Room,
     },
     sqlite_store::{
         backup::{self, DatabaseCopy},
         committer::Files,
-        give_back, key_check, keyring_table,
+        give_back, key_check,
         lineage::{self, Before, Note},
         take_over,
         writer::Writer,
     },
     store::{StoreError, StoreFuture, StoredKeyring},
+    tables::keyring,
     vault::Vault,
 };
 
@@ -214,9 +216,9 @@ fn prepare(connection: &mut Connection, path: &Path, keys: Keys<'_>) -> Result<N
 fn create(connection: &mut Connection, (vault, keyring): Keys<'_>) -> Result<(), Fault> {
     let transaction = connection.transaction()?;
     schema::create(&transaction)?;
-    audit_trail::ends::take_over(&transaction, vault)?;
+    audit_trail::ends::take_over(&*transaction, vault)?;
     match keyring {
-        Some(keyring) => keyring_table::found(&transaction, keyring)?,
+        Some(keyring) => key_check::found(&transaction, keyring)?,
         None => key_check::note(&transaction, vault)?,
     }
     Ok(transaction.commit()?)
@@ -224,13 +226,13 @@ fn create(connection: &mut Connection, (vault, keyring): Keys<'_>) -> Result<(),
 
 /// Names the keys that rows of a database lie under, where it does not name them yet.
 fn name_keys(connection: &mut Connection, (vault, keyring): Keys<'_>) -> Result<(), Fault> {
-    if keyring_table::read(connection)?.is_some() {
+    if keyring::read(connection)?.is_some() {
         return Ok(());
     }
     let Some(keyring) = keyring else {
         return key_check::note(connection, vault);
     };
     let transaction = connection.transaction()?;
-    keyring_table::found(&transaction, keyring)?;
+    key_check::found(&transaction, keyring)?;
     Ok(transaction.commit()?)
 }

@@ -6,9 +6,10 @@
 use std::{fs::File, path::Path};
 
 use crate::{
+    sql::Fault,
     sqlite::{
         checkpoint::{BUSY_TIMEOUT, empty_log},
-        fault::{Fault, storage},
+        fault::storage,
         file_system, integrity,
         pages::{self, INCREMENTAL, number},
         schema,

@@ -5,27 +5,15 @@ use rusqlite::{Connection, params};
 
 use crate::{
     id::IntegrationId,
-    sqlite::{
-        bound::{self, Bound},
-        column::{self, corrupt, integer, micros},
-        fault::Fault,
+    sql::{
+        Fault,
+        column::{integer, micros},
     },
-    sqlite_store::{
-        health_column::{health, health_columns},
-        lineage, tokens,
-    },
-    store::{AlteredRemedy, Grant, Health, RecordFault, RenewalIntent, RenewalOutcome, StoreError},
-    vault::{Binding, Sealed, Vault},
+    sqlite_store::{lineage, tokens},
+    store::{Grant, Health, RenewalIntent, RenewalOutcome, StoreError},
+    tables::grants::{self, StoredGrant},
+    vault::{Sealed, Vault},
 };
-
-/// A grant as it lies in the database, and where.
-struct Stored {
-    place: i64,
-    generation: i64,
-    obtained_at: Option<i64>,
-    expires_at: Option<i64>,
-    grant: Grant,
-}
 
 /// Records the intent to renew; returns the grant as it was before.
 pub(super) fn begin(
@@ -34,7 +22,7 @@ pub(super) fn begin(
     id: &IntegrationId,
     now: Timestamp,
 ) -> Result<Option<Grant>, Fault> {
-    let Some(Stored { place, mut grant, .. }) = get(connection, vault, id)? else {
+    let Some((place, StoredGrant { mut grant, .. })) = get(connection, vault, id)? else {
         return Ok(None);
     };
     let recorded = connection
@@ -59,32 +47,8 @@ pub(super) fn finish(
     expected: u64,
     outcome: &RenewalOutcome,
 ) -> Result<u64, Fault> {
-    let stored = get(connection, vault, id)?.ok_or(StoreError::Conflict)?;
-    let Stored {
-        place,
-        generation,
-        ref grant,
-        ..
-    } = stored;
-    if grant.version != expected {
-        return Err(StoreError::Conflict.into());
-    }
-    let changed = outcome.rotated.is_some() || outcome.health != grant.health;
-    let version = if changed { grant.version + 1 } else { grant.version };
-    let (health, health_reason) = health_columns(&outcome.health);
-    let rotated = outcome.rotated.as_ref();
-    let rotated = rotated.map(|sealed| vault.current(&Binding::RefreshToken(id), sealed));
-    let after = bound::Grant {
-        integration: id.as_str(),
-        generation,
-        version: integer(version),
-        health,
-        health_reason: &health_reason,
-        obtained_at: outcome.renewed_at.map(micros).or(stored.obtained_at),
-        expires_at: outcome.grant_expires_at.map(micros).or(stored.expires_at),
-        secret: rotated.as_deref().unwrap_or(&grant.secret).as_bytes(),
-        proof_key: grant.proof_key.as_ref().map(Sealed::as_bytes),
-    };
+    let (place, stored) = get(connection, vault, id)?.ok_or(StoreError::Conflict)?;
+    let after = stored.renewed(vault, id, expected, outcome)?;
     connection
         .prepare_cached(
             "UPDATE secrets SET secret = coalesce(?2, secret), health = ?3, health_reason = ?4, version = ?5, \
@@ -92,12 +56,12 @@ pub(super) fn finish(
         )?
         .execute(params![
             place,
-            rotated.as_deref().map(Sealed::as_bytes),
+            after.rotated.as_deref().map(Sealed::as_bytes),
             after.health,
             after.health_reason,
-            after.version,
+            integer(after.version),
             after.obtained_at,
-            after.mac(vault).as_bytes(),
+            after.mac,
             after.expires_at,
         ])?;
     connection
@@ -107,14 +71,18 @@ pub(super) fn finish(
         tokens::forget(connection, id)?;
     }
     if let Some(token) = &outcome.token {
-        tokens::put(connection, vault, place, generation, token)?;
+        tokens::put(connection, vault, place, stored.generation, token)?;
         lineage::checked(connection, place >> 16)?;
     }
-    Ok(version)
+    Ok(after.version)
 }
 
-/// An account's grant. It is written by nobody else, or it is an error.
-fn get(connection: &Connection, vault: &Vault, id: &IntegrationId) -> Result<Option<Stored>, Fault> {
+/// An account's grant, and where it lies. It is written by nobody else, or it is an error.
+fn get(
+    connection: &Connection,
+    vault: &Vault,
+    id: &IntegrationId,
+) -> Result<Option<(i64, StoredGrant)>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT place, version, health, health_reason, obtained_at, expires_at, secret, proof_key, \
          secrets.generation AS grant_generation, secrets.mac AS grant_mac \
@@ -124,45 +92,13 @@ fn get(connection: &Connection, vault: &Vault, id: &IntegrationId) -> Result<Opt
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let unreadable = |reason: RecordFault| corrupt(id.as_str(), reason);
-    let bound = bound::Grant::of(row, id.as_str()).map_err(unreadable)?;
-    bound
-        .verify(vault, column::mac(row, "grant_mac"))
-        .map_err(|reason| StoreError::Altered {
-            record: id.to_string(),
-            reason,
-            remedy: AlteredRemedy::Account(id.to_string()),
-        })?;
-    let grant = || {
-        Ok(Grant {
-            version: column::number(row, "version")?,
-            health: health(row)?,
-            renewal: None,
-            secret: column::sealed(row, "secret")?,
-            proof_key: column::sealed_or_none(row, "proof_key")?,
-        })
-    };
-    Ok(Some(Stored {
-        place: row.get("place")?,
-        generation: bound.generation,
-        obtained_at: bound.obtained_at,
-        expires_at: bound.expires_at,
-        grant: grant().map_err(unreadable)?,
-    }))
+    Ok(Some((row.get("place")?, StoredGrant::read(row, vault, id)?)))
 }
 
 /// An intent that is there.
 fn intent(connection: &Connection, place: i64, id: &IntegrationId) -> Result<RenewalIntent, Fault> {
     let mut statement =
         connection.prepare_cached("SELECT started_at, attempts FROM renewals WHERE place = ?")?;
-    let intent = statement.query_row([place], |row| {
-        let intent = || {
-            Ok(RenewalIntent {
-                started_at: column::time(row, "started_at")?,
-                attempts: column::number(row, "attempts")?,
-            })
-        };
-        Ok(intent())
-    })?;
-    Ok(intent.map_err(|reason: RecordFault| corrupt(id.as_str(), reason))?)
+    let intent = statement.query_row([place], |row| Ok(grants::intent(row, id)))?;
+    Ok(intent?)
 }

@@ -12,16 +12,16 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use crate::{
-    sqlite::{
-        column,
-        fault::{Fault, storage},
-        schema,
-    },
-    sqlite_store::keyring_table,
+    sql::{Fault, column},
+    sqlite::{fault::storage, schema},
     store::{KeyringFault, StoreError, StoredKeyring},
+    tables::keyring,
     text::ShowPath,
     vault::{Binding, Vault, VaultError},
 };
+
+/// The first version of the schema that has a keyring.
+pub(super) const FIRST_VERSION: i64 = 17;
 
 /// The text where the ends of the audit trail are bound. It was `token-broker` before.
 const TEXT: &[u8] = b"token-broker, audit trail bound";
@@ -40,7 +40,7 @@ pub(super) enum BoundPart {
 /// Fails on a database whose rows need a key that the vault lacks.
 pub(super) fn verify(connection: &Connection, path: &Path, vault: &Vault) -> Result<BoundPart, Fault> {
     if let Some(found) = stored(connection)? {
-        keyring_table::verify(&found, path, vault)?;
+        keyring::verify(&found, &path.shown().to_string(), vault)?;
         return Ok(BoundPart::Everything);
     }
     let mut part = None;
@@ -81,10 +81,18 @@ pub(super) fn refuse_keyless(connection: &Connection) -> Result<(), Fault> {
 
 /// The keyring, where the database is not from before it had one.
 fn stored(connection: &Connection) -> Result<Option<StoredKeyring>, Fault> {
-    if schema::version(connection)? < keyring_table::FIRST_VERSION {
+    if schema::version(connection)? < FIRST_VERSION {
         return Ok(None);
     }
-    keyring_table::read(connection)
+    keyring::read(connection)
+}
+
+/// Gives a keyring to a database that has none. Its rows may lie under keys of it.
+pub(super) fn found(connection: &Connection, keyring: &StoredKeyring) -> Result<(), Fault> {
+    keyring::write(connection, keyring)?;
+    // From now on, its table says which keys are needed.
+    connection.execute("DELETE FROM master_keys", [])?;
+    Ok(())
 }
 
 /// Seals the key checks anew: everything is bound from now on.

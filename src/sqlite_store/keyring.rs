@@ -6,13 +6,11 @@ use rusqlite::Connection;
 
 use crate::{
     audit_trail,
-    sqlite::{connection, fault::Fault, folder, keyed, operation::Rank, schema},
-    sqlite_store::{
-        database::SqliteStore,
-        keyed::TABLES,
-        keyring_table::{FIRST_VERSION, none, read, write},
-    },
+    sql::{Fault, keyed},
+    sqlite::{connection, fault::FileFault, folder, operation::Rank, schema},
+    sqlite_store::{database::SqliteStore, key_check::FIRST_VERSION, keyed::TABLES},
     store::{KeyStore, KeyUse, NamedKeys, RowPlace, RowStep, StoreError, StoreFuture, StoredKeyring},
+    tables::keyring::{none, read, write},
     telemetry::audit::AuditEvent,
     vault::KeyId,
 };

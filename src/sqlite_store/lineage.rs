@@ -17,10 +17,8 @@ use rusqlite::{Connection, params};
 use crate::{
     audit_trail, file,
     id::IntegrationId,
-    sqlite::{
-        column,
-        fault::{Fault, storage},
-    },
+    sql::{Fault, column},
+    sqlite::fault::storage,
     store::{Failed, StorageFault, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},
     text::ShowPath,

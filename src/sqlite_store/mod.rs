@@ -4,24 +4,18 @@
 //! database is in WAL mode with `synchronous=FULL`: what was answered is on disk, and a process that is killed
 //! leaves a database that opens again. No `rusqlite` type leaves this module.
 
-mod agents;
 mod backup;
 mod committer;
 mod database;
 mod give_back;
 mod grants;
-mod health_column;
-mod holders;
 mod integrations;
 mod key_check;
 mod keyed;
 mod keyring;
-mod keyring_table;
 mod lineage;
 mod records;
 mod restore;
-mod revocations;
-mod security_events;
 mod take_over;
 #[cfg(test)]
 mod tests;

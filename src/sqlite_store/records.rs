@@ -9,16 +9,15 @@ use crate::{
     audit_trail,
     clock::BootMoment,
     id::{AgentName, CapabilityKey, IntegrationId, OwnerId},
-    sqlite::{fault::Fault, operation::Rank, pages},
-    sqlite_store::{
-        agents, database::SqliteStore, grants, holders, integrations, lineage, revocations, security_events,
-        tokens, upkeep,
-    },
+    sql::Fault,
+    sqlite::{operation::Rank, pages},
+    sqlite_store::{database::SqliteStore, grants, integrations, lineage, tokens, upkeep},
     store::{
         AgentRecord, Contents, DatabaseFacts, Grant, HolderRecord, IntegrationRecord, RenewalHour,
         RenewalOutcome, RevocationRecord, Store, StoreFuture, TrailFilter, TrailPage, TrailPlace,
         TrailReport, TrailSize,
     },
+    tables::{agents, holders, revocations, security_events},
     telemetry::audit::{AuditEvent, AuditLine, ChainPoint},
     vault::Vault,
 };
@@ -114,8 +113,12 @@ impl Store for SqliteStore {
     ) -> StoreFuture<'_, bool> {
         let id = id.clone();
         self.write_bound(Rank::Vital, move |connection, vault| {
-            let owed = revocations::owe(connection, vault, &id, since)?;
-            told(connection, vault, owed, &audit)
+            let Some(account) = integrations::get(connection, vault, &id)? else {
+                return Ok(false);
+            };
+            revocations::add(connection, vault, account, since)?;
+            let deleted = integrations::delete(connection, &id)?;
+            told(connection, vault, deleted, &audit)
         })
     }
 
@@ -257,6 +260,6 @@ impl Store for SqliteStore {
 
     fn trail_size(&self) -> StoreFuture<'_, TrailSize> {
         let limit = self.trail_limit.get();
-        self.read(move |connection| audit_trail::size::told(connection, limit))
+        self.read(move |connection| upkeep::told(connection, limit))
     }
 }

@@ -8,22 +8,24 @@ use std::{
     sync::Arc,
 };
 
-use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::{
     file,
+    sql::Fault,
     sqlite::{
         connection,
-        fault::{Fault, storage},
+        fault::{said, storage},
         folder::{self, FolderLock},
         integrity, schema,
     },
     sqlite_store::{
         SqliteStore,
         backup::{self, DatabaseCopy},
-        key_check, keyring_table, lineage,
+        key_check, lineage,
     },
     store::{Failed, StorageFault, StoreError, StoredKeyring},
+    tables::keyring as keyring_table,
     vault::Vault,
 };
 
@@ -63,7 +65,7 @@ impl Restore {
         }
         let unfit = |fault| match fault {
             Fault::Store(error) => error,
-            Fault::Database(error) => storage(backup, why_unfit(&error)),
+            fault => storage(backup, why_unfit(&fault)),
         };
         let accounts = examine(copy.path(), backup, vault).map_err(unfit)?;
         if let Some(keyring) = keyring {
@@ -133,7 +135,7 @@ fn examine(copy: &Path, backup: &Path, vault: &Vault) -> Result<u64, Fault> {
 fn seal_anew(copy: &Path, vault: &Arc<Vault>, keyring: &StoredKeyring) -> Result<(), Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(copy, flags)?;
-    if schema::version(&connection)? < keyring_table::FIRST_VERSION {
+    if schema::version(&connection)? < key_check::FIRST_VERSION {
         drop(connection);
         // It is brought up to date on the way.
         let folder = copy.parent().unwrap_or(copy);
@@ -141,7 +143,7 @@ fn seal_anew(copy: &Path, vault: &Arc<Vault>, keyring: &StoredKeyring) -> Result
         connection = Connection::open_with_flags(copy, flags)?;
     } else {
         let transaction = connection.transaction()?;
-        keyring_table::write(&transaction, keyring)?;
+        keyring_table::write(&*transaction, keyring)?;
         transaction.commit()?;
     }
     backup::make_whole(&connection)?;
@@ -149,7 +151,10 @@ fn seal_anew(copy: &Path, vault: &Arc<Vault>, keyring: &StoredKeyring) -> Result
 }
 
 /// Why a file cannot be restored, for what the database says of it.
-fn why_unfit(error: &Error) -> StorageFault {
+fn why_unfit(fault: &Fault) -> StorageFault {
+    let Some(error) = said(fault) else {
+        return StorageFault::UnreadBackup(String::new());
+    };
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             StorageFault::NoBackup(error.to_string())

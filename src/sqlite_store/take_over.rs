@@ -10,16 +10,14 @@ use rusqlite::{Connection, Row, Transaction, params};
 use crate::{
     audit_trail,
     id::{AgentName, IntegrationId},
-    sqlite::{
+    sql::{
+        Fault,
         bound::{self, Bound},
         column,
-        fault::Fault,
     },
-    sqlite_store::{
-        key_check::{self, BoundPart},
-        keyed::secret_binding,
-    },
+    sqlite_store::key_check::{self, BoundPart},
     store::RecordFault,
+    tables::accounts::secret_binding,
     vault::{Binding, Mac, Sealed, Vault},
 };
 
@@ -32,7 +30,7 @@ pub(super) fn run(connection: &mut Connection, vault: &Vault, bound: BoundPart) 
     if bound == BoundPart::Nothing {
         records(&transaction, vault)?;
     }
-    audit_trail::ends::take_over(&transaction, vault)?;
+    audit_trail::ends::take_over(&*transaction, vault)?;
     key_check::take_over(&transaction, vault)?;
     Ok(transaction.commit()?)
 }

@@ -1,18 +1,13 @@
 //! Access tokens that are still alive.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 use crate::{
-    clock::{BootId, BootMoment, Uptime},
     id::IntegrationId,
-    sqlite::{
-        bound::{self, Bound},
-        column::{self, corrupt, micros},
-        fault::Fault,
-        rows,
-    },
-    store::{AlteredRemedy, RecordFault, StoreError, TokenRecord, UnusableRecord},
-    vault::{Binding, Vault},
+    sql::{Fault, bound::Bound, column::micros},
+    store::{TokenRecord, UnusableRecord},
+    tables::tokens::{self, NewToken},
+    vault::Vault,
 };
 
 /// How many places an account has: one for its grant, the others for its access tokens.
@@ -27,13 +22,7 @@ pub(super) fn load(
     let select = "SELECT id, integrations.generation AS generation, requested, granted, obtained_at, boot, obtained_uptime, \
          expires_at, secret, secrets.mac AS mac \
          FROM secrets LEFT JOIN integrations ON number = place >> 16 AND number = integration WHERE requested IS NOT NULL ORDER BY place";
-    let before = unusable.len();
-    let tokens = rows::load(connection, select, "id", unusable, |row| read(row, vault))?;
-    // The next one takes its place.
-    unusable[before..]
-        .iter_mut()
-        .for_each(|record| record.lasts = false);
-    Ok(tokens)
+    tokens::load(connection, select, vault, unusable)
 }
 
 /// Adds a token of the account whose grant has this place and generation, or replaces the one that was obtained for the
@@ -46,27 +35,9 @@ pub(super) fn put(
     generation: i64,
     token: &TokenRecord,
 ) -> Result<(), Fault> {
-    let requested = token.requested.to_string();
-    let granted = (token.granted != token.requested).then(|| token.granted.to_string());
-    let place = make_room(connection, grant, &requested, token)?;
-    let binding = Binding::AccessToken {
-        integration: &token.integration,
-        requested: &token.requested,
-    };
-    let secret = vault.current(&binding, &token.secret);
-    let bound = bound::Token {
-        integration: token.integration.as_str(),
-        generation,
-        requested: &requested,
-        granted: granted.as_deref(),
-        obtained_at: micros(token.issued_at),
-        boot: token
-            .issued_in_boot
-            .as_ref()
-            .map(|issued| (issued.boot.as_bytes().as_slice(), issued.uptime.as_micros())),
-        expires_at: micros(token.expires_at),
-        secret: secret.as_bytes(),
-    };
+    let kept = NewToken::of(token, vault);
+    let bound = kept.row(generation);
+    let place = make_room(connection, grant, bound.requested, token)?;
     connection
         .prepare_cached(
             "INSERT INTO secrets (place, integration, requested, granted, obtained_at, expires_at, secret, mac, \
@@ -134,40 +105,4 @@ pub(super) fn forget(connection: &Connection, id: &IntegrationId) -> Result<(), 
         )?
         .execute([id.as_str()])?;
     Ok(())
-}
-
-fn read(row: &Row<'_>, vault: &Vault) -> Result<TokenRecord, StoreError> {
-    let record = || format!("access token of {}", column::label(row, "id"));
-    let bound = bound::Token::of(row).map_err(|reason| corrupt(record(), reason))?;
-    bound
-        .verify(vault, column::mac(row, "mac"))
-        .map_err(|reason| StoreError::Altered {
-            record: record(),
-            reason,
-            remedy: AlteredRemedy::Token,
-        })?;
-    let token = || {
-        let requested = column::scopes(row, "requested")?;
-        Ok(TokenRecord {
-            integration: column::parsed(row, "id")?,
-            granted: match bound.granted {
-                Some(_) => column::scopes(row, "granted")?,
-                None => requested.clone(),
-            },
-            requested,
-            issued_at: column::time(row, "obtained_at")?,
-            issued_in_boot: bound.boot.map(issued_in_boot).transpose()?,
-            expires_at: column::time(row, "expires_at")?,
-            secret: column::sealed(row, "secret")?,
-        })
-    };
-    token().map_err(|reason: RecordFault| corrupt(record(), reason))
-}
-
-fn issued_in_boot((boot, micros): (&[u8], i64)) -> Result<BootMoment, RecordFault> {
-    let boot = boot.try_into().map_err(|_| RecordFault::Boot)?;
-    Ok(BootMoment {
-        boot: BootId::from_bytes(boot),
-        uptime: Uptime::from_micros(micros),
-    })
 }

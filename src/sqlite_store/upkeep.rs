@@ -1,28 +1,51 @@
-//! What is done to the audit trail over time, step by step, so that nothing that is written waits for long.
-
-use std::sync::Arc;
+//! What is done to the audit trail over time, and the room on the disk that it gives back.
 
 use jiff::Timestamp;
+use rusqlite::Connection;
 
 use crate::{
-    audit_trail::{self, count::Progress},
-    sqlite::{file_system, operation::Rank},
+    audit_trail::{
+        size,
+        upkeep::{self, Keeper},
+    },
+    sql::{Fault, Sql},
+    sqlite::{file_system, operation::Rank, pages::used},
     sqlite_store::{database::SqliteStore, give_back},
-    store::StoreError,
+    store::{StoreError, StoreFuture, TrailLimit, TrailSize},
+    vault::Vault,
 };
+
+impl Keeper for SqliteStore {
+    fn read_step<T, F>(&self, work: F) -> StoreFuture<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Sql, &Vault) -> Result<T, Fault> + Send + 'static,
+    {
+        self.read_bound(move |connection, vault| work(connection, vault))
+    }
+
+    fn write_step<T, F>(&self, mut work: F) -> StoreFuture<'_, T>
+    where
+        T: Send + 'static,
+        F: FnMut(&dyn Sql, &Vault) -> Result<T, Fault> + Send + 'static,
+    {
+        self.write_bound(Rank::Vital, move |connection, vault| work(connection, vault))
+    }
+
+    fn surplus(&self, most: u64) -> StoreFuture<'_, u64> {
+        self.read(move |connection| {
+            // While the whole database is smaller than that, nothing is measured.
+            if used(connection)? <= most {
+                return Ok(0);
+            }
+            size::surplus(connection, bytes(connection)?, most)
+        })
+    }
+}
 
 /// Deletes the lines that are older than `before`; returns how many.
 pub(super) async fn prune(store: &SqliteStore, before: Timestamp) -> Result<u64, StoreError> {
-    let mut pruned = 0;
-    loop {
-        let step = store.write_bound(Rank::Vital, move |connection, vault| {
-            audit_trail::prune::older(connection, vault, before)
-        });
-        match step.await? {
-            0 => break,
-            step => pruned += step,
-        }
-    }
+    let pruned = upkeep::prune(store, before).await?;
     give_back(store).await?;
     Ok(pruned)
 }
@@ -33,29 +56,19 @@ pub(super) async fn bound(store: &SqliteStore, most: u64) -> Result<u64, StoreEr
         .trail_limit
         .set(most, file_system::size(&store.state_dir))
         .bytes;
-    let mut target = limit;
-    let mut pruned = 0;
-    loop {
-        let surplus = store
-            .read(move |connection| audit_trail::size::surplus(connection, target))
-            .await?;
-        if surplus == 0 {
-            break;
-        }
-        // Once it is too much, more goes than is needed, so that it is not done line by line.
-        target = limit - limit / audit_trail::size::SLACK;
-        let step = store.write_bound(Rank::Vital, move |connection, vault| {
-            audit_trail::prune::oldest(connection, vault, surplus)
-        });
-        match step.await? {
-            0 => break,
-            step => pruned += step,
-        }
-    }
+    let pruned = upkeep::bound(store, limit).await?;
     if pruned > 0 {
         give_back(store).await?;
     }
     Ok(pruned)
+}
+
+/// Counts the routine lines of each whole week that is older than `before`, in place of keeping them; returns how many lines
+/// were gone through.
+pub(super) async fn count(store: &SqliteStore, before: Timestamp) -> Result<u64, StoreError> {
+    let lines = upkeep::count(store, before).await?;
+    give_back(store).await?;
+    Ok(lines)
 }
 
 /// Gives room that is free back to the disk.
@@ -64,71 +77,34 @@ async fn give_back(store: &SqliteStore) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Counts the routine lines of each whole week that is older than `before`, in place of keeping them; returns how many lines
-/// were gone through.
-pub(super) async fn count(store: &SqliteStore, before: Timestamp) -> Result<u64, StoreError> {
-    let lines = count_weeks(store, before).await?;
-    give_back(store).await?;
-    Ok(lines)
+/// The trail's size, beside what it may take.
+pub(super) fn told(connection: &Connection, limit: Option<TrailLimit>) -> Result<TrailSize, Fault> {
+    Ok(TrailSize {
+        bytes: bytes(connection)?,
+        limit,
+    })
 }
 
-async fn count_weeks(store: &SqliteStore, before: Timestamp) -> Result<u64, StoreError> {
-    let mut lines = 0;
-    loop {
-        lines += clear(store).await?;
-        let Some(mut tally) = store
-            .read_bound(move |connection, vault| audit_trail::count::next(connection, vault, before))
-            .await?
-        else {
-            return Ok(lines);
-        };
-        let progress = loop {
-            let (read_on, progress) = store
-                .read(move |connection| {
-                    let progress = tally.read_on(connection)?;
-                    Ok((tally, progress))
-                })
-                .await?;
-            tally = read_on;
-            if progress != Progress::More {
-                break progress;
-            }
-        };
-        if progress == Progress::NotYet {
-            return Ok(lines);
-        }
-        let (week, counts) = tally.finish();
-        while store
-            .write(Rank::Vital, audit_trail::count::remove_unfinished)
-            .await?
-            > 0
-        {}
-        let counts = Arc::new(counts);
-        for from in (0..counts.len()).step_by(audit_trail::count::STEP) {
-            let (counts, end_hash) = (counts.clone(), week.end.hash.clone());
-            let to = counts.len().min(from + audit_trail::count::STEP);
-            store
-                .write_bound(Rank::Vital, move |connection, vault| {
-                    audit_trail::count::write(connection, vault, &counts[from..to], &end_hash)
-                })
-                .await?;
-        }
-        let begun = store.write_bound(Rank::Vital, move |connection, vault| {
-            audit_trail::count::begin(connection, vault, &week)
-        });
-        if !begun.await? {
-            return Ok(lines);
-        }
-    }
+/// How much of the file the trail takes. Only what is not the trail is counted, which is little.
+fn bytes(connection: &Connection) -> Result<u64, Fault> {
+    Ok(used(connection)?.saturating_sub(others(connection)?))
 }
 
-/// Removes what was counted; returns how many lines were gone through.
-async fn clear(store: &SqliteStore) -> Result<u64, StoreError> {
-    let mut lines = 0;
-    loop {
-        match store.write_bound(Rank::Vital, audit_trail::count::clear).await? {
-            0 => return Ok(lines),
-            step => lines += step,
-        }
+/// What is not the trail, in bytes.
+fn others(connection: &Connection) -> Result<u64, Fault> {
+    let mut names = connection.prepare_cached(
+        "SELECT 'sqlite_schema' UNION ALL \
+         SELECT name FROM sqlite_schema WHERE rootpage > 0 AND tbl_name NOT GLOB 'audit*'",
+    )?;
+    // One tree at a time, or all of them would be walked through, the trail too.
+    let mut size =
+        connection.prepare_cached("SELECT pgsize FROM dbstat WHERE name = ? AND aggregate = TRUE")?;
+    let mut bytes = 0_u64;
+    let mut names = names.query([])?;
+    while let Some(row) = names.next()? {
+        let name: String = row.get(0)?;
+        let pages: i64 = size.query_row([name], |row| row.get(0))?;
+        bytes = bytes.saturating_add(pages.unsigned_abs());
     }
+    Ok(bytes)
 }

@@ -19,8 +19,9 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    sql::Fault,
     sqlite::{
-        fault::{Fault, storage},
+        fault::storage,
         folder::FolderLock,
         operation::{Operation, Pending, Rank},
     },

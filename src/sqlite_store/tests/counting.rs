@@ -300,7 +300,9 @@ async fn a_kill_between_any_two_steps_loses_nothing_and_is_gone_on_with() {
     let vault = vault(1);
     let (week, counts) = added_up(&store, before).await;
     while store
-        .write(Rank::Vital, audit_trail::count::remove_unfinished)
+        .write(Rank::Vital, |connection| {
+            audit_trail::count::remove_unfinished(connection)
+        })
         .await
         .unwrap()
         > 0
@@ -319,7 +321,9 @@ async fn a_kill_between_any_two_steps_loses_nothing_and_is_gone_on_with() {
     // A part of it is cleared.
     let head = store.trail_head().await.unwrap();
     store
-        .write_bound(Rank::Vital, audit_trail::count::clear)
+        .write_bound(Rank::Vital, |connection, vault| {
+            audit_trail::count::clear(connection, vault)
+        })
         .await
         .unwrap();
     survives(&folder, all).await;

@@ -5,6 +5,7 @@ use rusqlite::params_from_iter;
 use crate::{
     audit_trail::{self, page::MOST_LOOKED_AT},
     id::OwnerId,
+    sql::Value,
     sqlite_store::tests::*,
     store::{RenewalHour, TrailFilter, TrailPage, TrailPlace},
     telemetry::audit::{Actor, AuditEvent, Concern, Decision},
@@ -225,7 +226,7 @@ async fn looking_for_few_among_many_lines_is_cut_short_and_goes_on() {
     };
     store.append_audit(vec![first]).await.unwrap();
     // The chain is no concern of a page, only its length.
-    let last = crate::sqlite::column::integer(MOST_LOOKED_AT + 10);
+    let last = crate::sql::column::integer(MOST_LOOKED_AT + 10);
     let database = raw(folder.path());
     database
         .execute(
@@ -286,7 +287,7 @@ async fn renewals_are_counted_by_the_hour_and_by_owner() {
 }
 
 /// What `SQLite` says about how it answers a query.
-fn plan(folder: &TempDir, sql: &str, values: Vec<rusqlite::types::Value>) -> String {
+fn plan(folder: &TempDir, sql: &str, values: &[Value<'_>]) -> String {
     let database = raw(folder.path());
     let mut statement = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let steps = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3));
@@ -303,18 +304,19 @@ async fn pages_follow_the_primary_key_and_the_picture_its_index() {
         actor: Some("daemon".into()),
         ..of_owner("alice")
     };
+    let filter = audit_trail::page::Filter::of(&filter);
     for towards_the_past in [true, false] {
         let shown = audit_trail::shown::source(&raw(folder.path())).ok().unwrap();
         let (sql, values) = audit_trail::page::statement(&shown, &filter, (1, 8), 50, towards_the_past);
-        let plan = plan(&folder, &sql, values);
+        let plan = plan(&folder, &sql, &values);
         for table in ["audit", "audit_counts"] {
             let search = format!("SEARCH {table} USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)");
             assert!(plan.contains(&search), "{plan}");
         }
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
-    let values = vec![0_i64.into(), 1_i64.into(), "alice".to_owned().into()];
-    let picture = plan(&folder, audit_trail::page::RENEWALS, values);
+    let values = [0_i64.into(), 1_i64.into(), "alice".into()];
+    let picture = plan(&folder, audit_trail::page::RENEWALS, &values);
     assert!(
         picture.starts_with("SEARCH audit USING COVERING INDEX audit_renewals (time>? AND time<?)"),
         "{picture}"

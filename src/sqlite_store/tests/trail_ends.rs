@@ -168,7 +168,7 @@ fn of_before() -> TempDir {
             "INSERT INTO audit (sequence, time, actor, action, integration, capabilities, decision, detail, hash) \
              VALUES (?, ?, ?, ?, '', '', ?, ?, ?)",
             rusqlite::params![
-                crate::sqlite::column::integer(number), line.time.as_microsecond(), line.actor, line.action, line.decision, line.detail, line.hash
+                crate::sql::column::integer(number), line.time.as_microsecond(), line.actor, line.action, line.decision, line.detail, line.hash
             ],
         )
         .unwrap();

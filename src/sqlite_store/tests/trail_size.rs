@@ -98,7 +98,7 @@ async fn what_is_too_much_goes_from_the_start_in_steps_and_the_rest_is_whole() {
     raw(folder.path())
         .execute(
             "DELETE FROM audit WHERE sequence = ?",
-            [crate::sqlite::column::integer(gone + 1)],
+            [crate::sql::column::integer(gone + 1)],
         )
         .unwrap();
     let problem = store

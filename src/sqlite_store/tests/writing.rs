@@ -6,7 +6,7 @@ use rusqlite::params;
 use tokio::sync::oneshot;
 
 use crate::{
-    sqlite::fault::Fault,
+    sql::Fault,
     sqlite_store::tests::*,
     store::{AgentRecord, StoreError},
     telemetry::audit::{Actor, AuditEvent, Decision},

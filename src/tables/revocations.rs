@@ -1,41 +1,41 @@
 //! Grants that are still to be revoked.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
 
 use crate::{
     id::IntegrationId,
-    sqlite::{
+    sql::{
+        Columns, Fault, Sql,
         bound::{self, Bound},
         column::{self, corrupt, micros},
-        fault::Fault,
-        rows,
+        rows, values,
     },
-    sqlite_store::integrations,
-    store::{AlteredRemedy, RecordFault, RevocationRecord, StoreError, UnusableRecord},
+    store::{AlteredRemedy, IntegrationRecord, RecordFault, RevocationRecord, StoreError, UnusableRecord},
     vault::{Binding, Sealed, Vault},
 };
 
 /// Every one, and what is wrong with the rows that are none.
-pub(super) fn load(
-    connection: &Connection,
+pub(crate) fn load(
+    sql: &dyn Sql,
     vault: &Vault,
     unusable: &mut Vec<UnusableRecord>,
 ) -> Result<Vec<RevocationRecord>, Fault> {
     let select = "SELECT * FROM revocations ORDER BY id";
-    rows::load(connection, select, "id", unusable, |row| read(row, vault))
+    rows::load(sql, select, "id", unusable, |row| read(row, vault))
 }
 
-/// Moves an account's grant here, and deletes the account. False when it was not there.
-pub(super) fn owe(
-    connection: &Connection,
+const PUT: &str = "INSERT INTO revocations (id, owner, subject, account, authority, since, secret, mac) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, \
+                   subject = excluded.subject, account = excluded.account, authority = excluded.authority, \
+                   since = excluded.since, secret = excluded.secret, mac = excluded.mac";
+
+/// Adds an account's grant.
+pub(crate) fn add(
+    sql: &dyn Sql,
     vault: &Vault,
-    id: &IntegrationId,
+    account: IntegrationRecord,
     since: Timestamp,
-) -> Result<bool, Fault> {
-    let Some(account) = integrations::get(connection, vault, id)? else {
-        return Ok(false);
-    };
+) -> Result<(), Fault> {
     let owed = RevocationRecord {
         id: account.id,
         owner: account.owner,
@@ -47,12 +47,10 @@ pub(super) fn owe(
     };
     let secret = vault.current(&Binding::RefreshToken(&owed.id), &owed.secret);
     let bound = bound_of(&owed, &secret);
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO revocations (id, owner, subject, account, authority, since, secret, mac) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
+    let mac = bound.mac(vault);
+    sql.execute(
+        PUT,
+        values![
             bound.id,
             bound.owner,
             bound.subject,
@@ -60,18 +58,21 @@ pub(super) fn owe(
             bound.issuer_binding,
             bound.since,
             bound.secret,
-            bound.mac(vault).as_bytes(),
-        ])?;
-    integrations::delete(connection, id)
+            mac.as_bytes(),
+        ],
+    )?;
+    Ok(())
 }
 
 /// Keeps another secret for one that is there.
-pub(super) fn put(connection: &Connection, vault: &Vault, owed: &RevocationRecord) -> Result<(), Fault> {
+pub(crate) fn put(sql: &dyn Sql, vault: &Vault, owed: &RevocationRecord) -> Result<(), Fault> {
     let secret = vault.current(&Binding::RefreshToken(&owed.id), &owed.secret);
     let bound = bound_of(owed, &secret);
-    connection
-        .prepare_cached("UPDATE revocations SET secret = ?, mac = ? WHERE id = ?")?
-        .execute(params![bound.secret, bound.mac(vault).as_bytes(), bound.id])?;
+    let mac = bound.mac(vault);
+    sql.execute(
+        "UPDATE revocations SET secret = ?1, mac = ?2 WHERE id = ?3",
+        values![bound.secret, mac.as_bytes(), bound.id],
+    )?;
     Ok(())
 }
 
@@ -88,14 +89,12 @@ fn bound_of<'a>(owed: &'a RevocationRecord, secret: &'a Sealed) -> bound::Revoca
 }
 
 /// Deletes one.
-pub(super) fn settle(connection: &Connection, id: &IntegrationId) -> Result<(), Fault> {
-    connection
-        .prepare_cached("DELETE FROM revocations WHERE id = ?")?
-        .execute([id.as_str()])?;
+pub(crate) fn settle(sql: &dyn Sql, id: &IntegrationId) -> Result<(), Fault> {
+    sql.execute("DELETE FROM revocations WHERE id = ?1", values![id.as_str()])?;
     Ok(())
 }
 
-fn read(row: &Row<'_>, vault: &Vault) -> Result<RevocationRecord, StoreError> {
+fn read(row: &dyn Columns, vault: &Vault) -> Result<RevocationRecord, StoreError> {
     let id = column::label(row, "id");
     let record = || format!("revocation of {id}");
     let bound = bound::Revocation::of(row).map_err(|reason| corrupt(record(), reason))?;

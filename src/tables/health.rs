@@ -2,17 +2,15 @@
 
 use std::borrow::Cow;
 
-use rusqlite::Row;
-
 use crate::{
     cause::GrantCause,
-    sqlite::column,
+    sql::{Columns, column},
     store::{Health, RecordFault},
     text,
 };
 
 /// The texts of the columns `health` and `health_reason`.
-pub(super) fn health_columns(health: &Health) -> (&'static str, Cow<'_, str>) {
+pub(crate) fn health_columns(health: &Health) -> (&'static str, Cow<'_, str>) {
     match health {
         Health::Active => ("active", "".into()),
         Health::ReconnectRequired(cause) => ("reconnect_required", written(cause)),
@@ -22,7 +20,7 @@ pub(super) fn health_columns(health: &Health) -> (&'static str, Cow<'_, str>) {
     }
 }
 
-pub(super) fn health(row: &Row<'_>) -> Result<Health, RecordFault> {
+pub(crate) fn health(row: &dyn Columns) -> Result<Health, RecordFault> {
     let cause = || read(column::text(row, "health_reason")?).map(Box::new);
     match column::text(row, "health")? {
         "active" => Ok(Health::Active),

@@ -1,14 +1,12 @@
 //! Who holds which agent, and the agents' secrets.
 
-use rusqlite::{Connection, Row, params};
-
 use crate::{
     id::AgentName,
-    sqlite::{
+    sql::{
+        Columns, Fault, Sql,
         bound::{self, Bound},
         column::{self, corrupt},
-        fault::Fault,
-        rows,
+        rows, values,
     },
     store::{AlteredRemedy, HolderRecord, RecordFault, StoreError, UnusableRecord},
     vault::{Binding, Sealed, Vault},
@@ -16,15 +14,15 @@ use crate::{
 
 /// Every row, and what is wrong with those that cannot be read. One that somebody else wrote names a holder that
 /// nobody knows: the agent's holder now is another.
-pub(super) fn load(
-    connection: &Connection,
+pub(crate) fn load(
+    sql: &dyn Sql,
     vault: &Vault,
     unusable: &mut Vec<UnusableRecord>,
 ) -> Result<Vec<HolderRecord>, Fault> {
     let before = unusable.len();
     let mut unknown = Vec::new();
     let select = "SELECT * FROM holders ORDER BY agent";
-    let mut holders = rows::load(connection, select, "agent", unusable, |row| {
+    let mut holders = rows::load(sql, select, "agent", unusable, |row| {
         let read = read(row, vault);
         if let (Err(StoreError::Altered { .. }), Ok(agent)) = (&read, column::parsed(row, "agent")) {
             unknown.push(HolderRecord {
@@ -43,15 +41,16 @@ pub(super) fn load(
     Ok(holders)
 }
 
+const PUT: &str = "INSERT INTO holders (agent, holder, secret, mac) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (agent) DO UPDATE SET \
+                   holder = excluded.holder, secret = excluded.secret, mac = excluded.mac";
+
 /// Adds or replaces `kept`, and deletes the rows of the agents `gone`.
-pub(super) fn change(
-    connection: &Connection,
+pub(crate) fn change(
+    sql: &dyn Sql,
     vault: &Vault,
     kept: &[HolderRecord],
     gone: &[AgentName],
 ) -> Result<(), Fault> {
-    let mut put = connection
-        .prepare_cached("INSERT OR REPLACE INTO holders (agent, holder, secret, mac) VALUES (?, ?, ?, ?)")?;
     for record in kept {
         let holder = record.holder.as_deref();
         let binding = Binding::AgentSecret {
@@ -67,34 +66,34 @@ pub(super) fn change(
             holder,
             secret: secret.as_deref().map(Sealed::as_bytes),
         };
-        put.execute(params![
-            bound.agent,
-            bound.holder,
-            bound.secret,
-            bound.mac(vault).as_bytes()
-        ])?;
+        let mac = bound.mac(vault);
+        sql.execute(
+            PUT,
+            values![bound.agent, bound.holder, bound.secret, mac.as_bytes()],
+        )?;
     }
-    let mut delete = connection.prepare_cached("DELETE FROM holders WHERE agent = ?")?;
     for agent in gone {
-        delete.execute([agent.as_str()])?;
+        sql.execute("DELETE FROM holders WHERE agent = ?1", values![agent.as_str()])?;
     }
     Ok(())
 }
 
 /// The next holder of this name is not the one that the row names, and what lies in its directory is another's.
-pub(super) fn disown(connection: &Connection, vault: &Vault, agent: &AgentName) -> Result<(), Fault> {
+pub(crate) fn disown(sql: &dyn Sql, vault: &Vault, agent: &AgentName) -> Result<(), Fault> {
     let bound = bound::HolderOf {
         agent: agent.as_str(),
         holder: Some(""),
         secret: None,
     };
-    connection
-        .prepare_cached("UPDATE holders SET holder = ?, secret = NULL, mac = ? WHERE agent = ?")?
-        .execute(params![bound.holder, bound.mac(vault).as_bytes(), bound.agent])?;
+    let mac = bound.mac(vault);
+    sql.execute(
+        "UPDATE holders SET holder = ?1, secret = NULL, mac = ?2 WHERE agent = ?3",
+        values![bound.holder, mac.as_bytes(), bound.agent],
+    )?;
     Ok(())
 }
 
-fn read(row: &Row<'_>, vault: &Vault) -> Result<HolderRecord, StoreError> {
+fn read(row: &dyn Columns, vault: &Vault) -> Result<HolderRecord, StoreError> {
     let record = || format!("holder of the agent {}", column::label(row, "agent"));
     let bound = bound::HolderOf::of(row).map_err(|reason| corrupt(record(), reason))?;
     bound

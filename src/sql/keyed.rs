@@ -1,12 +1,9 @@
 //! Walks over the rows that need a key: to see that each is whole, and to seal and bind it anew with the active key.
 
-use rusqlite::{
-    Connection, Row, ToSql, params,
-    types::{ToSqlOutput, Value, ValueRef},
-};
+use std::ops::ControlFlow;
 
 use crate::{
-    sqlite::{column, fault::Fault},
+    sql::{Columns, Fault, Sql, Value, column, values},
     store::{KeyUse, RecordFault, RowKey, RowPlace, RowStep, RowsSeen},
     vault::{self, Mac, Sealed, Vault},
 };
@@ -26,7 +23,7 @@ pub(crate) struct Table {
     pub(crate) label: &'static str,
     /// Opens what is sealed in the row and looks whether it is this broker's; what it is to say in place of that, where
     /// something of it lies under another key than the active one.
-    pub(crate) look: fn(&Row<'_>, &Vault) -> Look,
+    pub(crate) look: fn(&dyn Columns, &Vault) -> Look,
     /// Writes that into the row with the key `?1`, from `?2` on.
     pub(crate) update: &'static str,
     /// The keys that its rows name, each with a row's `row_key`.
@@ -34,7 +31,7 @@ pub(crate) struct Table {
 }
 
 /// What a row is to say in place of what it says, if anything; or why it cannot be used.
-pub(crate) type Look = Result<Option<Vec<Value>>, RecordFault>;
+pub(crate) type Look = Result<Option<Vec<Option<Vec<u8>>>>, RecordFault>;
 
 /// What comes before all keys of a table.
 #[derive(Clone, Copy)]
@@ -43,18 +40,16 @@ pub(crate) enum Before {
     Names,
 }
 
-impl ToSql for RowKey {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        match self {
-            Self::Number(number) => number.to_sql(),
-            Self::Name(name) => name.to_sql(),
-        }
+fn value_of(key: &RowKey) -> Value<'_> {
+    match key {
+        RowKey::Number(number) => (*number).into(),
+        RowKey::Name(name) => name.into(),
     }
 }
 
 /// Looks at the next rows of `tables`, and, if `moves`, writes what is to take their place.
 pub(crate) fn step(
-    connection: &Connection,
+    sql: &dyn Sql,
     vault: &Vault,
     tables: &[&[Table]],
     from: &RowPlace,
@@ -69,12 +64,10 @@ pub(crate) fn step(
         Before::Names => RowKey::Name(String::new()),
     });
     let mut last = None;
-    let mut anew: Vec<(RowKey, Vec<Value>)> = Vec::new();
-    let mut statement = connection.prepare_cached(table.select)?;
-    let mut rows = statement.query(params![after, STEP])?;
-    while let Some(row) = rows.next()? {
+    let mut anew: Vec<(RowKey, Vec<Option<Vec<u8>>>)> = Vec::new();
+    sql.each(table.select, &[value_of(&after), STEP.into()], &mut |row| {
         seen.rows += 1;
-        let key = key_of(row)?;
+        let key = key_of(row, table.before).map_err(|reason| column::corrupt(table.what, reason))?;
         match (table.look)(row, vault) {
             Ok(Some(values)) => anew.push((key.clone(), values)),
             Ok(None) => {}
@@ -84,15 +77,14 @@ pub(crate) fn step(
             }
         }
         last = Some(key);
-    }
-    drop(rows);
+        Ok(ControlFlow::Continue(()))
+    })?;
     if moves {
         seen.moved = anew.len() as u64;
-        let mut update = connection.prepare_cached(table.update)?;
-        for (key, values) in &anew {
-            let all =
-                std::iter::once(key as &dyn ToSql).chain(values.iter().map(|value| value as &dyn ToSql));
-            update.execute(rusqlite::params_from_iter(all))?;
+        for (key, others) in &anew {
+            let others = others.iter().map(|value| Value::Bytes(value.as_deref()));
+            let values: Vec<_> = std::iter::once(value_of(key)).chain(others).collect();
+            sql.execute(table.update, &values)?;
         }
     }
     let is_full = seen.rows == u64::from(STEP);
@@ -112,43 +104,47 @@ pub(crate) fn step(
     })
 }
 
-fn key_of(row: &Row<'_>) -> rusqlite::Result<RowKey> {
-    Ok(match row.get_ref("row_key")? {
-        ValueRef::Integer(number) => RowKey::Number(number),
-        other => RowKey::Name(String::from_utf8_lossy(other.as_bytes().unwrap_or_default()).into_owned()),
+fn key_of(row: &dyn Columns, before: Before) -> Result<RowKey, RecordFault> {
+    Ok(match before {
+        Before::Numbers => RowKey::Number(column::number(row, "row_key")?),
+        Before::Names => RowKey::Name(column::text(row, "row_key")?.to_owned()),
     })
 }
 
 /// How many rows of `tables` name each key.
-pub(crate) fn uses(connection: &Connection, tables: &[&[Table]]) -> Result<Vec<KeyUse>, Fault> {
+pub(crate) fn uses(sql: &dyn Sql, tables: &[&[Table]]) -> Result<Vec<KeyUse>, Fault> {
     let mut found: Vec<KeyUse> = Vec::new();
     for table in tables.iter().copied().flatten() {
-        let sql = format!(
-            "SELECT lower(hex(key)) AS key, count(*) AS rows FROM ({}) GROUP BY 1 HAVING length(key) = 8",
+        let statement = format!(
+            "SELECT key, count(*) AS number FROM ({}) AS named GROUP BY key HAVING length(key) = 8",
             table.uses
         );
-        let mut statement = connection.prepare(&sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (key, count): (String, i64) = (row.get("key")?, row.get("rows")?);
-            let Ok(id) = key.parse() else { continue };
-            let count = count.unsigned_abs();
-            match found.iter_mut().find(|known| known.id == id) {
-                Some(known) => known.rows += count,
-                None => found.push(KeyUse { id, rows: count }),
+        sql.each_once(&statement, values![], &mut |row| {
+            let counted = || {
+                let key = column::bytes(row, "key")?
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"));
+                Ok::<_, RecordFault>((key.collect::<String>(), column::number::<u64>(row, "number")?))
+            };
+            let (key, rows) = counted().map_err(|reason| column::corrupt(table.what, reason))?;
+            if let Ok(id) = key.parse() {
+                match found.iter_mut().find(|known| known.id == id) {
+                    Some(known) => known.rows += rows,
+                    None => found.push(KeyUse { id, rows }),
+                }
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     Ok(found)
 }
 
 /// How many rows `tables` have.
-pub(crate) fn count(connection: &Connection, tables: &[&[Table]]) -> Result<u64, Fault> {
+pub(crate) fn count(sql: &dyn Sql, tables: &[&[Table]]) -> Result<u64, Fault> {
     let mut all = 0;
     for table in tables.iter().copied().flatten() {
-        let sql = format!("SELECT count(DISTINCT row_key) FROM ({})", table.uses);
-        let rows: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
-        all += rows.unsigned_abs();
+        let statement = format!("SELECT count(DISTINCT row_key) FROM ({}) AS named", table.uses);
+        all += sql.number(&statement, &[])?.unwrap_or_default().unsigned_abs();
     }
     Ok(all)
 }
@@ -185,10 +181,14 @@ impl<'a> Anew<'a> {
     }
 
     /// The values, the MAC that `bound` makes with the active key first.
-    pub(crate) fn values(self, mac: impl FnOnce(&Vault) -> Mac, others: Vec<Value>) -> Option<Vec<Value>> {
+    pub(crate) fn values(
+        self,
+        mac: impl FnOnce(&Vault) -> Mac,
+        others: Vec<Option<Vec<u8>>>,
+    ) -> Option<Vec<Option<Vec<u8>>>> {
         self.is_due.then(|| {
             let mac = mac(self.vault).as_bytes().to_vec();
-            std::iter::once(Value::Blob(mac)).chain(others).collect()
+            std::iter::once(Some(mac)).chain(others).collect()
         })
     }
 }

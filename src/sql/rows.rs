@@ -1,25 +1,23 @@
 //! Reads whole tables, when the daemon starts.
 
-use rusqlite::{Connection, Row};
+use std::ops::ControlFlow;
 
 use crate::{
-    sqlite::{column, fault::Fault},
+    sql::{Columns, Fault, Sql, column},
     store::{StoreError, UnusableRecord},
 };
 
 /// Every row that `select` finds. One that cannot be used is left out, and said in `unusable` under what the column
 /// `name` says: the others are as good as before.
 pub(crate) fn load<T>(
-    connection: &Connection,
+    sql: &dyn Sql,
     select: &str,
     name: &str,
     unusable: &mut Vec<UnusableRecord>,
-    mut read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+    mut read: impl FnMut(&dyn Columns) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, Fault> {
-    let mut statement = connection.prepare(select)?;
-    let mut rows = statement.query([])?;
     let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
+    sql.each_once(select, &[], &mut |row| {
         match read(row) {
             Ok(record) => records.push(record),
             Err(error) => unusable.push(UnusableRecord {
@@ -28,6 +26,7 @@ pub(crate) fn load<T>(
                 lasts: true,
             }),
         }
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(records)
 }

@@ -1,50 +1,49 @@
 //! Agents that came over the API.
 
-use rusqlite::{Connection, Row, params};
-
 use crate::{
     id::AgentName,
-    sqlite::{
+    sql::{
+        Columns, Fault, Sql,
         bound::{self, Bound},
         column::{self, corrupt},
-        fault::Fault,
-        rows,
+        rows, values,
     },
     store::{AgentRecord, AlteredRemedy, RecordFault, StoreError, UnusableRecord},
     vault::Vault,
 };
 
 /// Every agent, and what is wrong with the rows that are none.
-pub(super) fn load(
-    connection: &Connection,
+pub(crate) fn load(
+    sql: &dyn Sql,
     vault: &Vault,
     unusable: &mut Vec<UnusableRecord>,
 ) -> Result<Vec<AgentRecord>, Fault> {
     let select = "SELECT * FROM agents ORDER BY name";
-    rows::load(connection, select, "name", unusable, |row| read(row, vault))
+    rows::load(sql, select, "name", unusable, |row| read(row, vault))
 }
 
 /// Adds or replaces an agent.
-pub(super) fn put(connection: &Connection, vault: &Vault, agent: &AgentRecord) -> Result<(), Fault> {
+pub(crate) fn put(sql: &dyn Sql, vault: &Vault, agent: &AgentRecord) -> Result<(), Fault> {
     let bound = bound::Agent {
         name: agent.name.as_str(),
         manifest: &agent.manifest,
     };
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO agents (name, manifest, mac) VALUES (?, ?, ?)")?
-        .execute(params![bound.name, bound.manifest, bound.mac(vault).as_bytes()])?;
+    let mac = bound.mac(vault);
+    sql.execute(
+        "INSERT INTO agents (name, manifest, mac) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (name) DO UPDATE SET manifest = excluded.manifest, mac = excluded.mac",
+        values![bound.name, bound.manifest, mac.as_bytes()],
+    )?;
     Ok(())
 }
 
 /// Deletes an agent. False when it was not there.
-pub(super) fn delete(connection: &Connection, name: &AgentName) -> Result<bool, Fault> {
-    let deleted = connection
-        .prepare_cached("DELETE FROM agents WHERE name = ?")?
-        .execute([name.as_str()])?;
+pub(crate) fn delete(sql: &dyn Sql, name: &AgentName) -> Result<bool, Fault> {
+    let deleted = sql.execute("DELETE FROM agents WHERE name = ?1", values![name.as_str()])?;
     Ok(deleted > 0)
 }
 
-fn read(row: &Row<'_>, vault: &Vault) -> Result<AgentRecord, StoreError> {
+fn read(row: &dyn Columns, vault: &Vault) -> Result<AgentRecord, StoreError> {
     let name = column::label(row, "name");
     let record = || format!("agent {name}");
     let bound = bound::Agent::of(row).map_err(|reason| corrupt(record(), reason))?;

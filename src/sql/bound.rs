@@ -8,10 +8,8 @@
 //! A column that is added later goes in as two fields, its name and its content, where it is not at its default. Rows from
 //! before it then stay bound.
 
-use rusqlite::Row;
-
 use crate::{
-    sqlite::column,
+    sql::{Columns, column},
     store::RecordFault,
     vault::{Field, Mac, MacError, Vault},
 };
@@ -51,7 +49,7 @@ pub(crate) struct Integration<'a> {
 }
 
 impl<'a> Integration<'a> {
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &'a dyn Columns) -> Result<Self, RecordFault> {
         Ok(Self {
             id: column::text(row, "id")?,
             kind: column::text(row, "kind")?,
@@ -106,7 +104,7 @@ pub(crate) struct Grant<'a> {
 
 impl<'a> Grant<'a> {
     /// The columns of a grant, with its own `grant_generation`, of the account `integration`.
-    pub(crate) fn of(row: &'a Row<'_>, integration: &'a str) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &'a dyn Columns, integration: &'a str) -> Result<Self, RecordFault> {
         Ok(Self {
             integration,
             generation: column::number(row, "grant_generation")?,
@@ -157,7 +155,7 @@ pub(crate) struct Token<'a> {
 
 impl<'a> Token<'a> {
     /// The columns of an access token, with its account's `id` and `generation`.
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &'a dyn Columns) -> Result<Self, RecordFault> {
         Ok(Self {
             integration: column::text(row, "id")?,
             generation: column::number(row, "generation")?,
@@ -208,7 +206,7 @@ pub(crate) struct Revocation<'a> {
 }
 
 impl<'a> Revocation<'a> {
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &'a dyn Columns) -> Result<Self, RecordFault> {
         Ok(Self {
             id: column::text(row, "id")?,
             owner: column::text(row, "owner")?,
@@ -245,7 +243,7 @@ pub(crate) struct HolderOf<'a> {
 }
 
 impl<'a> HolderOf<'a> {
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &'a dyn Columns) -> Result<Self, RecordFault> {
         Ok(Self {
             agent: column::text(row, "agent")?,
             holder: column::text_or_none(row, "holder")?,
@@ -269,7 +267,7 @@ pub(crate) struct Agent<'a> {
 }
 
 impl<'a> Agent<'a> {
-    pub(crate) fn of(row: &'a Row<'_>) -> Result<Self, RecordFault> {
+    pub(crate) fn of(row: &'a dyn Columns) -> Result<Self, RecordFault> {
         Ok(Self {
             name: column::text(row, "name")?,
             manifest: column::text(row, "manifest")?,
