@@ -47,7 +47,7 @@ impl BrokerAlone {
         let (broker, mut changes) = app::start_broker(
             &config,
             &parts,
-            &store,
+            store.clone(),
             folder.vault.clone(),
             catalog.clone(),
             &Arc::new(Metrics::default()),

@@ -23,18 +23,22 @@ const PIECE: usize = 64 * 1024;
 /// Messages that wait for a slow reader.
 const WAITING: usize = 4;
 
+/// What is said where there is no file to be copied.
+const ELSEWHERE: &str = "the records are in PostgreSQL: back the database up with its own tools, such as pg_dump or a base backup; \
+                         the keyring is in it, and what wraps that is kept elsewhere, as before";
+
 /// A copy of the database in pieces.
 pub(super) type Pieces = ReceiverStream<Result<BackupDatabaseResponse, Status>>;
 
 /// Makes copies of the database, one at a time: each takes as much room in the state folder as the database, for as long as
 /// it is read.
 pub(super) struct Backups {
-    database: Arc<SqliteStore>,
+    database: Option<Arc<SqliteStore>>,
     turn: Arc<Mutex<()>>,
 }
 
 impl Backups {
-    pub(super) fn of(database: Arc<SqliteStore>) -> Self {
+    pub(super) fn of(database: Option<Arc<SqliteStore>>) -> Self {
         Self {
             database,
             turn: Arc::default(),
@@ -43,12 +47,15 @@ impl Backups {
 
     /// Copies the database, writes `event` into the audit trail, and returns the copy.
     pub(super) async fn begin(&self, event: AuditEvent) -> Result<Pieces, Status> {
+        let Some(database) = &self.database else {
+            return Err(status(Code::FailedPrecondition, "misconfigured", ELSEWHERE));
+        };
         let Ok(turn) = self.turn.clone().try_lock_owned() else {
             let message = "another backup is under way: try again when it has ended";
             return Err(status(Code::ResourceExhausted, "rate_limited", message));
         };
-        let copy = self.database.copy(None).await.map_err(|error| store(&error))?;
-        let told = self.database.append_audit(vec![event]);
+        let copy = database.copy(None).await.map_err(|error| store(&error))?;
+        let told = database.append_audit(vec![event]);
         told.await.map_err(|error| store(&error))?;
         let (sender, receiver) = mpsc::channel(WAITING);
         tokio::task::spawn_blocking(move || {

@@ -99,8 +99,8 @@ impl AdminSocket {
 pub struct AdminParts {
     /// What it drives.
     pub broker: Arc<Broker>,
-    /// What it copies.
-    pub database: Arc<SqliteStore>,
+    /// What it copies; nothing where a server has the records.
+    pub database: Option<Arc<SqliteStore>>,
     /// The keyring.
     pub keyring: Arc<KeyringCases>,
     /// Who is signed in to the console.

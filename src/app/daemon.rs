@@ -9,6 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    database::Database,
     keyring,
     listeners::Listeners,
     node::Driver,
@@ -30,7 +31,6 @@ use crate::{
         google::{self, ClientOptions},
         kinds,
     },
-    sqlite_store::SqliteStore,
     store::{Contents, Store},
     telemetry::Metrics,
     vault::Vault,
@@ -48,7 +48,7 @@ pub struct App {
     /// The broker, for tests and the demo.
     pub broker: Arc<Broker>,
     config: Config,
-    store: Arc<SqliteStore>,
+    database: Database,
     readiness: Arc<Readiness>,
     rescan: Arc<Notify>,
     admin_clients: Option<Arc<ClientList>>,
@@ -66,21 +66,22 @@ impl App {
         let listeners = Listeners::bind(&mut config, &parts.clock)?;
         let admin_clients = listeners.admin.as_ref().map(AdminListener::clients);
         let opened = keyring::open(&config, &parts).await?;
-        let store = opened.store;
-        store.tell_of_restore(parts.clock.now()).await?;
+        let database = opened.database;
+        database.tell_of_restore(parts.clock.now()).await?;
+        let store = database.store();
         let contents = store.load().await?;
         let catalog = Arc::new(Catalog::configured(&config)?);
         let metrics = Arc::new(Metrics::default());
         let (broker, changes) = start_broker(
             &config,
             &parts,
-            &store,
+            store,
             opened.vault,
             catalog.clone(),
             &metrics,
             contents,
         )?;
-        let mut starting = Starting::new(config, parts, broker, store);
+        let mut starting = Starting::new(config, parts, broker, database);
         let folder = Folder::new(starting.config.agents_dir(), catalog);
         let rescan = starting.watch_agents(folder).await?;
         let driver = Driver::open(&starting.config)?;
@@ -112,7 +113,7 @@ impl App {
             admin_socket,
             broker: starting.broker,
             config: starting.config,
-            store: starting.store,
+            database: starting.database,
             readiness: starting.readiness,
             rescan,
             admin_clients,
@@ -177,7 +178,7 @@ impl App {
             );
         }
         self.broker.flush_audit().await;
-        self.store.close().await;
+        self.database.close().await;
         tracing::info!("stopped");
     }
 }
@@ -204,7 +205,7 @@ fn tell_what_did_not_land(broker: &Broker) {
 pub fn start_broker(
     config: &Config,
     parts: &AppParts,
-    store: &Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     vault: Arc<Vault>,
     catalog: Arc<Catalog>,
     metrics: &Arc<Metrics>,
@@ -244,7 +245,7 @@ pub fn start_broker(
     let parts = BrokerParts {
         clock: parts.clock.clone(),
         entropy: parts.entropy.clone(),
-        store: store.clone(),
+        store,
         providers: Arc::new(Providers::new(providers)),
         vault,
         catalog,

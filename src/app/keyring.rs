@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 use sd_notify::NotifyState;
 use tokio::sync::{Mutex, RwLock};
 
-use super::AppParts;
+use super::{AppParts, database::Database};
 use crate::{
     config::Config,
     keyring::{self, Inspection, KeyringCases, KeyringError, KeyringParts, Resealing, Rotation, Seals},
     lifecycle,
-    sqlite_store::SqliteStore,
-    store::{KeyStore, NamedKeys, StoreError},
+    store::{NamedKeys, StoreError},
     vault::Vault,
 };
 
@@ -20,7 +19,7 @@ const UNTIL_NEXT: Duration = Duration::from_secs(60);
 
 /// A store that is open, and what its secrets are sealed with.
 pub(super) struct OpenStore {
-    pub(super) store: Arc<SqliteStore>,
+    pub(super) database: Database,
     pub(super) vault: Arc<Vault>,
     pub(super) keyring: KeyringCases,
 }
@@ -28,7 +27,7 @@ pub(super) struct OpenStore {
 /// Opens the keyring, with the seal that the configuration names, and then the store. Waits for a seal that is away.
 pub(super) async fn open(config: &Config, parts: &AppParts) -> anyhow::Result<OpenStore> {
     let seals = Seals::configured(&config.key).await?;
-    let (store, vault) = loop {
+    let (database, vault) = loop {
         if let Some(opened) = open_once(config, parts, &seals).await? {
             break opened;
         }
@@ -37,7 +36,7 @@ pub(super) async fn open(config: &Config, parts: &AppParts) -> anyhow::Result<Op
         );
     };
     let keyring = Arc::new(KeyringParts {
-        keys: store.clone(),
+        keys: database.store(),
         vault: vault.clone(),
         seals: RwLock::new(seals),
         clock: parts.clock.clone(),
@@ -46,7 +45,7 @@ pub(super) async fn open(config: &Config, parts: &AppParts) -> anyhow::Result<Op
         turn: Mutex::default(),
     });
     Ok(OpenStore {
-        store,
+        database,
         vault,
         keyring: KeyringCases {
             rotation: Rotation::new(keyring.clone()),
@@ -62,23 +61,23 @@ async fn open_once(
     config: &Config,
     parts: &AppParts,
     seals: &Seals,
-) -> anyhow::Result<Option<(Arc<SqliteStore>, Arc<Vault>)>> {
-    let named = SqliteStore::keys_in(&config.state_dir)?;
+) -> anyhow::Result<Option<(Database, Arc<Vault>)>> {
+    let named = Database::keys_in(config).await?;
     let (now, entropy) = (parts.clock.now(), &*parts.entropy);
     let opened = keyring::open(seals, &named, now, entropy, waits).await?;
     let vault = Arc::new(Vault::new(opened.keyring, parts.entropy.clone()));
-    let store = SqliteStore::open_with(&config.state_dir, &vault, opened.founded.as_ref());
-    let store = match store {
-        Err(StoreError::WrongKey { .. }) if SqliteStore::keys_in(&config.state_dir)? != named => {
+    let database = Database::open(config, &vault, opened.founded.clone(), &parts.entropy).await;
+    let database = match database {
+        Err(StoreError::WrongKey { .. }) if Database::keys_in(config).await? != named => {
             return Ok(None);
         }
-        store => Arc::new(store?),
+        database => database?,
     };
     let expected = opened.founded.map_or(named, NamedKeys::Keyring);
-    if NamedKeys::Keyring(store.keyring().await?) == expected {
-        return Ok(Some((store, vault)));
+    if NamedKeys::Keyring(database.store().keyring().await?) == expected {
+        return Ok(Some((database, vault)));
     }
-    store.close().await;
+    database.close().await;
     Ok(None)
 }
 
@@ -159,7 +158,7 @@ mod tests {
             .await
             .unwrap();
         let active = made.vault.active_key();
-        made.store.close().await;
+        made.database.close().await;
         drop(made);
         let parts = AppParts {
             entropy: Arc::new(Exchanging {
@@ -170,7 +169,7 @@ mod tests {
         };
         let opened = open(&config, &parts).await.unwrap();
         assert_eq!(opened.vault.active_key(), active, "the key of what was restored");
-        let keyring = opened.store.keyring().await.unwrap();
+        let keyring = opened.database.store().keyring().await.unwrap();
         assert_eq!(keyring.active().unwrap().id, active);
     }
 }

@@ -2,6 +2,7 @@
 //! program.
 
 mod daemon;
+mod database;
 #[cfg(feature = "emulator")]
 mod demo;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    database::Database,
     node::{self, Driver},
     pages::{self, ProviderContext},
     parts::AppParts,
@@ -30,7 +31,6 @@ use crate::{
     manifest::{self, Folder, Scan},
     net::tls::ServedCertificates,
     pod_api::RemoteListener,
-    sqlite_store::SqliteStore,
     telemetry::Metrics,
     text,
     web::HttpServer,
@@ -41,7 +41,7 @@ pub(super) struct Starting {
     pub(super) config: Config,
     parts: AppParts,
     pub(super) broker: Arc<Broker>,
-    pub(super) store: Arc<SqliteStore>,
+    pub(super) database: Database,
     pub(super) readiness: Arc<Readiness>,
     pub(super) tasks: Tasks,
     pub(super) shutdown: CancellationToken,
@@ -72,12 +72,12 @@ pub(super) struct Surfaces {
 
 impl Starting {
     /// On a broker that knows what the store holds.
-    pub(super) fn new(config: Config, parts: AppParts, broker: Arc<Broker>, store: Arc<SqliteStore>) -> Self {
+    pub(super) fn new(config: Config, parts: AppParts, broker: Arc<Broker>, database: Database) -> Self {
         Self {
             config,
             parts,
             broker,
-            store,
+            database,
             readiness: Arc::new(Readiness::default()),
             tasks: Tasks::default(),
             shutdown: CancellationToken::new(),
@@ -147,7 +147,7 @@ impl Starting {
         let renewing = self.broker.clone().run(pulses, self.shutdown.clone());
         self.tasks.spawn("renewals", renewing);
         let (clock, stop) = (self.parts.clock.clone(), self.shutdown.clone());
-        let upkeep = trail::keep(self.store.clone(), clock, self.config.audit.clone(), stop);
+        let upkeep = trail::keep(self.database.store(), clock, self.config.audit.clone(), stop);
         self.tasks.spawn("the upkeep of the audit trail", upkeep);
         let (keyring, stop) = (keyring.clone(), self.shutdown.clone());
         self.tasks.spawn("the upkeep of the keyring", async move {
@@ -177,7 +177,7 @@ impl Starting {
         };
         let parts = AdminParts {
             broker: self.broker.clone(),
-            database: self.store.clone(),
+            database: self.database.file(),
             keyring: surfaces.keyring,
             sessions: sessions.clone(),
             facts,
@@ -213,7 +213,7 @@ impl Starting {
 
     /// Watches over the parts that everything else depends on.
     pub(super) fn supervise(&mut self, delivering: Probe, renewing: [Probe; 2]) {
-        let parts = supervision::parts(&self.store, delivering, renewing);
+        let parts = supervision::parts(&self.database, delivering, renewing);
         let supervising = supervision::with_systemd(parts, self.readiness.clone(), self.shutdown.clone());
         self.tasks.spawn("supervision", supervising);
     }

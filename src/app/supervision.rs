@@ -15,10 +15,10 @@ use sd_notify::NotifyState;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::database::Database;
 use crate::{
     health::{Probe, Readiness},
     lifecycle,
-    sqlite_store::SqliteStore,
     store::StoreError,
 };
 
@@ -75,12 +75,12 @@ impl Part {
     }
 
     /// The thread that writes the database.
-    fn store(store: &Arc<SqliteStore>) -> Self {
-        let store = Arc::clone(store);
+    fn store(database: &Database) -> Self {
+        let database = database.clone();
         Self::new("store", "the thread that writes the database", move || {
-            let store = Arc::clone(&store);
+            let database = database.clone();
             Box::pin(async move {
-                match store.prove_writable().await {
+                match database.prove_writable().await {
                     Ok(()) => Answer::Well,
                     Err(StoreError::Closed) => Answer::Gone,
                     Err(error) => Answer::Unable(format!("changes cannot be written: {error}")),
@@ -106,13 +106,9 @@ impl Answered {
 }
 
 /// The parts of a daemon: what writes the database, the agents' files, and takes from the broker's two queues.
-pub(super) fn parts(
-    store: &Arc<SqliteStore>,
-    delivery: Probe,
-    [renewals, expiries]: [Probe; 2],
-) -> Vec<Part> {
+pub(super) fn parts(database: &Database, delivery: Probe, [renewals, expiries]: [Probe; 2]) -> Vec<Part> {
     vec![
-        Part::store(store),
+        Part::store(database),
         Part::task("delivery", "the task that writes agents' files", delivery),
         Part::task("renewals", "the task that renews tokens", renewals),
         Part::task("expiries", "the task that takes expired tokens away", expiries),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::{self, SharedClock},
     config::AuditSection,
-    store::Store,
+    store::{KeyStore, Store},
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -23,7 +23,7 @@ const KEPT_WHOLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// present, and counts what is routine and old. All the time: drops the oldest lines where the trail takes too much of the
 /// disk.
 pub(super) async fn keep(
-    store: Arc<impl Store>,
+    store: Arc<dyn KeyStore>,
     clock: SharedClock,
     section: AuditSection,
     shutdown: CancellationToken,
@@ -34,7 +34,7 @@ pub(super) async fn keep(
         .await;
 }
 
-async fn look_after(store: &impl Store, clock: SharedClock, section: AuditSection) {
+async fn look_after(store: &dyn Store, clock: SharedClock, section: AuditSection) {
     let (mut hourly, mut daily) = (clock.uptime(), clock.uptime());
     let mut fails = false;
     loop {
@@ -63,7 +63,7 @@ async fn look_after(store: &impl Store, clock: SharedClock, section: AuditSectio
 }
 
 /// The trail's own time.
-async fn present(store: &impl Store, clock: &SharedClock) -> Option<Timestamp> {
+async fn present(store: &dyn Store, clock: &SharedClock) -> Option<Timestamp> {
     match store.tick_trail(clock.now(), clock.boot_moment()).await {
         Ok(now) => Some(now),
         Err(error) => {
@@ -73,7 +73,7 @@ async fn present(store: &impl Store, clock: &SharedClock) -> Option<Timestamp> {
     }
 }
 
-async fn count(store: &impl Store, before: Timestamp) {
+async fn count(store: &dyn Store, before: Timestamp) {
     match store.count_audit(before).await {
         Ok(0) => {}
         Ok(lines) => tracing::info!(
@@ -84,7 +84,7 @@ async fn count(store: &impl Store, before: Timestamp) {
     }
 }
 
-async fn prune(store: &impl Store, before: Timestamp) {
+async fn prune(store: &dyn Store, before: Timestamp) {
     match store.prune_audit(before).await {
         Ok(0) => {}
         Ok(lines) => tracing::info!(lines, "old audit lines were dropped"),
@@ -93,7 +93,7 @@ async fn prune(store: &impl Store, before: Timestamp) {
 }
 
 /// A failure is told once until it is over.
-async fn bound(store: &impl Store, most: u64, fails: &mut bool) {
+async fn bound(store: &dyn Store, most: u64, fails: &mut bool) {
     match store.bound_audit(most).await {
         Ok(lines) => {
             *fails = false;
@@ -112,7 +112,7 @@ async fn bound(store: &impl Store, most: u64, fails: &mut bool) {
     }
 }
 
-async fn tell_head(store: &impl Store, now: Timestamp) {
+async fn tell_head(store: &dyn Store, now: Timestamp) {
     let head = match store.lasting_head(now).await {
         Ok(head) => Ok(head),
         Err(error) => {

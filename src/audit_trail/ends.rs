@@ -45,6 +45,16 @@ impl Ends {
         })
     }
 
+    /// Those of a trail that has no line yet.
+    pub(crate) fn of_new_trail() -> Self {
+        Self {
+            start: ChainPoint::default(),
+            end: ChainPoint::default(),
+            altered: 0,
+            unconfirmed: None,
+        }
+    }
+
     /// What a verification has to say of them.
     pub(crate) fn problem(&self) -> Option<TrailFault> {
         let once = || (self.altered > 0).then_some(TrailFault::EndsOnce { line: self.altered });

@@ -7,7 +7,7 @@ use super::{
     audit, backup, capabilities, completions, connect, console, demo, doctor, exec, google_emulator, init,
     integrations, key,
     options::Global,
-    restore, serve, service_account, sidecar, status, token, wait,
+    restore, serve, service_account, sidecar, status, store, token, wait,
 };
 use crate::client::exit::{self, Failure};
 
@@ -91,6 +91,11 @@ pub(super) enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup in the database's place, while the daemon is stopped
     Restore(restore::RestoreArgs),
+    /// Bring the database of [store] up to date, look at it, or fill it
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// Show the brokers at the database of [store]
+    Brokers,
     /// Find the usual mistakes
     Doctor(doctor::DoctorArgs),
     /// Run a Google-shaped OAuth server, for tests and demonstrations
@@ -123,6 +128,8 @@ impl Command {
             | Self::Exec(_)
             | Self::Wait(_)
             | Self::Restore(_)
+            | Self::Store(_)
+            | Self::Brokers
             | Self::Completions(_)
             | Self::Agents(AgentsCommand::Validate(_)) => true,
             Self::Connect(_)

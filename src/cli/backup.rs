@@ -57,7 +57,15 @@ pub(super) async fn run(args: &BackupArgs, global: &Global, output: &mut Output)
             progress::during(output, "copying the database", new.receive(&mut admin)).await?;
         }
         Err(error) if is_stopped(&error) && !global.names_daemon() => {
-            let state_dir = settings::load(global)?.state_dir;
+            let config = settings::load(global)?;
+            if let Some(store) = &config.store {
+                return Err(Failure::misconfigured(format!(
+                    "the records are in {}: back that database up with its own tools, such as pg_dump; the keyring is in it, and \
+                     what wraps that is kept elsewhere, as before",
+                    store.shown
+                )));
+            }
+            let state_dir = config.state_dir;
             output.note(&format!(
                 "No daemon answers on {}: the database in {} is copied as it is.",
                 socket.shown(),

@@ -37,6 +37,7 @@ mod service_account;
 mod settings;
 mod sidecar;
 mod status;
+mod store;
 mod tables;
 #[cfg(test)]
 mod testing;
@@ -157,6 +158,8 @@ fn dispatch(cli: Cli, programs: &Programs, output: &mut Output) -> Outcome {
         Command::Audit(command) => wait_for(audit::run(command, global, output)),
         Command::Backup(args) => wait_for(backup::run(&args, global, output)),
         Command::Restore(args) => wait_for(restore::run(&args, global, output)),
+        Command::Store(command) => wait_for(store::run(&command, global, output)),
+        Command::Brokers => wait_for(store::brokers(global, output)),
         Command::Doctor(args) => wait_for(doctor::run(&args, global, output)),
     }
 }

@@ -49,6 +49,13 @@ pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output
     let config = settings::load(global)?;
     let missing = |error: crate::config::ConfigError| Failure::misconfigured(error.to_string());
     config.check_is_there().map_err(missing)?;
+    if let Some(store) = &config.store {
+        return Err(Failure::misconfigured(format!(
+            "the records are in {}: restore that database with its own tools; a backup of a file goes to a state_dir, and from there \
+             into an empty database with `token-broker store copy`",
+            store.shown
+        )));
+    }
     let (file, state_dir) = (args.file.shown(), config.state_dir.shown());
     if !args.file.exists() {
         return Err(Failure::new(Exit::Failed, format!("there is no file {file}")));

@@ -3,13 +3,15 @@
 
 use super::{
     adc, admin, audit, base, connect, console, csi, google, key, kubernetes, log, metadata, remote, renewal,
-    risc, sandbox, schema::Sections,
+    risc, sandbox, schema::Sections, store,
 };
 
 /// All sections, in the order of the file that `init` writes.
 pub(super) const KEYS: Sections = Sections(&[
     &base::SECTION,
     &key::SECTION,
+    &store::SECTION,
+    &store::CLUSTER,
     &google::SECTION,
     &log::SECTION,
     &renewal::SECTION,

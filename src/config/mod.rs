@@ -41,6 +41,7 @@ pub mod sandbox;
 mod schema;
 mod secret_file;
 mod sources;
+pub mod store;
 pub(crate) mod suggest;
 mod table;
 pub mod template;
@@ -86,6 +87,7 @@ pub use renewal::RenewalSection;
 pub use risc::RiscSection;
 pub use sandbox::SandboxSection;
 pub use schema::variable;
+pub use store::StoreSection;
 pub use template::template;
 pub use transit::TransitSection;
 
@@ -118,6 +120,8 @@ pub struct Config {
     pub public_url: Url,
     /// `[key]`.
     pub key: KeySection,
+    /// `[store]`, where a database keeps the records and no file does.
+    pub store: Option<StoreSection>,
     /// `[google]`.
     pub google: GoogleSection,
     /// `[log]`.
@@ -253,6 +257,7 @@ impl Config {
             runtime_dir: base.runtime_dir,
             http_listen: base.http_listen,
             key: KeySection::read(&values)?,
+            store: StoreSection::read(&values)?,
             log: LogSection::read(&values)?,
             renewal: RenewalSection::read(&values)?,
             audit: AuditSection::read(&values)?,

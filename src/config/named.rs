@@ -18,6 +18,9 @@ impl Config {
         for provider in &self.providers {
             files.extend(provider.files());
         }
+        if let Some(store) = &self.store {
+            files.extend(store.files());
+        }
         if let Some(api) = &self.kubernetes.api {
             files.extend([api.ca_file.clone(), api.token_file.clone()]);
         }
@@ -56,12 +59,13 @@ mod tests {
         text += "key.source = 'file:/named/key'\n\
                  key.previous = ['kms:unix:///named/kms', 'transit:https://vault/v1/transit/keys/x']\n\
                  kubernetes.api_url = 'https://10.96.0.1'\n\
+                 store.url = 'postgres://b@db-1/tokens?host=/named/sockets'\n\
                  remote.listen = '0.0.0.0:8443'\n\
                  admin.listen = '0.0.0.0:8444'\n\
                  [[providers]]\nid = 'corp'\ntype = 'oidc'\nclient_secret_file = '/named/corp'\n";
         let config = Config::from_parts(Path::new("/etc/x/c.toml"), Some(&text), std::iter::empty());
         let named = config.map_err(|error| error.to_string()).unwrap().named_files();
-        for path in paths.into_iter().chain(["key", "kms", "corp"]) {
+        for path in paths.into_iter().chain(["key", "kms", "corp", "sockets"]) {
             let file = Path::new("/named").join(path);
             assert_eq!(named.contains(&file), !own.contains(&path), "{path}");
         }

@@ -2,6 +2,8 @@
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
+use tokio::task::spawn_blocking;
+
 use super::finding::Finding;
 use crate::{
     capability::Catalog,
@@ -9,6 +11,7 @@ use crate::{
     config::{self, Config, KeySection, KeySource, writers},
     file,
     keyring::{self, KeyringError, Seals},
+    postgres_store::PostgresStore,
     provider,
     seal::Seal,
     sqlite_store::SqliteStore,
@@ -98,8 +101,11 @@ const CHECK_KEY: &str = "master key";
 /// Whether the database opens with these seals; nothing where there is none that this user may look at.
 async fn check_database(config: &Config, seals: Seals) -> Vec<Finding> {
     let state_dir = config.state_dir.clone();
-    let read = tokio::task::spawn_blocking(move || SqliteStore::keys_in(&state_dir));
-    match read.await {
+    let named = match config.store.clone() {
+        Some(section) => spawn_blocking(move || PostgresStore::keys_in(&section)),
+        None => spawn_blocking(move || SqliteStore::keys_in(&state_dir)),
+    };
+    match named.await {
         Ok(Ok(NamedKeys::Keyring(stored))) => check_keyring(&stored, &seals).await,
         Ok(Ok(NamedKeys::Masters(masters))) => check_masters(&masters, &seals).into_iter().collect(),
         Ok(Err(error)) => vec![Finding::warn(
@@ -109,6 +115,36 @@ async fn check_database(config: &Config, seals: Seals) -> Vec<Finding> {
         )],
         Err(_) => Vec::new(),
     }
+}
+
+/// The database of `[store]`; nothing where the records are in a file.
+pub(super) async fn check_store(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "database";
+    let Some(section) = config.store.clone() else {
+        return Vec::new();
+    };
+    let shown = section.shown.clone();
+    let facts = match spawn_blocking(move || PostgresStore::look(&section)).await {
+        Ok(Ok(facts)) => facts,
+        Ok(Err(error)) => {
+            let advice =
+                "a daemon that runs serves the tokens that it has; one that is started now does not start";
+            return vec![Finding::fail(CHECK, error.to_string(), advice)];
+        }
+        Err(_) => return Vec::new(),
+    };
+    let mut findings = vec![Finding::ok(
+        CHECK,
+        format!("{shown} answers, and takes changes: {}", facts.engine),
+    )];
+    if !facts.has_synchronous_standby {
+        findings.push(Finding::warn(
+            CHECK,
+            "it has no synchronous standby: a failover may lose the last second's rotated tokens of a broker that dies with it",
+            "set synchronous_standby_names, where a standby takes over",
+        ));
+    }
+    findings
 }
 
 async fn check_keyring(stored: &StoredKeyring, seals: &Seals) -> Vec<Finding> {

@@ -37,6 +37,7 @@ pub(crate) async fn examine(node: &Node<'_>, clock: &SharedClock) -> Vec<Finding
     if let Some(config) = &config {
         findings.push(configuration::check_client(config, seen.client.as_deref()));
         findings.extend(configuration::check_key(config).await);
+        findings.extend(configuration::check_store(config).await);
         let user = seen.daemons_user(config);
         let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
         findings.extend(exposure::check(config, user, in_pod));

@@ -14,7 +14,7 @@ use rusqlite::{
 use tempfile::TempDir;
 
 use crate::{
-    sql::Fault,
+    sql::{Fault, Sql},
     sqlite::{
         connection, damage,
         fault::{FileFault, storage},
@@ -51,6 +51,18 @@ impl DatabaseCopy {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.file
+    }
+
+    /// Reads it. One that is not of this version has other tables.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&dyn Sql) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let connection = connection::open_reader(&self.file)?;
+        let read = || {
+            if !schema::is_current(&connection)? {
+                return Err(storage(&self.file, StorageFault::NotCurrent).into());
+            }
+            work(&connection)
+        };
+        read().map_err(|fault: Fault| fault.at(&self.file))
     }
 
     /// Moves it to `to`, on the same file system, in place of what is there.

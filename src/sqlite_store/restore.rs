@@ -65,7 +65,7 @@ impl Restore {
         }
         let unfit = |fault| match fault {
             Fault::Store(error) => error,
-            fault => storage(backup, why_unfit(&fault)),
+            fault @ Fault::Database(_) => storage(backup, why_unfit(&fault)),
         };
         let accounts = examine(copy.path(), backup, vault).map_err(unfit)?;
         if let Some(keyring) = keyring {

@@ -20,6 +20,28 @@ pub enum StoreError {
         "another token-broker is running on the state directory {0}: stop it, or give this one its own state_dir"
     )]
     Locked(String),
+    /// Another broker is at the database.
+    #[error(
+        "another broker, {broker}, is at {path}: one is at a database at a time; stop that one, or give this one a database of \
+         its own"
+    )]
+    Taken {
+        /// Where it is.
+        path: String,
+        /// The other one's name.
+        broker: String,
+    },
+    /// Another process has taken this broker's name.
+    #[error(
+        "another token-broker has begun to write {path} under this one's name, {broker}: give each a cluster.name of its own, \
+         and start this one again"
+    )]
+    Replaced {
+        /// Where it is.
+        path: String,
+        /// The name.
+        broker: String,
+    },
     /// The database was written by a newer version.
     #[error(
         "the database {path} has schema version {found}, this program knows up to {known}: \

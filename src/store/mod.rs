@@ -1,7 +1,7 @@
 //! The trait `Store`: the durable records of accounts, agents, tokens and the audit trail.
 //!
 //! The broker sees records and the [`Store`] trait. Where they are kept is the implementation's business:
-//! `sqlite_store` today, a database shared by many nodes later.
+//! `sqlite_store`, or `postgres_store`.
 
 mod error;
 mod future;

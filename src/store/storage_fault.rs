@@ -36,6 +36,9 @@ pub enum Failed {
     /// To write the database anew.
     #[error("it was not written anew")]
     WriteAnew,
+    /// To write the journal in the state folder.
+    #[error("the journal in state_dir cannot be used")]
+    Journal,
     /// To start the thread that writes it.
     #[error("the writer thread cannot be started")]
     StartWriter,
@@ -138,6 +141,16 @@ pub enum StorageFault {
         /// Which column, where the table is there.
         column: Option<String>,
     },
+    /// A database that was to be empty.
+    #[error(
+        "is not empty: nothing was copied; name an empty database (`createdb`), or drop and create this one"
+    )]
+    NotEmpty,
+    /// A file that a version before wrote last.
+    #[error(
+        "was written last by a version before: start this version's daemon on it once, stop it, and copy then"
+    )]
+    NotCurrent,
     /// A database of another program.
     #[error("is not a database of token-broker")]
     NotOurs,
@@ -226,6 +239,26 @@ pub enum DatabaseFault {
          kernel's log first, and leave the database where it is"
     )]
     Unknown(String),
+    /// A server that does not answer, or has ended the connection.
+    #[error("the database does not answer: what was asked was not done; it is tried again ({0})")]
+    Away(String),
+    /// A server that takes no changes.
+    #[error(
+        "this server takes no changes, and nothing is read from a standby: name the primary, or all hosts of the database ({0})"
+    )]
+    NotPrimary(String),
+    /// A server that does not let the broker in, or not do what it has to.
+    #[error(
+        "the database does not let the broker in: check user, database and files of [store], and that the user owns the \
+         database ({0})"
+    )]
+    NotLetIn(String),
+    /// A server that went away while it was to commit.
+    #[error(
+        "the database went away while it was to confirm a change: it is not known whether what was asked is done; look before \
+         asking again ({0})"
+    )]
+    CommitUnknown(String),
     /// It ended a transaction by itself.
     #[error("the database ended the transaction")]
     TransactionEnded,

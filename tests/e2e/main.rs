@@ -32,6 +32,7 @@ mod libraries;
 mod lifecycle;
 mod odd_answers;
 mod outage;
+mod postgres;
 mod privileges;
 mod reconnect;
 mod remote_admin;

@@ -4,19 +4,31 @@
 
 mod accounts;
 mod agents;
+#[path = "../support/authority.rs"]
+#[allow(dead_code, reason = "other tiers need more of it")]
+mod authority;
+mod broken;
+mod copying;
 mod counting;
+mod cutting;
 mod events;
 mod keys;
+mod postgres;
 mod renewals;
+#[path = "../support/postgres.rs"]
+mod server;
 mod sqlite;
 mod support;
 mod tampered;
+mod tls;
 mod trail;
 
 /// Runs every scene on a store. A scene that is not listed is dead code, which the compiler tells.
 macro_rules! on_each_store {
     ($($store:ident: $home:expr;)*) => {
-        $(mod on { pub(crate) mod $store { scenes!($home); } })*
+        mod on {
+            $(mod $store { scenes!($home); })*
+        }
     };
 }
 
@@ -88,4 +100,6 @@ macro_rules! scenes {
 
 on_each_store! {
     sqlite: crate::sqlite::Folder::new();
+    postgres: crate::postgres::Database::new();
+    behind_a_pooler: crate::postgres::Database::pooled();
 }
