@@ -142,11 +142,35 @@ fn is_other(kind: &str) -> io::Error {
     io::Error::other(format!("it is {kind}, not a regular file"))
 }
 
+/// `statfs(2)`'s numbers for file systems in memory.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+const RAMFS_MAGIC: i64 = 0x8584_58f6;
+
+/// True for a folder whose files are in memory alone: they do not survive the machine's end.
+pub(crate) fn is_in_memory(path: &Path) -> bool {
+    // The field's type differs between architectures; the numbers fit all of them.
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_lossless,
+        reason = "the type differs between architectures"
+    )]
+    let kind = rustix::fs::statfs(path).map(|found| found.f_type as i64);
+    kind.is_ok_and(|kind| kind == TMPFS_MAGIC || kind & 0xffff_ffff == RAMFS_MAGIC)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::{fd::AsRawFd, unix::fs::symlink};
 
     use super::*;
+
+    #[test]
+    fn memory_is_told_from_disk() {
+        assert!(!is_in_memory(Path::new("/proc")));
+        if Path::new("/dev/shm").is_dir() {
+            assert!(is_in_memory(Path::new("/dev/shm")));
+        }
+    }
 
     #[test]
     fn only_regular_files_are_opened_and_nobody_is_waited_for() {

@@ -1,6 +1,5 @@
 //! The document of an agent's view as a broker sends it to a node.
 
-#[cfg(test)]
 mod read;
 
 use std::borrow::Cow;

@@ -12,6 +12,7 @@ mod google_emulator;
 mod keyring;
 mod listeners;
 mod node;
+mod node_daemon;
 mod pages;
 mod parts;
 mod ports;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sd_notify::NotifyState;
 
-use super::{App, AppParts};
+use super::{App, AppParts, node_daemon};
 use crate::{
     budget::descriptors,
     cli::{Exit, Failure, Global, Outcome, ServeArgs},
@@ -119,6 +119,9 @@ async fn serve(config: Config, config_file: Option<&Path>, confined: Confined) -
     }
     confined.tell(&config);
     let mut signals = Signals::listen()?;
+    if let Some(upstream) = config.upstream.clone() {
+        return node_daemon::run(&config, upstream, signals).await;
+    }
     let parts = AppParts {
         egress: Egress::from_environment(|name| std::env::var(name).ok())?,
         ..AppParts::default()

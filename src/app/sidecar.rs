@@ -9,7 +9,8 @@ use crate::{
     clock::SystemClock,
     entropy::SystemEntropy,
     lifecycle::{self, Signals, Wish},
-    sidecar::{self, SidecarOptions, Source},
+    relay::Source,
+    sidecar::{self, SidecarOptions},
     telemetry::log,
 };
 

@@ -258,6 +258,13 @@ pub const SIDECAR_STREAMS: Limits = Limits {
     reserve: 0,
 };
 
+/// Streams through a node, for each uid: fewer than there are on its one connection to the broker.
+pub const FORWARDED_STREAMS: Limits = Limits {
+    each: 12,
+    all: 96,
+    reserve: 0,
+};
+
 /// Streams of events on the admin socket and at `admin.listen`, for each uid and each client.
 pub const EVENT_STREAMS: Limits = Limits {
     each: 64,

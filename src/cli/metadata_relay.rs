@@ -10,7 +10,7 @@ use crate::{
         agent::AgentSocket,
         exit::{Exit, Failure},
     },
-    sidecar::MetadataRelay,
+    relay::MetadataRelay,
 };
 
 /// Serves the metadata protocol from the agent's socket for as long as this process lives. Returns what tells the

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 
 use super::library_variables::loopback;
-use crate::{id::AgentName, sidecar::Source};
+use crate::{id::AgentName, relay::Source};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,16 +1,8 @@
 //! The daemon's admin API on another machine, over TLS and with a certificate.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
-use rustls::{
-    AlertDescription, ClientConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::{CertifiedKey, SingleCertAndKey},
-};
+use rustls::{AlertDescription, ClientConfig, sign::SingleCertAndKey};
 use tokio::{
     io::AsyncBufReadExt,
     net::TcpStream,
@@ -19,7 +11,6 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Endpoint, Uri};
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::{
     admin::{self, Admin, NO_ADDRESS},
@@ -27,17 +18,14 @@ use super::{
     exit::{Exit, Failure},
 };
 use crate::{
-    file,
     http_client::{
         authorities::Authorities,
+        own_certificate::OwnCertificate,
         tls_connect::{self, NoTls},
     },
     proto::v1::admin_service_client::AdminServiceClient,
-    text::{ShowPath, without_bom},
+    text::ShowPath,
 };
-
-/// No certificate and no key is longer, in bytes.
-const MOST: usize = 256 * 1024;
 
 /// A broker on another machine, and what this client shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,30 +94,11 @@ impl Server {
     }
 
     fn own_certificate(&self) -> Result<SingleCertAndKey, Failure> {
-        let (certificate, key) = (self.certificate.shown(), self.key.shown());
-        let pem = read("--certificate", &self.certificate)?;
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(without_bom(&pem)).collect();
-        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| {
-            Failure::misconfigured(format!("--certificate {certificate} holds no certificate in PEM"))
-        })?;
-        let private = PrivateKeyDer::from_pem_slice(without_bom(&read("--certificate-key", &self.key)?))
-            .map_err(|_| {
-                Failure::misconfigured(format!(
-                    "--certificate-key {key} holds no private key in PEM (BEGIN PRIVATE KEY)"
-                ))
-            })?;
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let own = CertifiedKey::from_der(chain, private, &provider).map_err(|error| {
-            Failure::misconfigured(match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    format!(
-                        "--certificate-key {key} does not belong to --certificate {certificate}: take both from one place"
-                    )
-                }
-                other => format!("--certificate {certificate} is of no use with --certificate-key {key}: {other}"),
-            })
-        })?;
-        Ok(own.into())
+        let own = OwnCertificate {
+            certificate: ("--certificate", self.certificate.clone()),
+            key: ("--certificate-key", self.key.clone()),
+        };
+        own.read().map_err(Failure::misconfigured)
     }
 
     fn not_connected(&self, fault: NoTls) -> Failure {
@@ -177,9 +146,4 @@ impl Server {
             format!("the broker at {url} cannot be used: {}", why.as_ref()),
         )
     }
-}
-
-fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    file::read_whole(path, MOST)
-        .map_err(|error| Failure::misconfigured(format!("{option} {} cannot be read: {error}", path.shown())))
 }

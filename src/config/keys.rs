@@ -3,7 +3,7 @@
 
 use super::{
     adc, admin, audit, base, connect, console, csi, google, key, kubernetes, log, metadata, remote, renewal,
-    risc, sandbox, schema::Sections, store,
+    risc, sandbox, schema::Sections, store, upstream,
 };
 
 /// All sections, in the order of the file that `init` writes.
@@ -26,6 +26,7 @@ pub(super) const KEYS: Sections = Sections(&[
     &remote::SECTION,
     &admin::SECTION,
     &sandbox::SECTION,
+    &upstream::SECTION,
 ]);
 
 /// True for a key whose value does not belong where others can see it. A key `…_file` takes a file that holds it instead.
@@ -111,7 +112,8 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
-        for key in KEYS.keys() {
+        // A node's are read where no broker's are.
+        for key in KEYS.keys().filter(|key| !key.path.starts_with("upstream.")) {
             let text = file(key.path);
             fs::write(&path, &text).unwrap();
             // One of them is a secret, which is taken from a private file alone.

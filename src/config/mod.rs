@@ -37,6 +37,7 @@ mod reference;
 pub mod remote;
 pub mod renewal;
 pub mod risc;
+mod role;
 pub mod sandbox;
 mod schema;
 mod secret_file;
@@ -48,6 +49,7 @@ pub mod template;
 mod toml_error;
 mod transit;
 mod twice;
+pub mod upstream;
 mod urls;
 mod values;
 pub mod way;
@@ -90,6 +92,7 @@ pub use schema::variable;
 pub use store::StoreSection;
 pub use template::template;
 pub use transit::TransitSection;
+pub use upstream::UpstreamSection;
 
 use crate::{address, text, text::ShowPath};
 
@@ -150,6 +153,8 @@ pub struct Config {
     pub remote: Option<RemoteSection>,
     /// `[admin]`, where `AdminService` is to be served over TLS.
     pub admin: Option<AdminSection>,
+    /// `[upstream]`, where this daemon is a node.
+    pub upstream: Option<UpstreamSection>,
     /// `[[providers]]`: who gives tokens besides Google.
     pub providers: Vec<ProviderEntry>,
     /// `[[capabilities]]`: the operator's additions to the catalogue.
@@ -220,6 +225,8 @@ impl Config {
     /// A sentence that says what to do.
     pub fn check_is_there(&self) -> Result<(), ConfigError> {
         match &self.key.source {
+            // A node has no key.
+            _ if self.upstream.is_some() => Ok(()),
             KeySource::File(key) if !self.has_file && !key.exists() => Err(ConfigError::new(format!(
                 "there is no {}: name yours with --config, or write one with `token-broker init`",
                 self.file.shown()
@@ -251,6 +258,14 @@ impl Config {
             None => urls::local("http_listen", base.http_listen)?,
         };
         let kubernetes = KubernetesSection::read(&values)?;
+        let admin_clients = admin::clients(file, text.unwrap_or_default())?;
+        let providers = providers::from_file(file, text.unwrap_or_default())?;
+        let lists = [
+            ("[[admin.clients]]", !admin_clients.is_empty()),
+            ("[[providers]]", !providers.is_empty()),
+            ("[[capabilities]]", !capabilities.is_empty()),
+        ];
+        role::check(&values, &lists)?;
         let config = Self {
             file: file.to_owned(),
             state_dir: base.state_dir,
@@ -270,10 +285,11 @@ impl Config {
             csi: CsiSection::read(&values, &kubernetes)?,
             remote: RemoteSection::read(&values, &kubernetes)?,
             kubernetes,
-            admin: AdminSection::read(&values, admin::clients(file, text.unwrap_or_default())?)?,
+            admin: AdminSection::read(&values, admin_clients)?,
+            upstream: UpstreamSection::read(&values)?,
             google: GoogleSection::read(&mut values, &public_url)?,
             public_url,
-            providers: providers::from_file(file, text.unwrap_or_default())?,
+            providers,
             capabilities,
             derived,
             has_file: text.is_some(),

@@ -32,6 +32,10 @@ impl Config {
             files.extend([remote.certificate_file.clone(), remote.key_file.clone()]);
             files.extend(remote.client_ca_file.clone());
         }
+        if let Some(upstream) = &self.upstream {
+            files.extend([upstream.certificate_file.clone(), upstream.key_file.clone()]);
+            files.extend(upstream.ca_file.clone());
+        }
         if let Some(admin) = &self.admin {
             files.extend([
                 admin.certificate_file.clone(),
@@ -52,7 +56,9 @@ mod tests {
     fn every_key_that_is_a_path_is_among_them() {
         let own = ["state_dir", "runtime_dir"];
         let paths = KEYS.keys().filter(|key| matches!(key.kind, Kind::Path));
-        let paths: Vec<_> = paths.map(|key| key.path).collect();
+        let (nodes, paths): (Vec<_>, Vec<_>) = paths
+            .map(|key| key.path)
+            .partition(|path| path.starts_with("upstream."));
         let mut text = paths.iter().fold(String::new(), |text, path| {
             text + &format!("{path} = '/named/{path}'\n")
         });
@@ -68,6 +74,16 @@ mod tests {
         for path in paths.into_iter().chain(["key", "kms", "corp", "sockets"]) {
             let file = Path::new("/named").join(path);
             assert_eq!(named.contains(&file), !own.contains(&path), "{path}");
+        }
+        let text = nodes
+            .iter()
+            .fold("upstream.url = 'https://b'\n".to_owned(), |text, path| {
+                text + &format!("{path} = '/named/{path}'\n")
+            });
+        let config = Config::from_parts(Path::new("/etc/x/c.toml"), Some(&text), std::iter::empty());
+        let of_a_node = config.map_err(|error| error.to_string()).unwrap().named_files();
+        for path in nodes {
+            assert!(of_a_node.contains(&Path::new("/named").join(path)), "{path}");
         }
         assert!(named.contains(&"/etc/x/c.toml".into()) && named.contains(&"/etc/x/agents.d".into()));
     }

@@ -814,3 +814,50 @@ fn a_section_that_is_written_twice_is_named_with_its_first_line() {
         "/c.toml:6: the section [csi] is in line 2 already: write there"
     );
 }
+
+#[test]
+fn a_node_takes_nothing_that_is_for_a_broker() {
+    const NODE: &str = "[upstream]\nurl = 'https://broker.example:8443'\ncertificate_file = 'node.crt'\nkey_file = 'node.key'\n";
+    let node = parse(
+        &format!("runtime_dir = '/run/x'\n{NODE}[log]\nlevel = 'debug'\n"),
+        &[],
+    )
+    .unwrap();
+    let upstream = node.upstream.as_ref().unwrap();
+    assert_eq!(upstream.url.as_str(), "https://broker.example:8443/");
+    assert!(upstream.certificate_file.ends_with("node.crt") && upstream.ca_file.is_none());
+    for (foreign, place) in [
+        ("[key]\nsource = 'file:/k'\n", ":6: key.source"),
+        ("[google]\nclient_id = 'x'\n", ":6: google.client_id"),
+        ("[[providers]]\nid = 'corp'\ntype = 'oidc'\n", "[[providers]]"),
+    ] {
+        let Err(error) = parse(&format!("{NODE}{foreign}"), &[]) else {
+            panic!("{foreign}")
+        };
+        let error = error.to_string();
+        assert!(
+            error.contains(&format!(
+                "{place} is a broker's, and with upstream.url this daemon is a node"
+            )) || error.starts_with(&format!("{FILE}:")),
+            "{error}"
+        );
+    }
+    for (text, said) in [
+        (
+            "state_dir = '/var/lib/x'\n[upstream]\nurl = 'https://b'\n",
+            ":1: state_dir is a broker's",
+        ),
+        (
+            "[upstream]\nkey_file = 'x'\n",
+            ":2: upstream.key_file is of no use without upstream.url",
+        ),
+        (
+            "[upstream]\nurl = 'https://b'\n",
+            ":2: upstream.url needs upstream.certificate_file",
+        ),
+        ("[upstream]\nurl = 'http://b'\n", ":2: upstream.url"),
+        ("[upstream]\nurl = 'https://b/x'\n", ":2: upstream.url"),
+    ] {
+        assert!(refused(text).contains(said), "{text}: {}", refused(text));
+    }
+}

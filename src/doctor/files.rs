@@ -3,11 +3,8 @@
 use std::{fs::Metadata, io, os::unix::fs::MetadataExt, path::Path};
 
 use super::finding::Finding;
-use crate::{config::Config, text::ShowPath};
+use crate::{config::Config, file::is_in_memory, text::ShowPath};
 
-/// `statfs(2)`'s numbers for file systems in memory.
-const TMPFS_MAGIC: i64 = 0x0102_1994;
-const RAMFS_MAGIC: i64 = 0x8584_58f6;
 /// With less room, or fewer files to be made, the next change may not be written.
 const LEAST_BYTES: u64 = 256 * 1024;
 const LEAST_FILES: u64 = 16;
@@ -181,28 +178,9 @@ fn foreign(check: &'static str, path: &Path, metadata: &Metadata, owners: &[u32]
     Some(Finding::fail(check, message, advice))
 }
 
-fn is_in_memory(path: &Path) -> bool {
-    // The field's type differs between architectures; the numbers fit all of them.
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::cast_lossless,
-        reason = "the type differs between architectures"
-    )]
-    let kind = rustix::fs::statfs(path).map(|found| found.f_type as i64);
-    kind.is_ok_and(|kind| kind == TMPFS_MAGIC || kind & 0xffff_ffff == RAMFS_MAGIC)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::finding::Verdict, *};
-
-    #[test]
-    fn memory_is_told_from_disk() {
-        assert!(!is_in_memory(Path::new("/proc")));
-        if Path::new("/dev/shm").is_dir() {
-            assert!(is_in_memory(Path::new("/dev/shm")));
-        }
-    }
 
     #[test]
     fn a_folder_that_is_not_there_yet_is_no_failure() {

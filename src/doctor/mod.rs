@@ -16,6 +16,7 @@ mod kubernetes;
 mod libraries;
 mod mounts;
 mod node;
+mod upstream;
 
 pub(crate) use agent_side::examine as examine_agent;
 pub(crate) use finding::{Finding, Verdict};

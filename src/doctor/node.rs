@@ -7,7 +7,7 @@ use super::{
     daemon::{self, Seen},
     delivered, endpoints, exposure, files,
     finding::{Finding, Verdict},
-    in_force, kubernetes, libraries, mounts,
+    in_force, kubernetes, libraries, mounts, upstream,
 };
 use crate::{
     client::{admin::Admin, exit::Failure},
@@ -33,6 +33,13 @@ pub(crate) struct Node<'a> {
 /// Looks at what the operator wrote, at the daemon where one runs, and at what the agents see.
 pub(crate) async fn examine(node: &Node<'_>, clock: &SharedClock) -> Vec<Finding> {
     let (config, mut findings) = configuration::check(node.config);
+    if let Some((config, section)) = config
+        .as_ref()
+        .and_then(|config| Some((config, config.upstream.as_ref()?)))
+    {
+        findings.extend(upstream::check(config, section));
+        return once_each(findings);
+    }
     let (seen, more) = daemon::check(node.admin_socket, config.as_ref()).await;
     if let Some(config) = &config {
         findings.push(configuration::check_client(config, seen.client.as_deref()));

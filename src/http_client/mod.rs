@@ -7,6 +7,7 @@ pub(crate) mod encoding;
 mod error;
 mod limits;
 mod message;
+pub(crate) mod own_certificate;
 pub mod proxy;
 #[cfg(test)]
 pub(crate) mod testing;

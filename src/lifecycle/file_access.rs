@@ -81,7 +81,10 @@ impl Reach {
         reach
             .read
             .extend(credentials.filter(|folder| folder.is_absolute()));
-        reach.write.insert(there(&config.state_dir));
+        // A node has none.
+        if config.upstream.is_none() {
+            reach.write.insert(there(&config.state_dir));
+        }
         reach.write.insert(there(&config.runtime_dir));
         // Where the daemon could make it anew when it is gone, it does.
         let above = config

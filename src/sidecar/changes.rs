@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use zeroize::Zeroizing;
 
-use super::{
+use crate::relay::{
     answer::{NoAnswer, ProblemDetails},
     former_broker,
     upstream::Upstream,

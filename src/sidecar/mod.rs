@@ -4,21 +4,10 @@
 //! `status.json` in a directory that the containers share, and forwards what they ask on `broker.sock` there and on the
 //! metadata port. It holds no grant and decides nothing: what the broker takes away is gone here as well.
 
-mod answer;
-mod broker;
 mod changes;
-mod former_broker;
-mod forward;
 mod output_dir;
 mod place;
-mod relay;
-mod retell;
-mod skew;
-mod source;
-mod state;
 mod sync;
-mod upstream;
-mod written;
 
 use std::{
     net::SocketAddr,
@@ -31,13 +20,21 @@ use arc_swap::ArcSwapOption;
 use tokio::{net::UnixListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    broker::Broker, forward::Forwarder, output_dir::OutputDir, skew::BrokerClock, sync::BrokerSync,
-    upstream::Upstream,
+use self::{output_dir::OutputDir, sync::BrokerSync};
+use crate::{
+    clock::SharedClock,
+    entropy::SharedEntropy,
+    id::AgentName,
+    net::tcp::TcpServer,
+    relay::{
+        Source,
+        broker::Broker,
+        forward::{Forwarder, Places},
+        skew::BrokerClock,
+        upstream::Upstream,
+    },
+    text::ShowPath,
 };
-use crate::{clock::SharedClock, entropy::SharedEntropy, id::AgentName, net::tcp::TcpServer, text::ShowPath};
-
-pub use self::{relay::MetadataRelay, source::Source};
 
 /// What a sidecar is told once.
 #[derive(Debug, Clone)]
@@ -106,12 +103,14 @@ pub async fn run(
     tracing::info!("tokens come from {}", upstream.source());
     let broker = Arc::new(Broker {
         upstream,
-        clock: BrokerClock::new(options.source, Arc::clone(&clock)),
+        clock: Arc::new(BrokerClock::new(options.source, Arc::clone(&clock))),
     });
     let forwarder = Arc::new(Forwarder {
         broker: Arc::clone(&broker),
         shown,
         clock: Arc::clone(&clock),
+        places: Places::of_sidecar(),
+        reader: None,
     });
     if let Some(server) = metadata {
         tracing::info!(listen = %server.address(), "metadata server");

@@ -6,12 +6,7 @@ use arc_swap::ArcSwapOption;
 use tokio::{net::UnixListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    place::Place,
-    state::{Shown, State, Trouble},
-    sync::News,
-    written,
-};
+use super::{place::Place, sync::News};
 use crate::{
     agent_api::socket,
     agent_files::{
@@ -24,6 +19,10 @@ use crate::{
     agent_view::document::Document,
     clock::{SharedClock, Uptime},
     id::AgentName,
+    relay::{
+        state::{Shown, State, Trouble},
+        written,
+    },
     text::ShowPath,
 };
 

@@ -4,17 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{
-    answer::{NoAnswer, ProblemDetails},
-    broker::Broker,
-    changes::{Change, Changes},
-    source::Source,
-    state::{State, Trouble},
-};
+use super::changes::{Change, Changes};
 use crate::{
     clock::{SharedClock, Uptime},
     entropy::SharedEntropy,
     id::AgentName,
+    relay::{
+        Source,
+        answer::{NoAnswer, ProblemDetails},
+        broker::Broker,
+        state::{State, Trouble},
+    },
     text::ShowPath,
 };
 

@@ -29,7 +29,7 @@ pub(crate) const SEVEN: &str = "spiffe://corp.example/node/7";
 
 /// A broker with an authority of nodes.
 pub(crate) struct Broker {
-    _google: Emulator,
+    pub(crate) google: Emulator,
     pub(crate) daemon: Daemon,
     pub(crate) authority: Authority,
     pub(crate) port: u16,
@@ -58,7 +58,7 @@ impl Broker {
         daemon.start();
         daemon.connect("alice", &[SEND]).expect_ok();
         Self {
-            _google: google,
+            google,
             daemon,
             authority,
             port,

@@ -6,6 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod away;
 mod broker;
+mod machine;
 mod refused;
+mod served;
 mod told;

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     clock::ManualClock,
     proto::v1::{AccessToken, AgentStatus, WatchAccessTokenResponse, watch_access_token_response::Event},
-    sidecar::source::Source,
+    relay::Source,
 };
 
 /// A broker whose clock is 90 minutes behind this machine's, which shows noon.

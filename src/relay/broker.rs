@@ -1,5 +1,7 @@
 //! The broker that is followed: what it says that the agent may see, by this machine's clock.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{
@@ -12,14 +14,14 @@ use super::{
 use crate::agent_view::document::Document;
 
 /// A broker, and what is known of its clock.
-pub(super) struct Broker {
-    pub(super) upstream: Upstream,
-    pub(super) clock: BrokerClock,
+pub(crate) struct Broker {
+    pub(crate) upstream: Upstream,
+    pub(crate) clock: Arc<BrokerClock>,
 }
 
 impl Broker {
     /// What the agent may see now.
-    pub(super) async fn view(&self) -> Result<State, NoAnswer> {
+    pub(crate) async fn view(&self) -> Result<State, NoAnswer> {
         let asked = self.clock.now();
         let (mut view, showed) = match self.upstream.get("/v1/view").await {
             Ok(answer) => self.read(&answer)?,

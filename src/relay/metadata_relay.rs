@@ -5,7 +5,13 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc};
 use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
-use super::{broker::Broker, forward::Forwarder, skew::BrokerClock, source::Source, upstream::Upstream};
+use super::{
+    broker::Broker,
+    forward::{Forwarder, Places},
+    skew::BrokerClock,
+    source::Source,
+    upstream::Upstream,
+};
 use crate::{
     clock::{SharedClock, SystemClock},
     net::tcp::TcpServer,
@@ -27,12 +33,14 @@ impl MetadataRelay {
         let clock: SharedClock = Arc::new(SystemClock);
         let broker = Broker {
             upstream: Upstream::new(&source, None, Path::new(""), None),
-            clock: BrokerClock::new(source, Arc::clone(&clock)),
+            clock: Arc::new(BrokerClock::new(source, Arc::clone(&clock))),
         };
         let forwarder = Forwarder {
             broker: Arc::new(broker),
             shown: Arc::new(ArcSwapOption::empty()),
             clock,
+            places: Places::of_sidecar(),
+            reader: None,
         };
         let server = TcpServer::bind(address)?;
         Ok(Self { server, forwarder })

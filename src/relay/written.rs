@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// All that the two say.
-pub(super) fn read(env: &str, status: &[u8]) -> Document<'static> {
+pub(crate) fn read(env: &str, status: &[u8]) -> Document<'static> {
     let env = Environment::parse(env);
     let mut credentials: Vec<Credential<'static>> = Vec::new();
     for (name, _) in env.iter() {

@@ -1,4 +1,4 @@
-//! Where a sidecar's tokens come from.
+//! Where tokens come from.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt, Empty, Limited, combinators::UnsyncBoxBody};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::{
     client::legacy::{
         Client,
@@ -35,6 +35,7 @@ use crate::{
     file,
     http_client::{
         authorities::Authorities,
+        own_certificate::OwnCertificate,
         tls_connect::{self, NoTls},
     },
     id::AgentName,
@@ -54,24 +55,36 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 1024 * 1024;
 
 /// What a request to the broker carries.
-pub(super) type Outgoing = UnsyncBoxBody<Bytes, hyper::Error>;
+pub(crate) type Outgoing = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
 /// A request without a body.
-pub(super) fn nothing() -> Outgoing {
+pub(crate) fn nothing() -> Outgoing {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
+/// A request with this body.
+pub(crate) fn outgoing<B, E>(body: B) -> Outgoing
+where
+    B: Body<Data = Bytes, Error = E> + Send + 'static,
+    E: Error + Send + Sync + 'static,
+{
+    body.map_err(|error| -> Box<dyn Error + Send + Sync> { Box::new(error) })
+        .boxed_unsync()
+}
+
 /// A client of the broker.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     source: Source,
     client: Client<Connector, Outgoing>,
-    /// The header that names the agent, and where the pod's token is; over TLS alone.
-    credentials: Option<(HeaderValue, PathBuf)>,
+    /// The header that names the agent; over TLS alone.
+    agent: Option<HeaderValue>,
+    /// Where the pod's token is; for a pod over TLS alone.
+    token_file: Option<PathBuf>,
 }
 
 impl Upstream {
     /// Opens nothing yet. `agent` and the token are for TLS alone; without `ca_file` the system's authorities count.
-    pub(super) fn new(
+    pub(crate) fn new(
         source: &Source,
         agent: Option<&AgentName>,
         token_file: &Path,
@@ -81,16 +94,48 @@ impl Upstream {
             Some(file) => Authorities::in_file(file),
             None => Authorities::from_environment(|name| std::env::var(name).ok()),
         };
-        let connector = Connector(Arc::new(Place {
+        let place = Place {
             source: source.clone(),
-            ca_file,
+            trusted: ca_file.map_or(Trusted::System("--ca-file"), Trusted::File),
             authorities,
-        }));
-        let name = agent.and_then(|agent| HeaderValue::try_from(agent.as_str()).ok());
-        let credentials = match source {
-            Source::Socket(_) => None,
-            Source::Tls(_) => name.map(|name| (name, token_file.to_owned())),
+            own: None,
         };
+        let is_tls = matches!(source, Source::Tls(_));
+        Self {
+            agent: agent.and_then(named).filter(|_| is_tls),
+            token_file: is_tls.then(|| token_file.to_owned()),
+            ..Self::at(place)
+        }
+    }
+
+    /// For a node, which shows this certificate. Opens nothing yet; without `ca_file` the system's authorities count.
+    pub(crate) fn of_node(url: &Url, ca_file: Option<PathBuf>, own: OwnCertificate) -> Self {
+        let authorities = match &ca_file {
+            Some(file) => Authorities::in_file(file),
+            None => Authorities::from_environment(|name| std::env::var(name).ok()),
+        };
+        Self::at(Place {
+            source: Source::Tls(url.clone()),
+            trusted: ca_file.map_or(Trusted::System("upstream.ca_file"), Trusted::File),
+            authorities,
+            own: Some(own),
+        })
+    }
+
+    /// The same connection, for requests of this agent.
+    pub(crate) fn for_agent(&self, agent: &AgentName) -> Self {
+        Self {
+            source: self.source.clone(),
+            client: self.client.clone(),
+            agent: named(agent),
+            token_file: None,
+        }
+    }
+
+    /// Where this is; nobody is named yet.
+    fn at(place: Place) -> Self {
+        let source = place.source.clone();
+        let connector = Connector(Arc::new(place));
         let client = Client::builder(TokioExecutor::new())
             .http2_only(true)
             .timer(TokioTimer::new())
@@ -99,14 +144,15 @@ impl Upstream {
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .build(connector);
         Self {
-            source: source.clone(),
+            source,
             client,
-            credentials,
+            agent: None,
+            token_file: None,
         }
     }
 
     /// Which broker it is.
-    pub(super) fn source(&self) -> &Source {
+    pub(crate) fn source(&self) -> &Source {
         &self.source
     }
 
@@ -114,16 +160,18 @@ impl Upstream {
     ///
     /// # Errors
     /// A sentence, where there is no answer.
-    pub(super) async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, String> {
+    pub(crate) async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, String> {
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().cloned();
         let mut onward = Request::new(body);
         *onward.method_mut() = head.method;
         *onward.uri_mut() = self.uri(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
         *onward.headers_mut() = onward_headers(head.headers);
-        if let Some((name, file)) = &self.credentials {
-            let headers = onward.headers_mut();
+        let headers = onward.headers_mut();
+        if let Some(name) = &self.agent {
             headers.insert(AGENT, name.clone());
+        }
+        if let Some(file) = &self.token_file {
             headers.insert(header::AUTHORIZATION, bearer(file.clone()).await?);
         }
         match tokio::time::timeout(ANSWER, self.client.request(onward)).await {
@@ -137,15 +185,32 @@ impl Upstream {
         }
     }
 
+    /// Sends a request whose answer comes while it is still being said.
+    ///
+    /// # Errors
+    /// A sentence, where there is no answer.
+    pub(crate) async fn stream(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, String> {
+        let answer = tokio::time::timeout(ANSWER, self.client.request(request)).await;
+        let silent = || format!("{} did not answer within {} s", self.source, ANSWER.as_secs());
+        answer
+            .map_err(|_| silent())?
+            .map_err(|error| self.sentence(&error))
+    }
+
+    /// What the addresses of its requests begin with.
+    pub(crate) fn origin(&self) -> Uri {
+        self.uri(PathAndQuery::from_static("/"))
+    }
+
     /// `GET path`; the body has not been read yet.
-    pub(super) async fn open(&self, path: &'static str) -> Result<Response<Incoming>, String> {
+    pub(crate) async fn open(&self, path: &'static str) -> Result<Response<Incoming>, String> {
         let mut request = Request::new(nothing());
         *request.uri_mut() = Uri::from_static(path);
         self.send(request).await
     }
 
     /// The same for a path of the metadata protocol.
-    pub(super) async fn open_metadata(&self, path: &'static str) -> Result<Response<Incoming>, String> {
+    pub(crate) async fn open_metadata(&self, path: &'static str) -> Result<Response<Incoming>, String> {
         let mut request = Request::new(nothing());
         *request.uri_mut() = Uri::from_static(path);
         let flavor = HeaderValue::from_static("Google");
@@ -154,7 +219,7 @@ impl Upstream {
     }
 
     /// The whole body of an answer.
-    pub(super) async fn read(&self, response: Response<Incoming>) -> Result<Zeroizing<Vec<u8>>, String> {
+    pub(crate) async fn read(&self, response: Response<Incoming>) -> Result<Zeroizing<Vec<u8>>, String> {
         let whole = Limited::new(response.into_body(), MOST_BYTES).collect();
         match tokio::time::timeout(ANSWER, whole).await {
             Ok(Ok(body)) => Ok(Zeroizing::new(body.to_bytes().into())),
@@ -196,6 +261,11 @@ impl Upstream {
             }
         }
     }
+}
+
+/// The header's value that names an agent.
+fn named(agent: &AgentName) -> Option<HeaderValue> {
+    HeaderValue::try_from(agent.as_str()).ok()
 }
 
 /// What is not for the next hop (RFC 9110, section 7.6.1), nor for another than us.
@@ -247,9 +317,18 @@ struct Connector(Arc<Place>);
 
 struct Place {
     source: Source,
-    /// Where the authorities are, where that was said.
-    ca_file: Option<PathBuf>,
+    trusted: Trusted,
     authorities: Authorities,
+    /// What a node shows.
+    own: Option<OwnCertificate>,
+}
+
+/// Which authorities of the broker's certificate count.
+enum Trusted {
+    /// Those in a file.
+    File(PathBuf),
+    /// The system's; what names others.
+    System(&'static str),
 }
 
 impl tower::Service<Uri> for Connector {
@@ -293,16 +372,21 @@ impl Place {
 
     async fn connect_tls(&self, url: &Url) -> Result<Box<dyn Stream>, String> {
         let trusted = self.authorities.current().await;
-        let config = rustls::ClientConfig::clone(&*trusted.map_err(|reason| self.nobody_trusted(reason))?);
+        let mut config =
+            rustls::ClientConfig::clone(&*trusted.map_err(|reason| self.nobody_trusted(reason))?);
+        if let Some(own) = self.own.clone() {
+            let read = spawn_blocking(move || own.read()).await;
+            config.client_auth_cert_resolver = Arc::new(read.map_err(|error| error.to_string())??);
+        }
         let stream = tls_connect::connect(url, config).await;
         Ok(Box::new(stream.map_err(|fault| self.no_connection(fault))?))
     }
 
     fn nobody_trusted(&self, reason: String) -> String {
-        match self.ca_file {
-            Some(_) => reason,
-            None => format!(
-                "this system trusts no certificate authority ({reason}): name the broker's with --ca-file"
+        match self.trusted {
+            Trusted::File(_) => reason,
+            Trusted::System(other) => format!(
+                "this system trusts no certificate authority ({reason}): name the broker's with {other}"
             ),
         }
     }
@@ -313,9 +397,9 @@ impl Place {
             NoTls::Unreachable(error) => format!("{source} cannot be reached: {error}"),
             NoTls::Name => format!("{source} has a name that no certificate can have"),
             NoTls::Certificate(reason) => {
-                let trusted = match &self.ca_file {
-                    Some(file) => format!("the authorities in {}", file.shown()),
-                    None => "the system's authorities (--ca-file names others)".to_owned(),
+                let trusted = match &self.trusted {
+                    Trusted::File(file) => format!("the authorities in {}", file.shown()),
+                    Trusted::System(other) => format!("the system's authorities ({other} names others)"),
                 };
                 format!("the certificate of {source} is not accepted by {trusted}: {reason}")
             }

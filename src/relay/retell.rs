@@ -30,7 +30,7 @@ const EXPIRES_AT: u32 = 3;
 
 /// An answer that tells when tokens end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Retelling {
+pub(crate) enum Retelling {
     /// `/v1/token`, which is whole at once.
     Token,
     /// `/v1/watch`.
@@ -41,7 +41,7 @@ pub(super) enum Retelling {
 
 impl Retelling {
     /// What there is to retell of the answer to this request.
-    pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
         let path = request.uri().path();
         if is_grpc(request) {
             let is_told = ["/GetAccessToken", "/WatchAccessToken"];
@@ -56,7 +56,7 @@ impl Retelling {
     }
 
     /// What comes of a stream that goes on: each part of it, when it is there to its end.
-    pub(super) fn parts(
+    pub(crate) fn parts(
         self,
         moved_by: impl Fn() -> SignedDuration + Send + 'static,
     ) -> impl FnMut(Bytes) -> Bytes + Send + 'static {
@@ -91,7 +91,7 @@ impl Retelling {
 }
 
 /// An answer of `/v1/token` to what was asked then.
-pub(super) fn token(mut body: Zeroizing<Vec<u8>>, broker: &BrokerClock, asked: Moment) -> Bytes {
+pub(crate) fn token(mut body: Zeroizing<Vec<u8>>, broker: &BrokerClock, asked: Moment) -> Bytes {
     #[derive(Deserialize)]
     struct Told {
         expires_at: Timestamp,

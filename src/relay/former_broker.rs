@@ -24,7 +24,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the agent may see, and what the broker's clock showed.
-pub(super) async fn view(upstream: &Upstream) -> Result<(Document<'static>, Option<Timestamp>), NoAnswer> {
+pub(crate) async fn view(upstream: &Upstream) -> Result<(Document<'static>, Option<Timestamp>), NoAnswer> {
     let Answer { body: env, date } = upstream.get("/v1/env").await?;
     let status = upstream.get("/v1/status").await?;
     let env = str::from_utf8(&env).map_err(|_| {
@@ -49,7 +49,7 @@ pub(super) async fn view(upstream: &Upstream) -> Result<(Document<'static>, Opti
 }
 
 /// Its stream of changes.
-pub(super) async fn watch(upstream: &Upstream) -> Result<Response<Incoming>, NoAnswer> {
+pub(crate) async fn watch(upstream: &Upstream) -> Result<Response<Incoming>, NoAnswer> {
     upstream.accepted(upstream.open("/v1/watch").await).await
 }
 

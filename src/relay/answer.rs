@@ -10,14 +10,14 @@ use super::upstream::Upstream;
 use crate::http_client::http_date;
 
 /// What the broker says.
-pub(super) struct Answer {
-    pub(super) body: Zeroizing<Vec<u8>>,
+pub(crate) struct Answer {
+    pub(crate) body: Zeroizing<Vec<u8>>,
     /// What its clock shows. A proxy on the way may have put its own in the place of the broker's.
-    pub(super) date: Option<Timestamp>,
+    pub(crate) date: Option<Timestamp>,
 }
 
 /// Why there is no answer.
-pub(super) enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// Nobody answers, or not so that it can be read; a sentence says it.
     Away(String),
     /// The broker refuses.
@@ -27,21 +27,21 @@ pub(super) enum NoAnswer {
 /// Problem details as the broker writes them (RFC 9457).
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct ProblemDetails {
-    pub(super) code: String,
-    pub(super) detail: String,
+pub(crate) struct ProblemDetails {
+    pub(crate) code: String,
+    pub(crate) detail: String,
 }
 
 impl ProblemDetails {
     /// What a refusal says; nothing where it is none of the broker's.
-    pub(super) fn of(refusal: &Response<Zeroizing<Vec<u8>>>) -> Self {
+    pub(crate) fn of(refusal: &Response<Zeroizing<Vec<u8>>>) -> Self {
         serde_json::from_slice(refusal.body()).unwrap_or_default()
     }
 }
 
 impl NoAnswer {
     /// True where the broker has nothing at the path.
-    pub(super) fn is_no_such_path(&self) -> bool {
+    pub(crate) fn is_no_such_path(&self) -> bool {
         match self {
             Self::Away(_) => false,
             // An agent that is not there is 404 as well.
@@ -52,14 +52,14 @@ impl NoAnswer {
     }
 
     /// True where the broker does not know what the query asks for.
-    pub(super) fn is_no_such_query(&self) -> bool {
+    pub(crate) fn is_no_such_query(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.status() == StatusCode::BAD_REQUEST)
     }
 }
 
 impl Upstream {
     /// `GET path`.
-    pub(super) async fn get(&self, path: &'static str) -> Result<Answer, NoAnswer> {
+    pub(crate) async fn get(&self, path: &'static str) -> Result<Answer, NoAnswer> {
         let response = self.accepted(self.open(path).await).await?;
         let date = response.headers().get(header::DATE).and_then(http_date);
         let body = self.read(response).await.map_err(NoAnswer::Away)?;
@@ -67,7 +67,7 @@ impl Upstream {
     }
 
     /// An answer that is no refusal.
-    pub(super) async fn accepted(
+    pub(crate) async fn accepted(
         &self,
         answered: Result<Response<Incoming>, String>,
     ) -> Result<Response<Incoming>, NoAnswer> {

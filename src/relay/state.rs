@@ -1,4 +1,4 @@
-//! What the sidecar has at hand: what the broker said last, and what of it still holds at a moment.
+//! What is at hand of an agent: what the broker said last, and what of it still holds at a moment.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const EXPIRED: &str = "The token has expired, and the broker has sent no other y
 
 /// What the broker said last. No `Debug`: it holds tokens.
 #[derive(Clone)]
-pub(super) struct State {
+pub(crate) struct State {
     /// Its times are this machine's.
     view: Document<'static>,
     /// When it was asked, by this machine's clocks; `None` for what no broker said.
@@ -36,16 +36,16 @@ pub(super) struct State {
 
 /// Why what the broker said last does not hold any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) state: AgentState,
-    pub(super) message: String,
+pub(crate) struct Trouble {
+    pub(crate) state: AgentState,
+    pub(crate) message: String,
     /// The tokens go although they live.
-    pub(super) is_final: bool,
+    pub(crate) is_final: bool,
 }
 
 impl Trouble {
     /// The broker cannot be reached, say; it passes.
-    pub(super) fn passing(message: impl Into<String>) -> Self {
+    pub(crate) fn passing(message: impl Into<String>) -> Self {
         Self {
             state: AgentState::ProviderUnavailable,
             message: message.into(),
@@ -54,7 +54,7 @@ impl Trouble {
     }
 
     /// The broker does not give this pod the agent's tokens.
-    pub(super) fn refused(message: impl Into<String>) -> Self {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self {
             state: AgentState::Misconfigured,
             message: message.into(),
@@ -63,7 +63,7 @@ impl Trouble {
     }
 
     /// Nobody renews the tokens any more.
-    pub(super) fn ended() -> Self {
+    pub(crate) fn ended() -> Self {
         Self {
             is_final: true,
             ..Self::passing("The sidecar has ended, and nobody renews the token.")
@@ -74,7 +74,7 @@ impl Trouble {
 impl State {
     /// What the broker says, with its times as this machine's clock shows them. The moment is when it was asked: a token's
     /// life is counted from there.
-    pub(super) fn new(view: Document<'static>, heard: Moment) -> Self {
+    pub(crate) fn new(view: Document<'static>, heard: Moment) -> Self {
         Self {
             view,
             heard: Some(heard),
@@ -82,7 +82,7 @@ impl State {
     }
 
     /// Nothing, of this agent.
-    pub(super) fn of_agent(agent: Option<&AgentName>) -> Self {
+    pub(crate) fn of_agent(agent: Option<&AgentName>) -> Self {
         let mut view = Document::default();
         if let Some(agent) = agent {
             view.status.agent = agent.to_string().into();
@@ -91,7 +91,7 @@ impl State {
     }
 
     /// Takes note that this machine's clock was set: the ends of tokens are told by what it shows.
-    pub(super) fn clock_shows(&mut self, now: Moment) {
+    pub(crate) fn clock_shows(&mut self, now: Moment) {
         let Some(heard) = &mut self.heard else { return };
         let jump = skew::jump(*heard, now);
         heard.wall = heard.wall.checked_add(jump).unwrap_or(heard.wall);
@@ -99,36 +99,41 @@ impl State {
     }
 
     /// The same without anything that the agent could use.
-    pub(super) fn without_tokens(&self) -> Self {
+    pub(crate) fn without_tokens(&self) -> Self {
         let mut view = self.view.clone();
         view.credentials.clear();
         Self { view, heard: None }
     }
 
+    /// What the broker said, and when; `None` for what no broker said.
+    pub(crate) fn heard(&self) -> Option<(&Document<'static>, Moment)> {
+        Some((&self.view, self.heard?))
+    }
+
     /// True where there is a token, whether it lives or not.
-    pub(super) fn has_token(&self) -> bool {
+    pub(crate) fn has_token(&self) -> bool {
         self.view.tokens().next().is_some()
     }
 
     /// The agent that the broker speaks of.
-    pub(super) fn agent(&self) -> Option<&str> {
+    pub(crate) fn agent(&self) -> Option<&str> {
         Some(&*self.view.status.agent).filter(|agent| !agent.is_empty())
     }
 
     /// State, sentence and address, for the log.
-    pub(super) fn for_log(&self) -> (String, String, Option<String>) {
+    pub(crate) fn for_log(&self) -> (String, String, Option<String>) {
         let status = &self.view.status;
         let url = status.action_url.as_deref().map(str::to_owned);
         (status.state.to_string(), status.message.to_string(), url)
     }
 
     /// True for what no broker said: nothing.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.heard.is_none()
     }
 
     /// What of it holds at `now`.
-    pub(super) fn show(&self, now: Uptime, trouble: Option<&Trouble>) -> Shown {
+    pub(crate) fn show(&self, now: Uptime, trouble: Option<&Trouble>) -> Shown {
         let is_final = trouble.is_some_and(|trouble| trouble.is_final);
         let mut shown = self.clone();
         let mut has_lost = false;
@@ -154,7 +159,7 @@ impl State {
     }
 
     /// When to ask again without any news: before the first of the tokens ends, and when it does.
-    pub(super) fn next_look(&self, now: Uptime) -> Option<Uptime> {
+    pub(crate) fn next_look(&self, now: Uptime) -> Option<Uptime> {
         let looks = self.view.tokens().filter_map(|token| {
             let end = self.end(token)?;
             let lead = (now.until(end)? / 10).min(LONGEST_LEAD);
@@ -178,37 +183,37 @@ impl State {
 
 /// What holds at a moment. No `Debug`: it holds tokens.
 #[derive(Clone)]
-pub(super) struct Shown(State);
+pub(crate) struct Shown(State);
 
 impl Shown {
     /// The content of `env`.
-    pub(super) fn env(&self) -> Zeroizing<String> {
+    pub(crate) fn env(&self) -> Zeroizing<String> {
         self.0.view.env()
     }
 
     /// The content of `access_token`.
-    pub(super) fn access_token(&self) -> Option<&str> {
+    pub(crate) fn access_token(&self) -> Option<&str> {
         self.0.view.access_token()
     }
 
     /// The content of `status.json`.
-    pub(super) fn status_json(&self) -> String {
+    pub(crate) fn status_json(&self) -> String {
         self.0.view.status.to_file()
     }
 
     /// When the first of the tokens ends; `None` without any.
-    pub(super) fn expires_at(&self) -> Option<Uptime> {
+    pub(crate) fn expires_at(&self) -> Option<Uptime> {
         self.0.view.tokens().filter_map(|token| self.0.end(token)).min()
     }
 
     /// True where there is a token that lives.
-    pub(super) fn has_token(&self, now: Uptime) -> bool {
+    pub(crate) fn has_token(&self, now: Uptime) -> bool {
         let mut tokens = self.0.view.tokens();
         tokens.any(|token| self.0.left(token, now).is_some())
     }
 
     /// All of it.
-    pub(super) fn view_json(&self, now: Uptime) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn view_json(&self, now: Uptime) -> Zeroizing<Vec<u8>> {
         let mut view = self.0.view.clone();
         for token in view.tokens_mut() {
             token.expires_in = self.0.left(token, now).unwrap_or_default();
@@ -217,7 +222,7 @@ impl Shown {
     }
 
     /// The main token as `/v1/token` says it; `None` without one that lives.
-    pub(super) fn token_json(&self, now: Uptime) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn token_json(&self, now: Uptime) -> Option<Zeroizing<Vec<u8>>> {
         let main = self.0.view.credentials.first()?;
         let token = main.token.as_ref()?;
         Some(json(&Bearer {
@@ -228,12 +233,12 @@ impl Shown {
     }
 
     /// Google's token as the metadata server says it; `None` without one that lives.
-    pub(super) fn metadata_json(&self, now: Uptime) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn metadata_json(&self, now: Uptime) -> Option<Zeroizing<Vec<u8>>> {
         Some(json(&self.bearer(self.for_google_libraries()?, now)?))
     }
 
     /// What the metadata server says of the rest; `None` where the broker has not told it yet.
-    pub(super) fn metadata_facts(&self, now: Uptime) -> Option<Facts<'_>> {
+    pub(crate) fn metadata_facts(&self, now: Uptime) -> Option<Facts<'_>> {
         let token = self.for_google_libraries();
         let bearer = token.and_then(|token| self.bearer(token, now));
         let scope = bearer.and_then(|bearer| bearer.scope);

@@ -16,7 +16,7 @@ const SLACK: SignedDuration = SignedDuration::from_secs(2);
 const WORTH_A_LINE: SignedDuration = SignedDuration::from_secs(5);
 
 /// The broker's clock, as its answers show it.
-pub(super) struct BrokerClock {
+pub(crate) struct BrokerClock {
     source: Source,
     own: SharedClock,
     known: Mutex<Known>,
@@ -32,7 +32,7 @@ struct Known {
 
 impl BrokerClock {
     /// Nothing is known of it yet.
-    pub(super) fn new(source: Source, own: SharedClock) -> Self {
+    pub(crate) fn new(source: Source, own: SharedClock) -> Self {
         Self {
             source,
             own,
@@ -41,13 +41,13 @@ impl BrokerClock {
     }
 
     /// This machine's moment, for the beginning of a request.
-    pub(super) fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Moment {
         self.own.moment()
     }
 
     /// Takes note of what the broker's clock showed at some time since `asked`, and says what a time of its answer has to be
     /// moved by. What agrees with what is known teaches nothing, so that the same token keeps the same end.
-    pub(super) fn showed(&self, broker: Timestamp, asked: Moment) -> SignedDuration {
+    pub(crate) fn showed(&self, broker: Timestamp, asked: Moment) -> SignedDuration {
         let took = self.own.uptime().since(asked.uptime);
         let took = SignedDuration::try_from(took).unwrap_or(SignedDuration::MAX);
         let least = asked.wall.duration_since(broker);
@@ -74,7 +74,7 @@ impl BrokerClock {
     }
 
     /// What a time that the broker tells now has to be moved by, by what is known.
-    pub(super) fn moved_by(&self) -> SignedDuration {
+    pub(crate) fn moved_by(&self) -> SignedDuration {
         self.known().moved_by(self.own.moment()).unwrap_or_default()
     }
 
@@ -92,7 +92,7 @@ impl Known {
 
 /// By how much this machine's clock was set between two moments, in whole seconds; nothing for what is no more than NTP's
 /// steering.
-pub(super) fn jump(before: Moment, now: Moment) -> SignedDuration {
+pub(crate) fn jump(before: Moment, now: Moment) -> SignedDuration {
     let ahead = now.ahead_of(before);
     if ahead.abs() > WORTH_A_LINE {
         whole_seconds(ahead)
@@ -113,7 +113,7 @@ fn whole_seconds(span: SignedDuration) -> SignedDuration {
 }
 
 /// What a clock shows by which something ends at `end`, in `left` seconds.
-pub(super) fn clock_of(end: Timestamp, left: u64) -> Option<Timestamp> {
+pub(crate) fn clock_of(end: Timestamp, left: u64) -> Option<Timestamp> {
     end.checked_sub(Duration::from_secs(left)).ok()
 }
 

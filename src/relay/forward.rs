@@ -19,6 +19,7 @@ use super::{
     broker::Broker,
     retell::{self, Retelling},
     state::Shown,
+    upstream,
 };
 use crate::{
     agent_api::{
@@ -31,7 +32,10 @@ use crate::{
     budget::{
         Budget, Share,
         descriptors::part,
-        table::{AGENTS_PART, LOCAL_CONNECTIONS, SIDECAR_STREAMS, STREAMS_PER_CONNECTION, WRITE_STALL},
+        table::{
+            AGENT_CONNECTIONS, AGENTS_PART, FORWARDED_STREAMS, LOCAL_CONNECTIONS, SIDECAR_STREAMS,
+            STREAMS_PER_CONNECTION, WRITE_STALL,
+        },
     },
     clock::{SharedClock, Uptime},
     net::{
@@ -55,10 +59,38 @@ const HEADER_BYTES: u32 = 16 * 1024;
 type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Forwards requests.
-pub(super) struct Forwarder {
-    pub(super) broker: Arc<Broker>,
-    pub(super) shown: Arc<ArcSwapOption<Shown>>,
-    pub(super) clock: SharedClock,
+pub(crate) struct Forwarder {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) shown: Arc<ArcSwapOption<Shown>>,
+    pub(crate) clock: SharedClock,
+    pub(crate) places: Places,
+    /// Whom the socket is for, where its mode does not say that by itself: another uid is refused.
+    pub(crate) reader: Option<u32>,
+}
+
+/// The places of connections, and of what stays open: all that share a connection to the broker share them.
+#[derive(Clone)]
+pub(crate) struct Places {
+    connections: Budget<PeerUid>,
+    streams: Budget<PeerUid>,
+}
+
+impl Places {
+    /// Of one sidecar.
+    pub(crate) fn of_sidecar() -> Self {
+        Self {
+            connections: Budget::new(LOCAL_CONNECTIONS.within(part(AGENTS_PART))),
+            streams: Budget::new(SIDECAR_STREAMS),
+        }
+    }
+
+    /// Of all agents of one node.
+    pub(crate) fn of_node() -> Self {
+        Self {
+            connections: Budget::new(AGENT_CONNECTIONS.within(part(AGENTS_PART))),
+            streams: Budget::new(FORWARDED_STREAMS),
+        }
+    }
 }
 
 /// What can be answered from the state, without the broker.
@@ -122,46 +154,52 @@ impl Rendering {
 
 impl Forwarder {
     /// Serves the socket until `shutdown`.
-    pub(super) async fn serve(self: Arc<Self>, listener: UnixListener, shutdown: CancellationToken) {
+    pub(crate) async fn serve(self: Arc<Self>, listener: UnixListener, shutdown: CancellationToken) {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1().max_buf_size(HEADER_BYTES as usize);
         http.http2()
             .max_header_list_size(HEADER_BYTES)
             .max_concurrent_streams(STREAMS_PER_CONNECTION);
         let http = Arc::new(http);
-        let streams = Budget::new(SIDECAR_STREAMS);
+        let (Places { connections, streams }, end) = (self.places.clone(), shutdown.clone());
         let serve = move |stream: UnixStream, share: Share<PeerUid>| {
             let (forwarder, http, streams) = (Arc::clone(&self), Arc::clone(&http), streams.clone());
+            let stop = end.clone();
             async move {
                 let peer = share.holder().copied();
+                let stranger = peer.map(|peer| peer.0).filter(|uid| forwarder.is_stranger(*uid));
                 let service = service_fn(move |request| {
                     let stream = is_stream(&request).then(|| peer.map(|peer| streams.take(&peer)));
                     let forwarder = Arc::clone(&forwarder);
                     async move {
+                        if let Some(uid) = stranger {
+                            return Ok(refused(Refusal::wrong_user(uid), is_grpc(&request)));
+                        }
                         let answer = match stream.flatten().transpose() {
                             Ok(None) => forwarder.answer(request).await,
                             Ok(Some(held)) => holding(forwarder.answer(request).await, held),
-                            Err(_) => too_many_streams(is_grpc(&request)),
+                            Err(_) => forwarder.too_many_streams(is_grpc(&request)),
                         };
                         Ok::<_, Infallible>(answer)
                     }
                 });
                 let stream = TokioIo::new(AnyAuthority::new(connection::impatient(stream, WRITE_STALL)));
-                // Clients go away in all kinds of ways; none of them is worth a line.
-                let _ = http.serve_connection(stream, service).await;
+                tokio::select! {
+                    // Clients go away in all kinds of ways; none of them is worth a line.
+                    _ = http.serve_connection(stream, service) => {}
+                    // At once: what was taken away is told to nobody, and its end waits for nobody.
+                    () = stop.cancelled() => {}
+                }
                 drop(share);
             }
         };
-        let door = Door::new(
-            "broker.sock",
-            Budget::new(LOCAL_CONNECTIONS.within(part(AGENTS_PART))),
-        );
+        let door = Door::new("broker.sock", connections);
         let admit = move |stream: &UnixStream, _: &_| door.enter(&PeerUid(stream.peer_cred().ok()?.uid()));
         accept(listener, "broker.sock", shutdown, admit, serve).await;
     }
 
     /// Serves the metadata protocol, and nothing else, until `shutdown`.
-    pub(super) async fn serve_metadata(self: Arc<Self>, server: TcpServer, shutdown: CancellationToken) {
+    pub(crate) async fn serve_metadata(self: Arc<Self>, server: TcpServer, shutdown: CancellationToken) {
         let answer = move |mut request: Request<Incoming>| {
             let forwarder = Arc::clone(&self);
             async move {
@@ -178,6 +216,20 @@ impl Forwarder {
             }
         };
         server.serve("the metadata server", answer, shutdown).await;
+    }
+
+    /// True for a uid that the socket is not for.
+    fn is_stranger(&self, uid: u32) -> bool {
+        let is_own = || uid == rustix::process::geteuid().as_raw();
+        self.reader.is_some_and(|reader| reader != uid && !is_own())
+    }
+
+    fn too_many_streams(&self, is_grpc: bool) -> Response<Body> {
+        let detail = format!(
+            "There are as many streams through here as there may be ({} of one uid): close some.",
+            self.places.streams.limits().each
+        );
+        refused(Refusal::too_many(detail), is_grpc)
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -223,7 +275,7 @@ impl Forwarder {
         }
         let Broker { upstream, clock } = &*self.broker;
         let (retelling, asked) = (Retelling::of(&request), clock.now());
-        let response = upstream.send(request.map(BodyExt::boxed_unsync)).await?;
+        let response = upstream.send(request.map(upstream::outgoing)).await?;
         let is_told = response.status() == StatusCode::OK;
         Ok(match retelling.filter(|_| is_told) {
             None => passed_on(response),
@@ -310,12 +362,7 @@ fn holding(answer: Response<Body>, held: Share<PeerUid>) -> Response<Body> {
     })
 }
 
-fn too_many_streams(is_grpc: bool) -> Response<Body> {
-    let detail = format!(
-        "There are as many streams through this sidecar as there may be ({} of one uid): close some.",
-        SIDECAR_STREAMS.each
-    );
-    let refusal = Refusal::too_many(detail);
+fn refused(refusal: Refusal, is_grpc: bool) -> Response<Body> {
     own(if is_grpc {
         refusal.into_grpc().into_http().map(AgentBody::Grpc)
     } else {
@@ -361,7 +408,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
-        sidecar::{skew::BrokerClock, source::Source, upstream::Upstream},
+        relay::{Source, skew::BrokerClock, upstream::Upstream},
         testing::{H2_PING, H2_PREFACE, PIPELINED, in_memory, never_reads},
     };
 
@@ -372,12 +419,14 @@ mod tests {
         let nobody = Source::Socket(folder.path().join("nobody"));
         let broker = Broker {
             upstream: Upstream::new(&nobody, None, Path::new(""), None),
-            clock: BrokerClock::new(nobody, Arc::new(SystemClock)),
+            clock: Arc::new(BrokerClock::new(nobody, Arc::new(SystemClock))),
         };
         let forwarder = Arc::new(Forwarder {
             broker: Arc::new(broker),
             shown: Arc::default(),
             clock: Arc::new(SystemClock),
+            places: Places::of_sidecar(),
+            reader: None,
         });
         let (listener, shutdown) = (UnixListener::bind(&path).unwrap(), CancellationToken::new());
         tokio::spawn(forwarder.serve(listener, shutdown.clone()));
