@@ -21,6 +21,12 @@ pub(super) fn enclose(place: &Place<'_>, key: &Key) -> Zeroizing<Vec<u8>> {
     Zeroizing::new([&key.expose()[..], digest(place, key.expose()).as_ref()].concat())
 }
 
+/// Whether who encrypted it left the key as it is: a party that does not encrypt also gives back what it was given.
+pub(super) fn shows(encrypted: &[u8], enclosed: &[u8]) -> bool {
+    let key = enclosed.get(..KEY_LEN).unwrap_or(enclosed);
+    encrypted.windows(key.len().max(1)).any(|part| part == key)
+}
+
 /// The key in what was decrypted; why there is none for this place.
 pub(super) fn disclose(place: &Place<'_>, enclosed: &[u8]) -> Result<Key, &'static str> {
     let (key, rest) = enclosed
@@ -63,6 +69,14 @@ mod tests {
             .iter()
             .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         assert_eq!((&made[..32], hex.as_str()), (&[9; 32][..], digest));
+    }
+
+    #[test]
+    fn what_shows_the_key_is_known() {
+        let enclosed = enclose(&place("store_1", 7), &Key::new([9; 32]));
+        assert!(shows(&enclosed, &enclosed));
+        assert!(shows(&[&[1; 5], &enclosed[..32]].concat(), &enclosed));
+        assert!(!shows(&[9; 31], &enclosed) && !shows(&enclosed[32..], &enclosed) && !shows(&[], &enclosed));
     }
 
     #[test]

@@ -26,6 +26,14 @@ pub enum SealError {
         /// The seal that was asked.
         configured: String,
     },
+    /// It answers, and what it encrypted is of no use: nothing was changed.
+    #[error("the seal {seal} cannot be used to wrap keys: {reason}")]
+    Unfit {
+        /// The seal, as the configuration names it.
+        seal: String,
+        /// What is wrong with what it gave.
+        reason: String,
+    },
     /// It answers, and what it opened is not the key of this place: asking again does not help.
     #[error(
         "the seal {seal} does not give the key {key} back: {reason}; restore a backup of the database, or bring the seal \
@@ -46,7 +54,7 @@ pub enum SealError {
 pub(super) enum Problem {
     /// Not at the moment: [`SealError::Away`].
     Away(String),
-    /// What it gives is wrong: [`SealError::Refused`].
+    /// What it gives is wrong: [`SealError::Unfit`] of what it wraps, [`SealError::Refused`] of what it unwraps.
     Wrong(String),
 }
 

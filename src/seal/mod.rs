@@ -63,10 +63,11 @@ impl Seal {
         let kind = match source {
             KeySource::Kms(socket) => Kind::Kms(Kms::new(socket)),
             KeySource::Transit(key) => {
-                let section = section
-                    .transit
-                    .as_ref()
-                    .context("no token for a Transit engine")?;
+                let section = section.transit.as_ref().with_context(|| {
+                    format!(
+                        "{source} is asked with a token: set key.transit_token_file to the file that holds it"
+                    )
+                })?;
                 Kind::Transit(Box::new(Transit::new(key, section, LIMITS)?))
             }
             _ => Kind::Local(Local::read(source, section).await?),
@@ -95,14 +96,21 @@ impl Seal {
     /// Wraps a key for one place. Another party has to give back what it encrypted before that counts as wrapped.
     ///
     /// # Errors
-    /// [`SealError::Away`] where the seal does not do it now, [`SealError::Refused`] where it does not give back what it
-    /// encrypted.
+    /// [`SealError::Away`] where the seal does not do it now, [`SealError::Unfit`] where it does not give back what it
+    /// encrypted, or where what it encrypted shows the key.
     pub async fn wrap(&self, place: &Place<'_>, key: &Key) -> Result<WrappedKey, SealError> {
-        match &self.kind {
+        let wrapped = match &self.kind {
             Kind::Local(local) => Ok(local.wrap(&self.name, place, key)),
-            Kind::Kms(kms) => self.answer(place.key, kms.wrap(&self.name, place, key).await),
-            Kind::Transit(transit) => self.answer(place.key, transit.wrap(&self.name, place, key).await),
-        }
+            Kind::Kms(kms) => kms.wrap(&self.name, place, key).await,
+            Kind::Transit(transit) => transit.wrap(&self.name, place, key).await,
+        };
+        wrapped.map_err(|problem| match problem {
+            Problem::Away(reason) => self.away(reason),
+            Problem::Wrong(reason) => SealError::Unfit {
+                seal: self.name.clone(),
+                reason,
+            },
+        })
     }
 
     /// The key that was wrapped for this place.

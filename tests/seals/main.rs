@@ -75,7 +75,7 @@ fn away<T>(answer: Result<T, SealError>) -> String {
 #[track_caller]
 fn refused<T>(answer: Result<T, SealError>) -> String {
     match answer.err() {
-        Some(SealError::Refused { reason, .. }) => reason,
+        Some(SealError::Refused { reason, .. } | SealError::Unfit { reason, .. }) => reason,
         Some(other) => panic!("not refused: {other}"),
         None => panic!("it answered"),
     }

@@ -72,6 +72,11 @@ impl Kms {
             }
             let mut bytes = vec![VERSION];
             bytes.extend(encrypted.encode_to_vec());
+            if enclosure::shows(&bytes, &enclosed) {
+                return Err(Problem::Wrong(
+                    "the plugin does not encrypt: what it gave shows the key".to_owned(),
+                ));
+            }
             return Ok(WrappedKey {
                 seal: seal.to_owned(),
                 seal_key: encrypted.key_id,

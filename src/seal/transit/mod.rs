@@ -73,6 +73,13 @@ impl Transit {
                 "the server does not decrypt what it encrypted".to_owned(),
             ));
         }
+        let payload = ciphertext.rsplit(':').next().unwrap_or_default();
+        let payload = BASE64_STANDARD.decode(payload).unwrap_or_default();
+        if enclosure::shows(&payload, &enclosed) {
+            return Err(Problem::Wrong(
+                "the server does not encrypt: what it gave shows the key".to_owned(),
+            ));
+        }
         Ok(WrappedKey {
             seal: seal.to_owned(),
             seal_key: self.key_id(version),
