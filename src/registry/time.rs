@@ -114,19 +114,28 @@ impl BrokerClock {
 
     /// The node's time, where that provider's is believed to be another.
     pub(crate) fn if_differing(&self, run_by: &str) -> Option<Timestamp> {
-        let other = self.other_times(run_by, None).pop();
+        let other = self.other_times(run_by, None, self.believed(run_by)).pop();
         other.map(|other| other.wall_at(self.uptime()))
     }
 
-    /// What that provider's clock may show, beside what is believed of it: first as it said just now, then as the node's
-    /// shows it, since each `Date`, also what was heard before, may be any proxy's.
-    pub(crate) fn other_times(&self, run_by: &str, heard: Option<Moment>) -> Vec<Moment> {
-        let now = self.clock.moment();
-        let mut times = vec![Moment {
+    /// The time at that provider, as it is believed now.
+    pub(crate) fn believed(&self, run_by: &str) -> Moment {
+        Moment {
             wall: self.provider_now(run_by),
-            uptime: now.uptime,
-        }];
-        for other in heard.into_iter().chain([now]) {
+            uptime: self.uptime(),
+        }
+    }
+
+    /// What that provider's clock may show, beside what was tried: first what is believed of it by now, which another request
+    /// may have taught, then as it said just now, then as the node's shows it, since each `Date`, also what was heard before,
+    /// may be any proxy's.
+    pub(crate) fn other_times(&self, run_by: &str, heard: Option<Moment>, tried: Moment) -> Vec<Moment> {
+        let now = self.clock.moment();
+        let mut times = vec![tried];
+        for other in [Some(self.believed(run_by)), heard, Some(now)]
+            .into_iter()
+            .flatten()
+        {
             if times
                 .iter()
                 .all(|known| other.ahead_of(*known).abs() >= TOLERANCE)
@@ -260,7 +269,7 @@ mod tests {
         let (manual, clock, start) = scene();
         let other = |said: Option<SignedDuration>| {
             let said = said.map(|ahead| heard(&manual, start + ahead));
-            let times = clock.other_times(ACME, said).into_iter();
+            let times = clock.other_times(ACME, said, clock.believed(ACME)).into_iter();
             let ahead = |time: Moment| time.wall.duration_since(start);
             times.map(ahead).collect::<Vec<_>>()
         };
@@ -271,6 +280,16 @@ mod tests {
         assert_eq!((other(None), other(Some(HOUR))), (vec![none], vec![none]));
         assert_eq!(other(Some(none)), [none]);
         assert_eq!(other(Some(HOUR * 2)), [HOUR * 2, none], "both may be a proxy's");
+    }
+
+    #[test]
+    fn what_another_request_taught_meanwhile_is_tried_first() {
+        let (manual, clock, start) = scene();
+        let tried = clock.believed(ACME);
+        clock.learn(ACME, heard(&manual, start + HOUR));
+        let times = clock.other_times(ACME, Some(heard(&manual, start + HOUR)), tried);
+        let ahead: Vec<_> = times.iter().map(|time| time.wall.duration_since(start)).collect();
+        assert_eq!(ahead, [HOUR]);
     }
 
     #[test]

@@ -51,15 +51,16 @@ impl Assertions {
         scopes: &ScopeSet,
     ) -> Result<TokenAnswer, ProviderError> {
         let run_by = self.context.providers.name_of(provider.0);
+        let believed = self.clock.believed(&run_by);
         let mut refused = match self
-            .assert_at(self.clock.provider_now(&run_by), provider, key, subject, scopes)
+            .assert_at(believed.wall, provider, key, subject, scopes)
             .await
         {
             Err(error) if is_refused_assertion(&error) => error,
             answer => return answer,
         };
         let heard = refused.server_time.as_ref().map(|heard| **heard);
-        for time in self.clock.other_times(&run_by, heard) {
+        for time in self.clock.other_times(&run_by, heard, believed) {
             let now = time.wall_at(self.clock.uptime());
             refused = match self.assert_at(now, provider, key, subject, scopes).await {
                 Err(error) if is_refused_assertion(&error) => error,

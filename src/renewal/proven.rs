@@ -24,10 +24,7 @@ impl Recovery {
             return ask(None).await;
         };
         let run_by = self.context.providers.name_of(provider);
-        let believed = Moment {
-            wall: self.clock.provider_now(&run_by),
-            uptime: self.clock.uptime(),
-        };
+        let believed = self.clock.believed(&run_by);
         let at = |time: Moment| {
             let now = time.wall_at(self.clock.uptime());
             ask(Some(Possession { key, now }))
@@ -37,7 +34,7 @@ impl Recovery {
             answer => return answer,
         };
         let heard = failure.error.server_time.as_ref().map(|heard| **heard);
-        let mut times = self.clock.other_times(&run_by, heard);
+        let mut times = self.clock.other_times(&run_by, heard, believed);
         if times.len() < 2 {
             times.push(believed);
         }
