@@ -44,8 +44,9 @@ pub(super) struct DoctorArgs {
 /// Runs `doctor`.
 pub(super) async fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Outcome {
     let clock = output.clock();
-    let findings = if global.remote()?.is_some() {
-        doctor::examine_server(connections::admin(global, output).await).await
+    let findings = if let Some(server) = global.remote()? {
+        let opened = connections::admin(global, output).await;
+        doctor::examine_server(opened, &server.certificate, output.now()).await
     } else if let Some(socket) = agents_socket(&args.agent, global)? {
         doctor::examine_agent(&socket, &clock).await
     } else {

@@ -69,11 +69,7 @@ fn judge(check: &'static str, certificate: &Path, checked: Result<Checked, Confi
                 Finding::ok(check, format!("{file} and its key can be served"))
             }
         },
-        Err(error) => Finding::fail(
-            check,
-            error.to_string(),
-            "give it a certificate and the key that belongs to it",
-        ),
+        Err(error) => Finding::fail(check, error.to_string(), "put right what it names"),
     }
 }
 

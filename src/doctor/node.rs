@@ -2,6 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
+use jiff::Timestamp;
+
 use super::{
     agents, configuration,
     daemon::{self, Seen},
@@ -14,6 +16,7 @@ use crate::{
     clock::SharedClock,
     config::Config,
     manifest::Scan,
+    net::tls_files::NamedFile,
 };
 
 /// How long a change of a manifest may take to be in force, and in the files.
@@ -64,9 +67,18 @@ pub(crate) async fn examine(node: &Node<'_>, clock: &SharedClock) -> Vec<Finding
     once_each(findings)
 }
 
-/// Asks a daemon on another machine, which is all that can be looked at from here.
-pub(crate) async fn examine_server(opened: Result<Admin, Failure>) -> Vec<Finding> {
-    daemon::check_remote(opened).await
+/// Asks a daemon on another machine, which is all that can be looked at from here, and looks at the certificate that is shown
+/// to it.
+pub(crate) async fn examine_server(
+    opened: Result<Admin, Failure>,
+    certificate: &Path,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let own = NamedFile::new("--certificate", certificate).trouble(now);
+    let own = own.map(|trouble| Finding::warn("certificate", trouble, ""));
+    let mut findings = daemon::check_remote(opened).await;
+    findings.extend(own);
+    findings
 }
 
 /// What was found here, and is told by the daemon as well, counts once.

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub(crate) mod certificate_names;
+mod client_verifier;
 pub(crate) mod connection;
 pub mod event_stream;
 pub(crate) mod folders;

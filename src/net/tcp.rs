@@ -2,7 +2,7 @@
 
 mod guest;
 
-use std::{convert::Infallible, error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -87,6 +87,19 @@ impl TcpServer {
     pub fn with_probes(mut self, is_probe: fn(&Request<Incoming>) -> bool) -> Self {
         self.is_probe = is_probe;
         self
+    }
+
+    /// Another server on the same port: of the two, whoever accepts a connection serves it.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn twin(&self) -> io::Result<Self> {
+        let listener = std::net::TcpListener::from(self.listener.as_fd().try_clone_to_owned()?);
+        Ok(Self {
+            listener: TcpListener::from_std(listener)?,
+            proxy_addresses: self.proxy_addresses.clone(),
+            ..*self
+        })
     }
 
     /// Where it really listens.

@@ -128,7 +128,8 @@ impl ServedCertificate {
         let unread = self.followed.problem();
         let (state, now) = (self.state(), self.clock.now());
         let served = self.trouble_of(state.in_force.as_ref()?, state.newest.as_ref()?, now);
-        let both: Vec<String> = unread.into_iter().chain(served).collect();
+        let authority = state.in_force.as_ref()?.authority_trouble(now);
+        let both: Vec<String> = unread.into_iter().chain(served).chain(authority).collect();
         (!both.is_empty()).then(|| both.join("; "))
     }
 

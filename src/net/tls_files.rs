@@ -8,14 +8,13 @@ use std::{
 
 use jiff::Timestamp;
 use rustls::{
-    ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier,
-    crypto::CryptoProvider,
+    ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{NoServerSessionStorage, WantsServerCert, WebPkiClientVerifier},
+    server::NoServerSessionStorage,
 };
 use zeroize::Zeroizing;
 
-use super::validity::Validity;
+use super::{client_verifier, validity::Validity};
 use crate::{
     file,
     text::{ShowPath, without_bom},
@@ -52,6 +51,14 @@ impl NamedFile {
             .ok()
             .filter(|chain| !chain.is_empty())
             .ok_or_else(|| self.wrong("holds no certificate in PEM"))
+    }
+
+    /// What the first certificate in it says of its time, where it is refused or soon will be; what is wrong with the file goes
+    /// without saying.
+    pub(crate) fn trouble(&self, now: Timestamp) -> Option<String> {
+        let chain = self.certificates().ok()?;
+        let trouble = Validity::of(chain.first()?)?.trouble_of_client(now)?;
+        Some(self.wrong(&trouble))
     }
 
     pub(super) fn wrong(&self, what: &str) -> String {
@@ -100,6 +107,8 @@ pub(crate) struct Pair {
     config: Arc<ServerConfig>,
     validity: Validity,
     authority: ClientAuthority,
+    /// Where the authorities are, as messages begin with it.
+    authority_name: Option<String>,
 }
 
 impl Pair {
@@ -114,6 +123,13 @@ impl Pair {
 
     pub(super) fn authority(&self) -> &ClientAuthority {
         &self.authority
+    }
+
+    /// What there is to say of the authorities' time.
+    pub(super) fn authority_trouble(&self, now: Timestamp) -> Option<String> {
+        let (name, authorities) = (self.authority_name.as_ref()?, self.authority.as_ref()?);
+        let mut validities = authorities.iter().filter_map(|der| Validity::of(der));
+        validities.find_map(|validity| Some(format!("{name}{}", validity.trouble_of_authority(now)?)))
     }
 }
 
@@ -131,12 +147,13 @@ impl TlsFiles {
     /// # Errors
     /// A sentence, where the files cannot be served with at all.
     pub(crate) fn check(&self, now: Timestamp) -> Result<Checked, String> {
-        let validity = self.read()?.validity;
+        let pair = self.read()?;
+        let own = pair.validity.trouble(now);
+        let own = own.map(|trouble| self.certificate.wrong(&trouble));
+        let both: Vec<String> = own.into_iter().chain(pair.authority_trouble(now)).collect();
         Ok(Checked {
-            trouble: validity
-                .trouble(now)
-                .map(|trouble| self.certificate.wrong(&trouble)),
-            is_refused: !validity.holds(now),
+            trouble: (!both.is_empty()).then(|| both.join("; ")),
+            is_refused: !pair.validity.holds(now),
         })
     }
 
@@ -180,7 +197,11 @@ impl TlsFiles {
             .map(|file| Ok::<_, String>((file, file.certificates()?)))
             .transpose()?;
         let builder = match &authority {
-            Some((file, certificates)) => asking_for(builder, provider, (file, &self.clients), certificates)?,
+            Some((file, certificates)) => {
+                let is_optional = matches!(self.clients, ClientCertificates::Optional(_));
+                let verifier = client_verifier::made(certificates, is_optional, provider);
+                builder.with_client_cert_verifier(verifier.map_err(|reason| file.wrong(&reason))?)
+            }
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, private).map_err(unfit)?;
@@ -193,33 +214,10 @@ impl TlsFiles {
         Ok(Pair {
             config: Arc::new(config),
             validity,
+            authority_name: authority.as_ref().map(|(file, _)| file.wrong("")),
             authority: authority.map(|(_, certificates)| certificates.into()),
         })
     }
-}
-
-/// Clients show a certificate of one of these authorities, and have to, unless they may show none.
-fn asking_for(
-    builder: ConfigBuilder<ServerConfig, WantsVerifier>,
-    provider: Arc<CryptoProvider>,
-    (file, clients): (&NamedFile, &ClientCertificates),
-    authorities: &[CertificateDer<'static>],
-) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, String> {
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots
-            .add(authority.clone())
-            .map_err(|error| file.wrong(&format!("holds a certificate that is no authority's: {error}")))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let verifier = match clients {
-        ClientCertificates::Optional(_) => verifier.allow_unauthenticated(),
-        ClientCertificates::None | ClientCertificates::Required(_) => verifier,
-    };
-    let verifier = verifier
-        .build()
-        .map_err(|error| file.wrong(&format!("is of no use: {error}")))?;
-    Ok(builder.with_client_cert_verifier(verifier))
 }
 
 #[cfg(test)]

@@ -90,6 +90,35 @@ impl Validity {
             )),
         }
     }
+
+    /// The same for what a client shows.
+    pub(crate) fn trouble_of_client(self, now: Timestamp) -> Option<String> {
+        let (from, until) = (clock::rfc3339(self.from), clock::rfc3339(self.until));
+        match self.standing(now) {
+            Standing::Good => None,
+            Standing::EndsSoon => Some(format!("ends at {until}: get the next one before")),
+            Standing::Over => Some(format!("ended at {until}: get the next one")),
+            Standing::NotYet => Some(format!("is valid from {from} only")),
+        }
+    }
+
+    /// The same for an authority of clients' certificates.
+    pub(crate) fn trouble_of_authority(self, now: Timestamp) -> Option<String> {
+        let (from, until) = (clock::rfc3339(self.from), clock::rfc3339(self.until));
+        match self.standing(now) {
+            Standing::Good => None,
+            Standing::EndsSoon => Some(format!(
+                "holds an authority that ends at {until}: put the next one there before, beside it"
+            )),
+            Standing::Over => Some(format!(
+                "holds an authority that ended at {until}, and no client of it is let in: put the next one there"
+            )),
+            Standing::NotYet => Some(format!(
+                "holds an authority that is valid from {from} only, and no client of it is let in until then: see whether this \
+                 machine's clock is right"
+            )),
+        }
+    }
 }
 
 #[cfg(test)]
