@@ -10,6 +10,7 @@ use crate::{
     broker::{AgentState, Broker},
     config::InForce,
     health::Readiness,
+    keyring::KeyringCases,
     net::tls::ServedCertificates,
     proto::{timestamp, v1},
 };
@@ -36,7 +37,11 @@ pub struct Facts {
 }
 
 /// The answer.
-pub(super) async fn of(broker: &Broker, facts: &Facts) -> v1::GetDaemonStatusResponse {
+pub(super) async fn of(
+    broker: &Broker,
+    keyring: &KeyringCases,
+    facts: &Facts,
+) -> v1::GetDaemonStatusResponse {
     let states = broker.agent_list.agents_by_state();
     let count = |wanted: fn(AgentState) -> bool| {
         states
@@ -50,6 +55,9 @@ pub(super) async fn of(broker: &Broker, facts: &Facts) -> v1::GetDaemonStatusRes
     let head = broker.store().trail_head().await.ok();
     let size = broker.store().trail_size().await.ok();
     let configuration_changes = facts.in_force.look_for_changes().await;
+    let mut problems = problems(broker, facts, &configuration_changes);
+    problems.extend(keyring.inspection.troubles().await);
+    problems.extend(keyring.rotation.trouble());
     v1::GetDaemonStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: Some(timestamp(facts.started_at)),
@@ -60,7 +68,7 @@ pub(super) async fn of(broker: &Broker, facts: &Facts) -> v1::GetDaemonStatusRes
         agents_active: count(|state| state == AgentState::Active),
         next_renewal_at: next.map(|at| timestamp(broker.moment().wall_at(at))),
         clock_skew_seconds: broker.clock_skew().as_secs(),
-        problems: problems(broker, facts, &configuration_changes),
+        problems,
         unusable_records: broker.unusable.unusable_records(),
         configuration_changes,
         google_client_id: facts.in_force.client_id().to_owned(),

@@ -7,9 +7,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use super::status::{status, store};
+use super::{
+    principal::Principal,
+    status::{status, store},
+};
 use crate::{
-    config::{InForce, KeySource},
+    config::{InForce, KeySection, KeySource, way, writers},
     keyring::{KeyReport, KeyringCases, KeyringError, Progress, Resealed},
     proto::{timestamp, v1},
     seal::{Seal, SealError},
@@ -65,11 +68,7 @@ pub(super) async fn rotate(
     shutdown: CancellationToken,
 ) -> Result<Answers<v1::RotateKeyResponse>, Status> {
     let mut progress = keyring.rotation.progress();
-    let active = keyring
-        .rotation
-        .rotate(actor)
-        .await
-        .map_err(|error| refused(&error))?;
+    let active = keyring.rotate(actor).await.map_err(|error| refused(&error))?;
     let (answers, receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {
         let mut last = None;
@@ -119,40 +118,79 @@ fn rotation(progress: Progress, ended: bool) -> v1::RotateKeyResponse {
 
 /// Wraps the keyring with another seal.
 pub(super) async fn reseal(
-    keyring: &KeyringCases,
+    keyring: &Arc<KeyringCases>,
     in_force: &InForce,
     request: v1::ResealKeysRequest,
-    actor: Actor,
+    caller: &Principal,
+) -> Result<v1::ResealKeysResponse, Status> {
+    let resealed = reseal_with(keyring, in_force, &request.seal, caller).await;
+    resealed.inspect_err(|refusal| {
+        tracing::warn!(%caller, reason = refusal.message(), "the keyring was not sealed anew");
+    })
+}
+
+async fn reseal_with(
+    keyring: &Arc<KeyringCases>,
+    in_force: &InForce,
+    named: &str,
+    caller: &Principal,
 ) -> Result<v1::ResealKeysResponse, Status> {
     let section = in_force.key_on_disk();
     let section = section.map_err(|error| misconfigured(&error.to_string()))?;
-    let source = match request.seal.as_str() {
+    let source = match named {
         "" => section.source.clone(),
-        named => named.parse::<KeySource>().map_err(|error| {
-            let message = format!("the seal {}: {error}", crate::text::quoted(named, 80));
-            status(Code::InvalidArgument, "invalid_request", message)
-        })?,
+        named => named_seal(named, &section, caller)?,
     };
-    let is_configured = source == section.source;
-    if matches!(source, KeySource::Command(_)) && !is_configured {
-        return Err(misconfigured(
-            "which program is started is for the configuration to say: name the command in key.source, and run this again",
-        ));
-    }
     let seal = Seal::configured(&source, &section).await;
     let seal = seal.map_err(|error| misconfigured(&format!("{error:#}")))?;
-    let done = keyring.resealing.reseal(Some(seal), actor).await;
+    let done = keyring.reseal(Some(seal), caller.actor()).await;
     let done = done.map_err(|error| refused(&error))?;
-    if is_configured {
-        in_force.note_seal(&section);
+    let advice = advice(&source, &section);
+    in_force.note_seal(KeySection { source, ..section });
+    Ok(resealed(done, advice))
+}
+
+/// The seal that a request names. Who names one is given every key of the keyring by it.
+fn named_seal(named: &str, section: &KeySection, caller: &Principal) -> Result<KeySource, Status> {
+    let invalid = |message: String| status(Code::InvalidArgument, "invalid_request", message);
+    let source: KeySource = named.parse().map_err(|error| {
+        let named = crate::text::quoted(named, 80);
+        invalid(format!("the seal {named}: {error}"))
+    })?;
+    if source == section.source {
+        return Ok(source);
     }
-    let advice = (!is_configured).then(|| {
-        format!(
+    match (&source, caller) {
+        (_, Principal::Client(_)) => Err(status(
+            Code::PermissionDenied,
+            "not_permitted",
+            "over TLS no seal is named, because its keeper would get the keys: name it in key.source of the broker's \
+             configuration, and run this again without it",
+        )),
+        (KeySource::Command(_), _) => Err(misconfigured(
+            "which program is started is for the configuration to say: name the command in key.source, and run this again",
+        )),
+        (KeySource::File(path), _) if path.is_relative() => Err(invalid(format!(
+            "the seal {source}: name the file with its whole path, since the daemon's folder is another one"
+        ))),
+        _ => Ok(source),
+    }
+}
+
+/// What is still to be done after the keyring was sealed anew.
+fn advice(source: &KeySource, section: &KeySection) -> String {
+    let mut advice = Vec::new();
+    if *source != section.source {
+        advice.push(format!(
             "set key.source = \"{source}\" before the daemon is started again: the configuration names {}",
             section.source
-        )
-    });
-    Ok(resealed(done, advice.unwrap_or_default()))
+        ));
+    }
+    // Who can put another file or socket there gets the keys of the next time.
+    let path = source.path();
+    let gap = path.and_then(|path| way::gap(&path, writers::own_user()));
+    advice.extend(gap.map(|gap| gap.to_string()));
+    advice.join("; ")
 }
 
 fn resealed(done: Resealed, advice: String) -> v1::ResealKeysResponse {
@@ -235,6 +273,7 @@ fn refused(error: &KeyringError) -> Status {
             "seal_away",
             format!("{error}; nothing was changed"),
         ),
+        KeyringError::CutOff => status(Code::Unavailable, "shutting_down", error.to_string()),
         KeyringError::Seal(_) | KeyringError::Altered(_) | KeyringError::NoMasterKey(_) => {
             misconfigured(&format!("{error}; nothing was changed"))
         }

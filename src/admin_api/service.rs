@@ -513,8 +513,8 @@ impl AdminService for Service {
     }
 
     async fn reseal_keys(&self, request: Request<v1::ResealKeysRequest>) -> Answer<v1::ResealKeysResponse> {
-        let actor = Principal::of(request.extensions())?.actor();
-        let resealing = keys::reseal(&self.keyring, &self.facts.in_force, request.into_inner(), actor);
+        let caller = Principal::of(request.extensions())?;
+        let resealing = keys::reseal(&self.keyring, &self.facts.in_force, request.into_inner(), &caller);
         resealing.await.map(Response::new)
     }
 
@@ -528,7 +528,7 @@ impl AdminService for Service {
         &self,
         _: Request<v1::GetDaemonStatusRequest>,
     ) -> Answer<v1::GetDaemonStatusResponse> {
-        let status = daemon_status::of(&self.broker, &self.facts).await;
+        let status = daemon_status::of(&self.broker, &self.keyring, &self.facts).await;
         Ok(Response::new(status))
     }
 }

@@ -45,8 +45,8 @@ Examples:
   token-broker key rotate
   token-broker key rotate --output json | jq .rows_moved
 
-Agents and people notice nothing. It goes on when this command is interrupted, and after a restart of the daemon: run it \
-again to see how far it is. The key that was replaced is kept, wrapped, for key.keep_days, so that a backup from before can \
+Agents and people notice nothing. It goes on when this command is interrupted, and after a restart of the daemon: `token-broker key status` \
+shows how far it is. The key that was replaced is kept, wrapped, for key.keep_days, so that a backup from before can \
 be restored.";
 
 const RESEAL_EXAMPLES: &str = "\
@@ -103,7 +103,7 @@ pub(super) async fn run(command: KeyCommand, global: &Global, output: &mut Outpu
 fn cut_off() -> Failure {
     Failure::new(
         Exit::Unreachable,
-        "the daemon went away before it was done: run the command again to see how far it is",
+        "the daemon went away before it was done: `token-broker key status` shows how far it is",
     )
 }
 
@@ -169,7 +169,7 @@ fn unusable(records: &[String], output: &mut Output) {
 
 async fn reseal(args: ResealArgs, admin: &mut Admin, output: &mut Output) -> Outcome {
     let request = v1::ResealKeysRequest {
-        seal: args.to.unwrap_or_default(),
+        seal: args.to.map(whole_path).unwrap_or_default(),
     };
     let work = admin.reseal_keys(request);
     let done = progress::during(output, "asking the seal", work).await;
@@ -195,6 +195,17 @@ async fn reseal(args: ResealArgs, admin: &mut Admin, output: &mut Output) -> Out
         output.toned(Tone::Warn, &done.advice)?;
     }
     Ok(Exit::Ok)
+}
+
+/// A seal whose file is named from where the command runs, as the daemon has to know it.
+fn whole_path(seal: String) -> String {
+    let path = seal
+        .strip_prefix("file:")
+        .map(|path| std::path::absolute(path.trim()));
+    match path {
+        Some(Ok(path)) => format!("file:{}", path.display()),
+        _ => seal,
+    }
 }
 
 async fn status(admin: &mut Admin, output: &mut Output) -> Outcome {

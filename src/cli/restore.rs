@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{options::Global, output::Output, prompt::confirm, settings};
+use super::{options::Global, output::Output, prompt::confirm, settings, style::Tone};
 use crate::{
     client::exit::{Exit, Failure, Outcome},
     clock,
@@ -18,7 +18,7 @@ use crate::{
     sqlite_store::{Restore, SqliteStore},
     store::{StoreError, StoredKeyring},
     text::{ShowPath, count},
-    vault::Vault,
+    vault::{KeyId, Vault},
 };
 
 const EXAMPLES: &str = "\
@@ -60,8 +60,8 @@ pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output
     if !args.file.exists() {
         return Err(Failure::new(Exit::Failed, format!("there is no file {file}")));
     }
-    let (vault, keyring) = keys(&config, &args.file, output.now()).await?;
-    let restore = Restore::prepare(&config.state_dir, &args.file, &vault, keyring.as_ref());
+    let keys = keys(&config, &args.file, output.now()).await?;
+    let restore = Restore::prepare(&config.state_dir, &args.file, &keys.vault, keys.keyring.as_ref());
     let restore = restore.map_err(failure)?;
     let accounts = restore.accounts();
     let what = count(accounts, "account", "accounts");
@@ -85,6 +85,7 @@ pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output
             "state_dir": state_dir.to_string(),
             "accounts": accounts,
             "replaced": replaced.map(|path| path.display().to_string()),
+            "former_key": keys.replaced_since.map(|key| key.to_string()),
         }))?;
         return Ok(Exit::Ok);
     }
@@ -92,18 +93,28 @@ pub(super) async fn run(args: &RestoreArgs, global: &Global, output: &mut Output
     if let Some(replaced) = replaced {
         output.line(&format!("  the database from before: {}", replaced.shown()))?;
     }
+    if let Some(key) = keys.replaced_since {
+        let advice = "run `token-broker key rotate` when the daemon runs, above all if it was replaced since it leaked";
+        let message = format!("  the key {key}, which was replaced since, is the active one again: {advice}");
+        output.toned(Tone::Warn, &message)?;
+    }
     output.line(
         "  start the daemon: it checks each account with its provider before an agent has a token of it",
     )?;
     Ok(Exit::Ok)
 }
 
-/// The keys that FILE is sealed with, and the keyring that it gets, where it is to have another than its own.
-async fn keys(
-    config: &Config,
-    file: &Path,
-    now: Timestamp,
-) -> Result<(Arc<Vault>, Option<StoredKeyring>), Failure> {
+/// The keys of a backup.
+struct Keys {
+    /// Those that it is sealed with.
+    vault: Arc<Vault>,
+    /// The keyring that it gets, where it is to have another than its own.
+    keyring: Option<StoredKeyring>,
+    /// Its active key, where the database that it replaces has replaced that.
+    replaced_since: Option<KeyId>,
+}
+
+async fn keys(config: &Config, file: &Path, now: Timestamp) -> Result<Keys, Failure> {
     let entropy = Arc::new(SystemEntropy);
     let seals = Seals::configured(&config.key).await;
     let seals = seals.map_err(|error| Failure::misconfigured(format!("{error:#}")))?;
@@ -120,7 +131,11 @@ async fn keys(
             Failure::misconfigured(message)
         }
     })?;
-    Ok((Arc::new(Vault::new(keyring, entropy)), keep))
+    Ok(Keys {
+        vault: Arc::new(Vault::new(keyring, entropy)),
+        keyring: keep,
+        replaced_since: keyring::replaced_since(&backup, &present),
+    })
 }
 
 fn failure(error: StoreError) -> Failure {

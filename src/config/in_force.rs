@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{AdminClient, Config, ConfigError, KeySection, OAuthClient, keys::KEYS, written::Written};
+use super::{
+    AdminClient, Config, ConfigError, KeySection, KeySource, OAuthClient, keys::KEYS, written::Written,
+};
 use crate::text::ShowPath;
 
 /// The configuration that a daemon was started with. No derived `Debug`: it holds the client's secret.
@@ -16,6 +18,17 @@ pub struct InForce {
     admin_clients: Mutex<Vec<AdminClient>>,
     /// `[key]`, whose seal a running daemon takes over when it is told to seal the keyring anew.
     seal: Mutex<KeySection>,
+}
+
+/// The seal that the configuration on disk names, beside the one that wraps the keyring.
+#[derive(PartialEq, Eq)]
+enum SealOnDisk {
+    /// The same.
+    InForce,
+    /// The same, spoken to in another way.
+    OtherSettings,
+    /// Another, with a sentence.
+    Another(String),
 }
 
 impl fmt::Debug for InForce {
@@ -52,18 +65,29 @@ impl InForce {
     }
 
     /// The seal of this section wraps the keyring now.
-    pub fn note_seal(&self, section: &KeySection) {
-        *self.seal.lock().unwrap_or_else(PoisonError::into_inner) = section.clone();
+    pub fn note_seal(&self, section: KeySection) {
+        *self.seal.lock().unwrap_or_else(PoisonError::into_inner) = section;
     }
 
-    /// Whether the keyring is wrapped as this section wants it.
-    fn has_seal_of(&self, fresh: &KeySection) -> bool {
+    /// What this section says of the seal. Which seals from before it names is for the next start.
+    fn seal_beside(&self, fresh: &KeySection) -> SealOnDisk {
         let seal = self.seal.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = KeySection {
-            keep_days: seal.keep_days,
-            ..fresh.clone()
+        if seal.source != fresh.source {
+            return SealOnDisk::Another(format!(
+                "key.source names {}, and the keyring is wrapped by {}: run `token-broker key reseal`, or set key.source to that",
+                fresh.source, seal.source
+            ));
+        }
+        let is_same = match fresh.source {
+            KeySource::Transit(_) => seal.transit == fresh.transit,
+            KeySource::Command(_) => seal.command_environment == fresh.command_environment,
+            _ => true,
         };
-        *seal == wanted
+        if is_same {
+            SealOnDisk::InForce
+        } else {
+            SealOnDisk::OtherSettings
+        }
     }
 
     fn admin_clients(&self) -> MutexGuard<'_, Vec<AdminClient>> {
@@ -107,7 +131,8 @@ impl InForce {
 
     fn compared(&self, fresh: &Config, client: &OAuthClient) -> Vec<String> {
         let mut keys = self.config.changed_keys(fresh);
-        if self.has_seal_of(&fresh.key) {
+        let seal = self.seal_beside(&fresh.key);
+        if seal != SealOnDisk::OtherSettings {
             keys.retain(|key| !key.starts_with("key.") || key == "key.keep_days");
         }
         // The file that holds it is the same, and what is in it is another.
@@ -123,8 +148,13 @@ impl InForce {
                 "[[admin.clients]] was changed on disk since the daemon read it: send it SIGHUP to apply it ({file})"
             )
         });
+        let seal = match seal {
+            SealOnDisk::Another(sentence) => Some(sentence),
+            SealOnDisk::InForce | SealOnDisk::OtherSettings => None,
+        };
+        let others = others.into_iter().chain(seal);
         if keys.is_empty() {
-            return others.into_iter().collect();
+            return others.collect();
         }
         let (verb, it) = if keys.len() == 1 {
             ("was", "it")

@@ -106,7 +106,7 @@ impl KeySource {
     }
 
     /// The file or socket that it is, where it is one.
-    pub(super) fn path(&self) -> Option<PathBuf> {
+    pub fn path(&self) -> Option<PathBuf> {
         match self {
             Self::File(path) | Self::Kms(path) => Some(path.clone()),
             Self::Variable(_) | Self::Credential(_) | Self::Command(_) | Self::Transit(_) => None,

@@ -24,6 +24,9 @@ pub enum KeyringError {
          else opens what is sealed with it"
     )]
     NoMasterKey(KeyId),
+    /// The daemon ended meanwhile.
+    #[error("the daemon goes down: `token-broker key status` says after its next start what became of it")]
+    CutOff,
 }
 
 impl KeyringError {

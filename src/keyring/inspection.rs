@@ -1,14 +1,18 @@
 //! What the keyring is, and whether every row opens.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::KeyringParts;
 use crate::{
     store::{KeyState, KeyringFault, RowPlace, RowStep, StoreError},
     vault::KeyId,
 };
+
+/// How long a seal may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A key of the keyring.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +98,32 @@ impl Inspection {
     pub async fn fault(&self) -> Result<Option<KeyringFault>, StoreError> {
         let stored = self.parts.keys.keyring().await?;
         Ok(self.parts.check(&stored).err())
+    }
+
+    /// What is wrong with the keyring, with what it keeps for backups, and with its seal, which is asked; a sentence each.
+    pub async fn troubles(&self) -> Vec<String> {
+        // What is wrong with the database is told by others.
+        let Ok(stored) = self.parts.keys.keyring().await else {
+            return Vec::new();
+        };
+        if let Err(fault) = self.parts.check(&stored) {
+            return vec![fault.to_string()];
+        }
+        let retired = stored.keys.iter().filter(|key| key.state == KeyState::Retired);
+        let lost = retired.filter_map(|key| Some((key.id, key.kept(&self.parts.vault).err()?)));
+        let mut troubles: Vec<String> = lost
+            .map(|(id, error)| format!("key {id}, which backups from its time need, is lost: {error}"))
+            .collect();
+        let asked = async { self.parts.seals.read().await.current.key_in_use().await };
+        match timeout(PATIENCE, asked).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(away)) => troubles.push(away.to_string()),
+            Err(_) => troubles.push(format!(
+                "the seal of the keyring does not answer within {} s: the next start of the daemon needs it",
+                PATIENCE.as_secs()
+            )),
+        }
+        troubles
     }
 
     /// How many rows there are to be looked at.

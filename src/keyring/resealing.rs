@@ -38,7 +38,7 @@ impl Resealing {
     ///
     /// # Errors
     /// The seal or the store does not do it: nothing has changed.
-    pub async fn reseal(&self, to: Option<Seal>, actor: Actor) -> Result<Resealed, KeyringError> {
+    pub(super) async fn reseal(&self, to: Option<Seal>, actor: Actor) -> Result<Resealed, KeyringError> {
         let _turn = self.parts.turn.lock().await;
         let mut seals = self.parts.seals.write().await;
         let before = self.parts.keys.keyring().await?;

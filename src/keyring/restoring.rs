@@ -34,6 +34,16 @@ pub async fn for_restore(
     }
 }
 
+/// The key that the backup's rows lie under, where the database that it replaces has replaced that key: it is the active one
+/// again after the restore.
+pub fn replaced_since(backup: &NamedKeys, present: &NamedKeys) -> Option<KeyId> {
+    let (NamedKeys::Keyring(backup), NamedKeys::Keyring(present)) = (backup, present) else {
+        return None;
+    };
+    let key = present.key(backup.active()?.id)?;
+    matches!(key.state, KeyState::Retiring | KeyState::Retired).then_some(key.id)
+}
+
 async fn own(
     seals: &Seals,
     backup: &StoredKeyring,

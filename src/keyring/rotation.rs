@@ -59,7 +59,7 @@ impl Rotation {
     ///
     /// # Errors
     /// The seal or the store does not do it: nothing has changed.
-    pub async fn rotate(&self, actor: Actor) -> Result<KeyId, KeyringError> {
+    pub(super) async fn rotate(&self, actor: Actor) -> Result<KeyId, KeyringError> {
         let _turn = self.parts.turn.lock().await;
         let before = self.parts.keys.keyring().await?;
         self.parts.check(&before)?;
@@ -99,6 +99,14 @@ impl Rotation {
         self.progress.subscribe()
     }
 
+    /// Why a rotation stands still, where one does.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.progress.borrow().trouble.clone()?;
+        Some(format!(
+            "the rotation of keys does not go on, and is tried again: {trouble}"
+        ))
+    }
+
     /// Moves what lies under retiring keys, now and whenever a rotation begins, and forgets keys that were kept for their time.
     /// Until `shutdown`; what it had not moved by then is moved after the next start.
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -135,6 +143,8 @@ impl Rotation {
         let retiring = keyring.keys.iter().filter(|key| key.state == KeyState::Retiring);
         let retiring: Vec<KeyId> = retiring.map(|key| key.id).collect();
         if retiring.is_empty() {
+            self.progress
+                .send_if_modified(|progress| progress.trouble.take().is_some());
             return Ok(());
         }
         let rows = self.parts.keys.keyed_rows().await?;

@@ -98,7 +98,8 @@ struct Running {
     store: Arc<SqliteStore>,
     vault: Arc<Vault>,
     clock: Arc<ManualClock>,
-    cases: KeyringCases,
+    parts: Arc<KeyringParts>,
+    cases: Arc<KeyringCases>,
 }
 
 async fn start_in(state: &Path, seals: Seals) -> Result<Running, KeyringError> {
@@ -120,11 +121,12 @@ async fn start_in(state: &Path, seals: Seals) -> Result<Running, KeyringError> {
         store,
         vault,
         clock,
-        cases: KeyringCases {
+        cases: Arc::new(KeyringCases {
             rotation: Rotation::new(parts.clone()),
             resealing: Resealing::new(parts.clone()),
-            inspection: Inspection::new(parts),
-        },
+            inspection: Inspection::new(parts.clone()),
+        }),
+        parts,
     })
 }
 
@@ -258,6 +260,37 @@ async fn a_rotation_moves_everything_and_says_so() {
     assert_eq!(running.store.verify_audit(None).await.unwrap().problem, None);
     drop(running);
     assert_eq!(place.start(1, &[]).await.unwrap().agents().await, 120);
+}
+
+/// Who asked may go away at any moment: what is in use is what was committed all the same.
+#[tokio::test]
+async fn a_change_that_nobody_waits_for_any_more_is_made_whole() {
+    let place = Place::new();
+    let running = place.start(1, &[]).await.unwrap();
+    let mut active = running.vault.active_key();
+    let (mut rotated, mut cut_off) = (0, 0);
+    for step in 0..60 {
+        let patience = Duration::from_micros(100) * step;
+        let asked = tokio::time::timeout(patience, running.cases.rotate(Actor::Admin(0))).await;
+        cut_off += u32::from(asked.is_err());
+        let seal = place.seal(if step % 2 == 0 { 2 } else { 1 }).await;
+        let _ = tokio::time::timeout(patience, running.cases.reseal(Some(seal), Actor::Admin(0))).await;
+        {
+            // A change has it until it is whole.
+            let _turn = running.parts.turn.lock().await;
+            assert_eq!(
+                running.cases.inspection.fault().await.unwrap(),
+                None,
+                "{patience:?}"
+            );
+            let report = running.cases.inspection.report().await.unwrap();
+            let key = report.keys.iter().find(|key| key.state == KeyState::Active);
+            assert_eq!(key.unwrap().seal, report.seal, "{patience:?}");
+        }
+        running.settle().await;
+        rotated += u32::from(std::mem::replace(&mut active, running.vault.active_key()) != active);
+    }
+    assert!(rotated > 0 && cut_off > 0, "{rotated} {cut_off}");
 }
 
 fn copy_of(state: &Path) -> TempDir {

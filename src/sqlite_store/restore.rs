@@ -17,7 +17,7 @@ use crate::{
         connection,
         fault::{said, storage},
         folder::{self, FolderLock},
-        integrity, schema,
+        integrity, objects, schema,
     },
     sqlite_store::{
         SqliteStore,
@@ -124,6 +124,7 @@ fn examine(copy: &Path, backup: &Path, vault: &Vault) -> Result<u64, Fault> {
     if let Some(finding) = integrity::finding(&connection)? {
         return Err(storage(backup, StorageFault::DamagedBackup(finding)).into());
     }
+    objects::check_tables(&connection, backup)?;
     key_check::verify(&connection, backup, vault)?;
     let accounts: i64 = connection.query_row("SELECT count(*) FROM integrations", [], |row| row.get(0))?;
     backup::make_whole(&connection)?;

@@ -3,9 +3,9 @@
 use std::{io::Write, path::PathBuf, time::Duration};
 
 use serde_json::Value;
-use token_broker::{entropy::SystemEntropy, vault::key};
+use token_broker::{entropy::SystemEntropy, proto::v1::ResealKeysRequest, vault::key};
 
-use crate::support::{Agent, Daemon, Emulator, nap, wait_until};
+use crate::support::{Agent, Daemon, Emulator, Output, block_on, nap, wait_until};
 
 const ALICE: &str = "alice@example.com";
 const SEND: &str = "google.gmail.send";
@@ -128,7 +128,7 @@ fn the_seal_of_the_configuration_is_taken_over_while_the_daemon_runs() {
     std::fs::write(daemon.config_file(), config.replace("[key]\n", &named)).unwrap();
     let found = daemon.cli(&["doctor"]).expect(1);
     assert!(
-        found.stdout.contains("key.source was changed on disk"),
+        found.stdout.contains("run `token-broker key reseal`"),
         "{}",
         found.stdout
     );
@@ -136,7 +136,70 @@ fn the_seal_of_the_configuration_is_taken_over_while_the_daemon_runs() {
     assert!(!resealed.stdout.contains("key.source"), "{}", resealed.stdout);
     std::fs::remove_file(daemon.key_file()).unwrap();
     daemon.cli(&["doctor"]).expect_ok();
+    let config = std::fs::read_to_string(daemon.config_file()).unwrap();
+    let previous = format!("[key]\nprevious = [\"file:{}\"]\n", other.display());
+    std::fs::write(daemon.config_file(), config.replace("[key]\n", &previous)).unwrap();
+    daemon.cli(&["doctor"]).expect_ok();
     daemon.restart();
+    daemon.cli(&["key", "verify"]).expect_ok();
+}
+
+#[test]
+fn a_file_is_named_from_where_the_command_runs_and_over_grpc_with_its_whole_path() {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    connected(&daemon);
+    let other = other_key(&daemon);
+    let (folder, name) = (other.parent().unwrap(), other.file_name().unwrap());
+    let seal = format!("file:{}", name.to_str().unwrap());
+    let mut command = daemon.command(&["key", "reseal", "--to", &seal]);
+    let resealed = Output::of(command.current_dir(folder)).expect_ok();
+    assert!(
+        resealed.stdout.contains(&format!("file:{}", other.display())),
+        "{}",
+        resealed.stdout
+    );
+    let mut admin = daemon.admin();
+    let refused = block_on(admin.reseal_keys(ResealKeysRequest { seal })).unwrap_err();
+    assert!(refused.message().contains("with its whole path"), "{refused}");
+    wait_until("the refusal in the log", || {
+        daemon.log().contains("with its whole path")
+    });
+}
+
+#[test]
+fn a_restore_says_that_the_key_of_the_backup_was_replaced_since() {
+    let google = Emulator::start(&[]);
+    let daemon = Daemon::new(&google);
+    connected(&daemon);
+    let backup = daemon.config_dir().join("backup.db");
+    let backup = backup.to_str().unwrap();
+    daemon.cli(&["backup", backup]).expect_ok();
+    let former = in_state(&status(&daemon), "active")[0].0.clone();
+    daemon.cli(&["key", "rotate"]).expect_ok();
+    assert_eq!(daemon.terminate(), 0);
+    let restored = daemon.cli(&["restore", "--yes", backup]).expect_ok();
+    assert!(
+        restored.stdout.contains(&format!(
+            "the key {former}, which was replaced since, is the active one again"
+        )),
+        "{}",
+        restored.stdout
+    );
+    daemon.start();
+    assert_eq!(in_state(&status(&daemon), "active")[0].0, former);
+    daemon.cli(&["key", "rotate"]).expect_ok();
+
+    // One whose tables were changed is not put in the place of a good one.
+    assert_eq!(daemon.terminate(), 0);
+    let changed = rusqlite::Connection::open(backup).unwrap();
+    changed
+        .execute_batch("ALTER TABLE agents RENAME TO kept; CREATE VIEW agents AS SELECT * FROM kept;")
+        .unwrap();
+    drop(changed);
+    let refused = daemon.cli(&["restore", "--yes", backup]).expect(1);
+    assert!(refused.stderr.contains("agents"), "{}", refused.stderr);
+    daemon.start();
     daemon.cli(&["key", "verify"]).expect_ok();
 }
 

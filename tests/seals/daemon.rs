@@ -85,6 +85,14 @@ fn vault_is_asked_at_the_start_alone_and_waited_for_there() {
     expect_use(&daemon);
     let told = daemon.cli(&["key", "status"]).expect_ok();
     assert!(told.stdout.contains("Vault is sealed"), "{}", told.stdout);
+    for command in ["status", "doctor"] {
+        let told = daemon.cli(&[command]);
+        assert!(
+            told.stdout.contains("Vault is sealed"),
+            "{command}: {}",
+            told.stdout
+        );
+    }
     start_waits(&daemon, || bao.unseal());
     expect_use(&daemon);
 

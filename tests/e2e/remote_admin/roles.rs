@@ -2,7 +2,10 @@
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
-use token_broker::proto::DESCRIPTORS;
+use token_broker::proto::{
+    DESCRIPTORS,
+    v1::{ResealKeysRequest, admin_service_client::AdminServiceClient},
+};
 use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 use tonic_prost::ProstCodec;
 
@@ -88,6 +91,25 @@ fn every_method_is_open_to_those_that_the_table_names_and_to_no_others() {
             );
         }
     }
+}
+
+/// Who names a seal is shown every key by it.
+#[test]
+fn over_tls_no_seal_is_named() {
+    let scene = Scene::start();
+    let mut admin = AdminServiceClient::new(scene.channel(&[OPERATOR]));
+    for seal in ["file:/etc/hostname", "env:PATH", "kms:unix:///tmp/mine.sock"] {
+        let request = ResealKeysRequest {
+            seal: seal.to_owned(),
+        };
+        let refused = block_on(admin.reseal_keys(request)).unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+        assert!(
+            refused.message().contains("over TLS no seal is named"),
+            "{refused}"
+        );
+    }
+    block_on(admin.reseal_keys(ResealKeysRequest::default())).unwrap();
 }
 
 #[test]
