@@ -3,14 +3,14 @@
 use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     database::Database,
-    keyring,
+    keyring::{self, OpenStore},
     listeners::Listeners,
     node::Driver,
     parts::{AppParts, endpoints},
@@ -39,6 +39,15 @@ use crate::{
 /// How long answers may take to reach those who wait for them, once the last request to the provider has ended.
 const ANSWERS: Duration = Duration::from_secs(2);
 
+/// Opens the store; whoever asks over HTTP meanwhile is told what that waits for.
+async fn open(listeners: &Listeners, config: &Config, parts: &AppParts) -> anyhow::Result<OpenStore> {
+    let (waiting, told) = watch::channel(String::new());
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    tokio::spawn(listeners.http.serve_start(told, over)?);
+    keyring::open(config, parts, &waiting).await
+}
+
 /// A daemon that runs until [`App::stop`].
 pub struct App {
     /// Where HTTP is served.
@@ -65,7 +74,7 @@ impl App {
     pub async fn start(mut config: Config, parts: AppParts) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&mut config, &parts.clock)?;
         let admin_clients = listeners.admin.as_ref().map(AdminListener::clients);
-        let opened = keyring::open(&config, &parts).await?;
+        let opened = open(&listeners, &config, &parts).await?;
         let database = opened.database;
         database.tell_of_restore(parts.clock.now()).await?;
         let store = database.store();

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sd_notify::NotifyState;
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex, RwLock, watch};
 
 use super::{AppParts, database::Database};
 use crate::{
@@ -25,10 +25,14 @@ pub(super) struct OpenStore {
 }
 
 /// Opens the keyring, with the seal that the configuration names, and then the store. Waits for a seal that is away.
-pub(super) async fn open(config: &Config, parts: &AppParts) -> anyhow::Result<OpenStore> {
+pub(super) async fn open(
+    config: &Config,
+    parts: &AppParts,
+    waiting: &watch::Sender<String>,
+) -> anyhow::Result<OpenStore> {
     let seals = Seals::configured(&config.key).await?;
     let (database, vault) = loop {
-        if let Some(opened) = open_once(config, parts, &seals).await? {
+        if let Some(opened) = open_once(config, parts, &seals, waiting).await? {
             break opened;
         }
         tracing::info!(
@@ -61,10 +65,11 @@ async fn open_once(
     config: &Config,
     parts: &AppParts,
     seals: &Seals,
+    waiting: &watch::Sender<String>,
 ) -> anyhow::Result<Option<(Database, Arc<Vault>)>> {
     let named = Database::keys_in(config).await?;
     let (now, entropy) = (parts.clock.now(), &*parts.entropy);
-    let opened = keyring::open(seals, &named, now, entropy, waits).await?;
+    let opened = keyring::open(seals, &named, now, entropy, |away| waits(away, waiting)).await?;
     let vault = Arc::new(Vault::new(opened.keyring, parts.entropy.clone()));
     let database = Database::open(config, &vault, opened.founded.clone(), &parts.entropy).await;
     let database = match database {
@@ -81,8 +86,9 @@ async fn open_once(
     Ok(None)
 }
 
-/// Says in the log and to systemd what the start waits for.
-fn waits(away: &KeyringError) {
+/// Says in the log, to systemd and to whoever asks meanwhile what the start waits for.
+fn waits(away: &KeyringError, waiting: &watch::Sender<String>) {
+    waiting.send_replace(format!("it waits for the seal of its keys: {away}"));
     tracing::warn!("the start waits for the seal: {away}");
     let microseconds = UNTIL_NEXT.as_micros().try_into().unwrap_or(u32::MAX);
     tokio::spawn(async move {
@@ -154,9 +160,13 @@ mod tests {
         let (backup, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let config = configured(folder.path());
         fs::copy(folder.path().join("master.key"), backup.path().join("master.key")).unwrap();
-        let made = open(&configured(backup.path()), &AppParts::default())
-            .await
-            .unwrap();
+        let made = open(
+            &configured(backup.path()),
+            &AppParts::default(),
+            &watch::Sender::default(),
+        )
+        .await
+        .unwrap();
         let active = made.vault.active_key();
         made.database.close().await;
         drop(made);
@@ -167,7 +177,7 @@ mod tests {
             }),
             ..AppParts::default()
         };
-        let opened = open(&config, &parts).await.unwrap();
+        let opened = open(&config, &parts, &watch::Sender::default()).await.unwrap();
         assert_eq!(opened.vault.active_key(), active, "the key of what was restored");
         let keyring = opened.database.store().keyring().await.unwrap();
         assert_eq!(keyring.active().unwrap().id, active);

@@ -79,6 +79,8 @@ impl Confined {
                 mounts = config.csi.is_some(),
                 "the kernel refuses system calls that the daemon never needs"
             );
+        } else if !config.sandbox.seccomp {
+            tracing::info!("the kernel refuses the daemon no system calls: sandbox.seccomp is false");
         }
     }
 }

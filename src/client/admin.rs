@@ -87,8 +87,9 @@ pub(crate) fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     let path = socket.shown();
     let message = match error.kind() {
         io::ErrorKind::NotFound => format!(
-            "the daemon is not running: there is no socket {path}. Start it with `token-broker serve`, or name \
-             its socket with --admin-socket (it is `admin.sock` in the daemon's runtime_dir)"
+            "the daemon is not running, or its start is not over (its log and `/readyz` say what it waits for): there is no \
+             socket {path}. Start it with `token-broker serve`, or name its socket with --admin-socket (it is `admin.sock` in the \
+             daemon's runtime_dir)"
         ),
         io::ErrorKind::ConnectionRefused => format!(
             "the daemon is not running: nobody answers on the socket {path}. Start it with `token-broker serve`"

@@ -24,6 +24,20 @@ pub(super) fn is_probe<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD) && PROBES.contains(&request.uri().path())
 }
 
+/// What is answered while a start waits for something.
+pub(super) fn of_start<B>(request: &Request<B>, waits_for: &str) -> Answer {
+    if request.uri().path() == LIVE {
+        return text(StatusCode::OK, "ok\n");
+    }
+    let mut answer = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &format!("the daemon is starting: {waits_for}\n"),
+    );
+    let retry = http::HeaderValue::from_static("5");
+    answer.headers_mut().insert(http::header::RETRY_AFTER, retry);
+    answer
+}
+
 /// Answers them.
 pub(super) struct Probes {
     pub(super) broker: Arc<Broker>,
