@@ -41,15 +41,22 @@ def main(broker, agent, owner, *capabilities):
     # Opened before anything happens, so that nothing is missed.
     events = admin.WatchEvents(admin_pb2.WatchEventsRequest())
     missing = [status.key for status in created.status.capabilities if not status.granted]
+    if not missing:
+        # Everything is allowed: the broker, or the provider, is not ready for it yet.
+        return tell(until_active(admin, agent, events))
     begun = admin.BeginConnect(admin_pb2.BeginConnectRequest(owner=owner, capabilities=missing))
     print(f"send {owner} here: {begun.authorization_url}", flush=True)
     ended = admin.WaitConnect(admin_pb2.WaitConnectRequest(connect_id=begun.connect_id))
     print(f"connected {ended.integration.account}; still missing: {list(ended.capabilities_missing)}")
-    now = admin.GetAgent(admin_pb2.GetAgentRequest(agent=agent)).agent
-    while now.status.state != ACTIVE:
-        next(events)
+    tell(until_active(admin, agent, events))
+
+
+def until_active(admin, agent, events):
+    while True:
         now = admin.GetAgent(admin_pb2.GetAgentRequest(agent=agent)).agent
-    tell(now)
+        if now.status.state == ACTIVE:
+            return now
+        next(events)
 
 
 def tell(agent):
