@@ -3,9 +3,9 @@
 //! Rules name folders rather than files: whoever replaces a file puts another one, with the same name, in its folder.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use landlock::{
@@ -97,19 +97,45 @@ impl Reach {
         reach
     }
 
-    /// The folder of a file, and of what it leads to where it is a link. Also, where it is a folder, the folder itself.
+    /// The folder of a file, or the folder that it is; and on the way there, which is gone with every link followed, each
+    /// folder that holds a link, since what that leads to is exchanged with it (`..data` of the kubelet's volumes).
     fn add_file(&mut self, file: &Path) {
-        let mut file = file.to_owned();
-        for _ in 0..MAX_LINKS {
-            if file.is_dir() {
-                self.read.insert(file.clone());
+        let mut way: VecDeque<PathBuf> = parts(file);
+        let (mut at, mut links) = (PathBuf::from("/"), 0);
+        while let Some(part) = way.pop_front() {
+            let next = at.join(&part);
+            match fs::read_link(&next) {
+                Ok(target) if links < MAX_LINKS => {
+                    links += 1;
+                    self.add_holder_of_links(&at);
+                    let mut further = parts(&target);
+                    further.append(&mut way);
+                    way = further;
+                }
+                _ if part == Path::new("..") => {
+                    at.pop();
+                }
+                _ => at = next,
             }
-            let Some(folder) = file.parent() else { break };
-            self.read.insert(there(folder));
-            let Ok(target) = fs::read_link(&file) else { break };
-            file = folder.join(target);
+        }
+        if at.is_dir() {
+            self.read.insert(at.clone());
+        }
+        self.read.extend(at.parent().map(there));
+    }
+
+    /// The links in `/` and `/var` (`/lib`, `/var/run`) are the system's own, and are not exchanged.
+    fn add_holder_of_links(&mut self, folder: &Path) {
+        if ![Path::new("/"), Path::new("/var")].contains(&folder) {
+            self.read.insert(folder.to_owned());
         }
     }
+}
+
+/// The parts of a path; the first of a whole one leads to the root, wherever it is joined to.
+fn parts(path: &Path) -> VecDeque<PathBuf> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.map(|part| PathBuf::from(part.as_os_str())).collect()
 }
 
 /// The folder, or the nearest one above it that is there: it may come later.
@@ -269,11 +295,15 @@ mod tests {
             at("etc").join("config.toml"),
             format!(
                 "state_dir = '{0}/write'\nruntime_dir = '{0}/run/broker'\n\
-                 key.previous = ['file:{0}/later/old.key', 'file:{0}/loop']\n",
+                 key.previous = ['file:{0}/later/old.key', 'file:{0}/loop']\n\
+                 [remote]\nlisten = '127.0.0.1:1'\ncertificate_file = '{0}/tls/..data/tls.crt'\nkey_file = '{0}/tls/..data/tls.key'\n\
+                 client_ca_file = '{0}/tls/..data/ca.crt'\n",
                 at(".").display()
             ),
         )
         .unwrap();
+        fs::create_dir_all(at(".").join("tls/..2026")).unwrap();
+        symlink("..2026", at("tls").join("..data")).unwrap();
         symlink("loop", at(".").join("loop")).unwrap();
         let config = Config::load(Some(&at("etc/config.toml")), std::iter::empty()).unwrap();
         let credentials = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| "/run/credentials/x".into());
@@ -282,7 +312,17 @@ mod tests {
         let own = reach.read.iter().filter(|folder| folder.starts_with(at(".")));
         let own: BTreeSet<_> = own.map(|folder| folder.canonicalize().unwrap()).collect();
         // What is not there yet comes into the folder above.
-        let expected = [".", "etc", "etc/agents.d", "other", "other/..1", "read"].map(at);
+        let expected = [
+            ".",
+            "etc",
+            "etc/agents.d",
+            "other",
+            "other/..1",
+            "read",
+            "tls",
+            "tls/..2026",
+        ];
+        let expected = expected.map(at);
         assert_eq!(own, expected.into());
         assert!(reach.read.contains(Path::new("/run/credentials/x")));
         assert!(reach.read.contains(Path::new("/etc")));
