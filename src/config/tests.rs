@@ -834,7 +834,6 @@ fn a_node_takes_nothing_that_is_for_a_broker() {
         let Err(error) = parse(&format!("{NODE}{foreign}"), &[]) else {
             panic!("{foreign}")
         };
-        let error = error.to_string();
         assert!(
             error.contains(&format!(
                 "{place} is a broker's, and with upstream.url this daemon is a node"
