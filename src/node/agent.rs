@@ -12,13 +12,13 @@ use crate::{
         directory::AgentDir,
         entry::{Entry, Owner},
         error::FileError,
-        files::{self, Seen},
         mark::Mark,
         runtime::Runtime,
     },
     clock::{SharedClock, Uptime},
     id::AgentName,
     relay::{
+        files::ShownFiles,
         forward::Forwarder,
         state::{Shown, State, Trouble},
     },
@@ -49,8 +49,7 @@ pub(super) struct AgentDirectory {
     forwarder: Arc<Forwarder>,
     /// What whoever forwards requests may answer with.
     shown: Arc<ArcSwapOption<Shown>>,
-    /// What was written: `env`, `access_token`, `status.json`.
-    written: [Seen; 3],
+    files: ShownFiles,
     /// How the socket was left, and who accepts on it.
     socket: Option<(Mark, JoinHandle<()>)>,
     keys: RandomState,
@@ -75,7 +74,7 @@ impl AgentDirectory {
             news,
             forwarder,
             shown,
-            written: [Seen::Unknown; 3],
+            files: ShownFiles::default(),
             socket: None,
             keys: RandomState::new(),
             problem: None,
@@ -128,26 +127,11 @@ impl AgentDirectory {
         let dir = self.runtime.agent(&self.name, self.owner)?;
         dir.assert_ownership()?;
         if dir.was_made() {
-            self.written = [Seen::Unknown; 3];
+            self.files = ShownFiles::default();
         }
-        let (env, status, access_token) = (shown.env(), shown.status_json(), shown.access_token());
-        let contents = [
-            (Entry::Env, Some(env.as_bytes())),
-            (Entry::AccessToken, access_token.map(str::as_bytes)),
-            (Entry::Status, Some(status.as_bytes())),
-        ];
-        let mut failed = None;
-        for ((entry, content), written) in contents.into_iter().zip(&mut self.written) {
-            if let Err(error) = files::put(&dir, entry, content, written, &self.keys) {
-                // What may be there no longer goes even where nothing can take its place.
-                if access_token.is_none() && entry != Entry::Status {
-                    let _ = dir.remove(entry);
-                }
-                failed = failed.or(Some(error));
-            }
-        }
+        let written = self.files.write(&dir, shown, &self.keys);
         self.listen(&dir, stop)?;
-        failed.map_or(Ok(()), Err)
+        written
     }
 
     /// Opens the socket, and another in its place when it is gone.

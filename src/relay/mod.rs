@@ -3,6 +3,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod broker;
+pub(crate) mod files;
 pub(crate) mod former_broker;
 pub(crate) mod forward;
 mod metadata_relay;

@@ -9,17 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::{place::Place, sync::News};
 use crate::{
     agent_api::socket,
-    agent_files::{
-        directory::AgentDir,
-        entry::Entry,
-        error::FileError,
-        files::{self, Seen},
-        mark::Mark,
-    },
+    agent_files::{directory::AgentDir, entry::Entry, error::FileError, mark::Mark},
     agent_view::document::Document,
     clock::{SharedClock, Uptime},
     id::AgentName,
     relay::{
+        files::ShownFiles,
         state::{Shown, State, Trouble},
         written,
     },
@@ -39,8 +34,7 @@ pub(super) struct OutputDir {
     trouble: Option<Trouble>,
     /// What whoever forwards requests may answer with.
     shown: Arc<ArcSwapOption<Shown>>,
-    /// What was written: `env`, `access_token`, `status.json`.
-    written: [Seen; 3],
+    files: ShownFiles,
     /// How the socket was left; `None` before it is there.
     socket: Option<Mark>,
     keys: RandomState,
@@ -87,7 +81,7 @@ impl OutputDir {
                 .unwrap_or_else(|| State::of_agent(agent)),
             trouble: None,
             shown,
-            written: [Seen::Unknown; 3],
+            files: ShownFiles::default(),
             socket: None,
             keys: RandomState::new(),
             problem: None,
@@ -175,25 +169,9 @@ impl OutputDir {
 
     fn write_files(&mut self, shown: &Shown) -> Result<AgentDir, String> {
         let dir = self.place.open()?;
-        let (env, status, access_token) = (shown.env(), shown.status_json(), shown.access_token());
-        let files = [
-            (Entry::Env, Some(env.as_bytes())),
-            (Entry::AccessToken, access_token.map(str::as_bytes)),
-            (Entry::Status, Some(status.as_bytes())),
-        ];
-        let mut failed = None;
-        for ((entry, content), written) in files.into_iter().zip(&mut self.written) {
-            if let Err(error) = files::put(&dir, entry, content, written, &self.keys) {
-                // What may be there no longer goes even where nothing can take its place.
-                if access_token.is_none() && entry != Entry::Status {
-                    let _ = dir.remove(entry);
-                }
-                failed = failed.or(Some(error));
-            }
-        }
-        match failed {
-            Some(error) => Err(self.place.sentence(&error)),
-            None => Ok(dir),
+        match self.files.write(&dir, shown, &self.keys) {
+            Err(error) => Err(self.place.sentence(&error)),
+            Ok(()) => Ok(dir),
         }
     }
 
