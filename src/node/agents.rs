@@ -37,7 +37,7 @@ struct Served {
 }
 
 /// The agents.
-pub(super) struct Agents {
+pub(super) struct NodeAgents {
     runtime: Arc<Runtime>,
     upstream: Arc<Upstream>,
     broker_clock: Arc<BrokerClock>,
@@ -47,7 +47,7 @@ pub(super) struct Agents {
     served: HashMap<AgentName, Served>,
 }
 
-impl Agents {
+impl NodeAgents {
     /// None yet.
     pub(super) fn new(
         runtime: Arc<Runtime>,

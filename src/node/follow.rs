@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{
-    agents::{Agents, Told},
+    agents::{NodeAgents, Told},
     cache::Cache,
 };
 use crate::{
@@ -59,7 +59,7 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Until `shutdown`.
-    pub(super) async fn run(self, mut agents: Agents, shutdown: CancellationToken) {
+    pub(super) async fn run(self, mut agents: NodeAgents, shutdown: CancellationToken) {
         let mut pause = FIRST_PAUSE;
         while !shutdown.is_cancelled() {
             let ended = tokio::select! {
@@ -82,7 +82,7 @@ impl Follower {
     }
 
     /// One stream, to its end; returns why it ended.
-    async fn sync(&self, agents: &mut Agents, pause: &mut Duration) -> Result<Infallible, String> {
+    async fn sync(&self, agents: &mut NodeAgents, pause: &mut Duration) -> Result<Infallible, String> {
         let (says, mut stream) = self.open(agents).await?;
         let mut beats = interval_at(Instant::now() + BEAT, BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -121,7 +121,7 @@ impl Follower {
     /// Opens a stream, and says what the node has.
     async fn open(
         &self,
-        agents: &Agents,
+        agents: &NodeAgents,
     ) -> Result<(mpsc::Sender<SyncRequest>, Streaming<SyncResponse>), String> {
         let known = agents.told().map(|told| KnownView {
             agent: told.agent.to_string(),
@@ -143,7 +143,7 @@ impl Follower {
     }
 
     /// What a message says is done. True where there is something else to keep.
-    async fn take(&self, message: SyncResponse, agents: &mut Agents, pause: &mut Duration) -> bool {
+    async fn take(&self, message: SyncResponse, agents: &mut NodeAgents, pause: &mut Duration) -> bool {
         match message.message {
             Some(Message::Assignment(assignment)) => {
                 let names: Vec<AgentName> = assignment
@@ -215,7 +215,7 @@ impl Follower {
         }
     }
 
-    fn keep(&self, agents: &Agents) {
+    fn keep(&self, agents: &NodeAgents) {
         if let Some(cache) = &self.cache {
             cache.store(agents.told());
         }

@@ -14,7 +14,7 @@ use std::{path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    agents::Agents,
+    agents::NodeAgents,
     cache::Cache,
     follow::{Follower, UPSTREAM},
 };
@@ -40,7 +40,7 @@ pub struct NodeOptions {
 
 /// A node, with its folders open.
 pub struct Node {
-    agents: Agents,
+    agents: NodeAgents,
     follower: Follower,
     readiness: Arc<Readiness>,
 }
@@ -67,7 +67,7 @@ impl Node {
         let source = Source::Tls(section.url);
         let broker_clock = Arc::new(BrokerClock::new(source, Arc::clone(&clock)));
         let cache = Cache::open(&options.runtime_dir, clock.boot(), Arc::clone(&entropy));
-        let mut agents = Agents::new(
+        let mut agents = NodeAgents::new(
             runtime,
             Arc::clone(&upstream),
             Arc::clone(&broker_clock),
