@@ -29,7 +29,10 @@ pub(super) fn made(
     let all = of(authorities.iter(), &provider)?;
     Ok(Arc::new(InTime {
         all,
-        authorities: authorities.to_vec(),
+        authorities: authorities
+            .iter()
+            .map(|der| (der.clone(), Validity::of(der)))
+            .collect(),
         is_optional,
         provider,
     }))
@@ -53,7 +56,8 @@ fn of<'a>(
 #[derive(Debug)]
 struct InTime {
     all: Arc<dyn ClientCertVerifier>,
-    authorities: Vec<CertificateDer<'static>>,
+    /// One whose time cannot be read does not hold.
+    authorities: Vec<(CertificateDer<'static>, Option<Validity>)>,
     is_optional: bool,
     provider: Arc<CryptoProvider>,
 }
@@ -62,8 +66,9 @@ impl InTime {
     fn at(&self, now: UnixTime) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let now = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
-        let holds = |der: &&CertificateDer<'_>| Validity::of(der).is_some_and(|validity| validity.holds(now));
-        let in_time: Vec<_> = self.authorities.iter().filter(holds).collect();
+        let holds = |validity: &Option<Validity>| validity.is_some_and(|validity| validity.holds(now));
+        let in_time = self.authorities.iter().filter(|(_, validity)| holds(validity));
+        let in_time: Vec<_> = in_time.map(|(der, _)| der).collect();
         if in_time.len() == self.authorities.len() {
             return Ok(Arc::clone(&self.all));
         }
