@@ -109,10 +109,14 @@ impl Inspection {
         if let Err(fault) = self.parts.check(&stored) {
             return vec![fault.to_string()];
         }
-        let retired = stored.keys.iter().filter(|key| key.state == KeyState::Retired);
-        let lost = retired.filter_map(|key| Some((key.id, key.kept(&self.parts.vault).err()?)));
-        let mut troubles: Vec<String> = lost
-            .map(|(id, error)| format!("key {id}, which backups from its time need, is lost: {error}"))
+        let mut troubles: Vec<String> = stored
+            .lost(&self.parts.vault)
+            .map(|(key, error)| {
+                format!(
+                    "key {}, which backups from its time need, is lost: {error}",
+                    key.id
+                )
+            })
             .collect();
         let asked = async { self.parts.seals.read().await.current.key_in_use().await };
         match timeout(PATIENCE, asked).await {

@@ -84,9 +84,8 @@ pub async fn try_open(
     stored: &StoredKeyring,
 ) -> Result<Vec<(KeyRecord, VaultError)>, KeyringError> {
     let vault = unwrapped(seals, stored).await?;
-    let retired = stored.keys.iter().filter(|key| key.state == KeyState::Retired);
-    let lost = retired.filter_map(|record| Some((record.clone(), record.kept(&vault).err()?)));
-    Ok(lost.collect())
+    let lost = stored.lost(&vault);
+    Ok(lost.map(|(record, error)| (record.clone(), error)).collect())
 }
 
 /// A vault with the keys of a keyring.

@@ -229,6 +229,12 @@ impl StoredKeyring {
             .map(|record| record.id)
     }
 
+    /// The retired keys that do not open, and why: backups from their time are of no use without them.
+    pub fn lost(&self, vault: &Vault) -> impl Iterator<Item = (&KeyRecord, VaultError)> {
+        let retired = self.keys.iter().filter(|key| key.state == KeyState::Retired);
+        retired.filter_map(|key| Some((key, key.kept(vault).err()?)))
+    }
+
     /// Another seal wraps this key, which stays what it is.
     pub fn rewrap(&mut self, id: KeyId, wrapped: &WrappedKey) {
         for record in self.keys.iter_mut().filter(|record| record.id == id) {
